@@ -1,0 +1,72 @@
+use super::{Auth, Secret};
+
+/// What kind of account a credential is, and the text that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccountInfo {
+    /// The kind.
+    pub kind: AccountKind,
+    /// The e-mail, the key or the cookie's name; read it with [`Secret::expose`].
+    pub text: Secret,
+}
+
+/// The kinds of account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AccountKind {
+    /// A login, named by its e-mail.
+    OAuth,
+    /// A key.
+    ApiKey,
+    /// A browser session.
+    Cookie,
+}
+
+impl AccountKind {
+    /// `oauth`, `api_key` or `cookie`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OAuth => "oauth",
+            Self::ApiKey => "api_key",
+            Self::Cookie => "cookie",
+        }
+    }
+}
+
+pub(super) fn account_info(auth: &Auth) -> Option<AccountInfo> {
+    let info = |kind, text: &str| {
+        Some(AccountInfo {
+            kind,
+            text: text.into(),
+        })
+    };
+    let Some(metadata) = &auth.metadata else {
+        return auth
+            .attributes
+            .get("api_key")
+            .filter(|key| !key.is_empty())
+            .and_then(|key| info(AccountKind::ApiKey, key));
+    };
+    if auth.provider.eq_ignore_ascii_case("gemini-web") {
+        let label = metadata.text("label").map(str::trim);
+        let cookies = ["secure_1psid", "__Secure-1PSID"].map(|name| metadata.text(name));
+        let named = std::iter::once(label)
+            .chain(cookies)
+            .flatten()
+            .find(|text| !text.is_empty());
+        if let Some(text) = named {
+            return info(AccountKind::Cookie, text);
+        }
+    }
+    let email = metadata.text("email")?;
+    if auth.provider.eq_ignore_ascii_case("gemini-cli") && !email.trim().is_empty() {
+        let email = email.trim();
+        return match metadata.text("project_id").map(str::trim) {
+            Some(project) if !project.is_empty() => {
+                info(AccountKind::OAuth, &format!("{email} ({project})"))
+            }
+            _ => info(AccountKind::OAuth, email),
+        };
+    }
+    info(AccountKind::OAuth, email)
+}

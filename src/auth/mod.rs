@@ -1,0 +1,379 @@
+//! The record: [`Auth`] and what it is made of. Prose calls it a *credential*.
+
+mod account;
+mod duration;
+mod expiry;
+mod fields;
+mod json;
+mod scrub;
+mod secret;
+mod status;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use account::{AccountInfo, AccountKind};
+pub(crate) use duration::refresh_interval;
+pub use expiry::Expiry;
+pub(crate) use expiry::{read_text as read_time_text, read_value as read_time};
+pub use fields::{Attributes, Metadata};
+pub(crate) use json::{Malformed, state_from_json, state_to_json};
+pub(crate) use scrub::scrub;
+pub use secret::Secret;
+pub use status::Status;
+
+use crate::Timestamp;
+use crate::error::Error;
+
+/// One credential: who it is, its configuration and tokens, and what is known of its health.
+///
+/// The manager hands out shared snapshots (`Arc<Auth>`). A program that wants to change a credential clones the record,
+/// changes the copy and gives it to [`Manager::update`](crate::Manager::update); the copy never changes the original.
+///
+/// In JSON the record has the seed's field names. An unset time is `None` here and `0001-01-01T00:00:00Z` there. Members
+/// that this crate does not know survive reading and writing. `file_name`, `storage` and `runtime` are never written.
+///
+/// ```
+/// use credpool::{AccountKind, Auth};
+///
+/// let auth = Auth::api_key("openai", "sk-123")
+///     .with_id("team-a")
+///     .with_label("Team A")
+///     .with_attribute("base_url", "https://llm.example.org/v1");
+/// assert_eq!(auth.attributes.get("api_key"), Some("sk-123"));
+/// assert!(!format!("{auth:?}").contains("sk-123"));
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Auth {
+    /// Identifies the credential, also across restarts. Empty on a new one: [`register`](crate::Manager::register)
+    /// then makes a unique id.
+    pub id: String,
+    /// The provider's key, such as `openai`; trimmed and lower-cased when registered.
+    pub provider: String,
+    /// The backing file, relative to the store's directory, where a file store set it.
+    pub file_name: Option<String>,
+    /// How a login flow's tokens are written, where the program brings its own form.
+    pub storage: Option<Arc<dyn TokenStorage>>,
+    /// A name for people.
+    pub label: String,
+    /// Lifecycle status.
+    pub status: Status,
+    /// A short description of the status.
+    pub status_message: String,
+    /// Switched off by the operator. Only the operator switches it on again.
+    pub disabled: bool,
+    /// Observed to be out of order: every known model is.
+    pub unavailable: bool,
+    /// The proxy for this credential alone: `http`, `https`, `socks4`, `socks4a`, `socks5` or `socks5h`, with
+    /// `user:password@` where it needs it. Empty: the manager's proxy, if any.
+    pub proxy_url: Secret,
+    /// Configuration that executors read.
+    pub attributes: Attributes,
+    /// Changing state such as tokens. `None` is not the same as empty: a record without metadata is *runtime-only* and is
+    /// never written to a store.
+    pub metadata: Option<Metadata>,
+    /// The quota, over all models.
+    pub quota: QuotaState,
+    /// The last failure of a use or a refresh.
+    pub last_error: Option<Error>,
+    /// When the record was made.
+    pub created_at: Option<Timestamp>,
+    /// When it last changed.
+    pub updated_at: Option<Timestamp>,
+    /// The last successful refresh.
+    pub last_refreshed_at: Option<Timestamp>,
+    /// No refresh before this moment.
+    pub next_refresh_after: Option<Timestamp>,
+    /// The earliest return, over all models.
+    pub next_retry_after: Option<Timestamp>,
+    /// What is known per model.
+    pub model_states: BTreeMap<String, ModelState>,
+    /// The program's own data, in memory only.
+    pub runtime: Option<Arc<dyn AuthRuntime>>,
+    /// Members of a stored record that this crate does not know.
+    pub(crate) extra: Option<Metadata>,
+}
+
+/// What is known of one model under a credential.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ModelState {
+    /// Lifecycle status for the model.
+    pub status: Status,
+    /// A short description of the status.
+    pub status_message: String,
+    /// Whether the last use failed.
+    pub unavailable: bool,
+    /// Blocked until then, if `unavailable`.
+    pub next_retry_after: Option<Timestamp>,
+    /// The last failure.
+    pub last_error: Option<Error>,
+    /// The quota of this model.
+    pub quota: QuotaState,
+    /// When this state last changed.
+    pub updated_at: Option<Timestamp>,
+    pub(crate) extra: Option<Metadata>,
+}
+
+/// Whether a quota is used up, and until when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QuotaState {
+    /// The credential recently hit a quota.
+    pub exceeded: bool,
+    /// Why, in a word.
+    pub reason: String,
+    /// When it may be usable again.
+    pub next_recover_at: Option<Timestamp>,
+}
+
+/// Tokens of an OAuth login, for [`Auth::oauth`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct OAuthTokens {
+    /// The bearer token.
+    pub access_token: Secret,
+    /// What gets a new access token, where the provider gave one.
+    pub refresh_token: Option<Secret>,
+    /// When the access token ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// In-memory data that a program attaches to a credential, with optional say in its refreshes.
+///
+/// ```
+/// use credpool::{Auth, AuthRuntime};
+///
+/// struct Session(u32);
+/// impl AuthRuntime for Session {}
+///
+/// let mut auth = Auth::api_key("openai", "sk-123");
+/// auth.runtime = Some(std::sync::Arc::new(Session(7)));
+/// let session = auth.runtime_as::<Session>().unwrap();
+/// assert_eq!(session.0, 7);
+/// ```
+pub trait AuthRuntime: Any + Send + Sync {
+    /// Decides refreshes instead of the rules; none by default.
+    fn refresh_evaluator(&self) -> Option<&dyn RefreshEvaluator> {
+        None
+    }
+
+    /// How long before expiry to refresh, before the provider's own lead; none by default.
+    fn refresh_lead(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Overrides the decision whether a credential needs a refresh.
+pub trait RefreshEvaluator: Send + Sync {
+    /// Whether `auth` should be refreshed now.
+    fn should_refresh(&self, now: Timestamp, auth: &Auth) -> bool;
+}
+
+/// Writes a login's tokens in the program's own form; the seed's `baseauth.TokenStorage`.
+///
+/// A file store calls it with a temporary path beside the final one and then moves the file into place, so that an
+/// implementation writes plainly.
+#[doc(alias = "SaveTokenToFile")]
+pub trait TokenStorage: Send + Sync {
+    /// Writes the tokens of `auth` to `path`, which does not exist yet.
+    ///
+    /// # Errors
+    /// Whatever went wrong; the store then keeps what it had and reports it.
+    fn save_token_to_file(&self, auth: &Auth, path: &Path) -> io::Result<()>;
+}
+
+impl Auth {
+    /// An empty record for `provider`: no key, no tokens, no metadata.
+    pub fn new(provider: impl Into<String>) -> Self {
+        Self {
+            provider: provider.into(),
+            status: Status::Active,
+            ..Self::default()
+        }
+    }
+
+    /// A credential that is one API key, in attribute `api_key`. It is stored, so that its cooldowns survive a restart; see
+    /// [`Auth::runtime_only`] for one that is not.
+    pub fn api_key(provider: impl Into<String>, key: impl Into<String>) -> Self {
+        let mut auth = Self::new(provider);
+        auth.attributes.insert("api_key", key);
+        auth.metadata = Some(Metadata::default());
+        auth
+    }
+
+    /// A credential with tokens of an OAuth login, in metadata `access_token`, `refresh_token` and `expires_at`.
+    ///
+    /// ```
+    /// use credpool::{Auth, OAuthTokens};
+    ///
+    /// let auth = Auth::oauth("openai", OAuthTokens::new("access").with_refresh_token("refresh"))
+    ///     .with_attribute("token_url", "https://login.example.org/token")
+    ///     .with_attribute("client_id", "my-app");
+    /// assert_eq!(auth.metadata.unwrap().text("refresh_token"), Some("refresh"));
+    /// ```
+    pub fn oauth(provider: impl Into<String>, tokens: OAuthTokens) -> Self {
+        let mut metadata = Metadata::default();
+        metadata.insert("access_token", tokens.access_token.expose());
+        if let Some(refresh_token) = tokens.refresh_token {
+            metadata.insert("refresh_token", refresh_token.expose());
+        }
+        if let Some(at) = tokens.expires_at {
+            metadata.insert("expires_at", json::time_text(at));
+        }
+        let mut auth = Self::new(provider);
+        auth.metadata = Some(metadata);
+        auth
+    }
+
+    /// Sets the id.
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Sets the label.
+    pub fn with_label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Sets one attribute.
+    pub fn with_attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.insert(name, value);
+        self
+    }
+
+    /// Sets one metadata value; the record is then not runtime-only.
+    pub fn with_metadata(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<serde_json::Value>,
+    ) -> Self {
+        self.metadata.get_or_insert_default().insert(name, value);
+        self
+    }
+
+    /// Sets this credential's own proxy.
+    pub fn with_proxy_url(mut self, url: impl Into<Secret>) -> Self {
+        self.proxy_url = url.into();
+        self
+    }
+
+    /// Drops the metadata: the record is used, but never written to a store.
+    pub fn runtime_only(mut self) -> Self {
+        self.metadata = None;
+        self
+    }
+
+    /// Whether the record lives in memory alone.
+    pub fn is_runtime_only(&self) -> bool {
+        self.metadata.is_none()
+    }
+
+    /// What kind of account this is and what names it: an e-mail, a key, a cookie's label. `None` when nothing tells.
+    ///
+    /// An API key counts only where there is no metadata, as in the seed's system.
+    #[doc(alias = "AccountInfo")]
+    pub fn account_info(&self) -> Option<AccountInfo> {
+        account::account_info(self)
+    }
+
+    /// When the tokens end, as far as the metadata tells: members `expired`, `expire`, `expires_at`, `expiresAt`,
+    /// `expiry`, `expires`, then the same inside `token` or `Token`.
+    #[doc(alias = "ExpirationTime")]
+    pub fn expiration_time(&self) -> Expiry {
+        self.metadata
+            .as_ref()
+            .map_or(Expiry::Unknown, |metadata| expiry::find(metadata.as_map()))
+    }
+
+    /// How often the record itself asks to be refreshed: `refresh_interval_seconds`, `refreshIntervalSeconds`,
+    /// `refresh_interval` or `refreshInterval` of the metadata, then of the attributes.
+    pub fn preferred_refresh_interval(&self) -> Option<Duration> {
+        refresh_interval(self)
+    }
+
+    /// The program's runtime data, where it is of type `T`.
+    pub fn runtime_as<T: AuthRuntime>(&self) -> Option<&T> {
+        let runtime: &dyn Any = self.runtime.as_deref()?;
+        runtime.downcast_ref()
+    }
+
+    /// Whether only a key speaks for this credential: there is nothing that a refresh could renew.
+    pub(crate) fn is_api_key(&self) -> bool {
+        let metadata_has = |name| {
+            self.metadata
+                .as_ref()
+                .is_some_and(|metadata| metadata.get(name).is_some())
+        };
+        self.attributes
+            .get("api_key")
+            .is_some_and(|key| !key.trim().is_empty())
+            && !["refresh_token", "access_token", "token", "Token"]
+                .into_iter()
+                .any(metadata_has)
+    }
+}
+
+impl OAuthTokens {
+    /// An access token alone.
+    pub fn new(access_token: impl Into<Secret>) -> Self {
+        Self {
+            access_token: access_token.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the refresh token.
+    pub fn with_refresh_token(mut self, token: impl Into<Secret>) -> Self {
+        self.refresh_token = Some(token.into());
+        self
+    }
+
+    /// Says when the access token ends.
+    pub fn with_expires_at(mut self, at: Timestamp) -> Self {
+        self.expires_at = Some(at);
+        self
+    }
+}
+
+impl QuotaState {
+    /// A quota that is used up until `next_recover_at`.
+    pub fn exceeded(reason: impl Into<String>, next_recover_at: Option<Timestamp>) -> Self {
+        Self {
+            exceeded: true,
+            reason: reason.into(),
+            next_recover_at,
+        }
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("id", &self.id)
+            .field("provider", &self.provider)
+            .field("label", &self.label)
+            .field("status", &self.status)
+            .field("status_message", &self.status_message)
+            .field("disabled", &self.disabled)
+            .field("unavailable", &self.unavailable)
+            .field("proxied", &!self.proxy_url.is_empty())
+            .field("attributes", &self.attributes)
+            .field("metadata", &self.metadata)
+            .field("quota", &self.quota)
+            .field("last_error", &self.last_error)
+            .field("last_refreshed_at", &self.last_refreshed_at)
+            .field("next_refresh_after", &self.next_refresh_after)
+            .field("next_retry_after", &self.next_retry_after)
+            .field("model_states", &self.model_states)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+use serde_json::Value;
+
+use super::Auth;
+
+/// `text` with everything cut out that is a secret of `auth`: keys, tokens, cookies, passwords.
+pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
+    let mut secrets = Vec::new();
+    for (name, value) in auth.attributes.iter() {
+        collect_text(name, value, &mut secrets);
+    }
+    if let Some(metadata) = &auth.metadata {
+        for (name, value) in metadata.iter() {
+            collect(name, value, &mut secrets);
+        }
+    }
+    if let Some((user_info, _)) = auth
+        .proxy_url
+        .expose()
+        .split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'))
+    {
+        secrets.push(
+            user_info
+                .rsplit_once(':')
+                .map_or(user_info, |(_, word)| word),
+        );
+    }
+    secrets.retain(|secret| secret.len() >= SHORTEST);
+    // A secret may hold another: the longest goes first.
+    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+        .into_iter()
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+}
+
+fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => collect_text(name, text, secrets),
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| collect(name, value, secrets)),
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(name, value)| collect(name, value, secrets)),
+        _ => {}
+    }
+}
+
+fn collect_text<'a>(name: &str, text: &'a str, secrets: &mut Vec<&'a str>) {
+    let name = name.to_ascii_lowercase();
+    if SECRET_NAMES.iter().any(|part| name.contains(part)) && !NOT_SECRET.contains(&name.as_str()) {
+        secrets.push(text);
+    }
+}
+
+/// Shorter ones would cut common words.
+const SHORTEST: usize = 6;
+
+const SECRET_NAMES: [&str; 9] = [
+    "key",
+    "token",
+    "secret",
+    "password",
+    "cookie",
+    "psid",
+    "auth",
+    "assertion",
+    "header",
+];
+
+const NOT_SECRET: [&str; 4] = ["token_url", "token_uri", "token_type", "auth_uri"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_every_secret_and_leaves_the_rest() {
+        let auth = Auth::api_key("p", "sk-canary-1")
+            .with_metadata("token", serde_json::json!({"access_token": "canary-2"}))
+            .with_attribute("token_url", "https://example.org")
+            .with_proxy_url("http://user:canary-3@127.0.0.1:1");
+        let text = scrub("sk-canary-1 canary-2 canary-3 https://example.org", &auth);
+        assert_eq!(text, "*** *** *** https://example.org");
+    }
+}

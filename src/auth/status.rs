@@ -1,0 +1,59 @@
+use std::fmt;
+
+/// The lifecycle state of a credential or of one of its models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// Nothing has been said yet: the empty text in JSON.
+    #[default]
+    Unset,
+    /// The state could not be determined. A stored text that is none of these reads as this.
+    Unknown,
+    /// Valid and ready for use.
+    Active,
+    /// Waiting for something outside, such as a second factor.
+    Pending,
+    /// In a refresh.
+    Refreshing,
+    /// The last use or refresh failed.
+    Error,
+    /// Switched off by the operator.
+    Disabled,
+}
+
+impl Status {
+    /// The text that records use, `active` for example.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unset => "",
+            Self::Unknown => "unknown",
+            Self::Active => "active",
+            Self::Pending => "pending",
+            Self::Refreshing => "refreshing",
+            Self::Error => "error",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl From<&str> for Status {
+    fn from(text: &str) -> Self {
+        [
+            Self::Unset,
+            Self::Active,
+            Self::Pending,
+            Self::Refreshing,
+            Self::Error,
+            Self::Disabled,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .unwrap_or(Self::Unknown)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

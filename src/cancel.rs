@@ -1,0 +1,227 @@
+//! [`CancelToken`]: how a caller ends what it started.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+
+/// A switch that is thrown once: everything that holds a clone of the token, or a [`child`](CancelToken::child), sees it.
+///
+/// Give it to a call in [`Options::cancel`](crate::Options). Executors ask [`is_cancelled`](CancelToken::is_cancelled),
+/// put [`cancelled`](CancelToken::cancelled) into their `select!`, or register an action with
+/// [`on_cancel`](CancelToken::on_cancel).
+///
+/// ```
+/// let token = credpool::CancelToken::new();
+/// let child = token.child();
+/// token.cancel();
+/// assert!(child.is_cancelled());
+/// ```
+#[derive(Clone)]
+pub struct CancelToken {
+    inner: Arc<Inner>,
+}
+
+/// Keeps an action registered; dropping it takes the action back.
+#[must_use = "dropping it takes the action back"]
+pub struct OnCancel {
+    token: Weak<Inner>,
+    key: u64,
+}
+
+/// Never sent: the channel only disconnects.
+#[derive(Debug)]
+pub enum Never {}
+
+struct Inner {
+    /// Disconnected once the sender below is gone.
+    cancelled: Receiver<Never>,
+    state: Mutex<State>,
+    /// Keeps a child registered with its parent.
+    _parent: Option<OnCancel>,
+}
+
+struct State {
+    open: Option<Sender<Never>>,
+    next_key: u64,
+    actions: Vec<(u64, Action)>,
+}
+
+type Action = Box<dyn FnOnce() + Send>;
+
+impl CancelToken {
+    /// A token that nobody has cancelled yet.
+    pub fn new() -> Self {
+        Self {
+            inner: Arc::new(Inner::new(None)),
+        }
+    }
+
+    /// A token that is cancelled with this one, and that can be cancelled alone.
+    pub fn child(&self) -> Self {
+        let inner = Arc::new_cyclic(|child: &Weak<Inner>| {
+            let child = child.clone();
+            let parent = self.on_cancel(move || {
+                if let Some(child) = child.upgrade() {
+                    child.cancel();
+                }
+            });
+            Inner::new(Some(parent))
+        });
+        // The parent may have been cancelled while the child was being made.
+        if self.is_cancelled() {
+            inner.cancel();
+        }
+        Self { inner }
+    }
+
+    /// Throws the switch: registered actions run on this thread, in the order of their registration. Again: nothing.
+    pub fn cancel(&self) {
+        self.inner.cancel();
+    }
+
+    /// Whether it was thrown.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.is_cancelled()
+    }
+
+    /// A channel that disconnects when the token is cancelled, for `select!`.
+    pub fn cancelled(&self) -> &Receiver<Never> {
+        &self.inner.cancelled
+    }
+
+    /// Runs `action` when the token is cancelled, at once if it already is, unless the guard is dropped before.
+    ///
+    /// The action runs on the cancelling thread; it must be short and must not panic.
+    pub fn on_cancel(&self, action: impl FnOnce() + Send + 'static) -> OnCancel {
+        let mut state = self.inner.state.lock();
+        let key = state.next_key;
+        state.next_key += 1;
+        if state.open.is_some() {
+            state.actions.push((key, Box::new(action)));
+        } else {
+            drop(state);
+            action();
+        }
+        OnCancel {
+            token: Arc::downgrade(&self.inner),
+            key,
+        }
+    }
+}
+
+impl Inner {
+    fn new(parent: Option<OnCancel>) -> Self {
+        let (open, cancelled) = crossbeam_channel::bounded(0);
+        Self {
+            cancelled,
+            state: Mutex::new(State {
+                open: Some(open),
+                next_key: 0,
+                actions: Vec::new(),
+            }),
+            _parent: parent,
+        }
+    }
+
+    fn cancel(&self) {
+        let (open, actions) = {
+            let mut state = self.state.lock();
+            (state.open.take(), std::mem::take(&mut state.actions))
+        };
+        drop(open);
+        for (_, action) in actions {
+            action();
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(
+            self.cancelled.try_recv(),
+            Err(crossbeam_channel::TryRecvError::Disconnected)
+        )
+    }
+}
+
+impl Default for CancelToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelToken")
+            .field("cancelled", &self.is_cancelled())
+            .finish()
+    }
+}
+
+impl Drop for OnCancel {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.upgrade() {
+            let action = {
+                let mut state = token.state.lock();
+                state
+                    .actions
+                    .iter()
+                    .position(|(key, _)| *key == self.key)
+                    .map(|at| state.actions.remove(at))
+            };
+            drop(action);
+        }
+    }
+}
+
+impl fmt::Debug for OnCancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnCancel")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn actions_run_once_and_can_be_taken_back() {
+        let ran = Arc::new(AtomicU32::new(0));
+        let count = |ran: &Arc<AtomicU32>| {
+            let ran = Arc::clone(ran);
+            move || {
+                ran.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let token = CancelToken::new();
+        let _kept = token.on_cancel(count(&ran));
+        drop(token.on_cancel(count(&ran)));
+        token.cancel();
+        token.cancel();
+        assert_eq!(ran.load(Ordering::Relaxed), 1);
+        let _late = token.on_cancel(count(&ran));
+        assert_eq!(ran.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_child_follows_its_parent_and_not_the_other_way() {
+        let parent = CancelToken::new();
+        let child = parent.child();
+        let grandchild = child.child();
+        child.cancel();
+        assert!(grandchild.is_cancelled() && !parent.is_cancelled());
+        let late = {
+            parent.cancel();
+            parent.child()
+        };
+        assert!(late.is_cancelled());
+    }
+
+    #[test]
+    fn a_dropped_child_leaves_nothing_behind() {
+        let parent = CancelToken::new();
+        drop(parent.child());
+        assert!(parent.inner.state.lock().actions.is_empty());
+    }
+}

@@ -1,0 +1,180 @@
+//! [`Clock`]: the only place where time is read.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+
+/// A moment of the wall clock, in UTC by its type.
+pub type Timestamp = time::UtcDateTime;
+
+/// Where the library reads the time and how its threads wait.
+///
+/// Programs use [`SystemClock`], the default. Tests use [`ManualClock`], which moves only when told to.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The wall clock. It may jump; expiry of tokens and stored cooldowns go by it.
+    fn now(&self) -> Timestamp;
+
+    /// A clock that never goes backwards. Deadlines and back-off go by it.
+    fn monotonic(&self) -> Instant;
+
+    /// A channel that gets one message after `wait`.
+    fn after(&self, wait: Duration) -> Receiver<Instant>;
+}
+
+/// The machine's clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn after(&self, wait: Duration) -> Receiver<Instant> {
+        crossbeam_channel::after(wait)
+    }
+}
+
+/// A clock for tests: both of its faces stand still until [`ManualClock::advance`] moves them.
+///
+/// ```
+/// use credpool::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::at(time::macros::utc_datetime!(2025-01-01 00:00));
+/// let timer = clock.after(Duration::from_secs(60));
+/// clock.advance(Duration::from_secs(59));
+/// assert!(timer.try_recv().is_err());
+/// clock.advance(Duration::from_secs(1));
+/// assert!(timer.try_recv().is_ok());
+/// assert_eq!(clock.now(), time::macros::utc_datetime!(2025-01-01 00:01));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    face: Arc<Mutex<Face>>,
+}
+
+#[derive(Debug)]
+struct Face {
+    now: Timestamp,
+    monotonic: Instant,
+    timers: Vec<(Instant, Sender<Instant>)>,
+}
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    pub fn at(now: Timestamp) -> Self {
+        Self {
+            face: Arc::new(Mutex::new(Face {
+                now,
+                monotonic: Instant::now(),
+                timers: Vec::new(),
+            })),
+        }
+    }
+
+    /// Moves both faces forward and fires the timers that are due, the earliest first.
+    pub fn advance(&self, by: Duration) {
+        let (monotonic, due) = {
+            let mut face = self.face.lock();
+            face.now = later(face.now, by);
+            face.monotonic = deadline(face.monotonic, by);
+            let monotonic = face.monotonic;
+            let (mut due, waiting): (Vec<_>, Vec<_>) =
+                face.timers.drain(..).partition(|(at, _)| *at <= monotonic);
+            face.timers = waiting;
+            due.sort_by_key(|(at, _)| *at);
+            (monotonic, due)
+        };
+        for (_, timer) in due {
+            let _ = timer.try_send(monotonic);
+        }
+    }
+
+    /// Sets the wall clock alone, as an operator or a time server does; the monotonic face stays.
+    pub fn set_wall(&self, now: Timestamp) {
+        self.face.lock().now = now;
+    }
+
+    /// How many timers are waiting: how a test sees that a thread has gone to sleep.
+    pub fn timers(&self) -> usize {
+        self.face.lock().timers.len()
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.face.lock().now
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.face.lock().monotonic
+    }
+
+    fn after(&self, wait: Duration) -> Receiver<Instant> {
+        let (fire, timer) = crossbeam_channel::bounded(1);
+        let mut face = self.face.lock();
+        let at = deadline(face.monotonic, wait);
+        if wait.is_zero() {
+            let _ = fire.try_send(at);
+        } else {
+            face.timers.push((at, fire));
+        }
+        timer
+    }
+}
+
+/// `from + by`, at the end of the calendar at the latest.
+pub(crate) fn later(from: Timestamp, by: Duration) -> Timestamp {
+    time::Duration::try_from(by).map_or(Timestamp::MAX, |by| from.saturating_add(by))
+}
+
+/// `from - by`, at the start of the calendar at the earliest.
+pub(crate) fn earlier(from: Timestamp, by: Duration) -> Timestamp {
+    time::Duration::try_from(by).map_or(Timestamp::MIN, |by| from.saturating_sub(by))
+}
+
+/// How long from `now` until `at`; zero when it is over.
+pub(crate) fn until(now: Timestamp, at: Timestamp) -> Duration {
+    Duration::try_from(at - now).unwrap_or_default()
+}
+
+/// `from + by`, or a century later where that cannot be told.
+pub(crate) fn deadline(from: Instant, by: Duration) -> Instant {
+    from.checked_add(by)
+        .or_else(|| from.checked_add(FAR))
+        .unwrap_or(from)
+}
+
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates() {
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(later(now, Duration::MAX), Timestamp::MAX);
+        assert_eq!(earlier(now, Duration::MAX), Timestamp::MIN);
+        assert_eq!(until(Timestamp::MAX, Timestamp::MIN), Duration::ZERO);
+        let clock = ManualClock::at(now);
+        assert!(deadline(clock.monotonic(), Duration::MAX) > clock.monotonic());
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_moves_no_timer() {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let timer = clock.after(Duration::from_secs(1));
+        clock.set_wall(Timestamp::MAX);
+        assert!(timer.try_recv().is_err());
+        assert_eq!(clock.timers(), 1);
+    }
+}

@@ -1,0 +1,492 @@
+//! [`Error`], the one error type, and [`ErrorCode`], what programs match on.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// What went wrong, to which credential, and whether trying again can help.
+///
+/// The seed's type of the same name has a code, a message, a retryable flag and an HTTP status; those four are what a
+/// stored record keeps. An error in flight also carries the server's retry hint, the (bounded, scrubbed) body of an
+/// upstream answer and its real [`source`](StdError::source). Cloning is cheap.
+///
+/// The printed form is `code: message`, or the message alone where there is no code. It never holds a secret.
+///
+/// ```
+/// use credpool::{Error, ErrorCode};
+///
+/// let error = Error::new(ErrorCode::AuthNotFound, "no credential is registered for openai");
+/// assert_eq!(error.to_string(), "auth_not_found: no credential is registered for openai");
+/// assert_eq!(error.http_status(), None);
+/// assert!(!error.is_retryable());
+/// ```
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+}
+
+#[derive(Clone, Default)]
+struct Inner {
+    code: ErrorCode,
+    message: String,
+    retryable: bool,
+    http_status: i64,
+    retry_after: Option<Duration>,
+    auth_id: Option<Arc<str>>,
+    body: Option<Arc<str>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// A machine-readable kind of error, the seed's `Code`.
+///
+/// Executors of other crates may bring codes of their own: [`ErrorCode::Other`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// No code: only the message, the status and the source say what happened.
+    #[default]
+    Unspecified,
+    /// The call named no provider.
+    ProviderNotFound,
+    /// No executor is registered for the provider.
+    ExecutorNotFound,
+    /// No credential is registered for the provider, or none is left to try in this call.
+    AuthNotFound,
+    /// There are credentials, but all of them are blocked for the model at the moment.
+    AuthUnavailable,
+    /// The executor does not speak the request's format: nothing was sent.
+    UnsupportedFormat,
+    /// The provider or the executor cannot do what was asked.
+    Unsupported,
+    /// A setting, a record or an argument is wrong: nothing was sent.
+    Config,
+    /// The upstream answered with an error; [`Error::http_status`] and [`Error::body`] say which.
+    Upstream,
+    /// The upstream was not reached or the connection failed before an answer.
+    Transport,
+    /// The call's deadline passed; the last upstream error, if any, is the source.
+    DeadlineExceeded,
+    /// The caller cancelled.
+    Cancelled,
+    /// An executor, selector, store or stream of the program panicked; the panic was contained.
+    Panicked,
+    /// Every worker of the lane is busy and the queue is full.
+    PoolSaturated,
+    /// Every permit of the ready credentials is taken.
+    LimitReached,
+    /// The store could not read or write.
+    Store,
+    /// Somebody else changed the record first.
+    Conflict,
+    /// A refresh did not give a new token.
+    RefreshFailed,
+    /// The login is over: a person must log in again.
+    NeedsLogin,
+    /// A stream ended before the provider's own end.
+    StreamTruncated,
+    /// A stream held something that is not the provider's format.
+    StreamMalformed,
+    /// A stream fell silent for longer than its timeout.
+    StreamStalled,
+    /// A stream's connection was lost.
+    StreamInterrupted,
+    /// The manager has been shut down.
+    ShutDown,
+    /// A code that this crate does not know.
+    Other(Arc<str>),
+}
+
+impl Error {
+    /// An error with a code and a message. Retryable where the code says so by nature (transport, saturation, stalls).
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let retryable = code.retryable_by_nature();
+        Self::from_inner(Inner {
+            code,
+            message: message.into(),
+            retryable,
+            ..Inner::default()
+        })
+    }
+
+    /// An error without a code: a message alone. This is what a store reads back from a record.
+    pub fn message_only(message: impl Into<String>) -> Self {
+        Self::from_inner(Inner {
+            message: message.into(),
+            ..Inner::default()
+        })
+    }
+
+    /// An upstream's answer with an HTTP status that is not a success.
+    ///
+    /// `body` must already be free of secrets; it is cut to 64 KiB. The message quotes its start. 408, 429 and 5xx are
+    /// retryable.
+    ///
+    /// ```
+    /// let error = credpool::Error::upstream(429, r#"{"error":"slow down"}"#);
+    /// assert_eq!(error.http_status(), Some(429));
+    /// assert!(error.is_retryable());
+    /// assert_eq!(error.body(), Some(r#"{"error":"slow down"}"#));
+    /// ```
+    pub fn upstream(status: u16, body: impl Into<String>) -> Self {
+        let body = cut(body.into(), MAX_BODY);
+        let excerpt = excerpt(&body);
+        let message = if excerpt.is_empty() {
+            format!("HTTP {status}")
+        } else {
+            format!("HTTP {status}: {excerpt}")
+        };
+        Self::from_inner(Inner {
+            code: ErrorCode::Upstream,
+            message,
+            retryable: matches!(status, 408 | 429 | 500..=599),
+            http_status: i64::from(status),
+            body: (!body.is_empty()).then(|| body.into()),
+            ..Inner::default()
+        })
+    }
+
+    /// Any other error, kept as the source. Its text becomes the message; a status found in an [`Error`] that it wraps
+    /// (at any depth) is this error's status too.
+    pub fn other(source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::from_inner(Inner {
+            message: source.to_string(),
+            source: Some(Arc::new(source)),
+            ..Inner::default()
+        })
+    }
+
+    /// The same error with context before its message; status, hints, code and source stay reachable.
+    ///
+    /// ```
+    /// use credpool::Error;
+    ///
+    /// let error = Error::message_only("no route").with_http_status(503).context("fetching models");
+    /// assert_eq!(error.to_string(), "fetching models: no route");
+    /// assert_eq!(error.http_status(), Some(503));
+    /// ```
+    pub fn context(self, context: impl fmt::Display) -> Self {
+        let message = format!("{context}: {self}");
+        let code = self.code().clone();
+        let retryable = self.is_retryable();
+        Self::from_inner(Inner {
+            message: match &code {
+                ErrorCode::Unspecified => message,
+                _ => format!("{context}: {}", self.message()),
+            },
+            code,
+            retryable,
+            source: Some(Arc::new(self)),
+            ..Inner::default()
+        })
+    }
+
+    /// Sets whether a retry might fix the issue by itself.
+    pub fn with_retryable(self, retryable: bool) -> Self {
+        self.change(|inner| inner.retryable = retryable)
+    }
+
+    /// Sets the HTTP-like status.
+    pub fn with_http_status(self, status: u16) -> Self {
+        self.change(|inner| inner.http_status = i64::from(status))
+    }
+
+    /// Sets how long the server asked to wait.
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        self.change(|inner| inner.retry_after = Some(wait))
+    }
+
+    /// Names the credential that the error is about.
+    pub fn with_auth_id(self, id: &str) -> Self {
+        self.change(|inner| inner.auth_id = Some(id.into()))
+    }
+
+    /// Attaches the underlying error.
+    pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.change(|inner| inner.source = Some(Arc::new(source)))
+    }
+
+    /// The code.
+    pub fn code(&self) -> &ErrorCode {
+        &self.inner.code
+    }
+
+    /// The message, without the code.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// Whether a retry might fix the issue by itself.
+    pub fn is_retryable(&self) -> bool {
+        self.inner.retryable
+    }
+
+    /// The HTTP-like status of this error or of the first one that it wraps which has one; the seed's `StatusCode`.
+    #[doc(alias = "StatusCode")]
+    pub fn http_status(&self) -> Option<u16> {
+        self.chain()
+            .find(|error| error.inner.http_status != 0)
+            .and_then(|error| u16::try_from(error.inner.http_status).ok())
+    }
+
+    /// How long the server asked to wait, here or in an error below.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.chain().find_map(|error| error.inner.retry_after)
+    }
+
+    /// The id of the credential that the error is about.
+    pub fn auth_id(&self) -> Option<&str> {
+        self.chain()
+            .find_map(|error| error.inner.auth_id.as_deref())
+    }
+
+    /// The body of the upstream's answer, at most 64 KiB, with the credential's secrets cut out.
+    pub fn body(&self) -> Option<&str> {
+        self.chain().find_map(|error| error.inner.body.as_deref())
+    }
+
+    /// The form in which a failed attempt is recorded: the printed text as message and the status; this error is its
+    /// source.
+    pub(crate) fn recorded(&self) -> Self {
+        Self::from_inner(Inner {
+            message: self.to_string(),
+            source: Some(Arc::new(self.clone())),
+            ..Inner::default()
+        })
+    }
+
+    /// The deepest report of this crate about the same failure: what the executor returned, where this is its recorded
+    /// form.
+    pub(crate) fn original(&self) -> &Self {
+        match self.below() {
+            Some(below) if *self.code() == ErrorCode::Unspecified => below.original(),
+            _ => self,
+        }
+    }
+
+    fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |error| error.below())
+    }
+
+    /// The next error of this type among the sources.
+    fn below(&self) -> Option<&Self> {
+        let mut source = self.source();
+        while let Some(error) = source {
+            if let Some(found) = error.downcast_ref::<Self>() {
+                return Some(found);
+            }
+            source = error.source();
+        }
+        None
+    }
+
+    fn from_inner(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.inner));
+        self
+    }
+
+    /// The four members that a record stores.
+    pub(crate) fn to_json(&self) -> Map<String, Value> {
+        let mut json = Map::new();
+        if *self.code() != ErrorCode::Unspecified {
+            json.insert("code".into(), self.code().as_str().into());
+        }
+        json.insert("message".into(), self.message().into());
+        json.insert("retryable".into(), self.is_retryable().into());
+        if let Some(status) = self.http_status() {
+            json.insert("http_status".into(), status.into());
+        } else if self.inner.http_status != 0 {
+            json.insert("http_status".into(), self.inner.http_status.into());
+        }
+        json
+    }
+
+    pub(crate) fn from_json(
+        code: &str,
+        message: String,
+        retryable: bool,
+        http_status: i64,
+    ) -> Self {
+        Self::from_inner(Inner {
+            code: ErrorCode::from(code),
+            message,
+            retryable,
+            http_status,
+            ..Inner::default()
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code() {
+            ErrorCode::Unspecified => f.write_str(self.message()),
+            code => write!(f, "{code}: {}", self.message()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Error");
+        debug
+            .field("code", &self.code().as_str())
+            .field("message", &self.message())
+            .field("retryable", &self.is_retryable())
+            .field("http_status", &self.http_status())
+            .field("retry_after", &self.retry_after());
+        if let Some(id) = self.auth_id() {
+            debug.field("auth_id", &id);
+        }
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// Equal when what a record stores is equal.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.code() == other.code()
+            && self.message() == other.message()
+            && self.is_retryable() == other.is_retryable()
+            && self.http_status() == other.http_status()
+    }
+}
+
+impl ErrorCode {
+    /// The code as text, `auth_not_found` for example; empty for [`ErrorCode::Unspecified`].
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Other(code) => code,
+            known => KNOWN
+                .iter()
+                .find(|(code, _)| code == known)
+                .map_or("", |(_, text)| text),
+        }
+    }
+
+    fn retryable_by_nature(&self) -> bool {
+        matches!(
+            self,
+            Self::AuthUnavailable
+                | Self::Transport
+                | Self::PoolSaturated
+                | Self::LimitReached
+                | Self::StreamTruncated
+                | Self::StreamStalled
+                | Self::StreamInterrupted
+        )
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<&str> for ErrorCode {
+    fn from(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::Unspecified;
+        }
+        KNOWN
+            .iter()
+            .find(|(_, known)| *known == text)
+            .map_or_else(|| Self::Other(text.into()), |(code, _)| code.clone())
+    }
+}
+
+fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+    }
+    text
+}
+
+/// The start of a body on one line.
+fn excerpt(body: &str) -> String {
+    let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() <= EXCERPT {
+        return line;
+    }
+    let end = line.floor_char_boundary(EXCERPT);
+    format!("{}…", &line[..end])
+}
+
+const MAX_BODY: usize = 64 * 1024;
+const EXCERPT: usize = 300;
+
+const KNOWN: &[(ErrorCode, &str)] = &[
+    (ErrorCode::ProviderNotFound, "provider_not_found"),
+    (ErrorCode::ExecutorNotFound, "executor_not_found"),
+    (ErrorCode::AuthNotFound, "auth_not_found"),
+    (ErrorCode::AuthUnavailable, "auth_unavailable"),
+    (ErrorCode::UnsupportedFormat, "unsupported_format"),
+    (ErrorCode::Unsupported, "unsupported"),
+    (ErrorCode::Config, "config"),
+    (ErrorCode::Upstream, "upstream"),
+    (ErrorCode::Transport, "transport"),
+    (ErrorCode::DeadlineExceeded, "deadline_exceeded"),
+    (ErrorCode::Cancelled, "cancelled"),
+    (ErrorCode::Panicked, "panicked"),
+    (ErrorCode::PoolSaturated, "pool_saturated"),
+    (ErrorCode::LimitReached, "limit_reached"),
+    (ErrorCode::Store, "store"),
+    (ErrorCode::Conflict, "conflict"),
+    (ErrorCode::RefreshFailed, "refresh_failed"),
+    (ErrorCode::NeedsLogin, "needs_login"),
+    (ErrorCode::StreamTruncated, "stream_truncated"),
+    (ErrorCode::StreamMalformed, "stream_malformed"),
+    (ErrorCode::StreamStalled, "stream_stalled"),
+    (ErrorCode::StreamInterrupted, "stream_interrupted"),
+    (ErrorCode::ShutDown, "shut_down"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_survives_its_text() {
+        for (code, text) in KNOWN {
+            assert_eq!(ErrorCode::from(*text), *code);
+            assert_eq!(code.as_str(), *text);
+        }
+        assert_eq!(ErrorCode::from("odd").as_str(), "odd");
+        assert_eq!(ErrorCode::from(""), ErrorCode::Unspecified);
+    }
+
+    #[test]
+    fn a_recorded_error_has_text_and_status_alone() {
+        let error = Error::new(ErrorCode::Upstream, "boom").with_http_status(503);
+        let recorded = error.recorded();
+        assert_eq!(recorded.message(), "upstream: boom");
+        assert_eq!(recorded.code(), &ErrorCode::Unspecified);
+        assert_eq!(recorded.http_status(), Some(503));
+        assert_eq!(recorded.original().code(), &ErrorCode::Upstream);
+    }
+
+    #[test]
+    fn a_body_is_cut_at_a_character() {
+        let error = Error::upstream(400, "é".repeat(40_000));
+        assert!(error.body().unwrap().len() <= MAX_BODY);
+        assert!(error.message().len() < 400);
+    }
+}

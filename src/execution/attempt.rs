@@ -1,0 +1,69 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::auth::Auth;
+use crate::cancel::CancelToken;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::transport::Transport;
+
+/// What an executor is told about the attempt it makes: its number, its deadline, how it is cancelled, and which HTTP agent
+/// to use.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub(crate) number: u32,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) cancel: CancelToken,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) transport: Arc<Transport>,
+}
+
+impl Attempt {
+    /// The attempt's number within its call, from 1.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// When the call ends, by the manager's clock.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How much of the call's time is left; `None` when it has no deadline, zero when it is over.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(self.clock.monotonic()))
+    }
+
+    /// The token that ends this attempt.
+    pub fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
+    }
+
+    /// Whether the attempt should stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// The manager's clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// The HTTP agent for this credential: its own proxy, else the manager's. Agents are cached and share connections.
+    ///
+    /// # Errors
+    /// Code `config` when the proxy's URL is not one: nothing goes out past a proxy that was asked for.
+    pub fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
+        self.transport.agent(auth)
+    }
+
+    /// As [`agent`](Self::agent), without kept connections: for requests that must not be sent twice or into a dead
+    /// connection, such as a token refresh.
+    ///
+    /// # Errors
+    /// As [`agent`](Self::agent).
+    pub fn unpooled_agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
+        self.transport.unpooled_agent(auth)
+    }
+}

@@ -1,0 +1,93 @@
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::request::{Format, Options, Request, Response, StreamChunk};
+
+use super::Attempt;
+
+/// Calls one provider: the seam between the pool and an upstream.
+///
+/// Methods block. They are called from many threads at once, with no lock held, and a panic in one is an error of that call
+/// with code `panicked`. See the crate's guide for a whole executor.
+pub trait ProviderExecutor: Send + Sync {
+    /// The provider's key that this executor serves; trimmed and lower-cased by the manager.
+    fn identifier(&self) -> &str;
+
+    /// Makes the call and returns the whole answer.
+    ///
+    /// # Errors
+    /// What the policy is to classify: [`Error::upstream`] for an answer with an error status, code `transport` where there
+    /// was none.
+    fn execute(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &Request,
+        options: &Options,
+    ) -> Result<Response, Error>;
+
+    /// Starts a stream. The returned iterator blocks for each chunk, owns what it needs, and is read until its first error
+    /// or its end.
+    ///
+    /// An iterator that waits on something should give up when [`Attempt::cancel_token`] is cancelled: that is how a caller
+    /// who drops the stream ends it.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); an error here, or before the first content chunk, fails over.
+    fn execute_stream(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &Request,
+        options: &Options,
+    ) -> Result<ChunkSource, Error>;
+
+    /// Counts the tokens of a request without running it.
+    ///
+    /// # Errors
+    /// Code `unsupported` where the upstream cannot count.
+    fn count_tokens(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &Request,
+        options: &Options,
+    ) -> Result<Response, Error>;
+
+    /// Gets new tokens and returns the record with them.
+    ///
+    /// The default returns code `unsupported`.
+    ///
+    /// # Errors
+    /// Why there are no new tokens; code `needs_login` where a person must log in again.
+    fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+        let _ = (attempt, auth);
+        Err(Error::new(
+            crate::ErrorCode::Unsupported,
+            format!("the executor for {} cannot refresh", self.identifier()),
+        ))
+    }
+
+    /// Whether the executor understands payloads of this format; by default, only the one named like the provider.
+    fn speaks(&self, format: &Format) -> bool {
+        format.as_str().eq_ignore_ascii_case(self.identifier())
+    }
+
+    /// How this executor puts credentials into somebody else's HTTP request, if it can.
+    fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
+        None
+    }
+}
+
+/// The chunks of a stream, one blocking call each.
+pub type ChunkSource = Box<dyn Iterator<Item = Result<StreamChunk, Error>> + Send>;
+
+/// Puts a credential into an HTTP request that the program sends by itself; see
+/// [`Manager::inject_credentials`](crate::Manager::inject_credentials).
+pub trait RequestPreparer: Send + Sync {
+    /// Changes the head of the request.
+    ///
+    /// # Errors
+    /// Code `config` when the credential has nothing fit to send.
+    fn prepare_request(&self, request: &mut http::request::Parts, auth: &Auth)
+    -> Result<(), Error>;
+}

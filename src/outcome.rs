@@ -1,0 +1,111 @@
+//! [`Outcome`]: what became of one attempt.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::request::{Message, Usage};
+
+/// The result of one attempt, as hooks and selectors see it and as
+/// [`Manager::mark_result`](crate::Manager::mark_result) takes it. The seed calls it `Result`.
+///
+/// ```
+/// use credpool::{Error, Outcome};
+///
+/// let outcome = Outcome::failure("team-a", "openai", "gpt-5", Error::upstream(429, "slow down"));
+/// assert!(!outcome.is_success());
+/// assert_eq!(outcome.error().and_then(Error::http_status), Some(429));
+/// ```
+#[doc(alias = "Result")]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Outcome<'a> {
+    /// The credential that was used.
+    pub auth_id: &'a str,
+    /// Its provider.
+    pub provider: &'a str,
+    /// The model that was asked; empty for a result about the credential itself.
+    pub model: &'a str,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Tokens used, where the upstream said so.
+    pub usage: Option<Usage>,
+    /// The text of the reply, where the executor knows it.
+    pub reply_text: Option<&'a str>,
+    /// The conversation that the call carried.
+    pub messages: &'a [Message],
+    /// The call's session key.
+    pub session_key: Option<&'a str>,
+    /// From the start of the attempt to its first byte of content: for a plain call, to its answer.
+    pub first_byte: Option<Duration>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It was served.
+    Success,
+    /// It failed, and the credential's state changes.
+    Failure(Error),
+    /// The caller dropped or cancelled it: nobody's state changes.
+    Abandoned,
+}
+
+impl<'a> Outcome<'a> {
+    /// An attempt that was served.
+    pub const fn success(auth_id: &'a str, provider: &'a str, model: &'a str) -> Self {
+        Self::new(auth_id, provider, model, Verdict::Success)
+    }
+
+    /// An attempt that failed with `error`.
+    pub const fn failure(
+        auth_id: &'a str,
+        provider: &'a str,
+        model: &'a str,
+        error: Error,
+    ) -> Self {
+        Self::new(auth_id, provider, model, Verdict::Failure(error))
+    }
+
+    /// An attempt that its caller gave up.
+    pub const fn abandoned(auth_id: &'a str, provider: &'a str, model: &'a str) -> Self {
+        Self::new(auth_id, provider, model, Verdict::Abandoned)
+    }
+
+    const fn new(auth_id: &'a str, provider: &'a str, model: &'a str, verdict: Verdict) -> Self {
+        Self {
+            auth_id,
+            provider,
+            model,
+            verdict,
+            usage: None,
+            reply_text: None,
+            messages: &[],
+            session_key: None,
+            first_byte: None,
+        }
+    }
+
+    /// Whether it was served.
+    pub const fn is_success(&self) -> bool {
+        matches!(self.verdict, Verdict::Success)
+    }
+
+    /// Whether its caller gave it up.
+    pub const fn is_abandoned(&self) -> bool {
+        matches!(self.verdict, Verdict::Abandoned)
+    }
+
+    /// The failure as it is recorded: its text and status. For what the executor returned, see [`Outcome::cause`].
+    pub const fn error(&self) -> Option<&Error> {
+        match &self.verdict {
+            Verdict::Failure(error) => Some(error),
+            Verdict::Success | Verdict::Abandoned => None,
+        }
+    }
+
+    /// The failure as the executor returned it, with its code, hints and body.
+    pub fn cause(&self) -> Option<&Error> {
+        self.error().map(Error::original)
+    }
+}

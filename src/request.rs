@@ -1,0 +1,449 @@
+//! What goes into a call and what comes out: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::auth::Metadata;
+use crate::cancel::CancelToken;
+
+/// What to ask a provider: a model and a payload in the provider's own JSON.
+///
+/// A call over several providers carries one payload per provider:
+///
+/// ```
+/// use credpool::Request;
+///
+/// let request = Request::new("gpt-5", r#"{"model":"gpt-5","messages":[]}"#)
+///     .for_provider("anthropic", "claude-opus-4-5", r#"{"model":"claude-opus-4-5","messages":[]}"#);
+/// assert_eq!(request.model, "gpt-5");
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Request {
+    /// The model, as the provider calls it. State is kept under this name. Empty: the call is about no model.
+    pub model: String,
+    /// The body to send.
+    pub payload: Bytes,
+    /// The payload's format, where it is not the provider's own. An executor that does not speak it is passed over.
+    pub format: Option<Format>,
+    /// The program's own notes for its executor.
+    pub metadata: Option<Metadata>,
+    alternatives: Option<Arc<Vec<Alternative>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Alternative {
+    provider: String,
+    model: String,
+    payload: Bytes,
+}
+
+/// The name of a payload format, such as `openai` or `anthropic`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Format(Cow<'static, str>);
+
+/// One message of a conversation, as conversation affinity sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message {
+    /// `user`, `assistant`, `system`…
+    pub role: String,
+    /// The text.
+    pub text: String,
+}
+
+/// How to make a call. Everything has a default; see the fields.
+///
+/// ```
+/// use credpool::Options;
+/// use std::time::Duration;
+///
+/// let options = Options::new().with_timeout(Duration::from_secs(30)).with_header("x-trace", "7");
+/// assert_eq!(options.headers["x-trace"], "7");
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Headers for the upstream request, beside the executor's own.
+    pub headers: HeaderMap,
+    /// Query parameters for the upstream request.
+    pub query: Vec<(String, String)>,
+    /// Another interface of the same provider, in the executor's terms.
+    pub alt: Option<String>,
+    /// The format in which the program's own client asked, for executors that translate.
+    pub source_format: Option<Format>,
+    /// The client's request before translation.
+    pub original_request: Option<Bytes>,
+    /// The program's own notes, given to executors, selectors and hooks.
+    pub metadata: Option<Metadata>,
+    /// The conversation so far, for conversation affinity.
+    pub messages: Vec<Message>,
+    /// Keeps calls with the same key on one credential, where the selector is an affinity selector.
+    pub session_key: Option<String>,
+    /// The call ends by then, whatever is going on; measured by the manager's clock.
+    pub deadline: Option<Instant>,
+    /// The call ends this long after it starts. The earlier of this and the deadline counts. Default: none.
+    pub timeout: Option<Duration>,
+    /// Ends the call from outside.
+    pub cancel: Option<CancelToken>,
+    /// Limits for each attempt.
+    pub timeouts: Timeouts,
+    /// At most this many attempts, over all credentials and providers. Default: no limit but the candidates.
+    pub max_attempts: Option<u32>,
+    /// How long the call may wait for a credential to come back. Default: the policy's.
+    pub max_wait: Option<Duration>,
+    /// Only the credential with this id may serve.
+    pub pinned: Option<String>,
+}
+
+/// Limits for one attempt. Each `None` stands for the default that is named with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// To connect, through a proxy and TLS included: 10 s.
+    pub connect: Option<Duration>,
+    /// From the end of the request to the first chunk of a stream: 120 s.
+    pub first_chunk: Option<Duration>,
+    /// Between two chunks of a stream: 120 s.
+    pub idle: Option<Duration>,
+    /// For the whole of a call that is not a stream: 600 s; for a stream: 3,600 s.
+    pub total: Option<Duration>,
+}
+
+/// The answer to a call that is not a stream.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Response {
+    /// The upstream's body.
+    pub payload: Bytes,
+    /// What the executor wants to say beside it.
+    pub metadata: Option<Metadata>,
+    /// The reply's text, where the executor knows it; conversation affinity needs it.
+    pub reply_text: Option<String>,
+    /// Tokens used, where the upstream says so.
+    pub usage: Option<Usage>,
+    /// Who served: the provider. Set by the manager.
+    pub provider: Arc<str>,
+    /// Who served: the credential's id. Set by the manager.
+    pub auth_id: Arc<str>,
+    /// How many attempts the call took, this one included. Set by the manager.
+    pub attempts: u32,
+}
+
+/// Tokens used by one attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the prompt, cached ones included.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+    /// Tokens of the prompt that came from a cache.
+    pub cached: u64,
+}
+
+/// One piece of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamChunk {
+    /// The piece, in the provider's own form: for server-sent events, the event's data.
+    pub payload: Bytes,
+    /// The event's name, where the stream has names.
+    pub event: Option<String>,
+    /// The text that it adds to the reply, where the executor knows it.
+    pub text: Option<String>,
+    /// Tokens used so far, where the chunk says so.
+    pub usage: Option<Usage>,
+    /// It comes before any content (a greeting, a keep-alive): an error after it can still fail over.
+    pub preamble: bool,
+}
+
+impl Request {
+    /// A request for one model.
+    pub fn new(model: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        Self {
+            model: model.into(),
+            payload: payload.into(),
+            ..Self::default()
+        }
+    }
+
+    /// What to ask `provider` instead.
+    pub fn for_provider(
+        mut self,
+        provider: impl AsRef<str>,
+        model: impl Into<String>,
+        payload: impl Into<Bytes>,
+    ) -> Self {
+        let alternatives = Arc::make_mut(self.alternatives.get_or_insert_default());
+        let provider = normalized(provider.as_ref());
+        alternatives.retain(|alternative| alternative.provider != provider);
+        alternatives.push(Alternative {
+            provider,
+            model: model.into(),
+            payload: payload.into(),
+        });
+        self
+    }
+
+    /// Names the payload's format.
+    pub fn with_format(mut self, format: Format) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// Sets the program's notes.
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// The request as `provider` (in normal form) is to see it.
+    pub(crate) fn seen_by(&self, provider: &str) -> Cow<'_, Self> {
+        let alternative = self
+            .alternatives
+            .iter()
+            .flat_map(|alternatives| alternatives.iter())
+            .find(|alternative| alternative.provider == provider);
+        match alternative {
+            None => Cow::Borrowed(self),
+            Some(alternative) => Cow::Owned(Self {
+                model: alternative.model.clone(),
+                payload: alternative.payload.clone(),
+                format: None,
+                metadata: self.metadata.clone(),
+                alternatives: None,
+            }),
+        }
+    }
+}
+
+impl Format {
+    /// A format's name.
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Message {
+    /// A message.
+    pub fn new(role: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            text: text.into(),
+        }
+    }
+}
+
+impl Options {
+    /// All defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a header; a name or value that HTTP does not allow is left out.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        if let (Ok(name), Ok(value)) = (
+            http::HeaderName::try_from(name),
+            http::HeaderValue::try_from(value),
+        ) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Chooses another interface of the provider.
+    pub fn with_alt(mut self, alt: impl Into<String>) -> Self {
+        self.alt = Some(alt.into());
+        self
+    }
+
+    /// Sets the conversation.
+    pub fn with_messages(mut self, messages: impl IntoIterator<Item = Message>) -> Self {
+        self.messages = messages.into_iter().collect();
+        self
+    }
+
+    /// Sets the session key.
+    pub fn with_session_key(mut self, key: impl Into<String>) -> Self {
+        self.session_key = Some(key.into());
+        self
+    }
+
+    /// Ends the call at `deadline`.
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Ends the call after `timeout`.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Ends the call when `token` is cancelled.
+    pub fn with_cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+
+    /// Sets the limits of each attempt.
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Limits the attempts.
+    pub fn with_max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Lets only the credential `id` serve.
+    pub fn with_pinned(mut self, id: impl Into<String>) -> Self {
+        self.pinned = Some(id.into());
+        self
+    }
+}
+
+impl Timeouts {
+    /// All defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the limit for connecting.
+    pub fn with_connect(mut self, limit: Duration) -> Self {
+        self.connect = Some(limit);
+        self
+    }
+
+    /// Sets the limit for the first chunk.
+    pub fn with_first_chunk(mut self, limit: Duration) -> Self {
+        self.first_chunk = Some(limit);
+        self
+    }
+
+    /// Sets the limit between chunks.
+    pub fn with_idle(mut self, limit: Duration) -> Self {
+        self.idle = Some(limit);
+        self
+    }
+
+    /// Sets the limit for the whole attempt.
+    pub fn with_total(mut self, limit: Duration) -> Self {
+        self.total = Some(limit);
+        self
+    }
+}
+
+impl Response {
+    /// A response with a payload.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self {
+            payload: payload.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the reply's text.
+    pub fn with_reply_text(mut self, text: impl Into<String>) -> Self {
+        self.reply_text = Some(text.into());
+        self
+    }
+
+    /// Adds the tokens used.
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
+    /// Adds the executor's notes.
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+}
+
+impl Usage {
+    /// Tokens in and out.
+    pub const fn new(input: u64, output: u64) -> Self {
+        Self {
+            input,
+            output,
+            cached: 0,
+        }
+    }
+
+    /// Says how many of the input tokens were cached.
+    pub const fn with_cached(mut self, cached: u64) -> Self {
+        self.cached = cached;
+        self
+    }
+}
+
+impl StreamChunk {
+    /// A chunk of content.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self {
+            payload: payload.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Names the event.
+    pub fn with_event(mut self, event: impl Into<String>) -> Self {
+        self.event = Some(event.into());
+        self
+    }
+
+    /// Adds the text.
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+
+    /// Adds the tokens used.
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
+    /// Marks it as coming before the content.
+    pub fn with_preamble(mut self) -> Self {
+        self.preamble = true;
+        self
+    }
+}
+
+/// A provider's name in normal form: trimmed and lower-cased.
+pub(crate) fn normalized(provider: &str) -> String {
+    provider.trim().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_provider_sees_its_own_request() {
+        let request = Request::new("a", "1")
+            .with_format(Format::new("openai"))
+            .for_provider(" Beta ", "b", "2")
+            .for_provider("beta", "c", "3");
+        assert_eq!(request.seen_by("alpha").model, "a");
+        let beta = request.seen_by("beta");
+        assert_eq!((beta.model.as_str(), &beta.payload[..]), ("c", &b"3"[..]));
+        assert_eq!(beta.format, None);
+    }
+}
