@@ -1,6 +1,7 @@
 //! [`CancelToken`]: how a caller ends what it started.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -31,10 +32,11 @@ pub struct OnCancel {
 }
 
 /// Never sent: the channel only disconnects.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}
 
 struct Inner {
+    thrown: AtomicBool,
     /// Disconnected once the sender below is gone.
     cancelled: Receiver<Never>,
     state: Mutex<State>,
@@ -115,6 +117,7 @@ impl Inner {
     fn new(parent: Option<OnCancel>) -> Self {
         let (open, cancelled) = crossbeam_channel::bounded(0);
         Self {
+            thrown: AtomicBool::new(false),
             cancelled,
             state: Mutex::new(State {
                 open: Some(open),
@@ -130,6 +133,7 @@ impl Inner {
             let mut state = self.state.lock();
             (state.open.take(), std::mem::take(&mut state.actions))
         };
+        self.thrown.store(true, Ordering::Release);
         drop(open);
         for (_, action) in actions {
             action();
@@ -137,10 +141,7 @@ impl Inner {
     }
 
     fn is_cancelled(&self) -> bool {
-        matches!(
-            self.cancelled.try_recv(),
-            Err(crossbeam_channel::TryRecvError::Disconnected)
-        )
+        self.thrown.load(Ordering::Acquire)
     }
 }
 
@@ -183,7 +184,7 @@ impl fmt::Debug for OnCancel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     #[test]
     fn actions_run_once_and_can_be_taken_back() {

@@ -24,6 +24,20 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn after(&self, wait: Duration) -> Receiver<Instant>;
 }
 
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn monotonic(&self) -> Instant {
+        (**self).monotonic()
+    }
+
+    fn after(&self, wait: Duration) -> Receiver<Instant> {
+        (**self).after(wait)
+    }
+}
+
 /// The machine's clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

@@ -188,6 +188,11 @@ impl Error {
         self.change(|inner| inner.retryable = retryable)
     }
 
+    /// Sets the code.
+    pub fn with_code(self, code: ErrorCode) -> Self {
+        self.change(|inner| inner.code = code)
+    }
+
     /// Sets the HTTP-like status.
     pub fn with_http_status(self, status: u16) -> Self {
         self.change(|inner| inner.http_status = i64::from(status))
@@ -245,6 +250,14 @@ impl Error {
     /// The body of the upstream's answer, at most 64 KiB, with the credential's secrets cut out.
     pub fn body(&self) -> Option<&str> {
         self.chain().find_map(|error| error.inner.body.as_deref())
+    }
+
+    /// Names the credential, unless somebody below has.
+    pub(crate) fn about(self, id: &str) -> Self {
+        if self.auth_id().is_some() {
+            return self;
+        }
+        self.with_auth_id(id)
     }
 
     /// The form in which a failed attempt is recorded: the printed text as message and the status; this error is its

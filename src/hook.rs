@@ -1,7 +1,11 @@
 //! [`Hook`]: how a program hears what happens.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::auth::Auth;
 use crate::outcome::Outcome;
+use crate::runtime::guard;
 
 /// Callbacks for changes of credentials and for results. Every method does nothing by default.
 ///
@@ -34,3 +38,58 @@ pub trait Hook: Send + Sync {
 pub struct NoopHook;
 
 impl Hook for NoopHook {}
+
+impl<H: Hook + ?Sized> Hook for Arc<H> {
+    fn on_auth_registered(&self, auth: &Auth) {
+        (**self).on_auth_registered(auth);
+    }
+
+    fn on_auth_updated(&self, auth: &Auth) {
+        (**self).on_auth_updated(auth);
+    }
+
+    fn on_auth_removed(&self, auth: &Auth) {
+        (**self).on_auth_removed(auth);
+    }
+
+    fn on_result(&self, outcome: &Outcome<'_>) {
+        (**self).on_result(outcome);
+    }
+}
+
+/// A manager's hook; its panics are caught.
+#[derive(Clone)]
+pub(crate) struct Hooks(Arc<dyn Hook>);
+
+impl Hooks {
+    pub(crate) fn new(hook: Arc<dyn Hook>) -> Self {
+        Self(hook)
+    }
+
+    pub(crate) fn registered(&self, auth: &Auth) {
+        call("on_auth_registered", || self.0.on_auth_registered(auth));
+    }
+
+    pub(crate) fn updated(&self, auth: &Auth) {
+        call("on_auth_updated", || self.0.on_auth_updated(auth));
+    }
+
+    pub(crate) fn removed(&self, auth: &Auth) {
+        call("on_auth_removed", || self.0.on_auth_removed(auth));
+    }
+
+    pub(crate) fn result(&self, outcome: &Outcome<'_>) {
+        call("on_result", || self.0.on_result(outcome));
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooks")
+    }
+}
+
+fn call(method: &str, work: impl FnOnce()) {
+    // The guard has logged a panic; a hook has nothing else to say.
+    let _ = guard(|| format!("hook method {method}"), work);
+}

@@ -26,7 +26,7 @@ pub struct Outcome<'a> {
     /// The model that was asked; empty for a result about the credential itself.
     pub model: &'a str,
     /// How it ended.
-    pub verdict: Verdict,
+    pub kind: OutcomeKind,
     /// Tokens used, where the upstream said so.
     pub usage: Option<Usage>,
     /// The text of the reply, where the executor knows it.
@@ -42,11 +42,11 @@ pub struct Outcome<'a> {
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum OutcomeKind {
     /// It was served.
     Success,
-    /// It failed, and the credential's state changes.
-    Failure(Error),
+    /// It failed, and the credential's state changes. Without an error, nothing is known but that.
+    Failure(Option<Error>),
     /// The caller dropped or cancelled it: nobody's state changes.
     Abandoned,
 }
@@ -54,30 +54,30 @@ pub enum Verdict {
 impl<'a> Outcome<'a> {
     /// An attempt that was served.
     pub const fn success(auth_id: &'a str, provider: &'a str, model: &'a str) -> Self {
-        Self::new(auth_id, provider, model, Verdict::Success)
+        Self::new(auth_id, provider, model, OutcomeKind::Success)
     }
 
-    /// An attempt that failed with `error`.
-    pub const fn failure(
+    /// An attempt that failed, with its error where one is known.
+    pub fn failure(
         auth_id: &'a str,
         provider: &'a str,
         model: &'a str,
-        error: Error,
+        error: impl Into<Option<Error>>,
     ) -> Self {
-        Self::new(auth_id, provider, model, Verdict::Failure(error))
+        Self::new(auth_id, provider, model, OutcomeKind::Failure(error.into()))
     }
 
     /// An attempt that its caller gave up.
     pub const fn abandoned(auth_id: &'a str, provider: &'a str, model: &'a str) -> Self {
-        Self::new(auth_id, provider, model, Verdict::Abandoned)
+        Self::new(auth_id, provider, model, OutcomeKind::Abandoned)
     }
 
-    const fn new(auth_id: &'a str, provider: &'a str, model: &'a str, verdict: Verdict) -> Self {
+    const fn new(auth_id: &'a str, provider: &'a str, model: &'a str, kind: OutcomeKind) -> Self {
         Self {
             auth_id,
             provider,
             model,
-            verdict,
+            kind,
             usage: None,
             reply_text: None,
             messages: &[],
@@ -88,19 +88,19 @@ impl<'a> Outcome<'a> {
 
     /// Whether it was served.
     pub const fn is_success(&self) -> bool {
-        matches!(self.verdict, Verdict::Success)
+        matches!(self.kind, OutcomeKind::Success)
     }
 
     /// Whether its caller gave it up.
     pub const fn is_abandoned(&self) -> bool {
-        matches!(self.verdict, Verdict::Abandoned)
+        matches!(self.kind, OutcomeKind::Abandoned)
     }
 
     /// The failure as it is recorded: its text and status. For what the executor returned, see [`Outcome::cause`].
     pub const fn error(&self) -> Option<&Error> {
-        match &self.verdict {
-            Verdict::Failure(error) => Some(error),
-            Verdict::Success | Verdict::Abandoned => None,
+        match &self.kind {
+            OutcomeKind::Failure(error) => error.as_ref(),
+            OutcomeKind::Success | OutcomeKind::Abandoned => None,
         }
     }
 

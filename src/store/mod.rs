@@ -1,10 +1,16 @@
 //! Where credentials are kept: the [`Store`] trait, its backends, and the writer that keeps slow stores away from calls.
 
+mod keeper;
 mod memory;
+mod turns;
+mod writer;
 
 use std::fmt;
+use std::sync::Arc;
 
+pub(crate) use keeper::Keeper;
 pub use memory::MemoryStore;
+pub(crate) use writer::start as start_writer;
 
 use crate::auth::Auth;
 use crate::error::Error;
@@ -43,6 +49,24 @@ pub trait Store: Send + Sync {
     /// When it was not written; the writer tries again later.
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         self.save(auth).map(drop)
+    }
+}
+
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn list(&self) -> Result<Listing, Error> {
+        (**self).list()
+    }
+
+    fn save(&self, auth: &Auth) -> Result<String, Error> {
+        (**self).save(auth)
+    }
+
+    fn delete(&self, id: &str) -> Result<(), Error> {
+        (**self).delete(id)
+    }
+
+    fn save_state(&self, auth: &Auth) -> Result<(), Error> {
+        (**self).save_state(auth)
     }
 }
 

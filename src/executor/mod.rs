@@ -1,8 +1,18 @@
-use crate::auth::Auth;
-use crate::error::Error;
-use crate::request::{Format, Options, Request, Response, StreamChunk};
+//! What calls a provider: the [`ProviderExecutor`] trait and the [`Attempt`] that it is told about.
 
-use super::Attempt;
+mod attempt;
+
+pub use attempt::Attempt;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::auth::Auth;
+use crate::error::{Error, ErrorCode};
+use crate::request::{Format, Options, Request, Response, StreamChunk, normalized};
 
 /// Calls one provider: the seam between the pool and an upstream.
 ///
@@ -62,7 +72,7 @@ pub trait ProviderExecutor: Send + Sync {
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
         let _ = (attempt, auth);
         Err(Error::new(
-            crate::ErrorCode::Unsupported,
+            ErrorCode::Unsupported,
             format!("the executor for {} cannot refresh", self.identifier()),
         ))
     }
@@ -90,4 +100,44 @@ pub trait RequestPreparer: Send + Sync {
     /// Code `config` when the credential has nothing fit to send.
     fn prepare_request(&self, request: &mut http::request::Parts, auth: &Auth)
     -> Result<(), Error>;
+}
+
+/// The executors of a manager, by provider.
+#[derive(Default)]
+pub(crate) struct Executors {
+    by_provider: RwLock<HashMap<Arc<str>, Arc<dyn ProviderExecutor>>>,
+}
+
+impl Executors {
+    /// Adds an executor; a former one for the same provider is replaced.
+    pub(crate) fn register(&self, executor: Arc<dyn ProviderExecutor>) {
+        let provider = normalized(executor.identifier());
+        let former = self.by_provider.write().insert(provider.into(), executor);
+        drop(former);
+    }
+
+    /// The executor for a provider, and the provider's shared name.
+    pub(crate) fn find(
+        &self,
+        provider: &str,
+    ) -> Result<(Arc<str>, Arc<dyn ProviderExecutor>), Error> {
+        self.by_provider
+            .read()
+            .get_key_value(provider)
+            .map(|(name, executor)| (Arc::clone(name), Arc::clone(executor)))
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorCode::ExecutorNotFound,
+                    format!("no executor is registered for provider {provider}"),
+                )
+            })
+    }
+}
+
+impl fmt::Debug for Executors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.by_provider.read().keys())
+            .finish()
+    }
 }

@@ -1,0 +1,108 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cancel::CancelToken;
+use crate::clock::{Clock, deadline};
+use crate::error::{Error, ErrorCode};
+use crate::executor::Attempt;
+use crate::outcome::{Outcome, OutcomeKind};
+use crate::request::{Options, Request};
+use crate::services::Services;
+
+/// One call: what is asked, of whom, and when it ends.
+pub(super) struct Call<'a> {
+    pub(super) providers: Vec<String>,
+    pub(super) request: &'a Request,
+    pub(super) options: &'a Options,
+    pub(super) deadline: Option<Instant>,
+    pub(super) cancel: CancelToken,
+    clock: &'a dyn Clock,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn begin(
+        clock: &'a dyn Clock,
+        providers: Vec<String>,
+        request: &'a Request,
+        options: &'a Options,
+        cancel: Option<CancelToken>,
+    ) -> Self {
+        Self {
+            providers,
+            request,
+            options,
+            deadline: deadline_of(options, clock),
+            cancel: cancel.unwrap_or_default(),
+            clock,
+        }
+    }
+
+    /// Whether the call may go on.
+    pub(super) fn check(&self, last: Option<&Error>) -> Result<(), Error> {
+        let over = if self.cancel.is_cancelled() {
+            Error::new(ErrorCode::Cancelled, "the call was cancelled")
+        } else if self.is_late() {
+            Error::new(
+                ErrorCode::DeadlineExceeded,
+                "the call's deadline has passed",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(match last {
+            Some(last) => over.with_source(last.clone()),
+            None => over,
+        })
+    }
+
+    /// Whether an attempt failed because its caller ended it, and not by anybody's fault. An answer of the upstream is one.
+    pub(super) fn ended_by_caller(&self, error: &Error) -> bool {
+        self.cancel.is_cancelled() || (error.http_status().is_none() && self.is_late())
+    }
+
+    pub(super) fn attempt(&self, before: usize, services: &Services) -> Attempt {
+        Attempt {
+            number: u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1),
+            deadline: self.deadline,
+            cancel: self.cancel.clone(),
+            clock: Arc::clone(&services.clock),
+            transport: Arc::clone(&services.transport),
+        }
+    }
+
+    pub(super) fn outcome<'b>(
+        &'b self,
+        auth_id: &'b str,
+        provider: &'b str,
+        model: &'b str,
+        kind: OutcomeKind,
+    ) -> Outcome<'b> {
+        Outcome {
+            auth_id,
+            provider,
+            model,
+            kind,
+            usage: None,
+            reply_text: None,
+            messages: &self.options.messages,
+            session_key: self.options.session_key.as_deref(),
+            first_byte: None,
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| self.clock.monotonic() >= deadline)
+    }
+}
+
+/// The earlier of the deadline and the timeout, counted from now.
+pub(super) fn deadline_of(options: &Options, clock: &dyn Clock) -> Option<Instant> {
+    let by_timeout = options
+        .timeout
+        .map(|timeout| deadline(clock.monotonic(), timeout));
+    match (options.deadline, by_timeout) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,315 @@
+//! From an executor's iterator to the caller's: opened and committed on the caller's thread, then pumped by a worker.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, TrySendError, select};
+
+use crate::cancel::{CancelToken, OnCancel};
+use crate::error::{Error, ErrorCode};
+use crate::executor::ChunkSource;
+use crate::outcome::{Outcome, OutcomeKind};
+use crate::policy::StreamCommit;
+use crate::request::{Message, Options, Request, StreamChunk, Usage};
+use crate::runtime::{Lane, WaitFor, guard};
+
+use super::call::Call;
+use super::stream::{ChunkStream, Ending};
+use super::{Engine, Served};
+
+/// A stream that is committed to its credential: what was read of it so far, and the rest.
+struct Committed {
+    read: VecDeque<StreamChunk>,
+    rest: Option<ChunkSource>,
+}
+
+/// Moves chunks from the source to the caller, and records how it ended: exactly once.
+struct Pump {
+    engine: Arc<Engine>,
+    committed: Committed,
+    sender: Option<Sender<StreamChunk>>,
+    ending: Arc<Ending>,
+    cancel: CancelToken,
+    deadline: Option<Instant>,
+    report: Option<Report>,
+    /// Ends the stream when the manager shuts down.
+    _stopping: OnCancel,
+}
+
+/// What the outcome will say.
+struct Report {
+    auth_id: Arc<str>,
+    provider: Arc<str>,
+    model: String,
+    messages: Vec<Message>,
+    session_key: Option<String>,
+    first_byte: Duration,
+    usage: Option<Usage>,
+    reply: Option<String>,
+}
+
+/// How pumping ended.
+enum End {
+    Complete,
+    Failed(Error),
+    Abandoned(Error),
+}
+
+impl Engine {
+    /// A stream: opened here, failover included, then pumped by a worker.
+    pub(crate) fn stream(
+        self: &Arc<Self>,
+        providers: Vec<String>,
+        request: &Request,
+        options: &Options,
+    ) -> Result<ChunkStream, Error> {
+        let cancel = options
+            .cancel
+            .as_ref()
+            .map_or_else(CancelToken::new, CancelToken::child);
+        let pool = &self.services.pool;
+        let stopping = pool.stopping().on_cancel({
+            let cancel = cancel.clone();
+            move || cancel.cancel()
+        });
+        let call = Call::begin(
+            &*self.services.clock,
+            providers,
+            request,
+            options,
+            Some(cancel.clone()),
+        );
+        // A worker first: a stream that nobody can pump must not be opened.
+        let slot = pool.reserve(
+            Lane::Streams,
+            WaitFor {
+                deadline: call.deadline,
+                cancel: Some(&cancel),
+            },
+        )?;
+        let commit = self.policy.commit();
+        let served = self.run(&call, |executor, attempt, auth, request| {
+            let source = executor.execute_stream(attempt, auth, request, options)?;
+            Committed::read_until(commit, source)
+        })?;
+        let (sender, chunks) = crossbeam_channel::bounded(self.streams.buffer);
+        let ending = Arc::new(Ending::new());
+        let stream = ChunkStream {
+            chunks,
+            ending: Arc::clone(&ending),
+            cancel: cancel.clone(),
+            ended: false,
+            provider: Arc::clone(&served.provider),
+            auth_id: Arc::clone(&served.auth_id),
+            attempts: served.attempts,
+        };
+        let report = Report::of(&served, options);
+        let pump = Pump {
+            engine: Arc::clone(self),
+            committed: served.value,
+            sender: Some(sender),
+            ending,
+            cancel,
+            deadline: call.deadline,
+            report: Some(report),
+            _stopping: stopping,
+        };
+        pool.run(slot, move || pump.run())?;
+        Ok(stream)
+    }
+}
+
+impl Committed {
+    /// Reads as far as an error may still fail over.
+    fn read_until(commit: StreamCommit, mut source: ChunkSource) -> Result<Self, Error> {
+        let mut read = VecDeque::new();
+        let mut bytes = 0;
+        if commit == StreamCommit::FirstContent {
+            loop {
+                let Some(chunk) = source.next().transpose()? else {
+                    return Ok(Self { read, rest: None });
+                };
+                let content = !chunk.preamble && !chunk.payload.is_empty();
+                bytes += chunk.payload.len();
+                read.push_back(chunk);
+                if content || read.len() >= MOST_PREAMBLE_CHUNKS || bytes >= MOST_PREAMBLE_BYTES {
+                    break;
+                }
+            }
+        }
+        Ok(Self {
+            read,
+            rest: Some(source),
+        })
+    }
+
+    fn next(&mut self) -> Option<Result<StreamChunk, Error>> {
+        match self.read.pop_front() {
+            Some(chunk) => Some(Ok(chunk)),
+            None => self.rest.as_mut()?.next(),
+        }
+    }
+}
+
+impl Pump {
+    fn run(mut self) {
+        let end = loop {
+            if let Some(end) = self.ended_by_caller() {
+                break end;
+            }
+            let next = guard(
+                || "a stream's iterator".to_owned(),
+                || self.committed.next(),
+            );
+            let chunk = match next {
+                Ok(Some(Ok(chunk))) => chunk,
+                Ok(None) => break self.ended_by_caller().unwrap_or(End::Complete),
+                Ok(Some(Err(error))) | Err(error) => {
+                    break self
+                        .ended_by_caller()
+                        .unwrap_or_else(|| End::Failed(self.about(error)));
+                }
+            };
+            if let Some(report) = &mut self.report {
+                report.note(&chunk);
+            }
+            if let Err(end) = self.deliver(chunk) {
+                break end;
+            }
+        };
+        self.settle(end);
+    }
+
+    fn ended_by_caller(&self) -> Option<End> {
+        if self.cancel.is_cancelled() {
+            return Some(End::Abandoned(self.why_cancelled()));
+        }
+        let deadline = self.deadline?;
+        (self.engine.services.clock.monotonic() >= deadline).then(|| {
+            End::Abandoned(Error::new(
+                ErrorCode::DeadlineExceeded,
+                "the call's deadline has passed in mid-stream",
+            ))
+        })
+    }
+
+    fn why_cancelled(&self) -> Error {
+        if self.engine.services.pool.stopping().is_cancelled() {
+            Error::new(
+                ErrorCode::ShutDown,
+                "the manager was shut down in mid-stream",
+            )
+        } else {
+            Error::new(ErrorCode::Cancelled, "the stream was cancelled")
+        }
+    }
+
+    fn deliver(&self, chunk: StreamChunk) -> Result<(), End> {
+        let Some(sender) = &self.sender else {
+            return Ok(());
+        };
+        let gone = || End::Abandoned(Error::new(ErrorCode::Cancelled, "the stream was dropped"));
+        let chunk = match sender.try_send(chunk) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Disconnected(_)) => return Err(gone()),
+            Err(TrySendError::Full(chunk)) => chunk,
+        };
+        let patience = self.engine.streams.consumer_timeout;
+        select! {
+            send(sender, chunk) -> sent => sent.map_err(|_| gone()),
+            recv(self.cancel.cancelled()) -> _ => Err(End::Abandoned(self.why_cancelled())),
+            recv(self.engine.services.clock.after(patience)) -> _ => {
+                self.cancel.cancel();
+                Err(End::Abandoned(Error::new(
+                    ErrorCode::Cancelled,
+                    format!("the stream's consumer read nothing for {patience:?}"),
+                )))
+            }
+        }
+    }
+
+    fn about(&self, error: Error) -> Error {
+        match &self.report {
+            Some(report) => error.about(&report.auth_id),
+            None => error,
+        }
+    }
+
+    /// Closes the source, records the outcome, tells the caller: in this order, so that a caller who sees the end sees its
+    /// effects too.
+    fn settle(&mut self, end: End) {
+        let Some(report) = self.report.take() else {
+            return;
+        };
+        let rest = self.committed.rest.take();
+        let _ = guard(|| "a stream's iterator".to_owned(), || drop(rest));
+        let (kind, ending) = match end {
+            End::Complete => (OutcomeKind::Success, Ok(())),
+            End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
+            End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
+        };
+        self.engine.record(&report.outcome(kind));
+        let _ = self.ending.set(ending);
+        self.sender = None;
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.settle(End::Abandoned(Error::new(
+            ErrorCode::ShutDown,
+            "the manager was shut down before the stream was read",
+        )));
+    }
+}
+
+impl Report {
+    fn of(served: &Served<'_, Committed>, options: &Options) -> Self {
+        Self {
+            auth_id: Arc::clone(&served.auth_id),
+            provider: Arc::clone(&served.provider),
+            model: served.request.model.clone(),
+            messages: options.messages.clone(),
+            session_key: options.session_key.clone(),
+            first_byte: served.first_byte,
+            usage: None,
+            reply: None,
+        }
+    }
+
+    fn note(&mut self, chunk: &StreamChunk) {
+        if chunk.usage.is_some() {
+            self.usage = chunk.usage;
+        }
+        if let Some(text) = &chunk.text
+            && !self.messages.is_empty()
+        {
+            let reply = self.reply.get_or_insert_default();
+            if reply.len() + text.len() <= MOST_REPLY_BYTES {
+                reply.push_str(text);
+            }
+        }
+    }
+
+    fn outcome(&self, kind: OutcomeKind) -> Outcome<'_> {
+        Outcome {
+            auth_id: &self.auth_id,
+            provider: &self.provider,
+            model: &self.model,
+            kind,
+            usage: self.usage,
+            reply_text: self.reply.as_deref(),
+            messages: &self.messages,
+            session_key: self.session_key.as_deref(),
+            first_byte: Some(self.first_byte),
+        }
+    }
+}
+
+/// What may come before content and still be held back.
+const MOST_PREAMBLE_CHUNKS: usize = 64;
+const MOST_PREAMBLE_BYTES: usize = 1 << 20;
+
+/// A reply longer than this is no key to a conversation.
+const MOST_REPLY_BYTES: usize = 4 << 20;

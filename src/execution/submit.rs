@@ -1,0 +1,107 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorCode};
+use crate::request::{Options, Request, Response};
+use crate::runtime::{Lane, WaitFor};
+
+use super::call::deadline_of;
+use super::{Engine, Plain};
+
+/// A call that runs on a worker. Dropping the handle lets it run on; [`CallHandle::cancel`] ends it.
+pub struct CallHandle {
+    answer: Receiver<Result<Response, Error>>,
+    cancel: CancelToken,
+}
+
+impl CallHandle {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Manager::execute`](crate::Manager::execute); code `shut_down` when the manager was shut down before the call ran.
+    pub fn wait(self) -> Result<Response, Error> {
+        self.answer.recv().unwrap_or_else(|_| Err(dropped()))
+    }
+
+    /// Waits for the answer, at most `timeout`; then the handle comes back, to wait again.
+    ///
+    /// # Errors
+    /// The handle itself, when there is no answer yet.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<Response, Error>, Self> {
+        match self.answer.recv_timeout(timeout) {
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Timeout) => Err(self),
+            Err(RecvTimeoutError::Disconnected) => Ok(Err(dropped())),
+        }
+    }
+
+    /// The answer, if it is there.
+    ///
+    /// # Errors
+    /// The handle itself, when there is no answer yet.
+    pub fn try_wait(self) -> Result<Result<Response, Error>, Self> {
+        self.wait_timeout(Duration::ZERO)
+    }
+
+    /// Ends the call; its answer is then the error `cancelled`, unless it came first.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+impl Engine {
+    /// Runs a plain call on a worker. Waiting for a worker counts towards the call's time.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        providers: Vec<String>,
+        request: Request,
+        mut options: Options,
+    ) -> Result<CallHandle, Error> {
+        let cancel = options
+            .cancel
+            .as_ref()
+            .map_or_else(CancelToken::new, CancelToken::child);
+        options.cancel = Some(cancel.clone());
+        options.deadline = deadline_of(&options, &*self.services.clock);
+        options.timeout = None;
+        let slot = self.services.pool.reserve(
+            Lane::Jobs,
+            WaitFor {
+                deadline: options.deadline,
+                cancel: options.cancel.as_ref(),
+            },
+        )?;
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        let engine = Arc::clone(self);
+        let token = cancel.clone();
+        self.services.pool.run(slot, move || {
+            let _stopping = engine
+                .services
+                .pool
+                .stopping()
+                .on_cancel(move || token.cancel());
+            let answer = engine.plain(Plain::Execute, providers, &request, &options);
+            let _ = sender.send(answer);
+        })?;
+        Ok(CallHandle { answer, cancel })
+    }
+}
+
+impl fmt::Debug for CallHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallHandle")
+            .field("answered", &!self.answer.is_empty())
+            .finish_non_exhaustive()
+    }
+}
+
+fn dropped() -> Error {
+    Error::new(
+        ErrorCode::ShutDown,
+        "the manager was shut down before the call was answered",
+    )
+}

@@ -1,0 +1,236 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::auth::Secret;
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorCode};
+use crate::execution::{Engine, StreamSettings};
+use crate::executor::Executors;
+use crate::hook::{Hook, Hooks, NoopHook};
+use crate::policy::FailurePolicy;
+use crate::refresh::RefreshEngine;
+use crate::registry::Registry;
+use crate::runtime::{LaneLimits, Pool};
+use crate::selection::{RoundRobin, Selector};
+use crate::services::Services;
+use crate::store::{Keeper, Store, start_writer};
+use crate::transport::Transport;
+
+use super::{Inner, Manager};
+
+/// Settings of a [`Manager`]. Every one has a default.
+///
+/// ```
+/// use credpool::{Manager, MemoryStore};
+///
+/// let manager = Manager::builder()
+///     .store(MemoryStore::new())
+///     .max_streams(64)
+///     .build()?;
+/// # drop(manager);
+/// # Ok::<(), credpool::Error>(())
+/// ```
+#[must_use]
+pub struct Builder {
+    store: Option<Arc<dyn Store>>,
+    selector: Arc<dyn Selector>,
+    hook: Arc<dyn Hook>,
+    clock: Arc<dyn Clock>,
+    policy: FailurePolicy,
+    proxy: Secret,
+    jobs: LaneLimits,
+    max_streams: usize,
+    refresh_threads: usize,
+    stream_buffer: usize,
+    consumer_timeout: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::of(None, None, None)
+    }
+}
+
+impl Builder {
+    pub(super) fn of(
+        store: Option<Arc<dyn Store>>,
+        selector: Option<Arc<dyn Selector>>,
+        hook: Option<Arc<dyn Hook>>,
+    ) -> Self {
+        Self {
+            store,
+            selector: selector.unwrap_or_else(|| Arc::new(RoundRobin::new())),
+            hook: hook.unwrap_or_else(|| Arc::new(NoopHook)),
+            clock: Arc::new(SystemClock),
+            policy: FailurePolicy::default(),
+            proxy: Secret::default(),
+            jobs: LaneLimits {
+                threads: 64,
+                queue: 1024,
+            },
+            max_streams: 256,
+            refresh_threads: 8,
+            stream_buffer: 256,
+            consumer_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// Where records are kept. Default: in memory alone.
+    pub fn store(mut self, store: impl Store + 'static) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Who chooses. Default: [`RoundRobin`].
+    pub fn selector(mut self, selector: impl Selector + 'static) -> Self {
+        self.selector = Arc::new(selector);
+        self
+    }
+
+    /// Who hears of changes and results. Default: nobody.
+    pub fn hook(mut self, hook: impl Hook + 'static) -> Self {
+        self.hook = Arc::new(hook);
+        self
+    }
+
+    /// The clock. Default: the machine's.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// What errors mean. Default: [`FailurePolicy::default`].
+    pub fn policy(mut self, policy: FailurePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The proxy for credentials without one of their own, as [`Auth::proxy_url`](crate::Auth::proxy_url). Default: none;
+    /// the environment is not asked.
+    pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
+        self.proxy = url.into();
+        self
+    }
+
+    /// At most this many threads for submitted calls. Default: 64.
+    pub fn max_job_threads(mut self, threads: usize) -> Self {
+        self.jobs.threads = threads;
+        self
+    }
+
+    /// At most this many submitted calls that wait for a thread. Default: 1,024.
+    pub fn job_queue(mut self, places: usize) -> Self {
+        self.jobs.queue = places;
+        self
+    }
+
+    /// At most this many live streams; each has a thread. Default: 256.
+    pub fn max_streams(mut self, streams: usize) -> Self {
+        self.max_streams = streams;
+        self
+    }
+
+    /// At most this many refreshes at once. Default: 8.
+    pub fn refresh_threads(mut self, threads: usize) -> Self {
+        self.refresh_threads = threads;
+        self
+    }
+
+    /// At most this many chunks of a stream between its worker and its consumer. Default: 256.
+    pub fn stream_buffer(mut self, chunks: usize) -> Self {
+        self.stream_buffer = chunks;
+        self
+    }
+
+    /// A consumer that reads nothing for this long, with the buffer full, has its stream cancelled. Default: 60 s.
+    pub fn consumer_timeout(mut self, timeout: Duration) -> Self {
+        self.consumer_timeout = timeout;
+        self
+    }
+
+    /// Builds the manager and starts its writer.
+    ///
+    /// # Errors
+    /// `config` for a limit of zero or beyond reason; when the system gives no thread.
+    pub fn build(self) -> Result<Manager, Error> {
+        for (name, value) in [
+            ("max_job_threads", self.jobs.threads),
+            ("max_streams", self.max_streams),
+            ("refresh_threads", self.refresh_threads),
+            ("stream_buffer", self.stream_buffer),
+        ] {
+            check(name, value, 1)?;
+        }
+        check("job_queue", self.jobs.queue, 0)?;
+        let pool = Pool::new(
+            Arc::clone(&self.clock),
+            self.jobs,
+            LaneLimits {
+                threads: self.max_streams,
+                queue: 0,
+            },
+            LaneLimits {
+                threads: self.refresh_threads,
+                queue: REFRESH_QUEUE,
+            },
+        );
+        let services = Arc::new(Services {
+            clock: self.clock,
+            registry: Arc::new(Registry::default()),
+            executors: Executors::default(),
+            hooks: Hooks::new(self.hook),
+            keeper: Keeper::new(self.store),
+            transport: Arc::new(Transport::new(self.proxy)),
+            pool,
+        });
+        let streams = StreamSettings {
+            buffer: self.stream_buffer,
+            consumer_timeout: self.consumer_timeout,
+        };
+        let engine = Engine::new(Arc::clone(&services), self.policy, self.selector, streams);
+        let writer = start_writer(&services)?;
+        Ok(Manager {
+            inner: Arc::new(Inner {
+                refresh: Arc::new(RefreshEngine::new(Arc::clone(&services))),
+                engine: Arc::new(engine),
+                services,
+                refresher: Mutex::new(None),
+                writer: Mutex::new(Some(writer)),
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("clock", &self.clock)
+            .field("policy", &self.policy)
+            .field("proxied", &!self.proxy.is_empty())
+            .field("jobs", &self.jobs)
+            .field("max_streams", &self.max_streams)
+            .field("refresh_threads", &self.refresh_threads)
+            .field("stream_buffer", &self.stream_buffer)
+            .field("consumer_timeout", &self.consumer_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check(name: &str, value: usize, least: usize) -> Result<(), Error> {
+    if (least..=MOST).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorCode::Config,
+        format!("{name} is {value}; it must be from {least} to {MOST}"),
+    ))
+}
+
+/// No limit may be higher: channels of this size are made at once.
+const MOST: usize = 1 << 20;
+
+/// Refreshes that may wait for a thread.
+const REFRESH_QUEUE: usize = 4096;

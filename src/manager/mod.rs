@@ -1,0 +1,338 @@
+//! [`Manager`]: the public handle. Thin: what it does is done in the rooms below it.
+
+mod builder;
+mod records;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use builder::Builder;
+pub use records::LoadReport;
+
+use crate::auth::Auth;
+use crate::clock::{Clock, SystemClock, deadline};
+use crate::error::{Error, ErrorCode};
+use crate::execution::{CallHandle, ChunkStream, Engine, Plain};
+use crate::executor::ProviderExecutor;
+use crate::hook::Hook;
+use crate::outcome::Outcome;
+use crate::refresh::{RefreshEngine, start_refresher};
+use crate::request::{Options, Request, Response, normalized};
+use crate::runtime::{Worker, guard};
+use crate::selection::{Affinity, Selector};
+use crate::services::Services;
+use crate::store::Store;
+use crate::transport::TransportProvider;
+
+/// Holds credentials and makes calls with them: picks one, fails over, remembers what is out and until when, refreshes
+/// tokens before they expire, keeps everything in a store, tells a hook.
+///
+/// A handle: clones share everything, and it may be used from any number of threads. When the last clone goes, the manager is
+/// [shut down](Manager::shutdown) with two seconds to spare.
+///
+/// ```no_run
+/// use credpool::{Auth, Manager, Options, Request};
+///
+/// # fn main() -> Result<(), credpool::Error> {
+/// let manager = Manager::builder().build()?;
+/// manager.register_executor(credpool::provider::OpenAi::new());
+/// manager.register(Auth::api_key("openai", "sk-first"))?;
+/// manager.register(Auth::api_key("openai", "sk-second"))?;
+///
+/// let request = Request::new("gpt-5", r#"{"model":"gpt-5","messages":[{"role":"user","content":"Hi"}]}"#);
+/// let response = manager.execute(["openai"], &request, &Options::new())?;
+/// println!("{}", response.reply_text.unwrap_or_default());
+///
+/// for chunk in manager.execute_stream(["openai"], &request, &Options::new())? {
+///     print!("{}", chunk?.text.unwrap_or_default());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Manager {
+    inner: Arc<Inner>,
+}
+
+/// What the handles share. Worker threads hold the parts, never this: dropping it stops and joins them.
+struct Inner {
+    services: Arc<Services>,
+    engine: Arc<Engine>,
+    refresh: Arc<RefreshEngine>,
+    refresher: Mutex<Option<Worker>>,
+    writer: Mutex<Option<Worker>>,
+}
+
+impl Manager {
+    /// A manager with a store, a selector and a hook, the rest by default. Without a store, records live in memory alone;
+    /// without a selector, it is [`RoundRobin`](crate::RoundRobin). The seed's `NewManager`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    #[doc(alias = "NewManager")]
+    pub fn new(
+        store: Option<Arc<dyn Store>>,
+        selector: Option<Arc<dyn Selector>>,
+        hook: Option<Arc<dyn Hook>>,
+    ) -> Result<Self, Error> {
+        Builder::of(store, selector, hook).build()
+    }
+
+    /// A manager with more settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Adds an executor; a former one for the same provider is replaced.
+    pub fn register_executor(&self, executor: impl ProviderExecutor + 'static) {
+        self.inner.services.executors.register(Arc::new(executor));
+    }
+
+    /// Replaces the store. What is registered stays registered, and is written to the new store when it next changes.
+    pub fn set_store(&self, store: Option<Arc<dyn Store>>) {
+        self.inner.services.keeper.set_store(store);
+    }
+
+    /// Gives credentials their own HTTP agents; the seed's `SetRoundTripperProvider`.
+    #[doc(alias = "SetRoundTripperProvider")]
+    pub fn set_transport_provider(&self, provider: Option<Arc<dyn TransportProvider>>) {
+        self.inner.services.transport.set_provider(provider);
+    }
+
+    /// Keeps conversations of the provider `gemini-web` on their credential: wraps the selector in an [`Affinity`] for it.
+    pub fn enable_gemini_web_sticky_selector(&self) {
+        self.inner
+            .engine
+            .wrap_selector(|selector| Arc::new(Affinity::new(selector).for_provider("gemini-web")));
+    }
+
+    /// Makes a call and waits for its whole answer, on this thread.
+    ///
+    /// The providers are tried in turn, beginning with another one at each call for the same model; within a provider, one
+    /// credential after the other, as long as the policy says that an error is worth another try.
+    ///
+    /// # Errors
+    /// The last upstream error, when anybody was asked; otherwise why nobody could be: `provider_not_found`,
+    /// `executor_not_found`, `auth_not_found`, `auth_unavailable`, `unsupported_format`. Also `deadline_exceeded`,
+    /// `cancelled`, `panicked`, `shut_down`.
+    pub fn execute<P: AsRef<str>>(
+        &self,
+        providers: impl IntoIterator<Item = P>,
+        request: &Request,
+        options: &Options,
+    ) -> Result<Response, Error> {
+        let providers = distinct(providers)?;
+        self.inner
+            .engine
+            .plain(Plain::Execute, providers, request, options)
+    }
+
+    /// Counts the tokens of a request; otherwise as [`execute`](Self::execute).
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); `unsupported` where no provider of the call can count.
+    pub fn execute_count<P: AsRef<str>>(
+        &self,
+        providers: impl IntoIterator<Item = P>,
+        request: &Request,
+        options: &Options,
+    ) -> Result<Response, Error> {
+        let providers = distinct(providers)?;
+        self.inner
+            .engine
+            .plain(Plain::CountTokens, providers, request, options)
+    }
+
+    /// Makes a call and returns its answer as it arrives.
+    ///
+    /// The stream is opened on this thread, failover included, up to its first chunk of content (see
+    /// [`StreamCommit`](crate::StreamCommit)). From there a worker reads it, and nothing is retried.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); `pool_saturated` when all stream workers are busy, until the call's deadline where it has
+    /// one.
+    pub fn execute_stream<P: AsRef<str>>(
+        &self,
+        providers: impl IntoIterator<Item = P>,
+        request: &Request,
+        options: &Options,
+    ) -> Result<ChunkStream, Error> {
+        let providers = distinct(providers)?;
+        self.inner.engine.stream(providers, request, options)
+    }
+
+    /// Starts an [`execute`](Self::execute) on a worker and returns at once.
+    ///
+    /// # Errors
+    /// `provider_not_found`; `pool_saturated` when the queue is full, until the call's deadline where it has one;
+    /// `shut_down`.
+    pub fn submit<P: AsRef<str>>(
+        &self,
+        providers: impl IntoIterator<Item = P>,
+        request: Request,
+        options: Options,
+    ) -> Result<CallHandle, Error> {
+        let providers = distinct(providers)?;
+        self.inner.engine.submit(providers, request, options)
+    }
+
+    /// Records a result that the program observed by itself. Unknown credentials change nothing, but hooks hear of it.
+    pub fn mark_result(&self, outcome: &Outcome<'_>) {
+        self.inner.engine.record(outcome);
+    }
+
+    /// Puts a credential into an HTTP request that the program sends by itself.
+    ///
+    /// # Errors
+    /// `auth_not_found`, `executor_not_found`; `unsupported` when the executor has no preparer; what the preparer says. The
+    /// request is then as it was.
+    pub fn inject_credentials(
+        &self,
+        request: &mut http::request::Parts,
+        auth_id: &str,
+    ) -> Result<(), Error> {
+        let auth = self.known(auth_id)?;
+        let (provider, executor) = self.inner.services.executors.find(&auth.provider)?;
+        let mut prepared = request.clone();
+        guard(
+            || format!("the executor for {provider}"),
+            || match executor.request_preparer() {
+                Some(preparer) => preparer.prepare_request(&mut prepared, &auth),
+                None => Err(Error::new(
+                    ErrorCode::Unsupported,
+                    format!("the executor for {provider} prepares no requests"),
+                )),
+            },
+        )
+        .flatten()
+        .map_err(|error| error.about(auth_id))?;
+        *request = prepared;
+        Ok(())
+    }
+
+    /// Refreshes tokens in the background from now on: one thread sleeps until the next credential is due. Again: the former
+    /// one is replaced.
+    ///
+    /// `interval` is how often a credential is asked whose [`RefreshEvaluator`](crate::RefreshEvaluator) decides by itself;
+    /// all others are refreshed when they are due, and cost nothing before.
+    ///
+    /// # Errors
+    /// When the system gives no thread; `shut_down`.
+    pub fn start_auto_refresh(&self, interval: Duration) -> Result<(), Error> {
+        if self.inner.services.pool.is_shut_down() {
+            return Err(Error::new(
+                ErrorCode::ShutDown,
+                "the manager has been shut down",
+            ));
+        }
+        let mut refresher = self.inner.refresher.lock();
+        if let Some(mut former) = refresher.take() {
+            former.join(THREAD_END);
+        }
+        *refresher = Some(start_refresher(&self.inner.refresh, interval)?);
+        Ok(())
+    }
+
+    /// Ends refreshing in the background. Refreshes in flight come to their end.
+    pub fn stop_auto_refresh(&self) {
+        let worker = self.inner.refresher.lock().take();
+        if let Some(mut worker) = worker {
+            worker.join(THREAD_END);
+        }
+    }
+
+    /// Refreshes one credential now, due or not, and waits for the outcome. When it is in flight already, this waits for that.
+    ///
+    /// # Errors
+    /// `auth_not_found`, `executor_not_found`, `unsupported`; `needs_login` when a person must log in again; why else there
+    /// are no new tokens.
+    pub fn refresh_now(&self, id: &str) -> Result<Arc<Auth>, Error> {
+        self.inner.refresh.refresh_now(id)
+    }
+
+    /// Ends the manager: new calls are refused, the refresher stops, submitted calls, streams and refreshes come to their end,
+    /// the store gets what it lacks, the threads are joined. After `timeout`, what still runs is cancelled. Again: nothing.
+    ///
+    /// # Errors
+    /// `deadline_exceeded` when not everything came to its end in time.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
+        self.inner.shut_down(timeout)
+    }
+
+    fn known(&self, id: &str) -> Result<Arc<Auth>, Error> {
+        self.get_by_id(id).ok_or_else(|| unknown(id))
+    }
+}
+
+impl Inner {
+    fn shut_down(&self, timeout: Duration) -> Result<(), Error> {
+        // By the machine's clock: a test's clock may never move again.
+        let end = deadline(SystemClock.monotonic(), timeout);
+        let left = || end.saturating_duration_since(SystemClock.monotonic());
+        let refresher = self.refresher.lock().take();
+        let mut complete = refresher.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+        complete &= self.services.pool.shut_down(left());
+        let writer = self.writer.lock().take();
+        complete &= writer.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+        if complete {
+            Ok(())
+        } else {
+            Err(Error::new(
+                ErrorCode::DeadlineExceeded,
+                "not everything came to its end before the shutdown's timeout; it was cancelled",
+            ))
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut_down(AT_DROP) {
+            log::warn!("dropping the manager: {error}");
+        }
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("executors", &self.inner.services.executors)
+            .field("engine", &self.inner.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats.
+fn distinct<P: AsRef<str>>(providers: impl IntoIterator<Item = P>) -> Result<Vec<String>, Error> {
+    let mut distinct: Vec<String> = Vec::new();
+    for provider in providers {
+        let provider = normalized(provider.as_ref());
+        if !provider.is_empty() && !distinct.contains(&provider) {
+            distinct.push(provider);
+        }
+    }
+    if distinct.is_empty() {
+        return Err(Error::new(
+            ErrorCode::ProviderNotFound,
+            "the call names no provider; give at least one",
+        ));
+    }
+    Ok(distinct)
+}
+
+fn unknown(id: &str) -> Error {
+    Error::new(
+        ErrorCode::AuthNotFound,
+        format!("no credential {id} is registered"),
+    )
+    .with_auth_id(id)
+}
+
+/// How long the end of a thread is waited for that has been told to stop.
+const THREAD_END: Duration = Duration::from_millis(500);
+
+/// What the last handle gives what still runs.
+const AT_DROP: Duration = Duration::from_secs(2);

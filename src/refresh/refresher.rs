@@ -1,0 +1,168 @@
+//! The refresher: one thread that sleeps until the next credential is due.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, select};
+
+use crate::Timestamp;
+use crate::auth::Auth;
+use crate::cancel::Never;
+use crate::clock::{later, until};
+use crate::error::Error;
+use crate::runtime::{Worker, guard};
+
+use super::decide::{Due, due};
+use super::engine::RefreshEngine;
+
+/// Starts the refresher. `interval` is how often a credential is looked at whose runtime decides by itself.
+pub(crate) fn start(engine: &Arc<RefreshEngine>, interval: Duration) -> Result<Worker, Error> {
+    let weak = Arc::downgrade(engine);
+    let woken = engine.woken();
+    engine.listen(true);
+    Worker::spawn("credpool-refresher", move |stop| {
+        let mut refresher = Refresher {
+            engine: weak,
+            interval: interval.max(LEAST_INTERVAL),
+            queue: DueQueue::default(),
+        };
+        refresher.look_at_all();
+        while refresher.sleep(&woken, &stop) {}
+        if let Some(engine) = refresher.engine.upgrade() {
+            engine.listen(false);
+        }
+    })
+}
+
+struct Refresher {
+    engine: Weak<RefreshEngine>,
+    interval: Duration,
+    queue: DueQueue,
+}
+
+/// Who is due when.
+#[derive(Default)]
+struct DueQueue {
+    order: BTreeSet<(Timestamp, String)>,
+    due_of: HashMap<String, Timestamp>,
+}
+
+impl Refresher {
+    fn look_at_all(&mut self) {
+        if let Some(engine) = self.engine.upgrade() {
+            for auth in engine.services.registry.list() {
+                self.schedule(&auth, engine.services.clock.now());
+            }
+        }
+    }
+
+    /// Starts what is due, then sleeps until something is, or something changes. False: stop.
+    fn sleep(&mut self, woken: &Receiver<()>, stop: &Receiver<Never>) -> bool {
+        let Some(engine) = self.engine.upgrade() else {
+            return false;
+        };
+        let clock = Arc::clone(&engine.services.clock);
+        for id in engine.take_changed() {
+            match engine.services.registry.get(&id) {
+                Some(auth) => self.schedule(&auth, clock.now()),
+                None => self.queue.remove(&id),
+            }
+        }
+        let now = clock.now();
+        while let Some(id) = self.queue.pop_due(now) {
+            if let Err(error) = engine.take_off(&id, None) {
+                log::debug!("the refresh of {id} has to wait: {error}");
+                if engine.services.registry.contains(&id) {
+                    self.queue.put(id, later(now, NO_WORKER));
+                }
+            }
+        }
+        // The wall clock may jump: look again in a while, however far the next one seems.
+        let wait = self
+            .queue
+            .next()
+            .map_or(CLOCK_CHECK, |at| until(now, at).min(CLOCK_CHECK));
+        drop(engine);
+        select! {
+            recv(woken) -> _ => true,
+            recv(clock.after(wait)) -> _ => true,
+            recv(stop) -> _ => false,
+        }
+    }
+
+    fn schedule(&mut self, auth: &Auth, now: Timestamp) {
+        if auth.is_api_key() {
+            return self.queue.remove(&auth.id);
+        }
+        match due(auth, Some(super::DEFAULT_LEAD)) {
+            Due::Never => self.queue.remove(&auth.id),
+            Due::At(at) => self.queue.put(auth.id.clone(), at),
+            Due::Asks => {
+                let wants = guard(
+                    || format!("the refresh evaluator of {}", auth.id),
+                    || super::should_refresh(auth, now),
+                );
+                let at = match wants {
+                    Ok(true) => now,
+                    Ok(false) | Err(_) => later(now, self.interval),
+                };
+                self.queue.put(auth.id.clone(), at);
+            }
+        }
+    }
+}
+
+impl DueQueue {
+    fn put(&mut self, id: String, at: Timestamp) {
+        self.remove(&id);
+        self.due_of.insert(id.clone(), at);
+        self.order.insert((at, id));
+    }
+
+    fn remove(&mut self, id: &str) {
+        if let Some((id, at)) = self.due_of.remove_entry(id) {
+            self.order.remove(&(at, id));
+        }
+    }
+
+    fn next(&self) -> Option<Timestamp> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    fn pop_due(&mut self, now: Timestamp) -> Option<String> {
+        if self.next()? > now {
+            return None;
+        }
+        let (_, id) = self.order.pop_first()?;
+        self.due_of.remove(&id);
+        Some(id)
+    }
+}
+
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+const NO_WORKER: Duration = Duration::from_secs(1);
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_gives_what_is_due_in_order() {
+        let start = Timestamp::UNIX_EPOCH;
+        let at = |seconds| later(start, Duration::from_secs(seconds));
+        let mut queue = DueQueue::default();
+        queue.put("a".into(), at(10));
+        queue.put("b".into(), at(5));
+        queue.put("c".into(), at(7));
+        queue.put("a".into(), at(6));
+        queue.remove("c");
+        assert_eq!(queue.next(), Some(at(5)));
+        assert_eq!(queue.pop_due(at(4)), None);
+        assert_eq!(queue.pop_due(at(5)).as_deref(), Some("b"));
+        assert_eq!(queue.pop_due(at(5)), None);
+        assert_eq!(queue.pop_due(at(99)).as_deref(), Some("a"));
+        assert_eq!(queue.next(), None);
+    }
+}

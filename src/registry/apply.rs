@@ -1,0 +1,292 @@
+//! How a result changes a record. Pure: record, result and time in, record out.
+
+use std::borrow::Cow;
+
+use crate::Timestamp;
+use crate::auth::{Auth, ModelState, QuotaState, Status};
+use crate::clock::later;
+use crate::error::Error;
+use crate::policy::Verdict;
+
+/// What a result says about a credential.
+#[derive(Debug)]
+pub(crate) enum Effect<'a> {
+    Success,
+    Failure {
+        error: Option<&'a Error>,
+        verdict: &'a Verdict,
+    },
+}
+
+/// Applies a result to the record: to the state of `model`, or to the record itself where `model` is empty.
+pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Timestamp) {
+    let disabled = auth.disabled || auth.status == Status::Disabled;
+    match (effect, model) {
+        (Effect::Success, "") => succeed(auth),
+        (Effect::Success, model) => {
+            succeed_model(state_of(auth, model), now);
+            derive(auth, now);
+            if !auth
+                .model_states
+                .values()
+                .any(|state| is_failing(state, now))
+            {
+                auth.last_error = None;
+                auth.status_message.clear();
+                auth.status = Status::Active;
+            }
+        }
+        (Effect::Failure { error, verdict }, "") => fail(auth, *error, verdict, now),
+        (Effect::Failure { error, verdict }, model) => {
+            fail_model(state_of(auth, model), *error, verdict, now);
+            if let Some(error) = error {
+                auth.last_error = Some((*error).clone());
+                error.message().clone_into(&mut auth.status_message);
+            }
+            auth.status = Status::Error;
+            derive(auth, now);
+        }
+    }
+    auth.updated_at = Some(now);
+    if disabled {
+        auth.status = Status::Disabled;
+    }
+}
+
+/// Whether, and until when, a credential is out for `model` (for the empty model: altogether).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    Until(Timestamp),
+    Blocked,
+}
+
+pub(crate) fn readiness(auth: &Auth, model: &str) -> Readiness {
+    if auth.disabled || auth.status == Status::Disabled {
+        return Readiness::Blocked;
+    }
+    let (unavailable, until) = if model.is_empty() {
+        (auth.unavailable, auth.next_retry_after)
+    } else {
+        match auth.model_states.get(model) {
+            None => return Readiness::Ready,
+            Some(state) if state.status == Status::Disabled => return Readiness::Blocked,
+            Some(state) => (state.unavailable, state.next_retry_after),
+        }
+    };
+    match until {
+        Some(until) if unavailable => Readiness::Until(until),
+        _ => Readiness::Ready,
+    }
+}
+
+fn succeed(auth: &mut Auth) {
+    auth.status = Status::Active;
+    auth.status_message.clear();
+    auth.unavailable = false;
+    auth.last_error = None;
+    auth.quota = QuotaState::default();
+    auth.next_retry_after = None;
+}
+
+fn fail(auth: &mut Auth, error: Option<&Error>, verdict: &Verdict, now: Timestamp) {
+    auth.unavailable = true;
+    auth.status = Status::Error;
+    auth.next_retry_after = extended(auth.next_retry_after, verdict, now);
+    if verdict.quota {
+        auth.quota = exceeded(&auth.quota, verdict, now);
+    }
+    if let Some(error) = error {
+        auth.last_error = Some(error.clone());
+    }
+    let text = error.map(Error::message).filter(|text| !text.is_empty());
+    match (&verdict.message, text) {
+        (Some(message), _) => auth.status_message = Cow::into_owned(message.clone()),
+        (None, Some(text)) => text.clone_into(&mut auth.status_message),
+        (None, None) if auth.status_message.is_empty() => {
+            "request failed".clone_into(&mut auth.status_message);
+        }
+        (None, None) => {}
+    }
+}
+
+fn succeed_model(state: &mut ModelState, now: Timestamp) {
+    state.last_error = None;
+    state.status_message.clear();
+    state.quota = QuotaState::default();
+    state.updated_at = Some(now);
+    if state.status != Status::Disabled {
+        state.status = Status::Active;
+        state.unavailable = false;
+        state.next_retry_after = None;
+    }
+}
+
+fn fail_model(state: &mut ModelState, error: Option<&Error>, verdict: &Verdict, now: Timestamp) {
+    if let Some(error) = error {
+        state.last_error = Some(error.clone());
+        error.message().clone_into(&mut state.status_message);
+    }
+    state.updated_at = Some(now);
+    if state.status != Status::Disabled {
+        state.status = Status::Error;
+        state.unavailable = true;
+        state.next_retry_after = extended(state.next_retry_after, verdict, now);
+        if verdict.quota {
+            state.quota = exceeded(&state.quota, verdict, now);
+        }
+    }
+}
+
+/// The later of the block that is open and the new one: a failure never shortens a block.
+fn extended(open: Option<Timestamp>, verdict: &Verdict, now: Timestamp) -> Option<Timestamp> {
+    let new = verdict.cooldown.map(|cooldown| later(now, cooldown));
+    open.filter(|open| *open > now).max(new)
+}
+
+fn exceeded(quota: &QuotaState, verdict: &Verdict, now: Timestamp) -> QuotaState {
+    QuotaState::exceeded(QUOTA, extended(quota.next_recover_at, verdict, now))
+}
+
+/// Lets the record's own flags follow from its models.
+fn derive(auth: &mut Auth, now: Timestamp) {
+    let mut all_out = true;
+    let mut earliest_return: Option<Timestamp> = None;
+    let mut exceeded = false;
+    let mut earliest_recovery: Option<Timestamp> = None;
+    for state in auth.model_states.values_mut() {
+        if state.status != Status::Disabled && state.unavailable {
+            match state.next_retry_after {
+                Some(at) if at <= now => {
+                    state.unavailable = false;
+                    state.next_retry_after = None;
+                }
+                until => earliest_return = earliest(earliest_return, until),
+            }
+        }
+        all_out &= state.unavailable || state.status == Status::Disabled;
+        if state.quota.exceeded {
+            exceeded = true;
+            earliest_recovery = earliest(earliest_recovery, state.quota.next_recover_at);
+        }
+    }
+    auth.unavailable = all_out;
+    auth.next_retry_after = earliest_return.filter(|_| all_out);
+    auth.quota = if exceeded {
+        QuotaState::exceeded(QUOTA, earliest_recovery)
+    } else {
+        QuotaState::default()
+    };
+}
+
+fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn is_failing(state: &ModelState, now: Timestamp) -> bool {
+    let out = state.unavailable && state.next_retry_after.is_none_or(|at| at > now);
+    state.last_error.is_some() || (state.status == Status::Error && out)
+}
+
+/// The state of a model; a new one is active.
+fn state_of<'a>(auth: &'a mut Auth, model: &str) -> &'a mut ModelState {
+    if !auth.model_states.contains_key(model) {
+        forget_one(auth);
+        auth.model_states.insert(
+            model.to_owned(),
+            ModelState {
+                status: Status::Active,
+                ..ModelState::default()
+            },
+        );
+    }
+    auth.model_states.entry(model.to_owned()).or_default()
+}
+
+/// Makes room: of the states that block nothing, the one untouched for longest goes. Callers may invent model names; memory
+/// is finite.
+fn forget_one(auth: &mut Auth) {
+    if auth.model_states.len() < MOST_MODELS {
+        return;
+    }
+    let oldest = auth
+        .model_states
+        .iter()
+        .filter(|(_, state)| !state.unavailable && state.status != Status::Disabled)
+        .min_by_key(|(_, state)| state.updated_at)
+        .or_else(|| {
+            auth.model_states
+                .iter()
+                .min_by_key(|(_, state)| state.updated_at)
+        })
+        .map(|(model, _)| model.clone());
+    if let Some(model) = oldest {
+        auth.model_states.remove(&model);
+    }
+}
+
+const QUOTA: &str = "quota";
+const MOST_MODELS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::FailurePolicy;
+    use std::time::Duration;
+
+    const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+
+    fn fail_with(auth: &mut Auth, model: &str, status: u16, now: Timestamp) {
+        let error = Error::upstream(status, "no");
+        let verdict = FailurePolicy::default().classify(&error);
+        let effect = Effect::Failure {
+            error: Some(&error),
+            verdict: &verdict,
+        };
+        apply(auth, model, &effect, now);
+    }
+
+    #[test]
+    fn a_block_holds_until_its_end_and_not_longer() {
+        let mut auth = Auth::new("p");
+        fail_with(&mut auth, "m", 500, START);
+        let end = later(START, Duration::from_secs(60));
+        assert_eq!(readiness(&auth, "m"), Readiness::Until(end));
+        assert_eq!(readiness(&auth, "other"), Readiness::Ready);
+        apply(&mut auth, "other", &Effect::Success, end);
+        assert_eq!(readiness(&auth, "m"), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_milder_failure_shortens_nothing() {
+        let mut auth = Auth::new("p");
+        fail_with(&mut auth, "m", 429, START);
+        let end = later(START, Duration::from_secs(1800));
+        for status in [500, 400] {
+            fail_with(&mut auth, "m", status, later(START, Duration::from_secs(5)));
+            assert_eq!(readiness(&auth, "m"), Readiness::Until(end));
+            assert!(auth.quota.exceeded);
+        }
+    }
+
+    #[test]
+    fn what_the_operator_disabled_stays_disabled() {
+        let mut auth = Auth::new("p");
+        auth.disabled = true;
+        apply(&mut auth, "m", &Effect::Success, START);
+        assert_eq!(auth.status, Status::Disabled);
+        assert_eq!(readiness(&auth, "m"), Readiness::Blocked);
+    }
+
+    #[test]
+    fn invented_models_are_bounded() {
+        let mut auth = Auth::new("p");
+        for n in 0..2 * MOST_MODELS {
+            apply(&mut auth, &format!("m{n}"), &Effect::Success, START);
+        }
+        assert_eq!(auth.model_states.len(), MOST_MODELS);
+    }
+}

@@ -1,0 +1,237 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::auth::Status;
+use crate::clock::later;
+use crate::error::Error;
+use crate::policy::FailurePolicy;
+
+const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register(u8),
+    Remove(u8),
+    Disable(u8, bool),
+    Result(u8, u8, Option<u16>),
+    Pass(u16),
+    Pick(u8, Vec<u8>, Option<u8>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let id = 0..8_u8;
+    let model = 0..3_u8;
+    let status = prop_oneof![
+        Just(None),
+        prop::sample::select(vec![Some(401), Some(429), Some(500), Some(404)])
+    ];
+    prop::collection::vec(
+        prop_oneof![
+            2 => id.clone().prop_map(Step::Register),
+            1 => id.clone().prop_map(Step::Remove),
+            1 => (id.clone(), any::<bool>()).prop_map(|(id, on)| Step::Disable(id, on)),
+            4 => (id.clone(), model.clone(), status).prop_map(|(id, m, s)| Step::Result(id, m, s)),
+            2 => (0..2000_u16).prop_map(Step::Pass),
+            6 => (model, prop::collection::vec(id.clone(), 0..3), prop::option::weighted(0.1, id))
+                .prop_map(|(m, tried, pinned)| Step::Pick(m, tried, pinned)),
+        ],
+        1..120,
+    )
+}
+
+fn name(id: u8) -> String {
+    format!("id-{id}")
+}
+
+fn model_name(model: u8) -> &'static str {
+    ["", "m", "n"][usize::from(model)]
+}
+
+/// The plain model: a map that every pick scans.
+#[derive(Default)]
+struct Plain {
+    records: BTreeMap<String, Auth>,
+    last: BTreeMap<String, String>,
+}
+
+impl Plain {
+    fn ready(&self, query: Query<'_>) -> Vec<String> {
+        self.records
+            .values()
+            .filter(|auth| !auth.disabled && query.admits(&auth.id))
+            .filter(|auth| match readiness(auth, query.model) {
+                Readiness::Ready => true,
+                Readiness::Until(at) => at <= query.now,
+                Readiness::Blocked => false,
+            })
+            .map(|auth| auth.id.clone())
+            .collect()
+    }
+
+    fn rotate(&mut self, query: Query<'_>) -> Option<String> {
+        let ready = self.ready(query);
+        let last = self.last.get(query.model).cloned().unwrap_or_default();
+        let next = ready
+            .iter()
+            .find(|id| **id > last)
+            .or_else(|| ready.first())
+            .cloned()?;
+        self.last.insert(query.model.to_owned(), next.clone());
+        Some(next)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_source_file("src/registry/tests.rs"))]
+
+    #[test]
+    fn lanes_say_what_a_scan_says(steps in steps()) {
+        let registry = Registry::default();
+        let mut plain = Plain::default();
+        let mut now = START;
+        let policy = FailurePolicy::default();
+        for step in steps {
+            match step {
+                Step::Register(id) => {
+                    let id = name(id);
+                    if !registry.contains(&id) {
+                        let auth = Auth::api_key("p", "k").with_id(&*id);
+                        registry.insert(auth.clone());
+                        plain.records.insert(id, auth);
+                    }
+                }
+                Step::Remove(id) => {
+                    let id = name(id);
+                    prop_assert_eq!(registry.remove(&id).is_some(), plain.records.remove(&id).is_some());
+                    // The rotation of a pool goes with its last member.
+                    if plain.records.values().all(|auth| auth.disabled) {
+                        plain.last.clear();
+                    }
+                }
+                Step::Disable(id, disabled) => {
+                    let change = |auth: &mut Auth| {
+                        auth.disabled = disabled;
+                        auth.status = if disabled { Status::Disabled } else { Status::Active };
+                    };
+                    registry.modify(&name(id), change);
+                    plain.records.get_mut(&name(id)).map(change);
+                    if plain.records.values().all(|auth| auth.disabled) {
+                        plain.last.clear();
+                    }
+                }
+                Step::Result(id, model, status) => {
+                    let error = status.map(|status| Error::upstream(status, "no"));
+                    let verdict = error.as_ref().map(|error| policy.classify(error));
+                    let effect = match &verdict {
+                        None => Effect::Success,
+                        Some(verdict) => Effect::Failure { error: error.as_ref(), verdict },
+                    };
+                    registry.apply(&name(id), model_name(model), &effect, now);
+                    if let Some(auth) = plain.records.get_mut(&name(id)) {
+                        apply::apply(auth, model_name(model), &effect, now);
+                    }
+                }
+                Step::Pass(seconds) => now = later(now, Duration::from_secs(seconds.into())),
+                Step::Pick(model, tried, pinned) => {
+                    let tried: Vec<Arc<str>> = {
+                        let mut ids: Vec<_> = tried.into_iter().map(name).collect();
+                        ids.sort();
+                        ids.dedup();
+                        ids.into_iter().map(Arc::from).collect()
+                    };
+                    let pinned = pinned.map(name);
+                    let query = Query {
+                        provider: "p",
+                        model: model_name(model),
+                        tried: &tried,
+                        pinned: pinned.as_deref(),
+                        now,
+                    };
+                    let ready = plain.ready(query);
+                    prop_assert_eq!(registry.ready_count(query), ready.len());
+                    let mut walked = Vec::new();
+                    let mut at: Option<String> = None;
+                    while let Some(auth) = registry.next_ready(query, at.as_deref()) {
+                        walked.push(auth.id.to_string());
+                        at = Some(auth.id.to_string());
+                    }
+                    prop_assert_eq!(&walked, &ready);
+                    match registry.standing(query) {
+                        Standing::Ready => prop_assert!(!ready.is_empty()),
+                        Standing::AllBlocked { .. } | Standing::NoCandidates => prop_assert!(ready.is_empty()),
+                    }
+                    let picked = registry.rotate(query).map(|picked| picked.id.to_string());
+                    prop_assert_eq!(picked, plain.rotate(query));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn invented_models_leave_a_bounded_number_of_lanes() {
+    let registry = Registry::default();
+    registry.insert(Auth::api_key("p", "k").with_id("a"));
+    for n in 0..2 * MOST_LANES {
+        let model = n.to_string();
+        let query = Query {
+            provider: "p",
+            model: &model,
+            tried: &[],
+            pinned: None,
+            now: START,
+        };
+        assert!(registry.rotate(query).is_some());
+    }
+    let state = registry.state.lock();
+    assert_eq!(state.lanes, MOST_LANES);
+    assert_eq!(state.pools["p"].lanes.len(), MOST_LANES);
+}
+
+#[test]
+fn the_earliest_return_is_told() {
+    let registry = Registry::default();
+    let verdict = FailurePolicy::default().classify(&Error::upstream(500, ""));
+    for (id, after) in [("a", 10), ("b", 5)] {
+        registry.insert(Auth::api_key("p", "k").with_id(id));
+        let at = later(START, Duration::from_secs(after));
+        let effect = Effect::Failure {
+            error: None,
+            verdict: &verdict,
+        };
+        registry.apply(id, "m", &effect, at);
+    }
+    let query = Query {
+        provider: "p",
+        model: "m",
+        tried: &[],
+        pinned: None,
+        now: later(START, Duration::from_secs(11)),
+    };
+    assert_eq!(
+        registry.standing(query),
+        Standing::AllBlocked {
+            candidates: 2,
+            earliest: Some(later(START, Duration::from_secs(65))),
+        }
+    );
+    let pinned = Query {
+        pinned: Some("a"),
+        ..query
+    };
+    assert_eq!(
+        registry.standing(pinned),
+        Standing::AllBlocked {
+            candidates: 1,
+            earliest: Some(later(START, Duration::from_secs(70))),
+        }
+    );
+    let unknown = Query {
+        pinned: Some("z"),
+        ..query
+    };
+    assert_eq!(registry.standing(unknown), Standing::NoCandidates);
+}

@@ -1,0 +1,126 @@
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::Timestamp;
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::registry::{Picked, Query, Readiness, Registry, readiness};
+
+/// The credentials of one provider that a call could use now: not disabled, not blocked for the model, not yet tried in
+/// this call. A view, not a copy: each question is answered from the registry as it stands at that moment.
+pub struct Candidates<'a> {
+    registry: &'a Registry,
+    query: Query<'a>,
+}
+
+/// A ready credential. It can only come from [`Candidates`], and reads like an [`Auth`].
+#[derive(Clone, Debug)]
+pub struct Candidate(Picked);
+
+/// A credential that is out for the model at the moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Blocked {
+    /// The credential.
+    pub auth: Arc<Auth>,
+    /// When it returns; `None` when nothing says so.
+    pub until: Option<Timestamp>,
+    /// The failure that blocked it, where there is one.
+    pub error: Option<Error>,
+}
+
+impl<'a> Candidates<'a> {
+    pub(crate) fn new(registry: &'a Registry, query: Query<'a>) -> Self {
+        Self { registry, query }
+    }
+
+    /// The provider that is about to be called.
+    pub fn provider(&self) -> &'a str {
+        self.query.provider
+    }
+
+    /// The model that it is asked for; empty for none.
+    pub fn model(&self) -> &'a str {
+        self.query.model
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.registry.ready_count(self.query)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The candidate with this id, if it is one.
+    pub fn get(&self, id: &str) -> Option<Candidate> {
+        self.registry.ready(self.query, id).map(Candidate)
+    }
+
+    /// The first candidate whose id comes after `id`, in the order of ids' bytes; the first of all without one.
+    pub fn after(&self, id: Option<&str>) -> Option<Candidate> {
+        self.registry.next_ready(self.query, id).map(Candidate)
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = Candidate> + '_ {
+        std::iter::successors(self.after(None), |last| self.after(Some(&last.id)))
+    }
+
+    /// The next one in the rotation of this provider and model. The rotation moves on, once for all threads.
+    pub fn rotate(&self) -> Option<Candidate> {
+        self.registry.rotate(self.query).map(Candidate)
+    }
+
+    /// Those that are not ready, with the reason. This looks at every credential of the provider.
+    pub fn blocked(&self) -> Vec<Blocked> {
+        self.registry
+            .candidates(self.query)
+            .into_iter()
+            .filter_map(|auth| {
+                let until = match readiness(&auth, self.query.model) {
+                    Readiness::Until(at) if at > self.query.now => Some(at),
+                    Readiness::Blocked => None,
+                    Readiness::Ready | Readiness::Until(_) => return None,
+                };
+                let error = match auth.model_states.get(self.query.model) {
+                    Some(state) => state.last_error.clone(),
+                    None => auth.last_error.clone(),
+                };
+                Some(Blocked { auth, until, error })
+            })
+            .collect()
+    }
+}
+
+impl Candidate {
+    /// The record as a shared snapshot.
+    pub fn into_auth(self) -> Arc<Auth> {
+        self.0.auth
+    }
+
+    pub(crate) fn into_picked(self) -> Picked {
+        self.0
+    }
+}
+
+impl Deref for Candidate {
+    type Target = Auth;
+
+    fn deref(&self) -> &Auth {
+        &self.0.auth
+    }
+}
+
+impl fmt::Debug for Candidates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidates")
+            .field("provider", &self.provider())
+            .field("model", &self.model())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

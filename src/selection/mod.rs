@@ -1,0 +1,76 @@
+//! Which ready credential serves: the [`Selector`] trait and its implementations, one file each.
+
+mod affinity;
+mod candidates;
+pub mod conversation;
+mod round_robin;
+
+pub use affinity::Affinity;
+pub use candidates::{Blocked, Candidate, Candidates};
+pub use round_robin::RoundRobin;
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::request::Options;
+
+/// Chooses among the credentials that are ready for a call.
+///
+/// Called from many threads at once, with no lock held; a panic is an error of that call with code `panicked`.
+///
+/// ```
+/// use credpool::{Candidate, Candidates, Error, Options, Selector};
+///
+/// /// Always the ready credential with the highest `priority` attribute.
+/// struct ByPriority;
+///
+/// impl Selector for ByPriority {
+///     fn pick(&self, candidates: &Candidates<'_>, _: &Options) -> Result<Option<Candidate>, Error> {
+///         let priority = |candidate: &Candidate| -> i64 {
+///             let text = candidate.attributes.get("priority");
+///             text.and_then(|text| text.parse().ok()).unwrap_or(0)
+///         };
+///         Ok(candidates.iter().max_by_key(priority))
+///     }
+/// }
+/// ```
+pub trait Selector: Send + Sync {
+    /// One of `candidates`, or nobody: the call then goes on with its next provider.
+    ///
+    /// # Errors
+    /// Ends the call.
+    fn pick(
+        &self,
+        candidates: &Candidates<'_>,
+        options: &Options,
+    ) -> Result<Option<Candidate>, Error>;
+
+    /// Hears of every result, to learn from it. Nothing by default.
+    fn observe(&self, outcome: &Outcome<'_>) {
+        let _ = outcome;
+    }
+
+    /// Forgets what it knows of a credential that was removed. Nothing by default.
+    fn forget(&self, auth_id: &str) {
+        let _ = auth_id;
+    }
+}
+
+impl<S: Selector + ?Sized> Selector for Arc<S> {
+    fn pick(
+        &self,
+        candidates: &Candidates<'_>,
+        options: &Options,
+    ) -> Result<Option<Candidate>, Error> {
+        (**self).pick(candidates, options)
+    }
+
+    fn observe(&self, outcome: &Outcome<'_>) {
+        (**self).observe(outcome);
+    }
+
+    fn forget(&self, auth_id: &str) {
+        (**self).forget(auth_id);
+    }
+}

@@ -1,0 +1,28 @@
+use super::{Candidate, Candidates, Selector};
+use crate::error::Error;
+use crate::request::Options;
+
+/// A true rotation for each provider and model: the first ready, untried credential after the last one picked, in id order,
+/// wrapping. The default; the seed's `RoundRobinSelector`.
+///
+/// ```
+/// let manager = credpool::Manager::builder().selector(credpool::RoundRobin::new()).build()?;
+/// # drop(manager);
+/// # Ok::<(), credpool::Error>(())
+/// ```
+#[doc(alias = "RoundRobinSelector")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RoundRobin;
+
+impl RoundRobin {
+    /// The selector.
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl Selector for RoundRobin {
+    fn pick(&self, candidates: &Candidates<'_>, _: &Options) -> Result<Option<Candidate>, Error> {
+        Ok(candidates.rotate())
+    }
+}

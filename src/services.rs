@@ -1,0 +1,23 @@
+//! [`Services`]: what every part of a manager works with.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::executor::Executors;
+use crate::hook::Hooks;
+use crate::registry::Registry;
+use crate::runtime::Pool;
+use crate::store::Keeper;
+use crate::transport::Transport;
+
+/// The parts that execution, refreshes and the manager share.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) executors: Executors,
+    pub(crate) hooks: Hooks,
+    pub(crate) keeper: Keeper,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) pool: Pool,
+}
