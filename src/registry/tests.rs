@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
 use crate::auth::Status;
@@ -85,7 +86,7 @@ impl Plain {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_source_file("src/registry/tests.rs"))]
+    #![proptest_config(ProptestConfig::with_failure_persistence(FileFailurePersistence::WithSource("regressions")))]
 
     #[test]
     fn lanes_say_what_a_scan_says(steps in steps()) {
