@@ -1,0 +1,345 @@
+//! Whether and when a record is due for a refresh: pure, but for what the record's own runtime decides.
+
+use std::time::Duration;
+
+use super::contained;
+use super::lead::provider_refresh_lead;
+use crate::Timestamp;
+use crate::auth::{Auth, Expiry, read_time, read_time_text};
+use crate::clock::{earlier, later};
+
+/// Whether `auth` should be refreshed at `now`.
+///
+/// The first of these that applies decides:
+///
+/// 1. A disabled record, or one whose `next_refresh_after` lies ahead: no.
+/// 2. A runtime with a [`RefreshEvaluator`](crate::RefreshEvaluator): its answer (no, if it panics).
+/// 3. A [preferred interval](Auth::preferred_refresh_interval): yes when the tokens end within it, when the last refresh
+///    is unknown, or when that was at least the interval ago.
+/// 4. A [lead](provider_refresh_lead): yes when the tokens end within it. Without a known expiry, when the last refresh
+///    is unknown or was at least the lead ago.
+///
+/// Otherwise no. The last refresh is the record's own time, else `last_refresh`, `lastRefresh`, `last_refreshed_at` or
+/// `lastRefreshedAt` of the metadata, then of the attributes. All deadlines are inclusive.
+///
+/// The manager refreshes by the same rules, and adds two of its own: a credential that is an API key alone is never
+/// refreshed, and a known expiry has a default lead.
+///
+/// ```
+/// use credpool::{Auth, should_refresh};
+/// use time::macros::utc_datetime;
+///
+/// let auth = Auth::new("example")
+///     .with_metadata("expires_at", "2025-01-01T12:00:00Z")
+///     .with_metadata("last_refresh", "2025-01-01T11:00:00Z")
+///     .with_metadata("refresh_interval", "10m");
+/// assert!(should_refresh(&auth, utc_datetime!(2025-01-01 11:10)));
+/// assert!(!should_refresh(&auth, utc_datetime!(2025-01-01 11:09:59)));
+/// ```
+pub fn should_refresh(auth: &Auth, now: Timestamp) -> bool {
+    match due(auth, None) {
+        Due::Never => false,
+        Due::At(at) => at <= now,
+        Due::Asks => {
+            auth.next_refresh_after.is_none_or(|after| after <= now) && evaluator_says(auth, now)
+        }
+    }
+}
+
+/// When a record is due for a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Not before something about it changes.
+    Never,
+    /// Its runtime decides, from `next_refresh_after` on: [`should_refresh`] asks it.
+    Asks,
+    /// From this moment on; [`Timestamp::MIN`] where it is due at once.
+    At(Timestamp),
+}
+
+/// When `auth` is due. `default_lead` counts where an expiry is known and neither the runtime nor the provider has a lead.
+pub(crate) fn due(auth: &Auth, default_lead: Option<Duration>) -> Due {
+    if auth.disabled {
+        return Due::Never;
+    }
+    if has_evaluator(auth) {
+        return Due::Asks;
+    }
+    by_interval_or_lead(auth, default_lead).map_or(Due::Never, |at| {
+        Due::At(auth.next_refresh_after.map_or(at, |after| at.max(after)))
+    })
+}
+
+fn by_interval_or_lead(auth: &Auth, default_lead: Option<Duration>) -> Option<Timestamp> {
+    let expires = auth.expiration_time().at();
+    if let Some(interval) = auth.preferred_refresh_interval() {
+        let by_age = last_refresh(auth).map_or(AT_ONCE, |last| later(last, interval));
+        return Some(expires.map_or(by_age, |at| earlier(at, interval).min(by_age)));
+    }
+    let lead = provider_refresh_lead(&auth.provider, auth.runtime.as_deref());
+    if let Some(at) = expires {
+        return Some(earlier(at, lead.or(default_lead)?));
+    }
+    let lead = lead?;
+    Some(last_refresh(auth).map_or(AT_ONCE, |last| later(last, lead)))
+}
+
+fn last_refresh(auth: &Auth) -> Option<Timestamp> {
+    auth.last_refreshed_at.or_else(|| {
+        let metadata = auth.metadata.as_ref();
+        LAST_REFRESH_NAMES
+            .iter()
+            .find_map(|name| metadata?.get(name).and_then(read_time))
+            .or_else(|| {
+                LAST_REFRESH_NAMES
+                    .iter()
+                    .find_map(|name| auth.attributes.get(name).and_then(read_time_text))
+            })
+            .and_then(Expiry::at)
+    })
+}
+
+fn has_evaluator(auth: &Auth) -> bool {
+    auth.runtime.as_deref().is_some_and(|runtime| {
+        contained("a runtime", || runtime.refresh_evaluator().is_some()).unwrap_or(false)
+    })
+}
+
+fn evaluator_says(auth: &Auth, now: Timestamp) -> bool {
+    auth.runtime.as_deref().is_some_and(|runtime| {
+        contained("a refresh evaluator", || {
+            runtime
+                .refresh_evaluator()
+                .is_some_and(|evaluator| evaluator.should_refresh(now, auth))
+        })
+        .unwrap_or(false)
+    })
+}
+
+/// Due whatever the clock shows.
+const AT_ONCE: Timestamp = Timestamp::MIN;
+
+const LAST_REFRESH_NAMES: [&str; 4] = [
+    "last_refresh",
+    "lastRefresh",
+    "last_refreshed_at",
+    "lastRefreshedAt",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::auth::{AuthRuntime, RefreshEvaluator};
+
+    /// A runtime with a lead and, maybe, an opinion.
+    struct Runtime {
+        lead: Option<Duration>,
+        opinion: Option<Opinion>,
+    }
+
+    struct Opinion(bool);
+
+    impl RefreshEvaluator for Opinion {
+        fn should_refresh(&self, _: Timestamp, _: &Auth) -> bool {
+            self.0
+        }
+    }
+
+    impl AuthRuntime for Runtime {
+        fn refresh_evaluator(&self) -> Option<&dyn RefreshEvaluator> {
+            self.opinion
+                .as_ref()
+                .map(|opinion| opinion as &dyn RefreshEvaluator)
+        }
+
+        fn refresh_lead(&self) -> Option<Duration> {
+            self.lead
+        }
+    }
+
+    struct Panics;
+
+    impl RefreshEvaluator for Panics {
+        fn should_refresh(&self, _: Timestamp, _: &Auth) -> bool {
+            panic!("on purpose")
+        }
+    }
+
+    impl AuthRuntime for Panics {
+        fn refresh_evaluator(&self) -> Option<&dyn RefreshEvaluator> {
+            Some(self)
+        }
+    }
+
+    /// The facts that the rules speak of, in whole seconds since 1970.
+    #[derive(Clone, Copy, Debug)]
+    struct Facts {
+        disabled: bool,
+        next_refresh_after: Option<i64>,
+        opinion: Option<bool>,
+        interval: Option<u32>,
+        lead: Option<u32>,
+        default_lead: Option<u32>,
+        expires: Option<i64>,
+        own_last: Option<i64>,
+        metadata_last: Option<i64>,
+        attribute_last: Option<i64>,
+        now: i64,
+    }
+
+    /// The rules word by word, by subtraction on plain integers.
+    fn naive(facts: &Facts) -> bool {
+        if facts.disabled {
+            return false;
+        }
+        if let Some(after) = facts.next_refresh_after
+            && facts.now < after
+        {
+            return false;
+        }
+        if let Some(opinion) = facts.opinion {
+            return opinion;
+        }
+        let last = facts
+            .own_last
+            .or(facts.metadata_last)
+            .or(facts.attribute_last);
+        if let Some(interval) = facts.interval.filter(|interval| *interval > 0) {
+            if let Some(expires) = facts.expires
+                && (expires <= facts.now || expires - facts.now <= i64::from(interval))
+            {
+                return true;
+            }
+            return match last {
+                None => true,
+                Some(last) => facts.now - last >= i64::from(interval),
+            };
+        }
+        let own_lead = facts.lead.filter(|lead| *lead > 0);
+        if let Some(expires) = facts.expires {
+            return match own_lead.or(facts.default_lead) {
+                None => false,
+                Some(lead) => expires - facts.now <= i64::from(lead),
+            };
+        }
+        match (own_lead, last) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(lead), Some(last)) => facts.now - last >= i64::from(lead),
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_timestamp(seconds).unwrap()
+    }
+
+    fn seconds(seconds: u32) -> Duration {
+        Duration::from_secs(u64::from(seconds))
+    }
+
+    fn record(facts: &Facts) -> Auth {
+        let mut auth = Auth::new("nobody has registered a lead for this");
+        auth.disabled = facts.disabled;
+        auth.next_refresh_after = facts.next_refresh_after.map(at);
+        auth.last_refreshed_at = facts.own_last.map(at);
+        auth.runtime = Some(Arc::new(Runtime {
+            lead: facts.lead.map(seconds),
+            opinion: facts.opinion.map(Opinion),
+        }));
+        if let Some(interval) = facts.interval {
+            auth = auth.with_metadata("refreshInterval", interval);
+        }
+        if let Some(expires) = facts.expires {
+            auth = auth.with_metadata("expiry", expires);
+        }
+        if let Some(last) = facts.metadata_last {
+            auth = auth.with_metadata("lastRefresh", last);
+        }
+        if let Some(last) = facts.attribute_last {
+            auth = auth.with_attribute("last_refreshed_at", last.to_string());
+        }
+        auth
+    }
+
+    prop_compose! {
+        fn facts()(
+            disabled in prop::bool::weighted(0.1),
+            next_refresh_after in prop::option::weighted(0.3, moment()),
+            opinion in prop::option::weighted(0.2, any::<bool>()),
+            interval in prop::option::weighted(0.4, 0_u32..20),
+            lead in prop::option::weighted(0.5, 0_u32..20),
+            default_lead in prop::option::weighted(0.5, 1_u32..20),
+            expires in prop::option::weighted(0.6, moment()),
+            own_last in prop::option::weighted(0.4, moment()),
+            metadata_last in prop::option::weighted(0.4, moment()),
+            attribute_last in prop::option::weighted(0.4, moment()),
+            now in moment(),
+        ) -> Facts {
+            Facts {
+                disabled, next_refresh_after, opinion, interval, lead, default_lead, expires,
+                own_last, metadata_last, attribute_last, now,
+            }
+        }
+    }
+
+    /// Close together, so that deadlines meet.
+    fn moment() -> impl Strategy<Value = i64> {
+        1_758_700_000_i64..1_758_700_040
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_rules(facts in facts()) {
+            let auth = record(&facts);
+            let without_default = Facts { default_lead: None, ..facts };
+            prop_assert_eq!(should_refresh(&auth, at(facts.now)), naive(&without_default));
+        }
+
+        #[test]
+        fn due_tells_the_moment_from_which_the_rules_say_yes(facts in facts()) {
+            let auth = record(&facts);
+            match due(&auth, facts.default_lead.map(seconds)) {
+                Due::Asks => prop_assert!(!facts.disabled && facts.opinion.is_some()),
+                Due::Never => prop_assert!(facts.disabled || facts.opinion.is_none()),
+                Due::At(_) => prop_assert!(!facts.disabled && facts.opinion.is_none()),
+            }
+            if facts.opinion.is_none() {
+                let said = match due(&auth, facts.default_lead.map(seconds)) {
+                    Due::At(due) => due <= at(facts.now),
+                    Due::Never | Due::Asks => false,
+                };
+                prop_assert_eq!(said, naive(&facts));
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_calendar_are_no_obstacle() {
+        let mut auth = Auth::new("p").with_metadata("refresh_interval", "2000000h");
+        auth.last_refreshed_at = Some(Timestamp::MAX);
+        assert_eq!(due(&auth, None), Due::At(Timestamp::MAX));
+        assert!(!should_refresh(&auth, at(0)));
+        let auth = auth.with_metadata("expired", "0001-01-02T00:00:00Z");
+        assert!(should_refresh(&auth, at(0)));
+    }
+
+    #[test]
+    fn an_unset_entry_ends_the_search() {
+        let auth = Auth::new("p")
+            .with_metadata("refresh_interval", 60)
+            .with_metadata("last_refresh", 0)
+            .with_metadata("lastRefresh", 1_758_700_000);
+        assert_eq!(due(&auth, None), Due::At(Timestamp::MIN));
+    }
+
+    #[test]
+    fn an_evaluator_that_panics_says_no() {
+        let mut auth = Auth::new("p");
+        auth.runtime = Some(Arc::new(Panics));
+        assert!(!should_refresh(&auth, at(0)));
+    }
+}

@@ -1,0 +1,122 @@
+//! How long before expiry each provider's tokens are refreshed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use super::contained;
+use crate::auth::AuthRuntime;
+use crate::request::normalized;
+
+/// Sets, for the whole process, how long before expiry the tokens of `provider` are refreshed.
+///
+/// `factory` is asked each time the question comes up, from any thread; `None` or zero means no lead. It replaces the
+/// factory that was registered before for the same provider. Names are trimmed and lower-cased; a blank one is ignored.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// credpool::register_refresh_lead_provider("Example", || Some(Duration::from_secs(4 * 3600)));
+/// assert_eq!(
+///     credpool::provider_refresh_lead("example", None),
+///     Some(Duration::from_secs(4 * 3600)),
+/// );
+/// ```
+#[doc(alias = "RegisterRefreshLeadProvider")]
+pub fn register_refresh_lead_provider(
+    provider: &str,
+    factory: impl Fn() -> Option<Duration> + Send + Sync + 'static,
+) {
+    let provider = normalized(provider);
+    if provider.is_empty() {
+        return;
+    }
+    let former = FACTORIES.write().insert(provider, Arc::new(factory));
+    // With the lock released: its destructor is the program's code.
+    drop(former);
+}
+
+/// How long before expiry a credential is refreshed: what its runtime says, else what the factory registered for `provider`
+/// says.
+///
+/// Zero counts as no answer, and so does a panic. `provider` is trimmed and lower-cased.
+///
+/// ```
+/// use credpool::{AuthRuntime, provider_refresh_lead};
+/// use std::time::Duration;
+///
+/// struct ShortLived;
+/// impl AuthRuntime for ShortLived {
+///     fn refresh_lead(&self) -> Option<Duration> {
+///         Some(Duration::from_secs(30))
+///     }
+/// }
+///
+/// assert_eq!(provider_refresh_lead("any", Some(&ShortLived)), Some(Duration::from_secs(30)));
+/// assert_eq!(provider_refresh_lead("unheard-of", None), None);
+/// ```
+#[doc(alias = "ProviderRefreshLead")]
+pub fn provider_refresh_lead(
+    provider: &str,
+    runtime: Option<&dyn AuthRuntime>,
+) -> Option<Duration> {
+    let positive = |lead: &Duration| !lead.is_zero();
+    runtime
+        .and_then(|runtime| contained("a runtime", || runtime.refresh_lead()).flatten())
+        .filter(positive)
+        .or_else(|| {
+            let factory = FACTORIES.read().get(&normalized(provider)).cloned()?;
+            contained("a refresh lead factory", || factory()).flatten()
+        })
+        .filter(positive)
+}
+
+type Factory = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
+static FACTORIES: RwLock<BTreeMap<String, Factory>> = RwLock::new(BTreeMap::new());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Lead(Duration);
+
+    impl AuthRuntime for Lead {
+        fn refresh_lead(&self) -> Option<Duration> {
+            Some(self.0)
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_runtime_goes_first_where_it_has_an_answer() {
+        register_refresh_lead_provider(" Lead-Order ", || Some(SECOND));
+        let lead = |own| provider_refresh_lead("LEAD-ORDER", Some(&Lead(own)));
+        assert_eq!(lead(SECOND * 2), Some(SECOND * 2));
+        assert_eq!(lead(Duration::ZERO), Some(SECOND));
+        assert_eq!(provider_refresh_lead("lead-order", None), Some(SECOND));
+    }
+
+    #[test]
+    fn no_answer_zero_and_a_panic_are_no_lead() {
+        register_refresh_lead_provider("lead-none", || None);
+        register_refresh_lead_provider("lead-zero", || Some(Duration::ZERO));
+        register_refresh_lead_provider("lead-panic", || panic!("on purpose"));
+        register_refresh_lead_provider("  ", || Some(SECOND));
+        for provider in ["lead-none", "lead-zero", "lead-panic", "lead-unknown", ""] {
+            assert_eq!(provider_refresh_lead(provider, None), None, "{provider}");
+        }
+    }
+
+    #[test]
+    fn a_factory_may_register_and_ask() {
+        register_refresh_lead_provider("lead-nested", || {
+            register_refresh_lead_provider("lead-nested", || Some(SECOND));
+            provider_refresh_lead("lead-nested", None)
+        });
+        assert_eq!(provider_refresh_lead("lead-nested", None), Some(SECOND));
+    }
+}
