@@ -9,6 +9,7 @@ mod hook;
 mod outcome;
 mod refresh;
 mod request;
+mod selection;
 mod store;
 mod transport;
 
@@ -24,5 +25,6 @@ pub use hook::{Hook, NoopHook};
 pub use outcome::{Outcome, Verdict};
 pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_refresh};
 pub use request::{Format, Message, Options, Request, Response, StreamChunk, Timeouts, Usage};
+pub use selection::conversation;
 pub use store::{Listing, MemoryStore, Skipped, Store};
 pub use transport::TransportProvider;
