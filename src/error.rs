@@ -428,9 +428,17 @@ impl From<&str> for ErrorCode {
 
 fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
-        text.truncate(text.floor_char_boundary(limit));
+        text.truncate(boundary(&text, limit));
     }
     text
+}
+
+/// The last end of a character at or before `at`.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at)
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0)
 }
 
 /// The start of a body on one line.
@@ -439,7 +447,7 @@ fn excerpt(body: &str) -> String {
     if line.len() <= EXCERPT {
         return line;
     }
-    let end = line.floor_char_boundary(EXCERPT);
+    let end = boundary(&line, EXCERPT);
     format!("{}…", &line[..end])
 }
 

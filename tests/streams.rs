@@ -1,0 +1,280 @@
+//! Streams: failover before the first content, none after it, and every way to end.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use credpool::{
+    Affinity, ChunkSource, ChunkStream, Error, ErrorCode, FailurePolicy, Manager, Message, Options,
+    OutcomeKind, Request, RoundRobin, StreamChunk, StreamCommit, StreamEvent,
+};
+use support::{Act, Recorder, SOON, chunks, eventually, pool_of, pool_with};
+
+fn open(manager: &Manager, options: &Options) -> Result<ChunkStream, Error> {
+    manager.execute_stream(["p"], &Request::new("m", "{}"), options)
+}
+
+fn texts(stream: ChunkStream) -> Vec<String> {
+    stream
+        .map(|chunk| match chunk {
+            Ok(chunk) => chunk.text.unwrap_or_default(),
+            Err(error) => format!("! {}", error.code()),
+        })
+        .collect()
+}
+
+fn items(items: Vec<Result<StreamChunk, Error>>) -> Act {
+    Act::Stream(Arc::new(move |_| {
+        Ok(Box::new(items.clone().into_iter()) as ChunkSource)
+    }))
+}
+
+fn text(text: &str) -> Result<StreamChunk, Error> {
+    Ok(StreamChunk::new(text.to_owned()).with_text(text))
+}
+
+/// A source that gives one chunk and then blocks until the attempt is cancelled.
+fn endless() -> Act {
+    Act::Stream(Arc::new(|attempt| {
+        let token = attempt.cancel_token().clone();
+        let first = std::iter::once(text("first"));
+        Ok(Box::new(first.chain(std::iter::once_with(move || {
+            let _ = token.cancelled().recv();
+            Err(Error::new(ErrorCode::Transport, "closed"))
+        }))))
+    }))
+}
+
+#[test]
+fn chunks_arrive_in_order_and_success_is_recorded_before_the_end_shows() {
+    let hook = Recorder::default();
+    let (manager, _, _) = pool_with(1, |builder| builder.hook(hook.clone()));
+    let stream = open(&manager, &Options::new()).unwrap();
+    assert_eq!(
+        (stream.auth_id(), stream.provider(), stream.attempts()),
+        ("a0", "p", 1)
+    );
+    assert_eq!(texts(stream), ["one", "two"]);
+    assert!(matches!(hook.kinds()[..], [OutcomeKind::Success]));
+}
+
+#[test]
+fn an_error_before_the_first_content_fails_over() {
+    let (manager, fake, _) = pool_of(3);
+    fake.on("a0", Act::Fail(Error::upstream(429, "")));
+    let greeting = Ok(StreamChunk::new("hello").with_preamble());
+    fake.on(
+        "a1",
+        items(vec![greeting, Err(Error::upstream(529, "overloaded"))]),
+    );
+    let stream = open(&manager, &Options::new()).unwrap();
+    assert_eq!((stream.auth_id(), stream.attempts()), ("a2", 3));
+    assert_eq!(texts(stream), ["one", "two"]);
+    assert!(manager.get_by_id("a1").unwrap().model_states["m"].unavailable);
+}
+
+#[test]
+fn nothing_is_retried_after_the_first_content() {
+    let hook = Recorder::default();
+    let (manager, fake, _) = pool_with(2, |builder| builder.hook(hook.clone()));
+    let late = Err(Error::upstream(500, "oops"));
+    fake.on(
+        "a0",
+        items(vec![text("x"), late.clone(), text("never"), late]),
+    );
+    let stream = open(&manager, &Options::new()).unwrap();
+    assert_eq!(texts(stream), ["x", "! upstream"]);
+    assert_eq!(fake.calls(), ["a0"]);
+    assert_eq!(hook.results(), 1, "one failure, whatever comes after");
+    assert!(manager.get_by_id("a0").unwrap().model_states["m"].unavailable);
+}
+
+#[test]
+fn a_policy_can_commit_on_open() {
+    let policy = FailurePolicy::default().with_commit(StreamCommit::OnOpen);
+    let (manager, fake, _) = pool_with(2, |builder| builder.policy(policy));
+    fake.on("a0", items(vec![Err(Error::upstream(500, "oops"))]));
+    let stream = open(&manager, &Options::new()).unwrap();
+    assert_eq!(texts(stream), ["! upstream"]);
+    assert_eq!(fake.calls(), ["a0"]);
+}
+
+#[test]
+fn a_dropped_stream_ends_the_work_and_changes_nobody() {
+    let hook = Recorder::default();
+    let (manager, fake, _) = pool_with(1, |builder| builder.hook(hook.clone()));
+    fake.on("a0", endless());
+    let mut stream = open(&manager, &Options::new()).unwrap();
+    assert_eq!(
+        stream.next().unwrap().unwrap().text.as_deref(),
+        Some("first")
+    );
+    assert_eq!(hook.results(), 0);
+    drop(stream);
+    eventually("the abandoned outcome", || hook.results() == 1);
+    assert!(matches!(hook.kinds()[..], [OutcomeKind::Abandoned]));
+    assert!(manager.get_by_id("a0").unwrap().model_states.is_empty());
+    manager.shutdown(SOON).unwrap();
+    assert_eq!(hook.results(), 1);
+}
+
+#[test]
+fn a_cancelled_stream_says_so_after_what_has_arrived() {
+    let (manager, fake, _) = pool_of(1);
+    fake.on("a0", endless());
+    let mut stream = open(&manager, &Options::new()).unwrap();
+    stream.cancel();
+    let ends: Vec<_> = stream.by_ref().collect();
+    let last = ends.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(last.code(), &ErrorCode::Cancelled);
+    assert!(stream.next().is_none(), "fused");
+    assert!(matches!(stream.try_recv(), StreamEvent::Ended));
+}
+
+#[test]
+fn a_token_ends_the_stream_from_outside() {
+    let (manager, fake, _) = pool_of(1);
+    fake.on("a0", endless());
+    let token = credpool::CancelToken::new();
+    let stream = open(&manager, &Options::new().with_cancel(token.clone())).unwrap();
+    token.cancel();
+    assert_eq!(texts(stream).last().unwrap(), "! cancelled");
+}
+
+#[test]
+fn waiting_for_a_chunk_can_be_bounded() {
+    let (manager, fake, _) = pool_of(1);
+    fake.on("a0", endless());
+    let mut stream = open(&manager, &Options::new()).unwrap();
+    assert!(matches!(stream.recv_timeout(SOON), StreamEvent::Chunk(_)));
+    assert!(matches!(
+        stream.recv_timeout(Duration::from_millis(1)),
+        StreamEvent::Pending
+    ));
+    assert!(matches!(stream.try_recv(), StreamEvent::Pending));
+}
+
+#[test]
+fn a_consumer_that_stops_reading_loses_its_stream() {
+    let hook = Recorder::default();
+    let (manager, fake, clock) =
+        pool_with(1, |builder| builder.hook(hook.clone()).stream_buffer(2));
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    fake.on(
+        "a0",
+        Act::Stream(Arc::new(move |_| {
+            let count = Arc::clone(&count);
+            Ok(Box::new(std::iter::repeat_with(move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                text("x")
+            })))
+        })),
+    );
+    let stream = open(&manager, &Options::new()).unwrap();
+    eventually("a full buffer", || made.load(Ordering::Relaxed) == 3);
+    // Advance only once the worker's timer runs.
+    eventually("the end of patience", || {
+        clock.advance(Duration::from_secs(60));
+        hook.results() == 1
+    });
+    assert!(matches!(hook.kinds()[..], [OutcomeKind::Abandoned]));
+    let ends = texts(stream);
+    assert_eq!(ends, ["x", "x", "! cancelled"]);
+}
+
+#[test]
+fn a_deadline_in_mid_stream_blames_nobody() {
+    let hook = Recorder::default();
+    let (manager, fake, clock) = pool_with(1, |builder| builder.hook(hook.clone()));
+    let late = clock.clone();
+    fake.on(
+        "a0",
+        Act::Stream(Arc::new(move |_| {
+            let late = late.clone();
+            let then = std::iter::once_with(move || {
+                late.advance(Duration::from_secs(10));
+                text("late")
+            });
+            Ok(Box::new(std::iter::once(text("x")).chain(then)))
+        })),
+    );
+    let options = Options::new().with_timeout(Duration::from_secs(10));
+    let ends = texts(open(&manager, &options).unwrap());
+    assert_eq!(ends, ["x", "late", "! deadline_exceeded"]);
+    assert!(matches!(hook.kinds()[..], [OutcomeKind::Abandoned]));
+}
+
+#[test]
+fn more_streams_than_workers_are_refused_before_anything_is_sent() {
+    let (manager, fake, _) = pool_with(1, |builder| builder.max_streams(1));
+    fake.on("a0", endless());
+    let first = open(&manager, &Options::new()).unwrap();
+    let error = open(&manager, &Options::new()).unwrap_err();
+    assert_eq!(error.code(), &ErrorCode::PoolSaturated);
+    assert_eq!(fake.calls().len(), 1);
+    drop(first);
+    // With a deadline the call waits for a worker.
+    let patient = Options::new().with_timeout(SOON);
+    drop(open(&manager, &patient).unwrap());
+}
+
+#[test]
+fn shutting_down_ends_streams_with_a_word() {
+    let hook = Recorder::default();
+    let (manager, fake, _) = pool_with(1, |builder| builder.hook(hook.clone()));
+    fake.on("a0", endless());
+    let stream = open(&manager, &Options::new()).unwrap();
+    let error = manager.shutdown(Duration::from_millis(10)).unwrap_err();
+    assert_eq!(error.code(), &ErrorCode::DeadlineExceeded);
+    manager.shutdown(SOON).unwrap();
+    assert_eq!(texts(stream).last().unwrap(), "! shut_down");
+    assert_eq!(hook.results(), 1);
+    let refused = open(&manager, &Options::new()).unwrap_err();
+    assert_eq!(refused.code(), &ErrorCode::ShutDown);
+    let refused = manager.execute(["p"], &Request::new("m", ""), &Options::new());
+    assert_eq!(refused.unwrap_err().code(), &ErrorCode::ShutDown);
+}
+
+#[test]
+fn a_submitted_call_may_open_a_stream() {
+    let (manager, fake, _) = pool_with(1, |builder| builder.max_job_threads(1).max_streams(1));
+    let inner = manager.clone();
+    fake.on(
+        "a0",
+        Act::Do(Arc::new(move || {
+            let stream = open(&inner, &Options::new())?;
+            let texts: Result<Vec<_>, _> = stream.collect();
+            Ok(credpool::Response::new(texts?.len().to_string()))
+        })),
+    );
+    let handle = manager
+        .submit(["p"], Request::new("m", "{}"), Options::new())
+        .unwrap();
+    assert_eq!(&handle.wait().unwrap().payload[..], b"2");
+    // The executor's closure holds the manager: without this it would live for ever.
+    fake.on("a0", Act::Serve);
+}
+
+#[test]
+fn a_streamed_conversation_stays_on_its_credential() {
+    let (manager, fake, _) = pool_with(3, |builder| {
+        builder.selector(Affinity::new(RoundRobin::new()))
+    });
+    for id in ["a0", "a1", "a2"] {
+        fake.on(id, Act::Stream(Arc::new(|_| Ok(chunks(["fi", "ne"])))));
+    }
+    let mut talk = vec![Message::new("user", "hello")];
+    let mut home = None;
+    for _ in 0..3 {
+        drop(texts(open(&manager, &Options::new()).unwrap()));
+        let options = Options::new().with_messages(talk.clone());
+        let stream = open(&manager, &options).unwrap();
+        let served = stream.auth_id().to_owned();
+        assert_eq!(*home.get_or_insert_with(|| served.clone()), served);
+        talk.push(Message::new("assistant", texts(stream).concat()));
+        talk.push(Message::new("user", "go on"));
+    }
+}
