@@ -22,5 +22,5 @@ pub use execution::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 pub use hook::{Hook, NoopHook};
 pub use outcome::{Outcome, Verdict};
 pub use request::{Format, Message, Options, Request, Response, StreamChunk, Timeouts, Usage};
-pub use store::{Listing, MemoryStore, Skipped, Store};
+pub use store::{FileStore, Listing, MemoryStore, Skipped, Store};
 pub use transport::TransportProvider;

@@ -1,9 +1,11 @@
 //! Where credentials are kept: the [`Store`] trait, its backends, and the writer that keeps slow stores away from calls.
 
+mod file;
 mod memory;
 
 use std::fmt;
 
+pub use file::FileStore;
 pub use memory::MemoryStore;
 
 use crate::auth::Auth;
