@@ -44,7 +44,7 @@ pub use auth::{
 
 pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_refresh};
 
-pub use store::{Listing, MemoryStore, Skipped, Store};
+pub use store::{FileStore, Listing, MemoryStore, Skipped, Store};
 
 pub use cancel::{CancelToken, Never, OnCancel};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

@@ -1,5 +1,6 @@
 //! Where credentials are kept: the [`Store`] trait, its backends, and the writer that keeps slow stores away from calls.
 
+mod file;
 mod keeper;
 mod memory;
 mod turns;
@@ -8,6 +9,7 @@ mod writer;
 use std::fmt;
 use std::sync::Arc;
 
+pub use file::FileStore;
 pub(crate) use keeper::Keeper;
 pub use memory::MemoryStore;
 pub(crate) use writer::start as start_writer;

@@ -1,0 +1,124 @@
+//! What differs between platforms: private files and directories, and making a directory durable.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+#[cfg(unix)]
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+
+/// Creates a file that only its owner may read. It must not exist: not as a link either.
+pub(super) fn create_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    options.mode(0o600);
+    options.open(path)
+}
+
+/// Creates `dir` and what is missing above it, for the owner alone, and makes that durable.
+pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = dir
+        .ancestors()
+        .take_while(|dir| !dir.as_os_str().is_empty() && fs::symlink_metadata(dir).is_err())
+        .collect();
+    for dir in missing.into_iter().rev() {
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        builder.mode(0o700);
+        match builder.create(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+        let parent = dir.parent().filter(|dir| !dir.as_os_str().is_empty());
+        match sync_dir(parent.unwrap_or(Path::new("."))) {
+            // A directory that may be passed through but not read cannot be synchronised.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes the rights of others away, with a warning if there were any.
+pub(super) fn tighten_dir(dir: &Path) {
+    if !cfg!(unix) {
+        return;
+    }
+    match File::open(dir).and_then(|opened| tighten(&opened)) {
+        Ok(false) => {}
+        Ok(true) => log::warn!(
+            "{} was open to other users: it is private now",
+            dir.display()
+        ),
+        Err(error) => log::warn!(
+            "{} could not be made private: {error}; credentials may be open to other users",
+            dir.display()
+        ),
+    }
+}
+
+/// As [`tighten_dir`], for an open file.
+pub(super) fn tighten_file(file: &File, path: &str) {
+    match tighten(file) {
+        Ok(false) => {}
+        Ok(true) => {
+            log::warn!("{path:?} was open to other users: it is private now; renew its secrets");
+        }
+        Err(error) => log::warn!("{path:?} could not be made private: {error}"),
+    }
+}
+
+/// Whether `file` was open to others.
+#[cfg(unix)]
+pub(super) fn tighten(file: &File) -> io::Result<bool> {
+    let mut permissions = file.metadata()?.permissions();
+    if permissions.mode() & OTHERS == 0 {
+        return Ok(false);
+    }
+    permissions.set_mode(permissions.mode() & 0o7777 & !OTHERS);
+    file.set_permissions(permissions)?;
+    Ok(true)
+}
+
+#[cfg(not(unix))]
+pub(super) fn tighten(_: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Makes the names in a directory durable.
+#[cfg(unix)]
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(not(unix))]
+pub(super) fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes a file durable that somebody else may have written.
+#[cfg(unix)]
+pub(super) fn sync_file(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(not(unix))]
+pub(super) fn sync_file(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.sync_all()
+}
+
+/// Whether two descriptions are of the same file.
+#[cfg(unix)]
+pub(super) fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(not(unix))]
+pub(super) fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
+}
+
+#[cfg(unix)]
+const OTHERS: u32 = 0o077;

@@ -1,0 +1,11 @@
+//! The store in a directory: what its files are, and that nothing harms them.
+#![allow(clippy::unwrap_used)]
+
+mod bad_files;
+mod place;
+mod records;
+mod storage;
+mod tokens;
+#[cfg(unix)]
+mod unix;
+mod writes;
