@@ -11,7 +11,7 @@ use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::clock::{later, until};
 use crate::error::Error;
-use crate::runtime::{Worker, guard};
+use crate::runtime::Worker;
 
 use super::decide::{Due, due};
 use super::engine::RefreshEngine;
@@ -71,11 +71,8 @@ impl Refresher {
         }
         let now = clock.now();
         while let Some(id) = self.queue.pop_due(now) {
-            if let Err(error) = engine.take_off(&id, None) {
-                log::debug!("the refresh of {id} has to wait: {error}");
-                if engine.services.registry.contains(&id) {
-                    self.queue.put(id, later(now, NO_WORKER));
-                }
+            if let Some(auth) = engine.services.registry.get(&id) {
+                self.start_or_schedule(&engine, &auth, now);
             }
         }
         // The wall clock may jump: look again in a while, however far the next one seems.
@@ -91,26 +88,38 @@ impl Refresher {
         }
     }
 
-    fn schedule(&mut self, auth: &Auth, now: Timestamp) {
-        if auth.is_api_key() {
-            return self.queue.remove(&auth.id);
-        }
-        match due(auth, Some(super::DEFAULT_LEAD)) {
-            Due::Never => self.queue.remove(&auth.id),
-            Due::At(at) => self.queue.put(auth.id.clone(), at),
-            Due::Asks => {
-                let wants = guard(
-                    || format!("the refresh evaluator of {}", auth.id),
-                    || super::should_refresh(auth, now),
-                );
-                let at = match wants {
-                    Ok(true) => now,
-                    Ok(false) | Err(_) => later(now, self.interval),
-                };
-                self.queue.put(auth.id.clone(), at);
+    /// Its moment has come: refresh it, unless it has changed its mind since.
+    fn start_or_schedule(&mut self, engine: &Arc<RefreshEngine>, auth: &Auth, now: Timestamp) {
+        let id = &auth.id;
+        match next_look(auth) {
+            Due::Asks if !super::should_refresh(auth, now) => {
+                self.queue.put(id.clone(), later(now, self.interval));
+            }
+            Due::At(at) if at > now => self.queue.put(id.clone(), at),
+            Due::Never => {}
+            Due::Asks | Due::At(_) => {
+                if let Err(error) = engine.take_off(id, None) {
+                    log::debug!("the refresh of {id} has to wait: {error}");
+                    self.queue.put(id.clone(), later(now, NO_WORKER));
+                }
             }
         }
     }
+
+    fn schedule(&mut self, auth: &Auth, now: Timestamp) {
+        match next_look(auth) {
+            Due::Never => self.queue.remove(&auth.id),
+            Due::At(at) => self.queue.put(auth.id.clone(), at),
+            Due::Asks => self.queue.put(auth.id.clone(), now),
+        }
+    }
+}
+
+fn next_look(auth: &Auth) -> Due {
+    if auth.is_api_key() {
+        return Due::Never;
+    }
+    due(auth, Some(super::DEFAULT_LEAD))
 }
 
 impl DueQueue {
