@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Auth, AuthRuntime, Error, ErrorCode, Listing, ManualClock, Manager, MemoryStore, OAuthTokens,
+    Auth, AuthRuntime, Error, ErrorCode, Listing, Manager, ManualClock, MemoryStore, OAuthTokens,
     Outcome, RefreshEvaluator, Status, Store, Timestamp,
 };
 use parking_lot::Mutex;
@@ -16,7 +16,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn expiring(id: &str, at: Timestamp) -> Auth {
-    let tokens = OAuthTokens::new("old").with_refresh_token("r").with_expires_at(at);
+    let tokens = OAuthTokens::new("old")
+        .with_refresh_token("r")
+        .with_expires_at(at);
     Auth::oauth("p", tokens).with_id(id)
 }
 
@@ -36,7 +38,12 @@ fn renewing(clock: &ManualClock) -> Act {
 
 fn token(manager: &Manager, id: &str) -> String {
     let auth = manager.get_by_id(id).unwrap();
-    auth.metadata.as_ref().unwrap().text("access_token").unwrap().to_owned()
+    auth.metadata
+        .as_ref()
+        .unwrap()
+        .text("access_token")
+        .unwrap()
+        .to_owned()
 }
 
 /// Moves the clock once the refresher sleeps again.
@@ -61,7 +68,9 @@ fn a_token_is_refreshed_within_its_lead_and_not_before() {
     let auth = manager.get_by_id("o").unwrap();
     assert_eq!(auth.last_refreshed_at, Some(START + 55 * MINUTE));
     assert_eq!(auth.next_refresh_after, None);
-    eventually("the hook", || hook.events() == ["registered o", "updated o"]);
+    eventually("the hook", || {
+        hook.events() == ["registered o", "updated o"]
+    });
     // The next one is due an hour later, less the lead.
     advance(&clock, 54 * MINUTE);
     eventually("the refresher's sleep", || clock.timers() > 0);
@@ -101,7 +110,13 @@ fn a_failed_refresh_shows_backs_off_and_ends_with_the_next_success() {
     let auth = manager.get_by_id("o").unwrap();
     assert_eq!(auth.status, Status::Error);
     assert_eq!(auth.status_message, "refresh failed");
-    assert!(auth.last_error.as_ref().unwrap().message().contains("no token today"));
+    assert!(
+        auth.last_error
+            .as_ref()
+            .unwrap()
+            .message()
+            .contains("no token today")
+    );
     let first = auth.next_refresh_after.unwrap();
     manager.refresh_now("o").unwrap_err();
     let second = manager.get_by_id("o").unwrap().next_refresh_after.unwrap();
@@ -113,7 +128,10 @@ fn a_failed_refresh_shows_backs_off_and_ends_with_the_next_success() {
     assert_eq!(last, START + 5 * MINUTE);
     fake.on("o", renewing(&clock));
     let auth = manager.refresh_now("o").unwrap();
-    assert_eq!((auth.status, auth.last_error.is_none()), (Status::Active, true));
+    assert_eq!(
+        (auth.status, auth.last_error.is_none()),
+        (Status::Active, true)
+    );
     assert_eq!(auth.next_refresh_after, None);
 }
 
@@ -161,7 +179,10 @@ fn one_refresh_at_a_time_serves_all_who_wait() {
     drop(hold);
     for thread in waiting {
         let auth = thread.join().unwrap();
-        assert_eq!(auth.metadata.as_ref().unwrap().text("access_token"), Some("new"));
+        assert_eq!(
+            auth.metadata.as_ref().unwrap().text("access_token"),
+            Some("new")
+        );
     }
 }
 
@@ -178,7 +199,10 @@ fn what_happens_during_a_refresh_is_not_undone() {
             let limited = Error::upstream(429, "slow down");
             manager.mark_result(&Outcome::failure("o", "p", "m", limited));
             let now = manager.get_by_id("o").unwrap();
-            let relabelled = (*now).clone().with_label("mine").with_metadata("note", "kept");
+            let relabelled = (*now)
+                .clone()
+                .with_label("mine")
+                .with_metadata("note", "kept");
             manager.update(relabelled).unwrap();
             manager.set_disabled("o", true).unwrap();
             Ok(auth.clone().with_metadata("access_token", "new"))
@@ -196,7 +220,10 @@ fn what_happens_during_a_refresh_is_not_undone() {
     assert!(auth.disabled && auth.status == Status::Disabled);
     assert!(auth.model_states["m"].quota.exceeded);
     let stored = &store.list().unwrap().records[0];
-    assert_eq!(stored.metadata.as_ref().unwrap().text("access_token"), Some("new"));
+    assert_eq!(
+        stored.metadata.as_ref().unwrap().text("access_token"),
+        Some("new")
+    );
 }
 
 #[test]
@@ -252,7 +279,12 @@ fn a_rotated_token_that_cannot_be_saved_is_used_and_saved_later() {
     assert_eq!(token(&manager, "o"), "new");
     let stored = || {
         let record = store.0.list().unwrap().records.remove(0);
-        record.metadata.unwrap().text("access_token").unwrap().to_owned()
+        record
+            .metadata
+            .unwrap()
+            .text("access_token")
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(stored(), "old");
     *store.1.lock() = false;
@@ -334,12 +366,20 @@ fn an_executor_that_cannot_refresh_marks_nobody() {
     let (manager, fake, _) = pool_with(0, |builder| builder);
     manager.register_executor(Plain(fake));
     let tokens = OAuthTokens::new("old").with_expires_at(START);
-    manager.register(Auth::oauth("q", tokens).with_id("q0")).unwrap();
+    manager
+        .register(Auth::oauth("q", tokens).with_id("q0"))
+        .unwrap();
     let error = manager.refresh_now("q0").unwrap_err();
     assert_eq!(error.code(), &ErrorCode::Unsupported);
     let auth = manager.get_by_id("q0").unwrap();
-    assert_eq!((auth.status, auth.last_error.is_none()), (Status::Active, true));
-    assert_eq!(manager.refresh_now("ghost").unwrap_err().code(), &ErrorCode::AuthNotFound);
+    assert_eq!(
+        (auth.status, auth.last_error.is_none()),
+        (Status::Active, true)
+    );
+    assert_eq!(
+        manager.refresh_now("ghost").unwrap_err().code(),
+        &ErrorCode::AuthNotFound
+    );
 }
 
 #[test]

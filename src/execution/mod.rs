@@ -5,6 +5,7 @@
 
 mod call;
 mod pump;
+mod refusal;
 mod stream;
 mod submit;
 
@@ -16,16 +17,16 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use call::Call;
+use refusal::{misplaced, nobody, refused_format};
 pub use stream::{ChunkStream, StreamEvent};
 pub use submit::CallHandle;
 
 use crate::auth::Auth;
-use crate::clock::until;
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::FailurePolicy;
-use crate::registry::{Applied, Effect, Picked, Query, Rotation, Standing};
+use crate::registry::{Applied, Effect, Picked, Query, Rotation};
 use crate::request::{Options, Request, Response};
 use crate::runtime::guard;
 use crate::selection::{Candidates, Selector};
@@ -308,99 +309,6 @@ enum After {
     CallIsOver,
 }
 
-fn refused_format(executor: &dyn ProviderExecutor, request: &Request) -> Option<Error> {
-    let format = request.format.as_ref()?;
-    let speaks = guard(
-        || format!("the executor for {}", executor.identifier()),
-        || executor.speaks(format),
-    );
-    match speaks {
-        Ok(true) => None,
-        Ok(false) => Some(Error::new(
-            ErrorCode::UnsupportedFormat,
-            format!(
-                "the executor for {} does not speak format {}",
-                executor.identifier(),
-                format.as_str()
-            ),
-        )),
-        Err(panicked) => Some(panicked),
-    }
-}
-
-fn misplaced(auth: &Auth) -> Error {
-    Error::new(
-        ErrorCode::Config,
-        format!(
-            "the selector chose {}, which is no candidate of this call",
-            auth.id
-        ),
-    )
-}
-
-/// Why nobody was picked, in words that say what to do.
-fn nobody(candidates: &Candidates<'_>, standing: Standing, query: Query<'_>) -> Error {
-    let Query {
-        provider,
-        model,
-        pinned,
-        now,
-        ..
-    } = query;
-    let whose = pinned.map_or_else(
-        || format!("credential of provider {provider}"),
-        |id| format!("credential {id} of provider {provider}"),
-    );
-    match standing {
-        Standing::NoCandidates => Error::new(
-            ErrorCode::AuthNotFound,
-            format!("no {whose} is registered, enabled and untried in this call"),
-        ),
-        Standing::Ready => Error::new(
-            ErrorCode::AuthUnavailable,
-            format!("the selector took none of the ready ones: no {whose} serves the call"),
-        ),
-        Standing::AllBlocked {
-            candidates: count,
-            earliest,
-        } => {
-            let returns = earliest.map_or_else(
-                || "none of them returns by itself".to_owned(),
-                |at| format!("the earliest returns at {at}"),
-            );
-            let reasons = if count <= MOST_REASONS {
-                reasons(candidates)
-            } else {
-                String::new()
-            };
-            let error = Error::new(
-                ErrorCode::AuthUnavailable,
-                format!(
-                    "every {whose} ({count}) is blocked for model {model:?}; {returns}{reasons}"
-                ),
-            );
-            match earliest {
-                Some(at) => error.with_retry_after(until(now, at)),
-                None => error,
-            }
-        }
-    }
-}
-
-fn reasons(candidates: &Candidates<'_>) -> String {
-    candidates
-        .blocked()
-        .into_iter()
-        .map(|blocked| {
-            let why = blocked.error.map_or_else(
-                || blocked.auth.status.to_string(),
-                |error| error.to_string(),
-            );
-            format!("; {}: {why}", blocked.auth.id)
-        })
-        .collect()
-}
-
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
@@ -409,6 +317,3 @@ impl fmt::Debug for Engine {
             .finish_non_exhaustive()
     }
 }
-
-/// A longer list of reasons helps nobody.
-const MOST_REASONS: usize = 8;

@@ -196,11 +196,11 @@ impl Manager {
     ) -> Result<(), Error> {
         let auth = self.known(auth_id)?;
         let (provider, executor) = self.inner.services.executors.find(&auth.provider)?;
-        let mut prepared = request.clone();
+        let mut changed = request.clone();
         guard(
             || format!("the executor for {provider}"),
             || match executor.request_preparer() {
-                Some(preparer) => preparer.prepare_request(&mut prepared, &auth),
+                Some(preparer) => preparer.prepare_request(&mut changed, &auth),
                 None => Err(Error::new(
                     ErrorCode::Unsupported,
                     format!("the executor for {provider} prepares no requests"),
@@ -209,7 +209,7 @@ impl Manager {
         )
         .flatten()
         .map_err(|error| error.about(auth_id))?;
-        *request = prepared;
+        *request = changed;
         Ok(())
     }
 

@@ -102,6 +102,10 @@ impl Manager {
     ///
     /// # Errors
     /// `auth_not_found`; `config` for another provider than the registered one; what the store says: then nothing changes.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the record is given away, as to `register`"
+    )]
     pub fn update(&self, auth: Auth) -> Result<Arc<Auth>, Error> {
         let provider = normalized(&auth.provider);
         let id = auth.id.clone();

@@ -151,6 +151,11 @@ impl Verdict {
     }
 }
 
+/// Whether an error says that the token was refused, and nothing else: a new token may be taken.
+pub(crate) fn refuses_token(error: &Error) -> bool {
+    error.http_status() == Some(401)
+}
+
 const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
 const A_MINUTE: Duration = Duration::from_secs(60);
 

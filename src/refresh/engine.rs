@@ -13,6 +13,7 @@ use crate::cancel::CancelToken;
 use crate::clock::later;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::policy::refuses_token;
 use crate::registry::Unsaved;
 use crate::runtime::{Lane, WaitFor, guard};
 use crate::services::Services;
@@ -245,7 +246,7 @@ fn succeeded(auth: &mut Auth, now: Timestamp) {
     auth.last_error = None;
     // What the old token was refused says nothing of the new one.
     for state in auth.model_states.values_mut() {
-        let refused = state.last_error.as_ref().and_then(Error::http_status) == Some(401);
+        let refused = state.last_error.as_ref().is_some_and(refuses_token);
         if refused && state.status == Status::Error {
             state.status = Status::Active;
             state.status_message.clear();

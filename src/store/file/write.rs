@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -14,6 +13,7 @@ use super::record::{self, Form, Home};
 use super::{legacy, modes, names};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
+use crate::runtime::guard;
 
 pub(super) use modes::create_dirs;
 
@@ -122,8 +122,11 @@ fn stage_tokens(
     let place = prepare_parent(root, &path, auth)?;
     let mut panicked = false;
     let staged = Staged::write_with(place, |temp| {
-        let save = AssertUnwindSafe(|| storage.save_token_to_file(auth, temp));
-        catch_unwind(save).unwrap_or_else(|_| {
+        guard(
+            || "the token storage".to_owned(),
+            || storage.save_token_to_file(auth, temp),
+        )
+        .unwrap_or_else(|_| {
             panicked = true;
             Err(io::Error::other("it panicked"))
         })
