@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::Auth;
 
-/// How often the record asks to be refreshed: the first of four members that reads as a positive duration.
+/// How often the record asks to be refreshed: the first of four members that reads as a positive duration of at most 292
+/// years.
 pub(crate) fn refresh_interval(auth: &Auth) -> Option<Duration> {
     let metadata = auth.metadata.as_ref();
     NAMES
@@ -35,7 +36,7 @@ fn read_text(text: &str) -> Option<Duration> {
 fn seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds)
         .ok()
-        .filter(|duration| !duration.is_zero())
+        .filter(|duration| (1..=LONGEST).contains(&duration.as_nanos()))
 }
 
 /// A duration such as `1h30m` or `-1.5s`; nothing when it is negative, malformed or longer than 292 years.
@@ -63,9 +64,10 @@ fn parse(text: &str) -> Option<Duration> {
             .checked_add(fraction_nanos(fraction, *nanos))?;
         rest = &after[unit.len()..];
     }
-    i64::try_from(total)
+    u64::try_from(total)
         .ok()
-        .map(|nanos| Duration::from_nanos(nanos.unsigned_abs()))
+        .filter(|nanos| u128::from(*nanos) <= LONGEST)
+        .map(Duration::from_nanos)
 }
 
 fn digits(text: &str) -> (&str, &str) {
@@ -95,6 +97,9 @@ const NAMES: [&str; 4] = [
     "refreshInterval",
 ];
 
+/// In nanoseconds: some 292 years, in every form alike.
+const LONGEST: u128 = i64::MAX as u128;
+
 /// Longer names first where one begins with another.
 const UNITS: [(&str, u128); 8] = [
     ("h", 3_600_000_000_000),
@@ -117,7 +122,13 @@ mod tests {
         assert_eq!(read_text(" 1.5s "), Some(Duration::from_millis(1500)));
         assert_eq!(read_text("5."), Some(Duration::from_secs(5)));
         assert_eq!(read_text("2e2"), Some(Duration::from_secs(200)));
-        for bad in ["", "s", "1d", "-5m", "0", "1h 2m", "nan", "inf", "1e300"] {
+        assert_eq!(
+            read_text("9223372036"),
+            Some(Duration::from_secs(9_223_372_036))
+        );
+        for bad in [
+            "", "s", "1d", "-5m", "0", "1h 2m", "nan", "inf", "1e300", "1e10",
+        ] {
             assert_eq!(read_text(bad), None, "{bad}");
         }
     }
