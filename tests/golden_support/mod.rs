@@ -2,6 +2,6 @@
 
 pub(crate) mod cases;
 pub(crate) mod compare;
-// mod manager;
+mod manager;
 
 pub(crate) use cases::replay;
