@@ -7,6 +7,7 @@ mod error;
 mod execution;
 mod hook;
 mod outcome;
+pub mod provider;
 mod request;
 mod store;
 mod transport;
