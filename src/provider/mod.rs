@@ -1,4 +1,4 @@
-//! Executors for real APIs, and the parts that executors of your own can use: [`SseReader`].
+//! Executors for real APIs, and the parts that executors of your own can use: [`SseReader`] and [`refresh_grant`].
 //!
 //! The files beside it
 //! hold what such an executor is made of: `http` sends a request and turns what goes wrong into errors without secrets,
@@ -6,8 +6,10 @@
 
 mod http;
 mod key;
+mod oauth;
 mod problem;
 mod retry_after;
 mod sse;
 
+pub use oauth::refresh_grant;
 pub use sse::{SseEvent, SseReader};
