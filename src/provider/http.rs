@@ -224,6 +224,7 @@ pub(super) fn stream_error(error: std::io::Error) -> Error {
             ErrorCode::StreamStalled,
             "the stream fell silent for longer than its limit",
         ),
+        // The agent reports a reset as the same, and in a body without length or chunks as a clean end.
         ureq::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => Error::new(
             ErrorCode::StreamTruncated,
             "the connection was closed before the stream's end",

@@ -63,8 +63,9 @@ use super::{http as exchange, oauth};
 ///
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble. A stream is whole
 /// once `[DONE]` or a choice's `finish_reason` has come. Otherwise its last item is an error: `stream_truncated` when it
-/// ended, `stream_interrupted` when the connection was lost, `stream_stalled` when it fell silent for
-/// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
+/// ended or the upstream closed the connection, `stream_interrupted` when reading failed in another way,
+/// `stream_stalled` when it fell silent for [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else
+/// came than JSON events.
 #[derive(Clone, Debug)]
 pub struct OpenAi {
     identifier: String,
