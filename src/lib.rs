@@ -10,6 +10,8 @@ mod outcome;
 pub mod provider;
 mod request;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
 
 pub use auth::{
