@@ -67,7 +67,10 @@ fn against_a_loopback_upstream() -> Outcomes<()> {
     manager.start_auto_refresh(Duration::from_secs(60))?;
     let refreshed = updates.recv_timeout(Duration::from_secs(5))?;
     println!("   {refreshed} has a new token, and the new refresh token is on disk");
-    check(refreshed == "b-login", "the login is the one that was refreshed")?;
+    check(
+        refreshed == "b-login",
+        "the login is the one that was refreshed",
+    )?;
     check(upstream.refreshes() == 1, "one refresh was enough")?;
 
     title("3. A blocking call fails over");
@@ -79,10 +82,16 @@ fn against_a_loopback_upstream() -> Outcomes<()> {
         response.auth_id,
         response.attempts,
     );
-    check(response.attempts == 2, "the limited key was tried first and passed over")?;
+    check(
+        response.attempts == 2,
+        "the limited key was tried first and passed over",
+    )?;
 
     title("4. A stream, as it arrives");
-    stream(&manager, &chat("gpt-5", "Streams are iterators: no runtime, no callback."))?;
+    stream(
+        &manager,
+        &chat("gpt-5", "Streams are iterators: no runtime, no callback."),
+    )?;
 
     title("5. A token count");
     count(&manager, &request)?;
@@ -90,14 +99,21 @@ fn against_a_loopback_upstream() -> Outcomes<()> {
     title("6. What the pool knows");
     table(&manager);
     let limited = manager.get_by_id("a-limited").ok_or("it is registered")?;
-    check(limited.model_states["gpt-5"].unavailable, "the limited key cools down")?;
+    check(
+        limited.model_states["gpt-5"].unavailable,
+        "the limited key cools down",
+    )?;
 
     title("7. A restart");
     manager.shutdown(Duration::from_secs(5))?;
     drop(manager);
     let (manager, _) = open(directory.path())?;
     let report = manager.load()?;
-    println!("   {} credentials loaded, {} skipped", report.loaded, report.skipped.len());
+    println!(
+        "   {} credentials loaded, {} skipped",
+        report.loaded,
+        report.skipped.len()
+    );
     table(&manager);
     check(report.loaded == 3, "all credentials came back")?;
     let calls_before = upstream.calls("key-limited");
@@ -155,7 +171,11 @@ impl Hook for Narrator {
 
     fn on_result(&self, outcome: &Outcome<'_>) {
         if let OutcomeKind::Failure(Some(error)) = &outcome.kind {
-            println!("   {} refused: {}", outcome.auth_id, excerpt(error.message(), 60));
+            println!(
+                "   {} refused: {}",
+                outcome.auth_id,
+                excerpt(error.message(), 60)
+            );
         }
     }
 }
@@ -179,18 +199,31 @@ fn stream(manager: &Manager, request: &Request) -> Outcomes<()> {
         }
     }
     println!();
-    check(!text.is_empty(), "the stream said something and came to its own end")
+    check(
+        !text.is_empty(),
+        "the stream said something and came to its own end",
+    )
 }
 
 fn count(manager: &Manager, request: &Request) -> Outcomes<()> {
     let response = manager.execute_count(["openai"], request, &Options::new())?;
     let tokens = response.usage.map(|usage| usage.input);
-    println!("   {} tokens, says {}", tokens.unwrap_or(0), response.auth_id);
-    check(tokens.is_some_and(|tokens| tokens > 0), "the upstream counted")
+    println!(
+        "   {} tokens, says {}",
+        tokens.unwrap_or(0),
+        response.auth_id
+    );
+    check(
+        tokens.is_some_and(|tokens| tokens > 0),
+        "the upstream counted",
+    )
 }
 
 fn table(manager: &Manager) {
-    println!("   {:<10} {:<7} {:<22} {}", "id", "status", "out until", "why");
+    println!(
+        "   {:<10} {:<7} {:<22} {}",
+        "id", "status", "out until", "why"
+    );
     for auth in manager.list() {
         let states: Vec<_> = auth
             .model_states
@@ -234,4 +267,3 @@ fn check(holds: bool, what: &str) -> Outcomes<()> {
     }
     Err(format!("this should hold: {what}").into())
 }
-

@@ -10,6 +10,7 @@ mod hook;
 mod manager;
 mod outcome;
 mod policy;
+pub mod provider;
 mod refresh;
 mod registry;
 mod request;
@@ -17,6 +18,8 @@ mod runtime;
 mod selection;
 mod services;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
 
 pub use manager::{Builder, LoadReport, Manager};

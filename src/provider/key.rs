@@ -1,0 +1,110 @@
+//! A credential's key or token as an HTTP header value.
+
+use http::HeaderValue;
+
+use crate::auth::Auth;
+use crate::error::{Error, ErrorCode};
+
+/// What the credential shows to its provider: attribute `api_key`, else `access_token` of the metadata, else the same
+/// inside a nested `token` or `Token` object.
+pub(super) fn secret_of(auth: &Auth) -> Option<&str> {
+    let metadata = auth.metadata.as_ref();
+    let top = || metadata?.text("access_token");
+    let nested = |name| metadata?.get(name)?.get("access_token")?.as_str();
+    auth.attributes
+        .get("api_key")
+        .into_iter()
+        .chain(top())
+        .chain(nested("token"))
+        .chain(nested("Token"))
+        .find(|secret| !secret.is_empty())
+}
+
+/// `Bearer` and the secret, marked sensitive.
+pub(super) fn bearer(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
+    check(auth, secret)?;
+    sensitive(&format!("Bearer {secret}")).ok_or_else(|| unfit(auth))
+}
+
+/// A header value that prints as `Sensitive`; `None` where HTTP does not allow the text.
+pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Refuses what cannot be a bearer token: a line end would start another header, and other stray bytes come from a
+/// careless copy.
+fn check(auth: &Auth, secret: &str) -> Result<(), Error> {
+    let fit = (1..=LONGEST).contains(&secret.len())
+        && secret.bytes().all(|byte| matches!(byte, 0x21..=0x7E));
+    if fit { Ok(()) } else { Err(unfit(auth)) }
+}
+
+fn unfit(auth: &Auth) -> Error {
+    config(
+        auth,
+        "its key or token is empty, longer than 8 KiB, or has characters other than visible ASCII: copy it again without \
+         spaces and line ends",
+    )
+}
+
+/// An error about the credential's own settings.
+pub(super) fn config(auth: &Auth, what: &str) -> Error {
+    Error::new(
+        ErrorCode::Config,
+        format!("credential {:?} cannot be used: {what}", auth.id),
+    )
+    .with_auth_id(&auth.id)
+}
+
+const LONGEST: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_first_secret_that_is_there_speaks() {
+        let auth = Auth::new("p").with_metadata("Token", json!({"access_token": "d"}));
+        assert_eq!(secret_of(&auth), Some("d"));
+        let auth = auth.with_metadata("token", json!({"access_token": "c"}));
+        assert_eq!(secret_of(&auth), Some("c"));
+        let auth = auth.with_metadata("access_token", "b");
+        assert_eq!(secret_of(&auth), Some("b"));
+        let auth = auth.with_attribute("api_key", "");
+        assert_eq!(secret_of(&auth), Some("b"));
+        let auth = auth.with_attribute("api_key", "a");
+        assert_eq!(secret_of(&auth), Some("a"));
+        assert_eq!(secret_of(&Auth::new("p")), None);
+    }
+
+    #[test]
+    fn the_longest_key_still_goes() {
+        let auth = Auth::new("p").with_id("a");
+        assert!(bearer(&auth, &"k".repeat(LONGEST)).unwrap().is_sensitive());
+        assert!(bearer(&auth, &"k".repeat(LONGEST + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn only_visible_ascii_passes_and_no_error_shows_it(secret in ".{1,30}|sk-[ -~]{8}[\r\n\t\u{80}]?") {
+            let auth = Auth::new("p").with_id("team");
+            let visible = secret.bytes().all(|byte| (0x21..=0x7E).contains(&byte));
+            match bearer(&auth, &secret) {
+                Ok(value) => {
+                    prop_assert!(visible);
+                    prop_assert_eq!(value.to_str().ok(), Some(&*format!("Bearer {secret}")));
+                }
+                Err(error) => {
+                    prop_assert!(!visible);
+                    prop_assert_eq!(error.code(), &ErrorCode::Config);
+                    let plain = "credential \"team\" cannot be used: its key or token is empty";
+                    prop_assert!(error.message().starts_with(plain));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+mod count;
+mod reply;
+mod request;
+mod stream;
+
+use bytes::Bytes;
+use http::request::Parts;
+use serde_json::Value;
+use ureq::Body;
+
+use crate::auth::{Auth, Metadata, scrub};
+use crate::error::{Error, ErrorCode};
+use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
+use crate::request::{Format, Options, Request, Response, Usage};
+
+use self::request::{EVENT_STREAM, JSON};
+use super::http::{Limits, check_url, read_body, send, upstream_error};
+use super::problem::Problem;
+use super::{http as exchange, oauth};
+
+/// Calls the chat completions API of OpenAI, or of any server that is compatible with it.
+///
+/// ```
+/// use credpool::Auth;
+/// use credpool::provider::OpenAi;
+///
+/// // OpenAI itself, and a compatible server under a provider key of its own.
+/// let executors = [OpenAi::new(), OpenAi::named("my-llm")];
+/// let credentials = [
+///     Auth::api_key("openai", "sk-…").with_id("a").with_attribute("organization", "org-…"),
+///     Auth::api_key("my-llm", "key").with_id("b").with_attribute("base_url", "http://localhost:8080/v1"),
+/// ];
+/// ```
+///
+/// # Credentials
+///
+/// The bearer token is attribute `api_key`, else `access_token` of the metadata, at its top or inside a nested `token`
+/// object. Further attributes, all optional:
+///
+/// | attribute | meaning | default |
+/// |---|---|---|
+/// | `base_url` | where the API is | `https://api.openai.com/v1` |
+/// | `organization`, `project` | the `OpenAI-Organization` and `OpenAI-Project` headers | not sent |
+/// | `header:NAME` | one more header; with `header:api-key`, `header:x-api-key` or `header:authorization` there need be no `api_key` | |
+/// | `count_tokens_path` | the endpoint that counts tokens | `/responses/input_tokens` at api.openai.com, else none |
+/// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
+///
+/// For [`refresh`](ProviderExecutor::refresh) see [`refresh_grant`](super::refresh_grant).
+///
+/// # Requests
+///
+/// The payload goes out as it is: what model answers is said by its `model` member. For a stream, `"stream": true` is put
+/// into it. [`Options::headers`] and [`Options::query`] are added, except for headers that the credential sets or that
+/// belong to the connection. [`Options::alt`] is ignored. Redirects are not followed.
+///
+/// # Answers
+///
+/// [`Response::reply_text`] and [`Response::usage`] are read from the first choice and from `usage`. An answer with another
+/// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
+/// wait; so is a JSON `error` in a 2xx answer, with the status that its code or type stands for.
+///
+/// # Streams
+///
+/// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble. A stream is whole
+/// once `[DONE]` or a choice's `finish_reason` has come. Otherwise its last item is an error: `stream_truncated` when it
+/// ended or the upstream closed the connection, `stream_interrupted` when reading failed in another way,
+/// `stream_stalled` when it fell silent for [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else
+/// came than JSON events.
+#[derive(Clone, Debug)]
+pub struct OpenAi {
+    identifier: String,
+}
+
+impl OpenAi {
+    /// The executor for provider `openai`.
+    pub fn new() -> Self {
+        Self::named("openai")
+    }
+
+    /// The executor for another provider key, whose credentials have a `base_url`.
+    ///
+    /// ```
+    /// use credpool::{ProviderExecutor, provider::OpenAi};
+    ///
+    /// assert_eq!(OpenAi::named("my-llm").identifier(), "my-llm");
+    /// ```
+    pub fn named(identifier: impl Into<String>) -> Self {
+        Self {
+            identifier: identifier.into(),
+        }
+    }
+}
+
+impl Default for OpenAi {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ProviderExecutor for OpenAi {
+    fn identifier(&self) -> &str {
+        &self.identifier
+    }
+
+    fn execute(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &Request,
+        options: &Options,
+    ) -> Result<Response, Error> {
+        let payload = &request.payload;
+        let call = Call {
+            attempt,
+            auth,
+            options,
+        };
+        let (response, json) = call.plain(CHAT_PATH, payload)?;
+        let text = reply::text(&json);
+        let usage = json.get("usage").and_then(reply::usage);
+        Ok(Response {
+            reply_text: text,
+            usage,
+            ..response
+        })
+    }
+
+    fn execute_stream(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &Request,
+        options: &Options,
+    ) -> Result<ChunkSource, Error> {
+        let payload = request::streaming(&request.payload).ok_or_else(|| {
+            Error::new(
+                ErrorCode::Config,
+                "the request's payload is not a JSON object",
+            )
+        })?;
+        let call = Call {
+            attempt,
+            auth,
+            options,
+        };
+        let limits = Limits::stream(&options.timeouts);
+        let answer = call.send(CHAT_PATH, &payload, EVENT_STREAM, limits)?;
+        if media_type_has(&answer, "json") || media_type_has(&answer, "html") {
+            let json = call.read_json(answer)?.1;
+            return Err(call.reported_in(&json).unwrap_or_else(|| {
+                let what = "the upstream answered a stream request with one JSON document";
+                Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&auth.id)
+            }));
+        }
+        let reader = answer.into_body().into_reader();
+        Ok(Box::new(stream::ChatStream::new(attempt, auth, reader)))
+    }
+
+    fn count_tokens(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &Request,
+        options: &Options,
+    ) -> Result<Response, Error> {
+        let path = request::count_path(auth).ok_or_else(|| {
+            let what = format!(
+                "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one",
+                self.identifier, auth.id,
+            );
+            Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id)
+        })?;
+        let payload = if path.trim_end_matches('/').ends_with("input_tokens") {
+            count::responses_payload(&request.payload)
+        } else {
+            None
+        };
+        let payload = payload.unwrap_or_else(|| request.payload.clone());
+        let call = Call {
+            attempt,
+            auth,
+            options,
+        };
+        let (response, json) = call.plain(&path, &payload)?;
+        let Some(tokens) = count::tokens(&json) else {
+            let what = "the upstream's answer to a token count holds no number of tokens";
+            return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&auth.id));
+        };
+        Ok(response.with_usage(Usage::new(tokens, 0)))
+    }
+
+    fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+        oauth::refresh_grant(attempt, auth)
+    }
+
+    fn speaks(&self, format: &Format) -> bool {
+        let name = format.as_str();
+        name.eq_ignore_ascii_case("openai") || name.eq_ignore_ascii_case(&self.identifier)
+    }
+
+    fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
+        Some(self)
+    }
+}
+
+impl RequestPreparer for OpenAi {
+    /// Sets `Authorization` and the credential's other headers. A request whose URL says where it goes must go over
+    /// `https`, or stay on this machine.
+    fn prepare_request(&self, request: &mut Parts, auth: &Auth) -> Result<(), Error> {
+        if request.uri.authority().is_some() {
+            check_url(auth, &request.uri)?;
+        }
+        request::add_credential(&mut request.headers, auth)
+    }
+}
+
+/// One request to the upstream, for whom and how.
+struct Call<'a> {
+    attempt: &'a Attempt,
+    auth: &'a Auth,
+    options: &'a Options,
+}
+
+impl Call<'_> {
+    /// Sends the payload; an answer without success is an error.
+    fn send(
+        &self,
+        path: &str,
+        payload: &[u8],
+        accept: &'static str,
+        limits: Limits,
+    ) -> Result<http::Response<Body>, Error> {
+        let head = request::head(self.auth, path, accept, self.options)?;
+        let agent = self.attempt.agent(self.auth)?;
+        let answer = send(self.attempt, self.auth, &agent, limits, head, payload)?;
+        if answer.status().is_success() {
+            Ok(answer)
+        } else {
+            Err(upstream_error(self.attempt, self.auth, answer))
+        }
+    }
+
+    /// Sends the payload and reads the JSON that comes back.
+    fn plain(&self, path: &str, payload: &[u8]) -> Result<(Response, Value), Error> {
+        let limits = Limits::plain(&self.options.timeouts);
+        let answer = self.send(path, payload, JSON, limits)?;
+        let request_id = answer
+            .headers()
+            .get("x-request-id")
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
+        let (body, json) = self.read_json(answer)?;
+        if let Some(error) = self.reported_in(&json) {
+            return Err(error);
+        }
+        let mut response = Response::new(body);
+        response.metadata = request_id.map(|id| Metadata::from_iter([("request_id", id)]));
+        Ok((response, json))
+    }
+
+    fn read_json(&self, answer: http::Response<Body>) -> Result<(Bytes, Value), Error> {
+        let status = answer.status().as_u16();
+        let hint = if media_type_has(&answer, "event-stream") {
+            " (it is a stream: is \"stream\" set in the payload?)"
+        } else if media_type_has(&answer, "html") {
+            " (it is a web page: is base_url right?)"
+        } else {
+            ""
+        };
+        let body = read_body(self.attempt, self.auth, answer.into_body(), LARGEST_BODY)?;
+        let Ok(json) = serde_json::from_slice(&body) else {
+            let what = format!("HTTP {status}, but the body is not JSON{hint}");
+            return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&self.auth.id));
+        };
+        Ok((body, json))
+    }
+
+    /// The error that a JSON body reports in spite of its status.
+    fn reported_in(&self, json: &Value) -> Option<Error> {
+        Problem::find(json).map(|problem| reported(&problem, &json.to_string(), self.auth))
+    }
+}
+
+fn media_type_has(answer: &http::Response<Body>, part: &str) -> bool {
+    answer
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.to_ascii_lowercase().contains(part))
+}
+
+/// The error that an upstream reports inside an answer with a success status.
+fn reported(problem: &Problem, body: &str, auth: &Auth) -> Error {
+    if let Some(status) = problem.status() {
+        return exchange::described(status, scrub(body, auth), problem, auth);
+    }
+    let said = [problem.name(), problem.message.clone()];
+    let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let said = exchange::excerpt(&scrub(&said, auth));
+    let message = format!("the upstream reports an error: {said}");
+    Error::new(ErrorCode::Upstream, message).with_auth_id(&auth.id)
+}
+
+/// [API reference](https://platform.openai.com/docs/api-reference/chat/create).
+const CHAT_PATH: &str = "/chat/completions";
+const LARGEST_BODY: usize = 64 * 1024 * 1024;

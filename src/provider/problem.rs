@@ -1,0 +1,215 @@
+//! Error bodies in JSON: what they say, and which HTTP status it stands for.
+
+use serde_json::Value;
+
+/// What a JSON error body says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// `error.code`, `rate_limit_exceeded` for example; in an OAuth answer, `error` itself.
+    pub(super) code: Option<String>,
+    /// `error.type`, `invalid_request_error` for example.
+    pub(super) kind: Option<String>,
+    /// `error.message`, or `error_description`.
+    pub(super) message: Option<String>,
+    /// A status written as a number.
+    number: Option<u16>,
+}
+
+impl Problem {
+    /// Reads the forms that servers use: `{"error":{"code","type","message"}}`, `{"error":"code","error_description"}`,
+    /// `{"error":"message"}` and, where `type` is `error`, the members side by side. `None` where there is no error.
+    pub(super) fn find(body: &Value) -> Option<Self> {
+        let error = match body.get("error") {
+            Some(Value::Object(_)) => &body["error"],
+            Some(Value::String(text)) if !text.is_empty() => {
+                let mut problem = Self {
+                    message: text_of(body, "error_description")
+                        .or_else(|| text_of(body, "message")),
+                    number: number_of(body, "status").or_else(|| number_of(body, "code")),
+                    ..Self::default()
+                };
+                if text.contains(char::is_whitespace) {
+                    problem.message.get_or_insert_with(|| text.clone());
+                } else {
+                    problem.code = Some(text.clone());
+                }
+                return Some(problem);
+            }
+            Some(Value::Null | Value::Bool(false) | Value::String(_)) | None => {
+                Some(body).filter(|body| body.get("type").is_some_and(|kind| kind == "error"))?
+            }
+            Some(_) => return Some(Self::default()),
+        };
+        Some(Self::of(error))
+    }
+
+    /// What an error object says.
+    pub(super) fn of(error: &Value) -> Self {
+        Self {
+            code: text_of(error, "code"),
+            kind: text_of(error, "type").filter(|kind| kind != "error"),
+            message: text_of(error, "message"),
+            number: number_of(error, "code").or_else(|| number_of(error, "status")),
+        }
+    }
+
+    /// Its code and type in a word or two.
+    pub(super) fn name(&self) -> Option<String> {
+        match (&self.code, &self.kind) {
+            (Some(code), Some(kind)) if code != kind => Some(format!("{code} ({kind})")),
+            (Some(name), _) | (None, Some(name)) => Some(name.clone()),
+            (None, None) => None,
+        }
+    }
+
+    /// The HTTP status that this error has where it comes without one, as far as its code, else its type, is known.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.number.or_else(|| {
+            [&self.code, &self.kind]
+                .into_iter()
+                .flatten()
+                .find_map(|name| status_of(name))
+        })
+    }
+}
+
+fn text_of(value: &Value, name: &str) -> Option<String> {
+    let text = value.get(name)?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// An error status, as a number or as text.
+fn number_of(value: &Value, name: &str) -> Option<u16> {
+    let value = value.get(name)?;
+    let number = value
+        .as_u64()
+        .or_else(|| value.as_str()?.parse().ok())
+        .and_then(|number| u16::try_from(number).ok());
+    number.filter(|status| (400..600).contains(status))
+}
+
+/// From the [error codes guide of OpenAI](https://platform.openai.com/docs/guides/error-codes), the
+/// [error page of Anthropic](https://docs.anthropic.com/en/api/errors), whose names compatible servers use too, and what
+/// servers send in streams.
+fn status_of(name: &str) -> Option<u16> {
+    Some(match name {
+        "invalid_request_error"
+        | "invalid_request"
+        | "context_length_exceeded"
+        | "content_filter"
+        | "content_policy_violation"
+        | "string_above_max_length" => 400,
+        "invalid_api_key"
+        | "authentication_error"
+        | "invalid_authentication"
+        | "authentication"
+        | "unauthorized" => 401,
+        "permission_error" | "permission_denied" | "unsupported_country_region_territory" => 403,
+        "model_not_found" | "not_found_error" => 404,
+        "timeout" | "request_timeout" | "timeout_error" => 408,
+        // OpenAI names the exhausted limit in `type`: requests or tokens.
+        "rate_limit_exceeded"
+        | "rate_limit_error"
+        | "rate_limit_reached"
+        | "insufficient_quota"
+        | "billing_hard_limit_reached"
+        | "credit_balance_exhausted"
+        | "quota_exceeded"
+        | "requests"
+        | "tokens"
+        | "too_many_requests" => 429,
+        "server_error" | "internal_error" | "internal_server_error" | "api_error" => 500,
+        "overloaded"
+        | "overloaded_error"
+        | "server_overloaded"
+        | "server_is_overloaded"
+        | "engine_overloaded"
+        | "service_unavailable"
+        | "service_unavailable_error"
+        | "slow_down" => 503,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Option<Problem> {
+        Problem::find(&serde_json::from_str(body).unwrap())
+    }
+
+    #[test]
+    fn the_forms_of_error_bodies() {
+        for (body, name, message, status) in [
+            (
+                r#"{"error":{"message":"Slow","type":"requests","code":"rate_limit_exceeded"}}"#,
+                Some("rate_limit_exceeded (requests)"),
+                Some("Slow"),
+                Some(429),
+            ),
+            (
+                r#"{"error":{"message":"m","type":"server_error","code":null}}"#,
+                Some("server_error"),
+                Some("m"),
+                Some(500),
+            ),
+            (
+                r#"{"error":{"code":502,"message":"m"}}"#,
+                None,
+                Some("m"),
+                Some(502),
+            ),
+            (r#"{"error":{"code":"503"}}"#, Some("503"), None, Some(503)),
+            (
+                r#"{"error":"invalid_grant","error_description":"d"}"#,
+                Some("invalid_grant"),
+                Some("d"),
+                None,
+            ),
+            (
+                r#"{"error":"Something is wrong","status":401}"#,
+                None,
+                Some("Something is wrong"),
+                Some(401),
+            ),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#,
+                Some("overloaded_error"),
+                Some("m"),
+                Some(503),
+            ),
+            (
+                r#"{"type":"error","code":"slow_down","message":"m"}"#,
+                Some("slow_down"),
+                Some("m"),
+                Some(503),
+            ),
+            (
+                r#"{"error":{"code":99999,"type":"odd"}}"#,
+                Some("odd"),
+                None,
+                None,
+            ),
+            (r#"{"error":[]}"#, None, None, None),
+        ] {
+            let problem = read(body).unwrap();
+            assert_eq!(problem.name().as_deref(), name, "{body}");
+            assert_eq!(problem.message.as_deref(), message, "{body}");
+            assert_eq!(problem.status(), status, "{body}");
+        }
+    }
+
+    #[test]
+    fn no_error_is_none() {
+        for body in [
+            "{}",
+            r#"{"error":null,"choices":[]}"#,
+            r#"{"error":false}"#,
+            r#"{"error":""}"#,
+            "[1]",
+        ] {
+            assert_eq!(read(body), None, "{body}");
+        }
+    }
+}

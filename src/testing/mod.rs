@@ -1,0 +1,43 @@
+//! What tests of programs that use this crate need (feature `testing`).
+//!
+//! * [`Upstream`]: an HTTP server on loopback that answers as told, and that can cut, stall or reset an answer anywhere.
+//! * [`OpenAiUpstream`]: one that behaves like a chat completions API with a token endpoint, key by key.
+//! * [`ScriptedExecutor`]: an executor without any network, whose answers are written down beforehand.
+//! * [`Attempt::for_tests`](crate::Attempt::for_tests): calls an executor without a manager.
+//!
+//! For time that stands still see [`ManualClock`](crate::ManualClock).
+//!
+//! ```
+//! use credpool::provider::OpenAi;
+//! use credpool::testing::{KeyBehaviour, OpenAiUpstream};
+//! use credpool::{Attempt, Auth, Options, ProviderExecutor, Request, SystemClock};
+//!
+//! let upstream = OpenAiUpstream::start();
+//! upstream.set_key("key-1", KeyBehaviour::Serve);
+//!
+//! let auth = Auth::api_key("openai", "key-1").with_attribute("base_url", upstream.base_url());
+//! let payload = r#"{"model":"gpt-5","messages":[{"role":"user","content":"Hello"}]}"#;
+//! let response = OpenAi::new().execute(
+//!     &Attempt::for_tests(SystemClock),
+//!     &auth,
+//!     &Request::new("gpt-5", payload),
+//!     &Options::new(),
+//! )?;
+//! assert_eq!(response.reply_text.as_deref(), Some("You said: Hello"));
+//! # Ok::<(), credpool::Error>(())
+//! ```
+
+mod attempt;
+mod executor;
+mod gate;
+mod openai;
+mod reply;
+mod upstream;
+mod wire;
+
+pub use executor::{Call, CallKind, ScriptedExecutor};
+pub use gate::Gate;
+pub use openai::{KeyBehaviour, OpenAiUpstream};
+pub use reply::Reply;
+pub use upstream::Upstream;
+pub use wire::ReceivedRequest;
