@@ -1,4 +1,47 @@
 //! Pools of credentials for LLM APIs, for synchronous Rust.
+//!
+//! A [`Manager`] holds credentials ([`Auth`]) and the executors that call their providers. A program gives it a
+//! [`Request`] and blocks, or iterates a [`ChunkStream`]; the manager picks a credential, fails over when one is rate
+//! limited or broken, remembers what is out and until when, refreshes tokens in the background, keeps everything in a
+//! [`Store`] and tells a [`Hook`]. No async runtime: the caller's thread makes the call.
+//!
+//! ```text
+//!  caller's thread                                              beside it
+//!  Manager::execute / execute_count / execute_stream            refresher: sleeps until the next token is due,
+//!    │  providers, beginning with another one each time           └─► refresh worker ─► executor ─► store, then registry
+//!    ▼                                                          writer: what results changed ─► store
+//!  attempt loop ◄──────────────────┐                            workers: submitted calls, and one for each stream
+//!    │                             │ next credential,           hook: called after every lock is released
+//!    ▼                             │ next provider, or stop
+//!  Selector: one ready candidate   │
+//!    ▼                             │
+//!  ProviderExecutor ─► upstream    │
+//!    ▼                             │
+//!  FailurePolicy: what it means ───┤
+//!    ▼                             │
+//!  registry: the record's state ───┘
+//!    ▼
+//!  Response, or ChunkStream
+//! ```
+//!
+//! # Where to look
+//!
+//! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
+//! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`FileStore`].
+//! * Call a provider: [`provider::OpenAi`], or a [`ProviderExecutor`] of your own.
+//! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`Affinity`].
+//! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).
+//! * Test your own code: feature `testing`, with a loopback upstream and a scripted executor; [`ManualClock`].
+//!
+//! # What holds
+//!
+//! * A panic in your executor, selector, store or hook is an error of that call with code `panicked`; nothing else suffers.
+//! * Your code is never called with a lock held: it may call the manager back.
+//! * What you get is a snapshot: changing a copy changes nothing until you give it to [`Manager::update`].
+//! * A call that its caller cancels or lets run into its deadline blames no credential.
+//! * A rotated token is durable before it is used. Only if the store fails is it used from memory, and written later.
+//! * Secrets are in no `Debug` form, error, log line or panic of this crate. Reading one is explicit: [`Secret::expose`].
+//! * When the last handle goes, or after [`Manager::shutdown`], every thread has ended.
 
 mod auth;
 mod cancel;
@@ -52,3 +95,8 @@ pub use store::{FileStore, Listing, MemoryStore, Skipped, Store};
 pub use cancel::{CancelToken, Never, OnCancel};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorCode};
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

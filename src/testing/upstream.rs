@@ -2,7 +2,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use super::gate::{Gate, Passage};
 use super::reply::Reply;
 use super::wire::{ReceivedRequest, Wire};
 use crate::cancel::CancelToken;
+use crate::runtime::guard;
 
 /// An HTTP/1.1 server on `127.0.0.1`, on a port of its own, that answers as its handler says.
 ///
@@ -211,7 +211,7 @@ impl Shared {
             }
             let closes = request.header("connection") == Some("close");
             self.requests.lock().push(request.clone());
-            let reply = catch_unwind(AssertUnwindSafe(|| (self.handler)(&request)))
+            let reply = guard(|| "the handler".to_owned(), || (self.handler)(&request))
                 .unwrap_or_else(|_| Reply::new(500).body("the handler panicked"));
             let again = wire.answer(&reply, |gate, wire| self.pass(gate, wire))?;
             if closes || !again {
