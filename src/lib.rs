@@ -23,4 +23,4 @@ pub use hook::{Hook, NoopHook};
 pub use outcome::{Outcome, Verdict};
 pub use request::{Format, Message, Options, Request, Response, StreamChunk, Timeouts, Usage};
 pub use store::{Listing, MemoryStore, Skipped, Store};
-pub use transport::TransportProvider;
+pub use transport::{Body, Limits, TransportProvider, cancellable_agent, check_url};
