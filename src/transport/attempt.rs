@@ -19,11 +19,25 @@ use super::url;
 
 impl Attempt {
     /// The limits for a call that is not a stream: `timeouts`, their defaults, and what is left of the call's time.
+    ///
+    /// ```
+    /// # fn example(attempt: &credpool::Attempt, options: &credpool::Options) {
+    /// let limits = attempt.call_limits(&options.timeouts);
+    /// println!("at most {:?}", limits.total);
+    /// # }
+    /// ```
     pub fn call_limits(&self, timeouts: &Timeouts) -> Limits {
         Limits::of_call(timeouts, self.remaining())
     }
 
     /// The limits for a stream: `timeouts`, their defaults, and what is left of the call's time.
+    ///
+    /// ```
+    /// # fn example(attempt: &credpool::Attempt, options: &credpool::Options) {
+    /// let limits = attempt.stream_limits(&options.timeouts);
+    /// assert!(limits.idle.is_some());
+    /// # }
+    /// ```
     pub fn stream_limits(&self, timeouts: &Timeouts) -> Limits {
         Limits::of_stream(timeouts, self.remaining())
     }
@@ -76,6 +90,16 @@ impl Attempt {
     ///
     /// # Errors
     /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// use credpool::{Attempt, Auth, Body, Error, Timeouts};
+    ///
+    /// fn refresh(attempt: &Attempt, auth: &Auth, grant: http::Request<bytes::Bytes>) -> Result<bytes::Bytes, Error> {
+    ///     let limits = attempt.call_limits(&Timeouts::new());
+    ///     let answer = attempt.send_unpooled(auth, grant, &limits)?;
+    ///     answer.into_body().into_bytes(1024 * 1024)
+    /// }
+    /// ```
     pub fn send_unpooled(
         &self,
         auth: &Auth,
@@ -106,7 +130,7 @@ impl Attempt {
 
     /// An error of the HTTP client as one of this crate: code `cancelled` or `deadline_exceeded` where that is the reason,
     /// else mostly `transport`. The message holds nothing of the URL and the headers. An [`io::Error`] from a body fits, too;
-    /// one that [`Body`] returned comes out as the error inside.
+    /// one that [`Body`] returned comes out as the error inside. See [`run`](Self::run) for an example.
     pub fn transport_error(&self, auth: &Auth, error: impl Into<ureq::Error>) -> Error {
         let agent = self.agent(auth).ok();
         Route::new(auth, None, agent.as_ref()).fault(Phase::Request, self.standing(), error.into())
@@ -209,7 +233,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// The whole body.
+    /// The whole body, for example of an error; see [`Attempt::send`].
     ///
     /// # Errors
     /// Code `transport`, not retryable, for more than `limit` bytes; else as [`Attempt::send`]. For a stream, the codes of

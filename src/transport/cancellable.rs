@@ -49,18 +49,9 @@ impl AgentMaker {
     }
 
     pub(super) fn agent(&self, config: Config) -> Agent {
-        let inner = Arc::clone(&self.connector);
         let connector = CancellableConnector {
+            inner: Arc::clone(&self.connector),
             tls: fingerprint(config.tls_config()),
-            run: Arc::new({
-                let inner = Arc::clone(&inner);
-                move |details: &ConnectionDetails<'_>| {
-                    inner
-                        .connect(details, None)?
-                        .ok_or(ureq::Error::ConnectionFailed)
-                }
-            }),
-            inner,
         };
         Agent::with_parts(config, connector, DefaultResolver::default())
     }
@@ -112,13 +103,9 @@ impl Drop for Restore {
 
 struct CancellableConnector {
     inner: Arc<DefaultConnector>,
-    /// Connects to a CONNECT proxy, for the inner connector: the connection made there is part of the outer one.
-    run: Arc<Run>,
     /// Of the agent's TLS configuration.
     tls: u64,
 }
-
-type Run = dyn Fn(&ConnectionDetails<'_>) -> Result<Box<dyn Transport>, ureq::Error> + Send + Sync;
 
 impl Connector for CancellableConnector {
     type Out = Cancellable;
@@ -142,6 +129,22 @@ impl Connector for CancellableConnector {
                 agents_own(handle)
             }
         };
+        // The connection to a CONNECT proxy is part of the one that is being made.
+        let connect_to_proxy = {
+            let (connector, line) = (Arc::clone(&self.inner), Arc::clone(&line));
+            move |details: &ConnectionDetails<'_>| {
+                let inner = connector
+                    .connect(details, None)?
+                    .ok_or(ureq::Error::ConnectionFailed)?;
+                Ok(Box::new(ToProxy {
+                    inner,
+                    line: Arc::clone(&line),
+                    clock: Arc::clone(&details.current_time),
+                    started_at: details.now,
+                    limit: *details.timeout.after,
+                }) as Box<dyn Transport>)
+            }
+        };
         let details_here = ConnectionDetails {
             uri: details.uri,
             addrs: details.addrs.clone(),
@@ -154,11 +157,12 @@ impl Connector for CancellableConnector {
             now: details.now,
             timeout: details.timeout,
             current_time: Arc::clone(&details.current_time),
-            run_connector: Arc::clone(&self.run) as _,
+            run_connector: Arc::new(connect_to_proxy),
             register_shutdown: Arc::new(register),
         };
         let transport = self.inner.connect(&details_here, chained);
         line.check()?;
+        line.state.lock().ready = true;
         Ok(transport?.map(|inner| Cancellable {
             inner,
             line,
@@ -179,8 +183,10 @@ struct Cancellable {
     inner: Box<dyn Transport>,
     line: Arc<Line>,
     binding: Option<Binding>,
-    clock: Arc<dyn Fn() -> Instant + Send + Sync>,
+    clock: Arc<Clock>,
 }
+
+type Clock = dyn Fn() -> Instant + Send + Sync;
 
 impl Transport for Cancellable {
     fn buffers(&mut self) -> &mut dyn Buffers {
@@ -232,6 +238,50 @@ impl Transport for Cancellable {
 impl fmt::Debug for Cancellable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Cancellable")
+    }
+}
+
+/// A connection to a CONNECT proxy. The client gives each read of the proxy's answer the whole limit for connecting: one that
+/// drips would hold the request for hours.
+struct ToProxy {
+    inner: Box<dyn Transport>,
+    line: Arc<Line>,
+    clock: Arc<Clock>,
+    started_at: Instant,
+    limit: Duration,
+}
+
+impl Transport for ToProxy {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        if !self.line.state.lock().ready {
+            let left = self
+                .limit
+                .saturating_sub(elapsed(self.started_at, (self.clock)()));
+            timeout.after = (*timeout.after).min(left).into();
+        }
+        self.inner.await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
+impl fmt::Debug for ToProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ToProxy")
     }
 }
 
@@ -312,6 +362,8 @@ struct LineState {
     /// Counts the requests that used the connection.
     request: u64,
     cut: bool,
+    /// Proxies and TLS are through.
+    ready: bool,
     sockets: Vec<Weak<dyn ShutdownHandle>>,
 }
 

@@ -58,8 +58,21 @@ pub trait TransportProvider: Send + Sync {
 /// An HTTP agent whose requests end when their attempt is cancelled, for programs that need other settings than the
 /// manager's agents have: their own root certificates, for example.
 ///
-/// `config` is used as it is, proxies from the environment included: set `proxy` in it. See [`TransportProvider`] for an
-/// example.
+/// `config` is used as it is, and a new one takes its proxy from the environment: set `proxy`. Give the agent to the manager
+/// through a [`TransportProvider`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let config = ureq::Agent::config_builder()
+///     .proxy(None)
+///     .http_status_as_error(false)
+///     .max_redirects(0)
+///     .timeout_global(Some(Duration::from_secs(600)))
+///     .build();
+/// let agent = credpool::cancellable_agent(config);
+/// assert!(agent.config().proxy().is_none());
+/// ```
 pub fn cancellable_agent(config: ureq::config::Config) -> ureq::Agent {
     cancellable::AgentMaker::new().agent(config)
 }
