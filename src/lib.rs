@@ -75,7 +75,7 @@ pub use selection::{Affinity, Blocked, Candidate, Candidates, RoundRobin, Select
 
 pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 
-pub use transport::TransportProvider;
+pub use transport::{Body, Limits, TransportProvider, cancellable_agent, check_url};
 
 pub use policy::{FailurePolicy, Rule, StreamCommit, Verdict};
 

@@ -1,14 +1,51 @@
-//! HTTP agents: one for each proxy setting, made when first needed and kept.
+//! How requests leave the program: one HTTP agent for each proxy setting, and connections that a cancel closes.
+
+mod agents;
+mod attempt;
+mod cancellable;
+mod fault;
+mod limits;
+mod proxy;
+mod url;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use crate::auth::{Auth, Secret};
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
+
+use agents::{Agents, Pair};
+pub use attempt::Body;
+pub use limits::Limits;
+pub use url::check_url;
 
 /// Gives credentials their own HTTP agents; the seed's `RoundTripperProvider`.
+///
+/// Make the agents with [`cancellable_agent`], or their requests can only be ended by their timeouts. The proxy is then the
+/// provider's business: neither the credential's nor the manager's is used.
+///
+/// ```
+/// use credpool::{Auth, Error, TransportProvider, cancellable_agent};
+///
+/// /// One provider's hosts are only reachable over IPv4.
+/// struct OnlyIpv4(ureq::Agent);
+///
+/// impl TransportProvider for OnlyIpv4 {
+///     fn agent_for(&self, auth: &Auth) -> Result<Option<ureq::Agent>, Error> {
+///         Ok((auth.provider == "acme").then(|| self.0.clone()))
+///     }
+/// }
+///
+/// let config = ureq::Agent::config_builder()
+///     .proxy(None)
+///     .ip_family(ureq::config::IpFamily::Ipv4Only)
+///     .build();
+/// let provider = OnlyIpv4(cancellable_agent(config));
+/// assert!(provider.agent_for(&Auth::new("openai")).unwrap().is_none());
+/// ```
 #[doc(alias = "RoundTripperProvider")]
 pub trait TransportProvider: Send + Sync {
     /// The agent for `auth`; `None` leaves it to the manager.
@@ -18,10 +55,33 @@ pub trait TransportProvider: Send + Sync {
     fn agent_for(&self, auth: &Auth) -> Result<Option<ureq::Agent>, Error>;
 }
 
+/// An HTTP agent whose requests end when their attempt is cancelled, for programs that need other settings than the
+/// manager's agents have: their own root certificates, for example.
+///
+/// `config` is used as it is, and a new one takes its proxy from the environment: set `proxy`. Give the agent to the manager
+/// through a [`TransportProvider`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let config = ureq::Agent::config_builder()
+///     .proxy(None)
+///     .http_status_as_error(false)
+///     .max_redirects(0)
+///     .timeout_global(Some(Duration::from_secs(600)))
+///     .build();
+/// let agent = credpool::cancellable_agent(config);
+/// assert!(agent.config().proxy().is_none());
+/// ```
+pub fn cancellable_agent(config: ureq::config::Config) -> ureq::Agent {
+    cancellable::AgentMaker::new().agent(config)
+}
+
 /// All agents of a manager.
 pub(crate) struct Transport {
     global_proxy: Secret,
     custom: RwLock<Option<Arc<dyn TransportProvider>>>,
+    agents: Agents,
 }
 
 impl Transport {
@@ -29,11 +89,59 @@ impl Transport {
         Self {
             global_proxy,
             custom: RwLock::new(None),
+            agents: Agents::new(),
         }
     }
 
     pub(crate) fn set_provider(&self, provider: Option<Arc<dyn TransportProvider>>) {
-        *self.custom.write() = provider;
+        let old = std::mem::replace(&mut *self.custom.write(), provider);
+        drop(old);
+    }
+
+    /// The agent for `auth`: the program's own provider decides first, then the credential's proxy, then the manager's.
+    pub(crate) fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
+        self.choose(auth, |pair| pair.pooled)
+    }
+
+    pub(crate) fn unpooled_agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
+        self.choose(auth, |pair| pair.unpooled)
+    }
+
+    fn choose(
+        &self,
+        auth: &Auth,
+        of: impl FnOnce(Pair) -> ureq::Agent,
+    ) -> Result<ureq::Agent, Error> {
+        if let Some(agent) = self.ask_provider(auth)? {
+            return Ok(agent);
+        }
+        let own = auth.proxy_url.expose().trim_matches(' ');
+        let global = self.global_proxy.expose().trim_matches(' ');
+        let (url, whose) = match (own, global) {
+            ("", "") => return Ok(of(self.agents.direct())),
+            ("", global) => (global, "the manager's proxy URL"),
+            (own, _) => (own, "its proxy URL"),
+        };
+        self.agents.proxied(url).map(of).map_err(|why| {
+            Error::new(
+                ErrorCode::Config,
+                format!("credential {:?}: {whose} cannot be used: {why}", auth.id),
+            )
+            .with_auth_id(&auth.id)
+        })
+    }
+
+    fn ask_provider(&self, auth: &Auth) -> Result<Option<ureq::Agent>, Error> {
+        let Some(provider) = self.custom.read().clone() else {
+            return Ok(None);
+        };
+        catch_unwind(AssertUnwindSafe(|| provider.agent_for(auth))).unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorCode::Panicked,
+                format!("credential {:?}: the transport provider panicked", auth.id),
+            )
+            .with_auth_id(&auth.id))
+        })
     }
 }
 
@@ -41,16 +149,98 @@ impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("proxied", &!self.global_proxy.is_empty())
+            .field("agents", &self.agents)
             .finish_non_exhaustive()
     }
 }
 
-impl Transport {
-    pub(crate) fn agent(&self, _auth: &Auth) -> Result<ureq::Agent, Error> {
-        Ok(ureq::Agent::new_with_defaults())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy_of(transport: &Transport, auth: &Auth) -> Option<String> {
+        let agent = transport.agent(auth).unwrap();
+        let unpooled = transport.unpooled_agent(auth).unwrap();
+        let label = |agent: &ureq::Agent| agent.config().proxy().map(proxy::label);
+        assert_eq!(label(&agent), label(&unpooled));
+        label(&agent)
     }
 
-    pub(crate) fn unpooled_agent(&self, _auth: &Auth) -> Result<ureq::Agent, Error> {
-        Ok(ureq::Agent::new_with_defaults())
+    #[test]
+    fn the_credentials_proxy_goes_before_the_managers() {
+        let plain = Auth::api_key("p", "k");
+        let own = Auth::api_key("p", "k").with_proxy_url("socks5h://u:canary@own:1");
+        let none = Transport::new(Secret::default());
+        assert_eq!(proxy_of(&none, &plain), None);
+        assert_eq!(proxy_of(&none, &own).unwrap(), "socks5h://own:1");
+        let global = Transport::new(Secret::new("http://global:2"));
+        assert_eq!(proxy_of(&global, &plain).unwrap(), "http://global:2");
+        assert_eq!(proxy_of(&global, &own).unwrap(), "socks5h://own:1");
+        assert!(!format!("{global:?} {none:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_bad_proxy_is_a_config_error_that_names_the_credential_alone() {
+        for (global, own) in [
+            ("", "hxxp://user:canary@h"),
+            ("http://fine:1", "user:canary@h:80"),
+            ("http://user:canary@h:port", ""),
+        ] {
+            let transport = Transport::new(Secret::new(global));
+            let auth = Auth::api_key("p", "k")
+                .with_id("team-a")
+                .with_proxy_url(own);
+            for agent in [transport.agent(&auth), transport.unpooled_agent(&auth)] {
+                let error = agent.err().unwrap();
+                assert_eq!(error.code(), &ErrorCode::Config);
+                assert_eq!(error.auth_id(), Some("team-a"));
+                assert!(error.message().contains("team-a"), "{error}");
+                assert!(!format!("{error} {error:?} {transport:?}").contains("canary"));
+            }
+        }
+    }
+
+    struct Custom<F>(F);
+
+    impl<F> TransportProvider for Custom<F>
+    where
+        F: Fn(&Auth) -> Result<Option<ureq::Agent>, Error> + Send + Sync,
+    {
+        fn agent_for(&self, auth: &Auth) -> Result<Option<ureq::Agent>, Error> {
+            (self.0)(auth)
+        }
+    }
+
+    #[test]
+    fn the_programs_provider_is_asked_first_without_a_lock() {
+        let transport = Arc::new(Transport::new(Secret::new("http://global:2")));
+        let auth = Auth::api_key("p", "k").with_proxy_url("nonsense");
+        let inside = Arc::downgrade(&transport);
+        transport.set_provider(Some(Arc::new(Custom(move |_: &Auth| {
+            // Would deadlock if the lock were held.
+            inside.upgrade().unwrap().set_provider(None);
+            let config = ureq::Agent::config_builder().proxy(None).build();
+            Ok(Some(cancellable_agent(config)))
+        }))));
+        assert!(transport.agent(&auth).is_ok());
+        assert_eq!(
+            transport.agent(&auth).unwrap_err().code(),
+            &ErrorCode::Config
+        );
+    }
+
+    #[test]
+    fn what_the_programs_provider_does_wrong_is_an_error() {
+        let transport = Transport::new(Secret::default());
+        let auth = Auth::api_key("p", "k").with_id("a");
+        transport.set_provider(Some(Arc::new(Custom(|_: &Auth| panic!("on purpose")))));
+        let error = transport.agent(&auth).unwrap_err();
+        assert_eq!(error.code(), &ErrorCode::Panicked);
+        let refuse = |_: &Auth| Err(Error::new(ErrorCode::Unsupported, "no"));
+        transport.set_provider(Some(Arc::new(Custom(refuse))));
+        let error = transport.agent(&auth).unwrap_err();
+        assert_eq!(error.code(), &ErrorCode::Unsupported);
+        transport.set_provider(Some(Arc::new(Custom(|_: &Auth| Ok(None)))));
+        assert!(transport.agent(&auth).is_ok());
     }
 }

@@ -1,0 +1,297 @@
+//! The part of [`Attempt`] that sends requests, and [`Body`], what comes back.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+
+use crate::auth::Auth;
+use crate::error::{Error, ErrorCode};
+use crate::executor::Attempt;
+use crate::request::Timeouts;
+
+use super::cancellable::{Pace, within};
+use super::fault::{Phase, Route, Standing};
+use super::limits::Limits;
+use super::url;
+
+impl Attempt {
+    /// The limits for a call that is not a stream: `timeouts`, their defaults, and what is left of the call's time.
+    ///
+    /// ```
+    /// # fn example(attempt: &credpool::Attempt, options: &credpool::Options) {
+    /// let limits = attempt.call_limits(&options.timeouts);
+    /// println!("at most {:?}", limits.total);
+    /// # }
+    /// ```
+    pub fn call_limits(&self, timeouts: &Timeouts) -> Limits {
+        Limits::of_call(timeouts, self.remaining())
+    }
+
+    /// The limits for a stream: `timeouts`, their defaults, and what is left of the call's time.
+    ///
+    /// ```
+    /// # fn example(attempt: &credpool::Attempt, options: &credpool::Options) {
+    /// let limits = attempt.stream_limits(&options.timeouts);
+    /// assert!(limits.idle.is_some());
+    /// # }
+    /// ```
+    pub fn stream_limits(&self, timeouts: &Timeouts) -> Limits {
+        Limits::of_stream(timeouts, self.remaining())
+    }
+
+    /// Sends a request with the credential's agent and returns the answer, whatever its status: redirects are not
+    /// followed. A plain-`http` address is only for loopback: see [`check_url`](crate::check_url).
+    ///
+    /// When the attempt is cancelled, this returns within milliseconds, whatever the connection is waiting for, and so does
+    /// a read of the body, on whichever thread. Two steps cannot be interrupted but only last as long as the limit for
+    /// connecting: looking up a name, and opening a TCP connection.
+    ///
+    /// # Errors
+    /// Codes `config`, `cancelled`, `deadline_exceeded`, `transport`, and `panicked` for a
+    /// [`TransportProvider`](crate::TransportProvider). The message names the credential and the host; it holds nothing
+    /// else of the URL, and no header.
+    ///
+    /// ```no_run
+    /// use bytes::Bytes;
+    /// use credpool::{Attempt, Auth, Error, ErrorCode, Options, Response};
+    ///
+    /// fn call(attempt: &Attempt, auth: &Auth, payload: Bytes, options: &Options) -> Result<Response, Error> {
+    ///     let mut key = http::HeaderValue::from_str(auth.attributes.get("api_key").unwrap_or_default())
+    ///         .map_err(|_| Error::new(ErrorCode::Config, "the key does not fit into a header"))?;
+    ///     key.set_sensitive(true);
+    ///     let request = http::Request::post("https://llm.example.org/v1/chat")
+    ///         .header("x-api-key", key)
+    ///         .body(payload)
+    ///         .map_err(|_| Error::new(ErrorCode::Config, "the request is not valid"))?;
+    ///     let answer = attempt.send(auth, request, &attempt.call_limits(&options.timeouts))?;
+    ///     let status = answer.status();
+    ///     let body = answer.into_body().into_bytes(64 * 1024 * 1024)?;
+    ///     if status.is_success() {
+    ///         Ok(Response::new(body))
+    ///     } else {
+    ///         Err(Error::upstream(status.as_u16(), String::from_utf8_lossy(&body)))
+    ///     }
+    /// }
+    /// ```
+    pub fn send(
+        &self,
+        auth: &Auth,
+        request: Request<Bytes>,
+        limits: &Limits,
+    ) -> Result<Response<Body>, Error> {
+        self.send_over(&self.agent(auth)?, true, auth, request, limits)
+    }
+
+    /// As [`send`](Self::send), over a new connection that is closed afterwards: for a request that must not go into a dead
+    /// connection, such as a token refresh.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// use credpool::{Attempt, Auth, Body, Error, Timeouts};
+    ///
+    /// fn refresh(attempt: &Attempt, auth: &Auth, grant: http::Request<bytes::Bytes>) -> Result<bytes::Bytes, Error> {
+    ///     let limits = attempt.call_limits(&Timeouts::new());
+    ///     let answer = attempt.send_unpooled(auth, grant, &limits)?;
+    ///     answer.into_body().into_bytes(1024 * 1024)
+    /// }
+    /// ```
+    pub fn send_unpooled(
+        &self,
+        auth: &Auth,
+        request: Request<Bytes>,
+        limits: &Limits,
+    ) -> Result<Response<Body>, Error> {
+        self.send_over(&self.unpooled_agent(auth)?, false, auth, request, limits)
+    }
+
+    /// Runs `work`; the HTTP requests that it starts on this thread, with an agent of this crate, end when the attempt is
+    /// cancelled, and so do later reads of their bodies. For executors that use the agent themselves; [`send`](Self::send)
+    /// does it already.
+    ///
+    /// ```
+    /// use credpool::{Attempt, Auth, Error};
+    ///
+    /// fn fetch(attempt: &Attempt, auth: &Auth, url: &str) -> Result<String, Error> {
+    ///     let uri = credpool::check_url(url, auth)?;
+    ///     let agent = attempt.agent(auth)?;
+    ///     attempt
+    ///         .run(|| agent.get(uri).call()?.body_mut().read_to_string())
+    ///         .map_err(|error| attempt.transport_error(auth, error))
+    /// }
+    /// ```
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        within(self.cancel_token(), None, work)
+    }
+
+    /// An error of the HTTP client as one of this crate: code `cancelled` or `deadline_exceeded` where that is the reason,
+    /// else mostly `transport`. The message holds nothing of the URL and the headers. An [`io::Error`] from a body fits, too;
+    /// one that [`Body`] returned comes out as the error inside. See [`run`](Self::run) for an example.
+    pub fn transport_error(&self, auth: &Auth, error: impl Into<ureq::Error>) -> Error {
+        let agent = self.agent(auth).ok();
+        Route::new(auth, None, agent.as_ref()).fault(Phase::Request, self.standing(), error.into())
+    }
+
+    fn send_over(
+        &self,
+        agent: &ureq::Agent,
+        pooled: bool,
+        auth: &Auth,
+        request: Request<Bytes>,
+        limits: &Limits,
+    ) -> Result<Response<Body>, Error> {
+        url::check(request.uri(), auth)?;
+        url::check_proxied(request.uri(), agent.config().proxy(), auth)?;
+        let route = Route::new(auth, Some(request.uri()), Some(agent));
+        let standing = self.standing();
+        if standing.cancelled {
+            return Err(route.cancelled());
+        }
+        if standing.remaining.is_some_and(|left| left.is_zero()) {
+            return Err(route.late());
+        }
+        let pace = limits
+            .first_chunk
+            .zip(limits.idle)
+            .map(|(first_chunk, idle)| Pace { first_chunk, idle });
+        let answer = within(self.cancel_token(), pace, || {
+            run(agent, pooled, request, limits)
+        })
+        .map_err(|error| route.fault(Phase::Request, self.standing(), error))?;
+        Ok(answer.map(|body| Body {
+            reader: body.into_reader(),
+            phase: if limits.is_stream() {
+                Phase::Stream
+            } else {
+                Phase::Body
+            },
+            attempt: self.clone(),
+            route,
+        }))
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            cancelled: self.is_cancelled(),
+            remaining: self.remaining(),
+        }
+    }
+}
+
+/// The body of an answer, read with [`Read`] on any thread, or at once with [`into_bytes`](Self::into_bytes).
+///
+/// A failed read returns an [`io::Error`] around an [`Error`] of this crate; [`error_in`](Self::error_in) takes it out. A
+/// cut is an error wherever HTTP can tell: only a body without length and without chunks ends like a whole one, so that a
+/// stream needs an end of its own. Dropping a body that was not read to its end closes the connection.
+///
+/// ```no_run
+/// use credpool::{Body, Error};
+/// use std::io::Read;
+///
+/// fn first_bytes(body: &mut Body) -> Result<Vec<u8>, Error> {
+///     let mut buffer = vec![0; 1024];
+///     let count = body.read(&mut buffer).map_err(Body::error_in)?;
+///     buffer.truncate(count);
+///     Ok(buffer)
+/// }
+/// ```
+pub struct Body {
+    reader: ureq::BodyReader<'static>,
+    phase: Phase,
+    attempt: Attempt,
+    route: Route,
+}
+
+impl Body {
+    /// The whole body, for example of an error; see [`Attempt::send`].
+    ///
+    /// # Errors
+    /// Code `transport`, not retryable, for more than `limit` bytes; else as [`Attempt::send`]. For a stream, the codes of
+    /// streams.
+    pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
+        let mut bytes = Vec::new();
+        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        (&mut self)
+            .take(most)
+            .read_to_end(&mut bytes)
+            .map_err(Self::error_in)?;
+        if bytes.len() > limit {
+            return Err(self.route.too_large());
+        }
+        Ok(bytes.into())
+    }
+
+    /// The error of this crate inside one that a read returned.
+    pub fn error_in(error: io::Error) -> Error {
+        match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(other) => Error::new(ErrorCode::Transport, other.kind().to_string()),
+        }
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.attempt.is_cancelled() {
+            return Err(io::Error::other(self.route.cancelled()));
+        }
+        self.reader.read(buffer).map_err(|error| {
+            let standing = self.attempt.standing();
+            io::Error::other(self.route.fault(self.phase, standing, error.into()))
+        })
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("phase", &self.phase)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+fn run(
+    agent: &ureq::Agent,
+    pooled: bool,
+    request: Request<Bytes>,
+    limits: &Limits,
+) -> Result<Response<ureq::Body>, ureq::Error> {
+    let (head, body) = request.into_parts();
+    if body.is_empty() && [Method::GET, Method::HEAD, Method::DELETE].contains(&head.method) {
+        run_limited(agent, pooled, Request::from_parts(head, ()), limits)
+    } else {
+        run_limited(agent, pooled, Request::from_parts(head, &body[..]), limits)
+    }
+}
+
+/// How the client's limits work together: the total one covers everything, the body's reads included; each phase has its own
+/// budget beside it (name look-up; connection, proxy and TLS; head of the answer); the limit for one read starts anew
+/// with each. The last must hold for the head and for the body alike, so it is the longest that a read may take, and the
+/// connection itself keeps the stream's pace.
+fn run_limited<B: ureq::AsSendBody>(
+    agent: &ureq::Agent,
+    pooled: bool,
+    request: Request<B>,
+    limits: &Limits,
+) -> Result<Response<ureq::Body>, ureq::Error> {
+    let mut config = agent
+        .configure_request(request)
+        // The program's own agents may be set otherwise.
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_resolve(Some(limits.connect))
+        .timeout_connect(Some(limits.connect))
+        .timeout_recv_response(limits.first_chunk)
+        .timeout_per_read(limits.longest_read())
+        .timeout_global(Some(limits.total));
+    if !pooled {
+        config = config.max_idle_age(Duration::ZERO);
+    }
+    agent.run(config.build())
+}

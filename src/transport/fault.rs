@@ -1,0 +1,452 @@
+//! What went wrong on the wire, in words that hold no secret: fixed texts, host names, ports and numbers.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use http::Uri;
+use ureq::Timeout;
+
+use crate::auth::Auth;
+use crate::error::{Error, ErrorCode};
+
+use super::{cancellable, proxy};
+
+/// Who was talking to whom.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    auth_id: String,
+    /// Host and port; nothing else of the URL.
+    host: Option<String>,
+    /// Scheme, host and port.
+    proxy: Option<String>,
+}
+
+/// What was being received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The head of an answer, or nothing yet.
+    Request,
+    /// The body of an answer in one piece.
+    Body,
+    /// The body of a stream.
+    Stream,
+}
+
+/// How the call stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) cancelled: bool,
+    /// What is left of the call's time.
+    pub(super) remaining: Option<Duration>,
+}
+
+impl Route {
+    pub(super) fn new(auth: &Auth, uri: Option<&Uri>, agent: Option<&ureq::Agent>) -> Self {
+        Self {
+            auth_id: auth.id.clone(),
+            host: uri.and_then(|uri| {
+                let host = uri.host()?;
+                Some(match uri.port_u16() {
+                    Some(port) => format!("{host}:{port}"),
+                    None => host.to_owned(),
+                })
+            }),
+            proxy: agent
+                .and_then(|agent| agent.config().proxy())
+                .map(proxy::label),
+        }
+    }
+
+    pub(super) fn error(&self, code: ErrorCode, what: impl fmt::Display) -> Error {
+        let message = format!("credential {:?}, {self}: {what}", self.auth_id);
+        Error::new(code, message).with_auth_id(&self.auth_id)
+    }
+
+    pub(super) fn cancelled(&self) -> Error {
+        self.error(ErrorCode::Cancelled, "the call was cancelled")
+    }
+
+    pub(super) fn late(&self) -> Error {
+        self.error(ErrorCode::DeadlineExceeded, "the call's time is over")
+    }
+
+    /// The client's error as one of this crate.
+    pub(super) fn fault(&self, phase: Phase, standing: Standing, error: ureq::Error) -> Error {
+        if let ureq::Error::Io(io) = &error {
+            if cancellable::is_cancellation(io) {
+                return self.cancelled();
+            }
+            if let Some(ours) = io.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+                return ours.clone();
+            }
+        }
+        if standing.cancelled {
+            return self.cancelled();
+        }
+        match error {
+            ureq::Error::Timeout(_) if standing.remaining == Some(Duration::ZERO) => self.late(),
+            ureq::Error::Timeout(timeout) => self.timeout(phase, timeout),
+            ureq::Error::StatusCode(status) => {
+                Error::upstream(status, "").with_auth_id(&self.auth_id)
+            }
+            ureq::Error::Io(io) => self.io(phase, &io),
+            ureq::Error::HostNotFound => self.error(broken(phase), NO_HOST),
+            ureq::Error::ConnectProxyFailed(reason) => self.connect_proxy(&reason),
+            ureq::Error::Rustls(error) => self.tls(&error.to_string()),
+            ureq::Error::Tls(_) | ureq::Error::TlsRequired | ureq::Error::Pem(_) => self.tls(""),
+            ureq::Error::Protocol(_) => self.error(broken(phase), "the answer is not valid HTTP"),
+            ureq::Error::LargeResponseHeader(..) => self
+                .error(ErrorCode::Transport, "the head of the answer is too large")
+                .with_retryable(false),
+            ureq::Error::BodyExceedsLimit(_) => self.too_large(),
+            ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed => self
+                .error(
+                    ErrorCode::Transport,
+                    "the answer is a redirect, which is not followed",
+                )
+                .with_retryable(false),
+            ureq::Error::InvalidProxyUrl => {
+                self.error(ErrorCode::Config, "the proxy URL is not a valid one")
+            }
+            ureq::Error::Http(_) => self.error(
+                ErrorCode::Config,
+                "the request cannot be made: its URL or one of its headers is not valid",
+            ),
+            ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => {
+                self.error(ErrorCode::Config, "the URL cannot be used")
+            }
+            _ => self.error(broken(phase), "the connection failed"),
+        }
+    }
+
+    pub(super) fn too_large(&self) -> Error {
+        self.error(ErrorCode::Transport, "the answer is larger than allowed")
+            .with_retryable(false)
+    }
+
+    fn timeout(&self, phase: Phase, timeout: Timeout) -> Error {
+        match timeout {
+            Timeout::Resolve => self.error(
+                ErrorCode::Transport,
+                "looking up the host's name took longer than the limit for connecting",
+            ),
+            Timeout::Connect => self.error(
+                ErrorCode::Transport,
+                "connecting took longer than its limit",
+            ),
+            Timeout::SendRequest | Timeout::SendBody | Timeout::PerWrite => self.error(
+                ErrorCode::Transport,
+                "sending the request took longer than its limit",
+            ),
+            Timeout::RecvResponse => self.error(
+                ErrorCode::Transport,
+                "no answer within the limit for the first chunk",
+            ),
+            Timeout::PerRead if phase == Phase::Stream => self.error(
+                ErrorCode::StreamStalled,
+                "nothing came for longer than the stream's limit",
+            ),
+            Timeout::PerRead => self.error(
+                ErrorCode::Transport,
+                "nothing came for longer than the limit for one read",
+            ),
+            _ => self.error(
+                broken(phase),
+                "the attempt took longer than its limit in all",
+            ),
+        }
+    }
+
+    fn io(&self, phase: Phase, error: &io::Error) -> Error {
+        let text = error.get_ref().map(ToString::to_string);
+        let text = text.as_deref().unwrap_or_default();
+        if text.starts_with(CERTIFICATE) {
+            return self.tls(text);
+        }
+        if let Some((_, what)) = SOCKS_ANSWERS.iter().find(|(known, _)| *known == text) {
+            return self.error(
+                ErrorCode::Transport,
+                format_args!("the SOCKS proxy answered: {what}"),
+            );
+        }
+        if SOCKS_REFUSALS.contains(&text) {
+            return self.login_refused();
+        }
+        if text.starts_with(NAME_LOOKUP) {
+            return self.error(broken(phase), NO_HOST);
+        }
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof if phase == Phase::Stream => self.error(
+                ErrorCode::StreamTruncated,
+                "the connection was closed before the end of the stream",
+            ),
+            io::ErrorKind::UnexpectedEof => self.error(
+                ErrorCode::Transport,
+                "the connection was closed before the answer was complete",
+            ),
+            io::ErrorKind::ConnectionRefused if self.proxy.is_some() => {
+                self.error(ErrorCode::Transport, "the proxy refused the connection")
+            }
+            kind => {
+                let error_here = self.error(broken(phase), kind);
+                // Nothing but the operating system's own words.
+                match error.raw_os_error() {
+                    Some(code) => error_here.with_source(io::Error::from_raw_os_error(code)),
+                    None => error_here,
+                }
+            }
+        }
+    }
+
+    fn connect_proxy(&self, reason: &str) -> Error {
+        let digits: String = reason
+            .chars()
+            .skip_while(|char| !char.is_ascii_digit())
+            .take_while(char::is_ascii_digit)
+            .collect();
+        match digits.parse::<u16>() {
+            Ok(407) => self.login_refused(),
+            Ok(status) => self.error(
+                ErrorCode::Transport,
+                format_args!("the proxy answered with HTTP {status}"),
+            ),
+            Err(_) => self.error(ErrorCode::Transport, "the proxy gave no answer"),
+        }
+    }
+
+    fn login_refused(&self) -> Error {
+        self.error(
+            ErrorCode::Transport,
+            "the proxy refused the login: check the user and the password in the proxy URL",
+        )
+        .with_retryable(false)
+    }
+
+    fn tls(&self, text: &str) -> Error {
+        match text.strip_prefix(CERTIFICATE) {
+            Some(reason) => {
+                let reason: String = reason
+                    .trim_start_matches([':', ' '])
+                    .chars()
+                    .take_while(char::is_ascii_alphabetic)
+                    .take(40)
+                    .collect();
+                self.error(
+                    ErrorCode::Transport,
+                    format_args!("the server's certificate is not accepted ({reason})"),
+                )
+                .with_retryable(false)
+            }
+            None => self.error(ErrorCode::Transport, "the TLS handshake failed"),
+        }
+    }
+}
+
+/// `api.example.org through proxy http://127.0.0.1:3128`.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.host.as_deref().unwrap_or("request"))?;
+        match &self.proxy {
+            Some(proxy) => write!(f, " through proxy {proxy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn broken(phase: Phase) -> ErrorCode {
+    match phase {
+        Phase::Request | Phase::Body => ErrorCode::Transport,
+        Phase::Stream => ErrorCode::StreamInterrupted,
+    }
+}
+
+const NO_HOST: &str = "the host's name is not known";
+const NAME_LOOKUP: &str = "failed to lookup address information";
+const CERTIFICATE: &str = "invalid peer certificate";
+
+/// What the client says of a SOCKS proxy's answer, and what we say.
+const SOCKS_ANSWERS: [(&str, &str); 12] = [
+    ("general SOCKS server failure", "general failure"),
+    (
+        "connection not allowed by ruleset",
+        "the connection is not allowed by its rules",
+    ),
+    ("network unreachable", "the network cannot be reached"),
+    ("host unreachable", "the host cannot be reached"),
+    ("connection refused", "the host refused the connection"),
+    ("TTL expired", "the host is too far away"),
+    ("command not supported", "connecting is not supported"),
+    (
+        "address kind not supported",
+        "this kind of address is not supported",
+    ),
+    (
+        "request rejected or failed",
+        "the request is rejected or has failed",
+    ),
+    (
+        "invalid response version",
+        "something that is not SOCKS, or not this version of it",
+    ),
+    (
+        "invalid response code",
+        "something that is not SOCKS, or not this version of it",
+    ),
+    ("SOCKS4 does not support IPv6", "IPv6 needs socks5"),
+];
+
+const SOCKS_REFUSALS: [&str; 5] = [
+    "password authentication failed",
+    "no acceptable auth methods",
+    "unknown auth method",
+    "request rejected because SOCKS server cannot connect to identd on the client",
+    "request rejected because the client program and identd report different user-ids",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Standing = Standing {
+        cancelled: false,
+        remaining: Some(Duration::from_nanos(1)),
+    };
+
+    fn route() -> Route {
+        Route {
+            auth_id: "team-a".into(),
+            host: Some("api.example.org".into()),
+            proxy: None,
+        }
+    }
+
+    fn code(phase: Phase, standing: Standing, error: ureq::Error) -> ErrorCode {
+        let error = route().fault(phase, standing, error);
+        assert_eq!(error.auth_id(), Some("team-a"));
+        error.code().clone()
+    }
+
+    #[test]
+    fn a_timeout_at_the_deadline_is_the_deadline() {
+        for (remaining, expected) in [
+            (None, ErrorCode::Transport),
+            (Some(Duration::from_nanos(1)), ErrorCode::Transport),
+            (Some(Duration::ZERO), ErrorCode::DeadlineExceeded),
+        ] {
+            for timeout in [Timeout::Global, Timeout::Connect, Timeout::RecvResponse] {
+                let standing = Standing {
+                    cancelled: false,
+                    remaining,
+                };
+                let error = ureq::Error::Timeout(timeout);
+                assert_eq!(code(Phase::Request, standing, error), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn the_phase_decides_the_code() {
+        let eof = || ureq::Error::Io(io::ErrorKind::UnexpectedEof.into());
+        let reset = || ureq::Error::Io(io::ErrorKind::ConnectionReset.into());
+        let silent = || ureq::Error::Timeout(Timeout::PerRead);
+        for phase in [Phase::Request, Phase::Body] {
+            for error in [eof(), reset(), silent()] {
+                assert_eq!(code(phase, OPEN, error), ErrorCode::Transport);
+            }
+        }
+        assert_eq!(code(Phase::Stream, OPEN, eof()), ErrorCode::StreamTruncated);
+        assert_eq!(
+            code(Phase::Stream, OPEN, reset()),
+            ErrorCode::StreamInterrupted
+        );
+        assert_eq!(
+            code(Phase::Stream, OPEN, silent()),
+            ErrorCode::StreamStalled
+        );
+    }
+
+    #[test]
+    fn after_a_cancel_every_failure_is_the_cancel() {
+        let cancelled = Standing {
+            cancelled: true,
+            remaining: Some(Duration::ZERO),
+        };
+        for error in [
+            ureq::Error::Timeout(Timeout::Global),
+            ureq::Error::Io(io::ErrorKind::BrokenPipe.into()),
+            ureq::Error::ConnectionFailed,
+        ] {
+            assert_eq!(code(Phase::Stream, cancelled, error), ErrorCode::Cancelled);
+        }
+    }
+
+    #[test]
+    fn no_foreign_text_is_quoted() {
+        let canary = || "canary".to_owned();
+        let mut proxied = route();
+        proxied.proxy = Some("http://127.0.0.1:1".into());
+        for error in [
+            ureq::Error::BadUri(canary()),
+            ureq::Error::RequireHttpsOnly(canary()),
+            ureq::Error::ConnectProxyFailed(canary()),
+            ureq::Error::ConnectProxyFailed("proxy server responded 502/canary".into()),
+            ureq::Error::Other(canary().into()),
+            ureq::Error::Io(io::Error::other(canary())),
+            ureq::Error::Io(io::Error::other("invalid peer certificate: Unknown canary")),
+            ureq::Error::Io(io::Error::new(io::ErrorKind::ConnectionRefused, "canary")),
+            ureq::Error::Tls("canary"),
+        ] {
+            for route in [&route(), &proxied] {
+                let error = route.fault(
+                    Phase::Request,
+                    OPEN,
+                    match &error {
+                        ureq::Error::Io(io) => {
+                            ureq::Error::Io(io::Error::new(io.kind(), io.to_string()))
+                        }
+                        ureq::Error::BadUri(text) => ureq::Error::BadUri(text.clone()),
+                        ureq::Error::RequireHttpsOnly(text) => {
+                            ureq::Error::RequireHttpsOnly(text.clone())
+                        }
+                        ureq::Error::ConnectProxyFailed(text) => {
+                            ureq::Error::ConnectProxyFailed(text.clone())
+                        }
+                        ureq::Error::Tls(text) => ureq::Error::Tls(text),
+                        _ => ureq::Error::Other(canary().into()),
+                    },
+                );
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                let shown = format!("{error} {error:?} {source:?}");
+                assert!(!shown.contains("canary"), "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn logins_and_certificates_that_are_refused_are_not_tried_again() {
+        for error in [
+            ureq::Error::ConnectProxyFailed("proxy server responded 407/407".into()),
+            ureq::Error::Io(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "password authentication failed",
+            )),
+            ureq::Error::Io(io::Error::other("invalid peer certificate: UnknownIssuer")),
+        ] {
+            let error = route().fault(Phase::Request, OPEN, error);
+            assert_eq!(error.code(), &ErrorCode::Transport);
+            assert!(!error.is_retryable(), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_operating_systems_errors_stay_reachable() {
+        let error = route().fault(
+            Phase::Request,
+            OPEN,
+            ureq::Error::Io(io::Error::from_raw_os_error(104)),
+        );
+        let source = std::error::Error::source(&error).unwrap();
+        assert!(source.downcast_ref::<io::Error>().is_some());
+    }
+}
