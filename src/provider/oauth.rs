@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -14,11 +15,13 @@ use crate::auth::{Auth, Metadata, scrub};
 use crate::clock;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::request::Timeouts;
 
-use super::http::{Limits, encode_into, endpoint, excerpt, read_body, send};
+use super::exchange::excerpt;
 use super::key;
 use super::problem::Problem;
 use super::retry_after::retry_after;
+use super::url::{encode_into, endpoint};
 
 /// Gets new tokens with the credential's refresh token, as [RFC 6749 section 6](https://www.rfc-editor.org/rfc/rfc6749#section-6)
 /// describes it, and returns the record with them: a ready-made [`ProviderExecutor::refresh`](crate::ProviderExecutor::refresh).
@@ -57,17 +60,11 @@ use super::retry_after::retry_after;
 pub fn refresh_grant(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
     let grant = Grant::of(auth)?;
     let (head, body) = grant.request(auth)?;
-    let agent = attempt.unpooled_agent(auth)?;
-    let answer = send(
-        attempt,
-        auth,
-        &agent,
-        Limits::refresh(),
-        head,
-        body.as_bytes(),
-    )?;
+    let request = http::Request::from_parts(head, Bytes::copy_from_slice(body.as_bytes()));
+    let limits = attempt.call_limits(&Timeouts::new().with_total(LONGEST));
+    let answer = attempt.send_unpooled(auth, request, &limits)?;
     let (head, body) = answer.into_parts();
-    let body = Zeroizing::new(read_body(attempt, auth, body, LARGEST_ANSWER)?.to_vec());
+    let body = Zeroizing::new(body.into_bytes(LARGEST_ANSWER)?.to_vec());
     let json: Value = serde_json::from_slice(&body).unwrap_or_default();
     let problem = Problem::find(&json);
     let wait = retry_after(&head.headers, attempt.clock().now());
@@ -367,6 +364,7 @@ const GRANT_IS_OVER: [&str; 10] = [
 
 const MILLISECONDS_ABOVE: f64 = 1e12;
 const LARGEST_ANSWER: usize = 1024 * 1024;
+const LONGEST: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,6 @@ use bytes::Bytes;
 
 use crate::error::{Error, ErrorCode};
 
-use super::http;
-
 /// Reads server-sent events from a byte stream, one blocking step at a time.
 ///
 /// It follows the [WHATWG rules](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation):
@@ -186,9 +184,31 @@ impl<R: Read> SseReader<R> {
                     return Ok(read > 0);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(http::stream_error(error)),
+                Err(error) => return Err(broken(error)),
             }
         }
+    }
+}
+
+/// What a failed read means for the stream. A [`Body`](crate::Body) says it itself.
+fn broken(error: std::io::Error) -> Error {
+    let error = match error.downcast::<Error>() {
+        Ok(error) => return error,
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Error::new(
+            ErrorCode::StreamStalled,
+            "the stream fell silent for longer than its limit",
+        ),
+        ErrorKind::UnexpectedEof => Error::new(
+            ErrorCode::StreamTruncated,
+            "the connection was closed before the stream's end",
+        ),
+        kind => Error::new(
+            ErrorCode::StreamInterrupted,
+            format!("the stream broke off: {kind}"),
+        ),
     }
 }
 

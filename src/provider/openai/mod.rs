@@ -3,20 +3,18 @@ mod reply;
 mod request;
 mod stream;
 
-use bytes::Bytes;
 use http::request::Parts;
-use serde_json::Value;
-use ureq::Body;
 
-use crate::auth::{Auth, Metadata, scrub};
+use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 use crate::request::{Format, Options, Request, Response, Usage};
+use crate::transport::check_url;
 
-use self::request::{EVENT_STREAM, JSON};
-use super::http::{Limits, check_url, read_body, send, upstream_error};
-use super::problem::Problem;
-use super::{http as exchange, oauth};
+use self::stream::ChatCompletion;
+use super::call::Call;
+use super::head::Vendor;
+use super::{oauth, payload};
 
 /// Calls the chat completions API of OpenAI, or of any server that is compatible with it.
 ///
@@ -89,6 +87,15 @@ impl OpenAi {
             identifier: identifier.into(),
         }
     }
+
+    fn call<'a>(&'a self, attempt: &'a Attempt, auth: &'a Auth, options: &'a Options) -> Call<'a> {
+        Call {
+            vendor: self,
+            attempt,
+            auth,
+            options,
+        }
+    }
 }
 
 impl Default for OpenAi {
@@ -109,13 +116,8 @@ impl ProviderExecutor for OpenAi {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
-        let payload = &request.payload;
-        let call = Call {
-            attempt,
-            auth,
-            options,
-        };
-        let (response, json) = call.plain(CHAT_PATH, payload)?;
+        let call = self.call(attempt, auth, options);
+        let (response, json) = call.plain(CHAT_PATH, request.payload.clone())?;
         let text = reply::text(&json);
         let usage = json.get("usage").and_then(reply::usage);
         Ok(Response {
@@ -132,28 +134,14 @@ impl ProviderExecutor for OpenAi {
         request: &Request,
         options: &Options,
     ) -> Result<ChunkSource, Error> {
-        let payload = request::streaming(&request.payload).ok_or_else(|| {
+        let payload = payload::streaming(&request.payload).ok_or_else(|| {
             Error::new(
                 ErrorCode::Config,
                 "the request's payload is not a JSON object",
             )
         })?;
-        let call = Call {
-            attempt,
-            auth,
-            options,
-        };
-        let limits = Limits::stream(&options.timeouts);
-        let answer = call.send(CHAT_PATH, &payload, EVENT_STREAM, limits)?;
-        if media_type_has(&answer, "json") || media_type_has(&answer, "html") {
-            let json = call.read_json(answer)?.1;
-            return Err(call.reported_in(&json).unwrap_or_else(|| {
-                let what = "the upstream answered a stream request with one JSON document";
-                Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&auth.id)
-            }));
-        }
-        let reader = answer.into_body().into_reader();
-        Ok(Box::new(stream::ChatStream::new(attempt, auth, reader)))
+        self.call(attempt, auth, options)
+            .stream(CHAT_PATH, payload, ChatCompletion::default())
     }
 
     fn count_tokens(
@@ -163,7 +151,7 @@ impl ProviderExecutor for OpenAi {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
-        let path = request::count_path(auth).ok_or_else(|| {
+        let path = request::count_path(self, auth).ok_or_else(|| {
             let what = format!(
                 "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one",
                 self.identifier, auth.id,
@@ -176,12 +164,7 @@ impl ProviderExecutor for OpenAi {
             None
         };
         let payload = payload.unwrap_or_else(|| request.payload.clone());
-        let call = Call {
-            attempt,
-            auth,
-            options,
-        };
-        let (response, json) = call.plain(&path, &payload)?;
+        let (response, json) = self.call(attempt, auth, options).plain(&path, payload)?;
         let Some(tokens) = count::tokens(&json) else {
             let what = "the upstream's answer to a token count holds no number of tokens";
             return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&auth.id));
@@ -208,100 +191,11 @@ impl RequestPreparer for OpenAi {
     /// `https`, or stay on this machine.
     fn prepare_request(&self, request: &mut Parts, auth: &Auth) -> Result<(), Error> {
         if request.uri.authority().is_some() {
-            check_url(auth, &request.uri)?;
+            check_url(&request.uri.to_string(), auth)?;
         }
-        request::add_credential(&mut request.headers, auth)
+        self.add_credential(&mut request.headers, auth)
     }
-}
-
-/// One request to the upstream, for whom and how.
-struct Call<'a> {
-    attempt: &'a Attempt,
-    auth: &'a Auth,
-    options: &'a Options,
-}
-
-impl Call<'_> {
-    /// Sends the payload; an answer without success is an error.
-    fn send(
-        &self,
-        path: &str,
-        payload: &[u8],
-        accept: &'static str,
-        limits: Limits,
-    ) -> Result<http::Response<Body>, Error> {
-        let head = request::head(self.auth, path, accept, self.options)?;
-        let agent = self.attempt.agent(self.auth)?;
-        let answer = send(self.attempt, self.auth, &agent, limits, head, payload)?;
-        if answer.status().is_success() {
-            Ok(answer)
-        } else {
-            Err(upstream_error(self.attempt, self.auth, answer))
-        }
-    }
-
-    /// Sends the payload and reads the JSON that comes back.
-    fn plain(&self, path: &str, payload: &[u8]) -> Result<(Response, Value), Error> {
-        let limits = Limits::plain(&self.options.timeouts);
-        let answer = self.send(path, payload, JSON, limits)?;
-        let request_id = answer
-            .headers()
-            .get("x-request-id")
-            .and_then(|id| id.to_str().ok())
-            .map(str::to_owned);
-        let (body, json) = self.read_json(answer)?;
-        if let Some(error) = self.reported_in(&json) {
-            return Err(error);
-        }
-        let mut response = Response::new(body);
-        response.metadata = request_id.map(|id| Metadata::from_iter([("request_id", id)]));
-        Ok((response, json))
-    }
-
-    fn read_json(&self, answer: http::Response<Body>) -> Result<(Bytes, Value), Error> {
-        let status = answer.status().as_u16();
-        let hint = if media_type_has(&answer, "event-stream") {
-            " (it is a stream: is \"stream\" set in the payload?)"
-        } else if media_type_has(&answer, "html") {
-            " (it is a web page: is base_url right?)"
-        } else {
-            ""
-        };
-        let body = read_body(self.attempt, self.auth, answer.into_body(), LARGEST_BODY)?;
-        let Ok(json) = serde_json::from_slice(&body) else {
-            let what = format!("HTTP {status}, but the body is not JSON{hint}");
-            return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&self.auth.id));
-        };
-        Ok((body, json))
-    }
-
-    /// The error that a JSON body reports in spite of its status.
-    fn reported_in(&self, json: &Value) -> Option<Error> {
-        Problem::find(json).map(|problem| reported(&problem, &json.to_string(), self.auth))
-    }
-}
-
-fn media_type_has(answer: &http::Response<Body>, part: &str) -> bool {
-    answer
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|kind| kind.to_ascii_lowercase().contains(part))
-}
-
-/// The error that an upstream reports inside an answer with a success status.
-fn reported(problem: &Problem, body: &str, auth: &Auth) -> Error {
-    if let Some(status) = problem.status() {
-        return exchange::described(status, scrub(body, auth), problem, auth);
-    }
-    let said = [problem.name(), problem.message.clone()];
-    let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
-    let said = exchange::excerpt(&scrub(&said, auth));
-    let message = format!("the upstream reports an error: {said}");
-    Error::new(ErrorCode::Upstream, message).with_auth_id(&auth.id)
 }
 
 /// [API reference](https://platform.openai.com/docs/api-reference/chat/create).
 const CHAT_PATH: &str = "/chat/completions";
-const LARGEST_BODY: usize = 64 * 1024 * 1024;

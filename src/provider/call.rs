@@ -1,0 +1,108 @@
+//! One call of an executor: a payload out, JSON or a stream of events back.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::exchange::{reported, send};
+use super::head::{EVENT_STREAM, JSON, Vendor, head};
+use super::problem::Problem;
+use super::stream::{EventStream, Protocol};
+use crate::auth::{Auth, Metadata};
+use crate::error::{Error, ErrorCode};
+use crate::executor::{Attempt, ChunkSource};
+use crate::request::{Options, Response};
+use crate::transport::{Body, Limits};
+
+/// One request to the upstream, for whom and how.
+pub(super) struct Call<'a> {
+    pub(super) vendor: &'a dyn Vendor,
+    pub(super) attempt: &'a Attempt,
+    pub(super) auth: &'a Auth,
+    pub(super) options: &'a Options,
+}
+
+impl Call<'_> {
+    /// Sends the payload and reads the JSON that comes back.
+    pub(super) fn plain(&self, path: &str, payload: Bytes) -> Result<(Response, Value), Error> {
+        let limits = self.attempt.call_limits(&self.options.timeouts);
+        let answer = self.send(path, payload, JSON, &limits)?;
+        let request_id = REQUEST_IDS
+            .iter()
+            .find_map(|name| answer.headers().get(*name)?.to_str().ok())
+            .map(str::to_owned);
+        let (body, json) = self.read_json(answer)?;
+        if let Some(error) = self.reported_in(&json) {
+            return Err(error);
+        }
+        let mut response = Response::new(body);
+        response.metadata = request_id.map(|id| Metadata::from_iter([("request_id", id)]));
+        Ok((response, json))
+    }
+
+    /// Sends the payload and reads the answer as a stream of events in `protocol`.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        payload: Bytes,
+        protocol: impl Protocol + 'static,
+    ) -> Result<ChunkSource, Error> {
+        let limits = self.attempt.stream_limits(&self.options.timeouts);
+        let answer = self.send(path, payload, EVENT_STREAM, &limits)?;
+        if media_type_has(&answer, "json") || media_type_has(&answer, "html") {
+            let json = self.read_json(answer)?.1;
+            return Err(self.reported_in(&json).unwrap_or_else(|| {
+                let what = "the upstream answered a stream request with one JSON document";
+                Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id)
+            }));
+        }
+        let stream = EventStream::new(self.attempt, self.auth, answer.into_body(), protocol);
+        Ok(Box::new(stream))
+    }
+
+    fn send(
+        &self,
+        path: &str,
+        payload: Bytes,
+        accept: &'static str,
+        limits: &Limits,
+    ) -> Result<http::Response<Body>, Error> {
+        let head = head(self.vendor, self.auth, path, accept, self.options)?;
+        send(self.attempt, self.auth, limits, head, payload)
+    }
+
+    fn read_json(&self, answer: http::Response<Body>) -> Result<(Bytes, Value), Error> {
+        let status = answer.status().as_u16();
+        let hint = if media_type_has(&answer, "event-stream") {
+            " (it is a stream: is \"stream\" set in the payload?)"
+        } else if media_type_has(&answer, "html") {
+            " (it is a web page: is base_url right?)"
+        } else {
+            ""
+        };
+        let body = answer.into_body().into_bytes(LARGEST_BODY)?;
+        let Ok(json) = serde_json::from_slice(&body) else {
+            let what = format!("HTTP {status}, but the body is not JSON{hint}");
+            return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&self.auth.id));
+        };
+        Ok((body, json))
+    }
+
+    /// The error that a JSON body reports in spite of its status.
+    fn reported_in(&self, json: &Value) -> Option<Error> {
+        Problem::find(json).map(|problem| reported(&problem, &json.to_string(), self.auth))
+    }
+}
+
+fn media_type_has(answer: &http::Response<Body>, part: &str) -> bool {
+    answer
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.to_ascii_lowercase().contains(part))
+}
+
+/// Where vendors say which request it was, for their support.
+const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
+
+const LARGEST_BODY: usize = 64 * 1024 * 1024;

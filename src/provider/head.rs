@@ -1,0 +1,114 @@
+//! The head of a request: where it goes, and the headers of the credential, the call and the connection.
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::key;
+use super::url::endpoint;
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::request::Options;
+
+/// What one vendor's requests have that others' do not.
+pub(super) trait Vendor: Sync {
+    /// Where the API is, unless attribute `base_url` says otherwise.
+    fn base_url(&self) -> &'static str;
+
+    /// Puts the credential's headers in place of what is there.
+    fn add_credential(&self, headers: &mut HeaderMap, auth: &Auth) -> Result<(), Error>;
+}
+
+/// The head of a `POST` to `path` of the credential's API.
+pub(super) fn head(
+    vendor: &dyn Vendor,
+    auth: &Auth,
+    path: &str,
+    accept: &'static str,
+    options: &Options,
+) -> Result<Parts, Error> {
+    let mut own = HeaderMap::new();
+    vendor.add_credential(&mut own, auth)?;
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = http::Method::POST;
+    head.uri = endpoint(auth, base_url(vendor, auth), path, &options.query)?;
+    head.headers
+        .insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_TEXT));
+    for name in options.headers.keys() {
+        if CONNECTION_HEADERS.contains(name) || own.contains_key(name) {
+            continue;
+        }
+        head.headers.remove(name);
+        for value in options.headers.get_all(name) {
+            head.headers.append(name, value.clone());
+        }
+    }
+    head.headers
+        .insert(ACCEPT, HeaderValue::from_static(accept));
+    head.headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    head.headers.extend(own);
+    Ok(head)
+}
+
+/// Where the credential's API is.
+pub(super) fn base_url<'a>(vendor: &dyn Vendor, auth: &'a Auth) -> &'a str {
+    auth.attributes
+        .get("base_url")
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+        .unwrap_or(vendor.base_url())
+}
+
+/// The headers that the credential's attributes ask for: `header:NAME`, and those in `named` (attribute, header).
+pub(super) fn configured(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    for (attribute, value) in auth.attributes.iter() {
+        let named = named.iter().find(|(name, _)| *name == attribute);
+        let header = match (named, attribute.split_at_checked(HEADER_PREFIX.len())) {
+            (Some((_, header)), _) => header,
+            (None, Some((prefix, header))) if prefix.eq_ignore_ascii_case(HEADER_PREFIX) => header,
+            _ => continue,
+        };
+        let value = value.trim();
+        if value.is_empty() {
+            continue;
+        }
+        let (Ok(header), Some(value)) = (HeaderName::try_from(header), key::sensitive(value))
+        else {
+            let what = format!("attribute {attribute:?} is not a header that HTTP allows");
+            return Err(key::config(auth, &what));
+        };
+        if CONNECTION_HEADERS.contains(&header) && header != AUTHORIZATION {
+            let what =
+                format!("attribute {attribute:?} is a header that belongs to the connection");
+            return Err(key::config(auth, &what));
+        }
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
+
+pub(super) const JSON: &str = "application/json";
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
+const USER_AGENT_TEXT: &str = concat!("credpool/", env!("CARGO_PKG_VERSION"));
+const HEADER_PREFIX: &str = "header:";
+
+/// What a call's options must not touch: the connection's own headers, and compression, which nobody would undo.
+const CONNECTION_HEADERS: [HeaderName; 11] = [
+    ACCEPT_ENCODING,
+    AUTHORIZATION,
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    HOST,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];

@@ -1,0 +1,129 @@
+//! Payloads changed in one member, and in nothing else.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+/// The payload with `"stream": true` in it and nothing else changed, not even the order of its members: a model may see
+/// that. `None` when it is not a JSON object.
+pub(super) fn streaming(payload: &Bytes) -> Option<Bytes> {
+    let object = Members::of(payload)?;
+    let (range, text) = match object.value("stream") {
+        Some(range) if payload[range.clone()] == *b"true" => return Some(payload.clone()),
+        Some(range) => (range, &b"true"[..]),
+        None if object.is_empty => (object.start..object.start, &b"\"stream\":true"[..]),
+        None => (object.start..object.start, &b"\"stream\":true,"[..]),
+    };
+    let mut changed = Vec::with_capacity(payload.len() + text.len());
+    changed.extend_from_slice(&payload[..range.start]);
+    changed.extend_from_slice(text);
+    changed.extend_from_slice(&payload[range.end..]);
+    Some(changed.into())
+}
+
+/// The top level of a JSON object, as text.
+struct Members<'a> {
+    json: &'a [u8],
+    /// Behind the opening brace.
+    start: usize,
+    is_empty: bool,
+}
+
+impl<'a> Members<'a> {
+    fn of(json: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice::<IgnoredAny>(json).ok()?;
+        let brace = skip_space(json, 0);
+        let start = brace + 1;
+        (json.get(brace) == Some(&b'{')).then(|| Self {
+            json,
+            start,
+            is_empty: json.get(skip_space(json, start)) == Some(&b'}'),
+        })
+    }
+
+    /// Where the value of the last member `name` is.
+    fn value(&self, name: &str) -> Option<Range<usize>> {
+        let mut found = None;
+        let mut next = (!self.is_empty).then_some(self.start);
+        while let Some(at) = next {
+            let (key, end) = read::<String>(self.json, skip_space(self.json, at))?;
+            let start = skip_space(self.json, skip_space(self.json, end) + 1);
+            let (_, end) = read::<IgnoredAny>(self.json, start)?;
+            if key == name {
+                found = Some(start..end);
+            }
+            let comma = skip_space(self.json, end);
+            next = (self.json.get(comma) == Some(&b',')).then_some(comma + 1);
+        }
+        found
+    }
+}
+
+/// The JSON value at `start`, and where it ends.
+fn read<'a, T: serde::Deserialize<'a>>(json: &'a [u8], start: usize) -> Option<(T, usize)> {
+    let mut values = serde_json::Deserializer::from_slice(json.get(start..)?).into_iter();
+    let value = values.next()?.ok()?;
+    Some((value, start + values.byte_offset()))
+}
+
+fn skip_space(json: &[u8], from: usize) -> usize {
+    let rest = json.get(from..).unwrap_or_default();
+    let space = rest
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+    from + space.count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn streamed(payload: &'static str) -> Option<String> {
+        let changed = streaming(&Bytes::from_static(payload.as_bytes()))?;
+        Some(String::from_utf8(changed.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn only_the_stream_member_changes() {
+        for (payload, expected) in [
+            (
+                r#"{"z":1.50,"a":"é"}"#,
+                r#"{"stream":true,"z":1.50,"a":"é"}"#,
+            ),
+            (" { } ", r#" {"stream":true } "#),
+            (
+                r#"{"a":{"stream":false},"stream" : false , "b":1}"#,
+                r#"{"a":{"stream":false},"stream" : true , "b":1}"#,
+            ),
+            (r#"{"stream":null}"#, r#"{"stream":true}"#),
+            (
+                r#"{"a":"\"stream\":1","stre\u0061m":0}"#,
+                r#"{"a":"\"stream\":1","stre\u0061m":true}"#,
+            ),
+            (
+                r#"{"stream":true,"a":12345678901234567890123}"#,
+                r#"{"stream":true,"a":12345678901234567890123}"#,
+            ),
+        ] {
+            assert_eq!(streamed(payload).as_deref(), Some(expected));
+        }
+        for payload in ["", "[]", "1", "{", "{}x", "null"] {
+            assert_eq!(streamed(payload), None, "{payload}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_keeps_its_other_members(members in prop::collection::btree_map("[a-z]{1,6}|stream", "[ -~é]{0,6}", 0..6)) {
+            let payload = serde_json::to_vec(&members).unwrap();
+            let changed = streaming(&payload.into()).unwrap();
+            let mut changed: serde_json::Map<_, _> = serde_json::from_slice(&changed).unwrap();
+            prop_assert_eq!(changed.remove("stream"), Some(true.into()));
+            prop_assert!(changed.iter().all(|(name, value)| members[name] == *value));
+            prop_assert_eq!(changed.len(), members.keys().filter(|name| *name != "stream").count());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Addresses put together.
+
+use http::Uri;
+
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::transport::check_url;
+
+/// `base` and `path` with `query` added, checked as [`check_url`] does.
+pub(super) fn endpoint(
+    auth: &Auth,
+    base: &str,
+    path: &str,
+    query: &[(String, String)],
+) -> Result<Uri, Error> {
+    let (place, own_query) = base.split_once('?').unwrap_or((base, ""));
+    let mut url = format!("{}{path}", place.trim_end_matches('/'));
+    let mut separator = if path.contains('?') { '&' } else { '?' };
+    if !own_query.is_empty() {
+        url.push(separator);
+        url.push_str(own_query);
+        separator = '&';
+    }
+    for (name, value) in query {
+        url.push(separator);
+        encode_into(&mut url, name);
+        url.push('=');
+        encode_into(&mut url, value);
+        separator = '&';
+    }
+    check_url(&url, auth)
+}
+
+/// Percent-encodes everything but the unreserved characters of
+/// [RFC 3986 section 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
+pub(super) fn encode_into(url: &mut String, text: &str) {
+    use std::fmt::Write;
+
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                url.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(url, "%{byte:02X}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    #[test]
+    fn urls_are_put_together() {
+        let auth = Auth::new("p").with_id("a");
+        let query = [("q w".to_owned(), "ä&=".to_owned())];
+        for (base, path, query, url) in [
+            ("https://h/v1/", "/chat", &[][..], "https://h/v1/chat"),
+            (
+                "https://h",
+                "/chat",
+                &query[..],
+                "https://h/chat?q%20w=%C3%A4%26%3D",
+            ),
+            (
+                "https://h/v1?api=1",
+                "/chat",
+                &query[..],
+                "https://h/v1/chat?api=1&q%20w=%C3%A4%26%3D",
+            ),
+            ("https://h/?a=1", "/x?b=2", &[][..], "https://h/x?b=2&a=1"),
+        ] {
+            assert_eq!(endpoint(&auth, base, path, query).unwrap().to_string(), url);
+        }
+    }
+
+    #[test]
+    fn secrets_go_over_https_or_stay_on_this_machine() {
+        let auth = Auth::new("p").with_id("a");
+        for url in [
+            "https://h.example",
+            "http://localhost:1",
+            "http://127.0.0.9",
+            "http://[::1]:8080",
+            "HTTP://LOCALHOST",
+        ] {
+            assert!(endpoint(&auth, url, "/x", &[]).is_ok(), "{url}");
+        }
+        let allowed = auth.clone().with_attribute("allow_http", "true");
+        for url in [
+            "http://h.example",
+            "http://localhost.example",
+            "http://10.0.0.1",
+        ] {
+            assert!(endpoint(&auth, url, "/x", &[]).is_err(), "{url}");
+            assert!(endpoint(&allowed, url, "/x", &[]).is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "h.example",
+            "/v1",
+            "ftp://h",
+            "https://",
+            "https://user:canary@h",
+            "https://h h",
+            "file:///x",
+        ] {
+            let error = endpoint(&allowed, url, "/x", &[]).unwrap_err();
+            assert_eq!(*error.code(), ErrorCode::Config, "{url}");
+            assert!(!error.message().contains("canary"));
+        }
+    }
+}
