@@ -529,7 +529,7 @@ mod tests {
     #[test]
     fn the_pace_changes_with_the_phase() {
         let second = Duration::from_secs(1);
-        let start = std::time::Instant::now();
+        let start = crate::Clock::monotonic(&crate::SystemClock);
         let at = |seconds: u32| Instant::Exact(start + second * seconds);
         let (line, _socket) = line();
         let scope = Arc::new(Scope {
