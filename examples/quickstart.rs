@@ -220,10 +220,7 @@ fn count(manager: &Manager, request: &Request) -> Outcomes<()> {
 }
 
 fn table(manager: &Manager) {
-    println!(
-        "   {:<10} {:<7} {:<22} {}",
-        "id", "status", "out until", "why"
-    );
+    println!("   id         status  out until              why");
     for auth in manager.list() {
         let states: Vec<_> = auth
             .model_states

@@ -1,4 +1,5 @@
 //! Bad input through the whole of it: a clear error each, nothing lost, nothing sent.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Plain calls: which credential serves, what fails over, what the caller gets.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 

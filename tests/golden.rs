@@ -2,6 +2,7 @@
 //!
 //! The traces are in `tests/golden/`, or in the directory that `CREDPOOL_GOLDEN_DIR` names: JSON Lines, one case a line.
 //! `cargo test --test golden -- --nocapture` shows how many cases of each file ran.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod golden_support;
 

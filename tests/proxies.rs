@@ -7,12 +7,11 @@ mod support;
 
 use std::io::Write;
 use std::process::Command;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use credpool::{Attempt, Auth, CancelToken, Error, ErrorCode, SystemClock, Timeouts};
+use credpool::{Attempt, Auth, Error, ErrorCode, SystemClock, Timeouts};
 use support::{Server, closed_port, proxies, silent, upstream};
 
 const LOGIN: &str = "us er:c@n:ary/%25+é";

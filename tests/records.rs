@@ -1,4 +1,5 @@
 //! Records: registering, changing, removing, restarts; the store first, then memory, then the hook.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Refreshes in the background and on demand: when, how often, and what becomes of the answer.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 
@@ -60,7 +61,7 @@ fn a_token_is_refreshed_within_its_lead_and_not_before() {
     manager.register(expiring("o", START + HOUR)).unwrap();
     manager.start_auto_refresh(MINUTE).unwrap();
     advance(&clock, 54 * MINUTE);
-    advance(&clock, MINUTE - Duration::from_nanos(1));
+    advance(&clock, MINUTE.saturating_sub(Duration::from_nanos(1)));
     eventually("the refresher's sleep", || clock.timers() > 0);
     assert_eq!(fake.refreshes("o"), 0);
     clock.advance(Duration::from_nanos(1));
@@ -332,7 +333,7 @@ fn an_evaluator_is_asked_at_the_interval() {
 fn an_executor_that_cannot_refresh_marks_nobody() {
     struct Plain(Fake);
     impl credpool::ProviderExecutor for Plain {
-        fn identifier(&self) -> &str {
+        fn identifier(&self) -> &'static str {
             "q"
         }
         fn execute(

@@ -1,4 +1,5 @@
 //! Streams: failover before the first content, none after it, and every way to end.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 
@@ -31,6 +32,7 @@ fn items(items: Vec<Result<StreamChunk, Error>>) -> Act {
     }))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "an item of a stream")]
 fn text(text: &str) -> Result<StreamChunk, Error> {
     Ok(StreamChunk::new(text.to_owned()).with_text(text))
 }

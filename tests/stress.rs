@@ -1,4 +1,5 @@
 //! Everything at once, from many threads: nothing hangs, nothing is lost, every thread ends.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 
@@ -62,7 +63,7 @@ impl Unsteady {
 }
 
 impl ProviderExecutor for Unsteady {
-    fn identifier(&self) -> &str {
+    fn identifier(&self) -> &'static str {
         "p"
     }
 

@@ -6,12 +6,11 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use credpool::{Attempt, Body, CancelToken, ErrorCode, Limits, SystemClock, Timeouts};
+use credpool::{Attempt, Body, ErrorCode, Limits, SystemClock, Timeouts};
 use support::client::{
     AT_ONCE, MILLISECOND, assert_clean, attempt, auth, fetch, get, open, read_some,
 };

@@ -79,7 +79,6 @@ fn skip_space(json: &[u8], from: usize) -> usize {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::Value;
 
     fn streamed(payload: &'static str) -> Option<String> {
         let changed = streaming(&Bytes::from_static(payload.as_bytes()))?;

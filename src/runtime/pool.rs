@@ -416,7 +416,10 @@ mod tests {
         for _ in 0..2 {
             let held = held.clone();
             let slot = pool.reserve(Lane::Jobs, NO_WAIT).unwrap();
-            pool.run(slot, move || drop(held.recv())).unwrap();
+            pool.run(slot, move || {
+                let _ = held.recv();
+            })
+            .unwrap();
         }
         let error = pool.reserve(Lane::Jobs, NO_WAIT).unwrap_err();
         assert_eq!(error.code(), &ErrorCode::PoolSaturated);
@@ -433,7 +436,10 @@ mod tests {
         let (pool, clock) = pool(1, 0);
         let (hold, held) = bounded::<()>(0);
         let slot = pool.reserve(Lane::Jobs, NO_WAIT).unwrap();
-        pool.run(slot, move || drop(held.recv())).unwrap();
+        pool.run(slot, move || {
+            let _ = held.recv();
+        })
+        .unwrap();
         let over = WaitFor {
             deadline: Some(clock.monotonic()),
             cancel: None,
@@ -513,8 +519,10 @@ mod tests {
         let (pool, _) = pool(1, 1);
         let token = pool.stopping().child();
         let slot = pool.reserve(Lane::Streams, NO_WAIT).unwrap();
-        pool.run(slot, move || drop(token.cancelled().recv()))
-            .unwrap();
+        pool.run(slot, move || {
+            let _ = token.cancelled().recv();
+        })
+        .unwrap();
         assert!(!pool.shut_down(Duration::from_millis(1)));
         assert_eq!(
             pool.reserve(Lane::Jobs, NO_WAIT).unwrap_err().code(),

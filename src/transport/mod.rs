@@ -9,13 +9,13 @@ mod proxy;
 mod url;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
+use crate::runtime::guard;
 
 use agents::{Agents, Pair};
 pub use attempt::Body;
@@ -135,13 +135,12 @@ impl Transport {
         let Some(provider) = self.custom.read().clone() else {
             return Ok(None);
         };
-        catch_unwind(AssertUnwindSafe(|| provider.agent_for(auth))).unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorCode::Panicked,
-                format!("credential {:?}: the transport provider panicked", auth.id),
-            )
-            .with_auth_id(&auth.id))
-        })
+        guard(
+            || "the transport provider".to_owned(),
+            || provider.agent_for(auth),
+        )
+        .flatten()
+        .map_err(|error| error.about(&auth.id))
     }
 }
 

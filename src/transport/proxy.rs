@@ -1,9 +1,10 @@
 //! Reads a proxy's URL. What is wrong with one is said in fixed words, so that no part of it can leak.
 
 use std::net::Ipv6Addr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ureq::{Proxy, ProxyProtocol};
+
+use crate::runtime::guard;
 
 /// The proxy behind `scheme://user:password@host:port`, or what is wrong with the text.
 ///
@@ -34,7 +35,7 @@ pub(super) fn parse(url: &str) -> Result<Proxy, &'static str> {
     }
 
     // What the client's own parser makes of odd input is not part of its contract.
-    catch_unwind(AssertUnwindSafe(|| {
+    let build = || {
         let mut proxy = Proxy::builder(protocol).host(host);
         if let Some(port) = port {
             proxy = proxy.port(port);
@@ -46,10 +47,11 @@ pub(super) fn parse(url: &str) -> Result<Proxy, &'static str> {
             }
         }
         proxy.build()
-    }))
-    .ok()
-    .and_then(Result::ok)
-    .ok_or("the host is not a valid one")
+    };
+    guard(|| "the proxy parser".to_owned(), build)
+        .ok()
+        .and_then(Result::ok)
+        .ok_or("the host is not a valid one")
 }
 
 /// `scheme://host:port`, all that may be shown of a proxy.

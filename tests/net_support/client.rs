@@ -1,7 +1,6 @@
 //! Requests as an executor makes them.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
