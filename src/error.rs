@@ -36,6 +36,7 @@ struct Inner {
     http_status: i64,
     retry_after: Option<Duration>,
     auth_id: Option<Arc<str>>,
+    provider: Option<Arc<str>>,
     body: Option<Arc<str>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -208,6 +209,11 @@ impl Error {
         self.change(|inner| inner.auth_id = Some(id.into()))
     }
 
+    /// Names the provider that the error came from; rules for one provider alone look at it.
+    pub fn with_provider(self, provider: &str) -> Self {
+        self.change(|inner| inner.provider = Some(provider.into()))
+    }
+
     /// Attaches the underlying error.
     pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.change(|inner| inner.source = Some(Arc::new(source)))
@@ -245,6 +251,12 @@ impl Error {
     pub fn auth_id(&self) -> Option<&str> {
         self.chain()
             .find_map(|error| error.inner.auth_id.as_deref())
+    }
+
+    /// The provider that the error came from.
+    pub fn provider(&self) -> Option<&str> {
+        self.chain()
+            .find_map(|error| error.inner.provider.as_deref())
     }
 
     /// The body of the upstream's answer, at most 64 KiB, with the credential's secrets cut out.

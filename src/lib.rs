@@ -54,6 +54,7 @@ mod manager;
 mod outcome;
 mod policy;
 pub mod provider;
+mod random;
 mod refresh;
 mod registry;
 mod request;
@@ -77,7 +78,9 @@ pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 
 pub use transport::{Body, Limits, TransportProvider, cancellable_agent, check_url};
 
-pub use policy::{FailurePolicy, Rule, StreamCommit, Verdict};
+pub use policy::{
+    Cooldown, FailurePolicy, Fault, HintBounds, Lint, Rule, Scope, StreamCommit, Verdict,
+};
 
 pub use outcome::{Outcome, OutcomeKind};
 

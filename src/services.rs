@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::executor::Executors;
 use crate::hook::Hooks;
+use crate::random::Random;
 use crate::registry::Registry;
 use crate::runtime::Pool;
 use crate::store::Keeper;
@@ -20,4 +21,5 @@ pub(crate) struct Services {
     pub(crate) keeper: Keeper,
     pub(crate) transport: Arc<Transport>,
     pub(crate) pool: Pool,
+    pub(crate) random: Random,
 }

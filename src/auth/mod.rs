@@ -306,6 +306,16 @@ impl Auth {
         runtime.downcast_ref()
     }
 
+    /// The access token, at the top of the metadata or in a nested token object.
+    pub(crate) fn access_token(&self) -> Option<&str> {
+        let metadata = self.metadata.as_ref()?;
+        let nested = |name| metadata.get(name)?.get("access_token")?.as_str();
+        metadata
+            .text("access_token")
+            .or_else(|| nested("token"))
+            .or_else(|| nested("Token"))
+    }
+
     /// Whether only a key speaks for this credential: there is nothing that a refresh could renew.
     pub(crate) fn is_api_key(&self) -> bool {
         let metadata_has = |name| {

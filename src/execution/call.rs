@@ -60,9 +60,9 @@ impl<'a> Call<'a> {
         self.cancel.is_cancelled() || (error.http_status().is_none() && self.is_late())
     }
 
-    pub(super) fn attempt(&self, before: usize, services: &Services) -> Attempt {
+    pub(super) fn attempt(&self, number: u32, services: &Services) -> Attempt {
         Attempt {
-            number: u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1),
+            number,
             deadline: self.deadline,
             cancel: self.cancel.clone(),
             clock: Arc::clone(&services.clock),

@@ -21,11 +21,12 @@ use refusal::{misplaced, nobody, refused_format};
 pub use stream::{ChunkStream, StreamEvent};
 pub use submit::CallHandle;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
 use crate::outcome::{Outcome, OutcomeKind};
-use crate::policy::FailurePolicy;
+use crate::policy::{FailurePolicy, Scope, Verdict};
+use crate::refresh::RefreshEngine;
 use crate::registry::{Applied, Effect, Picked, Query, Rotation};
 use crate::request::{Options, Request, Response};
 use crate::runtime::guard;
@@ -35,6 +36,7 @@ use crate::services::Services;
 /// Makes calls.
 pub(crate) struct Engine {
     services: Arc<Services>,
+    refresh: Arc<RefreshEngine>,
     policy: FailurePolicy,
     selector: RwLock<Arc<dyn Selector>>,
     rotation: Rotation,
@@ -70,12 +72,14 @@ struct Served<'a, T> {
 impl Engine {
     pub(crate) fn new(
         services: Arc<Services>,
+        refresh: Arc<RefreshEngine>,
         policy: FailurePolicy,
         selector: Arc<dyn Selector>,
         streams: StreamSettings,
     ) -> Self {
         Self {
             services,
+            refresh,
             policy,
             selector: RwLock::new(selector),
             rotation: Rotation::default(),
@@ -124,13 +128,24 @@ impl Engine {
             OutcomeKind::Success => self.apply(outcome, &Effect::Success),
             OutcomeKind::Failure(error) => {
                 let verdict = self.policy.classify_outcome(error.as_ref());
-                let effect = Effect::Failure {
-                    error: error.as_ref(),
-                    verdict: &verdict,
-                };
-                self.apply(outcome, &effect);
+                self.apply_failure(outcome, error.as_ref(), &verdict);
             }
         }
+        self.tell(outcome);
+    }
+
+    fn apply_failure(&self, outcome: &Outcome<'_>, error: Option<&Error>, verdict: &Verdict) {
+        let jitter = self.policy.jitter() * self.services.random.fraction();
+        let effect = Effect::Failure {
+            error,
+            verdict,
+            jitter,
+        };
+        self.apply(outcome, &effect);
+    }
+
+    /// Tells whoever listens.
+    fn tell(&self, outcome: &Outcome<'_>) {
         let selector = self.selector();
         let _ = guard(|| "the selector".to_owned(), || selector.observe(outcome));
         self.services.hooks.result(outcome);
@@ -172,6 +187,7 @@ impl Engine {
             ));
         }
         let mut tried: Vec<Arc<str>> = Vec::new();
+        let mut attempts = 0;
         // What the last attempt said, and why the last provider could not be tried at all.
         let mut last_attempt: Option<Error> = None;
         let mut last_refusal = Error::new(
@@ -193,6 +209,7 @@ impl Engine {
                 last_refusal = refusal;
                 continue;
             }
+            let mut round = Round::default();
             loop {
                 call.check(last_attempt.as_ref())?;
                 let query = Query {
@@ -202,24 +219,31 @@ impl Engine {
                     pinned: call.options.pinned.as_deref(),
                     now: self.services.clock.now(),
                 };
-                let Picked { id, auth } = match self.pick(query, call.options)? {
+                let again = round
+                    .again
+                    .take()
+                    .and_then(|id| self.services.registry.ready(query, &id));
+                let picked = match again {
+                    Some(picked) => Ok(picked),
+                    None => self.pick(query, call.options)?,
+                };
+                let Picked { id, auth } = match picked {
                     Ok(picked) => picked,
                     Err(refusal) => {
                         last_refusal = refusal;
                         break;
                     }
                 };
-                let attempt = call.attempt(tried.len(), &self.services);
+                attempts += 1;
+                let attempt = call.attempt(attempts, &self.services);
                 let started = self.services.clock.monotonic();
-                log::trace!(
-                    "attempt {} of the call: {id} of {provider}",
-                    attempt.number()
-                );
+                log::trace!("attempt {attempts} of the call: {id} of {provider}");
                 let answer = guard(
                     || format!("the executor for {provider}"),
                     || ask(&*executor, &attempt, &auth, &request),
                 )
                 .flatten();
+                let token = auth.metadata.clone();
                 // A snapshot that is still held makes marking copy the record.
                 drop(auth);
                 let error = match answer {
@@ -229,16 +253,23 @@ impl Engine {
                             value,
                             auth_id: id,
                             provider,
-                            attempts: attempt.number(),
+                            attempts,
                             request,
                             first_byte,
                         });
                     }
-                    Err(error) => error.about(&id),
+                    Err(error) => error.about(&id).with_provider(&provider),
                 };
-                let after = self.fail(call, &id, &provider, &request.model, &error);
-                tried.push(id);
+                log::debug!("attempt {attempts} with {id} of {provider} failed: {error}");
                 last_attempt = Some(error.clone());
+                let failed = Failed {
+                    id: &id,
+                    provider: &provider,
+                    model: &request.model,
+                    token: token.as_ref(),
+                    error: &error,
+                };
+                let after = self.fail(call, &failed, &mut round);
                 let most = call.options.max_attempts;
                 match after {
                     After::CallIsOver => {
@@ -246,9 +277,13 @@ impl Engine {
                         return Err(error);
                     }
                     After::Stop => return Err(error),
-                    _ if most.is_some_and(|most| attempt.number() >= most) => return Err(error),
-                    After::NextProvider => break,
-                    After::NextCredential => {}
+                    _ if most.is_some_and(|most| attempts >= most) => return Err(error),
+                    After::SameCredential => round.again = Some(id),
+                    After::NextProvider => {
+                        tried.push(id);
+                        break;
+                    }
+                    After::NextCredential => tried.push(id),
                 }
             }
         }
@@ -256,26 +291,81 @@ impl Engine {
     }
 
     /// Records a failed attempt and says how the call goes on.
-    fn fail(&self, call: &Call<'_>, id: &str, provider: &str, model: &str, error: &Error) -> After {
-        let (kind, after) = if call.ended_by_caller(error) {
-            (OutcomeKind::Abandoned, After::CallIsOver)
-        } else if matches!(
+    fn fail(&self, call: &Call<'_>, failed: &Failed<'_>, round: &mut Round) -> After {
+        let Failed {
+            id,
+            provider,
+            model,
+            error,
+            ..
+        } = *failed;
+        let abandoned = || self.tell(&call.outcome(id, provider, model, OutcomeKind::Abandoned));
+        if call.ended_by_caller(error) {
+            abandoned();
+            return After::CallIsOver;
+        }
+        if matches!(
             error.code(),
             ErrorCode::Unsupported | ErrorCode::UnsupportedFormat
         ) {
             // Not the credential's fault: no other one of this provider can do it either.
-            (OutcomeKind::Abandoned, After::NextProvider)
-        } else if self.policy.classify(error).failover {
-            (
-                OutcomeKind::Failure(Some(error.recorded())),
-                After::NextCredential,
-            )
+            abandoned();
+            return After::NextProvider;
+        }
+        let verdict = self.policy.classify(error);
+        let recorded = error.recorded();
+        let kind = OutcomeKind::Failure(Some(recorded.clone()));
+        let outcome = call.outcome(id, provider, model, kind);
+        if verdict.refresh && !round.renewed.iter().any(|renewed| **renewed == *id) {
+            round.renewed.push(id.into());
+            if self.renew(call, failed) {
+                // The old token was refused, not the credential.
+                self.tell(&outcome);
+                return After::SameCredential;
+            }
+        }
+        self.apply_failure(&outcome, Some(&recorded), &verdict);
+        self.tell(&outcome);
+        if verdict.scope == Scope::Provider {
+            round.provider_faults += 1;
+        }
+        let most = self.policy.transient_failovers();
+        if !verdict.failover {
+            After::Stop
+        } else if most.is_some_and(|most| round.provider_faults > most) {
+            After::NextProvider
         } else {
-            (OutcomeKind::Failure(Some(error.recorded())), After::Stop)
+            After::NextCredential
+        }
+    }
+
+    /// Whether the credential has another token than the one that was refused: because somebody replaced it meanwhile, or
+    /// because a refresh gives one now.
+    fn renew(&self, call: &Call<'_>, failed: &Failed<'_>) -> bool {
+        let Some(current) = self.services.registry.get(failed.id) else {
+            return false;
         };
-        log::debug!("attempt with {id} of {provider} for {model:?} failed: {error}");
-        self.record(&call.outcome(id, provider, model, kind));
-        after
+        if current.is_api_key() {
+            return false;
+        }
+        let refused = failed.token.map(|metadata| {
+            let mut then = Auth::new(failed.provider);
+            then.metadata = Some(metadata.clone());
+            then
+        });
+        if refused.is_some_and(|refused| refused.access_token() != current.access_token()) {
+            return true;
+        }
+        drop(current);
+        let left = call
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(self.services.clock.monotonic()));
+        let late = left.map_or_else(crossbeam_channel::never, |left| {
+            self.services.clock.after(left)
+        });
+        self.refresh
+            .refresh_while(failed.id, &late, call.cancel.cancelled())
+            .is_some_and(|refreshed| refreshed.is_ok())
     }
 
     /// A ready credential, or why there is none. An error of the selector ends the call.
@@ -299,9 +389,32 @@ impl Engine {
     }
 }
 
+/// What has happened with one provider in one call.
+#[derive(Default)]
+struct Round {
+    /// The credential to try once more, with its new token.
+    again: Option<Arc<str>>,
+    /// Those that got a new token in this call.
+    renewed: Vec<Arc<str>>,
+    /// Faults of the provider itself.
+    provider_faults: u32,
+}
+
+/// A failed attempt.
+#[derive(Clone, Copy)]
+struct Failed<'a> {
+    id: &'a str,
+    provider: &'a str,
+    model: &'a str,
+    /// The metadata that the attempt was made with.
+    token: Option<&'a Metadata>,
+    error: &'a Error,
+}
+
 /// How a call goes on after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
+    SameCredential,
     NextCredential,
     NextProvider,
     Stop,

@@ -11,6 +11,7 @@ use crate::execution::{Engine, StreamSettings};
 use crate::executor::Executors;
 use crate::hook::{Hook, Hooks, NoopHook};
 use crate::policy::FailurePolicy;
+use crate::random::Random;
 use crate::refresh::RefreshEngine;
 use crate::registry::Registry;
 use crate::runtime::{LaneLimits, Pool};
@@ -46,6 +47,7 @@ pub struct Builder {
     refresh_threads: usize,
     stream_buffer: usize,
     consumer_timeout: Duration,
+    seed: Option<u64>,
 }
 
 impl Default for Builder {
@@ -75,6 +77,7 @@ impl Builder {
             refresh_threads: 8,
             stream_buffer: 256,
             consumer_timeout: Duration::from_secs(60),
+            seed: None,
         }
     }
 
@@ -151,6 +154,12 @@ impl Builder {
         self
     }
 
+    /// Makes chance (the jitter of cooldowns) repeatable: for tests and simulations. Default: none of it is foreseeable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// Builds the manager and starts its writer.
     ///
     /// # Errors
@@ -185,16 +194,24 @@ impl Builder {
             keeper: Keeper::new(self.store),
             transport: Arc::new(Transport::new(self.proxy)),
             pool,
+            random: self.seed.map_or_else(Random::new, Random::seeded),
         });
         let streams = StreamSettings {
             buffer: self.stream_buffer,
             consumer_timeout: self.consumer_timeout,
         };
-        let engine = Engine::new(Arc::clone(&services), self.policy, self.selector, streams);
+        let refresh = Arc::new(RefreshEngine::new(Arc::clone(&services)));
+        let engine = Engine::new(
+            Arc::clone(&services),
+            Arc::clone(&refresh),
+            self.policy,
+            self.selector,
+            streams,
+        );
         let writer = start_writer(&services)?;
         Ok(Manager {
             inner: Arc::new(Inner {
-                refresh: Arc::new(RefreshEngine::new(Arc::clone(&services))),
+                refresh,
                 engine: Arc::new(engine),
                 services,
                 refresher: Mutex::new(None),

@@ -1,11 +1,17 @@
 //! What an error means: a table from errors to verdicts, as data.
 
+mod cooldown;
 mod rule;
+mod said;
+mod table;
+mod verdict;
 
-use std::borrow::Cow;
-use std::time::Duration;
+use std::fmt;
 
+pub use cooldown::{Cooldown, HintBounds};
 pub use rule::Rule;
+use said::Said;
+pub use verdict::{Fault, Scope, Verdict};
 
 use crate::error::Error;
 
@@ -16,29 +22,36 @@ use crate::error::Error;
 ///
 /// The default:
 ///
-/// | status | blocked for | quota | next credential |
+/// | what happened | who is out | for how long | the call |
 /// |---|---|---|---|
-/// | 401, 402, 403 | 30 min | | yes |
-/// | 429 | 30 min | exceeded until then | yes |
-/// | 408, 500, 502, 503, 504 | 1 min | | yes |
-/// | anything else | not at all | | yes |
+/// | 400, 413, 422 and other faults of the request | nobody | | ends with the error |
+/// | … whose body says key, billing or quota | the credential | as that kind | next credential |
+/// | 401 | the credential | 30 min | next credential |
+/// | 402, 403 | the credential, or the credential for the model where the body says so | 30 min | next credential |
+/// | 404 | the credential for the model | 1 min, doubling to 1 h | next credential |
+/// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
+/// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
+/// | 408, 5xx, connection faults, cut streams, overload | the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
+/// | cancelled by the caller | nobody | | ends |
 ///
 /// ```
-/// use credpool::{Error, FailurePolicy, Rule};
+/// use credpool::{Error, Fault, FailurePolicy, Rule, Scope};
 /// use std::time::Duration;
 ///
-/// let policy = FailurePolicy::empty()
-///     .with_rule(Rule::status(429).cooldown(Duration::from_secs(60)).quota())
-///     .with_rule(Rule::statuses(400..=499).stop());
-/// let verdict = policy.classify(&Error::upstream(429, "slow down"));
-/// assert_eq!(verdict.cooldown, Some(Duration::from_secs(60)));
-/// assert!(verdict.failover);
-/// assert!(!policy.classify(&Error::upstream(400, "bad request")).failover);
+/// let policy = FailurePolicy::default();
+/// let verdict = policy.classify(&Error::upstream(400, r#"{"error":{"message":"Your credit balance is too low"}}"#));
+/// assert_eq!((verdict.fault, verdict.scope), (Fault::Billing, Scope::Credential));
+///
+/// // A rule of your own goes before the others.
+/// let policy = policy.with_first(Rule::status(418).cooldown(Duration::from_secs(60)));
+/// assert!(policy.classify(&Error::upstream(418, "")).failover);
 /// ```
 #[derive(Clone, Debug)]
 pub struct FailurePolicy {
     rules: Vec<Rule>,
     commit: StreamCommit,
+    transient_failovers: Option<u32>,
+    jitter: f64,
 }
 
 /// When a stream is committed: from then on, an error no longer fails over.
@@ -52,27 +65,26 @@ pub enum StreamCommit {
     FirstContent,
 }
 
-/// What one error means.
+/// A rule that can never decide anything: see [`FailurePolicy::lint`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Verdict {
-    /// How long the credential is blocked, for the model or (in a call without one) altogether. `None`: it is marked
-    /// unavailable, but not blocked.
-    pub cooldown: Option<Duration>,
-    /// The quota is used up until then.
-    pub quota: bool,
-    /// The call goes on with the next credential.
-    pub failover: bool,
-    /// The record's status message, where the error is about the credential itself.
-    pub message: Option<Cow<'static, str>>,
+pub struct Lint {
+    /// The rule's place, from 0.
+    pub index: usize,
+    /// The rule's conditions, in words.
+    pub rule: String,
+    /// Why it never decides.
+    pub reason: String,
 }
 
 impl FailurePolicy {
-    /// A policy without rules.
+    /// A policy without rules, and with every mechanism off.
     pub fn empty() -> Self {
         Self {
             rules: Vec::new(),
             commit: StreamCommit::default(),
+            transient_failovers: None,
+            jitter: 0.0,
         }
     }
 
@@ -82,10 +94,39 @@ impl FailurePolicy {
         self
     }
 
+    /// Adds a rule before those that are there.
+    pub fn with_first(mut self, rule: Rule) -> Self {
+        self.rules.insert(0, rule);
+        self
+    }
+
     /// Says when a stream is committed. Default: at its first content.
     pub fn with_commit(mut self, commit: StreamCommit) -> Self {
         self.commit = commit;
         self
+    }
+
+    /// How many further credentials of a provider a call tries after a fault of the provider itself
+    /// ([`Scope::Provider`]), before it goes on with its next provider. `None`: all of them. Default: 1; off: `None`.
+    pub fn with_transient_failovers(mut self, most: Option<u32>) -> Self {
+        self.transient_failovers = most;
+        self
+    }
+
+    /// How much longer a cooldown may last by chance, as a part of it (30 s at most), so that credentials that went out together
+    /// do not come back together. Never shorter. Default: 0.1; off: 0.
+    pub fn with_jitter(mut self, part: f64) -> Self {
+        self.jitter = if part.is_finite() {
+            part.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        self
+    }
+
+    /// See [`with_jitter`](Self::with_jitter).
+    pub fn jitter(&self) -> f64 {
+        self.jitter
     }
 
     /// The rules, in the order in which they are tried.
@@ -98,12 +139,64 @@ impl FailurePolicy {
         self.commit
     }
 
+    /// See [`with_transient_failovers`](Self::with_transient_failovers).
+    pub fn transient_failovers(&self) -> Option<u32> {
+        self.transient_failovers
+    }
+
     /// What `error` means. A pure function: try your rules with it.
     pub fn classify(&self, error: &Error) -> Verdict {
+        let said = Said::by(error);
+        let rule = self
+            .rules
+            .iter()
+            .find(|rule| rule.matches_said(error, &said));
+        let mut verdict = rule.map_or_else(Verdict::unknown, |rule| rule.verdict().clone());
+        let long = error
+            .retry_after()
+            .is_some_and(|wait| wait > HintBounds::RATE.most);
+        if verdict.fault == Fault::RateLimited && verdict.cooldown.obeys_hints() && long {
+            // Nobody limits a rate for hours: that is a quota.
+            verdict.fault = Fault::Quota;
+            verdict.cooldown = verdict.cooldown.with_hint(HintBounds::QUOTA);
+        }
+        verdict
+    }
+
+    /// Rules that can never decide anything, because they match nothing or because a rule before them matches all that they
+    /// do.
+    ///
+    /// ```
+    /// use credpool::{FailurePolicy, Rule};
+    ///
+    /// let policy = FailurePolicy::empty()
+    ///     .with_rule(Rule::statuses(500..=599))
+    ///     .with_rule(Rule::status(503).with_text("overloaded"));
+    /// assert_eq!(policy.lint()[0].index, 1);
+    /// assert!(FailurePolicy::default().lint().is_empty());
+    /// ```
+    pub fn lint(&self) -> Vec<Lint> {
+        let reason = |index: usize, rule: &Rule| {
+            if let Some(reason) = rule.is_empty() {
+                return Some(reason.to_owned());
+            }
+            let before = self.rules[..index]
+                .iter()
+                .enumerate()
+                .find(|(_, before)| before.covers(rule));
+            before.map(|(place, before)| format!("rule {place} ({before}) matches first"))
+        };
         self.rules
             .iter()
-            .find(|rule| rule.matches(error))
-            .map_or_else(Verdict::unknown, |rule| rule.verdict().clone())
+            .enumerate()
+            .filter_map(|(index, rule)| {
+                Some(Lint {
+                    index,
+                    rule: rule.to_string(),
+                    reason: reason(index, rule)?,
+                })
+            })
+            .collect()
     }
 
     /// What a failure means of which perhaps nothing is known.
@@ -114,40 +207,22 @@ impl FailurePolicy {
 
 impl Default for FailurePolicy {
     fn default() -> Self {
-        Self::empty()
-            .with_rule(
-                Rule::status(401)
-                    .cooldown(HALF_AN_HOUR)
-                    .message("unauthorized"),
-            )
-            .with_rule(
-                Rule::any_of([402, 403])
-                    .cooldown(HALF_AN_HOUR)
-                    .message("payment_required"),
-            )
-            .with_rule(
-                Rule::status(429)
-                    .cooldown(HALF_AN_HOUR)
-                    .quota()
-                    .message("quota exhausted"),
-            )
-            .with_rule(
-                Rule::any_of([408, 500, 502, 503, 504])
-                    .cooldown(A_MINUTE)
-                    .message("transient upstream error"),
-            )
+        Self {
+            rules: table::default_rules(),
+            commit: StreamCommit::default(),
+            transient_failovers: Some(1),
+            jitter: 0.1,
+        }
     }
 }
 
-impl Verdict {
-    /// What an error means that no rule knows: on to the next credential, and nothing is blocked.
-    pub(crate) fn unknown() -> Self {
-        Self {
-            cooldown: None,
-            quota: false,
-            failover: true,
-            message: None,
-        }
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "rule {} ({}) never decides: {}",
+            self.index, self.rule, self.reason
+        )
     }
 }
 
@@ -156,43 +231,103 @@ pub(crate) fn refuses_token(error: &Error) -> bool {
     error.http_status() == Some(401)
 }
 
-const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
-const A_MINUTE: Duration = Duration::from_secs(60);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn the_first_matching_rule_decides() {
         let policy = FailurePolicy::empty()
-            .with_rule(Rule::status(429).cooldown(A_MINUTE))
+            .with_rule(Rule::status(429).cooldown(Duration::from_secs(60)))
             .with_rule(Rule::statuses(400..=499).stop());
         assert!(policy.classify(&Error::upstream(429, "")).failover);
         assert!(!policy.classify(&Error::upstream(404, "")).failover);
-        assert_eq!(
-            policy.classify(&Error::upstream(500, "")),
-            Verdict::unknown()
-        );
-        assert_eq!(
-            policy.classify(&Error::message_only("no status")),
-            Verdict::unknown()
-        );
+        for unknown in [Error::upstream(500, ""), Error::message_only("no status")] {
+            assert_eq!(policy.classify(&unknown), Verdict::unknown());
+        }
     }
 
     #[test]
     fn the_default_is_the_documented_table() {
         let policy = FailurePolicy::default();
-        let of = |status| policy.classify(&Error::upstream(status, ""));
-        for status in [401, 402, 403, 429] {
-            assert_eq!(of(status).cooldown, Some(HALF_AN_HOUR), "{status}");
+        let of = |status| {
+            let verdict = policy.classify(&Error::upstream(status, ""));
+            (verdict.fault, verdict.scope, verdict.failover)
+        };
+        for status in [400, 405, 409, 413, 422] {
+            assert_eq!(
+                of(status),
+                (Fault::BadRequest, Scope::Request, false),
+                "{status}"
+            );
         }
-        for status in [408, 500, 502, 503, 504] {
-            assert_eq!(of(status).cooldown, Some(A_MINUTE), "{status}");
+        assert_eq!(of(401), (Fault::Unauthorized, Scope::Credential, true));
+        assert_eq!(of(402), (Fault::Billing, Scope::Credential, true));
+        assert_eq!(of(403), (Fault::Forbidden, Scope::Credential, true));
+        assert_eq!(of(404), (Fault::NotFound, Scope::Model, true));
+        assert_eq!(of(429), (Fault::RateLimited, Scope::Model, true));
+        for status in [408, 500, 502, 503, 504, 520] {
+            assert_eq!(
+                of(status),
+                (Fault::Transient, Scope::Provider, true),
+                "{status}"
+            );
         }
-        for status in [400, 404, 422, 501, 529] {
-            assert_eq!(of(status), Verdict::unknown(), "{status}");
+        assert_eq!(of(529), (Fault::Overloaded, Scope::Provider, true));
+        for code in [ErrorCode::Transport, ErrorCode::StreamStalled] {
+            let verdict = policy.classify(&Error::new(code, "gone"));
+            assert_eq!(
+                (verdict.fault, verdict.scope),
+                (Fault::Transient, Scope::Provider)
+            );
         }
-        assert!(of(429).quota && !of(401).quota);
+        let verdict = policy.classify(&Error::new(ErrorCode::Cancelled, "enough"));
+        assert_eq!((verdict.scope, verdict.failover), (Scope::Nobody, false));
+        assert_eq!(policy.lint(), []);
+    }
+
+    #[test]
+    fn a_wait_of_hours_is_a_quota() {
+        let policy = FailurePolicy::default();
+        let after = |wait: u64| {
+            let error = Error::upstream(429, "").with_retry_after(Duration::from_secs(wait));
+            let verdict = policy.classify(&error);
+            let length = verdict.cooldown.length(0, error.retry_after());
+            (verdict.fault, length.unwrap().as_secs())
+        };
+        assert_eq!(after(0), (Fault::RateLimited, 1));
+        assert_eq!(after(3600), (Fault::RateLimited, 3600));
+        assert_eq!(after(3601), (Fault::Quota, 3601));
+        assert_eq!(after(18 * 24 * 3600), (Fault::Quota, 7 * 24 * 3600));
+    }
+
+    #[test]
+    fn rules_that_never_decide_are_named() {
+        let policy = FailurePolicy::empty()
+            .with_rule(Rule::statuses(500..=599))
+            .with_rule(Rule::any_of([502, 503]).for_provider("p"))
+            .with_rule(Rule::any_of([]))
+            .with_rule(Rule::status(42))
+            .with_rule(Rule::any_of([499, 503]))
+            .with_rule(Rule::any().with_text("quota"))
+            .with_rule(Rule::status(429).with_text("quota exceeded"))
+            .with_rule(Rule::named("a").or_named("b"))
+            .with_rule(Rule::named("b").for_provider("p"))
+            .with_rule(Rule::any());
+        let never: Vec<_> = policy.lint().iter().map(|lint| lint.index).collect();
+        assert_eq!(never, [1, 2, 3, 6, 8]);
+        assert!(policy.lint()[0].to_string().contains("500-599"));
+    }
+
+    #[test]
+    fn a_rule_may_be_for_one_provider_alone() {
+        let policy = FailurePolicy::empty().with_rule(Rule::status(400).for_provider(" P ").stop());
+        let error = Error::upstream(400, "");
+        assert!(policy.classify(&error).failover);
+        assert!(!policy.classify(&error.clone().with_provider("p")).failover);
+        assert!(policy.classify(&error.with_provider("q")).failover);
     }
 }

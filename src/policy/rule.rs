@@ -1,21 +1,52 @@
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::error::Error;
 
-use super::Verdict;
+use super::said::Said;
+use super::{Cooldown, Fault, Scope, Verdict};
 
 /// One row of a [`FailurePolicy`](super::FailurePolicy): which errors it is about, and what they mean.
 ///
-/// A new rule blocks nothing and goes on to the next credential.
+/// All conditions that are given must hold. A new rule means: the credential is marked for the model, nothing is blocked, on
+/// to the next credential.
+///
+/// ```
+/// use credpool::{Error, Fault, Rule, Scope};
+/// use std::time::Duration;
+///
+/// let rule = Rule::status(403)
+///     .with_text("quota")
+///     .fault(Fault::Quota)
+///     .scope(Scope::Credential)
+///     .cooldown(Duration::from_secs(3600));
+/// assert!(rule.matches(&Error::upstream(403, "Your quota is used up.")));
+/// assert!(!rule.matches(&Error::upstream(403, "You may not.")));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rule {
-    statuses: Vec<RangeInclusive<u16>>,
+    provider: Option<String>,
+    /// `None`: whatever the status, and without one too.
+    statuses: Option<Vec<RangeInclusive<u16>>>,
+    names: Vec<String>,
+    texts: Vec<String>,
     verdict: Verdict,
 }
 
 impl Rule {
+    /// For every error.
+    pub fn any() -> Self {
+        Self {
+            provider: None,
+            statuses: None,
+            names: Vec::new(),
+            texts: Vec::new(),
+            verdict: Verdict::unknown(),
+        }
+    }
+
     /// For one HTTP status.
     pub fn status(status: u16) -> Self {
         Self::statuses(status..=status)
@@ -24,28 +55,75 @@ impl Rule {
     /// For several statuses.
     pub fn any_of(statuses: impl IntoIterator<Item = u16>) -> Self {
         Self {
-            statuses: statuses.into_iter().map(|status| status..=status).collect(),
-            verdict: Verdict::unknown(),
+            statuses: Some(statuses.into_iter().map(|status| status..=status).collect()),
+            ..Self::any()
         }
     }
 
     /// For a range of statuses.
     pub fn statuses(range: RangeInclusive<u16>) -> Self {
         Self {
-            statuses: vec![range],
-            verdict: Verdict::unknown(),
+            statuses: Some(vec![range]),
+            ..Self::any()
         }
     }
 
-    /// Blocks the credential for `cooldown`.
-    pub fn cooldown(mut self, cooldown: Duration) -> Self {
-        self.verdict.cooldown = Some(cooldown);
+    /// For errors with this name: the [`ErrorCode`](crate::ErrorCode) in text, or code, type, status or reason in the JSON
+    /// body of the upstream's answer. The letter case does not count.
+    pub fn named(name: &str) -> Self {
+        Self::any().or_named(name)
+    }
+
+    /// Only for this provider.
+    pub fn for_provider(mut self, provider: &str) -> Self {
+        self.provider = Some(crate::request::normalized(provider));
+        self
+    }
+
+    /// Only for errors with one of the names that are given this way; see [`Rule::named`].
+    pub fn or_named(mut self, name: &str) -> Self {
+        self.names.push(name.to_ascii_lowercase());
+        self
+    }
+
+    /// Only for errors whose message or body holds one of the texts that are given this way. The letter case does not count.
+    pub fn with_text(mut self, text: &str) -> Self {
+        self.texts.push(text.to_lowercase());
+        self
+    }
+
+    /// Says what kind of fault it is.
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.verdict.fault = fault;
+        self
+    }
+
+    /// Says who is to blame.
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.verdict.scope = scope;
+        self
+    }
+
+    /// Blocks the credential for this time, whatever the server says.
+    pub fn cooldown(self, time: Duration) -> Self {
+        self.curve(Cooldown::Fixed(time))
+    }
+
+    /// Blocks the credential along this curve.
+    pub fn curve(mut self, cooldown: Cooldown) -> Self {
+        self.verdict.cooldown = cooldown;
         self
     }
 
     /// The quota is used up for as long as the cooldown.
     pub fn quota(mut self) -> Self {
         self.verdict.quota = true;
+        self
+    }
+
+    /// A new token may be taken: refresh once and try the same credential again first.
+    pub fn refresh(mut self) -> Self {
+        self.verdict.refresh = true;
         self
     }
 
@@ -68,10 +146,86 @@ impl Rule {
 
     /// Whether it is about this error.
     pub fn matches(&self, error: &Error) -> bool {
-        error.http_status().is_some_and(|status| {
-            self.statuses
-                .iter()
-                .any(|statuses| statuses.contains(&status))
-        })
+        self.matches_said(error, &Said::by(error))
+    }
+
+    pub(super) fn matches_said(&self, error: &Error, said: &Said) -> bool {
+        self.provider
+            .as_deref()
+            .is_none_or(|provider| error.provider() == Some(provider))
+            && self.statuses.as_ref().is_none_or(|statuses| {
+                let status = error.http_status();
+                status.is_some_and(|status| statuses.iter().any(|range| range.contains(&status)))
+            })
+            && (self.names.is_empty() || self.names.iter().any(|name| said.is_named(name)))
+            && (self.texts.is_empty() || self.texts.iter().any(|text| said.contains(text)))
+    }
+
+    /// Why this rule can match nothing, by itself.
+    pub(super) fn is_empty(&self) -> Option<&'static str> {
+        let statuses = self.statuses.as_ref()?;
+        if statuses.iter().all(RangeInclusive::is_empty) {
+            return Some("it names no status");
+        }
+        statuses
+            .iter()
+            .all(|range| *range.end() < 100 || *range.start() > 999)
+            .then_some("its statuses are none of HTTP's")
+    }
+
+    /// Whether every error that `other` matches is matched by this one.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let provider = self.provider.is_none() || self.provider == other.provider;
+        let statuses = match (&self.statuses, &other.statuses) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(mine), Some(theirs)) => theirs.iter().all(|range| {
+                range
+                    .clone()
+                    .all(|status| mine.iter().any(|mine| mine.contains(&status)))
+            }),
+        };
+        let names = self.names.is_empty()
+            || (!other.names.is_empty()
+                && other.names.iter().all(|name| self.names.contains(name)));
+        let texts = self.texts.is_empty()
+            || (!other.texts.is_empty()
+                && other
+                    .texts
+                    .iter()
+                    .all(|theirs| self.texts.iter().any(|mine| theirs.contains(mine.as_str()))));
+        provider && statuses && names && texts
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if let Some(provider) = &self.provider {
+            parts.push(format!("provider {provider}"));
+        }
+        if let Some(statuses) = &self.statuses {
+            let statuses = statuses.iter().map(|range| {
+                if range.start() == range.end() {
+                    range.start().to_string()
+                } else {
+                    format!("{}-{}", range.start(), range.end())
+                }
+            });
+            parts.push(format!(
+                "status {}",
+                statuses.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        if !self.names.is_empty() {
+            parts.push(format!("named {}", self.names.join(" or ")));
+        }
+        if !self.texts.is_empty() {
+            parts.push(format!("with {:?}", self.texts));
+        }
+        if parts.is_empty() {
+            parts.push("every error".to_owned());
+        }
+        f.write_str(&parts.join(", "))
     }
 }

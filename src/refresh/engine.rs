@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, select};
 use parking_lot::Mutex;
 
 use crate::Timestamp;
 use crate::auth::{Auth, Status};
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, Never};
 use crate::clock::later;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
@@ -59,6 +59,24 @@ impl RefreshEngine {
         let (tell, told) = crossbeam_channel::bounded(1);
         self.take_off(id, Some(tell))?;
         told.recv().unwrap_or_else(|_| Err(cut_off(id)))
+    }
+
+    /// As [`refresh_now`](Self::refresh_now), but does not wait beyond either of the two. The refresh goes on all the same.
+    pub(crate) fn refresh_while(
+        self: &Arc<Self>,
+        id: &str,
+        late: &Receiver<Instant>,
+        cancelled: &Receiver<Never>,
+    ) -> Option<Refreshed> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        if let Err(error) = self.take_off(id, Some(tell)) {
+            return Some(Err(error));
+        }
+        select! {
+            recv(told) -> outcome => Some(outcome.unwrap_or_else(|_| Err(cut_off(id)))),
+            recv(late) -> _ => None,
+            recv(cancelled) -> _ => None,
+        }
     }
 
     /// Starts a refresh unless one is in flight.

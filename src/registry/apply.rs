@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use crate::Timestamp;
 use crate::auth::{Auth, ModelState, QuotaState, Status};
-use crate::clock::later;
 use crate::error::Error;
-use crate::policy::Verdict;
+use crate::policy::{Scope, Verdict};
+
+use super::ledger::{Failing, Ledger};
 
 /// What a result says about a credential.
 #[derive(Debug)]
@@ -15,15 +16,37 @@ pub(crate) enum Effect<'a> {
     Failure {
         error: Option<&'a Error>,
         verdict: &'a Verdict,
+        /// From 0 to 1: lengthens the block by that part of it.
+        jitter: f64,
     },
 }
 
-/// Applies a result to the record: to the state of `model`, or to the record itself where `model` is empty.
-pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Timestamp) {
+impl Effect<'_> {
+    /// Whether the result may put the credential out, or in again, for every model.
+    pub(super) fn concerns_all_models(&self, out: bool) -> bool {
+        match self {
+            Self::Success => out,
+            Self::Failure { verdict, .. } => verdict.scope == Scope::Credential,
+        }
+    }
+}
+
+/// Applies a result to the record and its ledger: to the state of `model`, or to the record itself where `model` is empty.
+pub(super) fn apply(
+    auth: &mut Auth,
+    ledger: &mut Ledger,
+    model: &str,
+    effect: &Effect<'_>,
+    now: Timestamp,
+) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     match (effect, model) {
-        (Effect::Success, "") => succeed(auth),
+        (Effect::Success, "") => {
+            ledger.succeeded("");
+            succeed(auth);
+        }
         (Effect::Success, model) => {
+            ledger.succeeded(model);
             succeed_model(state_of(auth, model), now);
             derive(auth, now);
             if !auth
@@ -36,16 +59,43 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
                 auth.status = Status::Active;
             }
         }
-        (Effect::Failure { error, verdict }, "") => fail(auth, *error, verdict, now),
-        (Effect::Failure { error, verdict }, model) => {
-            fail_model(state_of(auth, model), *error, verdict, now);
-            if let Some(error) = error {
-                auth.last_error = Some((*error).clone());
-                error.message().clone_into(&mut auth.status_message);
+        (Effect::Failure { verdict, .. }, _) if spares_everybody(verdict.scope) => return,
+        (
+            Effect::Failure {
+                error,
+                verdict,
+                jitter,
+            },
+            model,
+        ) => {
+            let failing = Failing {
+                curve: verdict.cooldown,
+                hint: error.and_then(Error::retry_after),
+                jitter: *jitter,
+                now,
+            };
+            let open = block_of(auth, model);
+            let until = if verdict.scope == Scope::Credential {
+                ledger.failed(failing)
+            } else {
+                ledger.model_failed(model, open, failing)
+            };
+            if model.is_empty() {
+                fail(auth, *error, verdict, until, now);
+            } else {
+                fail_model(state_of(auth, model), *error, verdict, until, now);
+                if let Some(error) = error {
+                    auth.last_error = Some((*error).clone());
+                    error.message().clone_into(&mut auth.status_message);
+                }
+                auth.status = Status::Error;
+                derive(auth, now);
             }
-            auth.status = Status::Error;
-            derive(auth, now);
         }
+    }
+    if let Some(until) = ledger.out_until().filter(|until| *until > now) {
+        auth.unavailable = true;
+        auth.next_retry_after = auth.next_retry_after.max(Some(until));
     }
     auth.updated_at = Some(now);
     if disabled {
@@ -61,7 +111,15 @@ pub(crate) enum Readiness {
     Blocked,
 }
 
-pub(crate) fn readiness(auth: &Auth, model: &str) -> Readiness {
+pub(super) fn readiness(auth: &Auth, ledger: &Ledger, model: &str) -> Readiness {
+    match (readiness_of_record(auth, model), ledger.out_until()) {
+        (Readiness::Ready, Some(until)) => Readiness::Until(until),
+        (Readiness::Until(one), Some(other)) => Readiness::Until(one.max(other)),
+        (readiness, _) => readiness,
+    }
+}
+
+fn readiness_of_record(auth: &Auth, model: &str) -> Readiness {
     if auth.disabled || auth.status == Status::Disabled {
         return Readiness::Blocked;
     }
@@ -89,12 +147,18 @@ fn succeed(auth: &mut Auth) {
     auth.next_retry_after = None;
 }
 
-fn fail(auth: &mut Auth, error: Option<&Error>, verdict: &Verdict, now: Timestamp) {
+fn fail(
+    auth: &mut Auth,
+    error: Option<&Error>,
+    verdict: &Verdict,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) {
     auth.unavailable = true;
     auth.status = Status::Error;
-    auth.next_retry_after = extended(auth.next_retry_after, verdict, now);
+    auth.next_retry_after = extended(auth.next_retry_after, until, now);
     if verdict.quota {
-        auth.quota = exceeded(&auth.quota, verdict, now);
+        auth.quota = exceeded(&auth.quota, until, now);
     }
     if let Some(error) = error {
         auth.last_error = Some(error.clone());
@@ -122,7 +186,13 @@ fn succeed_model(state: &mut ModelState, now: Timestamp) {
     }
 }
 
-fn fail_model(state: &mut ModelState, error: Option<&Error>, verdict: &Verdict, now: Timestamp) {
+fn fail_model(
+    state: &mut ModelState,
+    error: Option<&Error>,
+    verdict: &Verdict,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) {
     if let Some(error) = error {
         state.last_error = Some(error.clone());
         error.message().clone_into(&mut state.status_message);
@@ -131,21 +201,38 @@ fn fail_model(state: &mut ModelState, error: Option<&Error>, verdict: &Verdict, 
     if state.status != Status::Disabled {
         state.status = Status::Error;
         state.unavailable = true;
-        state.next_retry_after = extended(state.next_retry_after, verdict, now);
+        state.next_retry_after = extended(state.next_retry_after, until, now);
         if verdict.quota {
-            state.quota = exceeded(&state.quota, verdict, now);
+            state.quota = exceeded(&state.quota, until, now);
         }
     }
 }
 
 /// The later of the block that is open and the new one: a failure never shortens a block.
-fn extended(open: Option<Timestamp>, verdict: &Verdict, now: Timestamp) -> Option<Timestamp> {
-    let new = verdict.cooldown.map(|cooldown| later(now, cooldown));
-    open.filter(|open| *open > now).max(new)
+fn extended(
+    open: Option<Timestamp>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    open.filter(|open| *open > now).max(until)
 }
 
-fn exceeded(quota: &QuotaState, verdict: &Verdict, now: Timestamp) -> QuotaState {
-    QuotaState::exceeded(QUOTA, extended(quota.next_recover_at, verdict, now))
+/// The block of a model; for the empty model, the record's own.
+fn block_of(auth: &Auth, model: &str) -> Option<Timestamp> {
+    match auth.model_states.get(model) {
+        Some(state) => state.next_retry_after,
+        None if model.is_empty() => auth.next_retry_after,
+        None => None,
+    }
+}
+
+fn exceeded(quota: &QuotaState, until: Option<Timestamp>, now: Timestamp) -> QuotaState {
+    QuotaState::exceeded(QUOTA, extended(quota.next_recover_at, until, now))
+}
+
+/// Faults of the request, and nobody's: no record changes.
+fn spares_everybody(scope: Scope) -> bool {
+    matches!(scope, Scope::Nobody | Scope::Request)
 }
 
 /// Lets the record's own flags follow from its models.
@@ -234,59 +321,83 @@ const MOST_MODELS: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::FailurePolicy;
+    use crate::clock::later;
+    use crate::policy::{FailurePolicy, Rule};
     use std::time::Duration;
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
-    fn fail_with(auth: &mut Auth, model: &str, status: u16, now: Timestamp) {
+    /// Half an hour for 429, a minute for 500, nothing for the rest.
+    fn reference() -> FailurePolicy {
+        FailurePolicy::empty()
+            .with_rule(
+                Rule::status(429)
+                    .cooldown(Duration::from_secs(1800))
+                    .quota(),
+            )
+            .with_rule(Rule::status(500).cooldown(Duration::from_secs(60)))
+    }
+
+    fn fail_with((auth, ledger): &mut (Auth, Ledger), model: &str, status: u16, now: Timestamp) {
         let error = Error::upstream(status, "no");
-        let verdict = FailurePolicy::default().classify(&error);
+        let verdict = reference().classify(&error);
         let effect = Effect::Failure {
             error: Some(&error),
             verdict: &verdict,
+            jitter: 0.0,
         };
-        apply(auth, model, &effect, now);
+        apply(auth, ledger, model, &effect, now);
     }
 
     #[test]
     fn a_block_holds_until_its_end_and_not_longer() {
-        let mut auth = Auth::new("p");
-        fail_with(&mut auth, "m", 500, START);
+        let mut record = (Auth::new("p"), Ledger::default());
+        fail_with(&mut record, "m", 500, START);
         let end = later(START, Duration::from_secs(60));
-        assert_eq!(readiness(&auth, "m"), Readiness::Until(end));
-        assert_eq!(readiness(&auth, "other"), Readiness::Ready);
-        apply(&mut auth, "other", &Effect::Success, end);
-        assert_eq!(readiness(&auth, "m"), Readiness::Ready);
+        assert_eq!(readiness(&record.0, &record.1, "m"), Readiness::Until(end));
+        assert_eq!(readiness(&record.0, &record.1, "other"), Readiness::Ready);
+        apply(&mut record.0, &mut record.1, "other", &Effect::Success, end);
+        assert_eq!(readiness(&record.0, &record.1, "m"), Readiness::Ready);
     }
 
     #[test]
     fn a_milder_failure_shortens_nothing() {
-        let mut auth = Auth::new("p");
-        fail_with(&mut auth, "m", 429, START);
+        let mut record = (Auth::new("p"), Ledger::default());
+        fail_with(&mut record, "m", 429, START);
         let end = later(START, Duration::from_secs(1800));
         for status in [500, 400] {
-            fail_with(&mut auth, "m", status, later(START, Duration::from_secs(5)));
-            assert_eq!(readiness(&auth, "m"), Readiness::Until(end));
-            assert!(auth.quota.exceeded);
+            fail_with(
+                &mut record,
+                "m",
+                status,
+                later(START, Duration::from_secs(5)),
+            );
+            assert_eq!(readiness(&record.0, &record.1, "m"), Readiness::Until(end));
+            assert!(record.0.quota.exceeded);
         }
     }
 
     #[test]
     fn what_the_operator_disabled_stays_disabled() {
-        let mut auth = Auth::new("p");
-        auth.disabled = true;
-        apply(&mut auth, "m", &Effect::Success, START);
-        assert_eq!(auth.status, Status::Disabled);
-        assert_eq!(readiness(&auth, "m"), Readiness::Blocked);
+        let mut record = (Auth::new("p"), Ledger::default());
+        record.0.disabled = true;
+        apply(&mut record.0, &mut record.1, "m", &Effect::Success, START);
+        assert_eq!(record.0.status, Status::Disabled);
+        assert_eq!(readiness(&record.0, &record.1, "m"), Readiness::Blocked);
     }
 
     #[test]
     fn invented_models_are_bounded() {
-        let mut auth = Auth::new("p");
+        let mut record = (Auth::new("p"), Ledger::default());
         for n in 0..2 * MOST_MODELS {
-            apply(&mut auth, &format!("m{n}"), &Effect::Success, START);
+            apply(
+                &mut record.0,
+                &mut record.1,
+                &format!("m{n}"),
+                &Effect::Success,
+                START,
+            );
         }
-        assert_eq!(auth.model_states.len(), MOST_MODELS);
+        assert_eq!(record.0.model_states.len(), MOST_MODELS);
     }
 }

@@ -6,6 +6,7 @@ use crate::Timestamp;
 use crate::auth::Auth;
 
 use super::apply::{Readiness, readiness};
+use super::ledger::Ledger;
 
 /// The credentials of one provider that are not disabled, and a lane for each model that was asked for.
 #[derive(Default)]
@@ -37,9 +38,9 @@ impl ProviderPool {
         self.members.iter()
     }
 
-    pub(super) fn join(&mut self, id: &Arc<str>, auth: &Auth) {
+    pub(super) fn join(&mut self, id: &Arc<str>, auth: &Auth, ledger: &Ledger) {
         self.members.insert(Arc::clone(id));
-        self.update(id, auth);
+        self.update(id, auth, ledger);
     }
 
     pub(super) fn leave(&mut self, id: &str) {
@@ -50,10 +51,10 @@ impl ProviderPool {
     }
 
     /// Looks at a member again, in every lane.
-    pub(super) fn update(&mut self, id: &Arc<str>, auth: &Auth) {
+    pub(super) fn update(&mut self, id: &Arc<str>, auth: &Auth, ledger: &Ledger) {
         if self.members.contains(id) {
             for (model, lane) in &mut self.lanes {
-                lane.set(id, readiness(auth, model));
+                lane.set(id, readiness(auth, ledger, model));
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod apply;
 mod lane;
+mod ledger;
 mod rotation;
 
 use std::collections::HashMap;
@@ -12,8 +13,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub(crate) use apply::{Effect, Readiness, readiness};
+use apply::readiness;
+pub(crate) use apply::{Effect, Readiness};
 use lane::{Lane, ProviderPool};
+use ledger::Ledger;
 pub(crate) use rotation::Rotation;
 
 use crate::Timestamp;
@@ -82,6 +85,7 @@ struct State {
 struct Record {
     id: Arc<str>,
     auth: Arc<Auth>,
+    ledger: Ledger,
     unsaved: Unsaved,
     /// Refreshes that failed in a row.
     refresh_failures: u32,
@@ -91,21 +95,20 @@ impl Registry {
     /// Puts a record in; one with the same id is replaced and returned.
     pub(crate) fn insert(&self, auth: Auth) -> (Arc<Auth>, Option<Arc<Auth>>) {
         let auth = Arc::new(auth);
-        let mut state = self.state.lock();
         let id: Arc<str> = auth.id.as_str().into();
-        let former = state.records.insert(
-            Arc::clone(&id),
-            Record {
-                id: Arc::clone(&id),
-                auth: Arc::clone(&auth),
-                unsaved: Unsaved::Nothing,
-                refresh_failures: 0,
-            },
-        );
+        let record = Record {
+            id: Arc::clone(&id),
+            auth: Arc::clone(&auth),
+            ledger: Ledger::default(),
+            unsaved: Unsaved::Nothing,
+            refresh_failures: 0,
+        };
+        let mut state = self.state.lock();
+        let former = state.records.insert(Arc::clone(&id), record);
         if let Some(former) = &former {
             state.leave_pool(&former.auth);
         }
-        state.join_pool(&id, &auth);
+        state.join_pool(&id);
         (auth, former.map(|record| record.auth))
     }
 
@@ -141,17 +144,17 @@ impl Registry {
 
     /// Changes a record in one step. The id and the provider stay. `None` when there is no such record.
     pub(crate) fn modify(&self, id: &str, change: impl FnOnce(&mut Auth)) -> Option<Arc<Auth>> {
+        // The former record holds the program's own data, whose destructors must not run under the lock: it outlives it.
+        let before;
         let mut state = self.state.lock();
         let record = state.records.get_mut(id)?;
-        let was_candidate = !record.auth.disabled;
+        before = Arc::clone(&record.auth);
         change(Arc::make_mut(&mut record.auth));
         let (id, auth) = (Arc::clone(&record.id), Arc::clone(&record.auth));
-        if was_candidate == auth.disabled {
+        if before.disabled != auth.disabled {
             state.leave_pool(&auth);
-            state.join_pool(&id, &auth);
-        } else if let Some(pool) = state.pools.get_mut(&auth.provider) {
-            pool.update(&id, &auth);
         }
+        state.join_pool(&id);
         Some(auth)
     }
 
@@ -170,11 +173,17 @@ impl Registry {
             return Applied::Unknown;
         };
         let was_clean = is_clean(&record.auth, model);
-        apply::apply(Arc::make_mut(&mut record.auth), model, effect, now);
+        let was_out = record.ledger.out_until().is_some();
+        let auth = Arc::make_mut(&mut record.auth);
+        apply::apply(auth, &mut record.ledger, model, effect, now);
         if let Some(pool) = state.pools.get_mut(&record.auth.provider) {
-            for model in [model, ""] {
-                if let Some(lane) = pool.lanes.get_mut(model) {
-                    lane.set(&record.id, readiness(&record.auth, model));
+            if effect.concerns_all_models(was_out) {
+                pool.update(&record.id, &record.auth, &record.ledger);
+            } else {
+                for model in [model, ""] {
+                    if let Some(lane) = pool.lanes.get_mut(model) {
+                        lane.set(&record.id, record.readiness(model));
+                    }
                 }
             }
         }
@@ -292,8 +301,8 @@ impl Registry {
         }
     }
 
-    /// All members of a provider's pool, tried ones left out.
-    pub(crate) fn candidates(&self, query: Query<'_>) -> Vec<Arc<Auth>> {
+    /// All members of a provider's pool and how they stand, tried ones left out.
+    pub(crate) fn candidates(&self, query: Query<'_>) -> Vec<(Arc<Auth>, Readiness)> {
         let state = self.state.lock();
         let Some(pool) = state.pools.get(query.provider) else {
             return Vec::new();
@@ -301,7 +310,7 @@ impl Registry {
         pool.members()
             .filter(|id| query.admits(id))
             .filter_map(|id| state.records.get(id))
-            .map(|record| Arc::clone(&record.auth))
+            .map(|record| (Arc::clone(&record.auth), record.readiness(query.model)))
             .collect()
     }
 
@@ -317,9 +326,10 @@ impl Registry {
         if !pool.lanes.contains_key(query.model) {
             state.lanes += 1;
             pool.build_lane(query.model, |id| {
-                state.records.get(id).map_or(Readiness::Blocked, |record| {
-                    readiness(&record.auth, query.model)
-                })
+                state
+                    .records
+                    .get(id)
+                    .map_or(Readiness::Blocked, |record| record.readiness(query.model))
             });
             if state.lanes > MOST_LANES {
                 state.lanes -= 1;
@@ -347,6 +357,10 @@ pub(crate) enum Applied {
 }
 
 impl Record {
+    fn readiness(&self, model: &str) -> Readiness {
+        readiness(&self.auth, &self.ledger, model)
+    }
+
     fn picked(&self) -> Picked {
         Picked {
             id: Arc::clone(&self.id),
@@ -363,10 +377,13 @@ impl Query<'_> {
 }
 
 impl State {
-    fn join_pool(&mut self, id: &Arc<str>, auth: &Auth) {
-        let pool = self.pools.entry(auth.provider.clone()).or_default();
-        if !auth.disabled {
-            pool.join(id, auth);
+    /// Puts a record into its provider's pool, unless it is disabled, and looks at it anew in every lane.
+    fn join_pool(&mut self, id: &Arc<str>) {
+        if let Some(record) = self.records.get(id)
+            && !record.auth.disabled
+        {
+            let pool = self.pools.entry(record.auth.provider.clone()).or_default();
+            pool.join(id, &record.auth, &record.ledger);
         }
     }
 

@@ -55,6 +55,7 @@ fn model_name(model: u8) -> &'static str {
 #[derive(Default)]
 struct Plain {
     records: BTreeMap<String, Auth>,
+    ledgers: BTreeMap<String, Ledger>,
     last: BTreeMap<String, String>,
 }
 
@@ -63,13 +64,19 @@ impl Plain {
         self.records
             .values()
             .filter(|auth| !auth.disabled && query.admits(&auth.id))
-            .filter(|auth| match readiness(auth, query.model) {
+            .filter(|auth| match self.readiness(auth, query.model) {
                 Readiness::Ready => true,
                 Readiness::Until(at) => at <= query.now,
                 Readiness::Blocked => false,
             })
             .map(|auth| auth.id.clone())
             .collect()
+    }
+
+    fn readiness(&self, auth: &Auth, model: &str) -> Readiness {
+        let none = Ledger::default();
+        let ledger = self.ledgers.get(&auth.id).unwrap_or(&none);
+        readiness(auth, ledger, model)
     }
 
     fn rotate(&mut self, query: Query<'_>) -> Option<String> {
@@ -107,6 +114,7 @@ proptest! {
                 Step::Remove(id) => {
                     let id = name(id);
                     prop_assert_eq!(registry.remove(&id).is_some(), plain.records.remove(&id).is_some());
+                    plain.ledgers.remove(&id);
                     // The rotation of a pool goes with its last member.
                     if plain.records.values().all(|auth| auth.disabled) {
                         plain.last.clear();
@@ -128,11 +136,11 @@ proptest! {
                     let verdict = error.as_ref().map(|error| policy.classify(error));
                     let effect = match &verdict {
                         None => Effect::Success,
-                        Some(verdict) => Effect::Failure { error: error.as_ref(), verdict },
+                        Some(verdict) => Effect::Failure { error: error.as_ref(), verdict, jitter: 0.0 },
                     };
                     registry.apply(&name(id), model_name(model), &effect, now);
                     if let Some(auth) = plain.records.get_mut(&name(id)) {
-                        apply::apply(auth, model_name(model), &effect, now);
+                        apply::apply(auth, plain.ledgers.entry(name(id)).or_default(), model_name(model), &effect, now);
                     }
                 }
                 Step::Pass(seconds) => now = later(now, Duration::from_secs(seconds.into())),
@@ -195,13 +203,16 @@ fn invented_models_leave_a_bounded_number_of_lanes() {
 #[test]
 fn the_earliest_return_is_told() {
     let registry = Registry::default();
-    let verdict = FailurePolicy::default().classify(&Error::upstream(500, ""));
+    let minute = Duration::from_secs(60);
+    let policy = FailurePolicy::empty().with_rule(crate::Rule::status(500).cooldown(minute));
+    let verdict = policy.classify(&Error::upstream(500, ""));
     for (id, after) in [("a", 10), ("b", 5)] {
         registry.insert(Auth::api_key("p", "k").with_id(id));
         let at = later(START, Duration::from_secs(after));
         let effect = Effect::Failure {
             error: None,
             verdict: &verdict,
+            jitter: 0.0,
         };
         registry.apply(id, "m", &effect, at);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Timestamp;
 use crate::auth::Auth;
 use crate::error::Error;
-use crate::registry::{Picked, Query, Readiness, Registry, readiness};
+use crate::registry::{Picked, Query, Readiness, Registry};
 
 /// The credentials of one provider that a call could use now: not disabled, not blocked for the model, not yet tried in
 /// this call. A view, not a copy: each question is answered from the registry as it stands at that moment.
@@ -80,8 +80,8 @@ impl<'a> Candidates<'a> {
         self.registry
             .candidates(self.query)
             .into_iter()
-            .filter_map(|auth| {
-                let until = match readiness(&auth, self.query.model) {
+            .filter_map(|(auth, readiness)| {
+                let until = match readiness {
                     Readiness::Until(at) if at > self.query.now => Some(at),
                     Readiness::Blocked => None,
                     Readiness::Ready | Readiness::Until(_) => return None,

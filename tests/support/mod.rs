@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Attempt, Auth, Builder, ChunkSource, Error, ErrorCode, Hook, Manager, ManualClock, Options,
-    Outcome, OutcomeKind, ProviderExecutor, Request, Response, StreamChunk, Timestamp,
+    Attempt, Auth, Builder, ChunkSource, Error, ErrorCode, FailurePolicy, Hook, Manager,
+    ManualClock, Options, Outcome, OutcomeKind, ProviderExecutor, Request, Response, Rule,
+    StreamChunk, Timestamp,
 };
 use parking_lot::Mutex;
 
@@ -221,6 +222,15 @@ impl fmt::Debug for Recorder {
     }
 }
 
+/// Round numbers without chance: 30 minutes for 401 to 403 and 429, one for faults of the provider, on to the next always.
+pub fn steady() -> FailurePolicy {
+    let half_an_hour = Duration::from_secs(30 * 60);
+    FailurePolicy::empty()
+        .with_rule(Rule::any_of([401, 402, 403]).cooldown(half_an_hour))
+        .with_rule(Rule::status(429).cooldown(half_an_hour).quota())
+        .with_rule(Rule::statuses(500..=599).cooldown(Duration::from_secs(60)))
+}
+
 /// A manager on a manual clock with one provider `p` and credentials `a0`, `a1`…
 pub fn pool_of(credentials: usize) -> (Manager, Fake, ManualClock) {
     pool_with(credentials, |builder| builder)
@@ -231,7 +241,7 @@ pub fn pool_with(
     settings: impl FnOnce(Builder) -> Builder,
 ) -> (Manager, Fake, ManualClock) {
     let clock = manual();
-    let builder = settings(Manager::builder().clock(clock.clone()));
+    let builder = settings(Manager::builder().clock(clock.clone()).policy(steady()));
     let manager = builder.build().unwrap();
     let fake = Fake::new("p");
     manager.register_executor(fake.clone());
