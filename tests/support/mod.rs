@@ -38,6 +38,7 @@ struct Inner {
     acts: Mutex<HashMap<String, Act>>,
     calls: Mutex<Vec<String>>,
     refreshes: Mutex<HashMap<String, u32>>,
+    renew: Mutex<Option<Renew>>,
 }
 
 pub type OnAttempt = Arc<dyn Fn(&Attempt) -> Result<Response, Error> + Send + Sync>;
@@ -74,6 +75,11 @@ impl Fake {
     /// The ids that were called, in order.
     pub fn calls(&self) -> Vec<String> {
         self.inner.calls.lock().clone()
+    }
+
+    /// What a refresh does for every credential that is not told otherwise.
+    pub fn renews(&self, renew: impl Fn(&Auth) -> Result<Auth, Error> + Send + Sync + 'static) {
+        *self.inner.renew.lock() = Some(Arc::new(renew));
     }
 
     pub fn refreshes(&self, id: &str) -> u32 {
@@ -150,7 +156,13 @@ impl ProviderExecutor for Fake {
         match act {
             Some(Act::Refresh(renew)) => renew(auth),
             Some(Act::Panic) => panic!("the executor is told to panic"),
-            _ => Err(Error::new(ErrorCode::RefreshFailed, "no token today")),
+            _ => {
+                let renew = self.inner.renew.lock().clone();
+                renew.map_or_else(
+                    || Err(Error::new(ErrorCode::RefreshFailed, "no token today")),
+                    |renew| renew(auth),
+                )
+            }
         }
     }
 }
