@@ -89,7 +89,7 @@ impl Engine {
             },
         )?;
         let commit = self.policy.commit();
-        let served = self.run(&call, |executor, attempt, auth, request| {
+        let served = self.run(&call, &|executor, attempt, auth, request| {
             let source = executor.execute_stream(attempt, auth, request, options)?;
             Committed::read_until(commit, source)
         })?;
