@@ -22,7 +22,6 @@ pub use stream::{ChunkStream, StreamEvent};
 pub use submit::CallHandle;
 
 use crate::error::Error;
-use crate::executor::ProviderExecutor;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshEngine;
