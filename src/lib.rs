@@ -28,7 +28,7 @@
 //!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
 //! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`FileStore`].
-//! * Call a provider: [`provider::OpenAi`], or a [`ProviderExecutor`] of your own.
+//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], or a [`ProviderExecutor`] of your own.
 //! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`Affinity`].
 //! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).
 //! * Test your own code: feature `testing`, with a loopback upstream and a scripted executor; [`ManualClock`].

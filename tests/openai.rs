@@ -693,7 +693,7 @@ mod streams {
             ),
             (
                 json!({"type": "error", "error": {"type": "overloaded_error"}}),
-                Some(503),
+                Some(529),
             ),
             (
                 json!({"error": {"code": 502}, "choices": [{"finish_reason": "error"}]}),

@@ -20,6 +20,12 @@ pub(super) trait Vendor: Sync {
 
     /// Puts the credential's headers in place of what is there.
     fn add_credential(&self, headers: &mut HeaderMap, auth: &Auth) -> Result<(), Error>;
+
+    /// Settles what the credential's headers, `own`, and a call's have to do with each other. Of those that are in both
+    /// afterwards, `own` ones go out.
+    fn merge(&self, own: &mut HeaderMap, call: &mut HeaderMap) {
+        let _ = (own, call);
+    }
 }
 
 /// The head of a `POST` to `path` of the credential's API.
@@ -32,17 +38,19 @@ pub(super) fn head(
 ) -> Result<Parts, Error> {
     let mut own = HeaderMap::new();
     vendor.add_credential(&mut own, auth)?;
+    let mut call = options.headers.clone();
+    vendor.merge(&mut own, &mut call);
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = http::Method::POST;
     head.uri = endpoint(auth, base_url(vendor, auth), path, &options.query)?;
     head.headers
         .insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_TEXT));
-    for name in options.headers.keys() {
+    for name in call.keys() {
         if CONNECTION_HEADERS.contains(name) || own.contains_key(name) {
             continue;
         }
         head.headers.remove(name);
-        for value in options.headers.get_all(name) {
+        for value in call.get_all(name) {
             head.headers.append(name, value.clone());
         }
     }

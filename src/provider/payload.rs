@@ -1,4 +1,4 @@
-//! Payloads changed in one member, and in nothing else.
+//! Payloads changed in a member or a few, and in nothing else.
 
 use std::ops::Range;
 
@@ -22,12 +22,42 @@ pub(super) fn streaming(payload: &Bytes) -> Option<Bytes> {
     Some(changed.into())
 }
 
+/// The payload without the members `names`, and nothing else changed. `None` when it is not a JSON object.
+pub(super) fn without(payload: &Bytes, names: &[&str]) -> Option<Bytes> {
+    let object = Members::of(payload)?;
+    let mut members = object.members()?;
+    let end = members
+        .last()
+        .map_or(object.start, |member| member.whole.end);
+    let before = members.len();
+    members.retain(|member| !names.contains(&member.name.as_str()));
+    if members.len() == before {
+        return Some(payload.clone());
+    }
+    let kept: Vec<_> = members
+        .into_iter()
+        .map(|member| &payload[member.whole])
+        .collect();
+    let mut changed = payload[..object.start].to_vec();
+    changed.extend_from_slice(&kept.join(&b','));
+    changed.extend_from_slice(&payload[end..]);
+    Some(changed.into())
+}
+
 /// The top level of a JSON object, as text.
 struct Members<'a> {
     json: &'a [u8],
     /// Behind the opening brace.
     start: usize,
     is_empty: bool,
+}
+
+/// One member, as places in the text.
+struct Member {
+    name: String,
+    /// With the space around it, without a comma.
+    whole: Range<usize>,
+    value: Range<usize>,
 }
 
 impl<'a> Members<'a> {
@@ -44,19 +74,28 @@ impl<'a> Members<'a> {
 
     /// Where the value of the last member `name` is.
     fn value(&self, name: &str) -> Option<Range<usize>> {
-        let mut found = None;
+        let members = self.members()?;
+        let member = members.into_iter().rfind(|member| member.name == name);
+        member.map(|member| member.value)
+    }
+
+    /// All members in their order; `None` where a name is no text.
+    fn members(&self) -> Option<Vec<Member>> {
+        let mut members = Vec::new();
         let mut next = (!self.is_empty).then_some(self.start);
         while let Some(at) = next {
-            let (key, end) = read::<String>(self.json, skip_space(self.json, at))?;
+            let (name, end) = read::<String>(self.json, skip_space(self.json, at))?;
             let start = skip_space(self.json, skip_space(self.json, end) + 1);
             let (_, end) = read::<IgnoredAny>(self.json, start)?;
-            if key == name {
-                found = Some(start..end);
-            }
-            let comma = skip_space(self.json, end);
-            next = (self.json.get(comma) == Some(&b',')).then_some(comma + 1);
+            let border = skip_space(self.json, end);
+            members.push(Member {
+                name,
+                whole: at..border,
+                value: start..end,
+            });
+            next = (self.json.get(border) == Some(&b',')).then_some(border + 1);
         }
-        found
+        Some(members)
     }
 }
 
@@ -114,7 +153,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_the_named_members_go() {
+        for (payload, expected) in [
+            (r#"{"b":1.50, "x":[1] ,"a":"é"}"#, r#"{"b":1.50,"a":"é"}"#),
+            (r#" {"x":1, "y":{"x":2}} "#, r#" { "y":{"x":2}} "#),
+            (r#"{"y":0 , "\u0078":1}"#, r#"{"y":0 }"#),
+            (r#"{ "x":1,"x":2 }"#, "{}"),
+            (r#"{"y" : "x"}"#, r#"{"y" : "x"}"#),
+            ("{ }", "{ }"),
+        ] {
+            let changed = without(&Bytes::from_static(payload.as_bytes()), &["x", "z"]);
+            assert_eq!(changed.as_deref(), Some(expected.as_bytes()), "{payload}");
+        }
+        for payload in ["", "[]", "{", "{\"a\":1}x"] {
+            assert_eq!(
+                without(&Bytes::from_static(payload.as_bytes()), &["a"]),
+                None
+            );
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_payload_loses_no_other_member(members in prop::collection::btree_map("[a-c]{1,2}", "[ -~é]{0,6}", 0..6)) {
+            let payload = serde_json::to_vec_pretty(&members).unwrap();
+            let changed = without(&payload.into(), &["a", "b", "cc"]).unwrap();
+            let changed: serde_json::Map<_, _> = serde_json::from_slice(&changed).unwrap();
+            let expected = members.iter().filter(|(name, _)| !["a", "b", "cc"].contains(&name.as_str()));
+            let expected: Vec<_> = expected.map(|(name, value)| (name.clone(), value.clone().into())).collect();
+            prop_assert_eq!(changed.into_iter().collect::<Vec<_>>(), expected);
+        }
+
         #[test]
         fn any_payload_keeps_its_other_members(members in prop::collection::btree_map("[a-z]{1,6}|stream", "[ -~é]{0,6}", 0..6)) {
             let payload = serde_json::to_vec(&members).unwrap();

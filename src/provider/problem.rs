@@ -104,9 +104,11 @@ fn status_of(name: &str) -> Option<u16> {
         | "invalid_authentication"
         | "authentication"
         | "unauthorized" => 401,
+        "billing_error" => 402,
         "permission_error" | "permission_denied" | "unsupported_country_region_territory" => 403,
         "model_not_found" | "not_found_error" => 404,
-        "timeout" | "request_timeout" | "timeout_error" => 408,
+        "timeout" | "request_timeout" => 408,
+        "request_too_large" => 413,
         // OpenAI names the exhausted limit in `type`: requests or tokens.
         "rate_limit_exceeded"
         | "rate_limit_error"
@@ -120,13 +122,15 @@ fn status_of(name: &str) -> Option<u16> {
         | "too_many_requests" => 429,
         "server_error" | "internal_error" | "internal_server_error" | "api_error" => 500,
         "overloaded"
-        | "overloaded_error"
         | "server_overloaded"
         | "server_is_overloaded"
         | "engine_overloaded"
         | "service_unavailable"
         | "service_unavailable_error"
         | "slow_down" => 503,
+        "timeout_error" => 504,
+        // Anthropic's own; the others call it 503.
+        "overloaded_error" => 529,
         _ => return None,
     })
 }
@@ -177,7 +181,7 @@ mod tests {
                 r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#,
                 Some("overloaded_error"),
                 Some("m"),
-                Some(503),
+                Some(529),
             ),
             (
                 r#"{"type":"error","code":"slow_down","message":"m"}"#,

@@ -28,8 +28,12 @@ pub(super) trait Protocol: Send {
 pub(super) enum Said {
     /// Something for the caller. Payload and event name are filled in.
     Chunk(StreamChunk),
+    /// The end, which the caller is given, too.
+    Last(StreamChunk),
     /// The end.
     End,
+    /// What this API never says.
+    Malformed(&'static str),
 }
 
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
@@ -85,14 +89,18 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             b"[DONE]" => None,
             data => Some(self.object(&event, data)?),
         };
-        match self.protocol.read(&event, json.as_ref()) {
-            Said::End => Ok(None),
-            Said::Chunk(mut chunk) => {
-                chunk.payload = event.data;
-                chunk.event = event.event;
-                Ok(Some(chunk))
+        let mut chunk = match self.protocol.read(&event, json.as_ref()) {
+            Said::Chunk(chunk) => chunk,
+            Said::Last(chunk) => {
+                self.events = None;
+                chunk
             }
-        }
+            Said::End => return Ok(None),
+            Said::Malformed(what) => return Err(Error::new(ErrorCode::StreamMalformed, what)),
+        };
+        chunk.payload = event.data;
+        chunk.event = event.event;
+        Ok(Some(chunk))
     }
 
     /// The event's data as a JSON object, or the error that it reports.

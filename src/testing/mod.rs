@@ -2,6 +2,7 @@
 //!
 //! * [`Upstream`]: an HTTP server on loopback that answers as told, and that can cut, stall or reset an answer anywhere.
 //! * [`OpenAiUpstream`]: one that behaves like a chat completions API with a token endpoint, key by key.
+//! * [`AnthropicUpstream`]: the same for the Messages API.
 //! * [`ScriptedExecutor`]: an executor without any network, whose answers are written down beforehand.
 //! * [`Attempt::for_tests`](crate::Attempt::for_tests): calls an executor without a manager.
 //!
@@ -27,17 +28,21 @@
 //! # Ok::<(), credpool::Error>(())
 //! ```
 
+mod anthropic;
 mod attempt;
 mod executor;
 mod gate;
+mod keys;
 mod openai;
 mod reply;
 mod upstream;
 mod wire;
 
+pub use anthropic::AnthropicUpstream;
 pub use executor::{Call, CallKind, ScriptedExecutor};
 pub use gate::Gate;
-pub use openai::{KeyBehaviour, OpenAiUpstream};
+pub use keys::KeyBehaviour;
+pub use openai::OpenAiUpstream;
 pub use reply::Reply;
 pub use upstream::Upstream;
 pub use wire::ReceivedRequest;

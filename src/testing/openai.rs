@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::keys::{KeyBehaviour, Keys, words};
 use super::{ReceivedRequest, Reply, Upstream};
 
 /// A loopback server that behaves like a chat completions API, key by key, and like a token endpoint whose refresh tokens
@@ -24,40 +24,7 @@ use super::{ReceivedRequest, Reply, Upstream};
 /// ```
 pub struct OpenAiUpstream {
     upstream: Upstream,
-    state: Arc<Mutex<State>>,
-}
-
-/// What an [`OpenAiUpstream`] does with the bearer of a key.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum KeyBehaviour {
-    /// Serves.
-    Serve,
-    /// Answers 429 with code `rate_limit_exceeded` and a `retry-after` of so many seconds.
-    RateLimited {
-        /// The seconds.
-        retry_after: u64,
-    },
-    /// Answers 429 with code `insufficient_quota`.
-    QuotaUsedUp,
-    /// Answers 401 with code `invalid_api_key`.
-    Unauthorized,
-    /// Answers with this status.
-    Status(u16),
-    /// Answers this, whatever is asked.
-    Reply(Reply),
-}
-
-#[derive(Default)]
-struct State {
-    keys: HashMap<String, KeyBehaviour>,
-    calls: HashMap<String, usize>,
-    /// The behaviour of the access tokens that each unused refresh token gives.
-    grants: HashMap<String, KeyBehaviour>,
-    used_grants: Vec<String>,
-    issued: usize,
-    replays: usize,
-    lifetime: Option<Duration>,
+    keys: Arc<Mutex<Keys>>,
 }
 
 impl OpenAiUpstream {
@@ -66,15 +33,12 @@ impl OpenAiUpstream {
     /// # Panics
     /// When no socket can be opened on loopback.
     pub fn start() -> Self {
-        let state = Arc::new(Mutex::new(State {
-            lifetime: Some(Duration::from_secs(3600)),
-            ..State::default()
-        }));
+        let keys = Arc::new(Mutex::new(Keys::new()));
         let upstream = Upstream::start({
-            let state = Arc::clone(&state);
-            move |request| answer(&state, request)
+            let keys = Arc::clone(&keys);
+            move |request| answer(&keys, request)
         });
-        Self { upstream, state }
+        Self { upstream, keys }
     }
 
     /// The value for attribute `base_url`.
@@ -94,7 +58,7 @@ impl OpenAiUpstream {
 
     /// Says what becomes of a key or an access token, from now on.
     pub fn set_key(&self, key: impl Into<String>, behaviour: KeyBehaviour) {
-        self.state.lock().keys.insert(key.into(), behaviour);
+        self.keys.lock().set(key.into(), behaviour);
     }
 
     /// Makes `refresh_token` good for one refresh: it gives `access-1`, `access-2`… with this behaviour, and the next
@@ -116,30 +80,27 @@ impl OpenAiUpstream {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn set_login(&self, refresh_token: impl Into<String>, behaviour: KeyBehaviour) {
-        self.state
-            .lock()
-            .grants
-            .insert(refresh_token.into(), behaviour);
+        self.keys.lock().set_login(refresh_token.into(), behaviour);
     }
 
     /// Sets the `expires_in` of token answers; `None` leaves it out. Default: one hour.
     pub fn set_token_lifetime(&self, lifetime: Option<Duration>) {
-        self.state.lock().lifetime = lifetime;
+        self.keys.lock().lifetime = lifetime;
     }
 
     /// How many calls came with this key.
     pub fn calls(&self, key: &str) -> usize {
-        self.state.lock().calls.get(key).copied().unwrap_or(0)
+        self.keys.lock().calls(key)
     }
 
     /// How many refreshes were granted.
     pub fn refreshes(&self) -> usize {
-        self.state.lock().issued
+        self.keys.lock().issued
     }
 
     /// How often a refresh token came that had been used before: what a pool must never do.
     pub fn replays(&self) -> usize {
-        self.state.lock().replays
+        self.keys.lock().replays
     }
 }
 
@@ -151,19 +112,15 @@ impl fmt::Debug for OpenAiUpstream {
     }
 }
 
-fn answer(state: &Mutex<State>, request: &ReceivedRequest) -> Reply {
+fn answer(keys: &Mutex<Keys>, request: &ReceivedRequest) -> Reply {
     if request.method != "POST" {
         return problem(405, "invalid_request_error", "method_not_allowed");
     }
     if request.path == "/token" {
-        return grant(&mut state.lock(), request);
+        return keys.lock().grant(request);
     }
     let key = request.bearer().unwrap_or_default();
-    let behaviour = {
-        let mut state = state.lock();
-        *state.calls.entry(key.to_owned()).or_default() += 1;
-        state.keys.get(key).cloned()
-    };
+    let behaviour = keys.lock().called(key);
     match behaviour {
         Some(KeyBehaviour::Serve) => serve(request),
         Some(KeyBehaviour::RateLimited { retry_after }) => {
@@ -239,37 +196,6 @@ fn stream(payload: &Value) -> Reply {
     Reply::sse(events)
 }
 
-fn grant(state: &mut State, request: &ReceivedRequest) -> Reply {
-    let form = String::from_utf8_lossy(&request.body).into_owned();
-    let field = |name: &str| {
-        form.split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| decoded(value))
-    };
-    if field("grant_type").as_deref() != Some("refresh_token") {
-        return Reply::json(400, r#"{"error":"unsupported_grant_type"}"#);
-    }
-    let used = field("refresh_token").unwrap_or_default();
-    let Some(behaviour) = state.grants.remove(&used) else {
-        state.replays += usize::from(state.used_grants.contains(&used));
-        let body = r#"{"error":"invalid_grant","error_description":"the refresh token is unknown or was used before"}"#;
-        return Reply::json(400, body);
-    };
-    state.used_grants.push(used);
-    state.issued += 1;
-    let number = state.issued;
-    let (access, refresh) = (format!("access-{number}"), format!("refresh-{number}"));
-    state.keys.insert(access.clone(), behaviour.clone());
-    state.grants.insert(refresh.clone(), behaviour);
-    let mut answer =
-        json!({"access_token": access, "refresh_token": refresh, "token_type": "Bearer"});
-    if let Some(lifetime) = state.lifetime {
-        answer["expires_in"] = lifetime.as_secs().into();
-    }
-    Reply::json(200, answer.to_string())
-}
-
 fn problem(status: u16, kind: &str, code: &str) -> Reply {
     let message = format!("This is a test server's answer {status}.");
     let body = json!({"error": {"message": message, "type": kind, "param": null, "code": code}});
@@ -286,37 +212,4 @@ fn echo(payload: &Value) -> String {
 fn usage(payload: &Value, text: &str) -> Value {
     let (input, output) = (words(&payload["messages"]), text.split_whitespace().count());
     json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output})
-}
-
-/// The words of all texts under `content` and `text`.
-fn words(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.split_whitespace().count(),
-        Value::Array(values) => values.iter().map(words).sum(),
-        Value::Object(members) => ["content", "text"]
-            .iter()
-            .filter_map(|name| members.get(*name))
-            .map(words)
-            .sum(),
-        _ => 0,
-    }
-}
-
-/// A form value without its escapes.
-fn decoded(value: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = value.as_bytes();
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        match (byte, after) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', [high, low, after @ ..]) => {
-                let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0);
-                bytes.extend(u8::try_from(digit(*high) * 16 + digit(*low)));
-                rest = after;
-            }
-            _ => bytes.push(*byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -71,9 +71,27 @@ impl Reply {
 
     /// An answer that is a stream of server-sent events, chunked, one chunk per event, each with the given data.
     pub fn sse<E: AsRef<str>>(events: impl IntoIterator<Item = E>) -> Self {
+        Self::named_sse(events.into_iter().map(|event| ("", event)))
+    }
+
+    /// An answer that is a stream of server-sent events with names, as [`sse`](Self::sse) otherwise. The empty name is none.
+    ///
+    /// ```
+    /// use credpool::testing::Reply;
+    ///
+    /// let stream = Reply::named_sse([("ping", r#"{"type":"ping"}"#), ("", "{}")]);
+    /// ```
+    pub fn named_sse<N: AsRef<str>, E: AsRef<str>>(
+        events: impl IntoIterator<Item = (N, E)>,
+    ) -> Self {
         let mut body = String::new();
-        for event in events {
-            for line in event.as_ref().split('\n') {
+        for (name, data) in events {
+            if !name.as_ref().is_empty() {
+                body.push_str("event: ");
+                body.push_str(name.as_ref());
+                body.push('\n');
+            }
+            for line in data.as_ref().split('\n') {
                 body.push_str("data: ");
                 body.push_str(line);
                 body.push('\n');

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+pub(super) use super::super::json::number;
 use crate::request::Usage;
 
 /// The text of the first choice: `message.content`, a string or a list of parts; in the older completions API, `text`.
@@ -44,17 +45,6 @@ pub(super) fn usage(usage: &Value) -> Option<Usage> {
         .find_map(|name| number(usage.get(*name)?.get("cached_tokens")?));
     let used = Usage::new(input.unwrap_or_default(), output.unwrap_or_default());
     Some(used.with_cached(cached.unwrap_or_default()))
-}
-
-/// A count; servers also write `12.0`.
-pub(super) fn number(value: &Value) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be a count; above the range it saturates"
-    )]
-    let whole = |number: f64| (number >= 0.0).then_some(number as u64);
-    value.as_u64().or_else(|| value.as_f64().and_then(whole))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::json::is_filled;
 use super::super::sse::SseEvent;
 use super::super::stream::{Protocol, Said};
 use super::reply;
@@ -58,19 +59,12 @@ fn is_finished(choice: &Value) -> bool {
 
 /// Whether a choice brings something: text, a tool call, a refusal, reasoning, or its end.
 fn has_content(choice: &Value) -> bool {
-    let filled = |value: &Value| match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-        Value::Bool(_) | Value::Number(_) => true,
-    };
     let delta = choice.get("delta").and_then(Value::as_object);
     is_finished(choice)
-        || choice.get("text").is_some_and(filled)
+        || choice.get("text").is_some_and(is_filled)
         || delta.is_some_and(|delta| {
             delta
                 .iter()
-                .any(|(name, value)| name != "role" && filled(value))
+                .any(|(name, value)| name != "role" && is_filled(value))
         })
 }

@@ -1,0 +1,118 @@
+//! What comes back, read leniently: text and usage from where they are, nothing from where they are not.
+
+use serde_json::Value;
+
+use super::super::json::number;
+use crate::request::Usage;
+
+/// The text of all text blocks of a [message](https://docs.anthropic.com/en/api/messages); `None` where there is no text
+/// block.
+pub(super) fn text(message: &Value) -> Option<String> {
+    let blocks = message.get("content")?.as_array()?;
+    let texts: Vec<_> = blocks.iter().filter_map(block_text).collect();
+    (!texts.is_empty()).then(|| texts.concat())
+}
+
+/// The text of a block, if it is a text block.
+pub(super) fn block_text(block: &Value) -> Option<&str> {
+    let is_text = block.get("type").is_some_and(|kind| kind == "text");
+    block.get("text").filter(|_| is_text)?.as_str()
+}
+
+/// The tokens that a message used.
+pub(super) fn usage(message: &Value) -> Option<Usage> {
+    let mut tally = Tally::default();
+    tally.add(message.get("usage")?);
+    tally.usage()
+}
+
+/// The number in the answer to a [token count](https://docs.anthropic.com/en/api/messages-count-tokens).
+pub(super) fn count(answer: &Value) -> Option<u64> {
+    number(answer.get("input_tokens")?)
+}
+
+/// The counts so far. A stream tells the input at its start and the output at its end, in numbers that are
+/// [cumulative](https://docs.anthropic.com/en/docs/build-with-claude/streaming) and may all come again.
+#[derive(Default)]
+pub(super) struct Tally {
+    counts: [Option<u64>; COUNTS.len()],
+}
+
+impl Tally {
+    /// Takes what `usage` tells. A count that was there does not shrink.
+    pub(super) fn add(&mut self, usage: &Value) {
+        for (count, name) in self.counts.iter_mut().zip(COUNTS) {
+            *count = (*count).max(usage.get(name).and_then(number));
+        }
+    }
+
+    /// What it comes to: the input with what was
+    /// [written to and read from the cache](https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching).
+    pub(super) fn usage(&self) -> Option<Usage> {
+        if self.counts.iter().all(Option::is_none) {
+            return None;
+        }
+        let [output, fresh, written, read] = self.counts.map(Option::unwrap_or_default);
+        let input = fresh.saturating_add(written).saturating_add(read);
+        Some(Usage::new(input, output).with_cached(read))
+    }
+}
+
+const COUNTS: [&str; 4] = [
+    "output_tokens",
+    "input_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_text_is_that_of_the_text_blocks() {
+        let message = json!({"content": [
+            {"type": "thinking", "thinking": "hm", "signature": "s"},
+            {"type": "text", "text": "a"},
+            {"type": "tool_use", "id": "t", "name": "n", "input": {"text": "x"}},
+            {"type": "text", "text": "b", "citations": []},
+        ]});
+        assert_eq!(text(&message).as_deref(), Some("ab"));
+        for odd in [
+            json!(null),
+            json!({}),
+            json!({"content": []}),
+            json!({"content": "x"}),
+            json!({"content": [{"type": "tool_use"}, 1, null, {"type": "text", "text": 1}]}),
+        ] {
+            assert_eq!(text(&odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn cached_input_counts_as_input() {
+        let usage = |usage: Value| usage_of(&json!({ "usage": usage }));
+        assert_eq!(
+            usage(
+                json!({"input_tokens": 10, "cache_creation_input_tokens": 200, "cache_read_input_tokens": 3000, "output_tokens": 5})
+            ),
+            Some(Usage::new(3210, 5).with_cached(3000))
+        );
+        assert_eq!(
+            usage(json!({"input_tokens": 7, "cache_read_input_tokens": null})),
+            Some(Usage::new(7, 0))
+        );
+        assert_eq!(
+            usage(json!({"input_tokens": u64::MAX, "cache_read_input_tokens": 1})),
+            Some(Usage::new(u64::MAX, 0).with_cached(1))
+        );
+        for odd in [json!(null), json!({}), json!({"input_tokens": "x"})] {
+            assert_eq!(usage(odd), None);
+        }
+    }
+
+    fn usage_of(message: &Value) -> Option<Usage> {
+        super::usage(message)
+    }
+}

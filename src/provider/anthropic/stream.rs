@@ -1,0 +1,189 @@
+//! The events of a message that is streamed, as
+//! [the vendor describes them](https://docs.anthropic.com/en/docs/build-with-claude/streaming).
+
+use serde_json::Value;
+
+use super::super::json::is_filled;
+use super::super::sse::SseEvent;
+use super::super::stream::{Protocol, Said};
+use super::reply::{self, Tally};
+use crate::request::StreamChunk;
+
+/// Whole after `message_stop`, and not before.
+#[derive(Default)]
+pub(super) struct MessageStream {
+    tally: Tally,
+    /// Something of the reply has come.
+    has_content: bool,
+}
+
+impl Protocol for MessageStream {
+    fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> Said {
+        let Some(json) = json else {
+            return Said::Malformed("the stream says [DONE], which no message stream does");
+        };
+        let kind = json.get("type").and_then(Value::as_str);
+        let mut chunk = StreamChunk::default();
+        match kind.or(event.event.as_deref()).unwrap_or_default() {
+            "message_start" => {
+                chunk.usage = self.usage(json.get("message").unwrap_or(json));
+            }
+            "content_block_start" => {
+                let block = json.get("content_block").unwrap_or(&Value::Null);
+                self.has_content |= says_something(block);
+                chunk.text = reply::block_text(block).and_then(filled);
+            }
+            "content_block_delta" => {
+                let delta = json.get("delta").unwrap_or(&Value::Null);
+                self.has_content |= says_something(delta);
+                let is_text = delta.get("type").is_some_and(|kind| kind == "text_delta");
+                let text = delta.get("text").filter(|_| is_text);
+                chunk.text = text.and_then(Value::as_str).and_then(filled);
+            }
+            "message_delta" => chunk.usage = self.usage(json),
+            "message_stop" => return Said::Last(chunk),
+            // Pings, the ends of blocks, and what there may be one day.
+            _ => {}
+        }
+        chunk.preamble = !self.has_content;
+        Said::Chunk(chunk)
+    }
+
+    fn is_whole(&self) -> bool {
+        // What whole streams end with is their last chunk.
+        false
+    }
+
+    fn missing(&self) -> &'static str {
+        "no message_stop came"
+    }
+}
+
+impl MessageStream {
+    /// The tokens used so far, where `of` tells more about it.
+    fn usage(&mut self, of: &Value) -> Option<crate::request::Usage> {
+        self.tally.add(of.get("usage")?);
+        self.tally.usage()
+    }
+}
+
+/// Whether a block or a delta brings something, beside its type: text, a tool's name, thinking, a signature.
+fn says_something(part: &Value) -> bool {
+    part.as_object().is_some_and(|members| {
+        members
+            .iter()
+            .any(|(name, value)| name != "type" && is_filled(value))
+    })
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Usage;
+    use serde_json::json;
+
+    fn read(stream: &mut MessageStream, json: &Value) -> StreamChunk {
+        match stream.read(&SseEvent::default(), Some(json)) {
+            Said::Chunk(chunk) => chunk,
+            _ => panic!("a chunk: {json}"),
+        }
+    }
+
+    #[test]
+    fn preamble_ends_with_the_first_content() {
+        let start = |block: Value| json!({"type": "content_block_start", "content_block": block});
+        let delta = |delta: Value| json!({"type": "content_block_delta", "delta": delta});
+        for (event, preamble) in [
+            (
+                json!({"type": "message_start", "message": {"id": "m"}}),
+                true,
+            ),
+            (json!({"type": "ping"}), true),
+            (
+                json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),
+                true,
+            ),
+            (json!({"type": "novel", "content": "x"}), true),
+            (start(json!({"type": "text", "text": ""})), true),
+            (
+                start(json!({"type": "thinking", "thinking": "", "signature": ""})),
+                true,
+            ),
+            (start(json!({"type": "text", "text": "x"})), false),
+            (
+                start(json!({"type": "tool_use", "id": "t", "name": "n", "input": {}})),
+                false,
+            ),
+            (
+                start(json!({"type": "redacted_thinking", "data": "x"})),
+                false,
+            ),
+            (delta(json!({"type": "text_delta", "text": ""})), true),
+            (
+                delta(json!({"type": "input_json_delta", "partial_json": ""})),
+                true,
+            ),
+            (delta(json!({"type": "text_delta", "text": "x"})), false),
+            (
+                delta(json!({"type": "input_json_delta", "partial_json": "{"})),
+                false,
+            ),
+            (
+                delta(json!({"type": "thinking_delta", "thinking": "hm"})),
+                false,
+            ),
+            (
+                delta(json!({"type": "signature_delta", "signature": "s"})),
+                false,
+            ),
+            (
+                delta(json!({"type": "citations_delta", "citation": {"url": "u"}})),
+                false,
+            ),
+        ] {
+            let mut stream = MessageStream::default();
+            assert_eq!(read(&mut stream, &event).preamble, preamble, "{event}");
+            let after = read(&mut stream, &json!({"type": "ping"}));
+            assert_eq!(after.preamble, preamble, "{event}");
+        }
+    }
+
+    #[test]
+    fn odd_events_do_no_harm() {
+        for odd in [
+            json!({}),
+            json!({"type": 1}),
+            json!({"type": "message_start"}),
+            json!({"type": "message_start", "message": []}),
+            json!({"type": "content_block_start", "content_block": 1}),
+            json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": null}}),
+            json!({"type": "message_delta", "usage": {"output_tokens": "many"}}),
+        ] {
+            let chunk = read(&mut MessageStream::default(), &odd);
+            assert_eq!(
+                (chunk.text, chunk.usage, chunk.preamble),
+                (None, None, true)
+            );
+        }
+    }
+
+    #[test]
+    fn counts_are_cumulative() {
+        let mut stream = MessageStream::default();
+        let start = json!({"type": "message_start", "message": {"usage": {"input_tokens": 25, "cache_read_input_tokens": 5, "output_tokens": 1}}});
+        let expected = Usage::new(30, 1).with_cached(5);
+        assert_eq!(read(&mut stream, &start).usage, Some(expected));
+        let delta = |usage: Value| json!({"type": "message_delta", "usage": usage});
+        let first = read(&mut stream, &delta(json!({"output_tokens": 15})));
+        assert_eq!(first.usage, Some(Usage::new(30, 15).with_cached(5)));
+        let second = delta(json!({"input_tokens": 10_682, "output_tokens": 510}));
+        assert_eq!(
+            read(&mut stream, &second).usage,
+            Some(Usage::new(10_687, 510).with_cached(5))
+        );
+    }
+}
