@@ -7,6 +7,8 @@ use std::sync::{Arc, Weak};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
+use crate::runtime::guard;
+
 /// A switch that is thrown once: everything that holds a clone of the token, or a [`child`](CancelToken::child), sees it.
 ///
 /// Give it to a call in [`Options::cancel`](crate::Options). Executors ask [`is_cancelled`](CancelToken::is_cancelled),
@@ -95,7 +97,7 @@ impl CancelToken {
 
     /// Runs `action` when the token is cancelled, at once if it already is, unless the guard is dropped before.
     ///
-    /// The action runs on the cancelling thread; it must be short and must not panic.
+    /// The action runs on the cancelling thread; it must be short. A panic in it is caught and logged.
     pub fn on_cancel(&self, action: impl FnOnce() + Send + 'static) -> OnCancel {
         let mut state = self.inner.state.lock();
         let key = state.next_key;
@@ -104,7 +106,7 @@ impl CancelToken {
             state.actions.push((key, Box::new(action)));
         } else {
             drop(state);
-            action();
+            run(Box::new(action));
         }
         OnCancel {
             token: Arc::downgrade(&self.inner),
@@ -131,18 +133,22 @@ impl Inner {
     fn cancel(&self) {
         let (open, actions) = {
             let mut state = self.state.lock();
+            self.thrown.store(true, Ordering::Release);
             (state.open.take(), std::mem::take(&mut state.actions))
         };
-        self.thrown.store(true, Ordering::Release);
         drop(open);
         for (_, action) in actions {
-            action();
+            run(action);
         }
     }
 
     fn is_cancelled(&self) -> bool {
         self.thrown.load(Ordering::Acquire)
     }
+}
+
+fn run(action: Action) {
+    let _ = guard(|| "an action on cancel".to_owned(), action);
 }
 
 impl Default for CancelToken {
@@ -203,6 +209,19 @@ mod tests {
         assert_eq!(ran.load(Ordering::Relaxed), 1);
         let _late = token.on_cancel(count(&ran));
         assert_eq!(ran.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn an_action_that_panics_keeps_nobody_from_running() {
+        let ran = Arc::new(AtomicU32::new(0));
+        let token = CancelToken::new();
+        let _bad = token.on_cancel(|| panic!("the action is told to panic"));
+        let count = Arc::clone(&ran);
+        let _good = token.on_cancel(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        token.cancel();
+        assert_eq!(ran.load(Ordering::Relaxed), 1);
     }
 
     #[test]

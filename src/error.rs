@@ -264,6 +264,19 @@ impl Error {
         self.chain().find_map(|error| error.inner.body.as_deref())
     }
 
+    /// The same error with its texts cleaned.
+    pub(crate) fn scrubbed(self, clean: impl Fn(&str) -> String) -> Self {
+        let message = clean(self.message());
+        let body = self.inner.body.as_deref().map(&clean);
+        if message == self.inner.message && body.as_deref() == self.inner.body.as_deref() {
+            return self;
+        }
+        self.change(|inner| {
+            inner.message = message;
+            inner.body = body.map(Into::into);
+        })
+    }
+
     /// Names the credential, unless somebody below has.
     pub(crate) fn about(self, id: &str) -> Self {
         if self.auth_id().is_some() {
@@ -278,6 +291,21 @@ impl Error {
         Self::from_inner(Inner {
             message: self.to_string(),
             source: Some(Arc::new(self.clone())),
+            ..Inner::default()
+        })
+    }
+
+    /// What a record keeps: code, text, whether to retry, status. Nothing of the program's own is inside.
+    pub(crate) fn bare(&self) -> Self {
+        Self::from_inner(Inner {
+            code: self.code().clone(),
+            message: self.message().to_owned(),
+            retryable: self.is_retryable(),
+            http_status: self
+                .chain()
+                .map(|error| error.inner.http_status)
+                .find(|status| *status != 0)
+                .unwrap_or(0),
             ..Inner::default()
         })
     }

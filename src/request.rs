@@ -94,8 +94,6 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// At most this many attempts, over all credentials and providers. Default: no limit but the candidates.
     pub max_attempts: Option<u32>,
-    /// How long the call may wait for a credential to come back. Default: the policy's.
-    pub max_wait: Option<Duration>,
     /// Only the credential with this id may serve.
     pub pinned: Option<String>,
 }

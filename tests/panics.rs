@@ -208,7 +208,8 @@ fn a_store_that_panics_fails_its_operation_alone() {
         clock.advance(Duration::from_secs(60));
     }
     call(&manager).unwrap_err();
-    manager.shutdown(SOON).unwrap();
+    // What could not be saved is said.
+    assert_eq!(code(manager.shutdown(SOON).unwrap_err()), ErrorCode::Store);
 }
 
 #[test]

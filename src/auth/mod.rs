@@ -96,6 +96,8 @@ pub struct Auth {
     pub model_states: BTreeMap<String, ModelState>,
     /// The program's own data, in memory only.
     pub runtime: Option<Arc<dyn AuthRuntime>>,
+    /// The metadata that this copy was taken with: what the host changed in it shows against this.
+    pub(crate) base: Option<Metadata>,
     /// Members of a stored record that this crate does not know.
     pub(crate) extra: Option<Metadata>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::call::Call;
 use super::refusal::{misplaced, nobody, refused_format};
 use super::{Engine, Served};
-use crate::auth::{Auth, Metadata};
+use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
 use crate::outcome::OutcomeKind;
@@ -25,12 +25,7 @@ impl Engine {
         call: &Call<'a>,
         ask: &Ask<'_, T>,
     ) -> Result<Served<'a, T>, Error> {
-        if self.services.pool.is_shut_down() {
-            return Err(Error::new(
-                ErrorCode::ShutDown,
-                "the manager has been shut down",
-            ));
-        }
+        self.services.pool.check_open()?;
         let mut progress = Progress::default();
         let start = self.rotation.advance(&call.request.model, &call.providers);
         let (later, first) = call.providers.split_at(start);
@@ -43,7 +38,7 @@ impl Engine {
                 }
             };
             let request = call.request.seen_by(&provider);
-            if let Some(refusal) = refused_format(&*executor, &request) {
+            if let Some(refusal) = refused_format(&provider, &*executor, &request) {
                 progress.last_refusal = Some(refusal);
                 continue;
             }
@@ -111,6 +106,11 @@ impl Engine {
             )
             .flatten();
             let token = auth.metadata.clone();
+            let answer = answer.map_err(|error| {
+                // Executors of the program's own may quote what they sent.
+                let error = error.scrubbed(|text| scrub(text, &auth));
+                error.about(&id).with_provider(&provider)
+            });
             // A snapshot that is still held makes marking copy the record.
             drop(auth);
             let error = match answer {
@@ -124,7 +124,7 @@ impl Engine {
                         first_byte: self.services.clock.monotonic() - started,
                     }));
                 }
-                Err(error) => error.about(&id).with_provider(&provider),
+                Err(error) => error,
             };
             log::debug!(
                 "attempt {} with {id} of {provider} failed: {error}",
@@ -166,7 +166,12 @@ impl Engine {
             error,
             ..
         } = *failed;
-        let abandoned = || self.tell(&call.outcome(id, provider, model, OutcomeKind::Abandoned));
+        let abandoned = || {
+            self.tell(
+                &call.outcome(id, provider, model, OutcomeKind::Abandoned),
+                true,
+            )
+        };
         if call.ended_by_caller(error) {
             abandoned();
             return After::CallIsOver;
@@ -187,12 +192,12 @@ impl Engine {
             round.renewed.push(id.into());
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
-                self.tell(&outcome);
+                self.tell(&outcome, true);
                 return After::SameCredential;
             }
         }
-        self.apply_failure(&outcome, Some(&recorded), &verdict);
-        self.tell(&outcome);
+        let known = self.apply_failure(&outcome, Some(&recorded), &verdict);
+        self.tell(&outcome, known);
         if verdict.scope == Scope::Provider {
             round.provider_faults += 1;
         }
@@ -246,11 +251,14 @@ impl Engine {
         )
         .flatten()?;
         match picked {
-            Some(candidate) if candidate.provider != query.provider => Err(misplaced(&candidate)),
-            Some(candidate) if query.tried.iter().any(|id| **id == *candidate.id) => {
-                Err(misplaced(&candidate))
+            Some(candidate) if candidate.was_offered_by(&candidates) => {
+                Ok(Ok(candidate.into_picked()))
             }
-            Some(candidate) => Ok(Ok(candidate.into_picked())),
+            // Kept from another call: good only if it is a candidate of this one.
+            Some(candidate) => match registry.ready(query, &candidate.id) {
+                Some(picked) => Ok(Ok(picked)),
+                None => Err(misplaced(&candidate)),
+            },
             None => Ok(Err(nobody(&candidates, registry.standing(query), query))),
         }
     }

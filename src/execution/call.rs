@@ -17,16 +17,18 @@ pub(super) struct Call<'a> {
     pub(super) deadline: Option<Instant>,
     pub(super) cancel: CancelToken,
     clock: &'a dyn Clock,
+    stopping: &'a CancelToken,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn begin(
-        clock: &'a dyn Clock,
+        services: &'a Services,
         providers: Vec<String>,
         request: &'a Request,
         options: &'a Options,
         cancel: Option<CancelToken>,
     ) -> Self {
+        let clock = &*services.clock;
         Self {
             providers,
             request,
@@ -34,12 +36,18 @@ impl<'a> Call<'a> {
             deadline: deadline_of(options, clock),
             cancel: cancel.unwrap_or_default(),
             clock,
+            stopping: services.pool.stopping(),
         }
     }
 
     /// Whether the call may go on.
     pub(super) fn check(&self, last: Option<&Error>) -> Result<(), Error> {
-        let over = if self.cancel.is_cancelled() {
+        let over = if self.stopping.is_cancelled() {
+            Error::new(
+                ErrorCode::ShutDown,
+                "the manager was shut down during the call",
+            )
+        } else if self.cancel.is_cancelled() {
             Error::new(ErrorCode::Cancelled, "the call was cancelled")
         } else if self.is_late() {
             Error::new(

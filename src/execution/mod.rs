@@ -94,7 +94,7 @@ impl Engine {
         options: &Options,
     ) -> Result<Response, Error> {
         let cancel = options.cancel.clone();
-        let call = Call::begin(&*self.services.clock, providers, request, options, cancel);
+        let call = Call::begin(&self.services, providers, request, options, cancel);
         let served = self.run(&call, &|executor, attempt, auth, request| match kind {
             Plain::Execute => executor.execute(attempt, auth, request, options),
             Plain::CountTokens => executor.count_tokens(attempt, auth, request, options),
@@ -121,31 +121,38 @@ impl Engine {
         if outcome.auth_id.is_empty() {
             return;
         }
-        match &outcome.kind {
-            OutcomeKind::Abandoned => {}
+        let known = match &outcome.kind {
+            OutcomeKind::Abandoned => true,
             OutcomeKind::Success => self.apply(outcome, &Effect::Success),
             OutcomeKind::Failure(error) => {
                 let verdict = self.policy.classify_outcome(error.as_ref());
-                self.apply_failure(outcome, error.as_ref(), &verdict);
+                self.apply_failure(outcome, error.as_ref(), &verdict)
             }
-        }
-        self.tell(outcome);
+        };
+        self.tell(outcome, known);
     }
 
-    fn apply_failure(&self, outcome: &Outcome<'_>, error: Option<&Error>, verdict: &Verdict) {
+    fn apply_failure(
+        &self,
+        outcome: &Outcome<'_>,
+        error: Option<&Error>,
+        verdict: &Verdict,
+    ) -> bool {
         let jitter = self.policy.jitter() * self.services.random.fraction();
         let effect = Effect::Failure {
             error,
             verdict,
             jitter,
         };
-        self.apply(outcome, &effect);
+        self.apply(outcome, &effect)
     }
 
-    /// Tells whoever listens.
-    fn tell(&self, outcome: &Outcome<'_>) {
-        let selector = self.selector();
-        let _ = guard(|| "the selector".to_owned(), || selector.observe(outcome));
+    /// Tells whoever listens; the selector, only of credentials that are there to be selected.
+    fn tell(&self, outcome: &Outcome<'_>, known: bool) {
+        if known {
+            let selector = self.selector();
+            let _ = guard(|| "the selector".to_owned(), || selector.observe(outcome));
+        }
         self.services.hooks.result(outcome);
     }
 
@@ -159,14 +166,17 @@ impl Engine {
         *selector = wrap(Arc::clone(&selector));
     }
 
-    fn apply(&self, outcome: &Outcome<'_>, effect: &Effect<'_>) {
+    /// Puts a result into the registry. False when there is no such credential.
+    fn apply(&self, outcome: &Outcome<'_>, effect: &Effect<'_>) -> bool {
         let now = self.services.clock.now();
-        let applied = self
-            .services
-            .registry
-            .apply(outcome.auth_id, outcome.model, effect, now);
-        if let Applied::Unsaved(id) = applied {
-            self.services.keeper.note(id);
+        let registry = &self.services.registry;
+        match registry.apply(outcome.auth_id, outcome.model, effect, now) {
+            Applied::Unknown => false,
+            Applied::Known => true,
+            Applied::Unsaved(id) => {
+                self.services.keeper.note(id);
+                true
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
 use super::call::Call;
-use super::stream::{ChunkStream, Ending};
+use super::stream::{ChunkStream, Ending, why_cancelled};
 use super::{Engine, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
@@ -74,7 +74,7 @@ impl Engine {
             move || cancel.cancel()
         });
         let call = Call::begin(
-            &*self.services.clock,
+            &self.services,
             providers,
             request,
             options,
@@ -99,7 +99,15 @@ impl Engine {
             chunks,
             ending: Arc::clone(&ending),
             cancel: cancel.clone(),
-            ended: false,
+            stopping: pool.stopping().clone(),
+            late: call
+                .deadline
+                .map_or_else(crossbeam_channel::never, |deadline| {
+                    let clock = &self.services.clock;
+                    clock.after(deadline.saturating_duration_since(clock.monotonic()))
+                }),
+            end: None,
+            fused: false,
             provider: Arc::clone(&served.provider),
             auth_id: Arc::clone(&served.auth_id),
             attempts: served.attempts,
@@ -186,23 +194,12 @@ impl Pump {
             return Some(End::Abandoned(self.why_cancelled()));
         }
         let deadline = self.deadline?;
-        (self.engine.services.clock.monotonic() >= deadline).then(|| {
-            End::Abandoned(Error::new(
-                ErrorCode::DeadlineExceeded,
-                "the call's deadline has passed in mid-stream",
-            ))
-        })
+        (self.engine.services.clock.monotonic() >= deadline)
+            .then(|| End::Abandoned(late_in_stream()))
     }
 
     fn why_cancelled(&self) -> Error {
-        if self.engine.services.pool.stopping().is_cancelled() {
-            Error::new(
-                ErrorCode::ShutDown,
-                "the manager was shut down in mid-stream",
-            )
-        } else {
-            Error::new(ErrorCode::Cancelled, "the stream was cancelled")
-        }
+        why_cancelled(self.engine.services.pool.stopping())
     }
 
     fn deliver(&self, chunk: StreamChunk) -> Result<(), End> {
@@ -215,12 +212,18 @@ impl Pump {
             Err(TrySendError::Disconnected(_)) => return Err(gone()),
             Err(TrySendError::Full(chunk)) => chunk,
         };
+        let clock = &self.engine.services.clock;
         let patience = self.engine.streams.consumer_timeout;
+        let late = self
+            .deadline
+            .map_or_else(crossbeam_channel::never, |deadline| {
+                clock.after(deadline.saturating_duration_since(clock.monotonic()))
+            });
         select! {
             send(sender, chunk) -> sent => sent.map_err(|_| gone()),
             recv(self.cancel.cancelled()) -> _ => Err(End::Abandoned(self.why_cancelled())),
-            recv(self.engine.services.clock.after(patience)) -> _ => {
-                self.cancel.cancel();
+            recv(late) -> _ => Err(End::Abandoned(late_in_stream())),
+            recv(clock.after(patience)) -> _ => {
                 Err(End::Abandoned(Error::new(
                     ErrorCode::Cancelled,
                     format!("the stream's consumer read nothing for {patience:?}"),
@@ -262,6 +265,13 @@ impl Drop for Pump {
             "the manager was shut down before the stream was read",
         )));
     }
+}
+
+fn late_in_stream() -> Error {
+    Error::new(
+        ErrorCode::DeadlineExceeded,
+        "the call's deadline has passed in mid-stream",
+    )
 }
 
 impl Report {

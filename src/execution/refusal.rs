@@ -9,10 +9,14 @@ use crate::request::Request;
 use crate::runtime::guard;
 use crate::selection::Candidates;
 
-pub(super) fn refused_format(executor: &dyn ProviderExecutor, request: &Request) -> Option<Error> {
+pub(super) fn refused_format(
+    provider: &str,
+    executor: &dyn ProviderExecutor,
+    request: &Request,
+) -> Option<Error> {
     let format = request.format.as_ref()?;
     let speaks = guard(
-        || format!("the executor for {}", executor.identifier()),
+        || format!("the executor for {provider}"),
         || executor.speaks(format),
     );
     match speaks {
@@ -20,8 +24,7 @@ pub(super) fn refused_format(executor: &dyn ProviderExecutor, request: &Request)
         Ok(false) => Some(Error::new(
             ErrorCode::UnsupportedFormat,
             format!(
-                "the executor for {} does not speak format {}",
-                executor.identifier(),
+                "the executor for {provider} does not speak format {}",
                 format.as_str()
             ),
         )),

@@ -1,8 +1,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError, select};
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
@@ -27,7 +27,12 @@ pub struct ChunkStream {
     pub(super) chunks: Receiver<StreamChunk>,
     pub(super) ending: Arc<Ending>,
     pub(super) cancel: CancelToken,
-    pub(super) ended: bool,
+    pub(super) stopping: CancelToken,
+    pub(super) late: Receiver<Instant>,
+    /// How it ended, once that has been said.
+    pub(super) end: Option<StreamEvent>,
+    /// The iterator has given its last item.
+    pub(super) fused: bool,
     pub(super) provider: Arc<str>,
     pub(super) auth_id: Arc<str>,
     pub(super) attempts: u32,
@@ -42,7 +47,7 @@ pub(super) type Ending = OnceLock<Result<(), Error>>;
 pub enum StreamEvent {
     /// A chunk.
     Chunk(StreamChunk),
-    /// The stream broke off: its last word.
+    /// The stream broke off: its last word, however often it is asked.
     Failed(Error),
     /// The stream is complete.
     Ended,
@@ -73,49 +78,99 @@ impl ChunkStream {
 
     /// What is there now, without waiting.
     pub fn try_recv(&mut self) -> StreamEvent {
-        if self.ended {
-            return StreamEvent::Ended;
+        if let Some(end) = &self.end {
+            return end.clone();
         }
         match self.chunks.try_recv() {
             Ok(chunk) => StreamEvent::Chunk(chunk),
-            Err(TryRecvError::Empty) => StreamEvent::Pending,
             Err(TryRecvError::Disconnected) => self.end(),
+            Err(TryRecvError::Empty) if self.cancel.is_cancelled() => {
+                self.give_up(self.why_cancelled())
+            }
+            Err(TryRecvError::Empty) => StreamEvent::Pending,
         }
     }
 
-    /// What comes next, waiting for it.
+    /// What comes next, waiting for it: until there is something, or the stream is cancelled, or its call's deadline passes.
     pub fn recv(&mut self) -> StreamEvent {
-        if self.ended {
-            return StreamEvent::Ended;
+        self.wait(&crossbeam_channel::never())
+    }
+
+    /// What comes next, waiting at most `timeout` by the machine's clock; [`StreamEvent::Pending`] after that.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> StreamEvent {
+        self.wait(&crossbeam_channel::after(timeout))
+    }
+
+    fn wait(&mut self, timer: &Receiver<Instant>) -> StreamEvent {
+        let now = self.try_recv();
+        if !matches!(now, StreamEvent::Pending) {
+            return now;
         }
-        match self.chunks.recv() {
-            Ok(chunk) => StreamEvent::Chunk(chunk),
-            Err(_) => self.end(),
+        select! {
+            recv(self.chunks) -> chunk => match chunk {
+                Ok(chunk) => StreamEvent::Chunk(chunk),
+                Err(_) => self.end(),
+            },
+            recv(timer) -> _ => StreamEvent::Pending,
+            // The source may not listen; whoever reads must not wait for it.
+            recv(self.cancel.cancelled()) -> _ => self.last_words(self.why_cancelled()),
+            recv(self.late) -> _ => {
+                self.cancel.cancel();
+                self.last_words(Error::new(
+                    ErrorCode::DeadlineExceeded,
+                    "the call's deadline has passed in mid-stream",
+                ))
+            }
         }
     }
 
-    /// What comes next, waiting at most `timeout`; [`StreamEvent::Pending`] after that.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> StreamEvent {
-        if self.ended {
-            return StreamEvent::Ended;
-        }
-        match self.chunks.recv_timeout(timeout) {
+    fn why_cancelled(&self) -> Error {
+        why_cancelled(&self.stopping)
+    }
+
+    /// What has arrived until the stream was given up, and then why.
+    fn last_words(&mut self, why: Error) -> StreamEvent {
+        match self.chunks.try_recv() {
             Ok(chunk) => StreamEvent::Chunk(chunk),
-            Err(RecvTimeoutError::Timeout) => StreamEvent::Pending,
-            Err(RecvTimeoutError::Disconnected) => self.end(),
+            Err(TryRecvError::Disconnected) => self.end(),
+            Err(TryRecvError::Empty) => self.give_up(why),
         }
+    }
+
+    fn give_up(&mut self, why: Error) -> StreamEvent {
+        let why = match self.ending.get() {
+            Some(Err(why)) => why.clone(),
+            _ => why,
+        };
+        self.finish(StreamEvent::Failed(why))
     }
 
     fn end(&mut self) -> StreamEvent {
-        self.ended = true;
-        match self.ending.get() {
+        let end = match self.ending.get() {
             Some(Ok(())) => StreamEvent::Ended,
             Some(Err(error)) => StreamEvent::Failed(error.clone()),
             None => StreamEvent::Failed(Error::new(
                 ErrorCode::StreamInterrupted,
                 "the stream's worker is gone",
             )),
-        }
+        };
+        self.finish(end)
+    }
+
+    fn finish(&mut self, end: StreamEvent) -> StreamEvent {
+        self.end = Some(end.clone());
+        end
+    }
+}
+
+pub(super) fn why_cancelled(stopping: &CancelToken) -> Error {
+    if stopping.is_cancelled() {
+        Error::new(
+            ErrorCode::ShutDown,
+            "the manager was shut down in mid-stream",
+        )
+    } else {
+        Error::new(ErrorCode::Cancelled, "the stream was cancelled")
     }
 }
 
@@ -123,10 +178,19 @@ impl Iterator for ChunkStream {
     type Item = Result<StreamChunk, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.fused {
+            return None;
+        }
         match self.recv() {
             StreamEvent::Chunk(chunk) => Some(Ok(chunk)),
-            StreamEvent::Failed(error) => Some(Err(error)),
-            StreamEvent::Ended | StreamEvent::Pending => None,
+            StreamEvent::Failed(error) => {
+                self.fused = true;
+                Some(Err(error))
+            }
+            StreamEvent::Ended | StreamEvent::Pending => {
+                self.fused = true;
+                None
+            }
         }
     }
 }
@@ -135,7 +199,7 @@ impl std::iter::FusedIterator for ChunkStream {}
 
 impl Drop for ChunkStream {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.end.is_none() {
             self.cancel.cancel();
         }
     }
@@ -147,7 +211,7 @@ impl fmt::Debug for ChunkStream {
             .field("provider", &self.provider)
             .field("auth_id", &self.auth_id)
             .field("waiting", &self.chunks.len())
-            .field("ended", &self.ended)
+            .field("ended", &self.end.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, select};
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
@@ -24,18 +24,30 @@ impl CallHandle {
     /// # Errors
     /// As [`Manager::execute`](crate::Manager::execute); code `shut_down` when the manager was shut down before the call ran.
     pub fn wait(self) -> Result<Response, Error> {
-        self.answer.recv().unwrap_or_else(|_| Err(dropped()))
+        self.answer_before(&crossbeam_channel::never())
+            .unwrap_or_else(|| Err(dropped()))
     }
 
-    /// Waits for the answer, at most `timeout`; then the handle comes back, to wait again.
+    /// Waits for the answer, at most `timeout` by the machine's clock; then the handle comes back, to wait again.
     ///
     /// # Errors
     /// The handle itself, when there is no answer yet.
     pub fn wait_timeout(self, timeout: Duration) -> Result<Result<Response, Error>, Self> {
-        match self.answer.recv_timeout(timeout) {
-            Ok(answer) => Ok(answer),
-            Err(RecvTimeoutError::Timeout) => Err(self),
-            Err(RecvTimeoutError::Disconnected) => Ok(Err(dropped())),
+        self.answer_before(&crossbeam_channel::after(timeout))
+            .ok_or(self)
+    }
+
+    fn answer_before(&self, timer: &Receiver<Instant>) -> Option<Result<Response, Error>> {
+        if let Ok(answer) = self.answer.try_recv() {
+            return Some(answer);
+        }
+        select! {
+            recv(self.answer) -> answer => Some(answer.unwrap_or_else(|_| Err(dropped()))),
+            recv(timer) -> _ => None,
+            // It may still wait for a worker; nobody needs to wait with it.
+            recv(self.cancel.cancelled()) -> _ => Some(self.answer.try_recv().unwrap_or_else(|_| {
+                Err(Error::new(ErrorCode::Cancelled, "the call was cancelled"))
+            })),
         }
     }
 
@@ -79,11 +91,8 @@ impl Engine {
         let engine = Arc::clone(self);
         let token = cancel.clone();
         self.services.pool.run(slot, move || {
-            let _stopping = engine
-                .services
-                .pool
-                .stopping()
-                .on_cancel(move || token.cancel());
+            let pool = &engine.services.pool;
+            let _stopping = pool.stopping().on_cancel(move || token.cancel());
             let answer = engine.plain(Plain::Execute, providers, &request, &options);
             let _ = sender.send(answer);
         })?;

@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::request::{Format, Options, Request, Response, StreamChunk, normalized};
+use crate::runtime::guard;
 
 /// Calls one provider: the seam between the pool and an upstream.
 ///
@@ -109,9 +110,20 @@ pub(crate) struct Executors {
 }
 
 impl Executors {
-    /// Adds an executor; a former one for the same provider is replaced.
+    /// Adds an executor; a former one for the same provider is replaced. One that does not say which provider it is for is not
+    /// taken.
     pub(crate) fn register(&self, executor: Arc<dyn ProviderExecutor>) {
-        let provider = normalized(executor.identifier());
+        let identifier = guard(
+            || "an executor's identifier".to_owned(),
+            || normalized(executor.identifier()),
+        );
+        let provider = match identifier {
+            Ok(provider) if !provider.is_empty() => provider,
+            _ => {
+                log::error!("an executor without an identifier cannot be registered");
+                return;
+            }
+        };
         let former = self.by_provider.write().insert(provider.into(), executor);
         drop(former);
     }

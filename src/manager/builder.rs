@@ -174,6 +174,12 @@ impl Builder {
             check(name, value, 1)?;
         }
         check("job_queue", self.jobs.queue, 0)?;
+        if self.consumer_timeout.is_zero() {
+            return Err(Error::new(
+                ErrorCode::Config,
+                "consumer_timeout is zero; a consumer needs some time",
+            ));
+        }
         let pool = Pool::new(
             Arc::clone(&self.clock),
             self.jobs,
@@ -216,6 +222,7 @@ impl Builder {
                 services,
                 refresher: Mutex::new(None),
                 writer: Mutex::new(Some(writer)),
+                shutdown: Mutex::new(None),
             }),
         })
     }

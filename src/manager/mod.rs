@@ -7,12 +7,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 
 pub use builder::Builder;
 pub use records::LoadReport;
 
 use crate::auth::Auth;
+use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::execution::{CallHandle, ChunkStream, Engine, Plain};
@@ -64,6 +66,8 @@ struct Inner {
     refresh: Arc<RefreshEngine>,
     refresher: Mutex<Option<Worker>>,
     writer: Mutex<Option<Worker>>,
+    /// Disconnects when the shutdown that has begun is done.
+    shutdown: Mutex<Option<Receiver<Never>>>,
 }
 
 impl Manager {
@@ -91,9 +95,13 @@ impl Manager {
         self.inner.services.executors.register(Arc::new(executor));
     }
 
-    /// Replaces the store. What is registered stays registered, and is written to the new store when it next changes.
+    /// Replaces the store. What is registered stays registered, and the writer takes all of it to the new store.
     pub fn set_store(&self, store: Option<Arc<dyn Store>>) {
-        self.inner.services.keeper.set_store(store);
+        let services = &self.inner.services;
+        services.keeper.set_store(store);
+        for id in services.registry.all_unsaved() {
+            services.keeper.note(id);
+        }
     }
 
     /// Gives credentials their own HTTP agents; the seed's `SetRoundTripperProvider`.
@@ -222,17 +230,15 @@ impl Manager {
     /// # Errors
     /// When the system gives no thread; `shut_down`.
     pub fn start_auto_refresh(&self, interval: Duration) -> Result<(), Error> {
-        if self.inner.services.pool.is_shut_down() {
-            return Err(Error::new(
-                ErrorCode::ShutDown,
-                "the manager has been shut down",
-            ));
-        }
-        let mut refresher = self.inner.refresher.lock();
-        if let Some(mut former) = refresher.take() {
+        let former = {
+            let mut refresher = self.inner.refresher.lock();
+            // Under the lock: a shutdown that comes after it finds the new one.
+            self.inner.services.pool.check_open()?;
+            refresher.replace(start_refresher(&self.inner.refresh, interval)?)
+        };
+        if let Some(mut former) = former {
             former.join(THREAD_END);
         }
-        *refresher = Some(start_refresher(&self.inner.refresh, interval)?);
         Ok(())
     }
 
@@ -253,11 +259,16 @@ impl Manager {
         self.inner.refresh.refresh_now(id)
     }
 
-    /// Ends the manager: new calls are refused, the refresher stops, submitted calls, streams and refreshes come to their end,
-    /// the store gets what it lacks, the threads are joined. After `timeout`, what still runs is cancelled. Again: nothing.
+    /// Ends the manager: new calls are refused at once, the refresher stops, submitted calls, streams and refreshes come to
+    /// their end, the store gets what it lacks, the threads are joined. After `timeout`, what still runs is cancelled. Again,
+    /// or from another thread: waits for the first to be done.
+    ///
+    /// Calls that other threads of the program are making are theirs: they are neither waited for nor ended, and what they
+    /// change after this is no longer written to the store.
     ///
     /// # Errors
-    /// `deadline_exceeded` when not everything came to its end in time.
+    /// `deadline_exceeded` when not everything came to its end in time; `store` when something could not be saved, a refreshed
+    /// token perhaps: the log names how much.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.inner.shut_down(timeout)
     }
@@ -269,23 +280,56 @@ impl Manager {
 
 impl Inner {
     fn shut_down(&self, timeout: Duration) -> Result<(), Error> {
+        let (done, being_done) = crossbeam_channel::bounded::<Never>(0);
+        let first = {
+            let mut shutdown = self.shutdown.lock();
+            match &*shutdown {
+                Some(first) => Some(first.clone()),
+                None => {
+                    *shutdown = Some(being_done);
+                    None
+                }
+            }
+        };
+        if let Some(first) = first {
+            return match first.recv_timeout(timeout) {
+                Err(RecvTimeoutError::Timeout) => Err(incomplete()),
+                _ => Ok(()),
+            };
+        }
+        let outcome = self.shut_down_once(timeout);
+        drop(done);
+        outcome
+    }
+
+    fn shut_down_once(&self, timeout: Duration) -> Result<(), Error> {
         // By the machine's clock: a test's clock may never move again.
         let end = deadline(SystemClock.monotonic(), timeout);
         let left = || end.saturating_duration_since(SystemClock.monotonic());
+        self.services.pool.close();
         let refresher = self.refresher.lock().take();
         let mut complete = refresher.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
         complete &= self.services.pool.shut_down(left());
         let writer = self.writer.lock().take();
         complete &= writer.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
-        if complete {
-            Ok(())
-        } else {
-            Err(Error::new(
-                ErrorCode::DeadlineExceeded,
-                "not everything came to its end before the shutdown's timeout; it was cancelled",
-            ))
+        match self.services.keeper.left_unsaved() {
+            0 if complete => Ok(()),
+            0 => Err(incomplete()),
+            unsaved => Err(Error::new(
+                ErrorCode::Store,
+                format!(
+                    "{unsaved} credentials could not be saved before the shutdown: the store fails"
+                ),
+            )),
         }
     }
+}
+
+fn incomplete() -> Error {
+    Error::new(
+        ErrorCode::DeadlineExceeded,
+        "not everything came to its end before the shutdown's timeout; it was cancelled",
+    )
 }
 
 impl Drop for Inner {

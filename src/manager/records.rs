@@ -1,10 +1,11 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::auth::{Auth, Status};
+use crate::auth::{Auth, Metadata, Status};
 use crate::error::{Error, ErrorCode};
 use crate::request::normalized;
 use crate::runtime::guard;
-use crate::store::Skipped;
+use crate::store::{Skipped, Turn};
 
 use super::{Manager, unknown};
 
@@ -25,6 +26,15 @@ impl Manager {
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
     pub fn load(&self) -> Result<LoadReport, Error> {
+        let registry = &self.inner.services.registry;
+        // What changes while the store is being read is newer than what was read.
+        registry.watch();
+        let report = self.load_watched();
+        registry.unwatch();
+        report
+    }
+
+    fn load_watched(&self) -> Result<LoadReport, Error> {
         let services = &self.inner.services;
         let listing = services.keeper.list()?;
         let mut report = LoadReport {
@@ -43,14 +53,18 @@ impl Manager {
             }
             let id = auth.id.clone();
             let turn = services.keeper.turn(&id)?;
-            match services.registry.get(&id) {
-                Some(current) if current.provider == auth.provider => {
-                    drop(current);
-                    services
-                        .registry
-                        .modify(&id, |current| replace_host_part(current, &auth));
+            if services.registry.is_newer_than_store(&id) {
+                log::debug!("{id} has changed since the store was read: it stays as it is");
+            } else {
+                match services.registry.get(&id) {
+                    Some(current) if current.provider == auth.provider => {
+                        drop(current);
+                        services
+                            .registry
+                            .modify(&id, |current| take_stored_part(current, auth));
+                    }
+                    _ => drop(services.registry.insert(auth)),
                 }
-                _ => drop(services.registry.insert(auth)),
             }
             drop(turn);
             self.inner.refresh.note_change(&id);
@@ -84,12 +98,11 @@ impl Manager {
         }
         let id = auth.id.clone();
         let turn = services.keeper.turn(&id)?;
-        if services.registry.contains(&id) {
-            drop(turn);
-            return self.update(auth);
+        if let Some(current) = services.registry.get(&id) {
+            return self.replace(turn, &current, &auth);
         }
         services.keeper.save(&auth)?;
-        let (auth, _) = services.registry.insert(auth);
+        let auth = services.registry.insert(auth);
         drop(turn);
         log::debug!("registered {id} of {}", auth.provider);
         services.hooks.registered(&auth);
@@ -100,28 +113,20 @@ impl Manager {
     /// Replaces what the host owns of a credential: label, disabled, proxy, attributes, metadata, storage and runtime. What
     /// was observed (status, errors, cooldowns, quota) stays.
     ///
+    /// A record that was taken from the manager, by [`get_by_id`](Self::get_by_id) for example, is merged by what was changed in
+    /// it: tokens that were refreshed meanwhile stay.
+    ///
     /// # Errors
-    /// `auth_not_found`; `config` for another provider than the registered one; what the store says: then nothing changes.
+    /// `auth_not_found`; `config` for another provider than the registered one; `conflict` when the copy changes a metadata
+    /// value that has changed since it was taken: read it again; what the store says. Then nothing changes.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the record is given away, as to `register`"
     )]
     pub fn update(&self, auth: Auth) -> Result<Arc<Auth>, Error> {
-        let provider = normalized(&auth.provider);
-        let id = auth.id.clone();
-        let current = self.known(&id)?;
-        if current.provider != provider {
-            return Err(Error::new(
-                ErrorCode::Config,
-                format!(
-                    "credential {id} belongs to provider {}, not {provider}; remove it and register it again",
-                    current.provider
-                ),
-            )
-            .with_auth_id(&id));
-        }
-        drop(current);
-        self.rewrite(&id, |current| replace_host_part(current, &auth))
+        let turn = self.inner.services.keeper.turn(&auth.id)?;
+        let current = self.known(&auth.id)?;
+        self.replace(turn, &current, &auth)
     }
 
     /// Switches a credential off or on again. Only this and [`update`](Self::update) switch it on.
@@ -129,7 +134,9 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`; what the store says: then nothing changes.
     pub fn set_disabled(&self, id: &str, disabled: bool) -> Result<Arc<Auth>, Error> {
-        self.rewrite(id, |auth| switch(auth, disabled))
+        let turn = self.inner.services.keeper.turn(id)?;
+        let current = self.known(id)?;
+        self.rewrite(turn, &current, |auth| switch(auth, disabled))
     }
 
     /// Removes a credential, from the store too. Attempts that are under way with it come to their end.
@@ -164,13 +171,41 @@ impl Manager {
         self.inner.services.registry.get(id)
     }
 
+    /// Gives a known record the host's part of another one.
+    fn replace(&self, turn: Turn<'_>, current: &Auth, new: &Auth) -> Result<Arc<Auth>, Error> {
+        let provider = normalized(&new.provider);
+        if current.provider != provider {
+            return Err(Error::new(
+                ErrorCode::Config,
+                format!(
+                    "credential {} belongs to provider {}, not {provider}; remove it and register it again",
+                    current.id, current.provider
+                ),
+            )
+            .with_auth_id(&current.id));
+        }
+        let metadata = merged_metadata(current, new)?;
+        self.rewrite(turn, current, |current| {
+            replace_host_part(current, new, metadata.clone());
+        })
+    }
+
     /// Changes a record durably: in the store first, then in memory.
-    fn rewrite(&self, id: &str, change: impl Fn(&mut Auth)) -> Result<Arc<Auth>, Error> {
+    fn rewrite(
+        &self,
+        turn: Turn<'_>,
+        current: &Auth,
+        change: impl Fn(&mut Auth),
+    ) -> Result<Arc<Auth>, Error> {
         let services = &self.inner.services;
-        let turn = services.keeper.turn(id)?;
-        let mut durable = (*self.known(id)?).clone();
+        let id = current.id.as_str();
+        let mut durable = current.clone();
         change(&mut durable);
-        services.keeper.save(&durable)?;
+        if durable.is_runtime_only() && !current.is_runtime_only() {
+            services.keeper.delete(id)?;
+        } else {
+            services.keeper.save(&durable)?;
+        }
         // Results may have come in while the store was writing: change what the record is by now.
         let auth = services
             .registry
@@ -199,12 +234,45 @@ impl Manager {
     }
 }
 
-fn replace_host_part(current: &mut Auth, new: &Auth) {
-    let relogged = current.metadata != new.metadata;
+/// The metadata that a host's copy leads to. What the host changed in it goes over what is there; the rest, tokens that were
+/// refreshed since the copy was taken, stays.
+fn merged_metadata(current: &Auth, new: &Auth) -> Result<Option<Metadata>, Error> {
+    let (Some(base), Some(new_metadata), Some(current_metadata)) =
+        (&new.base, &new.metadata, &current.metadata)
+    else {
+        return Ok(new.metadata.clone());
+    };
+    let mut merged = current_metadata.clone();
+    let names = new_metadata.iter().chain(base.iter()).map(|(name, _)| name);
+    for name in names.collect::<BTreeSet<_>>() {
+        let value = new_metadata.get(name);
+        if value == base.get(name) || value == merged.get(name) {
+            continue;
+        }
+        if merged.get(name) != base.get(name) {
+            return Err(Error::new(
+                ErrorCode::Conflict,
+                format!(
+                    "metadata `{name}` of credential {} has changed since the copy was taken; read it again and change that",
+                    current.id
+                ),
+            )
+            .with_auth_id(&current.id));
+        }
+        match value {
+            Some(value) => merged.insert(name, value.clone()),
+            None => merged.remove(name),
+        }
+    }
+    Ok(Some(merged))
+}
+
+fn replace_host_part(current: &mut Auth, new: &Auth, metadata: Option<Metadata>) {
+    let relogged = current.metadata != metadata;
     current.label.clone_from(&new.label);
     current.proxy_url.clone_from(&new.proxy_url);
     current.attributes.clone_from(&new.attributes);
-    current.metadata.clone_from(&new.metadata);
+    current.metadata = metadata;
     current.storage.clone_from(&new.storage);
     current.runtime.clone_from(&new.runtime);
     if relogged {
@@ -213,6 +281,18 @@ fn replace_host_part(current: &mut Auth, new: &Auth) {
     }
     if current.disabled != new.disabled {
         switch(current, new.disabled);
+    }
+}
+
+/// What a store keeps of the host's part. Storage and runtime are not in it.
+fn take_stored_part(current: &mut Auth, stored: Auth) {
+    current.label = stored.label;
+    current.proxy_url = stored.proxy_url;
+    current.attributes = stored.attributes;
+    current.metadata = stored.metadata;
+    current.file_name = stored.file_name;
+    if current.disabled != stored.disabled {
+        switch(current, stored.disabled);
     }
 }
 

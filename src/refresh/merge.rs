@@ -1,9 +1,10 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::auth::{Attributes, Auth, Metadata};
 
 /// Puts what a refresh changed, from `base` to `new`, into what the record is by now. What the host changed meanwhile, a
-/// refresh does not undo.
+/// refresh does not undo: where both changed a token, the host has logged in anew, and its tokens stay together.
 pub(super) fn merge(base: &Auth, new: &Auth, current: &mut Auth) {
     if let Some(new) = &new.metadata {
         let empty = Metadata::default();
@@ -15,10 +16,12 @@ pub(super) fn merge(base: &Auth, new: &Auth, current: &mut Auth) {
     if new.label != base.label && current.label == base.label {
         current.label.clone_from(&new.label);
     }
-    if differs(base.runtime.as_ref(), new.runtime.as_ref()) && new.runtime.is_some() {
+    let untouched = !differs(base.runtime.as_ref(), current.runtime.as_ref());
+    if untouched && new.runtime.is_some() {
         current.runtime.clone_from(&new.runtime);
     }
-    if differs(base.storage.as_ref(), new.storage.as_ref()) && new.storage.is_some() {
+    let untouched = !differs(base.storage.as_ref(), current.storage.as_ref());
+    if untouched && new.storage.is_some() {
         current.storage.clone_from(&new.storage);
     }
     current.next_refresh_after = new
@@ -27,14 +30,21 @@ pub(super) fn merge(base: &Auth, new: &Auth, current: &mut Auth) {
 }
 
 fn merge_metadata(base: &Metadata, new: &Metadata, current: &mut Metadata) {
-    for (name, value) in new.iter() {
-        if base.get(name) != Some(value) {
-            current.insert(name, value.clone());
-        }
+    let names = new.iter().chain(base.iter()).map(|(name, _)| name);
+    let changed: BTreeSet<&str> = names
+        .filter(|name| base.get(name) != new.get(name))
+        .collect();
+    if changed
+        .iter()
+        .any(|name| current.get(name) != base.get(name))
+    {
+        log::info!("new tokens came from the host during a refresh: they stay");
+        return;
     }
-    for (name, value) in base.iter() {
-        if new.get(name).is_none() && current.get(name) == Some(value) {
-            current.remove(name);
+    for name in changed {
+        match new.get(name) {
+            Some(value) => current.insert(name, value.clone()),
+            None => current.remove(name),
         }
     }
 }

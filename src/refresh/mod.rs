@@ -2,6 +2,7 @@
 
 mod decide;
 mod engine;
+mod inbox;
 mod lead;
 mod merge;
 mod refresher;

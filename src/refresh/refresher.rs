@@ -15,22 +15,23 @@ use crate::runtime::Worker;
 
 use super::decide::{Due, due};
 use super::engine::RefreshEngine;
+use super::inbox::Inbox;
 
 /// Starts the refresher. `interval` is how often a credential is looked at whose runtime decides by itself.
 pub(crate) fn start(engine: &Arc<RefreshEngine>, interval: Duration) -> Result<Worker, Error> {
     let weak = Arc::downgrade(engine);
-    let woken = engine.woken();
-    engine.listen(true);
+    let inbox = engine.mailbox.open();
     Worker::spawn("credpool-refresher", move |stop| {
         let mut refresher = Refresher {
             engine: weak,
             interval: interval.max(LEAST_INTERVAL),
+            inbox,
             queue: DueQueue::default(),
         };
         refresher.look_at_all();
-        while refresher.sleep(&woken, &stop) {}
+        while refresher.sleep(&stop) {}
         if let Some(engine) = refresher.engine.upgrade() {
-            engine.listen(false);
+            engine.mailbox.close(&refresher.inbox);
         }
     })
 }
@@ -38,6 +39,7 @@ pub(crate) fn start(engine: &Arc<RefreshEngine>, interval: Duration) -> Result<W
 struct Refresher {
     engine: Weak<RefreshEngine>,
     interval: Duration,
+    inbox: Arc<Inbox>,
     queue: DueQueue,
 }
 
@@ -58,12 +60,12 @@ impl Refresher {
     }
 
     /// Starts what is due, then sleeps until something is, or something changes. False: stop.
-    fn sleep(&mut self, woken: &Receiver<()>, stop: &Receiver<Never>) -> bool {
+    fn sleep(&mut self, stop: &Receiver<Never>) -> bool {
         let Some(engine) = self.engine.upgrade() else {
             return false;
         };
         let clock = Arc::clone(&engine.services.clock);
-        for id in engine.take_changed() {
+        for id in self.inbox.take() {
             match engine.services.registry.get(&id) {
                 Some(auth) => self.schedule(&auth, clock.now()),
                 None => self.queue.remove(&id),
@@ -82,7 +84,7 @@ impl Refresher {
             .map_or(CLOCK_CHECK, |at| until(now, at).min(CLOCK_CHECK));
         drop(engine);
         select! {
-            recv(woken) -> _ => true,
+            recv(self.inbox.woken) -> _ => true,
             recv(clock.after(wait)) -> _ => true,
             recv(stop) -> _ => false,
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::Timestamp;
 use crate::auth::{Auth, ModelState, QuotaState, Status};
 use crate::error::Error;
-use crate::policy::{Scope, Verdict};
+use crate::policy::{Scope, Verdict, refuses_token};
 
 use super::ledger::{Failing, Ledger};
 
@@ -76,7 +76,7 @@ pub(super) fn apply(
             };
             let open = block_of(auth, model);
             let until = if verdict.scope == Scope::Credential {
-                ledger.failed(failing)
+                ledger.failed(failing, verdict.fault)
             } else {
                 ledger.model_failed(model, open, failing)
             };
@@ -85,7 +85,7 @@ pub(super) fn apply(
             } else {
                 fail_model(state_of(auth, model), *error, verdict, until, now);
                 if let Some(error) = error {
-                    auth.last_error = Some((*error).clone());
+                    auth.last_error = Some(error.bare());
                     error.message().clone_into(&mut auth.status_message);
                 }
                 auth.status = Status::Error;
@@ -101,6 +101,42 @@ pub(super) fn apply(
     if disabled {
         auth.status = Status::Disabled;
     }
+}
+
+/// A new token is there: what the old one was refused for says nothing of it.
+pub(super) fn token_renewed(auth: &mut Auth, ledger: &mut Ledger, now: Timestamp) {
+    for state in auth.model_states.values_mut() {
+        if state.status == Status::Error && state.last_error.as_ref().is_some_and(refuses_token) {
+            *state = ModelState {
+                status: Status::Active,
+                updated_at: Some(now),
+                extra: state.extra.take(),
+                ..ModelState::default()
+            };
+        }
+    }
+    let was_out = ledger.token_renewed();
+    let about_token = auth.last_error.as_ref().is_none_or(refuses_token);
+    if auth.model_states.is_empty() {
+        if about_token {
+            succeed(auth);
+        }
+    } else if was_out || about_token {
+        derive(auth, now);
+    }
+    if !auth.unavailable
+        && !auth
+            .model_states
+            .values()
+            .any(|state| is_failing(state, now))
+    {
+        auth.last_error = None;
+        auth.status_message.clear();
+        if auth.status != Status::Disabled {
+            auth.status = Status::Active;
+        }
+    }
+    auth.updated_at = Some(now);
 }
 
 /// Whether, and until when, a credential is out for `model` (for the empty model: altogether).
@@ -161,7 +197,7 @@ fn fail(
         auth.quota = exceeded(&auth.quota, until, now);
     }
     if let Some(error) = error {
-        auth.last_error = Some(error.clone());
+        auth.last_error = Some(error.bare());
     }
     let text = error.map(Error::message).filter(|text| !text.is_empty());
     match (&verdict.message, text) {
@@ -194,7 +230,7 @@ fn fail_model(
     now: Timestamp,
 ) {
     if let Some(error) = error {
-        state.last_error = Some(error.clone());
+        state.last_error = Some(error.bare());
         error.message().clone_into(&mut state.status_message);
     }
     state.updated_at = Some(now);

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::Timestamp;
 use crate::clock::later;
-use crate::policy::Cooldown;
+use crate::policy::{Cooldown, Fault};
 
 /// What is known of a credential's cooldowns beyond its record: how often it failed in a row, and whether it is out as a
 /// whole.
@@ -14,6 +14,8 @@ pub(super) struct Ledger {
     /// Failures in a row that were the credential's as a whole, and the block that they led to.
     whole: u32,
     out_until: Option<Timestamp>,
+    /// What put it out.
+    fault: Fault,
 }
 
 /// A failure to be reckoned with.
@@ -34,7 +36,8 @@ impl Ledger {
     }
 
     /// The credential as a whole failed: until when this keeps it out.
-    pub(super) fn failed(&mut self, failing: Failing) -> Option<Timestamp> {
+    pub(super) fn failed(&mut self, failing: Failing, fault: Fault) -> Option<Timestamp> {
+        self.fault = fault;
         let until = failing.block(&mut self.whole, self.out_until);
         self.out_until = self.out_until.max(until);
         until
@@ -52,6 +55,16 @@ impl Ledger {
         }
         let failures = self.models.entry(model.to_owned()).or_default();
         failing.block(failures, open)
+    }
+
+    /// A new token is there. True when the old one had put the credential out.
+    pub(super) fn token_renewed(&mut self) -> bool {
+        let was_out = self.fault == Fault::Unauthorized && self.out_until.is_some();
+        if was_out {
+            self.whole = 0;
+            self.out_until = None;
+        }
+        was_out
     }
 
     /// A success ends the model's streak and, because the credential serves, that of the whole.

@@ -7,9 +7,10 @@ mod lane;
 mod ledger;
 mod rotation;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -21,11 +22,16 @@ pub(crate) use rotation::Rotation;
 
 use crate::Timestamp;
 use crate::auth::Auth;
+use crate::runtime::guard;
 
 /// All credentials of a manager.
 #[derive(Default)]
 pub(crate) struct Registry {
     state: Mutex<State>,
+    /// Counts registrations.
+    registrations: AtomicU64,
+    /// Counts picks: a candidate is good for the pick that it was offered in.
+    offers: AtomicU64,
 }
 
 /// Which candidates a pick is about.
@@ -80,12 +86,21 @@ struct State {
     lanes: usize,
     /// Counts picks, to tell which lane was used last.
     picks: u64,
+    touched: Touched,
+}
+
+/// The records that were changed while somebody watches, and how many do.
+#[derive(Default)]
+struct Touched {
+    watchers: usize,
+    ids: HashSet<String>,
 }
 
 struct Record {
     id: Arc<str>,
     auth: Arc<Auth>,
     ledger: Ledger,
+    registration: u64,
     unsaved: Unsaved,
     /// Refreshes that failed in a row.
     refresh_failures: u32,
@@ -93,28 +108,76 @@ struct Record {
 
 impl Registry {
     /// Puts a record in; one with the same id is replaced and returned.
-    pub(crate) fn insert(&self, auth: Auth) -> (Arc<Auth>, Option<Arc<Auth>>) {
+    pub(crate) fn insert(&self, mut auth: Auth) -> Arc<Auth> {
+        auth.base.clone_from(&auth.metadata);
         let auth = Arc::new(auth);
         let id: Arc<str> = auth.id.as_str().into();
         let record = Record {
             id: Arc::clone(&id),
             auth: Arc::clone(&auth),
             ledger: Ledger::default(),
+            registration: self.registrations.fetch_add(1, Ordering::Relaxed),
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
         };
-        let mut state = self.state.lock();
-        let former = state.records.insert(Arc::clone(&id), record);
-        if let Some(former) = &former {
-            state.leave_pool(&former.auth);
+        let former = {
+            let mut state = self.state.lock();
+            let former = state.records.insert(Arc::clone(&id), record);
+            state.touched.extend_if_watched(&id);
+            if let Some(former) = &former {
+                state.leave_pool(&former.auth);
+            }
+            state.join_pool(&id);
+            former
+        };
+        if let Some(former) = former {
+            release(former.auth);
         }
-        state.join_pool(&id);
-        (auth, former.map(|record| record.auth))
+        auth
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Auth>> {
         let state = self.state.lock();
         state.records.get(id).map(|record| Arc::clone(&record.auth))
+    }
+
+    /// Which registration of the id this is: another one after it was removed and registered again.
+    pub(crate) fn registration(&self, id: &str) -> Option<u64> {
+        let state = self.state.lock();
+        state.records.get(id).map(|record| record.registration)
+    }
+
+    /// Begins to note which records are changed, other than by results.
+    pub(crate) fn watch(&self) {
+        self.state.lock().touched.watch();
+    }
+
+    /// Whether a record was changed or removed since the [`watch`](Self::watch), or holds what the store does not have.
+    pub(crate) fn is_newer_than_store(&self, id: &str) -> bool {
+        let state = self.state.lock();
+        let record = state.records.get(id);
+        state.touched.has(id) || record.is_some_and(|record| record.unsaved == Unsaved::Record)
+    }
+
+    /// Ends a [`watch`](Self::watch).
+    pub(crate) fn unwatch(&self) {
+        self.state.lock().touched.unwatch();
+    }
+
+    /// Notes that the store has none of the records, and says which the writer must be told of.
+    pub(crate) fn all_unsaved(&self) -> Vec<Arc<str>> {
+        let mut state = self.state.lock();
+        let mut news = Vec::new();
+        for record in state.records.values_mut() {
+            if record.auth.is_runtime_only() {
+                continue;
+            }
+            if record.unsaved == Unsaved::Nothing {
+                news.push(Arc::clone(&record.id));
+            }
+            record.unsaved = Unsaved::Record;
+        }
+        news
     }
 
     pub(crate) fn contains(&self, id: &str) -> bool {
@@ -138,23 +201,55 @@ impl Registry {
     pub(crate) fn remove(&self, id: &str) -> Option<Arc<Auth>> {
         let mut state = self.state.lock();
         let record = state.records.remove(id)?;
+        state.touched.extend_if_watched(id);
         state.leave_pool(&record.auth);
         Some(record.auth)
     }
 
     /// Changes a record in one step. The id and the provider stay. `None` when there is no such record.
     pub(crate) fn modify(&self, id: &str, change: impl FnOnce(&mut Auth)) -> Option<Arc<Auth>> {
+        self.modify_entry(id, |record| {
+            let auth = Arc::make_mut(&mut record.auth);
+            change(auth);
+            auth.base.clone_from(&auth.metadata);
+        })
+    }
+
+    /// As [`modify`](Self::modify), for a record that got new tokens.
+    pub(crate) fn renew(
+        &self,
+        id: &str,
+        now: Timestamp,
+        change: impl FnOnce(&mut Auth),
+    ) -> Option<Arc<Auth>> {
+        self.modify_entry(id, |record| {
+            let auth = Arc::make_mut(&mut record.auth);
+            change(auth);
+            auth.base.clone_from(&auth.metadata);
+            apply::token_renewed(auth, &mut record.ledger, now);
+            record.refresh_failures = 0;
+        })
+    }
+
+    fn modify_entry(&self, id: &str, change: impl FnOnce(&mut Record)) -> Option<Arc<Auth>> {
         // The former record holds the program's own data, whose destructors must not run under the lock: it outlives it.
         let before;
-        let mut state = self.state.lock();
-        let record = state.records.get_mut(id)?;
-        before = Arc::clone(&record.auth);
-        change(Arc::make_mut(&mut record.auth));
-        let (id, auth) = (Arc::clone(&record.id), Arc::clone(&record.auth));
-        if before.disabled != auth.disabled {
-            state.leave_pool(&auth);
+        let auth;
+        {
+            let mut state = self.state.lock();
+            let state = &mut *state;
+            let record = state.records.get_mut(id)?;
+            before = Arc::clone(&record.auth);
+            change(record);
+            state.touched.extend_if_watched(id);
+            let id = Arc::clone(&record.id);
+            auth = Arc::clone(&record.auth);
+            if before.disabled != auth.disabled {
+                state.leave_pool(&auth);
+            }
+            state.join_pool(&id);
         }
-        state.join_pool(&id);
+        release(before);
         Some(auth)
     }
 
@@ -199,9 +294,12 @@ impl Registry {
     pub(crate) fn mark_unsaved(&self, id: &str, what: Unsaved) -> bool {
         let mut state = self.state.lock();
         state.records.get_mut(id).is_some_and(|record| {
+            if record.auth.is_runtime_only() {
+                return false;
+            }
             let news = record.unsaved == Unsaved::Nothing;
             record.unsaved = record.unsaved.max(what);
-            news && !record.auth.is_runtime_only()
+            news
         })
     }
 
@@ -213,17 +311,18 @@ impl Registry {
         (unsaved != Unsaved::Nothing).then(|| (Arc::clone(&record.auth), unsaved))
     }
 
-    /// Counts refreshes that failed in a row: one more, or none any more.
-    pub(crate) fn count_refresh_failure(&self, id: &str, failed: bool) -> u32 {
+    /// Counts one more refresh that failed in a row.
+    pub(crate) fn count_refresh_failure(&self, id: &str) -> u32 {
         let mut state = self.state.lock();
         state.records.get_mut(id).map_or(0, |record| {
-            record.refresh_failures = if failed {
-                record.refresh_failures.saturating_add(1)
-            } else {
-                0
-            };
+            record.refresh_failures = record.refresh_failures.saturating_add(1);
             record.refresh_failures
         })
+    }
+
+    /// A number for the next pick.
+    pub(crate) fn next_offer(&self) -> u64 {
+        self.offers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The next ready candidate in the rotation of its lane, which moves on.
@@ -369,6 +468,29 @@ impl Record {
     }
 }
 
+impl Touched {
+    fn watch(&mut self) {
+        self.watchers += 1;
+    }
+
+    fn unwatch(&mut self) {
+        self.watchers = self.watchers.saturating_sub(1);
+        if self.watchers == 0 {
+            self.ids.clear();
+        }
+    }
+
+    fn extend_if_watched(&mut self, id: &str) {
+        if self.watchers > 0 {
+            self.ids.insert(id.to_owned());
+        }
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.ids.contains(id)
+    }
+}
+
 impl Query<'_> {
     fn admits(&self, id: &str) -> bool {
         self.pinned.is_none_or(|pinned| pinned == id)
@@ -409,6 +531,14 @@ fn is_clean(auth: &Auth, model: &str) -> bool {
                 .model_states
                 .get(model)
                 .is_none_or(|state| state.last_error.is_none() && !state.unavailable))
+}
+
+/// Lets a record go; destructors of the program's own data may run, and may panic.
+fn release(auth: Arc<Auth>) {
+    let _ = guard(
+        || "a destructor of a record's data".to_owned(),
+        || drop(auth),
+    );
 }
 
 impl fmt::Debug for Registry {

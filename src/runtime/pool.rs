@@ -17,6 +17,8 @@ use super::guard;
 pub(crate) struct Pool {
     lanes: [LaneState; 3],
     clock: Arc<dyn Clock>,
+    /// Cancelled when a shutdown begins.
+    closing: CancelToken,
     /// Cancelled when the drain of a shutdown has taken too long.
     stopping: CancelToken,
     /// Disconnected once nothing is to be taken any more.
@@ -96,6 +98,7 @@ impl Pool {
                 LaneState::new(Lane::Refreshes, refreshes),
             ],
             clock,
+            closing: CancelToken::new(),
             stopping: CancelToken::new(),
             stop: Mutex::new(Some(stop)),
             stopped,
@@ -108,9 +111,7 @@ impl Pool {
     /// A place in `lane`: at once, or as soon as one is free before the deadline.
     pub(crate) fn reserve(&self, lane: Lane, wait: WaitFor<'_>) -> Result<Slot, Error> {
         let state = &self.lanes[lane as usize];
-        if self.is_shut_down() {
-            return Err(shut_down());
-        }
+        self.check_open()?;
         if state.permits.try_recv().is_ok() {
             return Ok(state.slot());
         }
@@ -124,7 +125,7 @@ impl Pool {
             recv(state.permits) -> _ => Ok(state.slot()),
             recv(self.clock.after(left)) -> _ => Err(state.saturated()),
             recv(cancelled) -> _ => Err(Error::new(ErrorCode::Cancelled, "the call was cancelled")),
-            recv(self.stopped) -> _ => Err(shut_down()),
+            recv(self.closing.cancelled()) -> _ => Err(shut_down()),
         }
     }
 
@@ -144,24 +145,28 @@ impl Pool {
                 threads.live += 1;
                 threads.next_number += 1;
             }
-            spawn.then_some((threads.next_number, threads.live))
+            spawn.then_some(threads.next_number)
         };
+        if let Some(number) = spawn
+            && let Err(error) = self.spawn(state, number)
+        {
+            let mut threads = state.threads.lock();
+            threads.live -= 1;
+            if threads.live == 0 {
+                threads.waiting -= 1;
+                return Err(error);
+            }
+            // Another worker will come to it.
+        }
         // The queue has room for every permit.
         if state.queue.try_send(job).is_err() {
             state.threads.lock().waiting -= 1;
             return Err(shut_down());
         }
-        if self.is_shut_down() {
+        if self.has_stopped() {
             // The workers may be gone already: nobody would come for it.
             state.drop_queue();
             return Err(shut_down());
-        }
-        if let Some((number, live)) = spawn {
-            self.spawn(state, number).or_else(|error| {
-                state.threads.lock().live -= 1;
-                // Another worker will come to it, if there is one.
-                if live > 1 { Ok(()) } else { Err(error) }
-            })?;
         }
         Ok(())
     }
@@ -171,17 +176,29 @@ impl Pool {
         &self.stopping
     }
 
-    pub(crate) fn is_shut_down(&self) -> bool {
+    /// An error from the moment on in which a shutdown begins.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.closing.is_cancelled() {
+            Err(shut_down())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes nothing new from now on.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
+
+    fn has_stopped(&self) -> bool {
         self.stop.lock().is_none()
     }
 
-    /// Refuses new work, lets what runs and waits come to its end until `deadline` runs out, then cancels it. True when all
-    /// work was done and all threads have ended.
+    /// Refuses new work, lets what runs and waits come to its end until `timeout` runs out, then cancels it. True when all
+    /// work was done and all threads have ended. One thread calls it, once.
     pub(crate) fn shut_down(&self, timeout: Duration) -> bool {
-        if self.is_shut_down() {
-            return true;
-        }
-        // Taking every permit keeps newcomers out and waits for those inside.
+        self.close();
+        // Every permit comes back when its work is done.
         let deadline = crossbeam_channel::after(timeout);
         let drained = self.lanes.iter().all(|lane| lane.drain(&deadline));
         if !drained {
@@ -192,11 +209,9 @@ impl Pool {
             lane.drop_queue();
         }
         *self.running.lock() = None;
-        let handles = std::mem::take(&mut *self.handles.lock());
+        let mut handles = std::mem::take(&mut *self.handles.lock());
         let me = std::thread::current().id();
-        if handles.iter().any(|handle| handle.thread().id() == me) {
-            return false;
-        }
+        handles.retain(|handle| handle.thread().id() != me);
         if self.ended.recv_timeout(GRACE) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
             log::warn!(
                 "shutdown leaves worker threads behind that are still blocked in the program's code"

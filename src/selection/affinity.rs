@@ -95,20 +95,22 @@ impl Selector for Affinity {
 
     fn observe(&self, outcome: &Outcome<'_>) {
         if outcome.is_success() && self.concerns(outcome.provider) {
+            let reply = outcome
+                .reply_text
+                .map(|text| Message::new("assistant", text));
+            let stored = if outcome.messages.is_empty() {
+                Vec::new()
+            } else {
+                storage_keys(outcome.model, outcome.messages.iter().chain(&reply))
+            };
             let mut bindings = self.bindings.lock();
             if let Some(session) = outcome.session_key {
                 let key = Key::Session(session.to_owned());
                 bindings.rebind(outcome.provider, key, outcome.auth_id);
             }
-            if !outcome.messages.is_empty() {
-                let reply = outcome
-                    .reply_text
-                    .map(|text| Message::new("assistant", text));
-                let messages = outcome.messages.iter().chain(&reply);
-                for stored in storage_keys(outcome.model, messages) {
-                    let key = Key::Conversation(stored.key);
-                    bindings.bind(outcome.provider, key, outcome.auth_id);
-                }
+            for stored in stored {
+                let key = Key::Conversation(stored.key);
+                bindings.bind(outcome.provider, key, outcome.auth_id);
             }
         }
         self.inner.observe(outcome);

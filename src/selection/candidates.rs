@@ -12,11 +12,16 @@ use crate::registry::{Picked, Query, Readiness, Registry};
 pub struct Candidates<'a> {
     registry: &'a Registry,
     query: Query<'a>,
+    offer: u64,
 }
 
-/// A ready credential. It can only come from [`Candidates`], and reads like an [`Auth`].
+/// A ready credential. It can only come from [`Candidates`], and reads like an [`Auth`]. It is meant for the pick that it was
+/// offered in.
 #[derive(Clone, Debug)]
-pub struct Candidate(Picked);
+pub struct Candidate {
+    picked: Picked,
+    offer: u64,
+}
 
 /// A credential that is out for the model at the moment.
 #[derive(Clone, Debug)]
@@ -32,7 +37,11 @@ pub struct Blocked {
 
 impl<'a> Candidates<'a> {
     pub(crate) fn new(registry: &'a Registry, query: Query<'a>) -> Self {
-        Self { registry, query }
+        Self {
+            registry,
+            query,
+            offer: registry.next_offer(),
+        }
     }
 
     /// The provider that is about to be called.
@@ -57,12 +66,12 @@ impl<'a> Candidates<'a> {
 
     /// The candidate with this id, if it is one.
     pub fn get(&self, id: &str) -> Option<Candidate> {
-        self.registry.ready(self.query, id).map(Candidate)
+        self.offered(self.registry.ready(self.query, id))
     }
 
     /// The first candidate whose id comes after `id`, in the order of ids' bytes; the first of all without one.
     pub fn after(&self, id: Option<&str>) -> Option<Candidate> {
-        self.registry.next_ready(self.query, id).map(Candidate)
+        self.offered(self.registry.next_ready(self.query, id))
     }
 
     /// All of them, in the order of their ids.
@@ -72,7 +81,14 @@ impl<'a> Candidates<'a> {
 
     /// The next one in the rotation of this provider and model. The rotation moves on, once for all threads.
     pub fn rotate(&self) -> Option<Candidate> {
-        self.registry.rotate(self.query).map(Candidate)
+        self.offered(self.registry.rotate(self.query))
+    }
+
+    fn offered(&self, picked: Option<Picked>) -> Option<Candidate> {
+        picked.map(|picked| Candidate {
+            picked,
+            offer: self.offer,
+        })
     }
 
     /// Those that are not ready, with the reason. This looks at every credential of the provider.
@@ -99,11 +115,15 @@ impl<'a> Candidates<'a> {
 impl Candidate {
     /// The record as a shared snapshot.
     pub fn into_auth(self) -> Arc<Auth> {
-        self.0.auth
+        self.picked.auth
     }
 
     pub(crate) fn into_picked(self) -> Picked {
-        self.0
+        self.picked
+    }
+
+    pub(crate) fn was_offered_by(&self, candidates: &Candidates<'_>) -> bool {
+        self.offer == candidates.offer
     }
 }
 
@@ -111,7 +131,7 @@ impl Deref for Candidate {
     type Target = Auth;
 
     fn deref(&self) -> &Auth {
-        &self.0.auth
+        &self.picked.auth
     }
 }
 

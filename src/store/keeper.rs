@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +17,8 @@ pub(crate) struct Keeper {
     store: RwLock<Option<Arc<dyn Store>>>,
     turns: Turns,
     noted: Mutex<Vec<Arc<str>>>,
+    /// What the writer had to leave behind.
+    left_unsaved: AtomicUsize,
     wake: Sender<()>,
     woken: Receiver<()>,
 }
@@ -27,6 +30,7 @@ impl Keeper {
             store: RwLock::new(store),
             turns: Turns::default(),
             noted: Mutex::default(),
+            left_unsaved: AtomicUsize::new(0),
             wake,
             woken,
         }
@@ -72,6 +76,15 @@ impl Keeper {
     pub(crate) fn note(&self, id: Arc<str>) {
         self.noted.lock().push(id);
         let _ = self.wake.try_send(());
+    }
+
+    /// How many records the writer could not save before it ended.
+    pub(crate) fn left_unsaved(&self) -> usize {
+        self.left_unsaved.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn leave_unsaved(&self, records: usize) {
+        self.left_unsaved.store(records, Ordering::Relaxed);
     }
 
     /// What was noted since the last time.

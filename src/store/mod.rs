@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub use file::FileStore;
 pub(crate) use keeper::Keeper;
 pub use memory::MemoryStore;
+pub(crate) use turns::Turn;
 pub(crate) use writer::start as start_writer;
 
 use crate::auth::Auth;

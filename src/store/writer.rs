@@ -63,9 +63,12 @@ impl Writer {
         self.write();
         if !self.unsaved.is_empty() {
             log::error!(
-                "shutdown: the state of {} credentials was not saved, because the store fails",
+                "shutdown: {} credentials were not saved, because the store fails",
                 self.unsaved.len()
             );
+        }
+        if let Some(services) = self.services.upgrade() {
+            services.keeper.leave_unsaved(self.unsaved.len());
         }
         false
     }

@@ -1,0 +1,69 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+
+/// Where a refresher hears which credentials changed. Each refresher has its own: one that was replaced takes nothing from its
+/// successor.
+pub(super) struct Inbox {
+    changed: Mutex<HashSet<String>>,
+    wake: Sender<()>,
+    pub(super) woken: Receiver<()>,
+}
+
+/// The inbox of the refresher that runs, if one does.
+#[derive(Default)]
+pub(super) struct Mailbox(Mutex<Option<Arc<Inbox>>>);
+
+impl Inbox {
+    fn new() -> Self {
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        Self {
+            changed: Mutex::default(),
+            wake,
+            woken,
+        }
+    }
+
+    pub(super) fn take(&self) -> HashSet<String> {
+        std::mem::take(&mut self.changed.lock())
+    }
+}
+
+impl Mailbox {
+    /// A new inbox, in place of a former one.
+    pub(super) fn open(&self) -> Arc<Inbox> {
+        let inbox = Arc::new(Inbox::new());
+        *self.0.lock() = Some(Arc::clone(&inbox));
+        inbox
+    }
+
+    /// Closes this inbox, unless another one has taken its place.
+    pub(super) fn close(&self, inbox: &Arc<Inbox>) {
+        let mut current = self.0.lock();
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, inbox))
+        {
+            *current = None;
+        }
+    }
+
+    pub(super) fn post(&self, id: &str) {
+        let inbox = self.0.lock().clone();
+        if let Some(inbox) = inbox {
+            inbox.changed.lock().insert(id.to_owned());
+            let _ = inbox.wake.try_send(());
+        }
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("open", &self.0.lock().is_some())
+            .finish()
+    }
+}
