@@ -105,6 +105,7 @@ impl Engine {
             OutcomeKind::Success,
         );
         outcome.usage = response.usage;
+        outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(served.first_byte);
         self.record(&outcome);
@@ -131,9 +132,10 @@ impl Engine {
                 self.apply(outcome, &effect);
             }
         }
+        let outcome = outcome.with_limits_of_error();
         let selector = self.selector();
-        let _ = guard(|| "the selector".to_owned(), || selector.observe(outcome));
-        self.services.hooks.result(outcome);
+        let _ = guard(|| "the selector".to_owned(), || selector.observe(&outcome));
+        self.services.hooks.result(&outcome);
     }
 
     pub(crate) fn selector(&self) -> Arc<dyn Selector> {
