@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::limits::RateLimits;
+
 /// What went wrong, to which credential, and whether trying again can help.
 ///
 /// The seed's type of the same name has a code, a message, a retryable flag and an HTTP status; those four are what a
@@ -35,6 +37,7 @@ struct Inner {
     retryable: bool,
     http_status: i64,
     retry_after: Option<Duration>,
+    rate_limits: Option<Arc<RateLimits>>,
     auth_id: Option<Arc<str>>,
     provider: Option<Arc<str>>,
     body: Option<Arc<str>>,
@@ -199,7 +202,23 @@ impl Error {
         self.change(|inner| inner.http_status = i64::from(status))
     }
 
-    /// Sets how long the server asked to wait.
+    /// Sets what the answer said of its limits, the wait included.
+    ///
+    /// ```
+    /// use credpool::{Error, HintSource, RateLimits};
+    /// use std::time::Duration;
+    ///
+    /// let limits = RateLimits::new().with_retry_after(Duration::from_secs(7), HintSource::Header);
+    /// let error = Error::upstream(429, "slow down").with_rate_limits(limits).context("first try");
+    /// assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    /// assert!(error.rate_limits().is_some());
+    /// ```
+    pub fn with_rate_limits(self, limits: impl Into<Arc<RateLimits>>) -> Self {
+        let limits = limits.into();
+        self.change(|inner| inner.rate_limits = Some(limits))
+    }
+
+    /// Sets how long to wait, whatever the limits say.
     pub fn with_retry_after(self, wait: Duration) -> Self {
         self.change(|inner| inner.retry_after = Some(wait))
     }
@@ -244,7 +263,19 @@ impl Error {
 
     /// How long the server asked to wait, here or in an error below.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.chain().find_map(|error| error.inner.retry_after)
+        self.chain().find_map(|error| {
+            let limits = error.inner.rate_limits.as_ref();
+            error
+                .inner
+                .retry_after
+                .or_else(|| limits.and_then(|limits| limits.retry_after))
+        })
+    }
+
+    /// What the answer said of its limits, here or in an error below.
+    pub fn rate_limits(&self) -> Option<&Arc<RateLimits>> {
+        self.chain()
+            .find_map(|error| error.inner.rate_limits.as_ref())
     }
 
     /// The id of the credential that the error is about.

@@ -30,6 +30,7 @@
 //! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`FileStore`].
 //! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], or a [`ProviderExecutor`] of your own.
 //! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`Affinity`].
+//! * Know what is left: [`RateLimits`], read from headers and errors.
 //! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).
 //! * Test your own code: feature `testing`, with a loopback upstream and a scripted executor; [`ManualClock`].
 //!
@@ -50,6 +51,7 @@ mod error;
 mod execution;
 mod executor;
 mod hook;
+mod limits;
 mod manager;
 mod outcome;
 mod policy;
@@ -83,6 +85,8 @@ pub use policy::{
 };
 
 pub use outcome::{Outcome, OutcomeKind};
+
+pub use limits::{Exhausted, HintSource, LimitWindow, RateLimits};
 
 pub use hook::{Hook, NoopHook};
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::limits::RateLimits;
 use crate::request::{Message, Usage};
 
 /// The result of one attempt, as hooks and selectors see it and as
@@ -29,6 +30,8 @@ pub struct Outcome<'a> {
     pub kind: OutcomeKind,
     /// Tokens used, where the upstream said so.
     pub usage: Option<Usage>,
+    /// What the upstream said of its limits, in the answer, at the opening of the stream or in the error.
+    pub rate_limits: Option<&'a RateLimits>,
     /// The text of the reply, where the executor knows it.
     pub reply_text: Option<&'a str>,
     /// The conversation that the call carried.
@@ -79,6 +82,7 @@ impl<'a> Outcome<'a> {
             model,
             kind,
             usage: None,
+            rate_limits: None,
             reply_text: None,
             messages: &[],
             session_key: None,
@@ -101,6 +105,15 @@ impl<'a> Outcome<'a> {
         match &self.kind {
             OutcomeKind::Failure(error) => error.as_ref(),
             OutcomeKind::Success | OutcomeKind::Abandoned => None,
+        }
+    }
+
+    /// The same with the limits that its error carries, if it does: they are the latest.
+    pub(crate) fn with_limits_of_error(&self) -> Outcome<'_> {
+        let of_error = self.error().and_then(Error::rate_limits);
+        Outcome {
+            rate_limits: of_error.map(|limits| &**limits).or(self.rate_limits),
+            ..self.clone()
         }
     }
 

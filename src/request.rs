@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use crate::auth::Metadata;
 use crate::cancel::CancelToken;
+use crate::limits::RateLimits;
 
 /// What to ask a provider: a model and a payload in the provider's own JSON.
 ///
@@ -124,6 +125,8 @@ pub struct Response {
     pub reply_text: Option<String>,
     /// Tokens used, where the upstream says so.
     pub usage: Option<Usage>,
+    /// What the upstream says of its limits.
+    pub rate_limits: Option<Arc<RateLimits>>,
     /// Who served: the provider. Set by the manager.
     pub provider: Arc<str>,
     /// Who served: the credential's id. Set by the manager.
@@ -156,6 +159,8 @@ pub struct StreamChunk {
     pub text: Option<String>,
     /// Tokens used so far, where the chunk says so.
     pub usage: Option<Usage>,
+    /// What the upstream says of its limits: on the first chunk.
+    pub rate_limits: Option<Arc<RateLimits>>,
     /// It comes before any content (a greeting, a keep-alive): an error after it can still fail over.
     pub preamble: bool,
 }
@@ -366,6 +371,20 @@ impl Response {
         self
     }
 
+    /// Adds what the upstream says of its limits.
+    ///
+    /// ```
+    /// use credpool::{LimitWindow, RateLimits, Response};
+    ///
+    /// let limits = RateLimits::new().with_window(LimitWindow::new("requests").with_remaining(9));
+    /// let response = Response::new("{}").with_rate_limits(limits);
+    /// assert!(response.rate_limits.is_some());
+    /// ```
+    pub fn with_rate_limits(mut self, limits: impl Into<Arc<RateLimits>>) -> Self {
+        self.rate_limits = Some(limits.into());
+        self
+    }
+
     /// Adds the executor's notes.
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = Some(metadata);
@@ -414,6 +433,12 @@ impl StreamChunk {
     /// Adds the tokens used.
     pub fn with_usage(mut self, usage: Usage) -> Self {
         self.usage = Some(usage);
+        self
+    }
+
+    /// Adds what the upstream says of its limits: for a stream's first chunk.
+    pub fn with_rate_limits(mut self, limits: impl Into<Arc<RateLimits>>) -> Self {
+        self.rate_limits = Some(limits.into());
         self
     }
 

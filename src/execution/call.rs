@@ -91,6 +91,7 @@ impl<'a> Call<'a> {
             model,
             kind,
             usage: None,
+            rate_limits: None,
             reply_text: None,
             messages: &self.options.messages,
             session_key: self.options.session_key.as_deref(),

@@ -107,6 +107,7 @@ impl Engine {
             OutcomeKind::Success,
         );
         outcome.usage = response.usage;
+        outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(served.first_byte);
         self.record(&outcome);
@@ -149,11 +150,12 @@ impl Engine {
 
     /// Tells whoever listens; the selector, only of credentials that are there to be selected.
     fn tell(&self, outcome: &Outcome<'_>, known: bool) {
+        let outcome = outcome.with_limits_of_error();
         if known {
             let selector = self.selector();
-            let _ = guard(|| "the selector".to_owned(), || selector.observe(outcome));
+            let _ = guard(|| "the selector".to_owned(), || selector.observe(&outcome));
         }
-        self.services.hooks.result(outcome);
+        self.services.hooks.result(&outcome);
     }
 
     pub(crate) fn selector(&self) -> Arc<dyn Selector> {

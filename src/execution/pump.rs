@@ -9,6 +9,7 @@ use crossbeam_channel::{Sender, TrySendError, select};
 use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
 use crate::executor::ChunkSource;
+use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::StreamCommit;
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
@@ -46,6 +47,7 @@ struct Report {
     session_key: Option<String>,
     first_byte: Duration,
     usage: Option<Usage>,
+    rate_limits: Option<Arc<RateLimits>>,
     reply: Option<String>,
 }
 
@@ -284,6 +286,7 @@ impl Report {
             session_key: options.session_key.clone(),
             first_byte: served.first_byte,
             usage: None,
+            rate_limits: None,
             reply: None,
         }
     }
@@ -291,6 +294,9 @@ impl Report {
     fn note(&mut self, chunk: &StreamChunk) {
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
+        }
+        if let Some(limits) = &chunk.rate_limits {
+            self.rate_limits = Some(Arc::clone(limits));
         }
         if let Some(text) = &chunk.text
             && !self.messages.is_empty()
@@ -309,6 +315,7 @@ impl Report {
             model: &self.model,
             kind,
             usage: self.usage,
+            rate_limits: self.rate_limits.as_deref(),
             reply_text: self.reply.as_deref(),
             messages: &self.messages,
             session_key: self.session_key.as_deref(),

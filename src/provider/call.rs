@@ -1,15 +1,19 @@
 //! One call of an executor: a payload out, JSON or a stream of events back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::exchange::{reported, send};
 use super::head::{EVENT_STREAM, JSON, Vendor, head};
+use super::limits;
 use super::problem::Problem;
 use super::stream::{EventStream, Protocol};
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ChunkSource};
+use crate::limits::RateLimits;
 use crate::request::{Options, Response};
 use crate::transport::{Body, Limits};
 
@@ -30,11 +34,13 @@ impl Call<'_> {
             .iter()
             .find_map(|name| answer.headers().get(*name)?.to_str().ok())
             .map(str::to_owned);
+        let limits = self.limits_of(&answer);
         let (body, json) = self.read_json(answer)?;
-        if let Some(error) = self.reported_in(&json) {
-            return Err(error);
+        if let Some(problem) = Problem::find(&json) {
+            return Err(self.reported(&problem, &json, limits));
         }
         let mut response = Response::new(body);
+        response.rate_limits = limits.map(Arc::new);
         response.metadata = request_id.map(|id| Metadata::from_iter([("request_id", id)]));
         Ok((response, json))
     }
@@ -48,15 +54,19 @@ impl Call<'_> {
     ) -> Result<ChunkSource, Error> {
         let limits = self.attempt.stream_limits(&self.options.timeouts);
         let answer = self.send(path, payload, EVENT_STREAM, &limits)?;
+        let limits = self.limits_of(&answer);
         if media_type_has(&answer, "json") || media_type_has(&answer, "html") {
             let json = self.read_json(answer)?.1;
-            return Err(self.reported_in(&json).unwrap_or_else(|| {
-                let what = "the upstream answered a stream request with one JSON document";
-                Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id)
-            }));
+            return Err(match Problem::find(&json) {
+                Some(problem) => self.reported(&problem, &json, limits),
+                None => {
+                    let what = "the upstream answered a stream request with one JSON document";
+                    Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id)
+                }
+            });
         }
         let stream = EventStream::new(self.attempt, self.auth, answer.into_body(), protocol);
-        Ok(Box::new(stream))
+        Ok(Box::new(stream.with_limits(limits)))
     }
 
     fn send(
@@ -87,9 +97,24 @@ impl Call<'_> {
         Ok((body, json))
     }
 
+    /// What the headers say of limits, if anything.
+    fn limits_of(&self, answer: &http::Response<Body>) -> Option<RateLimits> {
+        let limits = RateLimits::from_headers(answer.headers(), self.attempt.clock().now());
+        (!limits.is_empty()).then(|| limits::scrubbed(limits, self.auth))
+    }
+
     /// The error that a JSON body reports in spite of its status.
-    fn reported_in(&self, json: &Value) -> Option<Error> {
-        Problem::find(json).map(|problem| reported(&problem, &json.to_string(), self.auth))
+    pub(super) fn reported(
+        &self,
+        problem: &Problem,
+        json: &Value,
+        limits: Option<RateLimits>,
+    ) -> Error {
+        let error = reported(problem, &json.to_string(), self.auth);
+        let now = self.attempt.clock().now();
+        let limits = limits.unwrap_or_default();
+        let limits = limits::of_error(limits, error.http_status(), json, now);
+        limits::attach(error, limits, self.auth)
     }
 }
 

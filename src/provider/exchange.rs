@@ -9,10 +9,11 @@ use http::request::Parts;
 use crate::auth::{Auth, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::limits::RateLimits;
 use crate::transport::{Body, Limits};
 
+use super::limits;
 use super::problem::Problem;
-use super::retry_after::retry_after;
 
 /// Sends a request and waits for the head of an answer that is a success; another one is an error. Redirects are answers too:
 /// a key is never carried on to another place.
@@ -49,9 +50,10 @@ pub(super) fn check_running(attempt: &Attempt) -> Result<(), Error> {
 fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
     let (head, body) = answer.into_parts();
     let mut body = read_error_body(auth, body);
-    let mut problem = Problem::default();
-    if let Ok(json) = serde_json::from_str::<serde_json::Value>(&body) {
-        problem = Problem::find(&json).unwrap_or_default();
+    // What is not JSON says nothing that could be read.
+    let json: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    let problem = Problem::find(&json).unwrap_or_default();
+    if !json.is_null() {
         // JSON can spell a secret with escapes, which printing it anew undoes.
         let plain = json.to_string();
         let scrubbed = scrub(&plain, auth);
@@ -59,20 +61,15 @@ fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Err
             body = scrubbed;
         }
     }
-    let mut error = described(head.status.as_u16(), body, &problem, auth);
-    if let Some(wait) = retry_after(&head.headers, attempt.clock().now()) {
-        error = error.with_retry_after(wait);
-    }
-    // OpenAI's own clients obey this header before their own rules.
-    match head
-        .headers
-        .get("x-should-retry")
-        .map(http::HeaderValue::as_bytes)
-    {
-        Some(b"true") => error.with_retryable(true),
-        Some(b"false") => error.with_retryable(false),
-        _ => error,
-    }
+    let (status, now) = (head.status.as_u16(), attempt.clock().now());
+    let limits = RateLimits::from_headers(&head.headers, now);
+    let limits = limits::of_error(limits, Some(status), &json, now);
+    let error = described(status, body, &problem, auth);
+    let error = match limits.should_retry {
+        Some(should_retry) => error.with_retryable(should_retry),
+        None => error,
+    };
+    limits::attach(error, limits, auth)
 }
 
 /// The error that an upstream reports inside an answer with a success status.
@@ -108,7 +105,7 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// At most `limit` bytes of `text`, in whole characters.
-fn start(text: &str, limit: usize) -> &str {
+pub(super) fn start(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len()))
         .rev()
         .find(|end| text.is_char_boundary(*end));

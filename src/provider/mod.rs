@@ -1,10 +1,10 @@
 //! Executors for real APIs, and the parts that executors of your own can use: [`SseReader`] and [`refresh_grant`].
 //!
-//! [`OpenAi`] serves the chat completions API of OpenAI and of everything that is compatible with it, [`Anthropic`] the
-//! Messages API. The files beside them
+//! [`OpenAi`] serves the chat completions API and the Responses API of OpenAI and of everything that is compatible with it,
+//! [`Anthropic`] the Messages API. The files beside them
 //! hold what such an executor is made of: `call` sends a payload and reads what comes back, with `head` for the headers and
 //! `exchange` for errors without secrets; `stream` tells a whole stream from a cut one; `key` puts a credential into a header,
-//! `problem` reads JSON error bodies, `retry_after` reads the server's hints.
+//! `problem` reads JSON error bodies, `limits` what servers say of their limits.
 
 mod anthropic;
 mod call;
@@ -12,11 +12,11 @@ mod exchange;
 mod head;
 mod json;
 mod key;
+mod limits;
 mod oauth;
 mod openai;
 mod payload;
 mod problem;
-mod retry_after;
 mod sse;
 mod stream;
 mod url;

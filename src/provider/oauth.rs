@@ -19,8 +19,8 @@ use crate::request::Timeouts;
 
 use super::exchange::excerpt;
 use super::key;
+use super::limits::retry_after;
 use super::problem::Problem;
-use super::retry_after::retry_after;
 use super::url::{encode_into, endpoint};
 
 /// Gets new tokens with the credential's refresh token, as [RFC 6749 section 6](https://www.rfc-editor.org/rfc/rfc6749#section-6)

@@ -98,7 +98,26 @@ fn status_of(name: &str) -> Option<u16> {
         | "context_length_exceeded"
         | "content_filter"
         | "content_policy_violation"
-        | "string_above_max_length" => 400,
+        | "string_above_max_length"
+        // Why a response failed (<https://platform.openai.com/docs/api-reference/responses/object>): its input is at fault.
+        | "invalid_prompt"
+        | "data_residency_mismatch"
+        | "bio_policy"
+        | "misalignment_policy_violation"
+        | "invalid_image"
+        | "invalid_image_format"
+        | "invalid_base64_image"
+        | "invalid_image_url"
+        | "invalid_image_mode"
+        | "image_too_large"
+        | "image_too_small"
+        | "image_parse_error"
+        | "image_content_policy_violation"
+        | "image_file_too_large"
+        | "unsupported_image_media_type"
+        | "empty_image_file"
+        | "failed_to_download_image"
+        | "image_file_not_found" => 400,
         "invalid_api_key"
         | "authentication_error"
         | "invalid_authentication"
@@ -117,6 +136,7 @@ fn status_of(name: &str) -> Option<u16> {
         | "billing_hard_limit_reached"
         | "credit_balance_exhausted"
         | "quota_exceeded"
+        | "usage_limit_reached"
         | "requests"
         | "tokens"
         | "too_many_requests" => 429,
@@ -128,7 +148,7 @@ fn status_of(name: &str) -> Option<u16> {
         | "service_unavailable"
         | "service_unavailable_error"
         | "slow_down" => 503,
-        "timeout_error" => 504,
+        "timeout_error" | "vector_store_timeout" => 504,
         // Anthropic's own; the others call it 503.
         "overloaded_error" => 529,
         _ => return None,

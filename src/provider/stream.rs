@@ -1,15 +1,18 @@
 //! Streams that cannot lie: whole only once the provider's own end has come.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::exchange::{check_running, reported};
+use super::limits;
 use super::problem::Problem;
 use super::sse::{SseEvent, SseReader};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::limits::RateLimits;
 use crate::request::StreamChunk;
 
 /// How one API speaks in events.
@@ -34,6 +37,10 @@ pub(super) enum Said {
     End,
     /// What this API never says.
     Malformed(&'static str),
+    /// The end, before the reply is whole.
+    Cut,
+    /// The reply failed.
+    Failed(Problem),
 }
 
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
@@ -43,6 +50,9 @@ pub(super) struct EventStream<R, P> {
     /// Gone after the end or an error, and the connection with it.
     events: Option<SseReader<R>>,
     protocol: P,
+    /// What the headers said of limits, and whether a chunk has carried it.
+    limits: Option<Arc<RateLimits>>,
+    limits_told: bool,
 }
 
 impl<R: Read, P: Protocol> EventStream<R, P> {
@@ -52,7 +62,15 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             auth: auth.clone(),
             events: Some(SseReader::new(reader)),
             protocol,
+            limits: None,
+            limits_told: false,
         }
+    }
+
+    /// Says what the headers said of limits: the first chunk will carry it, and an error.
+    pub(super) fn with_limits(mut self, limits: Option<RateLimits>) -> Self {
+        self.limits = limits.map(Arc::new);
+        self
     }
 
     fn next_chunk(&mut self) -> Result<Option<StreamChunk>, Error> {
@@ -69,13 +87,7 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             {
                 Ok(None)
             }
-            Ok(None) => Err(Error::new(
-                ErrorCode::StreamTruncated,
-                format!(
-                    "the stream ended before the reply did: {}",
-                    self.protocol.missing()
-                ),
-            )),
+            Ok(None) => Err(self.truncated()),
             Err(error) => {
                 // A cancelled call's connection is closed under the reader.
                 check_running(&self.attempt)?;
@@ -97,10 +109,42 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             }
             Said::End => return Ok(None),
             Said::Malformed(what) => return Err(Error::new(ErrorCode::StreamMalformed, what)),
+            Said::Cut => return Err(self.truncated()),
+            Said::Failed(problem) => return Err(self.failed(&problem, &json.unwrap_or_default())),
         };
         chunk.payload = event.data;
         chunk.event = event.event;
+        if !self.limits_told {
+            self.limits_told = true;
+            chunk.rate_limits.clone_from(&self.limits);
+        }
         Ok(Some(chunk))
+    }
+
+    fn truncated(&self) -> Error {
+        let missing = self.protocol.missing();
+        let what = format!("the stream ended before the reply did: {missing}");
+        Error::new(ErrorCode::StreamTruncated, what)
+    }
+
+    /// The error that an event reports, with what it says of limits.
+    fn failed(&self, problem: &Problem, json: &Value) -> Error {
+        let error = reported(problem, &json.to_string(), &self.auth);
+        let limits = self.limits.as_deref().cloned().unwrap_or_default();
+        let now = self.attempt.clock().now();
+        let limits = limits::of_error(limits, error.http_status(), json, now);
+        limits::attach(error, limits, &self.auth)
+    }
+
+    /// An error of this stream: about its credential, with the limits that the headers told.
+    fn own(&self, error: Error) -> Error {
+        let error = error.about(&self.auth.id);
+        match &self.limits {
+            Some(limits) if error.rate_limits().is_none() => {
+                error.with_rate_limits(Arc::clone(limits))
+            }
+            _ => error,
+        }
     }
 
     /// The event's data as a JSON object, or the error that it reports.
@@ -111,7 +155,7 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
         let named_error = event.event.as_deref() == Some("error");
         let problem = Problem::find(&json).or_else(|| named_error.then(|| Problem::of(&json)));
         if let Some(problem) = problem {
-            return Err(reported(&problem, &json.to_string(), &self.auth));
+            return Err(self.failed(&problem, &json));
         }
         if json.is_object() {
             Ok(json)
@@ -129,6 +173,6 @@ impl<R: Read, P: Protocol> Iterator for EventStream<R, P> {
         if !matches!(next, Some(Ok(_))) {
             self.events = None;
         }
-        next.map(|chunk| chunk.map_err(|error| error.about(&self.auth.id)))
+        next.map(|chunk| chunk.map_err(|error| self.own(error)))
     }
 }

@@ -1,7 +1,7 @@
 //! What tests of programs that use this crate need (feature `testing`).
 //!
 //! * [`Upstream`]: an HTTP server on loopback that answers as told, and that can cut, stall or reset an answer anywhere.
-//! * [`OpenAiUpstream`]: one that behaves like a chat completions API with a token endpoint, key by key.
+//! * [`OpenAiUpstream`]: one that behaves like OpenAI, chat completions and responses, with a token endpoint, key by key.
 //! * [`AnthropicUpstream`]: the same for the Messages API.
 //! * [`ScriptedExecutor`]: an executor without any network, whose answers are written down beforehand.
 //! * [`Attempt::for_tests`](crate::Attempt::for_tests): calls an executor without a manager.
@@ -35,6 +35,7 @@ mod gate;
 mod keys;
 mod openai;
 mod reply;
+mod responses;
 mod upstream;
 mod wire;
 

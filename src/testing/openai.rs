@@ -6,13 +6,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::keys::{KeyBehaviour, Keys, words};
-use super::{ReceivedRequest, Reply, Upstream};
+use super::{ReceivedRequest, Reply, Upstream, responses};
 
-/// A loopback server that behaves like a chat completions API, key by key, and like a token endpoint whose refresh tokens
-/// serve once.
+/// A loopback server that behaves like the chat completions API and the Responses API, key by key, and like a token
+/// endpoint whose refresh tokens serve once.
 ///
-/// A served chat says `You said: ` and the last message back, whole or as a stream of words; a count counts words. A key
-/// that it does not know is answered with 401.
+/// A served call says `You said: ` and the last message back, whole or as a stream of words; a count counts words. Each
+/// carries `x-ratelimit-*` headers: of 10,000 requests, those of this key are gone, of 1,000,000 tokens 1,000. A key that it
+/// does not know is answered with 401.
 ///
 /// ```
 /// use credpool::testing::{KeyBehaviour, OpenAiUpstream};
@@ -120,9 +121,12 @@ fn answer(keys: &Mutex<Keys>, request: &ReceivedRequest) -> Reply {
         return keys.lock().grant(request);
     }
     let key = request.bearer().unwrap_or_default();
-    let behaviour = keys.lock().called(key);
+    let (behaviour, calls) = {
+        let mut keys = keys.lock();
+        (keys.called(key), keys.calls(key))
+    };
     match behaviour {
-        Some(KeyBehaviour::Serve) => serve(request),
+        Some(KeyBehaviour::Serve) => limited(serve(request), calls),
         Some(KeyBehaviour::RateLimited { retry_after }) => {
             problem(429, "requests", "rate_limit_exceeded")
                 .header("retry-after", &retry_after.to_string())
@@ -141,12 +145,26 @@ fn serve(request: &ReceivedRequest) -> Reply {
     match request.path.as_str() {
         "/v1/chat/completions" if payload["stream"] == true => stream(&payload),
         "/v1/chat/completions" => chat(&payload),
+        "/v1/responses" if payload["stream"] == true => responses::streamed(&payload),
+        "/v1/responses" => responses::whole(&payload),
         "/v1/responses/input_tokens" => {
             let count = json!({"object": "response.input_tokens", "input_tokens": words(&payload["input"])});
             Reply::json(200, count.to_string())
         }
         _ => problem(404, "invalid_request_error", "unknown_url"),
     }
+}
+
+/// With the headers of <https://platform.openai.com/docs/guides/rate-limits>.
+fn limited(reply: Reply, calls: usize) -> Reply {
+    let left = 10_000_usize.saturating_sub(calls);
+    reply
+        .header("x-ratelimit-limit-requests", "10000")
+        .header("x-ratelimit-remaining-requests", &left.to_string())
+        .header("x-ratelimit-reset-requests", "8.64s")
+        .header("x-ratelimit-limit-tokens", "1000000")
+        .header("x-ratelimit-remaining-tokens", "999000")
+        .header("x-ratelimit-reset-tokens", "60ms")
 }
 
 fn chat(payload: &Value) -> Reply {

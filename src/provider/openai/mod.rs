@@ -1,6 +1,7 @@
 mod count;
 mod reply;
 mod request;
+mod responses;
 mod stream;
 
 use http::request::Parts;
@@ -11,12 +12,13 @@ use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 use crate::request::{Format, Options, Request, Response, Usage};
 use crate::transport::check_url;
 
+use self::responses::ResponseEvents;
 use self::stream::ChatCompletion;
 use super::call::Call;
 use super::head::Vendor;
 use super::{oauth, payload};
 
-/// Calls the chat completions API of OpenAI, or of any server that is compatible with it.
+/// Calls the chat completions API or the Responses API of OpenAI, or of any server that is compatible with it.
 ///
 /// ```
 /// use credpool::Auth;
@@ -49,18 +51,34 @@ use super::{oauth, payload};
 ///
 /// The payload goes out as it is: what model answers is said by its `model` member. For a stream, `"stream": true` is put
 /// into it. [`Options::headers`] and [`Options::query`] are added, except for headers that the credential sets or that
-/// belong to the connection. [`Options::alt`] is ignored. Redirects are not followed.
+/// belong to the connection. Redirects are not followed.
+///
+/// [`Options::alt`] chooses the interface: without it, chat completions; `responses` is the
+/// [Responses API](https://platform.openai.com/docs/api-reference/responses). Any other is refused with code `config`.
+///
+/// ```no_run
+/// use credpool::{Manager, Options, Request};
+/// # let manager = Manager::builder().build()?;
+///
+/// let request = Request::new("gpt-5", r#"{"model":"gpt-5","input":"Hello"}"#);
+/// let response = manager.execute(["openai"], &request, &Options::new().with_alt("responses"))?;
+/// println!("{}", response.reply_text.unwrap_or_default());
+/// # Ok::<(), credpool::Error>(())
+/// ```
 ///
 /// # Answers
 ///
-/// [`Response::reply_text`] and [`Response::usage`] are read from the first choice and from `usage`. An answer with another
+/// [`Response::reply_text`] is read from the first choice, or from all messages of a response; [`Response::usage`] from
+/// `usage`; [`Response::rate_limits`] from the headers. An answer with another
 /// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
-/// wait; so is a JSON `error` in a 2xx answer, with the status that its code or type stands for.
+/// limits; so is a JSON `error` in a 2xx answer, with the status that its code or type stands for.
 ///
 /// # Streams
 ///
-/// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble. A stream is whole
-/// once `[DONE]` or a choice's `finish_reason` has come. Otherwise its last item is an error: `stream_truncated` when it
+/// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble, and the first carries
+/// the limits that the headers tell. A chat is whole once `[DONE]` or a choice's `finish_reason` has come, a response once
+/// `response.completed` or `response.incomplete` has. `response.failed` is an error, classified by its code like an HTTP
+/// error; so is an `error` event. Otherwise its last item is an error: `stream_truncated` when it
 /// ended or the upstream closed the connection, `stream_interrupted` when reading failed in another way,
 /// `stream_stalled` when it fell silent for [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else
 /// came than JSON events.
@@ -116,9 +134,19 @@ impl ProviderExecutor for OpenAi {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
+        let interface = Interface::chosen(options, auth)?;
         let call = self.call(attempt, auth, options);
-        let (response, json) = call.plain(CHAT_PATH, request.payload.clone())?;
-        let text = reply::text(&json);
+        let (response, json) = call.plain(interface.path(), request.payload.clone())?;
+        let text = match interface {
+            Interface::Chat => reply::text(&json),
+            Interface::Responses => {
+                if let Some(problem) = responses::failure(&json) {
+                    let limits = response.rate_limits.as_deref().cloned();
+                    return Err(call.reported(&problem, &json, limits));
+                }
+                responses::text(&json)
+            }
+        };
         let usage = json.get("usage").and_then(reply::usage);
         Ok(Response {
             reply_text: text,
@@ -134,14 +162,18 @@ impl ProviderExecutor for OpenAi {
         request: &Request,
         options: &Options,
     ) -> Result<ChunkSource, Error> {
+        let interface = Interface::chosen(options, auth)?;
         let payload = payload::streaming(&request.payload).ok_or_else(|| {
             Error::new(
                 ErrorCode::Config,
                 "the request's payload is not a JSON object",
             )
         })?;
-        self.call(attempt, auth, options)
-            .stream(CHAT_PATH, payload, ChatCompletion::default())
+        let (call, path) = (self.call(attempt, auth, options), interface.path());
+        match interface {
+            Interface::Chat => call.stream(path, payload, ChatCompletion::default()),
+            Interface::Responses => call.stream(path, payload, ResponseEvents::default()),
+        }
     }
 
     fn count_tokens(
@@ -151,6 +183,8 @@ impl ProviderExecutor for OpenAi {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
+        // The endpoint counts the payloads of both.
+        Interface::chosen(options, auth)?;
         let path = request::count_path(self, auth).ok_or_else(|| {
             let what = format!(
                 "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one",
@@ -197,5 +231,33 @@ impl RequestPreparer for OpenAi {
     }
 }
 
-/// [API reference](https://platform.openai.com/docs/api-reference/chat/create).
-const CHAT_PATH: &str = "/chat/completions";
+/// What to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interface {
+    Chat,
+    Responses,
+}
+
+impl Interface {
+    fn chosen(options: &Options, auth: &Auth) -> Result<Self, Error> {
+        match options.alt.as_deref() {
+            None => Ok(Self::Chat),
+            Some("responses") => Ok(Self::Responses),
+            Some(other) => {
+                let what = format!(
+                    "there is no interface {other:?}: leave alt out for chat completions, or say \"responses\""
+                );
+                Err(Error::new(ErrorCode::Config, what).with_auth_id(&auth.id))
+            }
+        }
+    }
+
+    /// As in the API reference: [chat](https://platform.openai.com/docs/api-reference/chat/create),
+    /// [responses](https://platform.openai.com/docs/api-reference/responses/create).
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/chat/completions",
+            Self::Responses => "/responses",
+        }
+    }
+}

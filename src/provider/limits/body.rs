@@ -1,0 +1,115 @@
+//! What the JSON body of an error says.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::super::exchange::start;
+use super::{google, read};
+use crate::clock::Timestamp;
+use crate::limits::{Exhausted, LimitWindow};
+
+/// What a body says.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) wait: Option<Duration>,
+    pub(super) exhausted: Option<Exhausted>,
+    pub(super) windows: Vec<LimitWindow>,
+}
+
+pub(super) fn read(body: &Value, now: Timestamp) -> Said {
+    // Google wraps errors of streams in an array.
+    let body = body.get(0).unwrap_or(body);
+    // The Responses API keeps the error of a failed response inside it.
+    let error = ["/error", "/response/error"]
+        .iter()
+        .find_map(|path| body.pointer(path).filter(|error| error.is_object()))
+        .unwrap_or(body);
+    let google = google::read(error, now);
+    let message = ["message", "error_description", "error"]
+        .iter()
+        .find_map(|name| error.get(*name)?.as_str())
+        .map(|message| start(message, MESSAGE))
+        .unwrap_or_default();
+    Said {
+        wait: google
+            .wait
+            .or_else(|| resets(error, now))
+            .or_else(|| wait_in(message)),
+        exhausted: google.exhausted.or_else(|| exhausted(error, message)),
+        windows: google.windows,
+    }
+}
+
+/// Beside `usage_limit_reached`, subscriptions to OpenAI are told when the limit is lifted: `resets_in_seconds`, which needs
+/// no clock, and `resets_at` in Unix seconds.
+fn resets(error: &Value, now: Timestamp) -> Option<Duration> {
+    let number = |name| error.get(name).and_then(Value::as_f64);
+    number("resets_in_seconds")
+        .and_then(read::seconds)
+        .or_else(|| read::wait_until(read::unix(number("resets_at")?, now)?, now))
+}
+
+/// From the code, else the type, else the status, as the [error codes guide of
+/// OpenAI](https://platform.openai.com/docs/guides/error-codes), the [error page of
+/// Anthropic](https://docs.anthropic.com/en/api/errors) and [Google's](https://cloud.google.com/apis/design/errors) name them.
+fn exhausted(error: &Value, message: &str) -> Option<Exhausted> {
+    // Anthropic has no code for it.
+    if message.contains("credit balance is too low") {
+        return Some(Exhausted::Billing);
+    }
+    ["code", "type", "status"]
+        .iter()
+        .find_map(|name| of_name(error.get(*name)?.as_str()?))
+}
+
+fn of_name(name: &str) -> Option<Exhausted> {
+    Some(match name {
+        // OpenAI names the exhausted limit in `type`: requests or tokens.
+        "rate_limit_exceeded"
+        | "rate_limit_error"
+        | "rate_limit_reached"
+        | "requests"
+        | "tokens"
+        | "too_many_requests"
+        | "RESOURCE_EXHAUSTED" => Exhausted::Rate,
+        "insufficient_quota" | "quota_exceeded" | "usage_limit_reached" => Exhausted::Quota,
+        "billing_error"
+        | "billing_hard_limit_reached"
+        | "billing_not_active"
+        | "credit_balance_exhausted"
+        | "payment_required" => Exhausted::Billing,
+        "overloaded"
+        | "overloaded_error"
+        | "server_overloaded"
+        | "server_is_overloaded"
+        | "engine_overloaded"
+        | "service_unavailable"
+        | "service_unavailable_error"
+        | "slow_down"
+        | "UNAVAILABLE" => Exhausted::Overloaded,
+        _ => return None,
+    })
+}
+
+/// The wait that a message names in words: "Please try again in 1m2.5s".
+fn wait_in(message: &str) -> Option<Duration> {
+    let message = message.to_ascii_lowercase();
+    WORDS.iter().find_map(|words| {
+        message
+            .match_indices(words)
+            .find_map(|(at, words)| read::leading_duration(message.get(at + words.len()..)?))
+            .map(|(wait, _)| wait)
+    })
+}
+
+const WORDS: [&str; 5] = [
+    "try again in ",
+    "retry in ",
+    "retry after ",
+    "reset after ",
+    "resets in ",
+];
+
+/// As much of a message as is read.
+const MESSAGE: usize = 4 * 1024;

@@ -1,0 +1,45 @@
+//! The headers that say how to go on.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::read;
+use crate::clock::{Timestamp, later};
+
+/// The wait in `retry-after-ms` (milliseconds, as OpenAI and Azure send it), else in `retry-after`
+/// ([RFC 9110 section 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3): seconds or an HTTP date; some
+/// servers send decimals). A date in the past is no wait at all; what does not read as a wait is as if it were not there.
+pub(in super::super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let milliseconds = |text: &str| read::seconds(read::decimal(text)? / 1000.0);
+    let wait = |text: &str| match read::decimal(text) {
+        Some(seconds) => read::seconds(seconds),
+        None => read::wait_until(date(text)?, now),
+    };
+    texts(headers, "retry-after-ms")
+        .find_map(milliseconds)
+        .or_else(|| texts(headers, "retry-after").find_map(wait))
+}
+
+/// `x-should-retry`, which OpenAI's and Anthropic's own clients obey before their own rules.
+pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    texts(headers, "x-should-retry").find_map(|text| match text {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    })
+}
+
+fn texts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok().map(str::trim))
+}
+
+/// Any of the three forms of [RFC 9110 section 5.6.7](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7).
+fn date(text: &str) -> Option<Timestamp> {
+    let at = httpdate::parse_http_date(text).ok()?;
+    let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
+    Some(later(Timestamp::UNIX_EPOCH, since))
+}

@@ -1,0 +1,126 @@
+//! Reading [`RateLimits`]: pure functions of headers, body and the present time.
+//!
+//! `read` knows numbers, durations and times; `hints` the headers that say how to go on; `windows` those that count;
+//! `body` what errors say, and `google` the details that Google adds to them.
+
+mod body;
+mod google;
+mod hints;
+mod read;
+mod windows;
+
+use http::HeaderMap;
+use serde_json::Value;
+
+pub(super) use hints::retry_after;
+
+use crate::auth::{Auth, scrub};
+use crate::clock::{Timestamp, until};
+use crate::error::Error;
+use crate::limits::{Exhausted, HintSource, RateLimits};
+
+impl RateLimits {
+    /// What the headers of any answer say at the time `now`.
+    ///
+    /// | headers | documented by |
+    /// |---|---|
+    /// | `retry-after`: seconds, decimals, an HTTP date | [RFC 9110, 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3) |
+    /// | `retry-after-ms`, `x-should-retry` | OpenAI's and Anthropic's own clients |
+    /// | `x-ratelimit-{limit,remaining,reset}-NAME` | [OpenAI](https://platform.openai.com/docs/guides/rate-limits) and servers like it |
+    /// | `anthropic-ratelimit-NAME-{limit,remaining,reset}` | [Anthropic](https://docs.anthropic.com/en/api/rate-limits) |
+    /// | `anthropic-ratelimit-unified[-NAME]-{status,utilization,reset}` | what Anthropic sends to subscribers |
+    ///
+    /// `retry-after-ms` goes before `retry-after`. Of headers that come twice, the first that reads counts. A date that has
+    /// passed is a wait of zero. As if it had not been sent is what is negative, has an exponent, is not a number, lies
+    /// more than 35 days away (no vendor has a longer period than a month), counts more than 10^15, is a ratio above 100, or would be a 33rd
+    /// window.
+    pub fn from_headers(headers: &HeaderMap, now: Timestamp) -> Self {
+        let mut limits = Self::new();
+        limits.should_retry = hints::should_retry(headers);
+        limits.windows = windows::read(headers, now);
+        wait(&mut limits, HintSource::Header, || {
+            hints::retry_after(headers, now)
+        });
+        limits
+    }
+
+    /// What an error answer says at the time `now`: its headers, as [`from_headers`](Self::from_headers), and its body.
+    ///
+    /// The wait is the first of these: the headers' own; with status 429, the latest reset of the windows that are used up;
+    /// in the body, Google's `RetryInfo` and `quotaResetDelay`, OpenAI's `resets_in_seconds` and `resets_at`, at last words
+    /// like "try again in 1m2.5s". Of Anthropic's unified windows only those count that reject. A body is JSON, or says nothing.
+    ///
+    /// ```
+    /// use credpool::{Exhausted, HintSource, RateLimits};
+    /// use std::time::Duration;
+    ///
+    /// let body = r#"{"error":{"type":"usage_limit_reached","message":"…","resets_in_seconds":3600}}"#;
+    /// let now = time::macros::utc_datetime!(2025-06-01 12:00);
+    /// let limits = RateLimits::from_error(429, &http::HeaderMap::new(), body.as_bytes(), now);
+    /// assert_eq!(limits.exhausted, Some(Exhausted::Quota));
+    /// assert_eq!(limits.retry_after, Some(Duration::from_secs(3600)));
+    /// assert_eq!(limits.retry_after_source, Some(HintSource::Body));
+    /// ```
+    pub fn from_error(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
+        let body = serde_json::from_slice(body).unwrap_or_default();
+        of_error(Self::from_headers(headers, now), Some(status), &body, now)
+    }
+}
+
+/// What the headers said, and what an error adds to it.
+pub(super) fn of_error(
+    mut limits: RateLimits,
+    status: Option<u16>,
+    body: &Value,
+    now: Timestamp,
+) -> RateLimits {
+    let said = body::read(body, now);
+    let rejected = windows::rejected(&limits.windows).next().is_some();
+    limits.exhausted = match said.exhausted {
+        // The body of such an answer speaks of a rate.
+        Some(Exhausted::Rate) | None if rejected && status == Some(429) => Some(Exhausted::Quota),
+        said => said,
+    };
+    if status == Some(429) {
+        let resets_at = windows::latest_reset(&limits.windows);
+        wait(&mut limits, HintSource::Window, || {
+            resets_at.map(|at| until(now, at))
+        });
+    }
+    wait(&mut limits, HintSource::Body, || said.wait);
+    limits.windows.extend(said.windows);
+    limits
+}
+
+/// Puts the limits on an error: as far as they say something, and free of the credential's secrets.
+pub(super) fn attach(error: Error, limits: RateLimits, auth: &Auth) -> Error {
+    if limits.is_empty() {
+        return error;
+    }
+    error.with_rate_limits(scrubbed(limits, auth))
+}
+
+/// The same without the credential's secrets, which an upstream may echo where it names its limits.
+pub(super) fn scrubbed(mut limits: RateLimits, auth: &Auth) -> RateLimits {
+    for window in &mut limits.windows {
+        window.name = scrub(&window.name, auth);
+        window.status = window.status.as_deref().map(|status| scrub(status, auth));
+    }
+    limits
+}
+
+fn wait(
+    limits: &mut RateLimits,
+    source: HintSource,
+    read: impl FnOnce() -> Option<std::time::Duration>,
+) {
+    if limits.retry_after.is_none()
+        && let Some(wait) = read()
+    {
+        limits.retry_after = Some(wait);
+        limits.retry_after_source = Some(source);
+    }
+}
+
+#[cfg(test)]
+mod tests;

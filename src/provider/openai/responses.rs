@@ -1,0 +1,149 @@
+//! The [Responses API](https://platform.openai.com/docs/api-reference/responses): its reply, and the
+//! [events](https://platform.openai.com/docs/api-reference/responses-streaming) of one that is streamed.
+
+use serde_json::Value;
+
+use super::super::problem::Problem;
+use super::super::sse::SseEvent;
+use super::super::stream::{Protocol, Said};
+use super::reply;
+use crate::request::StreamChunk;
+
+/// The text of the reply: the `output_text` parts of its messages. `None` where there is no message.
+pub(super) fn text(response: &Value) -> Option<String> {
+    let items = response.get("output")?.as_array()?;
+    let mut messages = items
+        .iter()
+        .filter(|item| is_of_type(item, "message"))
+        .peekable();
+    messages.peek()?;
+    let parts = messages.flat_map(|message| {
+        let parts = message.get("content").and_then(Value::as_array);
+        parts.into_iter().flatten()
+    });
+    let texts = parts
+        .filter(|part| is_of_type(part, "output_text"))
+        .filter_map(|part| part.get("text")?.as_str());
+    Some(texts.collect())
+}
+
+/// Why the response failed, if it did.
+pub(super) fn failure(response: &Value) -> Option<Problem> {
+    let failed = response
+        .get("status")
+        .is_some_and(|status| status == "failed");
+    failed.then(|| why(response))
+}
+
+fn why(response: &Value) -> Problem {
+    let mut problem = response.get("error").map(Problem::of).unwrap_or_default();
+    if problem == Problem::default() {
+        problem.message = Some("the response failed, and the upstream does not say why".into());
+    }
+    problem
+}
+
+/// Whole after `response.completed` or `response.incomplete`, and not before.
+#[derive(Default)]
+pub(super) struct ResponseEvents {
+    /// Something of the reply has come.
+    has_content: bool,
+}
+
+impl Protocol for ResponseEvents {
+    fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> Said {
+        // Compatible servers may end with it as with a chat; before the reply's own end it is no end.
+        let Some(json) = json else {
+            return Said::Cut;
+        };
+        let kind = json.get("type").and_then(Value::as_str);
+        let Some(kind) = kind.or(event.event.as_deref()) else {
+            return Said::Malformed("an event of the stream has no type");
+        };
+        self.has_content |= has_content(kind, json);
+        let response = json.get("response").unwrap_or(&Value::Null);
+        let mut chunk = StreamChunk {
+            usage: response.get("usage").and_then(reply::usage),
+            preamble: !self.has_content,
+            ..StreamChunk::default()
+        };
+        match kind {
+            "response.failed" => return Said::Failed(why(response)),
+            "response.completed" | "response.incomplete" => return Said::Last(chunk),
+            "response.output_text.delta" => chunk.text = delta(json).map(str::to_owned),
+            _ => {}
+        }
+        Said::Chunk(chunk)
+    }
+
+    fn is_whole(&self) -> bool {
+        // What whole streams end with is their last chunk.
+        false
+    }
+
+    fn missing(&self) -> &'static str {
+        "neither response.completed nor response.incomplete came"
+    }
+}
+
+/// Whether an event brings something of the reply. That something begins (`*.added`, `*.in_progress`) is not yet anything.
+fn has_content(kind: &str, event: &Value) -> bool {
+    match kind.rsplit('.').next() {
+        Some("delta") => event
+            .get("delta")
+            .is_some_and(|delta| !delta.is_null() && delta != ""),
+        Some("done" | "partial_image" | "incomplete") => true,
+        _ => kind == "response.completed",
+    }
+}
+
+fn delta(event: &Value) -> Option<&str> {
+    event.get("delta")?.as_str().filter(|text| !text.is_empty())
+}
+
+fn is_of_type(value: &Value, kind: &str) -> bool {
+    value.get("type").is_some_and(|found| found == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn text_is_what_messages_say() {
+        let response = json!({"output": [
+            {"type": "reasoning", "content": [{"type": "output_text", "text": "hm"}]},
+            {"type": "message", "content": [
+                {"type": "output_text", "text": "a"},
+                {"type": "refusal", "refusal": "no"},
+                {"type": "output_text", "text": "b"},
+            ]},
+            {"type": "function_call", "arguments": "{}"},
+            {"type": "message", "content": [{"type": "output_text", "text": "c"}, {"type": "output_text"}]},
+        ]});
+        assert_eq!(text(&response).as_deref(), Some("abc"));
+        let silent = json!({"output": [{"type": "message", "content": []}]});
+        assert_eq!(text(&silent).as_deref(), Some(""));
+        for odd in [
+            json!({}),
+            json!([]),
+            json!({"output": []}),
+            json!({"output": "x"}),
+            json!({"output": [{"type": "function_call"}]}),
+        ] {
+            assert_eq!(text(&odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_failure_has_a_reason() {
+        let failed = json!({"status": "failed", "error": {"code": "server_error", "message": "m"}});
+        assert_eq!(failure(&failed).unwrap().status(), Some(500));
+        let silent = failure(&json!({"status": "failed", "error": null})).unwrap();
+        assert!(silent.message.unwrap().contains("does not say why"));
+        for status in ["completed", "incomplete", "in_progress", "queued"] {
+            assert_eq!(failure(&json!({"status": status, "error": null})), None);
+        }
+    }
+}
