@@ -20,6 +20,12 @@ pub(super) fn secret_of(auth: &Auth) -> Option<&str> {
         .find(|secret| !secret.is_empty())
 }
 
+/// The secret as it is, marked sensitive.
+pub(super) fn plain(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
+    check(auth, secret)?;
+    sensitive(secret).ok_or_else(|| unfit(auth))
+}
+
 /// `Bearer` and the secret, marked sensitive.
 pub(super) fn bearer(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
     check(auth, secret)?;

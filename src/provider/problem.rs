@@ -5,9 +5,10 @@ use serde_json::Value;
 /// What a JSON error body says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// `error.code`, `rate_limit_exceeded` for example; in an OAuth answer, `error` itself.
+    /// `error.code`, `rate_limit_exceeded` for example; in an OAuth answer, `error` itself; else Google's reason in the
+    /// details, `API_KEY_INVALID` for example.
     pub(super) code: Option<String>,
-    /// `error.type`, `invalid_request_error` for example.
+    /// `error.type`, `invalid_request_error` for example; else Google's `status`, `UNAVAILABLE` for example.
     pub(super) kind: Option<String>,
     /// `error.message`, or `error_description`.
     pub(super) message: Option<String>,
@@ -46,8 +47,10 @@ impl Problem {
     /// What an error object says.
     pub(super) fn of(error: &Value) -> Self {
         Self {
-            code: text_of(error, "code"),
-            kind: text_of(error, "type").filter(|kind| kind != "error"),
+            code: text_of(error, "code").or_else(|| reason_of(error)),
+            kind: text_of(error, "type")
+                .filter(|kind| kind != "error")
+                .or_else(|| text_of(error, "status")),
             message: text_of(error, "message"),
             number: number_of(error, "code").or_else(|| number_of(error, "status")),
         }
@@ -78,6 +81,18 @@ fn text_of(value: &Value, name: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// The reason in the details of a `google.rpc.Status` (<https://google.aip.dev/193#errorinfo>).
+fn reason_of(error: &Value) -> Option<String> {
+    let details = error.get("details")?.as_array()?;
+    details
+        .iter()
+        .filter(|detail| {
+            let kind = detail.get("@type").and_then(Value::as_str);
+            kind.is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
+        })
+        .find_map(|detail| text_of(detail, "reason"))
+}
+
 /// An error status, as a number or as text.
 fn number_of(value: &Value, name: &str) -> Option<u16> {
     let value = value.get(name)?;
@@ -89,8 +104,9 @@ fn number_of(value: &Value, name: &str) -> Option<u16> {
 }
 
 /// From the [error codes guide of OpenAI](https://platform.openai.com/docs/guides/error-codes), the
-/// [error page of Anthropic](https://docs.anthropic.com/en/api/errors), whose names compatible servers use too, and what
-/// servers send in streams.
+/// [error page of Anthropic](https://docs.anthropic.com/en/api/errors), whose names compatible servers use too, what
+/// servers send in streams, and the codes of `google.rpc` in capitals
+/// (<https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>).
 fn status_of(name: &str) -> Option<u16> {
     Some(match name {
         "invalid_request_error"
@@ -127,6 +143,17 @@ fn status_of(name: &str) -> Option<u16> {
         | "service_unavailable"
         | "service_unavailable_error"
         | "slow_down" => 503,
+        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => 400,
+        "UNAUTHENTICATED" => 401,
+        "PERMISSION_DENIED" => 403,
+        "NOT_FOUND" => 404,
+        "ABORTED" | "ALREADY_EXISTS" => 409,
+        "RESOURCE_EXHAUSTED" => 429,
+        "CANCELLED" => 499,
+        "INTERNAL" | "UNKNOWN" | "DATA_LOSS" => 500,
+        "UNIMPLEMENTED" => 501,
+        "UNAVAILABLE" => 503,
+        "DEADLINE_EXCEEDED" => 504,
         _ => return None,
     })
 }
@@ -192,6 +219,19 @@ mod tests {
                 None,
             ),
             (r#"{"error":[]}"#, None, None, None),
+            (
+                r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"no"},
+                    {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#,
+                Some("API_KEY_INVALID (INVALID_ARGUMENT)"),
+                Some("m"),
+                Some(400),
+            ),
+            (
+                r#"{"error":{"message":"m","status":"UNAVAILABLE","details":{}}}"#,
+                Some("UNAVAILABLE"),
+                Some("m"),
+                Some(503),
+            ),
         ] {
             let problem = read(body).unwrap();
             assert_eq!(problem.name().as_deref(), name, "{body}");

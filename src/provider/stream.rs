@@ -30,6 +30,8 @@ pub(super) enum Said {
     Chunk(StreamChunk),
     /// The end.
     End,
+    /// What this API never says.
+    Malformed(&'static str),
 }
 
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
@@ -87,6 +89,7 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
         };
         match self.protocol.read(&event, json.as_ref()) {
             Said::End => Ok(None),
+            Said::Malformed(what) => Err(Error::new(ErrorCode::StreamMalformed, what)),
             Said::Chunk(mut chunk) => {
                 chunk.payload = event.data;
                 chunk.event = event.event;

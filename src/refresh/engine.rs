@@ -18,7 +18,7 @@ use crate::registry::Unsaved;
 use crate::runtime::{Lane, WaitFor, guard};
 use crate::services::Services;
 
-use super::decide::{Due, due};
+use super::decide::{Due, due_in_pool};
 use super::merge::merge;
 
 /// Runs refreshes on the refresh lane: at most one for a credential at a time, whoever asks.
@@ -264,7 +264,7 @@ fn succeeded(auth: &mut Auth, now: Timestamp) {
     }
     // Tokens that are due again at once must not be refreshed at once.
     let soon = later(now, LEAST_GAP);
-    if let Due::At(at) = due(auth, Some(super::DEFAULT_LEAD))
+    if let Due::At(at) = due_in_pool(auth)
         && at < soon
     {
         auth.next_refresh_after = Some(soon);

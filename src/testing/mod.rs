@@ -2,6 +2,7 @@
 //!
 //! * [`Upstream`]: an HTTP server on loopback that answers as told, and that can cut, stall or reset an answer anywhere.
 //! * [`OpenAiUpstream`]: one that behaves like a chat completions API with a token endpoint, key by key.
+//! * [`GeminiUpstream`]: one that behaves like the Gemini API with a token endpoint for every grant.
 //! * [`ScriptedExecutor`]: an executor without any network, whose answers are written down beforehand.
 //! * [`Attempt::for_tests`](crate::Attempt::for_tests): calls an executor without a manager.
 //!
@@ -29,15 +30,20 @@
 
 mod attempt;
 mod executor;
+mod form;
 mod gate;
+mod gemini;
 mod openai;
 mod reply;
+mod tokens;
 mod upstream;
 mod wire;
 
 pub use executor::{Call, CallKind, ScriptedExecutor};
 pub use gate::Gate;
+pub use gemini::GeminiUpstream;
 pub use openai::{KeyBehaviour, OpenAiUpstream};
 pub use reply::Reply;
+pub use tokens::service_account_file;
 pub use upstream::Upstream;
 pub use wire::ReceivedRequest;
