@@ -27,8 +27,9 @@
 //! # Where to look
 //!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
-//! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`FileStore`].
-//! * Call a provider: [`provider::OpenAi`], or a [`ProviderExecutor`] of your own.
+//! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
+//!   [`FileStore`].
+//! * Call a provider: [`provider::OpenAi`], [`provider::Gemini`], or a [`ProviderExecutor`] of your own.
 //! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`Affinity`].
 //! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).
 //! * Test your own code: feature `testing`, with a loopback upstream and a scripted executor; [`ManualClock`].

@@ -18,8 +18,10 @@ pub(super) struct Problem {
 
 impl Problem {
     /// Reads the forms that servers use: `{"error":{"code","type","message"}}`, `{"error":"code","error_description"}`,
-    /// `{"error":"message"}` and, where `type` is `error`, the members side by side. `None` where there is no error.
+    /// `{"error":"message"}` and, where `type` is `error`, the members side by side; at Google also as the first of an
+    /// array. `None` where there is no error.
     pub(super) fn find(body: &Value) -> Option<Self> {
+        let body = body.get(0).unwrap_or(body);
         let error = match body.get("error") {
             Some(Value::Object(_)) => &body["error"],
             Some(Value::String(text)) if !text.is_empty() => {
@@ -104,9 +106,8 @@ fn number_of(value: &Value, name: &str) -> Option<u16> {
 }
 
 /// From the [error codes guide of OpenAI](https://platform.openai.com/docs/guides/error-codes), the
-/// [error page of Anthropic](https://docs.anthropic.com/en/api/errors), whose names compatible servers use too, what
-/// servers send in streams, and the codes of `google.rpc` in capitals
-/// (<https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>).
+/// [error page of Anthropic](https://docs.anthropic.com/en/api/errors), whose names compatible servers use too, and what
+/// servers send in streams.
 fn status_of(name: &str) -> Option<u16> {
     Some(match name {
         "invalid_request_error"
@@ -143,6 +144,13 @@ fn status_of(name: &str) -> Option<u16> {
         | "service_unavailable"
         | "service_unavailable_error"
         | "slow_down" => 503,
+        _ => return rpc_status_of(name),
+    })
+}
+
+/// From the codes of `google.rpc` (<https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>).
+fn rpc_status_of(name: &str) -> Option<u16> {
+    Some(match name {
         "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => 400,
         "UNAUTHENTICATED" => 401,
         "PERMISSION_DENIED" => 403,
@@ -227,7 +235,7 @@ mod tests {
                 Some(400),
             ),
             (
-                r#"{"error":{"message":"m","status":"UNAVAILABLE","details":{}}}"#,
+                r#"[{"error":{"message":"m","status":"UNAVAILABLE","details":{}}}]"#,
                 Some("UNAVAILABLE"),
                 Some("m"),
                 Some(503),
