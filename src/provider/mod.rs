@@ -2,10 +2,9 @@
 //! [`refresh_grant`].
 //!
 //! [`OpenAi`] serves the chat completions API of OpenAI and of everything that is compatible with it, [`Gemini`] the Gemini
-//! API. The files beside them
-//! hold what such an executor is made of: `call` sends a payload and reads what comes back, with `head` for the headers and
-//! `exchange` for errors without secrets; `stream` tells a whole stream from a cut one; `key` puts a credential into a header,
-//! `problem` reads JSON error bodies, `retry_after` reads the server's hints.
+//! API. The files beside them hold what such an executor is made of: `call` sends a payload and reads what comes back, with
+//! `head` for the headers and `exchange` for errors without secrets; `stream` tells a whole stream from a cut one; `key` puts
+//! a credential into a header, `problem` reads JSON error bodies, `retry_after` reads the server's hints; `oauth` gets tokens.
 
 mod call;
 mod exchange;
