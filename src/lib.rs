@@ -27,8 +27,10 @@
 //! # Where to look
 //!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
-//! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`FileStore`].
-//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], or a [`ProviderExecutor`] of your own.
+//! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
+//!   [`FileStore`].
+//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], or a [`ProviderExecutor`] of your
+//!   own.
 //! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`Affinity`].
 //! * Know what is left: [`RateLimits`], read from headers and errors.
 //! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).

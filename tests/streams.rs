@@ -132,7 +132,7 @@ fn a_cancelled_stream_says_so_after_what_has_arrived() {
     let last = ends.last().unwrap().as_ref().unwrap_err();
     assert_eq!(last.code(), &ErrorCode::Cancelled);
     assert!(stream.next().is_none(), "fused");
-    assert!(matches!(stream.try_recv(), StreamEvent::Ended));
+    assert!(matches!(stream.try_recv(), StreamEvent::Failed(_)));
 }
 
 #[test]

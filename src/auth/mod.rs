@@ -5,8 +5,10 @@ mod duration;
 mod expiry;
 mod fields;
 mod json;
+mod login;
 mod scrub;
 mod secret;
+mod service_account;
 mod status;
 
 use std::any::Any;
@@ -25,6 +27,7 @@ pub use fields::{Attributes, Metadata};
 pub(crate) use json::{state_from_json, state_to_json};
 pub(crate) use scrub::scrub;
 pub use secret::Secret;
+pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
 
 use crate::Timestamp;
@@ -331,6 +334,7 @@ impl Auth {
             && !["refresh_token", "access_token", "token", "Token"]
                 .into_iter()
                 .any(metadata_has)
+            && !self.gets_own_tokens()
     }
 }
 

@@ -1,16 +1,31 @@
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::Auth;
+use super::service_account::{KIND, object};
 
 /// `text` with everything cut out that is a secret of `auth`: keys, tokens, cookies, passwords.
 pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
-    let mut secrets = Vec::new();
+    let mut secrets: Vec<Cow<'_, str>> = Vec::new();
     for (name, value) in auth.attributes.iter() {
         collect_text(name, value, &mut secrets);
     }
     if let Some(metadata) = &auth.metadata {
         for (name, value) in metadata.iter() {
             collect(name, value, &mut secrets);
+        }
+        // A token file may keep a service account's file as text.
+        if let Some(Ok(members)) = metadata.text(KIND).map(object) {
+            let mut inner = Vec::new();
+            for (name, value) in &members {
+                collect(name, value, &mut inner);
+            }
+            secrets.extend(
+                inner
+                    .into_iter()
+                    .map(|secret| Cow::Owned(secret.into_owned())),
+            );
         }
     }
     if let Some((user_info, _)) = auth
@@ -19,21 +34,33 @@ pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
         .split_once("://")
         .and_then(|(_, rest)| rest.rsplit_once('@'))
     {
-        secrets.push(
-            user_info
-                .rsplit_once(':')
-                .map_or(user_info, |(_, word)| word),
-        );
+        let word = user_info.rsplit_once(':');
+        secrets.push(word.map_or(user_info, |(_, word)| word).into());
     }
+    // A key of several lines may come back line by line.
+    let lines: Vec<_> = secrets.iter().flat_map(|secret| lines_of(secret)).collect();
+    secrets.extend(lines);
     secrets.retain(|secret| secret.len() >= SHORTEST);
     // A secret may hold another: the longest goes first.
     secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets
-        .into_iter()
-        .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    secrets.into_iter().fold(text.to_owned(), |text, secret| {
+        text.replace(&*secret, "***")
+    })
 }
 
-fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<&'a str>) {
+/// The lines of a text that has more than one.
+fn lines_of(secret: &str) -> Vec<Cow<'static, str>> {
+    let spelt_out = secret.replace("\\n", "\n");
+    if !spelt_out.contains('\n') {
+        return Vec::new();
+    }
+    spelt_out
+        .lines()
+        .map(|line| Cow::Owned(line.trim().to_owned()))
+        .collect()
+}
+
+fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<Cow<'a, str>>) {
     match value {
         Value::String(text) => collect_text(name, text, secrets),
         Value::Array(values) => values
@@ -46,10 +73,10 @@ fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<&'a str>) {
     }
 }
 
-fn collect_text<'a>(name: &str, text: &'a str, secrets: &mut Vec<&'a str>) {
+fn collect_text<'a>(name: &str, text: &'a str, secrets: &mut Vec<Cow<'a, str>>) {
     let name = name.to_ascii_lowercase();
     if SECRET_NAMES.iter().any(|part| name.contains(part)) && !NOT_SECRET.contains(&name.as_str()) {
-        secrets.push(text);
+        secrets.push(text.into());
     }
 }
 
@@ -82,5 +109,24 @@ mod tests {
             .with_proxy_url("http://user:canary-3@127.0.0.1:1");
         let text = scrub("sk-canary-1 canary-2 canary-3 https://example.org", &auth);
         assert_eq!(text, "*** *** *** https://example.org");
+    }
+    #[test]
+    fn a_key_of_many_lines_is_cut_line_by_line() {
+        let pem = "-----BEGIN PRIVATE KEY-----\ncanary-line-1\ncanary-line-2\n-----END PRIVATE KEY-----\n";
+        let file = serde_json::json!({"private_key": pem, "client_email": "robot@example.org"});
+        let text = format!(
+            "{pem}|canary-line-2|{}|robot@example.org",
+            pem.replace('\n', "\\n")
+        );
+        for auth in [
+            Auth::new("p").with_metadata("private_key", pem),
+            Auth::new("p").with_metadata("private_key", pem.replace('\n', "\\n")),
+            Auth::new("p").with_metadata(KIND, file.clone()),
+            Auth::new("p").with_metadata(KIND, file.to_string()),
+        ] {
+            let scrubbed = scrub(&text, &auth);
+            assert!(!scrubbed.contains("canary"), "{scrubbed}");
+            assert!(scrubbed.ends_with("|robot@example.org"));
+        }
     }
 }

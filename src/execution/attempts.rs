@@ -167,10 +167,8 @@ impl Engine {
             ..
         } = *failed;
         let abandoned = || {
-            self.tell(
-                &call.outcome(id, provider, model, OutcomeKind::Abandoned),
-                true,
-            )
+            let outcome = call.outcome(id, provider, model, OutcomeKind::Abandoned);
+            self.tell(&outcome, true);
         };
         if call.ended_by_caller(error) {
             abandoned();

@@ -1,14 +1,16 @@
-//! Executors for real APIs, and the parts that executors of your own can use: [`SseReader`] and [`refresh_grant`].
+//! Executors for real APIs, and the parts that executors of your own can use: [`SseReader`], [`refresh_tokens`] and
+//! [`refresh_grant`].
 //!
 //! [`OpenAi`] serves the chat completions API and the Responses API of OpenAI and of everything that is compatible with it,
-//! [`Anthropic`] the Messages API. The files beside them
-//! hold what such an executor is made of: `call` sends a payload and reads what comes back, with `head` for the headers and
-//! `exchange` for errors without secrets; `stream` tells a whole stream from a cut one; `key` puts a credential into a header,
-//! `problem` reads JSON error bodies, `limits` what servers say of their limits.
+//! [`Anthropic`] the Messages API, [`Gemini`] the Gemini API. The files beside them hold what such an executor is made of:
+//! `call` sends a payload and reads what comes back, with `head` for the headers and `exchange` for errors without secrets;
+//! `stream` tells a whole stream from a cut one; `key` puts a credential into a header, `problem` reads JSON error bodies,
+//! `limits` what servers say of their limits; `oauth` gets tokens.
 
 mod anthropic;
 mod call;
 mod exchange;
+mod gemini;
 mod head;
 mod json;
 mod key;
@@ -22,6 +24,7 @@ mod stream;
 mod url;
 
 pub use anthropic::Anthropic;
-pub use oauth::refresh_grant;
+pub use gemini::Gemini;
+pub use oauth::{refresh_grant, refresh_tokens};
 pub use openai::OpenAi;
 pub use sse::{SseEvent, SseReader};

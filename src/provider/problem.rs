@@ -5,9 +5,10 @@ use serde_json::Value;
 /// What a JSON error body says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// `error.code`, `rate_limit_exceeded` for example; in an OAuth answer, `error` itself.
+    /// `error.code`, `rate_limit_exceeded` for example; in an OAuth answer, `error` itself; else Google's reason in the
+    /// details, `API_KEY_INVALID` for example.
     pub(super) code: Option<String>,
-    /// `error.type`, `invalid_request_error` for example.
+    /// `error.type`, `invalid_request_error` for example; else Google's `status`, `UNAVAILABLE` for example.
     pub(super) kind: Option<String>,
     /// `error.message`, or `error_description`.
     pub(super) message: Option<String>,
@@ -17,8 +18,10 @@ pub(super) struct Problem {
 
 impl Problem {
     /// Reads the forms that servers use: `{"error":{"code","type","message"}}`, `{"error":"code","error_description"}`,
-    /// `{"error":"message"}` and, where `type` is `error`, the members side by side. `None` where there is no error.
+    /// `{"error":"message"}` and, where `type` is `error`, the members side by side; at Google also as the first of an
+    /// array. `None` where there is no error.
     pub(super) fn find(body: &Value) -> Option<Self> {
+        let body = body.get(0).unwrap_or(body);
         let error = match body.get("error") {
             Some(Value::Object(_)) => &body["error"],
             Some(Value::String(text)) if !text.is_empty() => {
@@ -46,8 +49,10 @@ impl Problem {
     /// What an error object says.
     pub(super) fn of(error: &Value) -> Self {
         Self {
-            code: text_of(error, "code"),
-            kind: text_of(error, "type").filter(|kind| kind != "error"),
+            code: text_of(error, "code").or_else(|| reason_of(error)),
+            kind: text_of(error, "type")
+                .filter(|kind| kind != "error")
+                .or_else(|| text_of(error, "status")),
             message: text_of(error, "message"),
             number: number_of(error, "code").or_else(|| number_of(error, "status")),
         }
@@ -76,6 +81,18 @@ impl Problem {
 fn text_of(value: &Value, name: &str) -> Option<String> {
     let text = value.get(name)?.as_str()?;
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// The reason in the details of a `google.rpc.Status` (<https://google.aip.dev/193#errorinfo>).
+fn reason_of(error: &Value) -> Option<String> {
+    let details = error.get("details")?.as_array()?;
+    details
+        .iter()
+        .filter(|detail| {
+            let kind = detail.get("@type").and_then(Value::as_str);
+            kind.is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
+        })
+        .find_map(|detail| text_of(detail, "reason"))
 }
 
 /// An error status, as a number or as text.
@@ -151,6 +168,24 @@ fn status_of(name: &str) -> Option<u16> {
         "timeout_error" | "vector_store_timeout" => 504,
         // Anthropic's own; the others call it 503.
         "overloaded_error" => 529,
+        _ => return rpc_status_of(name),
+    })
+}
+
+/// From the codes of `google.rpc` (<https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>).
+fn rpc_status_of(name: &str) -> Option<u16> {
+    Some(match name {
+        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => 400,
+        "UNAUTHENTICATED" => 401,
+        "PERMISSION_DENIED" => 403,
+        "NOT_FOUND" => 404,
+        "ABORTED" | "ALREADY_EXISTS" => 409,
+        "RESOURCE_EXHAUSTED" => 429,
+        "CANCELLED" => 499,
+        "INTERNAL" | "UNKNOWN" | "DATA_LOSS" => 500,
+        "UNIMPLEMENTED" => 501,
+        "UNAVAILABLE" => 503,
+        "DEADLINE_EXCEEDED" => 504,
         _ => return None,
     })
 }
@@ -216,6 +251,19 @@ mod tests {
                 None,
             ),
             (r#"{"error":[]}"#, None, None, None),
+            (
+                r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"no"},
+                    {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#,
+                Some("API_KEY_INVALID (INVALID_ARGUMENT)"),
+                Some("m"),
+                Some(400),
+            ),
+            (
+                r#"[{"error":{"message":"m","status":"UNAVAILABLE","details":{}}}]"#,
+                Some("UNAVAILABLE"),
+                Some("m"),
+                Some(503),
+            ),
         ] {
             let problem = read(body).unwrap();
             assert_eq!(problem.name().as_deref(), name, "{body}");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::contained;
 use super::lead::provider_refresh_lead;
+use super::{DEFAULT_LEAD, contained};
 use crate::Timestamp;
 use crate::auth::{Auth, Expiry, read_time, read_time_text};
 use crate::clock::{earlier, later};
@@ -22,8 +22,9 @@ use crate::clock::{earlier, later};
 /// Otherwise no. The last refresh is the record's own time, else `last_refresh`, `lastRefresh`, `last_refreshed_at` or
 /// `lastRefreshedAt` of the metadata, then of the attributes. All deadlines are inclusive.
 ///
-/// The manager refreshes by the same rules, and adds two of its own: a credential that is an API key alone is never
-/// refreshed, and a known expiry has a default lead.
+/// The manager refreshes by the same rules, and adds three of its own: a credential that is an API key alone is never
+/// refreshed, a known expiry has a default lead, and a service account or a client with a secret that has no access token
+/// yet gets one at once.
 ///
 /// ```
 /// use credpool::{Auth, should_refresh};
@@ -68,6 +69,20 @@ pub(crate) fn due(auth: &Auth, default_lead: Option<Duration>) -> Due {
     by_interval_or_lead(auth, default_lead).map_or(Due::Never, |at| {
         Due::At(auth.next_refresh_after.map_or(at, |after| at.max(after)))
     })
+}
+
+/// When the manager refreshes `auth`: as [`due`], but a key alone never, and at once where a credential that can get its
+/// tokens by itself has none yet.
+pub(super) fn due_in_pool(auth: &Auth) -> Due {
+    if auth.is_api_key() {
+        return Due::Never;
+    }
+    match due(auth, Some(DEFAULT_LEAD)) {
+        Due::Never | Due::At(_) if !auth.disabled && auth.awaits_first_token() => {
+            Due::At(auth.next_refresh_after.unwrap_or(AT_ONCE))
+        }
+        due => due,
+    }
 }
 
 fn by_interval_or_lead(auth: &Auth, default_lead: Option<Duration>) -> Option<Timestamp> {
@@ -315,6 +330,27 @@ mod tests {
                 prop_assert_eq!(said, naive(&facts));
             }
         }
+    }
+
+    #[test]
+    fn a_first_token_is_due_at_once() {
+        let client = Auth::client_credentials("nobody's", "https://h/token", "id", "secret");
+        assert_eq!(due_in_pool(&client), Due::At(AT_ONCE));
+        assert!(
+            !should_refresh(&client, at(0)),
+            "the rules say nothing of it"
+        );
+        let mut tried = client.clone();
+        tried.next_refresh_after = Some(at(60));
+        assert_eq!(due_in_pool(&tried), Due::At(at(60)));
+        let mut off = client.clone();
+        off.disabled = true;
+        assert_eq!(due_in_pool(&off), Due::Never);
+        let served = client.with_metadata("access_token", "t");
+        assert_eq!(due_in_pool(&served), Due::Never);
+        let ends = served.with_metadata("expires_at", 1_758_700_000);
+        assert_eq!(due_in_pool(&ends), Due::At(at(1_758_700_000 - 300)));
+        assert_eq!(due_in_pool(&Auth::api_key("p", "k")), Due::Never);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::registry::Unsaved;
 use crate::runtime::{Lane, WaitFor, guard};
 use crate::services::Services;
 
-use super::decide::{Due, due};
+use super::decide::{Due, due_in_pool};
 use super::inbox::Mailbox;
 use super::merge::merge;
 
@@ -332,7 +332,7 @@ impl Drop for Flight {
 /// Tokens that are due again at once must not be refreshed at once. A wait that the executor asked for stays.
 fn earliest_next(auth: &Auth, now: crate::Timestamp) -> Option<crate::Timestamp> {
     let soon = later(now, LEAST_GAP);
-    match due(auth, Some(super::DEFAULT_LEAD)) {
+    match due_in_pool(auth) {
         Due::Never => auth.next_refresh_after,
         Due::At(at) if at >= soon => auth.next_refresh_after,
         Due::At(_) | Due::Asks => auth.next_refresh_after.max(Some(soon)),

@@ -13,7 +13,7 @@ use crate::clock::{later, until};
 use crate::error::Error;
 use crate::runtime::Worker;
 
-use super::decide::{Due, due};
+use super::decide::{Due, due_in_pool};
 use super::engine::RefreshEngine;
 use super::inbox::Inbox;
 
@@ -93,7 +93,7 @@ impl Refresher {
     /// Its moment has come: refresh it, unless it has changed its mind since.
     fn start_or_schedule(&mut self, engine: &Arc<RefreshEngine>, auth: &Auth, now: Timestamp) {
         let id = &auth.id;
-        match next_look(auth) {
+        match due_in_pool(auth) {
             Due::Asks if !super::should_refresh(auth, now) => {
                 self.queue.put(id.clone(), later(now, self.interval));
             }
@@ -109,19 +109,12 @@ impl Refresher {
     }
 
     fn schedule(&mut self, auth: &Auth, now: Timestamp) {
-        match next_look(auth) {
+        match due_in_pool(auth) {
             Due::Never => self.queue.remove(&auth.id),
             Due::At(at) => self.queue.put(auth.id.clone(), at),
             Due::Asks => self.queue.put(auth.id.clone(), now),
         }
     }
-}
-
-fn next_look(auth: &Auth) -> Due {
-    if auth.is_api_key() {
-        return Due::Never;
-    }
-    due(auth, Some(super::DEFAULT_LEAD))
 }
 
 impl DueQueue {

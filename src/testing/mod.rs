@@ -3,6 +3,7 @@
 //! * [`Upstream`]: an HTTP server on loopback that answers as told, and that can cut, stall or reset an answer anywhere.
 //! * [`OpenAiUpstream`]: one that behaves like OpenAI, chat completions and responses, with a token endpoint, key by key.
 //! * [`AnthropicUpstream`]: the same for the Messages API.
+//! * [`GeminiUpstream`]: the same for the Gemini API, with a token endpoint for every grant.
 //! * [`ScriptedExecutor`]: an executor without any network, whose answers are written down beforehand.
 //! * [`Attempt::for_tests`](crate::Attempt::for_tests): calls an executor without a manager.
 //!
@@ -31,19 +32,24 @@
 mod anthropic;
 mod attempt;
 mod executor;
+mod form;
 mod gate;
+mod gemini;
 mod keys;
 mod openai;
 mod reply;
 mod responses;
+mod tokens;
 mod upstream;
 mod wire;
 
 pub use anthropic::AnthropicUpstream;
 pub use executor::{Call, CallKind, ScriptedExecutor};
 pub use gate::Gate;
+pub use gemini::GeminiUpstream;
 pub use keys::KeyBehaviour;
 pub use openai::OpenAiUpstream;
 pub use reply::Reply;
+pub use tokens::service_account_file;
 pub use upstream::Upstream;
 pub use wire::ReceivedRequest;

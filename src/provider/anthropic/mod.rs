@@ -45,7 +45,7 @@ use super::{oauth, payload};
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
 ///
 /// No beta is sent that nobody asked for: a server that takes access tokens under one alone (`oauth-2025-04-20`) needs it
-/// in `anthropic_beta`. For [`refresh`](ProviderExecutor::refresh) see [`refresh_grant`](super::refresh_grant).
+/// in `anthropic_beta`. For [`refresh`](ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
 ///
 /// # Requests
 ///
@@ -172,7 +172,7 @@ impl ProviderExecutor for Anthropic {
     }
 
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
-        oauth::refresh_grant(attempt, auth)
+        oauth::refresh_tokens(attempt, auth)
     }
 
     fn speaks(&self, format: &Format) -> bool {

@@ -45,7 +45,7 @@ use super::{oauth, payload};
 /// | `count_tokens_path` | the endpoint that counts tokens | `/responses/input_tokens` at api.openai.com, else none |
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
 ///
-/// For [`refresh`](ProviderExecutor::refresh) see [`refresh_grant`](super::refresh_grant).
+/// For [`refresh`](ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
 ///
 /// # Requests
 ///
@@ -207,7 +207,7 @@ impl ProviderExecutor for OpenAi {
     }
 
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
-        oauth::refresh_grant(attempt, auth)
+        oauth::refresh_tokens(attempt, auth)
     }
 
     fn speaks(&self, format: &Format) -> bool {

@@ -1,0 +1,125 @@
+//! What comes back, read leniently: text and usage from where they are, nothing from where they are not.
+//! See <https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse>.
+
+use serde_json::Value;
+
+use crate::request::Usage;
+
+/// The candidates of a response, each with its index.
+pub(super) fn candidates(reply: &Value) -> impl Iterator<Item = (u64, &Value)> {
+    let candidates = reply.get("candidates").and_then(Value::as_array);
+    let place = |at: usize| u64::try_from(at).unwrap_or(u64::MAX);
+    candidates
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .map(move |(at, candidate)| {
+            let index = candidate.get("index").and_then(number);
+            (index.unwrap_or(place(at)), candidate)
+        })
+}
+
+/// The parts of a candidate's content.
+pub(super) fn parts(candidate: &Value) -> impl Iterator<Item = &Value> {
+    let content = candidate.get("content");
+    let parts = content.and_then(|content| content.get("parts")?.as_array());
+    parts.into_iter().flatten()
+}
+
+/// The text of the first candidate, without its thoughts.
+pub(super) fn text(reply: &Value) -> Option<String> {
+    let (_, first) = candidates(reply).find(|(index, _)| *index == 0)?;
+    let mut texts = parts(first)
+        .filter(|part| part.get("thought") != Some(&Value::Bool(true)))
+        .filter_map(|part| part.get("text")?.as_str())
+        .peekable();
+    texts.peek()?;
+    Some(texts.collect())
+}
+
+/// The tokens used, where at least one of the numbers is there. Thoughts are output: they are charged as such.
+pub(super) fn usage(reply: &Value) -> Option<Usage> {
+    let usage = reply.get("usageMetadata")?;
+    let count = |name| usage.get(name).and_then(number);
+    let input = count("promptTokenCount");
+    let candidates = count("candidatesTokenCount");
+    let thoughts = count("thoughtsTokenCount");
+    input.or(candidates).or(thoughts)?;
+    let output = candidates
+        .unwrap_or_default()
+        .saturating_add(thoughts.unwrap_or_default());
+    let cached = count("cachedContentTokenCount").unwrap_or_default();
+    Some(Usage::new(input.unwrap_or_default(), output).with_cached(cached))
+}
+
+/// Why a candidate or a prompt ended; nothing where the reason is the enum's own "unspecified".
+pub(super) fn reason<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    let reason = value.get(name)?.as_str()?;
+    Some(reason).filter(|reason| !reason.is_empty() && !reason.ends_with("_UNSPECIFIED"))
+}
+
+/// A count: protocol buffers in JSON may write it as text, too.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be a count; above the range it saturates"
+    )]
+    let whole = |number: f64| (number >= 0.0).then_some(number as u64);
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().and_then(whole))
+        .or_else(|| value.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn text_is_that_of_the_first_candidate_without_thoughts() {
+        let parts = json!([
+            {"text": "Hmm.", "thought": true}, {"text": "a"}, {"functionCall": {"name": "f"}},
+            {"text": "b", "thought": false}, {"text": null},
+        ]);
+        let reply = json!({"candidates": [
+            {"index": 1, "content": {"parts": [{"text": "other"}]}},
+            {"index": 0, "content": {"parts": parts}},
+        ]});
+        assert_eq!(text(&reply).as_deref(), Some("ab"));
+        let unnumbered = json!({"candidates": [{"content": {"parts": [{"text": ""}]}}]});
+        assert_eq!(text(&unnumbered).as_deref(), Some(""));
+        for odd in [
+            json!({}),
+            json!(null),
+            json!({"candidates": {}}),
+            json!({"candidates": [{"finishReason": "STOP"}]}),
+            json!({"candidates": [{"content": {"parts": [{"thought": true, "text": "x"}]}}]}),
+            json!({"promptFeedback": {"blockReason": "SAFETY"}}),
+        ] {
+            assert_eq!(text(&odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn usage_is_read_from_what_is_there() {
+        let of = |usage: Value| super::usage(&json!({"usageMetadata": usage}));
+        let full = json!({
+            "promptTokenCount": 10, "candidatesTokenCount": 5, "thoughtsTokenCount": 7,
+            "cachedContentTokenCount": 4, "totalTokenCount": 22,
+        });
+        assert_eq!(of(full), Some(Usage::new(10, 12).with_cached(4)));
+        assert_eq!(of(json!({"promptTokenCount": "3"})), Some(Usage::new(3, 0)));
+        let huge = json!({"candidatesTokenCount": 1e300, "thoughtsTokenCount": 1});
+        assert_eq!(of(huge), Some(Usage::new(0, u64::MAX)));
+        for odd in [
+            json!(null),
+            json!({}),
+            json!({"promptTokenCount": -1}),
+            json!([1]),
+        ] {
+            assert_eq!(of(odd), None);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What is Gemini's own in a request: its headers, its version, and the parameters that must not be there.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::super::head::{Vendor, base_url, configured};
+use super::super::key;
+use super::super::url::encode_into;
+use super::Gemini;
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::request::Options;
+
+impl Vendor for Gemini {
+    fn base_url(&self) -> &'static str {
+        "https://generativelanguage.googleapis.com"
+    }
+
+    fn add_credential(&self, headers: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
+        let mut own = configured(auth, &NAMED_HEADERS)?;
+        let api_key = auth.attributes.get("api_key").filter(|key| !key.is_empty());
+        if let Some(api_key) = api_key {
+            own.insert(KEY_HEADER, key::plain(auth, api_key)?);
+        } else if let Some(token) = key::secret_of(auth) {
+            own.insert(AUTHORIZATION, key::bearer(auth, token)?);
+        } else if !(own.contains_key(KEY_HEADER) || own.contains_key(AUTHORIZATION)) {
+            return Err(key::config(
+                auth,
+                "it has neither attribute api_key nor an access_token",
+            ));
+        }
+        // One credential at a time: the server may prefer the other one.
+        if own.contains_key(KEY_HEADER) {
+            headers.remove(AUTHORIZATION);
+        } else {
+            headers.remove(KEY_HEADER);
+        }
+        headers.extend(own);
+        Ok(())
+    }
+}
+
+/// What is between the address and the model: attribute `api_version`, else `v1beta` where the address has no path.
+pub(super) fn version_path(vendor: &Gemini, auth: &Auth) -> Result<String, Error> {
+    let base = base_url(vendor, auth);
+    let (place, query) = base.split_once('?').unwrap_or((base, ""));
+    let names = query.split('&').filter_map(|pair| pair.split('=').next());
+    if names.into_iter().any(is_secret) {
+        let what = "base_url holds a key: set attribute api_key instead";
+        return Err(key::config(auth, what));
+    }
+    let version = auth.attributes.get("api_version").map(str::trim);
+    let version = version.unwrap_or_default().trim_matches('/');
+    let rest = place.split_once("://").map_or(place, |(_, rest)| rest);
+    let has_path = rest.trim_end_matches('/').contains('/');
+    let mut path = String::new();
+    if !version.is_empty() {
+        path.push('/');
+        encode_into(&mut path, version);
+    } else if !has_path {
+        path.push_str("/v1beta");
+    }
+    Ok(path)
+}
+
+/// The options without a credential of their own, which in a parameter would be in the URL, and without what would take
+/// `alt` away from a stream.
+pub(super) fn without_credential(options: &Options) -> Cow<'_, Options> {
+    let is_ours = |(name, _): &(String, String)| is_secret(name) || name == "alt";
+    if !options.query.iter().any(is_ours) && !options.headers.contains_key(KEY_HEADER) {
+        return Cow::Borrowed(options);
+    }
+    let mut options = options.clone();
+    options.query.retain(|parameter| !is_ours(parameter));
+    options.headers.remove(KEY_HEADER);
+    Cow::Owned(options)
+}
+
+/// The system parameters of <https://cloud.google.com/apis/docs/system-parameters> that are credentials.
+fn is_secret(parameter: &str) -> bool {
+    let name = parameter.trim_start_matches('$');
+    ["key", "access_token", "oauth_token"]
+        .iter()
+        .any(|secret| name.eq_ignore_ascii_case(secret))
+}
+
+const KEY_HEADER: &str = "x-goog-api-key";
+
+/// Attributes with headers of their own.
+const NAMED_HEADERS: [(&str, &str); 1] = [("quota_project", "x-goog-user-project")];
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::head::{JSON, head};
+    use super::*;
+    use crate::error::ErrorCode;
+
+    fn sent(auth: &Auth, options: &Options) -> http::request::Parts {
+        let options = without_credential(options);
+        let path = version_path(&Gemini::new(), auth).unwrap() + "/models/m:generateContent";
+        head(&Gemini::new(), auth, &path, JSON, &options).unwrap()
+    }
+
+    #[test]
+    fn a_key_goes_into_its_header_and_a_token_is_the_bearer() {
+        let auth = Auth::api_key("gemini", "AIza").with_attribute("quota_project", "proj");
+        let keyed = sent(&auth, &Options::new());
+        assert_eq!(keyed.headers[KEY_HEADER], "AIza");
+        assert_eq!(keyed.headers["x-goog-user-project"], "proj");
+        assert!(keyed.headers[KEY_HEADER].is_sensitive());
+        assert!(!keyed.headers.contains_key(AUTHORIZATION));
+
+        let auth = Auth::new("gemini").with_metadata("access_token", "ya29");
+        let options = Options::new()
+            .with_header("x-team", "red")
+            .with_header(KEY_HEADER, "another");
+        let token = sent(&auth, &options);
+        assert_eq!(token.headers[AUTHORIZATION], "Bearer ya29");
+        assert!(!token.headers.contains_key(KEY_HEADER));
+        assert_eq!(token.headers["x-team"], "red");
+
+        let own = Auth::new("gemini").with_attribute("header:x-goog-api-key", "k");
+        assert_eq!(sent(&own, &Options::new()).headers[KEY_HEADER], "k");
+        let none = Gemini::new().add_credential(&mut HeaderMap::new(), &Auth::new("gemini"));
+        assert_eq!(*none.unwrap_err().code(), ErrorCode::Config);
+    }
+
+    #[test]
+    fn the_version_is_put_where_it_is_missing() {
+        let auth = Auth::api_key("gemini", "k");
+        for (base_url, version, url) in [
+            ("", "", "https://generativelanguage.googleapis.com/v1beta"),
+            ("", "v1", "https://generativelanguage.googleapis.com/v1"),
+            ("https://h", "", "https://h/v1beta"),
+            ("https://h/", " /v1alpha/ ", "https://h/v1alpha"),
+            ("https://h/v1", "", "https://h/v1"),
+            ("https://h/gemini/", "v1", "https://h/gemini/v1"),
+        ] {
+            let auth = auth
+                .clone()
+                .with_attribute("base_url", base_url)
+                .with_attribute("api_version", version);
+            let uri = sent(&auth, &Options::new()).uri;
+            assert_eq!(uri.to_string(), format!("{url}/models/m:generateContent"));
+        }
+    }
+
+    #[test]
+    fn no_credential_is_in_the_url() {
+        let mut options = Options::new();
+        for name in ["key", "Key", "$key", "access_token", "oauth_token", "alt"] {
+            options.query.push((name.into(), "canary".into()));
+        }
+        options.query.push(("fields".into(), "candidates".into()));
+        let uri = sent(&Auth::api_key("gemini", "k"), &options).uri;
+        assert_eq!(uri.query(), Some("fields=candidates"));
+
+        let auth = Auth::api_key("gemini", "k").with_id("a");
+        let auth = auth.with_attribute("base_url", "https://h/v1?x=1&key=canary");
+        let error = version_path(&Gemini::new(), &auth).unwrap_err();
+        assert_eq!(
+            (error.code(), error.auth_id()),
+            (&ErrorCode::Config, Some("a"))
+        );
+        assert!(!error.message().contains("canary"));
+    }
+}

@@ -1,0 +1,381 @@
+//! The token endpoint: one form, one answer.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::super::exchange::excerpt;
+use super::super::head::JSON;
+use super::super::key;
+use super::super::limits::retry_after;
+use super::super::problem::Problem;
+use super::super::url::{encode_into, endpoint};
+use super::setting::{basic, setting};
+use crate::auth::{Auth, scrub};
+use crate::error::{Error, ErrorCode};
+use crate::executor::Attempt;
+use crate::request::Timeouts;
+
+/// How tokens are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grant {
+    RefreshToken,
+    ClientCredentials,
+    ServiceAccount,
+}
+
+/// A request for tokens.
+pub(super) struct TokenRequest<'a> {
+    grant: Grant,
+    token_url: Cow<'a, str>,
+    form: Zeroizing<String>,
+    authorization: Option<HeaderValue>,
+    /// What the form holds in another spelling than the credential, and must be in no message.
+    secrets: Vec<Zeroizing<String>>,
+}
+
+impl<'a> TokenRequest<'a> {
+    pub(super) fn new(grant: Grant, token_url: impl Into<Cow<'a, str>>) -> Self {
+        let mut request = Self {
+            grant,
+            token_url: token_url.into(),
+            form: Zeroizing::default(),
+            authorization: None,
+            secrets: Vec::new(),
+        };
+        request.field("grant_type", grant.name());
+        request
+    }
+
+    pub(super) fn field(&mut self, name: &str, value: &str) {
+        if !self.form.is_empty() {
+            self.form.push('&');
+        }
+        self.form.push_str(name);
+        self.form.push('=');
+        let start = self.form.len();
+        encode_into(&mut self.form, value);
+        if !NO_SECRETS.contains(&name) {
+            // In this form nobody else would know it again.
+            let encoded = Zeroizing::new(self.form[start..].to_owned());
+            self.secrets.push(encoded);
+        }
+    }
+
+    /// Adds a field whose value the credential itself does not hold.
+    pub(super) fn secret_field(&mut self, name: &str, value: Zeroizing<String>) {
+        self.field(name, &value);
+        self.secrets.push(value);
+    }
+
+    /// Adds the client's name and secret in the way that the credential says.
+    pub(super) fn add_client(&mut self, auth: &Auth) -> Result<(), Error> {
+        let client = (setting(auth, "client_id"), setting(auth, "client_secret"));
+        match setting(auth, "client_auth").unwrap_or("body") {
+            "body" => {
+                if let Some(id) = client.0 {
+                    self.field("client_id", id);
+                }
+                if let Some(secret) = client.1 {
+                    self.field("client_secret", secret);
+                }
+                Ok(())
+            }
+            "basic" => {
+                let (Some(id), Some(secret)) = client else {
+                    let what = "client_auth = basic needs client_id and client_secret";
+                    return Err(key::config(auth, what));
+                };
+                self.authorization = key::sensitive(&basic(id, secret));
+                Ok(())
+            }
+            _ => Err(key::config(auth, "client_auth is neither body nor basic")),
+        }
+    }
+
+    /// Asks, and returns the answer, which has an access token.
+    pub(super) fn send(self, attempt: &Attempt, auth: &Auth) -> Result<Value, Error> {
+        let request = http::Request::from_parts(
+            self.head(auth)?,
+            Bytes::copy_from_slice(self.form.as_bytes()),
+        );
+        let limits = attempt.call_limits(&Timeouts::new().with_total(LONGEST));
+        let answer = attempt.send_unpooled(auth, request, &limits)?;
+        let (head, body) = answer.into_parts();
+        let body = Zeroizing::new(body.into_bytes(LARGEST_ANSWER)?.to_vec());
+        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let problem = Problem::find(&json);
+        let error = if !head.status.is_success() || problem.is_some() {
+            self.refused(auth, head.status, problem.unwrap_or_default())
+        } else if text(&json, "access_token").is_none() {
+            let what = "the token endpoint's answer holds no access_token";
+            // The old refresh token may or may not be spent: only another attempt tells.
+            Error::new(ErrorCode::RefreshFailed, what)
+                .with_auth_id(&auth.id)
+                .with_retryable(true)
+        } else {
+            return Ok(json);
+        };
+        Err(match retry_after(&head.headers, attempt.clock().now()) {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        })
+    }
+
+    fn head(&self, auth: &Auth) -> Result<Parts, Error> {
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.method = http::Method::POST;
+        head.uri = endpoint(auth, &self.token_url, "", &[])?;
+        head.headers = HeaderMap::from_iter([
+            (ACCEPT, HeaderValue::from_static(JSON)),
+            (CONTENT_TYPE, HeaderValue::from_static(FORM)),
+        ]);
+        let authorization = self.authorization.clone();
+        head.headers
+            .extend(authorization.map(|value| (AUTHORIZATION, value)));
+        Ok(head)
+    }
+
+    /// The error that an answer without tokens is.
+    fn refused(&self, auth: &Auth, status: StatusCode, problem: Problem) -> Error {
+        let number = status.as_u16();
+        let transient = matches!(number, 408 | 429 | 500..=599);
+        let name = problem.code.as_deref().or(problem.kind.as_deref());
+        let (code, advice) = match name {
+            Some(name) if !transient => self.grant.judge(name),
+            _ => (ErrorCode::RefreshFailed, ""),
+        };
+        let said = [problem.name(), problem.message];
+        let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let said = self.without_secrets(auth, &said);
+        let mut message = format!("the token endpoint answered HTTP {number}");
+        if !said.is_empty() {
+            message = format!("{message}, {said}");
+        }
+        Error::new(code, message + advice)
+            .with_http_status(number)
+            .with_retryable(transient)
+            .with_auth_id(&auth.id)
+    }
+
+    fn without_secrets(&self, auth: &Auth, text: &str) -> String {
+        let mut text = text.to_owned();
+        // Shorter ones would cut common words.
+        let secrets = self.secrets.iter();
+        for secret in secrets.filter(|secret| secret.len() >= SHORTEST) {
+            text = text.replace(secret.as_str(), "***");
+            // An assertion is of use to nobody without its signature, which may stand alone.
+            if let Some((_, signature)) = secret.rsplit_once('.') {
+                text = text.replace(signature, "***");
+            }
+        }
+        let client = setting(auth, "client_id").zip(setting(auth, "client_secret"));
+        if let Some((id, secret)) = client {
+            text = text.replace(&basic(id, secret)["Basic ".len()..], "***");
+        }
+        excerpt(&scrub(&text, auth))
+    }
+}
+
+impl Grant {
+    fn name(self) -> &'static str {
+        match self {
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+            Self::ServiceAccount => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        }
+    }
+
+    /// What a refusal by this name means, and what to do about it.
+    fn judge(self, name: &str) -> (ErrorCode, &'static str) {
+        let is_over = GRANT_IS_OVER.contains(&name);
+        let is_unknown = matches!(name, "invalid_client" | "unauthorized_client");
+        match self {
+            Self::RefreshToken if is_over => (ErrorCode::NeedsLogin, ": log in again"),
+            Self::RefreshToken | Self::ClientCredentials if is_over || is_unknown => (
+                ErrorCode::Config,
+                ": check client_id, client_secret and client_auth",
+            ),
+            Self::ServiceAccount if is_over || is_unknown => (
+                ErrorCode::Config,
+                ": check the service account, its key and its scope, and this machine's clock",
+            ),
+            _ => (ErrorCode::RefreshFailed, ""),
+        }
+    }
+}
+
+/// Refuses a record that has no place for a token: giving it metadata would have it written to the store.
+pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
+    if auth.is_runtime_only() {
+        let what = "it has no metadata, which is where its tokens would go";
+        return Err(key::config(auth, what));
+    }
+    Ok(())
+}
+
+/// A member that is text and not empty.
+pub(super) fn text<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
+    json.get(name)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// `invalid_grant` of [RFC 6749 section 5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2), and what servers say
+/// instead of it.
+const GRANT_IS_OVER: [&str; 10] = [
+    "invalid_grant",
+    "invalid_refresh_token",
+    "bad_refresh_token",
+    "refresh_token_reused",
+    "refresh_token_invalidated",
+    "refresh_token_expired",
+    "refresh_token_revoked",
+    "expired_token",
+    "token_expired",
+    "token_revoked",
+];
+
+/// Fields that may be shown.
+const NO_SECRETS: [&str; 3] = ["grant_type", "client_id", "scope"];
+
+const SHORTEST: usize = 6;
+const FORM: &str = "application/x-www-form-urlencoded";
+const LARGEST_ANSWER: usize = 1024 * 1024;
+const LONGEST: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::super::refresh_token;
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::json;
+
+    fn auth(metadata: Value) -> Auth {
+        let mut auth = Auth::new("openai")
+            .with_id("team")
+            .with_attribute("token_url", "https://login.example/token");
+        let Value::Object(metadata) = metadata else {
+            panic!("metadata is an object");
+        };
+        auth.metadata = Some(metadata.into());
+        auth
+    }
+
+    fn form_and_head(auth: &Auth) -> (String, Parts) {
+        let (request, _) = refresh_token::request(auth).unwrap();
+        (request.form.to_string(), request.head(auth).unwrap())
+    }
+
+    #[test]
+    fn settings_are_looked_up_outwards_in() {
+        let auth = auth(json!({
+            "client_id": "top", "refresh_token": "",
+            "token": {"refresh_token": "a b", "client_id": "nested", "client_secret": "s&s", "scope": "x"},
+        }));
+        let (form, head) = form_and_head(&auth);
+        assert_eq!(
+            form,
+            "grant_type=refresh_token&refresh_token=a%20b&client_id=top&client_secret=s%26s&scope=x"
+        );
+        assert!(!head.headers.contains_key(AUTHORIZATION));
+        let (form, head) = form_and_head(&auth.with_attribute("client_auth", "basic"));
+        assert_eq!(form, "grant_type=refresh_token&refresh_token=a%20b&scope=x");
+        assert_eq!(
+            head.headers[AUTHORIZATION],
+            format!("Basic {}", STANDARD.encode("top:s%26s"))
+        );
+        assert!(head.headers[AUTHORIZATION].is_sensitive());
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let code = |auth: &Auth| {
+            let error = refresh_token::request(auth)
+                .and_then(|(request, _)| request.head(auth).map(drop))
+                .unwrap_err();
+            assert_eq!(error.auth_id(), Some("team"));
+            error.code().clone()
+        };
+        assert_eq!(
+            code(&auth(json!({"access_token": "a"}))),
+            ErrorCode::NeedsLogin
+        );
+        let auth = auth(json!({"refresh_token": "r"}));
+        for (name, value) in [
+            ("token_url", ""),
+            ("token_url", "http://h.example"),
+            ("client_auth", "basic"),
+            ("client_auth", "jwt"),
+        ] {
+            assert_eq!(
+                code(&auth.clone().with_attribute(name, value)),
+                ErrorCode::Config
+            );
+        }
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let auth = auth(
+            json!({"refresh_token": "canary-r", "client_id": "me", "client_secret": "canary-s"}),
+        );
+        let basic = STANDARD.encode("me:canary-s");
+        let refusal_of = |grant: Grant, status: u16, code: &str| {
+            let mut request = TokenRequest::new(grant, "https://login.example/token");
+            request.secret_field(
+                "assertion",
+                "canary-head.canary-claims.canary-sig".to_owned().into(),
+            );
+            let description = format!(
+                "canary-r canary-s {basic} canary-head.canary-claims.canary-sig canary-sig"
+            );
+            let body = json!({"error": code, "error_description": description});
+            let error = request.refused(
+                &auth,
+                StatusCode::from_u16(status).unwrap(),
+                Problem::find(&body).unwrap(),
+            );
+            assert!(
+                !error.message().contains("canary") && !error.message().contains(&basic),
+                "{error}"
+            );
+            assert_eq!(error.http_status(), Some(status));
+            (error.code().clone(), error.is_retryable())
+        };
+        for name in GRANT_IS_OVER {
+            let refusal = |grant| refusal_of(grant, 400, name);
+            assert_eq!(refusal(Grant::RefreshToken), (ErrorCode::NeedsLogin, false));
+            assert_eq!(
+                refusal(Grant::ClientCredentials),
+                (ErrorCode::Config, false)
+            );
+            assert_eq!(refusal(Grant::ServiceAccount), (ErrorCode::Config, false));
+        }
+        for grant in [
+            Grant::RefreshToken,
+            Grant::ClientCredentials,
+            Grant::ServiceAccount,
+        ] {
+            assert_eq!(
+                refusal_of(grant, 401, "invalid_client"),
+                (ErrorCode::Config, false)
+            );
+            assert_eq!(
+                refusal_of(grant, 400, "invalid_scope"),
+                (ErrorCode::RefreshFailed, false)
+            );
+            for status in [408, 429, 500, 503] {
+                assert_eq!(
+                    refusal_of(grant, status, "invalid_grant"),
+                    (ErrorCode::RefreshFailed, true)
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What a token endpoint answered, put into the metadata.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use time::format_description::well_known::Rfc3339;
+
+use super::endpoint::text;
+use super::setting::NESTED;
+use crate::Timestamp;
+use crate::auth::{Auth, Metadata};
+use crate::clock;
+
+/// An answer with an access token.
+pub(super) struct Answer<'a> {
+    json: &'a Value,
+    expires_at: Option<Timestamp>,
+}
+
+/// Where the tokens of a credential are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The object of the metadata that holds them; `None` for its top.
+    object: Option<&'static str>,
+    /// Whether a refresh token and its scope are kept.
+    keeps_refresh_token: bool,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn read(json: &'a Value, now: Timestamp) -> Self {
+        let lifetime = json.get("expires_in").and_then(lifetime);
+        Self {
+            json,
+            expires_at: lifetime.map(|lifetime| clock::later(now, lifetime)),
+        }
+    }
+}
+
+impl Place {
+    /// The top, of a credential that needs no refresh token.
+    pub(super) const TOP: Self = Self {
+        object: None,
+        keeps_refresh_token: false,
+    };
+
+    /// The top.
+    pub(super) const WITH_REFRESH_TOKEN: Self = Self {
+        object: None,
+        keeps_refresh_token: true,
+    };
+
+    /// Inside one of the token objects.
+    pub(super) fn inside(object: &'static str) -> Self {
+        Self {
+            object: Some(object),
+            keeps_refresh_token: true,
+        }
+    }
+
+    /// The metadata with what the answer brought.
+    pub(super) fn merged(self, auth: &Auth, answer: &Answer<'_>) -> Metadata {
+        let metadata = auth.metadata.as_ref();
+        let mut metadata = metadata.map_or_else(Map::new, |metadata| metadata.as_map().clone());
+        // Where nothing but a wish says the scope, what was granted is not the next wish.
+        let refresh = if self.keeps_refresh_token {
+            &OF_REFRESH[..]
+        } else {
+            &[]
+        };
+        for name in TOKENS.iter().chain(refresh) {
+            if let Some(value) = text(answer.json, name) {
+                self.put(&mut metadata, name, value.into());
+            }
+        }
+        self.put_expiry(&mut metadata, answer.expires_at);
+        metadata.into()
+    }
+
+    /// Replaces `name` wherever it stands, or puts it beside the refresh token.
+    fn put(self, metadata: &mut Map<String, Value>, name: &str, value: Value) {
+        let mut replaced = false;
+        for_each_object(metadata, |object| {
+            if let Some(old) = object.get_mut(name) {
+                *old = value.clone();
+                replaced = true;
+            }
+        });
+        if !replaced {
+            self.insert(metadata, name, value);
+        }
+    }
+
+    /// Replaces every member that says when the token ends, each in its own form: one that stayed would be believed.
+    fn put_expiry(self, metadata: &mut Map<String, Value>, at: Option<Timestamp>) {
+        let mut replaced = false;
+        for_each_object(metadata, |object| {
+            for name in EXPIRY_NAMES {
+                let Some(old) = object.get_mut(name) else {
+                    continue;
+                };
+                replaced = true;
+                if let Some(at) = at {
+                    *old = expiry_like(old, at);
+                } else {
+                    object.remove(name);
+                }
+            }
+        });
+        if let Some(at) = at.filter(|_| !replaced) {
+            self.insert(metadata, "expires_at", expiry_like(&Value::Null, at));
+        }
+    }
+
+    /// Puts a member beside the refresh token.
+    fn insert(self, metadata: &mut Map<String, Value>, name: &str, value: Value) {
+        let nested = self.object.and_then(|object| metadata.get_mut(object));
+        match nested.and_then(Value::as_object_mut) {
+            Some(object) => object.insert(name.to_owned(), value),
+            None => metadata.insert(name.to_owned(), value),
+        };
+    }
+}
+
+/// Calls `change` with the top of the metadata and with each token object in it.
+fn for_each_object(
+    metadata: &mut Map<String, Value>,
+    mut change: impl FnMut(&mut Map<String, Value>),
+) {
+    change(metadata);
+    for name in NESTED {
+        if let Some(object) = metadata.get_mut(name).and_then(Value::as_object_mut) {
+            change(object);
+        }
+    }
+}
+
+/// `expires_in`: seconds as a number or as text; not above zero is no lifetime at all.
+fn lifetime(value: &Value) -> Option<Duration> {
+    let seconds = value
+        .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok())?;
+    // What does not fit is longer than any calendar.
+    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+/// A time in the form of the one that it replaces: a number stays a number of seconds or milliseconds.
+fn expiry_like(old: &Value, at: Timestamp) -> Value {
+    match old.as_f64() {
+        Some(number) if number > MILLISECONDS_ABOVE => {
+            (at.unix_timestamp().saturating_mul(1000)).into()
+        }
+        Some(_) => at.unix_timestamp().into(),
+        None => at.format(&Rfc3339).unwrap_or_default().into(),
+    }
+}
+
+/// What is kept of every answer.
+const TOKENS: [&str; 3] = ["access_token", "token_type", "id_token"];
+
+/// What is kept besides where there is a refresh token.
+const OF_REFRESH: [&str; 2] = ["refresh_token", "scope"];
+
+/// The names under which [`Auth::expiration_time`] looks.
+const EXPIRY_NAMES: [&str; 6] = [
+    "expired",
+    "expire",
+    "expires_at",
+    "expiresAt",
+    "expiry",
+    "expires",
+];
+
+const MILLISECONDS_ABOVE: f64 = 1e12;
+
+#[cfg(test)]
+mod tests {
+    use super::super::refresh_token;
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use time::macros::utc_datetime;
+
+    const NOW: Timestamp = utc_datetime!(2025-01-01 00:00);
+
+    fn auth(metadata: Value) -> Auth {
+        let mut auth =
+            Auth::new("openai").with_attribute("token_url", "https://login.example/token");
+        let Value::Object(metadata) = metadata else {
+            panic!("metadata is an object");
+        };
+        auth.metadata = Some(metadata.into());
+        auth
+    }
+
+    /// What a refresh grant's answer with token `new` makes of the metadata.
+    fn merged(metadata: Value, answer: &Value) -> Auth {
+        let mut auth = auth(metadata);
+        let mut answer = answer.clone();
+        answer["access_token"] = "new".into();
+        let (_, place) = refresh_token::request(&auth).unwrap();
+        auth.metadata = Some(place.merged(&auth, &Answer::read(&answer, NOW)));
+        auth
+    }
+
+    fn json_of(auth: &Auth) -> Value {
+        Value::Object(auth.metadata.as_ref().unwrap().as_map().clone())
+    }
+
+    #[test]
+    fn a_grant_without_a_refresh_token_keeps_none() {
+        let mut auth =
+            auth(json!({"client_email": "e", "token": {"access_token": "old", "expiry": 1}}));
+        let answer = json!({"access_token": "new", "refresh_token": "r", "scope": "s", "token_type": "Bearer", "expires_in": 60});
+        auth.metadata = Some(Place::TOP.merged(&auth, &Answer::read(&answer, NOW)));
+        let expected = json!({
+            "client_email": "e", "token_type": "Bearer",
+            "token": {"access_token": "new", "expiry": 1_735_689_660},
+        });
+        assert_eq!(json_of(&auth), expected);
+    }
+
+    #[test]
+    fn tokens_go_where_they_were() {
+        let top = merged(
+            json!({"access_token": "old", "refresh_token": "r1", "email": "e"}),
+            &json!({"refresh_token": "r2", "expires_in": 60, "scope": "s", "token_type": "Bearer"}),
+        );
+        let expected = json!({
+            "access_token": "new", "refresh_token": "r2", "email": "e", "scope": "s", "token_type": "Bearer",
+            "expires_at": "2025-01-01T00:01:00Z",
+        });
+        assert_eq!(json_of(&top), expected);
+        let nested = merged(
+            json!({"email": "e", "token": {"access_token": "old", "refresh_token": "r1", "expiry": "2020-01-01T00:00:00Z"}}),
+            &json!({"expires_in": 60, "token_type": "Bearer"}),
+        );
+        let expected = json!({"email": "e", "token": {
+            "access_token": "new", "refresh_token": "r1", "expiry": "2025-01-01T00:01:00Z", "token_type": "Bearer",
+        }});
+        assert_eq!(json_of(&nested), expected);
+    }
+
+    #[test]
+    fn the_new_expiry_is_the_one_that_is_read() {
+        for name in EXPIRY_NAMES {
+            for old in [
+                json!("2020-01-01T00:00:00Z"),
+                json!(1),
+                json!(1.6e12),
+                json!("2020-01-01 00:00:00"),
+                json!("5"),
+            ] {
+                for metadata in [
+                    json!({"refresh_token": "r", name: old}),
+                    json!({"refresh_token": "r", "expires": 1, "Token": {name: old}}),
+                ] {
+                    let auth = merged(metadata.clone(), &json!({"expires_in": 60}));
+                    let expected = utc_datetime!(2025-01-01 00:01);
+                    assert_eq!(auth.expiration_time().at(), Some(expected), "{metadata}");
+                    let auth = merged(metadata, &json!({}));
+                    assert_eq!(auth.expiration_time().at(), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn odd_lifetimes() {
+        let end = |expires_in: Value| {
+            let answer = json!({"expires_in": expires_in});
+            merged(json!({"refresh_token": "r"}), &answer)
+                .expiration_time()
+                .at()
+        };
+        let hour = Some(utc_datetime!(2025-01-01 01:00));
+        assert_eq!(end(json!(3600)), hour);
+        assert_eq!(end(json!("3600")), hour);
+        assert_eq!(end(json!(3600.0)), hour);
+        for none in [
+            json!(0),
+            json!(-5),
+            json!(null),
+            json!("soon"),
+            json!("NaN"),
+            json!([]),
+        ] {
+            assert_eq!(end(none), None);
+        }
+        for far in [json!(1e18), json!(1e300), json!(u64::MAX), json!("inf")] {
+            assert!(end(far).unwrap() > utc_datetime!(9999-01-01 00:00));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_lifetime_is_survived(seconds in prop::num::f64::ANY) {
+            let answer = json!({"expires_in": seconds});
+            let auth = merged(json!({"refresh_token": "r"}), &answer);
+            let end = auth.expiration_time().at();
+            prop_assert!(end.is_none_or(|end| end >= NOW));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Tokens from an authorization server: by refresh token, by a client's own secret, by a service account's signature.
+
+mod client_credentials;
+mod endpoint;
+mod merge;
+mod refresh_token;
+mod service_account;
+mod setting;
+
+use crate::auth::{Auth, ServiceAccount};
+use crate::error::Error;
+use crate::executor::Attempt;
+
+use self::endpoint::TokenRequest;
+use self::merge::{Answer, Place};
+
+/// Gets new tokens in the way that the credential's own members call for, and returns the record with them: a ready-made
+/// [`ProviderExecutor::refresh`](crate::ProviderExecutor::refresh), and that of every executor of this crate.
+///
+/// | the credential has | the grant |
+/// |---|---|
+/// | a Google service account in its metadata ([`Auth::service_account`]) | a signed assertion, [RFC 7523](https://www.rfc-editor.org/rfc/rfc7523#section-2.1) |
+/// | `grant_type` = `client_credentials` ([`Auth::client_credentials`]) | the client's own secret, [RFC 6749 section 4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4) |
+/// | anything else | its refresh token: [`refresh_grant`] |
+///
+/// Each is a form, sent once over a connection of its own within 30 seconds. The new access token goes where the old one
+/// is, else to the top of the metadata; its end likewise, into `expires_at` where there is none yet.
+///
+/// A **client** has the settings of [`refresh_grant`], of which `token_url`, `client_id` and `client_secret` are needed. No
+/// refresh token is asked for or kept.
+///
+/// A **service account** is the JSON file that Google gives out: `client_email`, `private_key` (PEM), and where they are
+/// there `private_key_id` and `token_uri`. They are members of the metadata, or of an object or text `service_account` in
+/// it. These attributes change what is asked for:
+///
+/// | attribute | meaning | default |
+/// |---|---|---|
+/// | `scope` | the scopes, with spaces between them | `https://www.googleapis.com/auth/cloud-platform` and `https://www.googleapis.com/auth/generative-language.retriever` |
+/// | `subject` | the user for whom the account acts, in a domain that lets it | none |
+/// | `token_url` | where to ask; what the assertion says of its audience stays | `token_uri`, else `https://oauth2.googleapis.com/token` |
+///
+/// ```
+/// use credpool::provider::refresh_tokens;
+/// use credpool::testing::{GeminiUpstream, KeyBehaviour, service_account_file};
+/// use credpool::{Attempt, Auth, SystemClock};
+///
+/// let upstream = GeminiUpstream::start();
+/// let file = service_account_file(&upstream.token_url());
+/// upstream.set_service_account(&file, KeyBehaviour::Serve);
+///
+/// let auth = Auth::service_account("gemini", &file)?;
+/// let auth = refresh_tokens(&Attempt::for_tests(SystemClock), &auth)?;
+/// assert_eq!(auth.metadata.unwrap().text("access_token"), Some("access-1"));
+/// # Ok::<(), credpool::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`refresh_grant`]. A client or a service account that the server refuses, that is not fit for use, or that belongs to
+/// a record without metadata (which has no place for a token) is code `config`. Messages never quote a key, an assertion or
+/// a secret.
+pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+    match ServiceAccount::of(auth) {
+        Some(account) => {
+            let request = service_account::request(attempt, auth, account)?;
+            asked(attempt, auth, request, Place::TOP)
+        }
+        None if auth.uses_client_credentials() => {
+            let request = client_credentials::request(auth)?;
+            asked(attempt, auth, request, Place::TOP)
+        }
+        None => refresh_grant(attempt, auth),
+    }
+}
+
+/// Gets new tokens with the credential's refresh token, as [RFC 6749 section 6](https://www.rfc-editor.org/rfc/rfc6749#section-6)
+/// describes it, and returns the record with them. [`refresh_tokens`] does that and more.
+///
+/// The request is a form, sent once over a connection of its own within 30 seconds. Its settings are attributes, else
+/// members of the metadata, else of a nested `token` object:
+///
+/// | name | meaning | default |
+/// |---|---|---|
+/// | `token_url` (or `token_uri`) | where to ask; `https`, or this machine | needed |
+/// | `client_id`, `client_secret`, `scope` | sent where they are set | |
+/// | `client_auth` | `body`, or `basic` for an `Authorization` header (section 2.3.1) | `body` |
+///
+/// The refresh token is in the metadata, at its top or inside a nested `token` or `Token` object. What comes back
+/// (`access_token`, `refresh_token`, `token_type`, `scope`, `id_token`) replaces what is there under the same name, and goes
+/// beside the refresh token otherwise. Without a new refresh token the old one stays. The end of the token is put in place of
+/// what says it so far, else into `expires_at`; an answer that names no lifetime above zero leaves none.
+///
+/// ```
+/// use credpool::{Attempt, Auth, Error, OAuthTokens};
+///
+/// fn refresh(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+///     credpool::provider::refresh_grant(attempt, auth)
+/// }
+///
+/// let auth = Auth::oauth("openai", OAuthTokens::new("access").with_refresh_token("refresh"))
+///     .with_attribute("token_url", "https://login.example.org/token")
+///     .with_attribute("client_id", "my-app");
+/// ```
+///
+/// # Errors
+/// Code `needs_login` when there is no refresh token or the server no longer takes it (`invalid_grant` and its relatives);
+/// `config` when a setting is missing or wrong, or the server does not know the client (`invalid_client`); `transport` when
+/// there was no answer; `refresh_failed` with the HTTP status for every other answer. Retryable are `transport` and answers
+/// 408, 429 and 5xx. Messages quote the answer's `error` and `error_description` alone.
+pub fn refresh_grant(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+    let (request, place) = refresh_token::request(auth)?;
+    asked(attempt, auth, request, place)
+}
+
+fn asked(
+    attempt: &Attempt,
+    auth: &Auth,
+    request: TokenRequest<'_>,
+    place: Place,
+) -> Result<Auth, Error> {
+    let json = request.send(attempt, auth)?;
+    let answer = Answer::read(&json, attempt.clock().now());
+    let mut refreshed = auth.clone();
+    refreshed.metadata = Some(place.merged(auth, &answer));
+    Ok(refreshed)
+}

@@ -1,0 +1,52 @@
+//! What a credential says about its grant.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::super::key;
+use super::super::url::encode_into;
+use crate::auth::Auth;
+use crate::error::Error;
+
+/// An attribute, else a member of the metadata or of its token object; blank ones do not count.
+pub(super) fn setting<'a>(auth: &'a Auth, name: &str) -> Option<&'a str> {
+    let metadata = auth.metadata.as_ref();
+    let top = metadata.and_then(|metadata| metadata.text(name));
+    let nested = NESTED
+        .iter()
+        .filter_map(|object| metadata?.get(object)?.get(name)?.as_str());
+    auth.attributes
+        .get(name)
+        .into_iter()
+        .chain(top)
+        .chain(nested)
+        .map(str::trim)
+        .find(|value| !value.is_empty())
+}
+
+/// An attribute that is not blank.
+pub(super) fn attribute<'a>(auth: &'a Auth, name: &str) -> Option<&'a str> {
+    let value = auth.attributes.get(name).map(str::trim);
+    value.filter(|value| !value.is_empty())
+}
+
+/// Where to ask for tokens.
+pub(super) fn token_url(auth: &Auth) -> Result<&str, Error> {
+    setting(auth, "token_url")
+        .or_else(|| setting(auth, "token_uri"))
+        .ok_or_else(|| key::config(auth, "a refresh needs attribute token_url"))
+}
+
+/// `Basic` and the client's name and secret, in the encoding of
+/// [RFC 6749 section 2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1).
+pub(super) fn basic(id: &str, secret: &str) -> String {
+    let mut pair = Zeroizing::new(String::new());
+    encode_into(&mut pair, id);
+    pair.push(':');
+    encode_into(&mut pair, secret);
+    format!("Basic {}", STANDARD.encode(pair.as_bytes()))
+}
+
+/// Where tokens may be inside the metadata.
+pub(super) const NESTED: [&str; 2] = ["token", "Token"];
