@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::auth::{Auth, Metadata, Status};
 use crate::error::{Error, ErrorCode};
+use crate::registry::release;
 use crate::request::normalized;
 use crate::runtime::guard;
 use crate::store::{Skipped, Turn};
@@ -99,7 +100,9 @@ impl Manager {
         let id = auth.id.clone();
         let turn = services.keeper.turn(&id)?;
         if let Some(current) = services.registry.get(&id) {
-            return self.replace(turn, &current, &auth);
+            let replaced = self.replace(turn, &current, &auth);
+            release(current);
+            return replaced;
         }
         services.keeper.save(&auth)?;
         let auth = services.registry.insert(auth);
@@ -126,7 +129,9 @@ impl Manager {
     pub fn update(&self, auth: Auth) -> Result<Arc<Auth>, Error> {
         let turn = self.inner.services.keeper.turn(&auth.id)?;
         let current = self.known(&auth.id)?;
-        self.replace(turn, &current, &auth)
+        let replaced = self.replace(turn, &current, &auth);
+        release(current);
+        replaced
     }
 
     /// Switches a credential off or on again. Only this and [`update`](Self::update) switch it on.

@@ -318,12 +318,12 @@ impl Drop for Flight {
         let in_flight = self.engine.flights.lock().remove(&self.id);
         let done = self.done.take();
         let done = done.unwrap_or_else(|| Done::failed(cut_off(&self.id)));
-        for waiter in in_flight.into_iter().flat_map(|flight| flight.waiters) {
-            let _ = waiter.try_send(done.outcome.clone());
-        }
         // The flight is over: the hook may change the credential, or ask for another refresh.
         if let Some(auth) = &done.changed {
             self.engine.services.hooks.updated(auth);
+        }
+        for waiter in in_flight.into_iter().flat_map(|flight| flight.waiters) {
+            let _ = waiter.try_send(done.outcome.clone());
         }
         self.engine.note_change(&self.id);
     }

@@ -534,7 +534,7 @@ fn is_clean(auth: &Auth, model: &str) -> bool {
 }
 
 /// Lets a record go; destructors of the program's own data may run, and may panic.
-fn release(auth: Arc<Auth>) {
+pub(crate) fn release(auth: Arc<Auth>) {
     let _ = guard(
         || "a destructor of a record's data".to_owned(),
         || drop(auth),
