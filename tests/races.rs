@@ -69,12 +69,7 @@ fn runtime_data_may_call_the_manager_when_asked_and_when_dropped() {
     let inner = manager.clone();
     soon(move || inner.refresh_now("a").unwrap());
     let inner = manager.clone();
-    soon(move || {
-        inner
-            .update(login("a", "other"))
-            .map(drop)
-            .unwrap_or_default()
-    });
+    soon(move || drop(inner.update(login("a", "other")).unwrap()));
     let inner = manager.clone();
     assert_eq!(soon(move || inner.list().len()), 1);
 }

@@ -108,6 +108,7 @@ impl Engine {
                     let clock = &self.services.clock;
                     clock.after(deadline.saturating_duration_since(clock.monotonic()))
                 }),
+            is_late: false,
             end: None,
             fused: false,
             provider: Arc::clone(&served.provider),

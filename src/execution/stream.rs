@@ -29,6 +29,7 @@ pub struct ChunkStream {
     pub(super) cancel: CancelToken,
     pub(super) stopping: CancelToken,
     pub(super) late: Receiver<Instant>,
+    pub(super) is_late: bool,
     /// How it ended, once that has been said.
     pub(super) end: Option<StreamEvent>,
     /// The iterator has given its last item.
@@ -84,8 +85,22 @@ impl ChunkStream {
         match self.chunks.try_recv() {
             Ok(chunk) => StreamEvent::Chunk(chunk),
             Err(TryRecvError::Disconnected) => self.end(),
+            // The source may listen to nobody; whoever reads must not wait for it.
+            Err(TryRecvError::Empty) if self.is_late => {
+                let late = Error::new(
+                    ErrorCode::DeadlineExceeded,
+                    "the call's deadline has passed in mid-stream",
+                );
+                let end = self.finish(StreamEvent::Failed(late));
+                self.cancel.cancel();
+                end
+            }
             Err(TryRecvError::Empty) if self.cancel.is_cancelled() => {
-                self.give_up(self.why_cancelled())
+                let why = match self.ending.get() {
+                    Some(Err(why)) => why.clone(),
+                    _ => why_cancelled(&self.stopping),
+                };
+                self.finish(StreamEvent::Failed(why))
             }
             Err(TryRecvError::Empty) => StreamEvent::Pending,
         }
@@ -112,37 +127,12 @@ impl ChunkStream {
                 Err(_) => self.end(),
             },
             recv(timer) -> _ => StreamEvent::Pending,
-            // The source may not listen; whoever reads must not wait for it.
-            recv(self.cancel.cancelled()) -> _ => self.last_words(self.why_cancelled()),
+            recv(self.cancel.cancelled()) -> _ => self.try_recv(),
             recv(self.late) -> _ => {
-                self.cancel.cancel();
-                self.last_words(Error::new(
-                    ErrorCode::DeadlineExceeded,
-                    "the call's deadline has passed in mid-stream",
-                ))
+                self.is_late = true;
+                self.try_recv()
             }
         }
-    }
-
-    fn why_cancelled(&self) -> Error {
-        why_cancelled(&self.stopping)
-    }
-
-    /// What has arrived until the stream was given up, and then why.
-    fn last_words(&mut self, why: Error) -> StreamEvent {
-        match self.chunks.try_recv() {
-            Ok(chunk) => StreamEvent::Chunk(chunk),
-            Err(TryRecvError::Disconnected) => self.end(),
-            Err(TryRecvError::Empty) => self.give_up(why),
-        }
-    }
-
-    fn give_up(&mut self, why: Error) -> StreamEvent {
-        let why = match self.ending.get() {
-            Some(Err(why)) => why.clone(),
-            _ => why,
-        };
-        self.finish(StreamEvent::Failed(why))
     }
 
     fn end(&mut self) -> StreamEvent {
