@@ -96,6 +96,49 @@ fn a_bad_key_behind_a_400_is_the_credentials_fault() {
 }
 
 #[test]
+fn what_the_request_holds_is_not_the_credentials_fault_behind_a_403_either() {
+    for said in [
+        "your input was flagged",
+        "You do not have permission to access the File x",
+    ] {
+        let (manager, fake, _, hook) = pool(50);
+        everybody(&fake, 50, &Error::upstream(403, said));
+        assert_eq!(call(&manager).unwrap_err().http_status(), Some(403));
+        assert_eq!((fake.calls().len(), hook.results()), (1, 1), "{said}");
+        assert!(manager.get_by_id("a00").unwrap().last_error.is_none());
+    }
+}
+
+#[test]
+fn a_request_above_an_accounts_own_limit_goes_on_and_puts_nobody_out() {
+    for status in [413, 429] {
+        let (manager, fake, clock, _) = pool(2);
+        let large =
+            "Request too large for m on tokens per min (TPM): Limit 30000, Requested 31538.";
+        fake.on("a00", Act::Fail(Error::upstream(status, large)));
+        assert_eq!(call(&manager).unwrap(), "a01");
+        assert_eq!(out_for(&manager, &clock, "a00"), None);
+        // Its next request may be smaller.
+        fake.on("a00", Act::Serve);
+        let pinned = Options::new().with_pinned("a00");
+        manager
+            .execute(["p"], &Request::new("m", "{}"), &pinned)
+            .unwrap();
+    }
+}
+
+#[test]
+fn an_overloaded_server_is_not_walked_through_whatever_its_status() {
+    for status in [429, 500, 503, 529] {
+        let (manager, fake, _, _) = pool(20);
+        let error = Error::upstream(status, "The engine is currently overloaded");
+        everybody(&fake, 20, &error);
+        call(&manager).unwrap_err();
+        assert_eq!(fake.calls().len(), 2, "{status}");
+    }
+}
+
+#[test]
 fn refused_keys_are_out_for_every_model_for_half_an_hour() {
     for status in [401, 402, 403] {
         let (manager, fake, clock, _) = pool(2);
@@ -219,16 +262,16 @@ fn login(manager: &Manager) {
         .unwrap();
 }
 
-/// Serves whoever does not come with the token `stale`.
-fn choosy(fake: &Fake, manager: &Manager) {
-    let inner = manager.clone();
+/// Serves whoever does not come with the token `stale`, which is refused with `refused`.
+fn choosy(fake: &Fake, manager: &Manager, refused: &Error) {
+    let (inner, refused) = (manager.clone(), refused.clone());
     fake.on(
         "login",
         Act::Do(Arc::new(move || {
             let auth = inner.get_by_id("login").unwrap();
             let token = auth.metadata.as_ref().unwrap().text("access_token");
             if token == Some("stale") {
-                return Err(Error::upstream(401, "expired"));
+                return Err(refused.clone());
             }
             Ok(credpool::Response::new("ok"))
         })),
@@ -237,20 +280,25 @@ fn choosy(fake: &Fake, manager: &Manager) {
 
 #[test]
 fn a_refused_token_is_refreshed_once_and_the_same_credential_tried_again() {
-    let (manager, fake, _, hook) = pool(0);
-    login(&manager);
-    choosy(&fake, &manager);
-    fake.renews(|auth| Ok(auth.clone().with_metadata("access_token", "fresh")));
-    let response = manager
-        .execute(["p"], &Request::new("m", "{}"), &Options::new())
-        .unwrap();
-    assert_eq!((&*response.auth_id, response.attempts), ("login", 2));
-    assert_eq!(fake.refreshes("login"), 1);
-    assert_eq!(hook.results(), 2, "both attempts were reported");
-    let auth = manager.get_by_id("login").unwrap();
-    assert_eq!(auth.status, Status::Active);
-    assert!(!auth.unavailable);
-    fake.on("login", Act::Serve);
+    for refused in [
+        Error::upstream(401, "expired"),
+        Error::upstream(403, "OAuth token has been revoked."),
+    ] {
+        let (manager, fake, _, hook) = pool(0);
+        login(&manager);
+        choosy(&fake, &manager, &refused);
+        fake.renews(|auth| Ok(auth.clone().with_metadata("access_token", "fresh")));
+        let response = manager
+            .execute(["p"], &Request::new("m", "{}"), &Options::new())
+            .unwrap();
+        assert_eq!((&*response.auth_id, response.attempts), ("login", 2));
+        assert_eq!(fake.refreshes("login"), 1);
+        assert_eq!(hook.results(), 2, "both attempts were reported");
+        let auth = manager.get_by_id("login").unwrap();
+        assert_eq!(auth.status, Status::Active);
+        assert!(!auth.unavailable);
+        fake.on("login", Act::Serve);
+    }
 }
 
 #[test]
@@ -258,7 +306,7 @@ fn a_token_that_cannot_be_refreshed_or_is_refused_again_puts_its_credential_out(
     for renewed in ["stale", ""] {
         let (manager, fake, clock, _) = pool(0);
         login(&manager);
-        choosy(&fake, &manager);
+        choosy(&fake, &manager, &Error::upstream(401, "expired"));
         if !renewed.is_empty() {
             fake.renews(move |auth| Ok(auth.clone().with_metadata("access_token", renewed)));
         }

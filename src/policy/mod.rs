@@ -24,15 +24,34 @@ use crate::error::Error;
 ///
 /// | what happened | who is out | for how long | the call |
 /// |---|---|---|---|
-/// | 400, 413, 422 and other faults of the request | nobody | | ends with the error |
-/// | … whose body says key, billing or quota | the credential | as that kind | next credential |
+/// | 400, 413, 422, 501 and other faults of the request | nobody | | ends with the error |
+/// | … whose body says key, account, billing or quota | the credential | as that kind | next credential |
+/// | 413, 429 for a request larger than the account's own limit | nobody | | next credential |
 /// | 401 | the credential | 30 min | next credential |
 /// | 402, 403 | the credential, or the credential for the model where the body says so | 30 min | next credential |
+/// | 403 for what the request holds: a flagged prompt, a file that is not there | nobody | | ends with the error |
 /// | 404 | the credential for the model | 1 min, doubling to 1 h | next credential |
 /// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
 /// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
-/// | 408, 5xx, connection faults, cut streams, overload | the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
+/// | 408, 409, 499, 5xx, connection faults, cut streams, overload (429 too) | the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
 /// | cancelled by the caller | nobody | | ends |
+///
+/// It holds the rules of OpenAI, Anthropic and Gemini, Vertex AI and OpenAI-compatible servers among them, all at once: what a
+/// vendor says is told apart by its own words, so that no preset has to be chosen, and a rule of your own for one provider alone
+/// is [`Rule::for_provider`].
+///
+/// ```
+/// use credpool::{Error, Fault, FailurePolicy};
+///
+/// let policy = FailurePolicy::default();
+/// let fault = |status, body: &str| policy.classify(&Error::upstream(status, body)).fault;
+/// // OpenAI: no waiting heals this 429.
+/// assert_eq!(fault(429, r#"{"error":{"code":"insufficient_quota"}}"#), Fault::Billing);
+/// // Anthropic: the organization's own spend limit is a 400.
+/// assert_eq!(fault(400, "You have reached your specified API usage limits."), Fault::Quota);
+/// // Gemini: so is an invalid key.
+/// assert_eq!(fault(400, r#"{"error":{"details":[{"reason":"API_KEY_INVALID"}]}}"#), Fault::Unauthorized);
+/// ```
 ///
 /// ```
 /// use credpool::{Error, Fault, FailurePolicy, Rule, Scope};
@@ -228,7 +247,11 @@ impl fmt::Display for Lint {
 
 /// Whether an error says that the token was refused, and nothing else: a new token may be taken.
 pub(crate) fn refuses_token(error: &Error) -> bool {
-    error.http_status() == Some(401)
+    match error.http_status() {
+        Some(401) => true,
+        Some(403) => Said::by(error).contains(table::REVOKED),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +280,7 @@ mod tests {
             let verdict = policy.classify(&Error::upstream(status, ""));
             (verdict.fault, verdict.scope, verdict.failover)
         };
-        for status in [400, 405, 409, 413, 422] {
+        for status in [400, 405, 413, 422, 501] {
             assert_eq!(
                 of(status),
                 (Fault::BadRequest, Scope::Request, false),
@@ -269,7 +292,7 @@ mod tests {
         assert_eq!(of(403), (Fault::Forbidden, Scope::Credential, true));
         assert_eq!(of(404), (Fault::NotFound, Scope::Model, true));
         assert_eq!(of(429), (Fault::RateLimited, Scope::Model, true));
-        for status in [408, 500, 502, 503, 504, 520] {
+        for status in [408, 409, 499, 500, 502, 503, 504, 520] {
             assert_eq!(
                 of(status),
                 (Fault::Transient, Scope::Provider, true),
@@ -286,6 +309,10 @@ mod tests {
         }
         let verdict = policy.classify(&Error::new(ErrorCode::Cancelled, "enough"));
         assert_eq!((verdict.scope, verdict.failover), (Scope::Nobody, false));
+        // The caller's own word goes before what an answer said earlier.
+        let error =
+            Error::new(ErrorCode::Cancelled, "enough").with_source(Error::upstream(503, ""));
+        assert_eq!(policy.classify(&error).fault, Fault::Cancelled);
         assert_eq!(policy.lint(), []);
     }
 
@@ -320,6 +347,27 @@ mod tests {
         let never: Vec<_> = policy.lint().iter().map(|lint| lint.index).collect();
         assert_eq!(never, [1, 2, 3, 6, 8]);
         assert!(policy.lint()[0].to_string().contains("500-599"));
+    }
+
+    #[test]
+    fn a_refused_token_is_what_the_default_refreshes_even_when_read_back() {
+        let policy = FailurePolicy::default();
+        for (status, said, refused) in [
+            (401, "expired", true),
+            (
+                403,
+                "OAuth token has been revoked. Please obtain a new token.",
+                true,
+            ),
+            (403, "OAuth token does not meet scope requirement", false),
+            (400, "token has been revoked", false),
+        ] {
+            let error = Error::upstream(status, said);
+            assert_eq!(policy.classify(&error).refresh, refused, "{status} {said}");
+            assert_eq!(refuses_token(&error.recorded()), refused);
+            let read_back = Error::message_only(error.to_string()).with_http_status(status);
+            assert_eq!(refuses_token(&read_back), refused);
+        }
     }
 
     #[test]

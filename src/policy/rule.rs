@@ -68,8 +68,8 @@ impl Rule {
         }
     }
 
-    /// For errors with this name: the [`ErrorCode`](crate::ErrorCode) in text, or code, type, status or reason in the JSON
-    /// body of the upstream's answer. The letter case does not count.
+    /// For errors with this name: the [`ErrorCode`](crate::ErrorCode) in text, or code, type, status, reason or `error_code` in
+    /// the JSON body of the upstream's answer. The letter case does not count.
     pub fn named(name: &str) -> Self {
         Self::any().or_named(name)
     }

@@ -4,7 +4,7 @@ use crate::error::Error;
 
 /// What an error says of itself, in the words that rules match.
 pub(super) struct Said {
-    /// The error's own code, and code, type and status of the upstream's JSON body.
+    /// The error's own code, and those that [`collect`] finds in the upstream's JSON body.
     names: Vec<String>,
     /// Message and body, lower-cased.
     text: String,
@@ -35,21 +35,46 @@ impl Said {
     }
 }
 
-/// `error.code`, `error.type`, `error.status`; the same at the top; `reason` of Google's error details.
+/// `error.code`, `error.type`, `error.status`; the same at the top; `reason` of Google's error details and `error_code` of
+/// Anthropic's. Google's streams and its compatible endpoint put the whole body into an array.
 fn collect(body: &Value, names: &mut Vec<String>) {
+    let body = body.get(0).unwrap_or(body);
     let error = body.get("error").unwrap_or(body);
-    if let Value::String(name) = error {
-        names.push(name.to_ascii_lowercase());
-    }
+    let mut add = |name: Option<&Value>| {
+        names.extend(name.and_then(Value::as_str).map(str::to_ascii_lowercase));
+    };
+    add(Some(error));
     for member in ["code", "type", "status", "reason"] {
-        if let Some(name) = error.get(member).and_then(Value::as_str) {
-            names.push(name.to_ascii_lowercase());
-        }
+        add(error.get(member));
     }
-    let details = error.get("details").and_then(Value::as_array);
-    for detail in details.into_iter().flatten() {
-        if let Some(reason) = detail.get("reason").and_then(Value::as_str) {
-            names.push(reason.to_ascii_lowercase());
+    let details = error.get("details");
+    add(details.and_then(|details| details.get("error_code")));
+    for detail in details.and_then(Value::as_array).into_iter().flatten() {
+        add(detail.get("reason"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_wherever_a_vendor_puts_them() {
+        for (body, name) in [
+            (r#"{"error":"invalid_grant"}"#, "invalid_grant"),
+            (r#"{"code":"A"}"#, "a"),
+            (r#"{"error":{"code":429,"status":"B"}}"#, "b"),
+            (r#"[{"error":{"details":[{"x":1},{"reason":"C"}]}}]"#, "c"),
+            (r#"{"error":{"details":{"error_code":"d"}}}"#, "d"),
+        ] {
+            assert!(
+                Said::by(&Error::upstream(400, body)).is_named(name),
+                "{body}"
+            );
+        }
+        for body in ["[]", "[1]", "null", r#"{"error":null,"details":7}"#] {
+            let said = Said::by(&Error::upstream(400, body));
+            assert_eq!(said.names, ["upstream"], "{body}");
         }
     }
 }

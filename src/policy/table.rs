@@ -7,38 +7,23 @@ use super::{Cooldown, Fault, HintBounds, Rule, Scope};
 /// The default rules, in the order in which they are tried: what a body says goes before what its status says.
 pub(super) fn default_rules() -> Vec<Rule> {
     let mut rules = vec![
+        // A server's own 499 (Gemini names it CANCELLED): nobody here gave up.
+        transient(Rule::status(499)),
         Rule::named("cancelled")
             .fault(Fault::Cancelled)
             .scope(Scope::Nobody)
             .stop(),
     ];
     rules.extend(keys_and_money());
+    rules.extend(outages());
     rules.extend(limits());
     rules.extend(refusals());
-    rules.extend(outages());
-    rules.push(
-        Rule::statuses(400..=499)
-            .fault(Fault::BadRequest)
-            .scope(Scope::Request)
-            .stop(),
-    );
+    rules.push(bad_request(Rule::statuses(400..=499)));
     rules
 }
 
 /// Faults of the credential that come with all sorts of statuses.
 fn keys_and_money() -> Vec<Rule> {
-    let unauthorized = |rule: Rule| {
-        rule.fault(Fault::Unauthorized)
-            .scope(Scope::Credential)
-            .cooldown(HALF_AN_HOUR)
-            .message("unauthorized")
-    };
-    let billing = |rule: Rule| {
-        rule.fault(Fault::Billing)
-            .scope(Scope::Credential)
-            .cooldown(HALF_AN_HOUR)
-            .message("payment_required")
-    };
     vec![
         // Gemini answers an invalid or expired key with 400: https://ai.google.dev/gemini-api/docs/troubleshooting
         unauthorized(
@@ -53,47 +38,114 @@ fn keys_and_money() -> Vec<Rule> {
             Rule::any_of([400, 403])
                 .with_text("api key not valid")
                 .with_text("api key expired")
-                .with_text("invalid api key"),
+                .with_text("invalid api key")
+                .with_text("incorrect api key"),
         ),
+        // Anthropic answers a login that was ended with 403.
+        unauthorized(Rule::status(403).with_text(REVOKED)).refresh(),
         // https://platform.openai.com/docs/guides/error-codes: a 429 that no waiting heals.
         billing(
             Rule::any_of([400, 402, 403, 429])
                 .or_named("insufficient_quota")
+                .or_named("credit_balance_exhausted")
+                .or_named("organization_spend_limit_exceeded")
+                .or_named("project_spend_limit_exceeded")
+                .or_named("organization_usage_limit_exceeded")
                 .or_named("billing_not_active")
                 .or_named("billing_hard_limit_reached")
                 .or_named("billing_error")
                 .or_named("billing_disabled"),
         )
         .quota(),
-        // Anthropic answers a low balance with 400: https://docs.anthropic.com/en/api/errors
+        // The same in words: Gemini's prepaid credits and spending caps, and compatible servers.
+        billing(
+            Rule::any_of([400, 403, 412, 429])
+                .with_text("credits are depleted")
+                .with_text("monthly spending")
+                .with_text("insufficient balance"),
+        )
+        .quota(),
+        // Anthropic answers a low balance with 400: https://docs.anthropic.com/en/api/errors. Gemini's 429 speaks of billing
+        // details whatever the limit, so these words count for other statuses alone.
         billing(
             Rule::any_of([400, 403])
                 .with_text("credit balance is too low")
+                .with_text("extra usage")
                 .with_text("billing details")
                 .with_text("billing account")
+                .with_text("enable billing")
                 .with_text("exceeded your current quota")
-                .with_text("purchase credits"),
+                .with_text("purchase credits")
+                .with_text("doesn't have any credits"),
         )
         .quota(),
         billing(Rule::status(402)),
+        // Accounts that are shut out, which Anthropic, Gemini and Groq say with 400:
+        // https://ai.google.dev/gemini-api/docs/available-regions
+        forbidden(
+            Rule::status(400)
+                .with_text("organization has been disabled")
+                .with_text("organization has been restricted")
+                .with_text("location is not supported")
+                .with_text("credential is only authorized for"),
+        )
+        .scope(Scope::Credential),
+    ]
+}
+
+/// The provider's faults, and those of the way to it.
+fn outages() -> Vec<Rule> {
+    let mut broken = Rule::named("transport");
+    for name in [
+        "stream_truncated",
+        "stream_malformed",
+        "stream_stalled",
+        "stream_interrupted",
+    ] {
+        broken = broken.or_named(name);
+    }
+    vec![
+        outage(Rule::status(529), Fault::Overloaded),
+        // Some servers say with 429 that they, not the account, have too much to do: no other credential would do better.
+        outage(
+            Rule::any_of([429, 500, 503])
+                .with_text("overloaded")
+                .with_text("high demand")
+                .with_text("model_capacity_exhausted"),
+            Fault::Overloaded,
+        ),
+        outage(
+            Rule::any_of([500, 503])
+                .with_text("slow_down")
+                .with_text("slow down"),
+            Fault::Overloaded,
+        ),
+        // https://www.rfc-editor.org/rfc/rfc9110#section-15.6.2: the server cannot do what the request asks for.
+        bad_request(Rule::status(501)),
+        // The clients of OpenAI and Anthropic try a 409 (a lock that was not had) again, as they do a 408.
+        transient(Rule::any_of([408, 409])),
+        transient(Rule::statuses(500..=599)),
+        transient(broken),
     ]
 }
 
 /// 429, and limits that come with other statuses.
 fn limits() -> Vec<Rule> {
-    let quota = |rule: Rule| {
-        rule.fault(Fault::Quota)
-            .curve(Cooldown::Fixed(HALF_AN_HOUR).with_hint(HintBounds::QUOTA))
-            .quota()
-            .message("quota exhausted")
-    };
     let rate = Cooldown::doubling(SECOND, HALF_AN_HOUR).with_hint(HintBounds::RATE);
     vec![
-        // Windows of a whole account, such as Anthropic's five hours and seven days.
+        // A request larger than this account's limit: waiting does not help, smaller ones still go, and another account may
+        // take it.
+        Rule::any_of([413, 429])
+            .with_text("request too large for")
+            .with_text("required for long context")
+            .fault(Fault::Forbidden),
+        // Limits of a whole account, such as Anthropic's five hours and seven days, and its spend limits (the own one with
+        // 400): https://platform.claude.com/docs/en/api/rate-limits
         quota(
             Rule::status(429)
                 .or_named("usage_limit_reached")
-                .or_named("usage_limit_exceeded"),
+                .or_named("usage_limit_exceeded")
+                .or_named("enforced_spend_limit_reached"),
         )
         .scope(Scope::Credential),
         quota(
@@ -102,12 +154,15 @@ fn limits() -> Vec<Rule> {
                 .with_text("would exceed your account"),
         )
         .scope(Scope::Credential),
+        quota(Rule::status(400).with_text("api usage limits")).scope(Scope::Credential),
         // https://ai.google.dev/gemini-api/docs/rate-limits: daily quotas are kept for each model.
         quota(
             Rule::status(429)
                 .with_text("perday")
                 .with_text("per day")
-                .with_text("(rpd)"),
+                .with_text("per-day")
+                .with_text("(rpd)")
+                .with_text("quota will reset"),
         ),
         // Vertex and older Gemini models say it with 403.
         quota(Rule::status(403).with_text("quota exceeded")),
@@ -121,77 +176,89 @@ fn limits() -> Vec<Rule> {
 
 /// 401, 403, 404.
 fn refusals() -> Vec<Rule> {
+    let not_found = |rule: Rule| {
+        rule.fault(Fault::NotFound)
+            .curve(Cooldown::doubling(MINUTE, HOUR))
+            .message("not found")
+    };
     vec![
-        Rule::status(401)
-            .fault(Fault::Unauthorized)
-            .scope(Scope::Credential)
-            .cooldown(HALF_AN_HOUR)
-            .refresh()
-            .message("unauthorized"),
-        Rule::status(403)
-            .or_named("model_not_found")
-            .or_named("model_not_allowed")
-            .fault(Fault::Forbidden)
-            .cooldown(HALF_AN_HOUR)
-            .message("forbidden"),
-        Rule::status(403)
-            .with_text("access to model")
-            .with_text("access to this model")
-            .with_text("use this model")
-            .fault(Fault::Forbidden)
-            .cooldown(HALF_AN_HOUR)
-            .message("forbidden"),
-        Rule::status(403)
-            .fault(Fault::Forbidden)
-            .scope(Scope::Credential)
-            .cooldown(HALF_AN_HOUR)
-            .message("forbidden"),
-        Rule::any_of([400, 404])
-            .or_named("model_not_found")
-            .fault(Fault::NotFound)
-            .curve(Cooldown::doubling(MINUTE, HOUR))
-            .message("not found"),
-        Rule::status(404)
-            .fault(Fault::NotFound)
-            .curve(Cooldown::doubling(MINUTE, HOUR))
-            .message("not found"),
+        unauthorized(Rule::status(401)).refresh(),
+        // What the request holds is refused: a flagged prompt (https://openrouter.ai/docs/api/reference/errors-and-debugging),
+        // or a file that another project has or nobody (https://ai.google.dev/gemini-api/docs/files).
+        bad_request(
+            Rule::status(403)
+                .with_text("input was flagged")
+                .with_text("flagged_input")
+                .with_text("permission to access the file"),
+        ),
+        forbidden(
+            Rule::status(403)
+                .or_named("model_not_found")
+                .or_named("model_not_allowed"),
+        ),
+        forbidden(
+            Rule::status(403)
+                .with_text("access to model")
+                .with_text("access to this model")
+                .with_text("use this model"),
+        ),
+        // https://help.openai.com/en/articles/10910291-api-organization-verification, and Gemini's models for payers.
+        forbidden(
+            Rule::status(400)
+                .with_text("organization must be verified")
+                .with_text("only accessible to billed users"),
+        ),
+        forbidden(Rule::status(403)).scope(Scope::Credential),
+        not_found(Rule::any_of([400, 404]).or_named("model_not_found")),
+        not_found(Rule::status(404)),
     ]
 }
 
-/// The provider's faults, and those of the way to it.
-fn outages() -> Vec<Rule> {
-    let curve = Cooldown::doubling(SECOND, MINUTE).with_hint(HintBounds::new(SECOND, MINUTE));
-    let out = move |rule: Rule, fault| {
-        rule.fault(fault)
-            .scope(Scope::Provider)
-            .curve(curve)
-            .message("transient upstream error")
-    };
-    let mut rules = vec![
-        out(Rule::status(529), Fault::Overloaded),
-        out(
-            Rule::any_of([500, 503])
-                .with_text("overloaded")
-                .with_text("slow_down")
-                .with_text("slow down"),
-            Fault::Overloaded,
-        ),
-        out(Rule::status(408), Fault::Transient),
-        out(Rule::statuses(500..=599), Fault::Transient),
-    ];
-    let mut broken = Rule::named("transport");
-    for name in [
-        "stream_truncated",
-        "stream_malformed",
-        "stream_stalled",
-        "stream_interrupted",
-    ] {
-        broken = broken.or_named(name);
-    }
-    rules.push(out(broken, Fault::Transient));
-    rules
+fn bad_request(rule: Rule) -> Rule {
+    rule.fault(Fault::BadRequest).scope(Scope::Request).stop()
 }
 
+fn unauthorized(rule: Rule) -> Rule {
+    rule.fault(Fault::Unauthorized)
+        .scope(Scope::Credential)
+        .cooldown(HALF_AN_HOUR)
+        .message("unauthorized")
+}
+
+fn billing(rule: Rule) -> Rule {
+    rule.fault(Fault::Billing)
+        .scope(Scope::Credential)
+        .cooldown(HALF_AN_HOUR)
+        .message("payment_required")
+}
+
+fn forbidden(rule: Rule) -> Rule {
+    rule.fault(Fault::Forbidden)
+        .cooldown(HALF_AN_HOUR)
+        .message("forbidden")
+}
+
+fn quota(rule: Rule) -> Rule {
+    rule.fault(Fault::Quota)
+        .curve(Cooldown::Fixed(HALF_AN_HOUR).with_hint(HintBounds::QUOTA))
+        .quota()
+        .message("quota exhausted")
+}
+
+fn transient(rule: Rule) -> Rule {
+    outage(rule, Fault::Transient)
+}
+
+fn outage(rule: Rule, fault: Fault) -> Rule {
+    let curve = Cooldown::doubling(SECOND, MINUTE).with_hint(HintBounds::new(SECOND, MINUTE));
+    rule.fault(fault)
+        .scope(Scope::Provider)
+        .curve(curve)
+        .message("transient upstream error")
+}
+
+/// What Anthropic says of a login that was ended.
+pub(super) const REVOKED: &str = "token has been revoked";
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);

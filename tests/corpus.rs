@@ -1,0 +1,122 @@
+//! Real error answers of the vendors, each with its source, and what the default policy makes of them.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::time::Duration;
+
+use credpool::{Error, FailurePolicy, Scope};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One line of a corpus file: see `tests/corpus/README.md`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    id: String,
+    source: String,
+    provider: String,
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: Value,
+    verdict: Expected,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    fault: String,
+    scope: String,
+    failover: bool,
+    refresh: bool,
+    cooldown_s: Option<u64>,
+}
+
+impl Case {
+    /// The error that an executor would make of the answer.
+    fn error(&self) -> Error {
+        let body = match &self.body {
+            Value::String(text) => text.clone(),
+            json => json.to_string(),
+        };
+        let error = Error::upstream(self.status, body).with_provider(&self.provider);
+        let hint = self.headers.get("retry-after");
+        match hint.and_then(|seconds| seconds.parse().ok()) {
+            Some(seconds) => error.with_retry_after(Duration::from_secs(seconds)),
+            None => error,
+        }
+    }
+}
+
+#[test]
+fn every_answer_means_what_its_line_says() {
+    let policy = FailurePolicy::default();
+    let (mut total, mut wrong) = (0, Vec::new());
+    for file in FILES {
+        let cases = read(file);
+        println!("{file}: {} cases", cases.len());
+        total += cases.len();
+        for case in cases {
+            let found = judge(&policy, &case.error());
+            if found != case.verdict {
+                let (file, id, expected) = (file, &case.id, &case.verdict);
+                wrong.push(format!("{file} {id}:\n  {expected:?}\n  {found:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(total >= 80, "only {total} cases");
+}
+
+#[test]
+fn every_line_has_a_name_and_a_source_and_holds_no_key() {
+    for file in FILES {
+        let mut ids = HashSet::new();
+        for case in read(file) {
+            let source = &case.source;
+            let issue = source.split_once('#').is_some_and(|(repository, number)| {
+                repository.split('/').count() == 2 && number.parse::<u32>().is_ok()
+            });
+            assert!(issue || source.starts_with("https://"), "{file}: {source}");
+            let said = format!("{} {:?}", case.body, case.headers);
+            for secret in ["AIza", "sk-ant-", "sk-proj-", "org-u", "req_01"] {
+                assert!(!said.contains(secret), "{file} {}: {secret}", case.id);
+            }
+            assert!(ids.insert(case.id.clone()), "{file}: {} twice", case.id);
+        }
+    }
+}
+
+fn judge(policy: &FailurePolicy, error: &Error) -> Expected {
+    let verdict = policy.classify(error);
+    let scope = match verdict.scope {
+        Scope::Nobody => "nobody",
+        Scope::Request => "request",
+        Scope::Model => "model",
+        Scope::Credential => "credential",
+        Scope::Provider => "provider",
+        _ => "another",
+    };
+    let cooldown = verdict.cooldown.length(0, error.retry_after());
+    Expected {
+        fault: verdict.fault.to_string(),
+        scope: scope.to_owned(),
+        failover: verdict.failover,
+        refresh: verdict.refresh,
+        cooldown_s: cooldown.map(|cooldown| cooldown.as_secs()),
+    }
+}
+
+fn read(file: &str) -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(file);
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let parse = |(number, line)| {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{file}:{}: {error}", number + 1))
+    };
+    text.lines().enumerate().map(parse).collect()
+}
+
+const FILES: [&str; 3] = ["openai.jsonl", "anthropic.jsonl", "gemini.jsonl"];
