@@ -89,6 +89,9 @@ pub trait ProviderExecutor: Send + Sync {
 }
 
 /// The chunks of a stream, one blocking call each.
+///
+/// An iterator whose `size_hint` promises at least one more item says that the next one is there without waiting: it may be
+/// handed over together with the last one, which is cheaper. The default promises nothing.
 pub type ChunkSource = Box<dyn Iterator<Item = Result<StreamChunk, Error>> + Send>;
 
 /// Puts a credential into an HTTP request that the program sends by itself; see

@@ -11,6 +11,7 @@ use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 use crate::request::{Format, Options, Request, Response, Usage};
 use crate::transport::check_url;
 
+use self::reply::Reply;
 use self::stream::ChatCompletion;
 use super::call::Call;
 use super::head::Vendor;
@@ -57,6 +58,10 @@ use super::{oauth, payload};
 /// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
 /// wait; so is a JSON `error` in a 2xx answer, with the status that its code or type stands for.
 ///
+/// Where no endpoint counts tokens, `count_tokens` is `unsupported`; with feature `estimate` of this crate it is estimated
+/// without asking anybody, by the vocabulary of OpenAI's model of that name or of its present models, and says so in
+/// [`Response::metadata`]: `"estimated": true`, `"tokenizer": "o200k_base"`.
+///
 /// # Streams
 ///
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble. A stream is whole
@@ -88,6 +93,16 @@ impl OpenAi {
         }
     }
 
+    #[cfg(not(feature = "estimate"))]
+    fn cannot_count(&self, auth: &Auth) -> Error {
+        let what = format!(
+            "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one, or use \
+             feature estimate of this crate",
+            self.identifier, auth.id,
+        );
+        Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id)
+    }
+
     fn call<'a>(&'a self, attempt: &'a Attempt, auth: &'a Auth, options: &'a Options) -> Call<'a> {
         Call {
             vendor: self,
@@ -117,12 +132,12 @@ impl ProviderExecutor for OpenAi {
         options: &Options,
     ) -> Result<Response, Error> {
         let call = self.call(attempt, auth, options);
-        let (response, json) = call.plain(CHAT_PATH, request.payload.clone())?;
-        let text = reply::text(&json);
-        let usage = json.get("usage").and_then(reply::usage);
+        let payload = request.payload.clone();
+        let (response, reply) =
+            call.plain_as(CHAT_PATH, payload, Reply::glance, |json| Reply::read(&json))?;
         Ok(Response {
-            reply_text: text,
-            usage,
+            reply_text: reply.text,
+            usage: reply.usage,
             ..response
         })
     }
@@ -151,13 +166,12 @@ impl ProviderExecutor for OpenAi {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
-        let path = request::count_path(self, auth).ok_or_else(|| {
-            let what = format!(
-                "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one",
-                self.identifier, auth.id,
-            );
-            Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id)
-        })?;
+        let Some(path) = request::count_path(self, auth) else {
+            #[cfg(feature = "estimate")]
+            return super::estimate::estimated(auth, request);
+            #[cfg(not(feature = "estimate"))]
+            return Err(self.cannot_count(auth));
+        };
         let payload = if path.trim_end_matches('/').ends_with("input_tokens") {
             count::responses_payload(&request.payload)
         } else {
