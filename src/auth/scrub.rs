@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::Auth;
 use super::service_account::{KIND, object};
 
-/// `text` with everything cut out that is a secret of `auth`: keys, tokens, cookies, passwords.
+/// `text` with everything cut out that is a secret of `auth`: keys, tokens, cookies, passwords; as they are, and as they look
+/// inside a form, a URL or a JSON string.
 pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
     let mut secrets: Vec<Cow<'_, str>> = Vec::new();
     for (name, value) in auth.attributes.iter() {
@@ -41,11 +42,36 @@ pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
     let lines: Vec<_> = secrets.iter().flat_map(|secret| lines_of(secret)).collect();
     secrets.extend(lines);
     secrets.retain(|secret| secret.len() >= SHORTEST);
+    let mut forms: Vec<_> = secrets.into_iter().flat_map(forms).collect();
     // A secret may hold another: the longest goes first.
-    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets.into_iter().fold(text.to_owned(), |text, secret| {
-        text.replace(&*secret, "***")
-    })
+    forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
+    forms
+        .iter()
+        .fold(text.to_owned(), |text, form| text.replace(&**form, "***"))
+}
+
+/// How a secret may be written.
+fn forms(secret: Cow<'_, str>) -> Vec<Cow<'_, str>> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if secret.bytes().all(plain) {
+        return vec![secret];
+    }
+    let encoded: String = secret
+        .bytes()
+        .map(|byte| match char::from(byte) {
+            char if plain(byte) => char.to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    let quoted = Value::from(&*secret).to_string();
+    let escaped = quoted[1..quoted.len() - 1].to_owned();
+    vec![
+        secret,
+        encoded.replace("%20", "+").into(),
+        encoded.to_lowercase().into(),
+        encoded.into(),
+        escaped.into(),
+    ]
 }
 
 /// The lines of a text that has more than one.
@@ -128,5 +154,20 @@ mod tests {
             assert!(!scrubbed.contains("canary"), "{scrubbed}");
             assert!(scrubbed.ends_with("|robot@example.org"));
         }
+    }
+
+    #[test]
+    fn cuts_a_secret_however_it_is_written() {
+        let auth = Auth::api_key("p", "ab\"c/ d\\é");
+        for form in [
+            "ab\"c/ d\\é",
+            "ab\\\"c/ d\\\\é",
+            "ab%22c%2F%20d%5C%C3%A9",
+            "ab%22c%2F+d%5C%C3%A9",
+            "ab%22c%2f%20d%5c%c3%a9",
+        ] {
+            assert_eq!(scrub(&format!("<{form}>"), &auth), "<***>");
+        }
+        assert_eq!(scrub("ab%22c", &auth), "ab%22c");
     }
 }

@@ -16,7 +16,7 @@ use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
 use super::call::Call;
-use super::stream::{ChunkStream, Ending, why_cancelled};
+use super::stream::{Batch, ChunkStream, Ending, why_cancelled};
 use super::{Engine, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
@@ -29,7 +29,10 @@ struct Committed {
 struct Pump {
     engine: Arc<Engine>,
     committed: Committed,
-    sender: Option<Sender<StreamChunk>>,
+    sender: Option<Sender<Batch>>,
+    /// Read, and not yet on its way to the caller.
+    batch: Batch,
+    batch_limit: usize,
     ending: Arc<Ending>,
     cancel: CancelToken,
     deadline: Option<Instant>,
@@ -95,10 +98,12 @@ impl Engine {
             let source = executor.execute_stream(attempt, auth, request, options)?;
             Committed::read_until(commit, source)
         })?;
-        let (sender, chunks) = crossbeam_channel::bounded(self.streams.buffer);
+        let batch_limit = (self.streams.buffer / LEAST_BATCHES).clamp(1, MOST_PER_BATCH);
+        let (sender, batches) = crossbeam_channel::bounded(self.streams.buffer / batch_limit);
         let ending = Arc::new(Ending::new());
         let stream = ChunkStream {
-            chunks,
+            batch: Batch::new(),
+            batches,
             ending: Arc::clone(&ending),
             cancel: cancel.clone(),
             stopping: pool.stopping().clone(),
@@ -120,6 +125,8 @@ impl Engine {
             engine: Arc::clone(self),
             committed: served.value,
             sender: Some(sender),
+            batch: Batch::new(),
+            batch_limit,
             ending,
             cancel,
             deadline: call.deadline,
@@ -185,10 +192,17 @@ impl Pump {
             if let Some(report) = &mut self.report {
                 report.note(&chunk);
             }
-            if let Err(end) = self.deliver(chunk) {
+            let more_is_there = chunk.more_is_there;
+            self.batch.push_back(chunk);
+            if more_is_there && self.batch.len() < self.batch_limit {
+                continue;
+            }
+            if let Err(end) = self.deliver() {
                 break end;
             }
         };
+        // What was read still reaches the caller, if it is there.
+        let _ = self.deliver();
         self.settle(end);
     }
 
@@ -205,15 +219,16 @@ impl Pump {
         why_cancelled(self.engine.services.pool.stopping())
     }
 
-    fn deliver(&self, chunk: StreamChunk) -> Result<(), End> {
-        let Some(sender) = &self.sender else {
+    fn deliver(&mut self) -> Result<(), End> {
+        let batch = std::mem::take(&mut self.batch);
+        let Some(sender) = self.sender.as_ref().filter(|_| !batch.is_empty()) else {
             return Ok(());
         };
         let gone = || End::Abandoned(Error::new(ErrorCode::Cancelled, "the stream was dropped"));
-        let chunk = match sender.try_send(chunk) {
+        let batch = match sender.try_send(batch) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Disconnected(_)) => return Err(gone()),
-            Err(TrySendError::Full(chunk)) => chunk,
+            Err(TrySendError::Full(batch)) => batch,
         };
         let clock = &self.engine.services.clock;
         let patience = self.engine.streams.consumer_timeout;
@@ -223,7 +238,7 @@ impl Pump {
                 clock.after(deadline.saturating_duration_since(clock.monotonic()))
             });
         select! {
-            send(sender, chunk) -> sent => sent.map_err(|_| gone()),
+            send(sender, batch) -> sent => sent.map_err(|_| gone()),
             recv(self.cancel.cancelled()) -> _ => Err(End::Abandoned(self.why_cancelled())),
             recv(late) -> _ => Err(End::Abandoned(late_in_stream())),
             recv(clock.after(patience)) -> _ => {
@@ -324,6 +339,11 @@ impl Report {
         }
     }
 }
+
+/// Chunks that came together are handed over together: waking the caller for each costs more than all else. There is room for
+/// so many batches at least, so that a caller who reads slowly is not waited for at once.
+const LEAST_BATCHES: usize = 16;
+const MOST_PER_BATCH: usize = 16;
 
 /// What may come before content and still be held back.
 const MOST_PREAMBLE_CHUNKS: usize = 64;

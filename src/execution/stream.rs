@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -24,7 +25,9 @@ use crate::request::StreamChunk;
 /// # }
 /// ```
 pub struct ChunkStream {
-    pub(super) chunks: Receiver<StreamChunk>,
+    /// What has been handed over and is still to be read.
+    pub(super) batch: Batch,
+    pub(super) batches: Receiver<Batch>,
     pub(super) ending: Arc<Ending>,
     pub(super) cancel: CancelToken,
     pub(super) stopping: CancelToken,
@@ -38,6 +41,9 @@ pub struct ChunkStream {
     pub(super) auth_id: Arc<str>,
     pub(super) attempts: u32,
 }
+
+/// Chunks that came together.
+pub(super) type Batch = VecDeque<StreamChunk>;
 
 /// How the worker says that it has sent its last chunk. Set before the channel closes.
 pub(super) type Ending = OnceLock<Result<(), Error>>;
@@ -82,8 +88,11 @@ impl ChunkStream {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        match self.chunks.try_recv() {
-            Ok(chunk) => StreamEvent::Chunk(chunk),
+        if let Some(chunk) = self.batch.pop_front() {
+            return StreamEvent::Chunk(chunk);
+        }
+        match self.batches.try_recv() {
+            Ok(batch) => self.begin(batch),
             Err(TryRecvError::Disconnected) => self.end(),
             // The source may listen to nobody; whoever reads must not wait for it.
             Err(TryRecvError::Empty) if self.is_late => {
@@ -122,8 +131,8 @@ impl ChunkStream {
             return now;
         }
         select! {
-            recv(self.chunks) -> chunk => match chunk {
-                Ok(chunk) => StreamEvent::Chunk(chunk),
+            recv(self.batches) -> batch => match batch {
+                Ok(batch) => self.begin(batch),
                 Err(_) => self.end(),
             },
             recv(timer) -> _ => StreamEvent::Pending,
@@ -133,6 +142,14 @@ impl ChunkStream {
                 self.try_recv()
             }
         }
+    }
+
+    fn begin(&mut self, batch: Batch) -> StreamEvent {
+        self.batch = batch;
+        // No batch is empty.
+        self.batch
+            .pop_front()
+            .map_or(StreamEvent::Pending, StreamEvent::Chunk)
     }
 
     fn end(&mut self) -> StreamEvent {
@@ -200,7 +217,7 @@ impl fmt::Debug for ChunkStream {
         f.debug_struct("ChunkStream")
             .field("provider", &self.provider)
             .field("auth_id", &self.auth_id)
-            .field("waiting", &self.chunks.len())
+            .field("waiting", &(self.batch.len() + self.batches.len()))
             .field("ended", &self.end.is_some())
             .finish_non_exhaustive()
     }

@@ -9,6 +9,8 @@
 
 mod anthropic;
 mod call;
+#[cfg(feature = "estimate")]
+mod estimate;
 mod exchange;
 mod gemini;
 mod head;

@@ -20,6 +20,13 @@ pub(super) trait Protocol: Send {
     /// What an event says. `json` is the event's data, a JSON object that reports no error; `None` where the data is `[DONE]`.
     fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> Said;
 
+    /// What the ordinary event says, read from its data without looking at the rest of it: most events of a stream are alike,
+    /// and this is several times cheaper. `None` for every event that must be read in full.
+    fn glance(&mut self, data: &[u8]) -> Option<StreamChunk> {
+        let _ = data;
+        None
+    }
+
     /// Whether the reply is complete: a stream that stops now has lost nothing.
     fn is_whole(&self) -> bool;
 
@@ -49,6 +56,8 @@ pub(super) struct EventStream<R, P> {
     auth: Auth,
     /// Gone after the end or an error, and the connection with it.
     events: Option<SseReader<R>>,
+    /// The next event, where it came together with the last one.
+    ahead: Option<Result<SseEvent, Error>>,
     protocol: P,
     /// What the headers said of limits, and whether a chunk has carried it.
     limits: Option<Arc<RateLimits>>,
@@ -61,6 +70,7 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             attempt: attempt.clone(),
             auth: auth.clone(),
             events: Some(SseReader::new(reader)),
+            ahead: None,
             protocol,
             limits: None,
             limits_told: false,
@@ -78,8 +88,15 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             return Ok(None);
         };
         check_running(&self.attempt)?;
-        match events.next_event() {
-            Ok(Some(event)) => self.read(event),
+        let event = match self.ahead.take() {
+            Some(event) => event.map(Some),
+            None => events.next_event(),
+        };
+        match event {
+            Ok(Some(event)) => {
+                self.ahead = events.buffered_event();
+                self.read(event)
+            }
             // The reply is whole: what is lost is no more than the closing marker.
             Ok(None) if self.protocol.is_whole() => Ok(None),
             Err(error)
@@ -97,11 +114,16 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
     }
 
     fn read(&mut self, event: SseEvent) -> Result<Option<StreamChunk>, Error> {
+        if event.event.is_none()
+            && let Some(chunk) = self.protocol.glance(&event.data)
+        {
+            return Ok(Some(self.filled(chunk, event)));
+        }
         let json = match event.data.trim_ascii() {
             b"[DONE]" => None,
             data => Some(self.object(&event, data)?),
         };
-        let mut chunk = match self.protocol.read(&event, json.as_ref()) {
+        let chunk = match self.protocol.read(&event, json.as_ref()) {
             Said::Chunk(chunk) => chunk,
             Said::Last(chunk) => {
                 self.events = None;
@@ -112,13 +134,18 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             Said::Cut => return Err(self.truncated()),
             Said::Failed(problem) => return Err(self.failed(&problem, &json.unwrap_or_default())),
         };
+        Ok(Some(self.filled(chunk, event)))
+    }
+
+    /// The chunk with its event, the first one with the limits that the headers told.
+    fn filled(&mut self, mut chunk: StreamChunk, event: SseEvent) -> StreamChunk {
         chunk.payload = event.data;
         chunk.event = event.event;
         if !self.limits_told {
             self.limits_told = true;
             chunk.rate_limits.clone_from(&self.limits);
         }
-        Ok(Some(chunk))
+        chunk
     }
 
     fn truncated(&self) -> Error {
@@ -169,9 +196,16 @@ impl<R: Read, P: Protocol> Iterator for EventStream<R, P> {
     type Item = Result<StreamChunk, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.next_chunk().transpose();
-        if !matches!(next, Some(Ok(_))) {
-            self.events = None;
+        let mut next = self.next_chunk().transpose();
+        match &mut next {
+            Some(Ok(chunk)) => {
+                let is_chunk = |event: &SseEvent| event.data.trim_ascii() != b"[DONE]";
+                chunk.more_is_there = matches!(&self.ahead, Some(Ok(event)) if is_chunk(event));
+            }
+            _ => {
+                self.events = None;
+                self.ahead = None;
+            }
         }
         next.map(|chunk| chunk.map_err(|error| self.own(error)))
     }

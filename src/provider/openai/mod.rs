@@ -12,6 +12,7 @@ use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 use crate::request::{Format, Options, Request, Response, Usage};
 use crate::transport::check_url;
 
+use self::reply::Reply;
 use self::responses::ResponseEvents;
 use self::stream::ChatCompletion;
 use super::call::Call;
@@ -73,6 +74,10 @@ use super::{oauth, payload};
 /// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
 /// limits; so is a JSON `error` in a 2xx answer, with the status that its code or type stands for.
 ///
+/// Where no endpoint counts tokens, `count_tokens` is `unsupported`; with feature `estimate` of this crate it is estimated
+/// without asking anybody, by the vocabulary of OpenAI's model of that name or of its present models, and says so in
+/// [`Response::metadata`]: `"estimated": true`, `"tokenizer": "o200k_base"`.
+///
 /// # Streams
 ///
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble, and the first carries
@@ -106,6 +111,16 @@ impl OpenAi {
         }
     }
 
+    #[cfg(not(feature = "estimate"))]
+    fn cannot_count(&self, auth: &Auth) -> Error {
+        let what = format!(
+            "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one, or use \
+             feature estimate of this crate",
+            self.identifier, auth.id,
+        );
+        Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id)
+    }
+
     fn call<'a>(&'a self, attempt: &'a Attempt, auth: &'a Auth, options: &'a Options) -> Call<'a> {
         Call {
             vendor: self,
@@ -136,21 +151,27 @@ impl ProviderExecutor for OpenAi {
     ) -> Result<Response, Error> {
         let interface = Interface::chosen(options, auth)?;
         let call = self.call(attempt, auth, options);
-        let (response, json) = call.plain(interface.path(), request.payload.clone())?;
-        let text = match interface {
-            Interface::Chat => reply::text(&json),
+        let (path, payload) = (interface.path(), request.payload.clone());
+        let (response, reply) = match interface {
+            Interface::Chat => {
+                call.plain_as(path, payload, Reply::glance, |json| Reply::read(&json))?
+            }
             Interface::Responses => {
+                let (response, json) = call.plain(path, payload)?;
                 if let Some(problem) = responses::failure(&json) {
                     let limits = response.rate_limits.as_deref().cloned();
                     return Err(call.reported(&problem, &json, limits));
                 }
-                responses::text(&json)
+                let reply = Reply {
+                    text: responses::text(&json),
+                    usage: json.get("usage").and_then(reply::usage),
+                };
+                (response, reply)
             }
         };
-        let usage = json.get("usage").and_then(reply::usage);
         Ok(Response {
-            reply_text: text,
-            usage,
+            reply_text: reply.text,
+            usage: reply.usage,
             ..response
         })
     }
@@ -185,13 +206,12 @@ impl ProviderExecutor for OpenAi {
     ) -> Result<Response, Error> {
         // The endpoint counts the payloads of both.
         Interface::chosen(options, auth)?;
-        let path = request::count_path(self, auth).ok_or_else(|| {
-            let what = format!(
-                "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one",
-                self.identifier, auth.id,
-            );
-            Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id)
-        })?;
+        let Some(path) = request::count_path(self, auth) else {
+            #[cfg(feature = "estimate")]
+            return super::estimate::estimated(auth, request);
+            #[cfg(not(feature = "estimate"))]
+            return Err(self.cannot_count(auth));
+        };
         let payload = if path.trim_end_matches('/').ends_with("input_tokens") {
             count::responses_payload(&request.payload)
         } else {
