@@ -230,6 +230,7 @@ fn manager(store: impl Store + 'static) -> Manager {
         .store(store)
         .hook(Renders)
         .selector(RendersCandidates)
+        .policy(credpool::FailurePolicy::empty())
         .proxy("");
     show(&builder);
     let manager = builder.build().unwrap();
