@@ -15,7 +15,7 @@ use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
 use super::call::Call;
-use super::stream::{ChunkStream, Ending};
+use super::stream::{Batch, ChunkStream, Ending};
 use super::{Engine, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
@@ -28,7 +28,10 @@ struct Committed {
 struct Pump {
     engine: Arc<Engine>,
     committed: Committed,
-    sender: Option<Sender<StreamChunk>>,
+    sender: Option<Sender<Batch>>,
+    /// Read, and not yet on its way to the caller.
+    batch: Batch,
+    batch_limit: usize,
     ending: Arc<Ending>,
     cancel: CancelToken,
     deadline: Option<Instant>,
@@ -93,10 +96,12 @@ impl Engine {
             let source = executor.execute_stream(attempt, auth, request, options)?;
             Committed::read_until(commit, source)
         })?;
-        let (sender, chunks) = crossbeam_channel::bounded(self.streams.buffer);
+        let batch_limit = (self.streams.buffer / LEAST_BATCHES).clamp(1, MOST_PER_BATCH);
+        let (sender, batches) = crossbeam_channel::bounded(self.streams.buffer / batch_limit);
         let ending = Arc::new(Ending::new());
         let stream = ChunkStream {
-            chunks,
+            batch: Batch::new(),
+            batches,
             ending: Arc::clone(&ending),
             cancel: cancel.clone(),
             ended: false,
@@ -109,6 +114,8 @@ impl Engine {
             engine: Arc::clone(self),
             committed: served.value,
             sender: Some(sender),
+            batch: Batch::new(),
+            batch_limit,
             ending,
             cancel,
             deadline: call.deadline,
@@ -174,9 +181,25 @@ impl Pump {
             if let Some(report) = &mut self.report {
                 report.note(&chunk);
             }
-            if let Err(end) = self.deliver(chunk) {
+            let followed = chunk.followed.0;
+            self.batch.push_back(chunk);
+            if followed && self.batch.len() < self.batch_limit {
+                continue;
+            }
+            if let Err(end) = self.deliver() {
                 break end;
             }
+        };
+        // What was read still reaches the caller.
+        let end = match end {
+            End::Abandoned(_) => {
+                let batch = std::mem::take(&mut self.batch);
+                if let Some(sender) = self.sender.as_ref().filter(|_| !batch.is_empty()) {
+                    let _ = sender.try_send(batch);
+                }
+                end
+            }
+            End::Complete | End::Failed(_) => self.deliver().err().unwrap_or(end),
         };
         self.settle(end);
     }
@@ -205,19 +228,20 @@ impl Pump {
         }
     }
 
-    fn deliver(&self, chunk: StreamChunk) -> Result<(), End> {
-        let Some(sender) = &self.sender else {
+    fn deliver(&mut self) -> Result<(), End> {
+        let batch = std::mem::take(&mut self.batch);
+        let Some(sender) = self.sender.as_ref().filter(|_| !batch.is_empty()) else {
             return Ok(());
         };
         let gone = || End::Abandoned(Error::new(ErrorCode::Cancelled, "the stream was dropped"));
-        let chunk = match sender.try_send(chunk) {
+        let batch = match sender.try_send(batch) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Disconnected(_)) => return Err(gone()),
-            Err(TrySendError::Full(chunk)) => chunk,
+            Err(TrySendError::Full(batch)) => batch,
         };
         let patience = self.engine.streams.consumer_timeout;
         select! {
-            send(sender, chunk) -> sent => sent.map_err(|_| gone()),
+            send(sender, batch) -> sent => sent.map_err(|_| gone()),
             recv(self.cancel.cancelled()) -> _ => Err(End::Abandoned(self.why_cancelled())),
             recv(self.engine.services.clock.after(patience)) -> _ => {
                 self.cancel.cancel();
@@ -306,6 +330,11 @@ impl Report {
         }
     }
 }
+
+/// Chunks that came together are handed over together: waking the caller for each costs more than all else. There is room for
+/// so many batches at least, so that a caller who reads slowly is not waited for at once.
+const LEAST_BATCHES: usize = 64;
+const MOST_PER_BATCH: usize = 16;
 
 /// What may come before content and still be held back.
 const MOST_PREAMBLE_CHUNKS: usize = 64;

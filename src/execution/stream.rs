@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,7 +25,9 @@ use crate::request::StreamChunk;
 /// # }
 /// ```
 pub struct ChunkStream {
-    pub(super) chunks: Receiver<StreamChunk>,
+    /// What has been handed over and is still to be read.
+    pub(super) batch: Batch,
+    pub(super) batches: Receiver<Batch>,
     pub(super) ending: Arc<Ending>,
     pub(super) cancel: CancelToken,
     pub(super) ended: bool,
@@ -32,6 +35,9 @@ pub struct ChunkStream {
     pub(super) auth_id: Arc<str>,
     pub(super) attempts: u32,
 }
+
+/// Chunks that came together.
+pub(super) type Batch = VecDeque<StreamChunk>;
 
 /// How the worker says that it has sent its last chunk. Set before the channel closes.
 pub(super) type Ending = OnceLock<Result<(), Error>>;
@@ -76,8 +82,11 @@ impl ChunkStream {
         if self.ended {
             return StreamEvent::Ended;
         }
-        match self.chunks.try_recv() {
-            Ok(chunk) => StreamEvent::Chunk(chunk),
+        if let Some(chunk) = self.batch.pop_front() {
+            return StreamEvent::Chunk(chunk);
+        }
+        match self.batches.try_recv() {
+            Ok(batch) => self.begin(batch),
             Err(TryRecvError::Empty) => StreamEvent::Pending,
             Err(TryRecvError::Disconnected) => self.end(),
         }
@@ -88,8 +97,11 @@ impl ChunkStream {
         if self.ended {
             return StreamEvent::Ended;
         }
-        match self.chunks.recv() {
-            Ok(chunk) => StreamEvent::Chunk(chunk),
+        if let Some(chunk) = self.batch.pop_front() {
+            return StreamEvent::Chunk(chunk);
+        }
+        match self.batches.recv() {
+            Ok(batch) => self.begin(batch),
             Err(_) => self.end(),
         }
     }
@@ -99,11 +111,22 @@ impl ChunkStream {
         if self.ended {
             return StreamEvent::Ended;
         }
-        match self.chunks.recv_timeout(timeout) {
-            Ok(chunk) => StreamEvent::Chunk(chunk),
+        if let Some(chunk) = self.batch.pop_front() {
+            return StreamEvent::Chunk(chunk);
+        }
+        match self.batches.recv_timeout(timeout) {
+            Ok(batch) => self.begin(batch),
             Err(RecvTimeoutError::Timeout) => StreamEvent::Pending,
             Err(RecvTimeoutError::Disconnected) => self.end(),
         }
+    }
+
+    fn begin(&mut self, batch: Batch) -> StreamEvent {
+        self.batch = batch;
+        // No batch is empty.
+        self.batch
+            .pop_front()
+            .map_or(StreamEvent::Pending, StreamEvent::Chunk)
     }
 
     fn end(&mut self) -> StreamEvent {
@@ -146,7 +169,7 @@ impl fmt::Debug for ChunkStream {
         f.debug_struct("ChunkStream")
             .field("provider", &self.provider)
             .field("auth_id", &self.auth_id)
-            .field("waiting", &self.chunks.len())
+            .field("waiting", &(self.batch.len() + self.batches.len()))
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,7 @@
 //! One call of an executor: a payload out, JSON or a stream of events back.
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::Value;
 
 use super::exchange::{reported, send};
@@ -24,19 +25,40 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Sends the payload and reads the JSON that comes back.
     pub(super) fn plain(&self, path: &str, payload: Bytes) -> Result<(Response, Value), Error> {
+        self.plain_as(path, payload, |_| None, |json| json)
+    }
+
+    /// As [`plain`](Self::plain), for answers that are mostly alike: `glance` takes what is needed straight out of the
+    /// ordinary one, or nothing, and then `read` gets the whole JSON.
+    pub(super) fn plain_as<T>(
+        &self,
+        path: &str,
+        payload: Bytes,
+        glance: impl FnOnce(&[u8]) -> Option<T>,
+        read: impl FnOnce(Value) -> T,
+    ) -> Result<(Response, T), Error> {
         let limits = self.attempt.call_limits(&self.options.timeouts);
         let answer = self.send(path, payload, JSON, &limits)?;
+        let status = answer.status();
         let request_id = REQUEST_IDS
             .iter()
             .find_map(|name| answer.headers().get(*name)?.to_str().ok())
             .map(str::to_owned);
-        let (body, json) = self.read_json(answer)?;
-        if let Some(error) = self.reported_in(&json) {
-            return Err(error);
-        }
+        let hint = not_json_hint(&answer);
+        let body = answer.into_body().into_bytes(LARGEST_BODY)?;
+        let found = match glance(&body) {
+            Some(found) => found,
+            None => {
+                let json = self.json(&body, status, hint)?;
+                if let Some(error) = self.reported_in(&json) {
+                    return Err(error);
+                }
+                read(json)
+            }
+        };
         let mut response = Response::new(body);
         response.metadata = request_id.map(|id| Metadata::from_iter([("request_id", id)]));
-        Ok((response, json))
+        Ok((response, found))
     }
 
     /// Sends the payload and reads the answer as a stream of events in `protocol`.
@@ -49,7 +71,9 @@ impl Call<'_> {
         let limits = self.attempt.stream_limits(&self.options.timeouts);
         let answer = self.send(path, payload, EVENT_STREAM, &limits)?;
         if media_type_has(&answer, "json") || media_type_has(&answer, "html") {
-            let json = self.read_json(answer)?.1;
+            let (status, hint) = (answer.status(), not_json_hint(&answer));
+            let body = answer.into_body().into_bytes(LARGEST_BODY)?;
+            let json = self.json(&body, status, hint)?;
             return Err(self.reported_in(&json).unwrap_or_else(|| {
                 let what = "the upstream answered a stream request with one JSON document";
                 Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id)
@@ -70,26 +94,28 @@ impl Call<'_> {
         send(self.attempt, self.auth, limits, head, payload)
     }
 
-    fn read_json(&self, answer: http::Response<Body>) -> Result<(Bytes, Value), Error> {
-        let status = answer.status().as_u16();
-        let hint = if media_type_has(&answer, "event-stream") {
-            " (it is a stream: is \"stream\" set in the payload?)"
-        } else if media_type_has(&answer, "html") {
-            " (it is a web page: is base_url right?)"
-        } else {
-            ""
-        };
-        let body = answer.into_body().into_bytes(LARGEST_BODY)?;
-        let Ok(json) = serde_json::from_slice(&body) else {
+    fn json(&self, body: &[u8], status: StatusCode, hint: &str) -> Result<Value, Error> {
+        serde_json::from_slice(body).map_err(|_| {
+            let status = status.as_u16();
             let what = format!("HTTP {status}, but the body is not JSON{hint}");
-            return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&self.auth.id));
-        };
-        Ok((body, json))
+            Error::new(ErrorCode::Upstream, what).with_auth_id(&self.auth.id)
+        })
     }
 
     /// The error that a JSON body reports in spite of its status.
     fn reported_in(&self, json: &Value) -> Option<Error> {
         Problem::find(json).map(|problem| reported(&problem, &json.to_string(), self.auth))
+    }
+}
+
+/// What may be wrong with an answer that turns out not to be JSON.
+fn not_json_hint(answer: &http::Response<Body>) -> &'static str {
+    if media_type_has(answer, "event-stream") {
+        " (it is a stream: is \"stream\" set in the payload?)"
+    } else if media_type_has(answer, "html") {
+        " (it is a web page: is base_url right?)"
+    } else {
+        ""
     }
 }
 

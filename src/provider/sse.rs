@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorCode};
 /// `retry` are ignored; several `data` lines are joined by LF; an event that the end of input cuts off is not delivered;
 /// invalid UTF-8 is replaced. An event is delivered as soon as its blank line is there.
 ///
-/// Memory is bounded: 16 KiB to read into, and one event of at most [`with_limit`](Self::with_limit) bytes.
+/// Memory is bounded: 4 KiB to read into, and one event of at most [`with_limit`](Self::with_limit) bytes.
 ///
 /// As an iterator it ends at the end of input or after its first error: code `stream_malformed` for an event over the
 /// limit, `stream_stalled` when a read timed out, `stream_truncated` when the reader says that its input was cut off
@@ -109,9 +109,27 @@ impl<R: Read> SseReader<R> {
         next
     }
 
+    /// The next event if all of it has been read already.
+    pub(super) fn buffered_event(&mut self) -> Option<Result<SseEvent, Error>> {
+        if self.ended {
+            return None;
+        }
+        let next = self.parse_event(|_| Ok(false)).transpose();
+        self.ended = matches!(next, Some(Err(_)));
+        next
+    }
+
     fn read_event(&mut self) -> Result<Option<SseEvent>, Error> {
+        self.parse_event(Self::fill)
+    }
+
+    /// The next event; `more` reads on, or says that there is nothing else.
+    fn parse_event(
+        &mut self,
+        more: impl Fn(&mut Self) -> Result<bool, Error>,
+    ) -> Result<Option<SseEvent>, Error> {
         loop {
-            if self.start == self.end && !self.fill()? {
+            if self.start == self.end && !more(self)? {
                 return Ok(None);
             }
             if std::mem::take(&mut self.after_cr) && self.buffer[self.start] == b'\n' {
@@ -304,7 +322,7 @@ fn find_line_end(bytes: &[u8]) -> Option<usize> {
         .map(|at| whole + at)
 }
 
-const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 4 * 1024;
 const DEFAULT_LIMIT: usize = 1024 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 

@@ -18,16 +18,18 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use http::Uri;
 use parking_lot::Mutex;
 use ureq::Agent;
 use ureq::Timeout;
 use ureq::config::Config;
 use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::time::Instant;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::time::{Duration as Span, Instant};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, ShutdownHandle, Transport,
 };
@@ -53,7 +55,27 @@ impl AgentMaker {
             inner: Arc::clone(&self.connector),
             tls: fingerprint(config.tls_config()),
         };
-        Agent::with_parts(config, connector, DefaultResolver::default())
+        Agent::with_parts(config, connector, AddressesAtOnce::default())
+    }
+}
+
+/// Looks up names as the client always does: on a thread of its own, so that its limit can end it. A host that is an address
+/// needs neither.
+#[derive(Debug, Default)]
+struct AddressesAtOnce(DefaultResolver);
+
+impl Resolver for AddressesAtOnce {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        mut timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().unwrap_or_default();
+        if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            timeout.after = Span::NotHappening;
+        }
+        self.0.resolve(uri, config, timeout)
     }
 }
 

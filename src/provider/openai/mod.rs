@@ -11,6 +11,7 @@ use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 use crate::request::{Format, Options, Request, Response, Usage};
 use crate::transport::check_url;
 
+use self::reply::Reply;
 use self::stream::ChatCompletion;
 use super::call::Call;
 use super::head::Vendor;
@@ -117,12 +118,12 @@ impl ProviderExecutor for OpenAi {
         options: &Options,
     ) -> Result<Response, Error> {
         let call = self.call(attempt, auth, options);
-        let (response, json) = call.plain(CHAT_PATH, request.payload.clone())?;
-        let text = reply::text(&json);
-        let usage = json.get("usage").and_then(reply::usage);
+        let payload = request.payload.clone();
+        let (response, reply) =
+            call.plain_as(CHAT_PATH, payload, Reply::glance, |json| Reply::read(&json))?;
         Ok(Response {
-            reply_text: text,
-            usage,
+            reply_text: reply.text,
+            usage: reply.usage,
             ..response
         })
     }

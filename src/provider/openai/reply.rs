@@ -1,8 +1,78 @@
 //! What comes back, read leniently: text and usage from where they are, nothing from where they are not.
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::request::Usage;
+
+/// What is needed of a chat completion.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) text: Option<String>,
+    pub(super) usage: Option<Usage>,
+}
+
+impl Reply {
+    /// Read from the whole answer.
+    pub(super) fn read(json: &Value) -> Self {
+        Self {
+            text: text(json),
+            usage: json.get("usage").and_then(usage),
+        }
+    }
+
+    /// Taken out of the ordinary answer without looking at the rest, which is several times cheaper; `None` for any other.
+    pub(super) fn glance(body: &[u8]) -> Option<Self> {
+        let glance: Glance = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+        if glance.error.is_some() || glance.kind.is_some() {
+            return None;
+        }
+        let [choice] = glance.choices;
+        let usage = glance.usage;
+        let cached = usage
+            .prompt_tokens_details
+            .map_or(0, |details| details.cached_tokens);
+        let used = Usage::new(usage.prompt_tokens, usage.completion_tokens);
+        Some(Self {
+            text: Some(choice.message.content),
+            usage: Some(used.with_cached(cached)),
+        })
+    }
+}
+
+/// The ordinary answer: one choice with text, and the tokens used.
+#[derive(Deserialize)]
+struct Glance {
+    choices: [GlanceChoice; 1],
+    usage: GlanceUsage,
+    error: Option<IgnoredAny>,
+    #[serde(rename = "type")]
+    kind: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct GlanceChoice {
+    message: GlanceMessage,
+}
+
+#[derive(Deserialize)]
+struct GlanceMessage {
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct GlanceUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    prompt_tokens_details: Option<GlanceDetails>,
+}
+
+#[derive(Deserialize)]
+struct GlanceDetails {
+    #[serde(default)]
+    cached_tokens: u64,
+}
 
 /// The text of the first choice: `message.content`, a string or a list of parts; in the older completions API, `text`.
 pub(super) fn text(reply: &Value) -> Option<String> {
@@ -82,6 +152,53 @@ mod tests {
         ] {
             assert_eq!(text(&odd), None);
         }
+    }
+
+    #[test]
+    fn a_glance_sees_what_reading_in_full_sees_or_nothing() {
+        let reply = |choices: Value, usage: Value| json!({"choices": choices, "usage": usage});
+        let choices = json!([{"message": {"content": "hi \u{e9}", "refusal": null}}]);
+        let tokens = json!({"prompt_tokens": 3, "completion_tokens": 4});
+        let cached = json!({
+            "prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2},
+        });
+        for (glances, answer) in [
+            (true, reply(choices.clone(), tokens.clone())),
+            (true, reply(choices.clone(), cached)),
+            (
+                true,
+                json!({"error": null, "choices": choices, "usage": tokens}),
+            ),
+            (
+                false,
+                json!({"error": {"message": "no"}, "choices": choices, "usage": tokens}),
+            ),
+            (
+                false,
+                json!({"type": "error", "choices": choices, "usage": tokens}),
+            ),
+            (false, reply(choices.clone(), Value::Null)),
+            (
+                false,
+                reply(
+                    choices,
+                    json!({"prompt_tokens": 1.5, "completion_tokens": 4}),
+                ),
+            ),
+            (false, reply(json!([]), tokens.clone())),
+            (
+                false,
+                reply(json!([{"message": {"content": null}}]), tokens.clone()),
+            ),
+            (false, reply(json!([{"text": "old"}]), tokens)),
+        ] {
+            let glanced = Reply::glance(answer.to_string().as_bytes());
+            assert_eq!(glanced.is_some(), glances, "{answer}");
+            if let Some(glanced) = glanced {
+                assert_eq!(glanced, Reply::read(&answer));
+            }
+        }
+        assert_eq!(Reply::glance(b"not json"), None);
     }
 
     #[test]

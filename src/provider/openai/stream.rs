@@ -1,5 +1,9 @@
 //! The events of a chat completion that is streamed.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::super::sse::SseEvent;
@@ -13,6 +17,16 @@ pub(super) struct ChatCompletion {
     finished: bool,
     /// Something of the reply has come.
     has_content: bool,
+    /// The last ordinary chunk.
+    last: Pattern,
+}
+
+/// An ordinary chunk around its text. The next one is mostly the same but for the text, so that it needs no parsing: putting
+/// another plain string in place of one leaves JSON what it is.
+#[derive(Default)]
+struct Pattern {
+    before: Vec<u8>,
+    after: Vec<u8>,
 }
 
 impl Protocol for ChatCompletion {
@@ -32,12 +46,93 @@ impl Protocol for ChatCompletion {
         })
     }
 
+    fn glance(&mut self, data: &[u8]) -> Option<StreamChunk> {
+        let text = match self.last.text_of(data) {
+            Some(text) => text.to_owned(),
+            None => self.last.learn(data)?,
+        };
+        self.has_content = true;
+        Some(StreamChunk {
+            text: Some(text),
+            ..StreamChunk::default()
+        })
+    }
+
     fn is_whole(&self) -> bool {
         self.finished
     }
 
     fn missing(&self) -> &'static str {
         "neither [DONE] nor a finish_reason came"
+    }
+}
+
+impl Pattern {
+    /// The text of a chunk that is the same but for the text.
+    fn text_of<'a>(&self, data: &'a [u8]) -> Option<&'a str> {
+        let text = data
+            .strip_prefix(&self.before[..])?
+            .strip_suffix(&self.after[..])?;
+        let is_plain = |byte: &u8| *byte >= b' ' && *byte != b'"' && *byte != b'\\';
+        if self.before.is_empty() || text.is_empty() || !text.iter().all(is_plain) {
+            return None;
+        }
+        std::str::from_utf8(text).ok()
+    }
+
+    /// The text of an ordinary chunk, which becomes the pattern for those to come.
+    fn learn(&mut self, data: &[u8]) -> Option<String> {
+        // As text at once: otherwise every string in it is checked by itself.
+        let data = std::str::from_utf8(data).ok()?;
+        let text = serde_json::from_str::<Glance>(data).ok()?.text()?;
+        if let Cow::Borrowed(borrowed) = text {
+            let start = borrowed.as_ptr() as usize - data.as_ptr() as usize;
+            let (before, rest) = data.split_at(start);
+            self.before.clear();
+            self.before.extend_from_slice(before.as_bytes());
+            self.after.clear();
+            self.after
+                .extend_from_slice(&rest.as_bytes()[borrowed.len()..]);
+        }
+        Some(text.into_owned())
+    }
+}
+
+/// The ordinary chunk: one choice that adds text, and nothing else that matters.
+#[derive(Deserialize)]
+struct Glance<'a> {
+    #[serde(borrow)]
+    choices: [GlanceChoice<'a>; 1],
+    usage: Option<IgnoredAny>,
+    error: Option<IgnoredAny>,
+    #[serde(rename = "type")]
+    kind: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct GlanceChoice<'a> {
+    #[serde(default)]
+    index: u64,
+    #[serde(borrow)]
+    delta: GlanceDelta<'a>,
+    finish_reason: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct GlanceDelta<'a> {
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+}
+
+impl<'a> Glance<'a> {
+    fn text(self) -> Option<Cow<'a, str>> {
+        let [choice] = self.choices;
+        let ordinary = choice.index == 0
+            && choice.finish_reason.is_none()
+            && self.usage.is_none()
+            && self.error.is_none()
+            && self.kind.is_none();
+        Some(choice.delta.content).filter(|text| ordinary && !text.is_empty())
     }
 }
 
@@ -73,4 +168,107 @@ fn has_content(choice: &Value) -> bool {
                 .iter()
                 .any(|(name, value)| name != "role" && filled(value))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read_in_full(protocol: &mut ChatCompletion, data: &Value) -> StreamChunk {
+        match protocol.read(&SseEvent::default(), Some(data)) {
+            Said::Chunk(chunk) => chunk,
+            Said::End => panic!("a chunk"),
+        }
+    }
+
+    #[test]
+    fn a_glance_sees_what_reading_in_full_sees_or_nothing() {
+        let choice = |delta: Value, more: Value| {
+            let mut choice = json!({"index": 0, "delta": delta, "finish_reason": null});
+            for (name, value) in more.as_object().into_iter().flatten() {
+                choice[name] = value.clone();
+            }
+            json!({"id": "1", "choices": [choice], "usage": null})
+        };
+        let with = |name: &str, value: Value| {
+            let mut chunk = choice(json!({"content": "a"}), json!({}));
+            chunk[name] = value;
+            chunk
+        };
+        for (glances, data) in [
+            (true, choice(json!({"content": " word\n\u{e9}"}), json!({}))),
+            (
+                true,
+                choice(json!({"role": "assistant", "content": "a"}), json!({})),
+            ),
+            (
+                true,
+                choice(json!({"content": "a", "refusal": null}), json!({})),
+            ),
+            (true, json!({"choices": [{"delta": {"content": "a"}}]})),
+            (false, choice(json!({"content": ""}), json!({}))),
+            (false, choice(json!({"content": null}), json!({}))),
+            (false, choice(json!({"content": ["a"]}), json!({}))),
+            (false, choice(json!({}), json!({}))),
+            (false, choice(json!({"content": "a"}), json!({"index": 1}))),
+            (
+                false,
+                choice(json!({"content": "a"}), json!({"finish_reason": "stop"})),
+            ),
+            (false, json!({"choices": []})),
+            (false, with("usage", json!({"prompt_tokens": 1}))),
+            (false, with("error", json!({"message": "a"}))),
+            (false, with("type", json!("error"))),
+        ] {
+            let (mut one, mut other) = (ChatCompletion::default(), ChatCompletion::default());
+            let glanced = one.glance(data.to_string().as_bytes());
+            assert_eq!(glanced.is_some(), glances, "{data}");
+            if let Some(chunk) = glanced {
+                assert_eq!(chunk, read_in_full(&mut other, &data));
+                assert_eq!(one.has_content, other.has_content);
+                assert_eq!(one.finished, other.finished);
+            }
+        }
+        assert_eq!(ChatCompletion::default().glance(b"{\"choices\":["), None);
+    }
+
+    #[test]
+    fn chunks_that_differ_in_their_text_alone_need_no_parsing() {
+        let chunk =
+            |text: &str| format!(r#"{{"id":"1","choices":[{{"delta":{{"content":{text}}}}}]}}"#);
+        let mut protocol = ChatCompletion::default();
+        for (pattern, text, read) in [
+            (false, r#""one""#, Some("one")),
+            (true, r#"" two, é""#, Some(" two, é")),
+            (
+                false,
+                r#""a \"quoted\" line\n""#,
+                Some("a \"quoted\" line\n"),
+            ),
+            (true, r#""three""#, Some("three")),
+            (false, r#""""#, None),
+            (false, r#""four","refusal":"no""#, Some("four")),
+            (
+                false,
+                r#""one"}}],"choices":[{"delta":{"content":"two""#,
+                None,
+            ),
+            (false, "\"line\nbreak\"", None),
+            (false, "5", None),
+        ] {
+            let data = chunk(text);
+            assert_eq!(
+                protocol.last.text_of(data.as_bytes()).is_some(),
+                pattern,
+                "{text}"
+            );
+            let glanced = protocol.glance(data.as_bytes());
+            assert_eq!(
+                glanced.and_then(|chunk| chunk.text).as_deref(),
+                read,
+                "{text}"
+            );
+        }
+    }
 }
