@@ -821,6 +821,22 @@ mod counts {
         assert_eq!(upstream.requests()[0].body, payload);
     }
 
+    #[cfg(feature = "estimate")]
+    #[test]
+    fn elsewhere_it_is_estimated() {
+        let upstream = Upstream::start(|_| Reply::json(200, "{}"));
+        let result =
+            OpenAi::new().count_tokens(&attempt(), &auth(&upstream), &chat(), &Options::new());
+        let response = result.unwrap();
+        // Three around the message and three for the reply, `user`, `Hello` and ` there`.
+        assert_eq!(response.usage, Some(Usage::new(9, 0)));
+        let metadata = response.metadata.unwrap();
+        assert_eq!(metadata.get("estimated"), Some(&json!(true)));
+        assert_eq!(metadata.text("tokenizer"), Some("o200k_base"));
+        assert_eq!(upstream.connections_opened(), 0);
+    }
+
+    #[cfg(not(feature = "estimate"))]
     #[test]
     fn elsewhere_it_is_unsupported() {
         let upstream = Upstream::start(|_| Reply::json(200, "{}"));

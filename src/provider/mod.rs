@@ -6,6 +6,8 @@
 //! `problem` reads JSON error bodies, `retry_after` reads the server's hints.
 
 mod call;
+#[cfg(feature = "estimate")]
+mod estimate;
 mod exchange;
 mod head;
 mod key;

@@ -58,6 +58,10 @@ use super::{oauth, payload};
 /// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
 /// wait; so is a JSON `error` in a 2xx answer, with the status that its code or type stands for.
 ///
+/// Where no endpoint counts tokens, `count_tokens` is `unsupported`; with feature `estimate` of this crate it is estimated
+/// without asking anybody, by the vocabulary of OpenAI's model of that name or of its present models, and says so in
+/// [`Response::metadata`]: `"estimated": true`, `"tokenizer": "o200k_base"`.
+///
 /// # Streams
 ///
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble. A stream is whole
@@ -87,6 +91,16 @@ impl OpenAi {
         Self {
             identifier: identifier.into(),
         }
+    }
+
+    #[cfg(not(feature = "estimate"))]
+    fn cannot_count(&self, auth: &Auth) -> Error {
+        let what = format!(
+            "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one, or use \
+             feature estimate of this crate",
+            self.identifier, auth.id,
+        );
+        Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id)
     }
 
     fn call<'a>(&'a self, attempt: &'a Attempt, auth: &'a Auth, options: &'a Options) -> Call<'a> {
@@ -152,13 +166,12 @@ impl ProviderExecutor for OpenAi {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
-        let path = request::count_path(self, auth).ok_or_else(|| {
-            let what = format!(
-                "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one",
-                self.identifier, auth.id,
-            );
-            Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id)
-        })?;
+        let Some(path) = request::count_path(self, auth) else {
+            #[cfg(feature = "estimate")]
+            return super::estimate::estimated(auth, request);
+            #[cfg(not(feature = "estimate"))]
+            return Err(self.cannot_count(auth));
+        };
         let payload = if path.trim_end_matches('/').ends_with("input_tokens") {
             count::responses_payload(&request.payload)
         } else {
