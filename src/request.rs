@@ -1,6 +1,7 @@
 //! What goes into a call and what comes out: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,8 @@ pub struct Message {
 
 /// How to make a call. Everything has a default; see the fields.
 ///
+/// `Debug` prints the names of headers and query parameters, not their values, which may be secret.
+///
 /// ```
 /// use credpool::Options;
 /// use std::time::Duration;
@@ -65,7 +68,7 @@ pub struct Message {
 /// let options = Options::new().with_timeout(Duration::from_secs(30)).with_header("x-trace", "7");
 /// assert_eq!(options.headers["x-trace"], "7");
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// Headers for the upstream request, beside the executor's own.
@@ -327,6 +330,30 @@ impl Options {
     pub fn with_pinned(mut self, id: impl Into<String>) -> Self {
         self.pinned = Some(id.into());
         self
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let query: Vec<_> = self.query.iter().map(|(name, _)| name).collect();
+        let original_request = self.original_request.as_ref().map(Bytes::len);
+        f.debug_struct("Options")
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("query", &query)
+            .field("alt", &self.alt)
+            .field("source_format", &self.source_format)
+            .field("original_request_bytes", &original_request)
+            .field("metadata", &self.metadata)
+            .field("messages", &self.messages)
+            .field("session_key", &self.session_key)
+            .field("deadline", &self.deadline)
+            .field("timeout", &self.timeout)
+            .field("cancel", &self.cancel)
+            .field("timeouts", &self.timeouts)
+            .field("max_attempts", &self.max_attempts)
+            .field("max_wait", &self.max_wait)
+            .field("pinned", &self.pinned)
+            .finish()
     }
 }
 

@@ -1,8 +1,11 @@
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::Auth;
 
-/// `text` with everything cut out that is a secret of `auth`: keys, tokens, cookies, passwords.
+/// `text` with everything cut out that is a secret of `auth`: keys, tokens, cookies, passwords; as they are, and as they look
+/// inside a form, a URL or a JSON string.
 pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
     let mut secrets = Vec::new();
     for (name, value) in auth.attributes.iter() {
@@ -26,11 +29,35 @@ pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
         );
     }
     secrets.retain(|secret| secret.len() >= SHORTEST);
+    let mut forms: Vec<_> = secrets.into_iter().flat_map(forms).collect();
     // A secret may hold another: the longest goes first.
-    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets
-        .into_iter()
-        .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
+    forms
+        .iter()
+        .fold(text.to_owned(), |text, form| text.replace(&**form, "***"))
+}
+
+/// How a secret may be written.
+fn forms(secret: &str) -> Vec<Cow<'_, str>> {
+    let mut forms = vec![Cow::Borrowed(secret)];
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if secret.bytes().all(plain) {
+        return forms;
+    }
+    let encoded: String = secret
+        .bytes()
+        .map(|byte| match char::from(byte) {
+            char if plain(byte) => char.to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    let quoted = Value::from(secret).to_string();
+    let escaped = &quoted[1..quoted.len() - 1];
+    forms.push(encoded.replace("%20", "+").into());
+    forms.push(encoded.to_lowercase().into());
+    forms.push(encoded.into());
+    forms.push(escaped.to_owned().into());
+    forms
 }
 
 fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<&'a str>) {
@@ -82,5 +109,20 @@ mod tests {
             .with_proxy_url("http://user:canary-3@127.0.0.1:1");
         let text = scrub("sk-canary-1 canary-2 canary-3 https://example.org", &auth);
         assert_eq!(text, "*** *** *** https://example.org");
+    }
+
+    #[test]
+    fn cuts_a_secret_however_it_is_written() {
+        let auth = Auth::api_key("p", "ab\"c/ d\\é");
+        for form in [
+            "ab\"c/ d\\é",
+            "ab\\\"c/ d\\\\é",
+            "ab%22c%2F%20d%5C%C3%A9",
+            "ab%22c%2F+d%5C%C3%A9",
+            "ab%22c%2f%20d%5c%c3%a9",
+        ] {
+            assert_eq!(scrub(&format!("<{form}>"), &auth), "<***>");
+        }
+        assert_eq!(scrub("ab%22c", &auth), "ab%22c");
     }
 }

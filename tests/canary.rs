@@ -1,0 +1,758 @@
+//! Secrets that must be nowhere: not in what errors and types print, not in log lines, not in what a hook could render, not
+//! in files outside the store, not on another host. Each has marks at both ends, so that a piece of one shows, too.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::error::Error as _;
+use std::fmt::{Debug, Display};
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use credpool::provider::OpenAi;
+use credpool::testing::{Gate, ReceivedRequest, Reply, Upstream};
+use credpool::{
+    Affinity, Attempt, Auth, Candidate, Candidates, ChunkSource, Error, ErrorCode, FileStore, Hook,
+    Listing, Manager, MemoryStore, OAuthTokens, Options, Outcome, ProviderExecutor, Request,
+    Response, RoundRobin, Selector, Store, StreamChunk, SystemClock, Timeouts,
+};
+use parking_lot::Mutex;
+use serde_json::json;
+
+/// Fit for a header, and in need of escapes in JSON, in debug forms and in URLs.
+const API_KEY: &str = r#"sk-leftApiKey"\/+%rightApiKey"#;
+const ACCESS_TOKEN: &str = r#"leftAccess"\/+%rightAccess"#;
+const REFRESH_TOKEN: &str = r#"leftRefresh"\/+%é rightRefresh"#;
+const ROTATED_ACCESS: &str = r#"leftNewAccess"\/+%rightNewAccess"#;
+const ROTATED_REFRESH: &str = r#"leftNewRefresh"\/+%é rightNewRefresh"#;
+const CLIENT_SECRET: &str = r#"leftClient"\/+%é rightClient"#;
+const HEADER: &str = r#"leftHeader"\/+%rightHeader"#;
+const CALL_HEADER: &str = r#"leftCallHeader"\/+%rightCallHeader"#;
+const PROXY_PASSWORD: &str = "leftProxyWord-rightProxyWord";
+
+/// What would show of them.
+const MARKS: [&str; 18] = [
+    "leftApiKey",
+    "rightApiKey",
+    "leftAccess",
+    "rightAccess",
+    "leftRefresh",
+    "rightRefresh",
+    "leftNewAccess",
+    "rightNewAccess",
+    "leftNewRefresh",
+    "rightNewRefresh",
+    "leftClient",
+    "rightClient",
+    "leftHeader",
+    "rightHeader",
+    "leftCallHeader",
+    "rightCallHeader",
+    "leftProxyWord",
+    "rightProxyWord",
+];
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Everything that was shown, logged or printed by a panic, in this process.
+static SHOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn note(text: impl Into<String>) {
+    let text = text.into();
+    // First on record: a hook's panic is contained.
+    SHOWN.lock().push(text.clone());
+    assert_clean(&text);
+}
+
+fn assert_clean(text: &str) {
+    for mark in MARKS {
+        assert!(!text.contains(mark), "{mark} shows in {text}");
+    }
+}
+
+fn show(what: &dyn Debug) {
+    note(format!("{what:?}"));
+    note(format!("{what:#?}"));
+}
+
+fn say(what: &dyn Display) {
+    note(what.to_string());
+}
+
+/// Everything that an error says, its sources included.
+fn show_error(error: &Error) {
+    say(error);
+    show(error);
+    note(error.message().to_owned());
+    note(error.body().unwrap_or_default().to_owned());
+    let mut source = error.source();
+    while let Some(below) = source {
+        say(&below);
+        show(&below);
+        source = below.source();
+    }
+}
+
+fn show_auth(auth: &Auth) {
+    show(auth);
+    show(&auth.proxy_url);
+    say(&auth.proxy_url);
+    show(&auth.attributes);
+    show(&auth.metadata);
+    note(auth.status_message.clone());
+    auth.last_error.iter().for_each(show_error);
+    for state in auth.model_states.values() {
+        show(state);
+        note(state.status_message.clone());
+        state.last_error.iter().for_each(show_error);
+    }
+}
+
+/// Keeps what the library logs, at every level; what a leak of its own panics with, it keeps too.
+struct Capture;
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.target().starts_with("credpool") {
+            // A panic in a logger would be contained somewhere: the last test looks at all of them.
+            let text = format!("log {}: {}", record.target(), record.args());
+            SHOWN.lock().push(text);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Logging at full length, and panics that this program does not make itself on record.
+fn begin() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Capture).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let here = panic.location().is_some_and(|at| at.file() == file!());
+            if here {
+                former(panic);
+            } else {
+                SHOWN.lock().push(panic.to_string());
+            }
+        }));
+    });
+}
+
+/// Looks at all that has come together, log lines included.
+fn check() {
+    let shown = SHOWN.lock();
+    shown.iter().for_each(|text| assert_clean(text));
+    let logged = shown.iter().filter(|text| text.starts_with("log "));
+    assert!(logged.count() > 0, "the library's log lines are captured");
+}
+
+/// Renders all that it hears.
+struct Renders;
+
+impl Hook for Renders {
+    fn on_auth_registered(&self, auth: &Auth) {
+        show_auth(auth);
+    }
+
+    fn on_auth_updated(&self, auth: &Auth) {
+        show_auth(auth);
+    }
+
+    fn on_auth_removed(&self, auth: &Auth) {
+        show_auth(auth);
+    }
+
+    fn on_result(&self, outcome: &Outcome<'_>) {
+        show(outcome);
+        outcome.error().into_iter().for_each(show_error);
+        outcome.cause().into_iter().for_each(show_error);
+    }
+}
+
+/// Renders what it chooses from.
+struct RendersCandidates;
+
+impl Selector for RendersCandidates {
+    fn pick(
+        &self,
+        candidates: &Candidates<'_>,
+        options: &Options,
+    ) -> Result<Option<Candidate>, Error> {
+        show(candidates);
+        show(options);
+        let picked = candidates.after(None);
+        show(&picked);
+        Ok(picked)
+    }
+}
+
+fn key_auth(base_url: &str) -> Auth {
+    Auth::api_key("openai", API_KEY)
+        .with_id("key")
+        .with_attribute("base_url", base_url)
+        .with_attribute("count_tokens_path", "/count")
+        .with_attribute("header:x-team", HEADER)
+}
+
+fn login(base_url: &str, client_auth: &str) -> Auth {
+    let tokens = OAuthTokens::new(ACCESS_TOKEN).with_refresh_token(REFRESH_TOKEN);
+    show(&tokens);
+    Auth::oauth("openai", tokens)
+        .with_id("login")
+        .with_attribute("base_url", base_url)
+        .with_attribute("token_url", format!("{base_url}/token"))
+        .with_attribute("count_tokens_path", "/count")
+        .with_attribute("client_id", "app")
+        .with_attribute("client_secret", CLIENT_SECRET)
+        .with_attribute("client_auth", client_auth)
+}
+
+fn options() -> Options {
+    Options::new()
+        .with_header("x-trace", CALL_HEADER)
+        .with_timeouts(Timeouts::new().with_connect(Duration::from_millis(300)))
+}
+
+fn request() -> Request {
+    Request::new("gpt-5", r#"{"messages":[]}"#)
+}
+
+fn manager(store: impl Store + 'static) -> Manager {
+    begin();
+    let builder = Manager::builder()
+        .store(store)
+        .hook(Renders)
+        .selector(RendersCandidates)
+        .proxy("");
+    show(&builder);
+    let manager = builder.build().unwrap();
+    manager.register_executor(OpenAi::new());
+    manager
+}
+
+/// Every kind of call, and all that comes of it. Returns how many failed.
+fn call_all(manager: &Manager) -> usize {
+    let mut failures = 0;
+    let mut failed = |error: &Error| {
+        show_error(error);
+        failures += 1;
+    };
+    let (request, options) = (request(), options());
+    show(&request);
+    show(&options);
+    // Of one model each: what one of them does to the credential is not in the way of the next.
+    let model = |name: &str| Request::new(name, request.payload.clone());
+    for answer in [
+        manager.execute(["openai"], &model("a"), &options),
+        manager.execute_count(["openai"], &model("b"), &options),
+        manager
+            .submit(["openai"], model("c"), options.clone())
+            .and_then(|handle| {
+                show(&handle);
+                handle.wait()
+            }),
+    ] {
+        match answer {
+            Ok(response) => show(&response),
+            Err(error) => failed(&error),
+        }
+    }
+    match manager.execute_stream(["openai"], &model("d"), &options) {
+        Ok(stream) => {
+            show(&stream);
+            for item in stream {
+                match item {
+                    Ok(chunk) => show(&chunk),
+                    Err(error) => failed(&error),
+                }
+            }
+        }
+        Err(error) => failed(&error),
+    }
+    for auth in manager.list() {
+        show_auth(&auth);
+        let (mut head, ()) = http::Request::get("https://api.openai.com/v1/models")
+            .body(())
+            .unwrap()
+            .into_parts();
+        match manager.inject_credentials(&mut head, &auth.id) {
+            Ok(()) => show(&head),
+            Err(error) => show_error(&error),
+        }
+        // What stands in the way of the next round goes.
+        manager.remove(&auth.id).unwrap();
+    }
+    show(manager);
+    failures
+}
+
+/// All that a credential put into a request, as a careless server writes it into its error messages.
+fn secrets_in(request: &ReceivedRequest) -> String {
+    let headers = request.headers.iter();
+    let headers = headers.filter(|(name, _)| *name != "x-trace");
+    let texts = headers.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    texts.collect::<Vec<_>>().join(" ") + &String::from_utf8_lossy(&request.body)
+}
+
+fn escaped(text: &str) -> String {
+    let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+    units.collect()
+}
+
+#[test]
+fn an_upstream_that_echoes_everything() {
+    type Echo = fn(&str) -> Reply;
+    let echoes: [(&str, Echo); 12] = [
+        ("text", |text| Reply::new(400).body(text.to_owned())),
+        ("JSON", |text| {
+            Reply::json(
+                401,
+                json!({"error": {"message": text, "code": text, "type": text}}).to_string(),
+            )
+        }),
+        ("JSON, escaped", |text| {
+            Reply::json(
+                429,
+                format!(r#"{{"error":{{"message":"{}"}}}}"#, escaped(text)),
+            )
+        }),
+        ("OAuth's form", |text| {
+            Reply::json(
+                403,
+                json!({"error": text, "error_description": text}).to_string(),
+            )
+        }),
+        ("in pieces", |text| {
+            Reply::json(500, json!({"error": {"message": text}}).to_string())
+                .chunked()
+                .in_pieces(5)
+        }),
+        ("cut", |text| {
+            Reply::new(502)
+                .body(text.to_owned())
+                .cut_after(text.len() / 2)
+        }),
+        ("long", |text| {
+            Reply::new(503).body("x".repeat(64 * 1024 - 100) + text)
+        }),
+        ("error in 200", |text| {
+            Reply::json(200, json!({"error": {"message": text}}).to_string())
+        }),
+        ("web page", |text| {
+            Reply::new(200)
+                .header("content-type", "text/html")
+                .body(format!("<p>{text}</p>"))
+        }),
+        ("hints", |text| {
+            Reply::new(429)
+                .header("retry-after", text)
+                .header("x-request-id", text)
+        }),
+        ("event", |text| {
+            Reply::sse([json!({"error": {"message": text, "code": text}}).to_string()])
+        }),
+        ("not an event", |text| Reply::sse([text])),
+    ];
+    for (name, echo) in echoes {
+        let upstream = Upstream::start(move |request| echo(&secrets_in(request)));
+        for auth in [key_auth(&upstream.url()), login(&upstream.url(), "body")] {
+            let manager = manager(MemoryStore::new());
+            manager.register(auth).unwrap();
+            let before = upstream.request_count();
+            assert_eq!(call_all(&manager), 4, "{name}");
+            assert!(upstream.request_count() - before >= 3, "{name}");
+        }
+    }
+    check();
+}
+
+#[test]
+fn a_stream_that_breaks_in_every_way() {
+    let delta =
+        |text: &str| json!({"choices": [{"index": 0, "delta": {"content": text}}]}).to_string();
+    let gate = Gate::new();
+    let breaks: [Reply; 5] = [
+        Reply::sse([delta("a"), "[DONE]".to_owned()]),
+        Reply::sse([delta("a"), delta("b")]).cut_after(60),
+        Reply::sse([delta("a"), delta("b")]).reset_after(60),
+        Reply::sse([delta("a"), "not JSON".to_owned()]),
+        Reply::sse([delta("a")]).stall_after(5, &gate),
+    ];
+    for reply in breaks {
+        let upstream = Upstream::start(move |_| reply.clone());
+        let manager = manager(MemoryStore::new());
+        manager.register(key_auth(&upstream.url())).unwrap();
+        let limits = Timeouts::new()
+            .with_first_chunk(Duration::from_millis(200))
+            .with_idle(Duration::from_millis(200));
+        match manager.execute_stream(["openai"], &request(), &options().with_timeouts(limits)) {
+            Ok(mut stream) => loop {
+                let event = stream.recv();
+                show(&event);
+                match event {
+                    credpool::StreamEvent::Chunk(_) => {}
+                    credpool::StreamEvent::Failed(error) => break show_error(&error),
+                    _ => break,
+                }
+            },
+            Err(error) => show_error(&error),
+        }
+        manager.list().iter().for_each(|auth| show_auth(auth));
+    }
+    check();
+}
+
+#[test]
+fn a_redirect_takes_nothing_along() {
+    let elsewhere = Upstream::start(|_| Reply::json(200, "{}"));
+    for status in [301, 302, 303, 307, 308] {
+        let target = elsewhere.url();
+        let upstream = Upstream::start(move |request| {
+            Reply::new(status)
+                .header("location", &format!("{target}{}", request.path))
+                .body(secrets_in(request))
+        });
+        for auth in [key_auth(&upstream.url()), login(&upstream.url(), "basic")] {
+            let manager = manager(MemoryStore::new());
+            let id = manager.register(auth).unwrap().id.clone();
+            if id == "login" {
+                show_error(&manager.refresh_now(&id).unwrap_err());
+            }
+            assert_eq!(call_all(&manager), 4);
+        }
+    }
+    assert_eq!(
+        (elsewhere.request_count(), elsewhere.connections_opened()),
+        (0, 0)
+    );
+    check();
+}
+
+#[test]
+fn refreshes_that_fail_and_that_succeed() {
+    type Answer = fn(&str) -> Reply;
+    let answers: [(bool, Answer); 7] = [
+        (false, |text| {
+            Reply::json(
+                400,
+                json!({"error": "invalid_grant", "error_description": text}).to_string(),
+            )
+        }),
+        (false, |text| {
+            Reply::json(401, json!({"error": text}).to_string())
+        }),
+        (false, |text| {
+            Reply::json(400, format!(r#"{{"error":"{}"}}"#, escaped(text)))
+        }),
+        (false, |text| Reply::new(500).body(text.to_owned())),
+        (false, |text| {
+            Reply::json(200, json!({"said": text}).to_string())
+        }),
+        (false, |text| Reply::new(200).body(text.to_owned())),
+        (true, |_| {
+            let tokens = json!({"access_token": ROTATED_ACCESS, "refresh_token": ROTATED_REFRESH, "expires_in": 3600});
+            Reply::json(200, tokens.to_string())
+        }),
+    ];
+    for (succeeds, answer) in answers {
+        for client_auth in ["body", "basic", "nonsense"] {
+            let upstream = Upstream::start(move |request| {
+                // Encoded as it came, and decoded.
+                let text = secrets_in(request) + REFRESH_TOKEN + CLIENT_SECRET;
+                match request.path.as_str() {
+                    "/token" => answer(&text),
+                    _ => Reply::new(500).body(secrets_in(request)),
+                }
+            });
+            let manager = manager(MemoryStore::new());
+            manager
+                .register(login(&upstream.url(), client_auth))
+                .unwrap();
+            match manager.refresh_now("login") {
+                Ok(auth) => {
+                    assert!(succeeds);
+                    assert_eq!(
+                        auth.metadata.as_ref().unwrap().text("refresh_token"),
+                        Some(ROTATED_REFRESH)
+                    );
+                    show_auth(&auth);
+                }
+                Err(error) => {
+                    assert!(!succeeds || client_auth == "nonsense", "{error}");
+                    show_error(&error);
+                }
+            }
+            call_all(&manager);
+        }
+    }
+    check();
+}
+
+#[test]
+fn proxies_that_fail() {
+    // It refuses every login, and says which one.
+    let proxy = Upstream::start(|request| Reply::new(407).body(secrets_in(request)));
+    let at = proxy.address();
+    let upstream = Upstream::start(|_| Reply::json(200, "{}"));
+    let urls = [
+        format!("http://user:{PROXY_PASSWORD}@{at}"),
+        format!("socks5h://user:{PROXY_PASSWORD}@{at}"),
+        format!("socks4://user:{PROXY_PASSWORD}@{at}"),
+        format!("http://user:{PROXY_PASSWORD}@127.0.0.1:1"),
+        format!("socks5://user:{PROXY_PASSWORD}@127.0.0.1:1"),
+        format!("bogus://user:{PROXY_PASSWORD}@{at}"),
+        format!("http://user:{PROXY_PASSWORD}@host:port"),
+        format!("user:{PROXY_PASSWORD}@{at}"),
+        format!("http://{PROXY_PASSWORD} {PROXY_PASSWORD}@"),
+        PROXY_PASSWORD.to_owned(),
+    ];
+    for url in urls {
+        let auth = key_auth("https://api.example.invalid/v1").with_proxy_url(url.clone());
+        let own = manager(MemoryStore::new());
+        own.register(auth).unwrap();
+        assert_eq!(
+            call_all(&own),
+            4,
+            "a proxy that does not work is not gone around"
+        );
+        let builder = Manager::builder().proxy(url).hook(Renders);
+        show(&builder);
+        let global = builder.build().unwrap();
+        global.register_executor(OpenAi::new());
+        global
+            .register(key_auth("https://api.example.invalid/v1"))
+            .unwrap();
+        call_all(&global);
+    }
+    assert_eq!(upstream.request_count(), 0);
+    check();
+}
+
+/// Panics everywhere, with a secret each time.
+struct Panics;
+
+impl ProviderExecutor for Panics {
+    fn identifier(&self) -> &'static str {
+        "openai"
+    }
+
+    fn execute(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        _: &Request,
+        _: &Options,
+    ) -> Result<Response, Error> {
+        show(attempt);
+        panic!("{}", auth.attributes.get("api_key").unwrap());
+    }
+
+    fn execute_stream(
+        &self,
+        _: &Attempt,
+        auth: &Auth,
+        _: &Request,
+        _: &Options,
+    ) -> Result<ChunkSource, Error> {
+        let auth = auth.clone();
+        let mut chunks = vec![StreamChunk::new("{}")].into_iter();
+        Ok(Box::new(std::iter::from_fn(move || {
+            let secret = || auth.attributes.get("api_key").unwrap();
+            Some(Ok(chunks.next().unwrap_or_else(|| panic!("{}", secret()))))
+        })))
+    }
+
+    fn count_tokens(
+        &self,
+        _: &Attempt,
+        auth: &Auth,
+        _: &Request,
+        _: &Options,
+    ) -> Result<Response, Error> {
+        std::panic::panic_any(auth.attributes.get("api_key").unwrap().to_owned());
+    }
+
+    fn refresh(&self, _: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+        panic!(
+            "{:?}",
+            auth.metadata.as_ref().unwrap().text("refresh_token")
+        );
+    }
+}
+
+/// A store that fails, or panics, with the secret that it was to save.
+struct Fails {
+    panics: bool,
+}
+
+impl Store for Fails {
+    fn list(&self) -> Result<Listing, Error> {
+        Ok(Listing::default())
+    }
+
+    fn save(&self, auth: &Auth) -> Result<String, Error> {
+        assert!(
+            !self.panics,
+            "{}",
+            auth.attributes.get("header:x-team").unwrap()
+        );
+        Err(Error::new(ErrorCode::Store, "the disk is full"))
+    }
+
+    fn delete(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn panics_and_failing_stores() {
+    begin();
+    // What they panic with is the program's own: none of it may come back from the library.
+    let manager = manager(MemoryStore::new());
+    manager.register_executor(Panics);
+    manager.register(key_auth("http://127.0.0.1:1")).unwrap();
+    manager
+        .register(login("http://127.0.0.1:1", "body").with_attribute("api_key", API_KEY))
+        .unwrap();
+    show_error(&manager.refresh_now("login").unwrap_err());
+    assert_eq!(call_all(&manager), 4);
+    for panics in [false, true] {
+        let failing = self::manager(Fails { panics });
+        show_error(
+            &failing
+                .register(key_auth("http://127.0.0.1:1"))
+                .unwrap_err(),
+        );
+        assert!(failing.list().is_empty());
+    }
+    check();
+}
+
+#[test]
+fn a_store_of_files() {
+    begin();
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("store");
+    let upstream = Upstream::start(|request| match request.path.as_str() {
+        "/token" => {
+            let tokens = json!({"access_token": ROTATED_ACCESS, "refresh_token": ROTATED_REFRESH, "expires_in": 3600});
+            Reply::json(200, tokens.to_string())
+        }
+        _ => Reply::json(
+            429,
+            json!({"error": {"message": secrets_in(request)}}).to_string(),
+        ),
+    });
+    {
+        let store = FileStore::open(&directory).unwrap();
+        show(&store);
+        let manager = manager(store);
+        let key = manager
+            .register(key_auth(&upstream.url()).with_proxy_url(""))
+            .unwrap();
+        let login = manager.register(login(&upstream.url(), "basic")).unwrap();
+        manager.refresh_now("login").unwrap();
+        let proxy = format!("http://user:{PROXY_PASSWORD}@127.0.0.1:1");
+        manager
+            .update((*key).clone().with_proxy_url(proxy))
+            .unwrap();
+        show_error(
+            &manager
+                .execute(["openai"], &request(), &options())
+                .unwrap_err(),
+        );
+        manager.set_disabled(&login.id, true).unwrap();
+        manager.shutdown(LONG).unwrap();
+    }
+    assert!(
+        files(&directory)
+            .iter()
+            .any(|text| text.contains("leftNewRefresh")),
+        "the store keeps secrets"
+    );
+    for (name, text) in [
+        ("cut.json", json!({"id": "cut", "type": "openai", "access_token": ACCESS_TOKEN}).to_string()[..70].to_owned()),
+        ("text.json", ACCESS_TOKEN.to_owned()),
+        ("list.json", json!([API_KEY]).to_string()),
+        ("types.json", json!({"id": "types", "provider": "openai", "disabled": API_KEY, "attributes": API_KEY, "metadata": [API_KEY]}).to_string()),
+        ("times.json", json!({"id": "times", "provider": "openai", "created_at": API_KEY, "status": API_KEY}).to_string()),
+    ] {
+        fs::write(directory.join(name), text).unwrap();
+    }
+    let manager = manager(FileStore::open(&directory).unwrap());
+    let report = manager.load().unwrap();
+    show(&report);
+    report.skipped.iter().for_each(|skipped| say(skipped));
+    assert!(
+        report.loaded >= 2 && !report.skipped.is_empty(),
+        "{report:?}"
+    );
+    manager.list().iter().for_each(|auth| show_auth(auth));
+    // Where the directory should be there is a file now: nothing can be saved.
+    fs::remove_dir_all(&directory).unwrap();
+    fs::write(&directory, "").unwrap();
+    show_error(
+        &manager
+            .register(key_auth(&upstream.url()).with_id("late"))
+            .unwrap_err(),
+    );
+    if let Ok(auth) = manager.refresh_now("login") {
+        show_auth(&auth);
+    }
+    manager.shutdown(LONG).ok();
+    fs::remove_file(&directory).ok();
+    for text in files(root.path()) {
+        note(text);
+    }
+    check();
+}
+
+/// What is in the files below a directory, and what they are called.
+fn files(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        found.push(path.display().to_string());
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn types_that_hold_secrets() {
+    begin();
+    let selector: Arc<dyn Selector> = Arc::new(RoundRobin::new());
+    show(&Affinity::new(selector));
+    show(&MemoryStore::new());
+    show(&OpenAi::new());
+    show_auth(&key_auth("https://llm.example"));
+    show(&Response::new("{}").with_metadata([("token", API_KEY)].into_iter().collect()));
+    show(&request().with_metadata([("token", API_KEY)].into_iter().collect()));
+    let mut options = options();
+    options.query = vec![("key".to_owned(), API_KEY.to_owned())];
+    options.metadata = Some([("token", API_KEY)].into_iter().collect());
+    show(&options);
+    let attempt = Attempt::for_tests(SystemClock);
+    show(&attempt);
+    let upstream = Upstream::start(|request| Reply::new(200).body(secrets_in(request)));
+    let request = http::Request::post(upstream.url()).header("x-api-key", API_KEY);
+    let auth = key_auth(&upstream.url());
+    let limits = attempt.call_limits(&Timeouts::new());
+    let request = request.body(bytes::Bytes::from(API_KEY)).unwrap();
+    let answer = attempt.send(&auth, request, &limits).unwrap();
+    show(answer.body());
+    let error = answer.into_body().into_bytes(1).unwrap_err();
+    show_error(&error);
+    show(&upstream);
+}
