@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use credpool::provider::OpenAi;
+use credpool::testing::{Gate, Reply, Upstream};
 use credpool::{
-    Affinity, ChunkSource, ChunkStream, Error, ErrorCode, FailurePolicy, Manager, Message, Options,
-    OutcomeKind, Request, RoundRobin, StreamChunk, StreamCommit, StreamEvent,
+    Affinity, Auth, ChunkSource, ChunkStream, Error, ErrorCode, FailurePolicy, Manager, Message,
+    Options, OutcomeKind, Request, RoundRobin, StreamChunk, StreamCommit, StreamEvent,
 };
+use serde_json::json;
 use support::{Act, Recorder, SOON, chunks, eventually, pool_of, pool_with};
 
 fn open(manager: &Manager, options: &Options) -> Result<ChunkStream, Error> {
@@ -282,5 +285,47 @@ fn a_streamed_conversation_stays_on_its_credential() {
         assert_eq!(*home.get_or_insert_with(|| served.clone()), served);
         talk.push(Message::new("assistant", texts(stream).concat()));
         talk.push(Message::new("user", "go on"));
+    }
+}
+
+#[test]
+fn what_has_come_is_never_held_back_for_what_has_not() {
+    let event = |text: &str| {
+        let delta = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
+        format!("data: {delta}\n\n")
+    };
+    let two = event("one") + &event("two");
+    for (behind, later) in [
+        ("", ""),
+        (": a comment\n", "\n"),
+        (": a comment\n\n", ""),
+        ("data: {\"choi", "ces\":[]}\n\n"),
+        ("data: {\"choices\":[]}\n", "\n"),
+    ] {
+        let gate = Gate::new();
+        let body = format!("{two}{behind}{later}{}data: [DONE]\n\n", event("three"));
+        let reply = Reply::new(200)
+            .header("content-type", "text/event-stream")
+            .body(body.clone())
+            .in_pieces(body.len())
+            .stall_after(two.len() + behind.len(), &gate);
+        let upstream = Upstream::start(move |_| reply.clone());
+        let manager = Manager::builder().build().unwrap();
+        manager.register_executor(OpenAi::new());
+        let auth = Auth::api_key("openai", "k").with_attribute("base_url", upstream.url());
+        manager.register(auth).unwrap();
+        let request = Request::new("m", "{}");
+        let mut stream = manager
+            .execute_stream(["openai"], &request, &Options::new())
+            .unwrap();
+        for text in ["one", "two"] {
+            match stream.recv_timeout(SOON) {
+                StreamEvent::Chunk(chunk) => assert_eq!(chunk.text.as_deref(), Some(text)),
+                other => panic!("{behind:?}: {other:?}"),
+            }
+        }
+        gate.open();
+        let rest: Vec<_> = stream.map(|chunk| chunk.unwrap().text).collect();
+        assert_eq!(rest.last(), Some(&Some("three".to_owned())));
     }
 }

@@ -192,17 +192,26 @@ impl Pump {
             if let Some(report) = &mut self.report {
                 report.note(&chunk);
             }
-            let more_is_there = chunk.more_is_there;
+            let followed = chunk.followed.0;
             self.batch.push_back(chunk);
-            if more_is_there && self.batch.len() < self.batch_limit {
+            if followed && self.batch.len() < self.batch_limit {
                 continue;
             }
             if let Err(end) = self.deliver() {
                 break end;
             }
         };
-        // What was read still reaches the caller, if it is there.
-        let _ = self.deliver();
+        // What was read still reaches the caller.
+        let end = match end {
+            End::Abandoned(_) => {
+                let batch = std::mem::take(&mut self.batch);
+                if let Some(sender) = self.sender.as_ref().filter(|_| !batch.is_empty()) {
+                    let _ = sender.try_send(batch);
+                }
+                end
+            }
+            End::Complete | End::Failed(_) => self.deliver().err().unwrap_or(end),
+        };
         self.settle(end);
     }
 
@@ -342,7 +351,7 @@ impl Report {
 
 /// Chunks that came together are handed over together: waking the caller for each costs more than all else. There is room for
 /// so many batches at least, so that a caller who reads slowly is not waited for at once.
-const LEAST_BATCHES: usize = 16;
+const LEAST_BATCHES: usize = 64;
 const MOST_PER_BATCH: usize = 16;
 
 /// What may come before content and still be held back.

@@ -13,7 +13,7 @@ use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::limits::RateLimits;
-use crate::request::StreamChunk;
+use crate::request::{Followed, StreamChunk};
 
 /// How one API speaks in events.
 pub(super) trait Protocol: Send {
@@ -95,7 +95,11 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
         match event {
             Ok(Some(event)) => {
                 self.ahead = events.buffered_event();
-                self.read(event)
+                let mut chunk = self.read(event)?;
+                if let Some(chunk) = &mut chunk {
+                    chunk.followed = Followed(matches!(self.ahead, Some(Ok(_))));
+                }
+                Ok(chunk)
             }
             // The reply is whole: what is lost is no more than the closing marker.
             Ok(None) if self.protocol.is_whole() => Ok(None),
@@ -196,16 +200,10 @@ impl<R: Read, P: Protocol> Iterator for EventStream<R, P> {
     type Item = Result<StreamChunk, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut next = self.next_chunk().transpose();
-        match &mut next {
-            Some(Ok(chunk)) => {
-                let is_chunk = |event: &SseEvent| event.data.trim_ascii() != b"[DONE]";
-                chunk.more_is_there = matches!(&self.ahead, Some(Ok(event)) if is_chunk(event));
-            }
-            _ => {
-                self.events = None;
-                self.ahead = None;
-            }
+        let next = self.next_chunk().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            self.events = None;
+            self.ahead = None;
         }
         next.map(|chunk| chunk.map_err(|error| self.own(error)))
     }
