@@ -32,7 +32,6 @@ struct Pump {
     sender: Option<Sender<Batch>>,
     /// Read, and not yet on its way to the caller.
     batch: Batch,
-    batch_limit: usize,
     ending: Arc<Ending>,
     cancel: CancelToken,
     deadline: Option<Instant>,
@@ -98,8 +97,7 @@ impl Engine {
             let source = executor.execute_stream(attempt, auth, request, options)?;
             Committed::read_until(commit, source)
         })?;
-        let batch_limit = (self.streams.buffer / LEAST_BATCHES).clamp(1, MOST_PER_BATCH);
-        let (sender, batches) = crossbeam_channel::bounded(self.streams.buffer / batch_limit);
+        let (sender, batches) = crossbeam_channel::bounded(self.streams.buffer);
         let ending = Arc::new(Ending::new());
         let stream = ChunkStream {
             batch: Batch::new(),
@@ -126,7 +124,6 @@ impl Engine {
             committed: served.value,
             sender: Some(sender),
             batch: Batch::new(),
-            batch_limit,
             ending,
             cancel,
             deadline: call.deadline,
@@ -194,7 +191,7 @@ impl Pump {
             }
             let followed = chunk.followed.0;
             self.batch.push_back(chunk);
-            if followed && self.batch.len() < self.batch_limit {
+            if followed && self.batch.len() < MOST_PER_BATCH {
                 continue;
             }
             if let Err(end) = self.deliver() {
@@ -349,10 +346,8 @@ impl Report {
     }
 }
 
-/// Chunks that came together are handed over together: waking the caller for each costs more than all else. There is room for
-/// so many batches at least, so that a caller who reads slowly is not waited for at once.
-const LEAST_BATCHES: usize = 64;
-const MOST_PER_BATCH: usize = 16;
+/// Chunks that came together are handed over together: waking the caller for each costs more than all else.
+const MOST_PER_BATCH: usize = 4;
 
 /// What may come before content and still be held back.
 const MOST_PREAMBLE_CHUNKS: usize = 64;

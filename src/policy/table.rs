@@ -19,6 +19,8 @@ pub(super) fn default_rules() -> Vec<Rule> {
     rules.extend(limits());
     rules.extend(refusals());
     rules.push(bad_request(Rule::statuses(400..=499)));
+    // An answer that is none of HTTP's errors, and no success either: a body that is not JSON, a redirect.
+    rules.push(transient(Rule::named("upstream")));
     rules
 }
 
