@@ -10,6 +10,7 @@ use http::HeaderMap;
 
 use crate::auth::Metadata;
 use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorCode};
 use crate::limits::RateLimits;
 
 /// What to ask a provider: a model and a payload in the provider's own JSON.
@@ -66,8 +67,9 @@ pub struct Message {
 /// use credpool::Options;
 /// use std::time::Duration;
 ///
-/// let options = Options::new().with_timeout(Duration::from_secs(30)).with_header("x-trace", "7");
+/// let options = Options::new().with_timeout(Duration::from_secs(30)).with_header("x-trace", "7")?;
 /// assert_eq!(options.headers["x-trace"], "7");
+/// # Ok::<(), credpool::Error>(())
 /// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
@@ -270,15 +272,19 @@ impl Options {
         Self::default()
     }
 
-    /// Adds a header; a name or value that HTTP does not allow is left out.
-    pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        if let (Ok(name), Ok(value)) = (
-            http::HeaderName::try_from(name),
-            http::HeaderValue::try_from(value),
-        ) {
-            self.headers.insert(name, value);
-        }
-        self
+    /// Adds a header.
+    ///
+    /// # Errors
+    /// Code `config` for a name or value that HTTP does not allow: a line end, for example.
+    pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, Error> {
+        let refused = |what| {
+            let what = format!("{what} of header {name:?} is not one that HTTP allows");
+            Error::new(ErrorCode::Config, what)
+        };
+        let header = http::HeaderName::try_from(name).map_err(|_| refused("the name"))?;
+        let value = http::HeaderValue::try_from(value).map_err(|_| refused("the value"))?;
+        self.headers.insert(header, value);
+        Ok(self)
     }
 
     /// Chooses another interface of the provider.
@@ -497,6 +503,14 @@ pub(crate) fn normalized(provider: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_that_http_does_not_allow_is_refused() {
+        for (name, value) in [("x-a", "b\r\nc: d"), ("", "x"), ("bad name", "x")] {
+            let error = Options::new().with_header(name, value).unwrap_err();
+            assert_eq!(error.code(), &ErrorCode::Config, "{name}");
+        }
+    }
 
     #[test]
     fn each_provider_sees_its_own_request() {

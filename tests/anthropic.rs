@@ -186,9 +186,13 @@ mod plain {
             .with_attribute("header:x-team", "blue");
         let mut options = Options::new()
             .with_header("x-api-key", "somebody-else")
+            .unwrap()
             .with_header("authorization", "Bearer somebody-else")
+            .unwrap()
             .with_header("anthropic-beta", "two,three")
-            .with_header("x-trace", "7");
+            .unwrap()
+            .with_header("x-trace", "7")
+            .unwrap();
         options.query.push(("a b".into(), "c&d".into()));
         let payload =
             r#"{ "messages":[{"role":"user","content":"Hi"}],  "max_tokens":1.0e1,"model":"m" }"#;

@@ -217,6 +217,7 @@ fn login(base_url: &str, client_auth: &str) -> Auth {
 fn options() -> Options {
     Options::new()
         .with_header("x-trace", CALL_HEADER)
+        .unwrap()
         .with_timeouts(Timeouts::new().with_connect(Duration::from_millis(300)))
 }
 

@@ -125,8 +125,11 @@ mod plain {
             .with_attribute("header:x-team", "blue");
         let mut options = Options::new()
             .with_header("x-goog-api-key", "somebody-else's")
+            .unwrap()
             .with_header("authorization", "Bearer somebody-else")
-            .with_header("x-trace", "7");
+            .unwrap()
+            .with_header("x-trace", "7")
+            .unwrap();
         options.query = [
             ("key", "canary"),
             ("alt", "media"),
@@ -173,7 +176,9 @@ mod plain {
             .with_metadata("token", json!({"access_token": "ya29.token"}))
             .with_attribute("base_url", upstream.base_url())
             .with_attribute("quota_project", "proj-1");
-        let options = Options::new().with_header("x-goog-api-key", "somebody-else's");
+        let options = Options::new()
+            .with_header("x-goog-api-key", "somebody-else's")
+            .unwrap();
         Gemini::new()
             .execute(&attempt(), &auth, &question(), &options)
             .unwrap();

@@ -112,7 +112,9 @@ mod plain {
             .with_attribute("header:x-team", "blue");
         let mut options = Options::new()
             .with_header("authorization", "Bearer somebody-else")
-            .with_header("x-trace", "7");
+            .unwrap()
+            .with_header("x-trace", "7")
+            .unwrap();
         options.query.push(("a b".into(), "c&d".into()));
         let payload = r#"{ "messages":[{"role":"user","content":"Hi"}],  "model":"m" }"#;
         let request = Request::new("another", payload);

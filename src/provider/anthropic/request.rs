@@ -144,7 +144,9 @@ mod tests {
     #[test]
     fn the_version_is_the_credentials_else_the_calls_else_the_default() {
         let auth = Auth::api_key("anthropic", "k");
-        let asked = Options::new().with_header("anthropic-version", "call");
+        let asked = Options::new()
+            .with_header("anthropic-version", "call")
+            .unwrap();
         assert_eq!(headers(&auth, &Options::new())[VERSION], "2023-06-01");
         assert_eq!(headers(&auth, &asked)[VERSION], "call");
         let own = auth.with_attribute("anthropic_version", "own");
@@ -155,7 +157,9 @@ mod tests {
     fn one_credential_goes_out_and_it_is_the_credentials() {
         let options = Options::new()
             .with_header("x-api-key", "other")
-            .with_header("authorization", "Bearer other");
+            .unwrap()
+            .with_header("authorization", "Bearer other")
+            .unwrap();
         let key = headers(&Auth::api_key("anthropic", "sk"), &options);
         assert_eq!(key[API_KEY], "sk");
         assert!(key[API_KEY].is_sensitive() && !key.contains_key(AUTHORIZATION));

@@ -115,7 +115,9 @@ mod tests {
         let auth = Auth::new("gemini").with_metadata("access_token", "ya29");
         let options = Options::new()
             .with_header("x-team", "red")
-            .with_header(KEY_HEADER, "another");
+            .unwrap()
+            .with_header(KEY_HEADER, "another")
+            .unwrap();
         let token = sent(&auth, &options);
         assert_eq!(token.headers[AUTHORIZATION], "Bearer ya29");
         assert!(!token.headers.contains_key(KEY_HEADER));

@@ -64,10 +64,15 @@ mod tests {
             .with_attribute("header:X-Team", "blue");
         let options = Options::new()
             .with_header("authorization", "Bearer other")
+            .unwrap()
             .with_header("x-team", "red")
+            .unwrap()
             .with_header("host", "elsewhere")
+            .unwrap()
             .with_header("x-trace", "7")
-            .with_header("user-agent", "mine");
+            .unwrap()
+            .with_header("user-agent", "mine")
+            .unwrap();
         let head = head(&OpenAi::new(), &auth, "/chat", JSON, &options).unwrap();
         for (name, value) in [
             ("authorization", "Bearer sk-1"),
