@@ -72,8 +72,7 @@ fn nothing_sleeps() {
 fn threads_start_in_one_room() {
     let found = offences(
         &["thread::spawn", "thread::Builder", "thread::scope"],
-        // The testing server is no part of the library's own work.
-        |name| name.starts_with("runtime/") || name.starts_with("testing/"),
+        |name| name.starts_with("runtime/"),
     );
     assert_eq!(found, Vec::<String>::new());
 }

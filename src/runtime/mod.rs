@@ -6,4 +6,4 @@ mod thread;
 
 pub(crate) use guard::guard;
 pub(crate) use pool::{Lane, LaneLimits, Pool, WaitFor};
-pub(crate) use thread::Worker;
+pub(crate) use thread::{Worker, spawn};

@@ -10,7 +10,7 @@ use crate::cancel::{CancelToken, Never};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode};
 
-use super::guard;
+use super::{guard, spawn};
 
 /// Worker threads in three lanes, so that no kind of work can starve another. Threads come on demand, up to the lane's
 /// limit, and leave when they have been idle for a while.
@@ -235,9 +235,8 @@ impl Pool {
             clock: Arc::clone(&self.clock),
             _running: running,
         };
-        let handle = std::thread::Builder::new()
-            .name(format!("credpool-{}-{number}", state.lane.name()))
-            .spawn(move || worker.work())
+        let name = format!("credpool-{}-{number}", state.lane.name());
+        let handle = spawn(name, move || worker.work())
             .map_err(|error| state.saturated().with_source(error))?;
         let finished: Vec<_> = {
             let mut handles = self.handles.lock();

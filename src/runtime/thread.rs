@@ -1,3 +1,4 @@
+use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -7,6 +8,14 @@ use crate::cancel::Never;
 use crate::error::{Error, ErrorCode};
 
 use super::guard;
+
+/// A thread with a name.
+pub(crate) fn spawn(
+    name: String,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(body)
+}
 
 /// A long-lived thread of its own: the refresher, the writer. It is told to stop by a channel that disconnects.
 #[derive(Debug)]
@@ -25,19 +34,17 @@ impl Worker {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (running, ended) = crossbeam_channel::bounded(0);
         let named = name.to_owned();
-        let handle = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let _running: Sender<Never> = running;
-                let _ = guard(|| format!("thread {named}"), || body(stopped));
-            })
-            .map_err(|error| {
-                Error::new(
-                    ErrorCode::PoolSaturated,
-                    format!("the system gives no thread for {name}"),
-                )
-                .with_source(error)
-            })?;
+        let handle = spawn(name.to_owned(), move || {
+            let _running: Sender<Never> = running;
+            let _ = guard(|| format!("thread {named}"), || body(stopped));
+        })
+        .map_err(|error| {
+            Error::new(
+                ErrorCode::PoolSaturated,
+                format!("the system gives no thread for {name}"),
+            )
+            .with_source(error)
+        })?;
         Ok(Self {
             stop: Some(stop),
             ended,

@@ -3,7 +3,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -13,7 +13,7 @@ use super::gate::{Gate, Passage};
 use super::reply::Reply;
 use super::wire::{ReceivedRequest, Wire};
 use crate::cancel::CancelToken;
-use crate::runtime::guard;
+use crate::runtime::{guard, spawn};
 
 /// An HTTP/1.1 server on `127.0.0.1`, on a port of its own, that answers as its handler says.
 ///
@@ -78,12 +78,10 @@ impl Upstream {
             stop: CancelToken::new(),
             abandoned,
         });
-        let acceptor = thread::Builder::new()
-            .name("credpool-upstream".to_owned())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || accept(&listener, &shared, &running)
-            })?;
+        let acceptor = spawn("credpool-upstream".to_owned(), {
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared, &running)
+        })?;
         Ok(Self {
             address,
             shared,
@@ -182,17 +180,15 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, running: &Sender<()>) {
         let number = connections.opened;
         connections.opened += 1;
         connections.open.insert(number, handle);
-        let thread = thread::Builder::new()
-            .name(format!("credpool-upstream-{number}"))
-            .spawn({
-                let shared = Arc::clone(shared);
-                let running = running.clone();
-                move || {
-                    let _ = shared.serve(stream);
-                    shared.connections.lock().open.remove(&number);
-                    drop(running);
-                }
-            });
+        let thread = spawn(format!("credpool-upstream-{number}"), {
+            let shared = Arc::clone(shared);
+            let running = running.clone();
+            move || {
+                let _ = shared.serve(stream);
+                shared.connections.lock().open.remove(&number);
+                drop(running);
+            }
+        });
         connections.threads.retain(|thread| !thread.is_finished());
         match thread {
             Ok(thread) => connections.threads.push(thread),
