@@ -583,8 +583,10 @@ mod pool {
         eventually("the refresher's sleep", || clock.timers() > 0);
         assert_eq!(upstream.server().request_count(), 1);
         upstream.set_client("my app", "canary&secret", KeyBehaviour::Serve);
-        clock.advance(Duration::from_secs(1));
-        eventually("the token", || upstream.grants() == 1);
+        eventually("the token", || {
+            clock.advance(Duration::from_secs(1));
+            upstream.grants() == 1
+        });
         manager.shutdown(LONG).unwrap();
     }
 

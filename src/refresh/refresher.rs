@@ -83,9 +83,14 @@ impl Refresher {
             .next()
             .map_or(CLOCK_CHECK, |at| until(now, at).min(CLOCK_CHECK));
         drop(engine);
+        let timer = clock.after(wait);
+        if self.queue.next().is_some_and(|at| at <= clock.now()) {
+            // The clock has moved while the timer was being set.
+            return true;
+        }
         select! {
             recv(self.inbox.woken) -> _ => true,
-            recv(clock.after(wait)) -> _ => true,
+            recv(timer) -> _ => true,
             recv(stop) -> _ => false,
         }
     }
