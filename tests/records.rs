@@ -11,7 +11,7 @@ use credpool::{
     Skipped, Status, Store,
 };
 use parking_lot::Mutex;
-use support::{Act, Fake, Recorder, SOON, eventually, manual, pool_with};
+use support::{Fake, Recorder, SOON, eventually, manual, pool_with};
 
 fn fail(manager: &Manager, id: &str, status: u16) {
     let error = Error::upstream(status, "no");
@@ -365,5 +365,4 @@ fn credentials_can_be_put_into_foreign_requests_only_by_an_executor_that_can() {
         .unwrap();
     let error = manager.inject_credentials(&mut parts, "q0").unwrap_err();
     assert_eq!(code(error), ErrorCode::ExecutorNotFound);
-    let _ = Act::Serve;
 }
