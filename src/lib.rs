@@ -99,7 +99,10 @@ pub use auth::{
 
 pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_refresh};
 
-pub use store::{FileStore, Listing, MemoryStore, Skipped, Store};
+pub use store::{
+    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, RecordLock, Saved, Skipped, Store,
+    Unlocked,
+};
 
 pub use cancel::{CancelToken, Never, OnCancel};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

@@ -62,6 +62,9 @@ fn to_json(auth: &Auth) -> Map<String, Value> {
     {
         json.insert("metadata".into(), metadata.as_map().clone().into());
     }
+    if auth.generation > 0 {
+        json.insert("generation".into(), auth.generation.into());
+    }
     put_time(&mut json, "created_at", auth.created_at);
     put_time(&mut json, "last_refreshed_at", auth.last_refreshed_at);
     put_time(&mut json, "next_refresh_after", auth.next_refresh_after);
@@ -105,6 +108,7 @@ fn from_json(json: Map<String, Value>) -> Result<Auth, Malformed> {
         created_at: members.time("created_at")?,
         last_refreshed_at: members.time("last_refreshed_at")?,
         next_refresh_after: members.time("next_refresh_after")?,
+        generation: members.count("generation")?,
         ..Auth::default()
     };
     read_state(&mut auth, &mut members)?;
@@ -226,6 +230,11 @@ impl Members {
                 .as_i64()
                 .ok_or_else(|| self.malformed(name, "an integer")),
         }
+    }
+
+    fn count(&mut self, name: &str) -> Result<u64, Malformed> {
+        let count = u64::try_from(self.integer(name)?);
+        count.map_err(|_| self.malformed(name, "a count"))
     }
 
     fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Malformed> {

@@ -99,6 +99,8 @@ pub struct Auth {
     pub model_states: BTreeMap<String, ModelState>,
     /// The program's own data, in memory only.
     pub runtime: Option<Arc<dyn AuthRuntime>>,
+    /// Counts changes of the tokens.
+    pub(crate) generation: u64,
     /// The metadata that this copy was taken with: what the host changed in it shows against this.
     pub(crate) base: Option<Metadata>,
     /// Members of a stored record that this crate does not know.
@@ -275,6 +277,14 @@ impl Auth {
     pub fn runtime_only(mut self) -> Self {
         self.metadata = None;
         self
+    }
+
+    /// Counts the changes of the tokens: every refresh and every new login raises it. 0 for a record that was never changed.
+    ///
+    /// Of two copies of a record, the one with the higher generation has the newer tokens. It is part of the record's JSON
+    /// form, so that stores, and the processes that share one, can tell them apart.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Whether the record lives in memory alone.

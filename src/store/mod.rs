@@ -1,5 +1,6 @@
 //! Where credentials are kept: the [`Store`] trait, its backends, and the writer that keeps slow stores away from calls.
 
+mod contract;
 mod file;
 mod keeper;
 mod memory;
@@ -8,7 +9,9 @@ mod writer;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use contract::{Changes, Cursor, Intent, RecordLock, Saved, Unlocked};
 pub use file::FileStore;
 pub(crate) use keeper::Keeper;
 pub use memory::MemoryStore;
@@ -20,10 +23,15 @@ use crate::error::Error;
 
 /// Keeps records across restarts.
 ///
-/// Three methods are enough for a store. One that can keep the runtime state apart from the credential should also override
-/// [`save_state`](Store::save_state): it is called often, and a cooldown should never rewrite a token.
+/// Three methods are enough for a store that one process uses. One that can keep the runtime state apart from the credential
+/// should also override [`save_state`](Store::save_state): it is called often, and a cooldown should never rewrite a token.
 ///
-/// Methods block, are called with no lock held, and at most one at a time for one id.
+/// A store that several processes share overrides the rest too: [`lock`](Store::lock), so that one of them refreshes a token at
+/// a time and learns how the last refresh ended; [`save_if`](Store::save_if), so that a late writer cannot bring back an old token;
+/// [`changes`](Store::changes), so that each sees what the others, and operators, changed.
+///
+/// Methods block and are called with no lock held. Those that write a record are called one at a time for one id within a
+/// process.
 pub trait Store: Send + Sync {
     /// All records, and what could not be read.
     ///
@@ -53,6 +61,55 @@ pub trait Store: Send + Sync {
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         self.save(auth).map(drop)
     }
+
+    /// One record, as the store has it at this moment. `None` when it has none with this id.
+    ///
+    /// The default looks for it in [`list`](Store::list).
+    ///
+    /// # Errors
+    /// When it could not be read.
+    fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        let listing = self.list()?;
+        Ok(listing.records.into_iter().find(|auth| auth.id == id))
+    }
+
+    /// As [`save`](Store::save), but only where the store's record has the [generation](Auth::generation) `expected`, or there is
+    /// none; otherwise nothing is written and the store's record is given back.
+    ///
+    /// The default looks and then writes: right for one process alone.
+    ///
+    /// # Errors
+    /// When it is not written for another reason; the former record is then untouched.
+    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+        match self.load(&auth.id)? {
+            Some(stored) if stored.generation() != expected => Ok(Saved::Refused(Box::new(stored))),
+            _ => self.save(auth).map(Saved::At),
+        }
+    }
+
+    /// The right to refresh the tokens of a record, across all processes that share the store; dropping it gives it back, and so
+    /// does the end of the process, however it comes. `None` when another one still has it after `wait`.
+    ///
+    /// The default excludes nobody, and remembers no [`Intent`].
+    ///
+    /// # Errors
+    /// When the store cannot tell.
+    fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        let _ = (id, wait);
+        Ok(Some(Box::new(Unlocked)))
+    }
+
+    /// What was written or removed, by whomever, since a former call gave `since`; with `None`, only the place to begin from.
+    /// Answers at once. `None`, the default: the store cannot tell.
+    ///
+    /// It may name records that have not changed, and those that this process wrote itself.
+    ///
+    /// # Errors
+    /// When the store cannot be read at the moment.
+    fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        let _ = since;
+        Ok(None)
+    }
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -70,6 +127,22 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         (**self).save_state(auth)
+    }
+
+    fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        (**self).load(id)
+    }
+
+    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+        (**self).save_if(auth, expected)
+    }
+
+    fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        (**self).lock(id, wait)
+    }
+
+    fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        (**self).changes(since)
     }
 }
 
