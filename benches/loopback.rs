@@ -52,7 +52,7 @@ fn main() {
         );
     }
     let kib = sides.memory();
-    println!(r#"{{"bench":"stream_memory","live_streams":{LIVE},"kib_each":{kib}}}"#);
+    println!(r#"{{"bench":"stream_memory","live_streams":{LIVE},"kib_each":{kib:.1}}}"#);
 }
 
 /// The times of each round, ours and raw: in turns, now one first and now the other.
@@ -176,7 +176,7 @@ impl Sides {
     }
 
     /// How many KiB each of many live streams takes, all of which have begun and wait for more.
-    fn memory(&self) -> usize {
+    fn memory(&self) -> f64 {
         let stalled = Request::new("stalled", r#"{"model":"stalled","stream":true}"#);
         let begun = || {
             let mut stream = self.open(&stalled);
@@ -194,7 +194,7 @@ impl Sides {
         let streams: Vec<_> = (0..LIVE).map(|_| begun()).collect();
         let after = resident();
         drop(streams);
-        (after - before) / LIVE
+        (after - before) / f64::from(u32::try_from(LIVE).unwrap())
     }
 
     fn open(&self, request: &Request) -> ChunkStream {
@@ -220,7 +220,7 @@ impl Sides {
 }
 
 /// The process's resident memory in KiB.
-fn resident() -> usize {
+fn resident() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next());

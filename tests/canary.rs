@@ -6,18 +6,18 @@ use std::error::Error as _;
 use std::fmt::{Debug, Display};
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
 use credpool::provider::OpenAi;
-use credpool::testing::{Gate, ReceivedRequest, Reply, Upstream};
+use credpool::testing::{Gate, ReceivedRequest, Reply, Upstream, service_account_file};
 use credpool::{
     Affinity, Attempt, Auth, Candidate, Candidates, ChunkSource, Error, ErrorCode, FileStore, Hook,
     Listing, Manager, MemoryStore, OAuthTokens, Options, Outcome, ProviderExecutor, Request,
     Response, RoundRobin, Selector, Store, StreamChunk, SystemClock, Timeouts,
 };
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Fit for a header, and in need of escapes in JSON, in debug forms and in URLs.
 const API_KEY: &str = r#"sk-leftApiKey"\/+%rightApiKey"#;
@@ -52,6 +52,16 @@ const MARKS: [&str; 18] = [
     "rightProxyWord",
 ];
 
+/// The lines of the service account's private key.
+static PRIVATE_KEY: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let file: Value = serde_json::from_str(&service_account_file("x")).unwrap();
+    let pem = file["private_key"].as_str().unwrap();
+    let lines = pem.lines().filter(|line| !line.starts_with("-----"));
+    let lines: Vec<_> = lines.map(str::to_owned).collect();
+    assert!(lines.len() > 20, "a key has many lines");
+    lines
+});
+
 const LONG: Duration = Duration::from_secs(20);
 
 /// Everything that was shown, logged or printed by a panic, in this process.
@@ -67,6 +77,9 @@ fn note(text: impl Into<String>) {
 fn assert_clean(text: &str) {
     for mark in MARKS {
         assert!(!text.contains(mark), "{mark} shows in {text}");
+    }
+    for line in &*PRIVATE_KEY {
+        assert!(!text.contains(line), "a private key shows in {text}");
     }
 }
 
@@ -212,6 +225,17 @@ fn login(base_url: &str, client_auth: &str) -> Auth {
         .with_attribute("client_id", "app")
         .with_attribute("client_secret", CLIENT_SECRET)
         .with_attribute("client_auth", client_auth)
+}
+
+fn robot(base_url: &str) -> Auth {
+    let file = service_account_file(&format!("{base_url}/token"));
+    Auth::service_account("openai", &file)
+        .unwrap()
+        .with_id("robot")
+        .with_metadata("access_token", ACCESS_TOKEN)
+        .with_attribute("base_url", base_url)
+        .with_attribute("count_tokens_path", "/count")
+        .with_attribute("header:x-team", HEADER)
 }
 
 fn options() -> Options {
@@ -364,9 +388,16 @@ fn an_upstream_that_echoes_everything() {
     ];
     for (name, echo) in echoes {
         let upstream = Upstream::start(move |request| echo(&secrets_in(request)));
-        for auth in [key_auth(&upstream.url()), login(&upstream.url(), "body")] {
+        for auth in [
+            key_auth(&upstream.url()),
+            login(&upstream.url(), "body"),
+            robot(&upstream.url()),
+        ] {
             let manager = manager(MemoryStore::new());
-            manager.register(auth).unwrap();
+            let id = manager.register(auth).unwrap().id.clone();
+            if id != "key" {
+                show_error(&manager.refresh_now(&id).unwrap_err());
+            }
             let before = upstream.request_count();
             assert_eq!(call_all(&manager), 4, "{name}");
             assert!(upstream.request_count() - before >= 3, "{name}");
@@ -421,10 +452,14 @@ fn a_redirect_takes_nothing_along() {
                 .header("location", &format!("{target}{}", request.path))
                 .body(secrets_in(request))
         });
-        for auth in [key_auth(&upstream.url()), login(&upstream.url(), "basic")] {
+        for auth in [
+            key_auth(&upstream.url()),
+            login(&upstream.url(), "basic"),
+            robot(&upstream.url()),
+        ] {
             let manager = manager(MemoryStore::new());
             let id = manager.register(auth).unwrap().id.clone();
-            if id == "login" {
+            if id != "key" {
                 show_error(&manager.refresh_now(&id).unwrap_err());
             }
             assert_eq!(call_all(&manager), 4);
@@ -464,30 +499,34 @@ fn refreshes_that_fail_and_that_succeed() {
         }),
     ];
     for (succeeds, answer) in answers {
-        for client_auth in ["body", "basic", "nonsense"] {
+        for kind in ["body", "basic", "nonsense", "robot"] {
             let upstream = Upstream::start(move |request| {
                 // Encoded as it came, and decoded.
-                let text = secrets_in(request) + REFRESH_TOKEN + CLIENT_SECRET;
+                let own = match kind {
+                    "robot" => PRIVATE_KEY.join("\n"),
+                    _ => format!("{REFRESH_TOKEN}{CLIENT_SECRET}"),
+                };
+                let text = secrets_in(request) + &own;
                 match request.path.as_str() {
                     "/token" => answer(&text),
                     _ => Reply::new(500).body(secrets_in(request)),
                 }
             });
             let manager = manager(MemoryStore::new());
-            manager
-                .register(login(&upstream.url(), client_auth))
-                .unwrap();
-            match manager.refresh_now("login") {
+            let auth = match kind {
+                "robot" => robot(&upstream.url()),
+                client_auth => login(&upstream.url(), client_auth),
+            };
+            let id = manager.register(auth).unwrap().id.clone();
+            match manager.refresh_now(&id) {
                 Ok(auth) => {
                     assert!(succeeds);
-                    assert_eq!(
-                        auth.metadata.as_ref().unwrap().text("refresh_token"),
-                        Some(ROTATED_REFRESH)
-                    );
+                    let metadata = auth.metadata.as_ref().unwrap();
+                    assert_eq!(metadata.text("access_token"), Some(ROTATED_ACCESS));
                     show_auth(&auth);
                 }
                 Err(error) => {
-                    assert!(!succeeds || client_auth == "nonsense", "{error}");
+                    assert!(!succeeds || kind == "nonsense", "{error}");
                     show_error(&error);
                 }
             }
@@ -519,6 +558,9 @@ fn proxies_that_fail() {
         let auth = key_auth("https://api.example.invalid/v1").with_proxy_url(url.clone());
         let own = manager(MemoryStore::new());
         own.register(auth).unwrap();
+        let robot = robot("https://api.example.invalid/v1").with_proxy_url(url.clone());
+        own.register(robot).unwrap();
+        show_error(&own.refresh_now("robot").unwrap_err());
         assert_eq!(
             call_all(&own),
             4,
@@ -582,9 +624,11 @@ impl ProviderExecutor for Panics {
     }
 
     fn refresh(&self, _: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+        let metadata = auth.metadata.as_ref().unwrap();
         panic!(
-            "{:?}",
-            auth.metadata.as_ref().unwrap().text("refresh_token")
+            "{:?} {:?}",
+            metadata.text("refresh_token"),
+            metadata.text("private_key")
         );
     }
 }
@@ -623,7 +667,11 @@ fn panics_and_failing_stores() {
     manager
         .register(login("http://127.0.0.1:1", "body").with_attribute("api_key", API_KEY))
         .unwrap();
-    show_error(&manager.refresh_now("login").unwrap_err());
+    let robot = robot("http://127.0.0.1:1").with_attribute("api_key", API_KEY);
+    manager.register(robot).unwrap();
+    for id in ["login", "robot"] {
+        show_error(&manager.refresh_now(id).unwrap_err());
+    }
     assert_eq!(call_all(&manager), 4);
     for panics in [false, true] {
         let failing = self::manager(Fails { panics });
@@ -660,7 +708,10 @@ fn a_store_of_files() {
             .register(key_auth(&upstream.url()).with_proxy_url(""))
             .unwrap();
         let login = manager.register(login(&upstream.url(), "basic")).unwrap();
-        manager.refresh_now("login").unwrap();
+        manager.register(robot(&upstream.url())).unwrap();
+        for id in ["login", "robot"] {
+            manager.refresh_now(id).unwrap();
+        }
         let proxy = format!("http://user:{PROXY_PASSWORD}@127.0.0.1:1");
         manager
             .update((*key).clone().with_proxy_url(proxy))
@@ -705,8 +756,11 @@ fn a_store_of_files() {
             .register(key_auth(&upstream.url()).with_id("late"))
             .unwrap_err(),
     );
-    if let Ok(auth) = manager.refresh_now("login") {
-        show_auth(&auth);
+    for id in ["login", "robot"] {
+        match manager.refresh_now(id) {
+            Ok(auth) => show_auth(&auth),
+            Err(error) => show_error(&error),
+        }
     }
     manager.shutdown(LONG).ok();
     fs::remove_file(&directory).ok();
@@ -739,6 +793,7 @@ fn types_that_hold_secrets() {
     show(&MemoryStore::new());
     show(&OpenAi::new());
     show_auth(&key_auth("https://llm.example"));
+    show_auth(&robot("https://llm.example"));
     show(&Response::new("{}").with_metadata([("token", API_KEY)].into_iter().collect()));
     show(&request().with_metadata([("token", API_KEY)].into_iter().collect()));
     let mut options = options();

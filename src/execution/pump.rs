@@ -31,7 +31,7 @@ struct Pump {
     committed: Committed,
     sender: Option<Sender<Batch>>,
     /// Read, and not yet on its way to the caller.
-    batch: Batch,
+    batch: Vec<StreamChunk>,
     ending: Arc<Ending>,
     cancel: CancelToken,
     deadline: Option<Instant>,
@@ -100,7 +100,7 @@ impl Engine {
         let (sender, batches) = crossbeam_channel::bounded(self.streams.buffer);
         let ending = Arc::new(Ending::new());
         let stream = ChunkStream {
-            batch: Batch::new(),
+            batch: Vec::new().into_iter(),
             batches,
             ending: Arc::clone(&ending),
             cancel: cancel.clone(),
@@ -123,7 +123,7 @@ impl Engine {
             engine: Arc::clone(self),
             committed: served.value,
             sender: Some(sender),
-            batch: Batch::new(),
+            batch: Vec::new(),
             ending,
             cancel,
             deadline: call.deadline,
@@ -190,7 +190,10 @@ impl Pump {
                 report.note(&chunk);
             }
             let followed = chunk.followed.0;
-            self.batch.push_back(chunk);
+            if self.batch.is_empty() && !followed {
+                self.batch.reserve_exact(1);
+            }
+            self.batch.push(chunk);
             if followed && self.batch.len() < MOST_PER_BATCH {
                 continue;
             }
@@ -201,7 +204,7 @@ impl Pump {
         // What was read still reaches the caller.
         let end = match end {
             End::Abandoned(_) => {
-                let batch = std::mem::take(&mut self.batch);
+                let batch = self.take_batch();
                 if let Some(sender) = self.sender.as_ref().filter(|_| !batch.is_empty()) {
                     let _ = sender.try_send(batch);
                 }
@@ -225,8 +228,12 @@ impl Pump {
         why_cancelled(self.engine.services.pool.stopping())
     }
 
+    fn take_batch(&mut self) -> Batch {
+        std::mem::take(&mut self.batch).into_boxed_slice()
+    }
+
     fn deliver(&mut self) -> Result<(), End> {
-        let batch = std::mem::take(&mut self.batch);
+        let batch = self.take_batch();
         let Some(sender) = self.sender.as_ref().filter(|_| !batch.is_empty()) else {
             return Ok(());
         };

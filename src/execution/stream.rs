@@ -1,7 +1,7 @@
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use std::vec;
 
 use crossbeam_channel::{Receiver, TryRecvError, select};
 
@@ -26,7 +26,7 @@ use crate::request::StreamChunk;
 /// ```
 pub struct ChunkStream {
     /// What has been handed over and is still to be read.
-    pub(super) batch: Batch,
+    pub(super) batch: vec::IntoIter<StreamChunk>,
     pub(super) batches: Receiver<Batch>,
     pub(super) ending: Arc<Ending>,
     pub(super) cancel: CancelToken,
@@ -42,8 +42,8 @@ pub struct ChunkStream {
     pub(super) attempts: u32,
 }
 
-/// Chunks that came together.
-pub(super) type Batch = VecDeque<StreamChunk>;
+/// Chunks that came together. Small in itself: every live stream has a channel full of places for them.
+pub(super) type Batch = Box<[StreamChunk]>;
 
 /// How the worker says that it has sent its last chunk. Set before the channel closes.
 pub(super) type Ending = OnceLock<Result<(), Error>>;
@@ -88,7 +88,7 @@ impl ChunkStream {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        if let Some(chunk) = self.batch.pop_front() {
+        if let Some(chunk) = self.batch.next() {
             return StreamEvent::Chunk(chunk);
         }
         match self.batches.try_recv() {
@@ -145,10 +145,10 @@ impl ChunkStream {
     }
 
     fn begin(&mut self, batch: Batch) -> StreamEvent {
-        self.batch = batch;
+        self.batch = batch.into_iter();
         // No batch is empty.
         self.batch
-            .pop_front()
+            .next()
             .map_or(StreamEvent::Pending, StreamEvent::Chunk)
     }
 
