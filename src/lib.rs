@@ -52,6 +52,8 @@ mod clock;
 mod error;
 mod execution;
 mod executor;
+mod exhaustion;
+mod fault;
 mod hook;
 mod limits;
 mod manager;
@@ -83,8 +85,13 @@ pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 pub use transport::{Body, Limits, TransportProvider, cancellable_agent, check_url};
 
 pub use policy::{
-    Cooldown, FailurePolicy, Fault, HintBounds, Lint, Rule, Scope, StreamCommit, Verdict,
+    BackOff, Cooldown, Correlation, FailurePolicy, HintBounds, Lint, Probes, RetryBudget, Rule,
+    Scope, StreamCommit, Verdict,
 };
+
+pub use fault::{Fault, Origin};
+
+pub use exhaustion::{Advice, Availability, Exhaustion, Standing};
 
 pub use outcome::{Outcome, OutcomeKind};
 

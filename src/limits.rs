@@ -119,6 +119,22 @@ impl RateLimits {
         *self == Self::new()
     }
 
+    /// Whether the answer shows limits, and none of them is used up.
+    ///
+    /// ```
+    /// use credpool::{LimitWindow, RateLimits};
+    ///
+    /// let left = RateLimits::new().with_window(LimitWindow::new("requests").with_remaining(1));
+    /// assert!(left.is_healthy());
+    /// assert!(!left.with_window(LimitWindow::new("tokens").with_remaining(0)).is_healthy());
+    /// assert!(!RateLimits::new().is_healthy());
+    /// ```
+    pub fn is_healthy(&self) -> bool {
+        !self.windows.is_empty()
+            && self.exhausted.is_none()
+            && !self.windows.iter().any(LimitWindow::is_used_up)
+    }
+
     /// The window with this name.
     pub fn window(&self, name: &str) -> Option<&LimitWindow> {
         self.windows.iter().find(|window| window.name == name)

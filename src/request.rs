@@ -100,6 +100,9 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// At most this many attempts, over all credentials and providers. Default: no limit but the candidates.
     pub max_attempts: Option<u32>,
+    /// How long the call waits in all for credentials that are out, where all are; zero: not at all. Default: what the
+    /// [`FailurePolicy`](crate::FailurePolicy::with_max_wait) says.
+    pub max_wait: Option<Duration>,
     /// Only the credential with this id may serve.
     pub pinned: Option<String>,
 }
@@ -335,6 +338,12 @@ impl Options {
         self
     }
 
+    /// Limits how long the call waits for credentials that are out.
+    pub fn with_max_wait(mut self, most: Duration) -> Self {
+        self.max_wait = Some(most);
+        self
+    }
+
     /// Lets only the credential `id` serve.
     pub fn with_pinned(mut self, id: impl Into<String>) -> Self {
         self.pinned = Some(id.into());
@@ -360,6 +369,7 @@ impl fmt::Debug for Options {
             .field("cancel", &self.cancel)
             .field("timeouts", &self.timeouts)
             .field("max_attempts", &self.max_attempts)
+            .field("max_wait", &self.max_wait)
             .field("pinned", &self.pinned)
             .finish()
     }

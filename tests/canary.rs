@@ -566,7 +566,10 @@ fn proxies_that_fail() {
             4,
             "a proxy that does not work is not gone around"
         );
-        let builder = Manager::builder().proxy(url).hook(Renders);
+        let builder = Manager::builder()
+            .proxy(url)
+            .hook(Renders)
+            .policy(credpool::FailurePolicy::default().without_waiting());
         show(&builder);
         let global = builder.build().unwrap();
         global.register_executor(OpenAi::new());

@@ -7,8 +7,8 @@ use std::time::Duration;
 use credpool::provider::OpenAi;
 use credpool::testing::{KeyBehaviour, OpenAiUpstream, Reply, Upstream};
 use credpool::{
-    Auth, Candidate, Candidates, Error, Exhausted, HintSource, Hook, LimitWindow, Manager,
-    ManualClock, Options, Outcome, RateLimits, Request, Selector, Timestamp,
+    Auth, Candidate, Candidates, Error, Exhausted, FailurePolicy, HintSource, Hook, LimitWindow,
+    Manager, ManualClock, Options, Outcome, RateLimits, Request, Selector, Timestamp,
 };
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
@@ -435,6 +435,7 @@ fn pool(base_url: String) -> (Manager, Listener, Listener) {
         .clock(ManualClock::at(NOW))
         .hook(hook.clone())
         .selector(selector.clone())
+        .policy(FailurePolicy::default().without_waiting())
         .build()
         .unwrap();
     manager.register_executor(OpenAi::new());

@@ -16,13 +16,13 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_nanos(1);
 
-/// The default policy without chance, over one provider `p`, or two.
+/// The rules of the default policy, without chance and without what may go around a cooldown, over one provider `p`, or two.
 fn pool(credentials: usize) -> (Manager, Fake, ManualClock, Recorder) {
     let (clock, hook) = (manual(), Recorder::default());
     let manager = Manager::builder()
         .clock(clock.clone())
         .hook(hook.clone())
-        .policy(FailurePolicy::default().with_jitter(0.0))
+        .policy(rules())
         .build()
         .unwrap();
     let fake = Fake::new("p");
@@ -32,6 +32,15 @@ fn pool(credentials: usize) -> (Manager, Fake, ManualClock, Recorder) {
         manager.register(auth).unwrap();
     }
     (manager, fake, clock, hook)
+}
+
+fn rules() -> FailurePolicy {
+    FailurePolicy::default()
+        .with_jitter(0.0)
+        .without_waiting()
+        .with_floor(false)
+        .with_probes(None)
+        .with_correlation(None)
 }
 
 fn everybody(fake: &Fake, credentials: usize, error: &Error) {

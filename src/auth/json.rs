@@ -10,7 +10,7 @@ use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
-use super::{Attributes, Auth, Metadata, ModelState, QuotaState, Status, expiry};
+use super::{Attributes, Auth, Cause, Metadata, ModelState, QuotaState, Status, expiry};
 use crate::Timestamp;
 use crate::error::Error;
 
@@ -84,6 +84,10 @@ pub(crate) fn state_to_json(auth: &Auth) -> Map<String, Value> {
     }
     put_time(&mut json, "updated_at", auth.updated_at);
     put_time(&mut json, "next_retry_after", auth.next_retry_after);
+    if let Some(outage) = auth.outage {
+        json.insert(OUTAGE.into(), outage.to_full_json().into());
+    }
+    put_cause(&mut json, auth.cause);
     if !auth.model_states.is_empty() {
         let states = auth
             .model_states
@@ -130,6 +134,8 @@ fn read_state(auth: &mut Auth, members: &mut Members) -> Result<(), Malformed> {
     let updated_at = members.time("updated_at")?;
     let next_retry_after = members.time("next_retry_after")?;
     let model_states = members.models("model_states")?;
+    let outage = Cause::from_json(members.nested(OUTAGE)?)?;
+    let cause = Cause::from_json(members.nested(CAUSE)?)?;
     auth.status = status;
     auth.status_message = status_message;
     auth.unavailable = unavailable;
@@ -138,6 +144,8 @@ fn read_state(auth: &mut Auth, members: &mut Members) -> Result<(), Malformed> {
     auth.updated_at = updated_at;
     auth.next_retry_after = next_retry_after;
     auth.model_states = model_states;
+    auth.outage = outage;
+    auth.cause = cause;
     Ok(())
 }
 
@@ -155,7 +163,14 @@ fn model_to_json(state: &ModelState) -> Map<String, Value> {
     }
     json.insert("quota".into(), quota_to_json(&state.quota).into());
     put_time(&mut json, "updated_at", state.updated_at);
+    put_cause(&mut json, state.cause);
     json
+}
+
+fn put_cause(json: &mut Map<String, Value>, cause: Option<Cause>) {
+    if let Some(cause) = cause.and_then(Cause::to_json) {
+        json.insert(CAUSE.into(), cause.into());
+    }
 }
 
 fn quota_to_json(quota: &QuotaState) -> Map<String, Value> {
@@ -172,7 +187,7 @@ fn put_text(json: &mut Map<String, Value>, name: &str, text: &str) {
     }
 }
 
-fn put_time(json: &mut Map<String, Value>, name: &str, at: Option<Timestamp>) {
+pub(super) fn put_time(json: &mut Map<String, Value>, name: &str, at: Option<Timestamp>) {
     let text = at.map_or_else(|| UNSET.to_owned(), time_text);
     json.insert(name.into(), text.into());
 }
@@ -183,7 +198,7 @@ pub(crate) fn time_text(at: Timestamp) -> String {
 }
 
 /// The members of an object, taken out one by one.
-struct Members {
+pub(super) struct Members {
     json: Map<String, Value>,
     path: String,
 }
@@ -207,7 +222,7 @@ impl Members {
         }
     }
 
-    fn text(&mut self, name: &str) -> Result<String, Malformed> {
+    pub(super) fn text(&mut self, name: &str) -> Result<String, Malformed> {
         match self.take(name) {
             None => Ok(String::new()),
             Some(Value::String(text)) => Ok(text),
@@ -215,7 +230,7 @@ impl Members {
         }
     }
 
-    fn flag(&mut self, name: &str) -> Result<bool, Malformed> {
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Malformed> {
         match self.take(name) {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(flag),
@@ -232,7 +247,7 @@ impl Members {
         }
     }
 
-    fn count(&mut self, name: &str) -> Result<u64, Malformed> {
+    pub(super) fn count(&mut self, name: &str) -> Result<u64, Malformed> {
         let count = u64::try_from(self.integer(name)?);
         count.map_err(|_| self.malformed(name, "a count"))
     }
@@ -252,7 +267,7 @@ impl Members {
         }))
     }
 
-    fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Malformed> {
+    pub(super) fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Malformed> {
         let text = match self.take(name) {
             None => return Ok(None),
             Some(Value::String(text)) => text,
@@ -324,6 +339,7 @@ impl Members {
                         last_error: state.error("last_error")?,
                         quota: state.quota("quota")?,
                         updated_at: state.time("updated_at")?,
+                        cause: Cause::from_json(state.nested(CAUSE)?)?,
                         extra: state.rest(),
                     },
                 );
@@ -344,6 +360,11 @@ impl fmt::Display for Malformed {
 }
 
 const UNSET: &str = "0001-01-01T00:00:00Z";
+
+/// Why a record, or a model of it, is out; beyond the seed's members.
+const CAUSE: &str = "cooldown_cause";
+/// Why a record is out for every model.
+const OUTAGE: &str = "outage_cause";
 
 #[cfg(test)]
 mod tests {

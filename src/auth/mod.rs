@@ -1,6 +1,7 @@
 //! The record: [`Auth`] and what it is made of. Prose calls it a *credential*.
 
 mod account;
+mod cause;
 mod duration;
 mod expiry;
 mod fields;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use account::{AccountInfo, AccountKind};
+pub(crate) use cause::Cause;
 pub(crate) use duration::refresh_interval;
 pub use expiry::Expiry;
 pub(crate) use expiry::{read_text as read_time_text, read_value as read_time};
@@ -99,6 +101,10 @@ pub struct Auth {
     pub model_states: BTreeMap<String, ModelState>,
     /// The program's own data, in memory only.
     pub runtime: Option<Arc<dyn AuthRuntime>>,
+    /// Why it is out as a whole, for every model.
+    pub(crate) outage: Option<Cause>,
+    /// What failed of calls without a model.
+    pub(crate) cause: Option<Cause>,
     /// Counts changes of the tokens.
     pub(crate) generation: u64,
     /// The metadata that this copy was taken with: what the host changed in it shows against this.
@@ -125,6 +131,8 @@ pub struct ModelState {
     pub quota: QuotaState,
     /// When this state last changed.
     pub updated_at: Option<Timestamp>,
+    /// What failed of it, and what follows.
+    pub(crate) cause: Option<Cause>,
     pub(crate) extra: Option<Metadata>,
 }
 

@@ -1,20 +1,47 @@
-//! The attempt loop: providers in turn, credentials in turn, one attempt after the other.
+//! The attempt loop: whose turn it is, one attempt, and what follows from its failure.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::call::Call;
-use super::refusal::{misplaced, nobody, refused_format};
+use super::correlation::Seen;
+use super::plan::{Again, Owes, Plan, Retry};
 use super::{Engine, Served};
 use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
-use crate::outcome::OutcomeKind;
-use crate::policy::Scope;
-use crate::registry::{Picked, Query};
-use crate::request::{Options, Request};
+use crate::fault::Fault;
+use crate::limits::RateLimits;
+use crate::outcome::{Outcome, OutcomeKind};
+use crate::policy::{Scope, Verdict};
+use crate::registry::{Effect, Permit, Picked};
+use crate::request::Request;
 use crate::runtime::guard;
-use crate::selection::Candidates;
+
+/// Who is asked next.
+pub(super) struct Turn<'a> {
+    pub(super) provider: Arc<str>,
+    pub(super) executor: Arc<dyn ProviderExecutor>,
+    pub(super) request: Cow<'a, Request>,
+    pub(super) picked: Picked,
+    /// Held until the result is known.
+    pub(super) permit: Option<Permit>,
+}
+
+/// What to ask an executor: the one thing in which plain calls, counts and streams differ.
+pub(super) type Ask<'a, T> =
+    dyn Fn(&dyn ProviderExecutor, &Attempt, &Auth, &Request) -> Result<T, Error> + 'a;
+
+/// A failed attempt.
+struct Failed<'a> {
+    id: Arc<str>,
+    provider: Arc<str>,
+    request: Cow<'a, Request>,
+    /// The metadata that the attempt was made with.
+    token: Option<Metadata>,
+    error: Error,
+    _permit: Option<Permit>,
+}
 
 impl Engine {
     /// Tries providers and their credentials in turn until one serves or nothing is left to try.
@@ -26,200 +53,225 @@ impl Engine {
         ask: &Ask<'_, T>,
     ) -> Result<Served<'a, T>, Error> {
         self.services.pool.check_open()?;
-        let mut progress = Progress::default();
         let start = self.rotation.advance(&call.request.model, &call.providers);
-        let (later, first) = call.providers.split_at(start);
-        for provider in first.iter().chain(later) {
-            let (provider, executor) = match self.services.executors.find(provider) {
-                Ok(found) => found,
-                Err(refusal) => {
-                    progress.last_refusal = Some(refusal);
-                    continue;
+        let mut plan = Plan::beginning_at(start);
+        loop {
+            let turn = self.next_turn(call, &mut plan)?;
+            plan.attempts += 1;
+            match self.attempt(call, plan.attempts, turn, ask) {
+                Ok(served) => {
+                    if plan.attempts == 1 {
+                        self.budgets.served(&served.provider);
+                    }
+                    return Ok(served);
                 }
-            };
-            let request = call.request.seen_by(&provider);
-            if let Some(refusal) = refused_format(&provider, &*executor, &request) {
-                progress.last_refusal = Some(refusal);
-                continue;
-            }
-            let asked = Asked {
-                provider,
-                executor: &*executor,
-                request,
-            };
-            if let Some(served) = self.try_provider(call, asked, &mut progress, ask)? {
-                return Ok(served);
+                Err(failed) => self.after(call, &mut plan, &failed)?,
             }
         }
-        Err(progress.into_error())
     }
 
-    /// The attempt loop: tries one credential of the provider after the other. `None`: on to the next provider. An error ends
-    /// the call.
-    fn try_provider<'a, T>(
+    /// One attempt: the executor is asked once.
+    fn attempt<'a, T>(
         &self,
         call: &Call<'a>,
-        asked: Asked<'a, '_>,
-        progress: &mut Progress,
+        number: u32,
+        turn: Turn<'a>,
         ask: &Ask<'_, T>,
-    ) -> Result<Option<Served<'a, T>>, Error> {
-        let Asked {
+    ) -> Result<Served<'a, T>, Box<Failed<'a>>> {
+        let Turn {
             provider,
             executor,
             request,
-        } = asked;
-        let mut round = Round::default();
-        loop {
-            call.check(progress.last_attempt.as_ref())?;
-            let query = Query {
-                provider: &provider,
-                model: &request.model,
-                tried: &progress.tried,
-                pinned: call.options.pinned.as_deref(),
-                now: self.services.clock.now(),
-            };
-            let again = round
-                .again
-                .take()
-                .and_then(|id| self.services.registry.ready(query, &id));
-            let picked = match again {
-                Some(picked) => Ok(picked),
-                None => self.pick(query, call.options)?,
-            };
-            let Picked { id, auth } = match picked {
-                Ok(picked) => picked,
-                Err(refusal) => {
-                    progress.last_refusal = Some(refusal);
-                    return Ok(None);
-                }
-            };
-            progress.attempts += 1;
-            let attempt = call.attempt(progress.attempts, &self.services);
-            let started = self.services.clock.monotonic();
-            log::trace!(
-                "attempt {} of the call: {id} of {provider}",
-                attempt.number()
-            );
-            let answer = guard(
-                || format!("the executor for {provider}"),
-                || ask(executor, &attempt, &auth, &request),
-            )
-            .flatten();
-            let token = auth.metadata.clone();
-            let answer = answer.map_err(|error| {
+            picked: Picked { id, auth, .. },
+            permit,
+        } = turn;
+        let attempt = call.attempt(number, &self.services);
+        let started = self.services.clock.monotonic();
+        log::trace!("attempt {number} of the call: {id} of {provider}");
+        let answer = guard(
+            || format!("the executor for {provider}"),
+            || ask(&*executor, &attempt, &auth, &request),
+        )
+        .flatten();
+        match answer {
+            Ok(value) => Ok(Served {
+                value,
+                auth_id: id,
+                provider,
+                attempts: number,
+                request,
+                first_byte: self.services.clock.monotonic() - started,
+                permit,
+            }),
+            Err(error) => {
                 // Executors of the program's own may quote what they sent.
                 let error = error.scrubbed(|text| scrub(text, &auth));
-                error.about(&id).with_provider(&provider)
-            });
-            // A snapshot that is still held makes marking copy the record.
-            drop(auth);
-            let error = match answer {
-                Ok(value) => {
-                    return Ok(Some(Served {
-                        value,
-                        auth_id: id,
-                        provider,
-                        attempts: progress.attempts,
-                        request,
-                        first_byte: self.services.clock.monotonic() - started,
-                    }));
-                }
-                Err(error) => error,
-            };
-            log::debug!(
-                "attempt {} with {id} of {provider} failed: {error}",
-                attempt.number()
-            );
-            let failed = Failed {
-                id: &id,
-                provider: &provider,
-                model: &request.model,
-                token: token.as_ref(),
-                error: &error,
-            };
-            let after = self.fail(call, &failed, &mut round);
-            progress.last_attempt = Some(error.clone());
-            let most = call.options.max_attempts;
-            match after {
-                After::CallIsOver => {
-                    call.check(progress.last_attempt.as_ref())?;
-                    return Err(error);
-                }
-                After::Stop => return Err(error),
-                _ if most.is_some_and(|most| progress.attempts >= most) => return Err(error),
-                After::SameCredential => round.again = Some(id),
-                After::NextProvider => {
-                    progress.tried.push(id);
-                    return Ok(None);
-                }
-                After::NextCredential => progress.tried.push(id),
+                let error = error.about(&id).with_provider(&provider);
+                log::debug!("attempt {number} with {id} of {provider} failed: {error}");
+                Err(Box::new(Failed {
+                    id,
+                    provider,
+                    request,
+                    token: auth.metadata.clone(),
+                    error,
+                    _permit: permit,
+                }))
             }
         }
     }
 
-    /// Records a failed attempt and says how the call goes on.
-    fn fail(&self, call: &Call<'_>, failed: &Failed<'_>, round: &mut Round) -> After {
+    /// Records a failed attempt and says in the plan how the call goes on. An error ends the call.
+    fn after(&self, call: &Call<'_>, plan: &mut Plan, failed: &Failed<'_>) -> Result<(), Error> {
         let Failed {
             id,
             provider,
-            model,
+            request,
             error,
             ..
-        } = *failed;
-        let abandoned = || {
-            let outcome = call.outcome(id, provider, model, OutcomeKind::Abandoned);
-            self.tell(&outcome, true);
-        };
+        } = failed;
+        let outcome = |kind| call.outcome(id, provider, &request.model, kind);
+        plan.last_attempt = Some(error.clone());
         if call.ended_by_caller(error) {
-            abandoned();
-            return After::CallIsOver;
+            self.tell(&outcome(OutcomeKind::Abandoned), true);
+            call.check(plan.last_attempt.as_ref())?;
+            return Err(error.clone());
         }
         if matches!(
             error.code(),
             ErrorCode::Unsupported | ErrorCode::UnsupportedFormat
         ) {
             // Not the credential's fault: no other one of this provider can do it either.
-            abandoned();
-            return After::NextProvider;
+            self.tell(&outcome(OutcomeKind::Abandoned), true);
+            plan.round(provider).given_up = true;
+            plan.note_tried(id);
+            return self.check_attempts(call, plan);
         }
         let verdict = self.policy.classify(error);
         let recorded = error.recorded();
-        let kind = OutcomeKind::Failure(Some(recorded.clone()));
-        let outcome = call.outcome(id, provider, model, kind);
-        if verdict.refresh && !round.renewed.iter().any(|renewed| **renewed == *id) {
-            round.renewed.push(id.into());
+        let outcome = outcome(OutcomeKind::Failure(Some(recorded.clone())));
+        if verdict.refresh && !plan.renewed.contains(id) {
+            plan.renewed.push(Arc::clone(id));
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
                 self.tell(&outcome, true);
-                return After::SameCredential;
+                plan.again = Some(Again::of(failed));
+                return self.check_attempts(call, plan);
             }
         }
-        let known = self.apply_failure(&outcome, Some(&recorded), &verdict);
-        self.tell(&outcome, known);
-        if verdict.scope == Scope::Provider {
-            round.provider_faults += 1;
-        }
-        let most = self.policy.transient_failovers();
+        let shared = self.record_failure(&outcome, failed, &recorded, &verdict);
         if !verdict.failover {
-            After::Stop
-        } else if most.is_some_and(|most| round.provider_faults > most) {
-            After::NextProvider
-        } else {
-            After::NextCredential
+            return Err(error.clone());
         }
+        self.go_on(plan, failed, &verdict, shared);
+        self.check_attempts(call, plan)
+    }
+
+    /// Puts a failure into the registry and tells whoever listens. Whether it is one that several credentials share: then none
+    /// of them is held responsible.
+    fn record_failure(
+        &self,
+        outcome: &Outcome<'_>,
+        failed: &Failed<'_>,
+        recorded: &Error,
+        verdict: &Verdict,
+    ) -> Option<usize> {
+        let now = self.services.clock.now();
+        let healthy = |limits: &Arc<RateLimits>| limits.is_healthy();
+        let spared = matches!(verdict.scope, Scope::Request | Scope::Nobody);
+        let known = if spared && failed.error.rate_limits().is_some_and(healthy) {
+            self.apply(outcome, &Effect::Healthy, now)
+        } else {
+            self.apply_failure(outcome, Some(recorded), verdict, now)
+        };
+        let shared = self.sightings.note(Seen {
+            provider: &failed.provider,
+            id: &failed.id,
+            model: &failed.request.model,
+            error: &failed.error,
+            verdict,
+            since: now,
+            now: self.services.clock.monotonic(),
+        });
+        for sighting in shared.iter().flatten() {
+            let registry = &self.services.registry;
+            self.note_for_store(registry.pardon(
+                &sighting.id,
+                &sighting.model,
+                sighting.since,
+                now,
+            ));
+        }
+        self.tell(outcome, known);
+        shared.map(|shared| shared.len())
+    }
+
+    /// What the plan is after a failure that lets the call go on.
+    fn go_on(
+        &self,
+        plan: &mut Plan,
+        failed: &Failed<'_>,
+        verdict: &Verdict,
+        shared: Option<usize>,
+    ) {
+        let Failed {
+            id,
+            provider,
+            error,
+            ..
+        } = failed;
+        let transient = verdict.fault.is_transient();
+        plan.note_tried(id);
+        plan.looked_again = false;
+        plan.transient += u32::from(transient || verdict.fault == Fault::NotFound);
+        let limits = error.rate_limits();
+        let hopeless = limits.and_then(|limits| limits.should_retry) == Some(false);
+        plan.retry = (transient && !hopeless && shared.is_none()).then(|| Retry {
+            whom: Again::of(failed),
+            retry_after: error.retry_after().unwrap_or_default(),
+        });
+        let most = self.policy.transient_failovers();
+        let round = plan.round(provider);
+        round.owes = if transient {
+            Owes::Retry
+        } else {
+            Owes::Failover
+        };
+        round.faults += u32::from(verdict.scope == Scope::Provider);
+        round.given_up |= shared.is_some() || most.is_some_and(|most| round.faults > most);
+        if let Some(failures) = shared {
+            log::warn!(
+                "the last {failures} failures of {provider} are the same: no credential is held responsible"
+            );
+            plan.last_attempt = Some(error.clone().context(format_args!(
+                "{provider} answered the same to several credentials: it is its fault or the request's, and no credential \
+                 is held responsible"
+            )));
+        }
+    }
+
+    /// Ends the call when it has made as many attempts as it may.
+    fn check_attempts(&self, call: &Call<'_>, plan: &mut Plan) -> Result<(), Error> {
+        let most = call.options.max_attempts;
+        let most_transient = self.policy.transient_attempts();
+        if most.is_some_and(|most| plan.attempts >= most)
+            || (most_transient > 0 && plan.transient >= most_transient)
+        {
+            return Err(std::mem::take(plan).into_error());
+        }
+        Ok(())
     }
 
     /// Whether the credential has another token than the one that was refused: because somebody replaced it meanwhile, or
     /// because a refresh gives one now.
     fn renew(&self, call: &Call<'_>, failed: &Failed<'_>) -> bool {
-        let Some(current) = self.services.registry.get(failed.id) else {
+        let Some(current) = self.services.registry.get(&failed.id) else {
             return false;
         };
         if current.is_api_key() {
             return false;
         }
-        let refused = failed.token.map(|metadata| {
-            let mut then = Auth::new(failed.provider);
+        let refused = failed.token.as_ref().map(|metadata| {
+            let mut then = Auth::new(&*failed.provider);
             then.metadata = Some(metadata.clone());
             then
         });
@@ -234,96 +286,16 @@ impl Engine {
             self.services.clock.after(left)
         });
         self.refresh
-            .refresh_while(failed.id, &late, call.cancel.cancelled())
+            .refresh_while(&failed.id, &late, call.cancel.cancelled())
             .is_some_and(|refreshed| refreshed.is_ok())
     }
+}
 
-    /// A ready credential, or why there is none. An error of the selector ends the call.
-    fn pick(&self, query: Query<'_>, options: &Options) -> Result<Result<Picked, Error>, Error> {
-        let registry = &self.services.registry;
-        let selector = self.selector();
-        let candidates = Candidates::new(registry, query);
-        let picked = guard(
-            || "the selector".to_owned(),
-            || selector.pick(&candidates, options),
-        )
-        .flatten()?;
-        match picked {
-            Some(candidate) if candidate.was_offered_by(&candidates) => {
-                Ok(Ok(candidate.into_picked()))
-            }
-            // Kept from another call: good only if it is a candidate of this one.
-            Some(candidate) => match registry.ready(query, &candidate.id) {
-                Some(picked) => Ok(Ok(picked)),
-                None => Err(misplaced(&candidate)),
-            },
-            None => Ok(Err(nobody(&candidates, registry.standing(query), query))),
+impl Again {
+    fn of(failed: &Failed<'_>) -> Self {
+        Self {
+            provider: Arc::clone(&failed.provider),
+            id: Arc::clone(&failed.id),
         }
     }
-}
-
-/// What to ask an executor: the one thing in which plain calls, counts and streams differ.
-pub(super) type Ask<'a, T> =
-    dyn Fn(&dyn ProviderExecutor, &Attempt, &Auth, &Request) -> Result<T, Error> + 'a;
-
-/// One provider's part of a call.
-struct Asked<'a, 'e> {
-    provider: Arc<str>,
-    executor: &'e dyn ProviderExecutor,
-    request: Cow<'a, Request>,
-}
-
-/// How far a call has come.
-#[derive(Default)]
-struct Progress {
-    tried: Vec<Arc<str>>,
-    attempts: u32,
-    /// What the last attempt said.
-    last_attempt: Option<Error>,
-    /// Why the last provider that nobody was asked of could not be tried.
-    last_refusal: Option<Error>,
-}
-
-impl Progress {
-    fn into_error(self) -> Error {
-        self.last_attempt.or(self.last_refusal).unwrap_or_else(|| {
-            Error::new(
-                ErrorCode::ProviderNotFound,
-                "the call names no provider; give at least one",
-            )
-        })
-    }
-}
-
-/// What has happened with one provider in one call.
-#[derive(Default)]
-struct Round {
-    /// The credential to try once more, with its new token.
-    again: Option<Arc<str>>,
-    /// Those that got a new token in this call.
-    renewed: Vec<Arc<str>>,
-    /// Faults of the provider itself.
-    provider_faults: u32,
-}
-
-/// A failed attempt.
-#[derive(Clone, Copy)]
-struct Failed<'a> {
-    id: &'a str,
-    provider: &'a str,
-    model: &'a str,
-    /// The metadata that the attempt was made with.
-    token: Option<&'a Metadata>,
-    error: &'a Error,
-}
-
-/// How a call goes on after a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
-    SameCredential,
-    NextCredential,
-    NextProvider,
-    Stop,
-    /// Its caller cancelled it, or its deadline passed.
-    CallIsOver,
 }

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
 use crate::clock::{Clock, deadline};
@@ -97,6 +97,18 @@ impl<'a> Call<'a> {
             session_key: self.options.session_key.as_deref(),
             first_byte: None,
         }
+    }
+
+    /// Whether the call is not over before `wait` is.
+    pub(super) fn has_time_for(&self, wait: Duration) -> bool {
+        self.deadline
+            .is_none_or(|end| deadline(self.clock.monotonic(), wait) < end)
+    }
+
+    /// The providers, beginning with the one at `start`.
+    pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &String> {
+        let (later, first) = self.providers.split_at(start);
+        first.iter().chain(later)
     }
 
     fn is_late(&self) -> bool {

@@ -4,11 +4,15 @@
 //! when they record a success.
 
 mod attempts;
+mod budget;
 mod call;
+mod correlation;
+mod plan;
 mod pump;
 mod refusal;
 mod stream;
 mod submit;
+mod turn;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,15 +21,18 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use budget::Budgets;
 use call::Call;
+use correlation::Sightings;
 pub use stream::{ChunkStream, StreamEvent};
 pub use submit::CallHandle;
 
+use crate::Timestamp;
 use crate::error::Error;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshEngine;
-use crate::registry::{Applied, Effect, Rotation};
+use crate::registry::{Applied, Effect, Permit, Rotation};
 use crate::request::{Options, Request, Response};
 use crate::runtime::guard;
 use crate::selection::Selector;
@@ -38,6 +45,8 @@ pub(crate) struct Engine {
     policy: FailurePolicy,
     selector: RwLock<Arc<dyn Selector>>,
     rotation: Rotation,
+    budgets: Budgets,
+    sightings: Sightings,
     streams: StreamSettings,
 }
 
@@ -65,6 +74,8 @@ struct Served<'a, T> {
     request: Cow<'a, Request>,
     attempts: u32,
     first_byte: Duration,
+    /// Held until the success is recorded.
+    permit: Option<Permit>,
 }
 
 impl Engine {
@@ -78,6 +89,8 @@ impl Engine {
         Self {
             services,
             refresh,
+            budgets: Budgets::new(policy.budget().copied()),
+            sightings: Sightings::new(policy.correlation().copied()),
             policy,
             selector: RwLock::new(selector),
             rotation: Rotation::default(),
@@ -111,6 +124,7 @@ impl Engine {
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(served.first_byte);
         self.record(&outcome);
+        drop(served.permit);
         response.provider = served.provider;
         response.auth_id = served.auth_id;
         response.attempts = served.attempts;
@@ -122,12 +136,13 @@ impl Engine {
         if outcome.auth_id.is_empty() {
             return;
         }
+        let now = self.services.clock.now();
         let known = match &outcome.kind {
             OutcomeKind::Abandoned => true,
-            OutcomeKind::Success => self.apply(outcome, &Effect::Success),
+            OutcomeKind::Success => self.apply(outcome, &Effect::Success, now),
             OutcomeKind::Failure(error) => {
                 let verdict = self.policy.classify_outcome(error.as_ref());
-                self.apply_failure(outcome, error.as_ref(), &verdict)
+                self.apply_failure(outcome, error.as_ref(), &verdict, now)
             }
         };
         self.tell(outcome, known);
@@ -138,14 +153,16 @@ impl Engine {
         outcome: &Outcome<'_>,
         error: Option<&Error>,
         verdict: &Verdict,
+        now: Timestamp,
     ) -> bool {
         let jitter = self.policy.jitter() * self.services.random.fraction();
         let effect = Effect::Failure {
             error,
             verdict,
             jitter,
+            probes: self.policy.probes(),
         };
-        self.apply(outcome, &effect)
+        self.apply(outcome, &effect, now)
     }
 
     /// Tells whoever listens; the selector, only of credentials that are there to be selected.
@@ -169,10 +186,14 @@ impl Engine {
     }
 
     /// Puts a result into the registry. False when there is no such credential.
-    fn apply(&self, outcome: &Outcome<'_>, effect: &Effect<'_>) -> bool {
-        let now = self.services.clock.now();
+    fn apply(&self, outcome: &Outcome<'_>, effect: &Effect<'_>, now: Timestamp) -> bool {
         let registry = &self.services.registry;
-        match registry.apply(outcome.auth_id, outcome.model, effect, now) {
+        self.note_for_store(registry.apply(outcome.auth_id, outcome.model, effect, now))
+    }
+
+    /// Tells the writer of a change where it must be told. False when there is no such credential.
+    pub(crate) fn note_for_store(&self, applied: Applied) -> bool {
+        match applied {
             Applied::Unknown => false,
             Applied::Known => true,
             Applied::Unsaved(id) => {

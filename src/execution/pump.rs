@@ -12,6 +12,7 @@ use crate::executor::ChunkSource;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::StreamCommit;
+use crate::registry::Effect;
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
@@ -119,6 +120,14 @@ impl Engine {
             attempts: served.attempts,
         };
         let report = Report::of(&served, options);
+        if let Some(permit) = served.permit
+            && commit == StreamCommit::FirstContent
+        {
+            // Content came: the credential serves again. How the stream ends is told then.
+            let outcome = report.outcome(OutcomeKind::Success);
+            self.apply(&outcome, &Effect::Success, self.services.clock.now());
+            drop(permit);
+        }
         let pump = Pump {
             engine: Arc::clone(self),
             committed: served.value,

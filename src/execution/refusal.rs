@@ -1,13 +1,17 @@
 //! Why a provider or a pick is refused before anything is sent, in words that say what to do.
 
+use std::fmt::Write as _;
+
+use crate::Timestamp;
 use crate::auth::Auth;
 use crate::clock::until;
 use crate::error::{Error, ErrorCode};
 use crate::executor::ProviderExecutor;
-use crate::registry::{Query, Standing};
+use crate::exhaustion::{Advice, Exhaustion, Standing};
+use crate::fault::Fault;
+use crate::registry::{Query, Registry, Shortage, Supply};
 use crate::request::Request;
 use crate::runtime::guard;
-use crate::selection::Candidates;
 
 pub(super) fn refused_format(
     provider: &str,
@@ -42,69 +46,97 @@ pub(super) fn misplaced(auth: &Auth) -> Error {
     )
 }
 
+pub(super) fn unaffordable(provider: &str) -> Error {
+    Error::new(
+        ErrorCode::AuthUnavailable,
+        format!("provider {provider} fails too often: its budget for further attempts is spent"),
+    )
+}
+
 /// Why nobody was picked, in words that say what to do.
-pub(super) fn nobody(candidates: &Candidates<'_>, standing: Standing, query: Query<'_>) -> Error {
+pub(super) fn nobody(registry: &Registry, query: Query<'_>) -> Error {
     let Query {
         provider,
         model,
         pinned,
-        now,
         ..
     } = query;
     let whose = pinned.map_or_else(
         || format!("credential of provider {provider}"),
         |id| format!("credential {id} of provider {provider}"),
     );
-    match standing {
-        Standing::NoCandidates => Error::new(
+    match registry.supply(query) {
+        Supply::Nobody => Error::new(
             ErrorCode::AuthNotFound,
             format!("no {whose} is registered, enabled and untried in this call"),
         ),
-        Standing::Ready => Error::new(
+        Supply::Ready => Error::new(
             ErrorCode::AuthUnavailable,
             format!("the selector took none of the ready ones: no {whose} serves the call"),
         ),
-        Standing::AllBlocked {
-            candidates: count,
+        Supply::Blocked {
+            candidates,
             earliest,
         } => {
             let returns = earliest.map_or_else(
                 || "none of them returns by itself".to_owned(),
                 |at| format!("the earliest returns at {at}"),
             );
-            let reasons = if count <= MOST_REASONS {
-                reasons(candidates)
-            } else {
-                String::new()
-            };
-            let error = Error::new(
-                ErrorCode::AuthUnavailable,
-                format!(
-                    "every {whose} ({count}) is blocked for model {model:?}; {returns}{reasons}"
-                ),
-            );
-            match earliest {
-                Some(at) => error.with_retry_after(until(now, at)),
-                None => error,
+            let shortage = registry.shortage(query, MOST_REASONS);
+            let mut text =
+                format!("every {whose} ({candidates}) is blocked for model {model:?}; {returns}");
+            for standing in &shortage.standings {
+                let _ = write!(text, "; {standing}");
             }
+            if shortage.omitted > 0 {
+                let _ = write!(text, "; and {} more", shortage.omitted);
+            }
+            Error::new(ErrorCode::AuthUnavailable, text)
         }
     }
 }
 
-fn reasons(candidates: &Candidates<'_>) -> String {
-    let mut text = String::new();
-    for blocked in candidates.blocked() {
-        let why = blocked.error.map_or_else(
-            || blocked.auth.status.to_string(),
-            |error| error.to_string(),
-        );
-        text.push_str("; ");
-        text.push_str(&blocked.auth.id);
-        text.push_str(": ");
-        text.push_str(&why);
-    }
-    text
+/// Who is out, over all providers of a call.
+#[derive(Default)]
+pub(super) struct Report {
+    standings: Vec<Standing>,
+    omitted: usize,
+    earliest: Option<Timestamp>,
+    faults: Vec<(Fault, usize)>,
 }
 
-/// A longer list of reasons helps nobody.
+impl Report {
+    pub(super) fn add(&mut self, shortage: Shortage) {
+        self.standings.extend(shortage.standings);
+        self.omitted += shortage.omitted;
+        self.faults.extend(shortage.faults);
+        self.earliest = match (self.earliest, shortage.earliest) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// Adds the report to the call's error; where that is no upstream's, its status and its wait, too.
+    pub(super) fn attach_to(self, error: Error, asked_anybody: bool, now: Timestamp) -> Error {
+        let advice = Exhaustion::advice(&self.faults);
+        let mut error = error;
+        if !asked_anybody && *error.code() == ErrorCode::AuthUnavailable {
+            if let Some(status) = Exhaustion::status(&self.faults) {
+                error = error.with_http_status(status);
+            }
+            if let Some(at) = self.earliest {
+                error = error.with_retry_after(until(now, at));
+            }
+            error = error.with_retryable(advice == Advice::Wait);
+        }
+        error.with_exhaustion(Exhaustion {
+            standings: self.standings,
+            omitted: self.omitted,
+            earliest: self.earliest,
+            advice,
+        })
+    }
+}
+
+/// A longer list of reasons in a message helps nobody; the report has more.
 const MOST_REASONS: usize = 8;

@@ -2,6 +2,7 @@
 
 mod builder;
 mod records;
+mod standing;
 
 use std::fmt;
 use std::sync::Arc;

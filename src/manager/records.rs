@@ -64,7 +64,10 @@ impl Manager {
                             .registry
                             .modify(&id, |current| take_stored_part(current, auth));
                     }
-                    _ => drop(services.registry.insert(auth)),
+                    _ => {
+                        auth.restore(services.clock.now());
+                        drop(services.registry.insert(auth));
+                    }
                 }
             }
             drop(turn);

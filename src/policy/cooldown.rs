@@ -83,6 +83,18 @@ impl Cooldown {
         }
     }
 
+    /// What no cooldown exceeds, jitter included, where the server has `told` how long to wait or not. `None`: a fixed length,
+    /// which only jitter exceeds.
+    pub(crate) const fn longest(self, told: bool) -> Option<Duration> {
+        match self {
+            Self::Doubling {
+                hint: Some(bounds), ..
+            } if told => Some(bounds.most),
+            Self::Doubling { first, most, .. } if first.as_nanos() < most.as_nanos() => Some(most),
+            _ => None,
+        }
+    }
+
     /// Whether the server's word decides where it said something.
     pub(crate) const fn obeys_hints(self) -> bool {
         matches!(self, Self::Doubling { hint: Some(_), .. })

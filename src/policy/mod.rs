@@ -3,17 +3,21 @@
 mod cooldown;
 mod rule;
 mod said;
+mod settings;
 mod table;
 mod verdict;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use cooldown::{Cooldown, HintBounds};
 pub use rule::Rule;
 use said::Said;
-pub use verdict::{Fault, Scope, Verdict};
+pub use settings::{BackOff, Correlation, Probes, RetryBudget};
+pub use verdict::{Scope, Verdict};
 
 use crate::error::Error;
+use crate::fault::Fault;
 
 /// Decides what a failed attempt does to its credential and to its call.
 ///
@@ -35,6 +39,10 @@ use crate::error::Error;
 /// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
 /// | 408, 409, 499, 5xx, connection faults, cut streams, overload (429 too) | the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
 /// | cancelled by the caller | nobody | | ends |
+///
+/// Beside the table it has mechanisms, each with a default and an off value: how credentials come back ([`Probes`]), how long a
+/// call waits for one ([`with_max_wait`](Self::with_max_wait)), how it tries again ([`BackOff`], [`RetryBudget`]), what is asked when
+/// everybody is out for a while ([`with_floor`](Self::with_floor)), and when an error is held against nobody ([`Correlation`]).
 ///
 /// It holds the rules of OpenAI, Anthropic and Gemini, Vertex AI and OpenAI-compatible servers among them, all at once: what a
 /// vendor says is told apart by its own words, so that no preset has to be chosen, and a rule of your own for one provider alone
@@ -70,7 +78,14 @@ pub struct FailurePolicy {
     rules: Vec<Rule>,
     commit: StreamCommit,
     transient_failovers: Option<u32>,
+    transient_attempts: u32,
     jitter: f64,
+    probes: Option<Probes>,
+    floor: bool,
+    correlation: Option<Correlation>,
+    budget: Option<RetryBudget>,
+    back_off: Option<BackOff>,
+    max_wait: Duration,
 }
 
 /// When a stream is committed: from then on, an error no longer fails over.
@@ -97,13 +112,20 @@ pub struct Lint {
 }
 
 impl FailurePolicy {
-    /// A policy without rules, and with every mechanism off.
+    /// A policy without rules, and with every mechanism off: every error marks a credential, and the call goes on with the next.
     pub fn empty() -> Self {
         Self {
             rules: Vec::new(),
             commit: StreamCommit::default(),
             transient_failovers: None,
+            transient_attempts: 0,
             jitter: 0.0,
+            probes: None,
+            floor: false,
+            correlation: None,
+            budget: None,
+            back_off: None,
+            max_wait: Duration::ZERO,
         }
     }
 
@@ -146,6 +168,102 @@ impl FailurePolicy {
     /// See [`with_jitter`](Self::with_jitter).
     pub fn jitter(&self) -> f64 {
         self.jitter
+    }
+
+    /// How many attempts of a call may end in a fault of a provider or in a 404, over all its providers; 0: any number.
+    /// Default: 3; off: 0.
+    pub fn with_transient_attempts(mut self, most: u32) -> Self {
+        self.transient_attempts = most;
+        self
+    }
+
+    /// How credentials that are out come back. Default: as [`Probes::default`] says; off: `None`, all requests go as soon as a
+    /// cooldown is over, and none before.
+    pub fn with_probes(mut self, probes: Option<Probes>) -> Self {
+        self.probes = probes;
+        self
+    }
+
+    /// Whether a credential that is out for a fault of its provider is asked all the same when nobody else could be, one
+    /// request at a time: the one that is due soonest. Default: yes; off: `false`.
+    pub fn with_floor(mut self, floor: bool) -> Self {
+        self.floor = floor;
+        self
+    }
+
+    /// When an error that comes from several credentials is no longer held against them. Default: as
+    /// [`Correlation::default`] says; off: `None`.
+    pub fn with_correlation(mut self, correlation: Option<Correlation>) -> Self {
+        self.correlation = correlation;
+        self
+    }
+
+    /// How much a failing provider may be asked beyond what callers ask. Default: as [`RetryBudget::default`] says; off:
+    /// `None`.
+    pub fn with_budget(mut self, budget: Option<RetryBudget>) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// How a call tries the same credential again after a fault that passes, when nobody else is left. Default: as
+    /// [`BackOff::default`] says; off: `None`.
+    pub fn with_back_off(mut self, back_off: Option<BackOff>) -> Self {
+        self.back_off = back_off;
+        self
+    }
+
+    /// How long a call waits in all for credentials that are out; [`Options::max_wait`](crate::Options) goes first. It waits
+    /// only where the earliest returns in that time and before the call's deadline. Default: 30 s; off: zero.
+    pub fn with_max_wait(mut self, most: Duration) -> Self {
+        self.max_wait = most;
+        self
+    }
+
+    /// The same, with calls that never wait: neither for a credential to return, nor before a retry.
+    ///
+    /// ```
+    /// use credpool::FailurePolicy;
+    ///
+    /// let policy = FailurePolicy::default().without_waiting();
+    /// assert!(policy.max_wait().is_zero() && policy.back_off().is_none());
+    /// ```
+    pub fn without_waiting(self) -> Self {
+        self.with_max_wait(Duration::ZERO).with_back_off(None)
+    }
+
+    /// See [`with_transient_attempts`](Self::with_transient_attempts).
+    pub fn transient_attempts(&self) -> u32 {
+        self.transient_attempts
+    }
+
+    /// See [`with_probes`](Self::with_probes).
+    pub fn probes(&self) -> Option<&Probes> {
+        self.probes.as_ref()
+    }
+
+    /// See [`with_floor`](Self::with_floor).
+    pub fn floor(&self) -> bool {
+        self.floor
+    }
+
+    /// See [`with_correlation`](Self::with_correlation).
+    pub fn correlation(&self) -> Option<&Correlation> {
+        self.correlation.as_ref()
+    }
+
+    /// See [`with_budget`](Self::with_budget).
+    pub fn budget(&self) -> Option<&RetryBudget> {
+        self.budget.as_ref()
+    }
+
+    /// See [`with_back_off`](Self::with_back_off).
+    pub fn back_off(&self) -> Option<&BackOff> {
+        self.back_off.as_ref()
+    }
+
+    /// See [`with_max_wait`](Self::with_max_wait).
+    pub fn max_wait(&self) -> Duration {
+        self.max_wait
     }
 
     /// The rules, in the order in which they are tried.
@@ -230,7 +348,14 @@ impl Default for FailurePolicy {
             rules: table::default_rules(),
             commit: StreamCommit::default(),
             transient_failovers: Some(1),
+            transient_attempts: 3,
             jitter: 0.1,
+            probes: Some(Probes::default()),
+            floor: true,
+            correlation: Some(Correlation::default()),
+            budget: Some(RetryBudget::default()),
+            back_off: Some(BackOff::default()),
+            max_wait: Duration::from_secs(30),
         }
     }
 }

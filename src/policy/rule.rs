@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::error::Error;
 
 use super::said::Said;
-use super::{Cooldown, Fault, Scope, Verdict};
+use super::{Cooldown, Scope, Verdict};
+use crate::fault::Fault;
 
 /// One row of a [`FailurePolicy`](super::FailurePolicy): which errors it is about, and what they mean.
 ///

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Cooldown, Fault, HintBounds, Rule, Scope};
+use super::{Cooldown, HintBounds, Rule, Scope};
+use crate::fault::Fault;
 
 /// The default rules, in the order in which they are tried: what a body says goes before what its status says.
 pub(super) fn default_rules() -> Vec<Rule> {

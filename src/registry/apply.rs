@@ -3,21 +3,25 @@
 use std::borrow::Cow;
 
 use crate::Timestamp;
-use crate::auth::{Auth, ModelState, QuotaState, Status};
+use crate::auth::{Auth, Cause, ModelState, QuotaState, Status};
 use crate::error::Error;
-use crate::policy::{Scope, Verdict, refuses_token};
+use crate::fault::Fault;
+use crate::policy::{Probes, Scope, Verdict};
 
-use super::ledger::{Failing, Ledger};
+use super::block::Failing;
 
 /// What a result says about a credential.
 #[derive(Debug)]
 pub(crate) enum Effect<'a> {
     Success,
+    /// It failed by nobody's fault, and the limits that came with the answer are far from used up.
+    Healthy,
     Failure {
         error: Option<&'a Error>,
         verdict: &'a Verdict,
         /// From 0 to 1: lengthens the block by that part of it.
         jitter: f64,
+        probes: Option<&'a Probes>,
     },
 }
 
@@ -25,35 +29,27 @@ impl Effect<'_> {
     /// Whether the result may put the credential out, or in again, for every model.
     pub(super) fn concerns_all_models(&self, out: bool) -> bool {
         match self {
-            Self::Success => out,
+            Self::Success | Self::Healthy => out,
             Self::Failure { verdict, .. } => verdict.scope == Scope::Credential,
         }
     }
 }
 
-/// Applies a result to the record and its ledger: to the state of `model`, or to the record itself where `model` is empty.
-pub(super) fn apply(
-    auth: &mut Auth,
-    ledger: &mut Ledger,
-    model: &str,
-    effect: &Effect<'_>,
-    now: Timestamp,
-) {
+/// Applies a result to the record: to the state of `model`, or to the record itself where `model` is empty.
+pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     match (effect, model) {
-        (Effect::Success, "") => {
-            ledger.succeeded("");
+        (Effect::Healthy, _) if !is_out_of_quota(auth, model) => return,
+        (Effect::Success | Effect::Healthy, "") => {
+            let kept = end_outage(auth, now);
             succeed(auth);
+            auth.outage = kept;
         }
-        (Effect::Success, model) => {
-            ledger.succeeded(model);
+        (Effect::Success | Effect::Healthy, model) => {
+            auth.outage = end_outage(auth, now);
             succeed_model(state_of(auth, model), now);
             derive(auth, now);
-            if !auth
-                .model_states
-                .values()
-                .any(|state| is_failing(state, now))
-            {
+            if !is_failing_for_a_model(auth, now) {
                 auth.last_error = None;
                 auth.status_message.clear();
                 auth.status = Status::Active;
@@ -65,20 +61,18 @@ pub(super) fn apply(
                 error,
                 verdict,
                 jitter,
+                probes,
             },
             model,
         ) => {
-            let failing = Failing {
-                curve: verdict.cooldown,
-                hint: error.and_then(Error::retry_after),
-                jitter: *jitter,
-                now,
-            };
-            let open = block_of(auth, model);
+            let failing = Failing::new(*error, verdict, *jitter, *probes, now);
             let until = if verdict.scope == Scope::Credential {
-                ledger.failed(failing, verdict.fault)
+                failing.add_to(&mut auth.outage, None)
+            } else if model.is_empty() {
+                failing.add_to(&mut auth.cause, auth.next_retry_after)
             } else {
-                ledger.model_failed(model, open, failing)
+                let state = state_of(auth, model);
+                failing.add_to(&mut state.cause, state.next_retry_after)
             };
             if model.is_empty() {
                 fail(auth, *error, verdict, until, now);
@@ -93,7 +87,13 @@ pub(super) fn apply(
             }
         }
     }
-    if let Some(until) = ledger.out_until().filter(|until| *until > now) {
+    settle(auth, disabled, now);
+}
+
+/// What is true of a record after whatever happened to it.
+pub(super) fn settle(auth: &mut Auth, disabled: bool, now: Timestamp) {
+    let out = auth.outage.and_then(|outage| outage.until);
+    if let Some(until) = out.filter(|until| *until > now) {
         auth.unavailable = true;
         auth.next_retry_after = auth.next_retry_after.max(Some(until));
     }
@@ -103,84 +103,92 @@ pub(super) fn apply(
     }
 }
 
-/// A new token is there: what the old one was refused for says nothing of it.
-pub(super) fn token_renewed(auth: &mut Auth, ledger: &mut Ledger, now: Timestamp) {
-    for state in auth.model_states.values_mut() {
-        if state.status == Status::Error && state.last_error.as_ref().is_some_and(refuses_token) {
-            *state = ModelState {
-                status: Status::Active,
-                updated_at: Some(now),
-                extra: state.extra.take(),
-                ..ModelState::default()
-            };
-        }
-    }
-    let was_out = ledger.token_renewed();
-    let about_token = auth.last_error.as_ref().is_none_or(refuses_token);
-    if auth.model_states.is_empty() {
-        if about_token {
-            succeed(auth);
-        }
-    } else if was_out || about_token {
-        derive(auth, now);
-    }
-    if !auth.unavailable
-        && !auth
-            .model_states
-            .values()
-            .any(|state| is_failing(state, now))
-    {
-        auth.last_error = None;
-        auth.status_message.clear();
-        if auth.status != Status::Disabled {
-            auth.status = Status::Active;
-        }
-    }
-    auth.updated_at = Some(now);
-}
-
 /// Whether, and until when, a credential is out for `model` (for the empty model: altogether).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Ready,
-    Until(Timestamp),
+    /// It is offered again then; its fault says why it is not.
+    Until(Timestamp, Fault),
     Blocked,
 }
 
-pub(super) fn readiness(auth: &Auth, ledger: &Ledger, model: &str) -> Readiness {
-    match (readiness_of_record(auth, model), ledger.out_until()) {
-        (Readiness::Ready, Some(until)) => Readiness::Until(until),
-        (Readiness::Until(one), Some(other)) => Readiness::Until(one.max(other)),
-        (readiness, _) => readiness,
-    }
-}
-
-fn readiness_of_record(auth: &Auth, model: &str) -> Readiness {
+pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
     if auth.disabled || auth.status == Status::Disabled {
         return Readiness::Blocked;
     }
-    let (unavailable, until) = if model.is_empty() {
-        (auth.unavailable, auth.next_retry_after)
+    let outage_end = auth.outage.and_then(|outage| outage.until);
+    let (visible, cause) = if model.is_empty() {
+        (
+            auth.next_retry_after.filter(|_| auth.unavailable),
+            auth.cause,
+        )
     } else {
         match auth.model_states.get(model) {
-            None => return Readiness::Ready,
+            None => (None, None),
             Some(state) if state.status == Status::Disabled => return Readiness::Blocked,
-            Some(state) => (state.unavailable, state.next_retry_after),
+            Some(state) => (
+                state.next_retry_after.filter(|_| state.unavailable),
+                state.cause,
+            ),
         }
     };
-    match until {
-        Some(until) if unavailable => Readiness::Until(until),
-        _ => Readiness::Ready,
+    let own_end = if visible > outage_end {
+        visible
+    } else {
+        // The record shows the end of its outage: its own may be another one.
+        cause.and_then(|cause| cause.until).min(visible)
+    };
+    let own = offered_again(own_end, cause);
+    let whole = offered_again(outage_end, auth.outage);
+    match own.into_iter().chain(whole).max_by_key(|(at, _)| *at) {
+        None => Readiness::Ready,
+        Some((at, fault)) => Readiness::Until(at, fault),
     }
 }
 
-fn succeed(auth: &mut Auth) {
+/// When what is blocked until `end` is offered again: then, or earlier for a probe, but not while somebody probes.
+fn offered_again(end: Option<Timestamp>, cause: Option<Cause>) -> Option<(Timestamp, Fault)> {
+    let probe_at = cause.and_then(|cause| cause.probe_at);
+    let permit = cause.and_then(|cause| cause.permit);
+    let at = end.map(|end| probe_at.map_or(end, |probe_at| probe_at.min(end)));
+    let fault = cause.map_or(Fault::Unknown, |cause| cause.fault);
+    Some((at.max(permit)?, fault))
+}
+
+/// Whether the credential is out because a quota is said to be used up.
+fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
+    let own = match auth.model_states.get(model) {
+        Some(state) => state.cause,
+        None => auth.cause,
+    };
+    let limited = |cause: Cause| {
+        matches!(
+            cause.fault,
+            Fault::Quota | Fault::RateLimited | Fault::Billing
+        )
+    };
+    own.is_some_and(limited) || auth.outage.is_some_and(limited)
+}
+
+/// What a success leaves of an outage: the operator's word alone.
+fn end_outage(auth: &Auth, now: Timestamp) -> Option<Cause> {
+    auth.outage.filter(|outage| outage.is_operators(now))
+}
+
+pub(super) fn is_failing_for_a_model(auth: &Auth, now: Timestamp) -> bool {
+    auth.model_states
+        .values()
+        .any(|state| is_failing(state, now))
+}
+
+pub(super) fn succeed(auth: &mut Auth) {
     auth.status = Status::Active;
     auth.status_message.clear();
     auth.unavailable = false;
     auth.last_error = None;
     auth.quota = QuotaState::default();
     auth.next_retry_after = None;
+    auth.cause = None;
 }
 
 fn fail(
@@ -210,11 +218,15 @@ fn fail(
     }
 }
 
-fn succeed_model(state: &mut ModelState, now: Timestamp) {
+pub(super) fn succeed_model(state: &mut ModelState, now: Timestamp) {
     state.last_error = None;
-    state.status_message.clear();
     state.quota = QuotaState::default();
     state.updated_at = Some(now);
+    if state.cause.is_some_and(|cause| cause.is_operators(now)) {
+        return;
+    }
+    state.status_message.clear();
+    state.cause = None;
     if state.status != Status::Disabled {
         state.status = Status::Active;
         state.unavailable = false;
@@ -253,15 +265,6 @@ fn extended(
     open.filter(|open| *open > now).max(until)
 }
 
-/// The block of a model; for the empty model, the record's own.
-fn block_of(auth: &Auth, model: &str) -> Option<Timestamp> {
-    match auth.model_states.get(model) {
-        Some(state) => state.next_retry_after,
-        None if model.is_empty() => auth.next_retry_after,
-        None => None,
-    }
-}
-
 fn exceeded(quota: &QuotaState, until: Option<Timestamp>, now: Timestamp) -> QuotaState {
     QuotaState::exceeded(QUOTA, extended(quota.next_recover_at, until, now))
 }
@@ -272,7 +275,7 @@ fn spares_everybody(scope: Scope) -> bool {
 }
 
 /// Lets the record's own flags follow from its models.
-fn derive(auth: &mut Auth, now: Timestamp) {
+pub(super) fn derive(auth: &mut Auth, now: Timestamp) {
     let mut all_out = true;
     let mut earliest_return: Option<Timestamp> = None;
     let mut exceeded = false;
@@ -315,7 +318,7 @@ fn is_failing(state: &ModelState, now: Timestamp) -> bool {
 }
 
 /// The state of a model; a new one is active.
-fn state_of<'a>(auth: &'a mut Auth, model: &str) -> &'a mut ModelState {
+pub(super) fn state_of<'a>(auth: &'a mut Auth, model: &str) -> &'a mut ModelState {
     if !auth.model_states.contains_key(model) {
         forget_one(auth);
         auth.model_states.insert(
@@ -374,31 +377,35 @@ mod tests {
             .with_rule(Rule::status(500).cooldown(Duration::from_secs(60)))
     }
 
-    fn fail_with((auth, ledger): &mut (Auth, Ledger), model: &str, status: u16, now: Timestamp) {
+    fn fail_with(auth: &mut Auth, model: &str, status: u16, now: Timestamp) {
         let error = Error::upstream(status, "no");
         let verdict = reference().classify(&error);
         let effect = Effect::Failure {
             error: Some(&error),
             verdict: &verdict,
             jitter: 0.0,
+            probes: None,
         };
-        apply(auth, ledger, model, &effect, now);
+        apply(auth, model, &effect, now);
     }
 
     #[test]
     fn a_block_holds_until_its_end_and_not_longer() {
-        let mut record = (Auth::new("p"), Ledger::default());
+        let mut record = Auth::new("p");
         fail_with(&mut record, "m", 500, START);
         let end = later(START, Duration::from_secs(60));
-        assert_eq!(readiness(&record.0, &record.1, "m"), Readiness::Until(end));
-        assert_eq!(readiness(&record.0, &record.1, "other"), Readiness::Ready);
-        apply(&mut record.0, &mut record.1, "other", &Effect::Success, end);
-        assert_eq!(readiness(&record.0, &record.1, "m"), Readiness::Ready);
+        assert_eq!(
+            readiness(&record, "m"),
+            Readiness::Until(end, Fault::Unknown)
+        );
+        assert_eq!(readiness(&record, "other"), Readiness::Ready);
+        apply(&mut record, "other", &Effect::Success, end);
+        assert_eq!(readiness(&record, "m"), Readiness::Ready);
     }
 
     #[test]
     fn a_milder_failure_shortens_nothing() {
-        let mut record = (Auth::new("p"), Ledger::default());
+        let mut record = Auth::new("p");
         fail_with(&mut record, "m", 429, START);
         let end = later(START, Duration::from_secs(1800));
         for status in [500, 400] {
@@ -408,32 +415,29 @@ mod tests {
                 status,
                 later(START, Duration::from_secs(5)),
             );
-            assert_eq!(readiness(&record.0, &record.1, "m"), Readiness::Until(end));
-            assert!(record.0.quota.exceeded);
+            assert_eq!(
+                readiness(&record, "m"),
+                Readiness::Until(end, Fault::Unknown)
+            );
+            assert!(record.quota.exceeded);
         }
     }
 
     #[test]
     fn what_the_operator_disabled_stays_disabled() {
-        let mut record = (Auth::new("p"), Ledger::default());
-        record.0.disabled = true;
-        apply(&mut record.0, &mut record.1, "m", &Effect::Success, START);
-        assert_eq!(record.0.status, Status::Disabled);
-        assert_eq!(readiness(&record.0, &record.1, "m"), Readiness::Blocked);
+        let mut record = Auth::new("p");
+        record.disabled = true;
+        apply(&mut record, "m", &Effect::Success, START);
+        assert_eq!(record.status, Status::Disabled);
+        assert_eq!(readiness(&record, "m"), Readiness::Blocked);
     }
 
     #[test]
     fn invented_models_are_bounded() {
-        let mut record = (Auth::new("p"), Ledger::default());
+        let mut record = Auth::new("p");
         for n in 0..2 * MOST_MODELS {
-            apply(
-                &mut record.0,
-                &mut record.1,
-                &format!("m{n}"),
-                &Effect::Success,
-                START,
-            );
+            apply(&mut record, &format!("m{n}"), &Effect::Success, START);
         }
-        assert_eq!(record.0.model_states.len(), MOST_MODELS);
+        assert_eq!(record.model_states.len(), MOST_MODELS);
     }
 }

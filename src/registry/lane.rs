@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::Timestamp;
 use crate::auth::Auth;
+use crate::fault::Fault;
 
 use super::apply::{Readiness, readiness};
-use super::ledger::Ledger;
 
 /// The credentials of one provider that are not disabled, and a lane for each model that was asked for.
 #[derive(Default)]
@@ -20,7 +20,9 @@ pub(super) struct ProviderPool {
 pub(super) struct Lane {
     ready: BTreeSet<Arc<str>>,
     returning: BTreeSet<(Timestamp, Arc<str>)>,
-    return_of: HashMap<Arc<str>, Timestamp>,
+    return_of: HashMap<Arc<str>, (Timestamp, Fault)>,
+    /// How many of those that return are out for what.
+    faults: [usize; Fault::ALL.len()],
     last_picked: Option<Arc<str>>,
     last_used: u64,
 }
@@ -38,9 +40,9 @@ impl ProviderPool {
         self.members.iter()
     }
 
-    pub(super) fn join(&mut self, id: &Arc<str>, auth: &Auth, ledger: &Ledger) {
+    pub(super) fn join(&mut self, id: &Arc<str>, auth: &Auth) {
         self.members.insert(Arc::clone(id));
-        self.update(id, auth, ledger);
+        self.update(id, auth);
     }
 
     pub(super) fn leave(&mut self, id: &str) {
@@ -51,11 +53,20 @@ impl ProviderPool {
     }
 
     /// Looks at a member again, in every lane.
-    pub(super) fn update(&mut self, id: &Arc<str>, auth: &Auth, ledger: &Ledger) {
+    pub(super) fn update(&mut self, id: &Arc<str>, auth: &Auth) {
         if self.members.contains(id) {
             for (model, lane) in &mut self.lanes {
-                lane.set(id, readiness(auth, ledger, model));
+                lane.set(id, readiness(auth, model));
             }
+        }
+    }
+
+    /// As [`update`](Self::update), in the lane of one model.
+    pub(super) fn update_lane(&mut self, model: &str, id: &Arc<str>, auth: &Auth) {
+        if self.members.contains(id)
+            && let Some(lane) = self.lanes.get_mut(model)
+        {
+            lane.set(id, readiness(auth, model));
         }
     }
 
@@ -76,11 +87,12 @@ impl Lane {
                 self.no_longer_returning(id);
                 self.ready.insert(Arc::clone(id));
             }
-            Readiness::Until(at) => {
+            Readiness::Until(at, fault) => {
                 self.ready.remove(id);
                 self.no_longer_returning(id);
                 self.returning.insert((at, Arc::clone(id)));
-                self.return_of.insert(Arc::clone(id), at);
+                self.return_of.insert(Arc::clone(id), (at, fault));
+                self.faults[fault as usize] += 1;
             }
             Readiness::Blocked => self.forget(id),
         }
@@ -98,7 +110,9 @@ impl Lane {
             && *at <= now
             && let Some((_, id)) = self.returning.pop_first()
         {
-            self.return_of.remove(&id);
+            if let Some((_, fault)) = self.return_of.remove(&id) {
+                self.faults[fault as usize] -= 1;
+            }
             self.ready.insert(id);
         }
     }
@@ -117,6 +131,10 @@ impl Lane {
 
     pub(super) fn is_ready(&self, id: &str) -> bool {
         self.ready.contains(id)
+    }
+
+    pub(super) fn returning_len(&self) -> usize {
+        self.returning.len()
     }
 
     pub(super) fn ready_len(&self) -> usize {
@@ -147,9 +165,18 @@ impl Lane {
         self.returning.iter().map(|(at, id)| (*at, id))
     }
 
+    /// How many are out, by their fault.
+    pub(super) fn faults(&self) -> impl Iterator<Item = (Fault, usize)> {
+        Fault::ALL
+            .into_iter()
+            .map(|fault| (fault, self.faults[fault as usize]))
+            .filter(|(_, count)| *count > 0)
+    }
+
     fn no_longer_returning(&mut self, id: &str) {
-        if let Some((id, at)) = self.return_of.remove_entry(id) {
+        if let Some((id, (at, fault))) = self.return_of.remove_entry(id) {
             self.returning.remove(&(at, id));
+            self.faults[fault as usize] -= 1;
         }
     }
 }

@@ -2,10 +2,16 @@
 //!
 //! Short critical sections, no I/O and no user code under the lock. What leaves is a snapshot.
 
+mod amend;
 mod apply;
+mod block;
 mod lane;
-mod ledger;
+mod permit;
+mod picks;
+mod results;
 mod rotation;
+mod standing;
+mod waiters;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -16,9 +22,14 @@ use parking_lot::Mutex;
 
 use apply::readiness;
 pub(crate) use apply::{Effect, Readiness};
-use lane::{Lane, ProviderPool};
-use ledger::Ledger;
+use lane::ProviderPool;
+pub(crate) use permit::Permit;
+pub(crate) use picks::{Picked, Query, Supply};
+pub(crate) use results::Applied;
 pub(crate) use rotation::Rotation;
+pub(crate) use standing::Shortage;
+use waiters::Waiters;
+pub(crate) use waiters::Waiting;
 
 use crate::Timestamp;
 use crate::auth::Auth;
@@ -32,39 +43,7 @@ pub(crate) struct Registry {
     registrations: AtomicU64,
     /// Counts picks: a candidate is good for the pick that it was offered in.
     offers: AtomicU64,
-}
-
-/// Which candidates a pick is about.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Query<'a> {
-    pub(crate) provider: &'a str,
-    pub(crate) model: &'a str,
-    /// Already tried in this call.
-    pub(crate) tried: &'a [Arc<str>],
-    /// The only one that may serve.
-    pub(crate) pinned: Option<&'a str>,
-    pub(crate) now: Timestamp,
-}
-
-/// A ready credential: its shared id and a snapshot.
-#[derive(Clone, Debug)]
-pub(crate) struct Picked {
-    pub(crate) id: Arc<str>,
-    pub(crate) auth: Arc<Auth>,
-}
-
-/// Why a pick found nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Nobody is left to try.
-    NoCandidates,
-    /// All that are left are blocked; the earliest of them returns then, if any does.
-    AllBlocked {
-        candidates: usize,
-        earliest: Option<Timestamp>,
-    },
-    /// Somebody is ready.
-    Ready,
+    waiters: Waiters,
 }
 
 /// How much of a record its store does not have yet.
@@ -99,7 +78,6 @@ struct Touched {
 struct Record {
     id: Arc<str>,
     auth: Arc<Auth>,
-    ledger: Ledger,
     registration: u64,
     unsaved: Unsaved,
     /// Refreshes that failed in a row.
@@ -115,7 +93,6 @@ impl Registry {
         let record = Record {
             id: Arc::clone(&id),
             auth: Arc::clone(&auth),
-            ledger: Ledger::default(),
             registration: self.registrations.fetch_add(1, Ordering::Relaxed),
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
@@ -133,6 +110,7 @@ impl Registry {
         if let Some(former) = former {
             release(former.auth);
         }
+        self.waiters.wake();
         auth
     }
 
@@ -226,7 +204,7 @@ impl Registry {
             let auth = Arc::make_mut(&mut record.auth);
             change(auth);
             auth.base.clone_from(&auth.metadata);
-            apply::token_renewed(auth, &mut record.ledger, now);
+            amend::token_renewed(auth, now);
             record.refresh_failures = 0;
         })
     }
@@ -250,44 +228,8 @@ impl Registry {
             state.join_pool(&id);
         }
         release(before);
+        self.waiters.wake();
         Some(auth)
-    }
-
-    /// Applies a result. Says whether the record is known, and whether its store must be told of it and does not yet know
-    /// that it must.
-    pub(crate) fn apply(
-        &self,
-        id: &str,
-        model: &str,
-        effect: &Effect<'_>,
-        now: Timestamp,
-    ) -> Applied {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        let Some(record) = state.records.get_mut(id) else {
-            return Applied::Unknown;
-        };
-        let was_clean = is_clean(&record.auth, model);
-        let was_out = record.ledger.out_until().is_some();
-        let auth = Arc::make_mut(&mut record.auth);
-        apply::apply(auth, &mut record.ledger, model, effect, now);
-        if let Some(pool) = state.pools.get_mut(&record.auth.provider) {
-            if effect.concerns_all_models(was_out) {
-                pool.update(&record.id, &record.auth, &record.ledger);
-            } else {
-                for model in [model, ""] {
-                    if let Some(lane) = pool.lanes.get_mut(model) {
-                        lane.set(&record.id, record.readiness(model));
-                    }
-                }
-            }
-        }
-        let news = !(was_clean && is_clean(&record.auth, model));
-        if news && record.unsaved == Unsaved::Nothing && !record.auth.is_runtime_only() {
-            record.unsaved = Unsaved::State;
-            return Applied::Unsaved(Arc::clone(&record.id));
-        }
-        Applied::Known
     }
 
     /// Notes that the store lacks something of a record. True when the writer must be told.
@@ -320,151 +262,15 @@ impl Registry {
         })
     }
 
-    /// A number for the next pick.
-    pub(crate) fn next_offer(&self) -> u64 {
-        self.offers.fetch_add(1, Ordering::Relaxed)
+    /// A place among those who wait for somebody to be ready.
+    pub(crate) fn wait(&self) -> Waiting<'_> {
+        self.waiters.join()
     }
-
-    /// The next ready candidate in the rotation of its lane, which moves on.
-    pub(crate) fn rotate(&self, query: Query<'_>) -> Option<Picked> {
-        self.with_lane(query, |records, lane| {
-            let id = lane
-                .ready_after(lane.last_picked())
-                .find(|id| query.admits(id))
-                .cloned()?;
-            lane.picked(&id);
-            records.get(&id).map(Record::picked)
-        })
-    }
-
-    /// The first ready candidate whose id comes after `after`.
-    pub(crate) fn next_ready(&self, query: Query<'_>, after: Option<&str>) -> Option<Picked> {
-        self.with_lane(query, |records, lane| {
-            let id = lane.ready_from(after).find(|id| query.admits(id))?;
-            records.get(id).map(Record::picked)
-        })
-    }
-
-    /// The candidate with this id, if it is ready.
-    pub(crate) fn ready(&self, query: Query<'_>, id: &str) -> Option<Picked> {
-        if !query.admits(id) {
-            return None;
-        }
-        self.with_lane(query, |records, lane| {
-            lane.is_ready(id)
-                .then(|| records.get(id).map(Record::picked))
-                .flatten()
-        })
-    }
-
-    /// How many candidates are ready, tried ones not counted.
-    pub(crate) fn ready_count(&self, query: Query<'_>) -> usize {
-        self.with_lane(query, |_, lane| {
-            Some(match query.pinned {
-                Some(id) => usize::from(lane.is_ready(id) && query.admits(id)),
-                None => {
-                    let tried = query.tried.iter().filter(|id| lane.is_ready(id)).count();
-                    lane.ready_len() - tried
-                }
-            })
-        })
-        .unwrap_or(0)
-    }
-
-    /// What stands in the way of a pick.
-    pub(crate) fn standing(&self, query: Query<'_>) -> Standing {
-        let candidates = {
-            let state = self.state.lock();
-            let Some(pool) = state.pools.get(query.provider) else {
-                return Standing::NoCandidates;
-            };
-            match query.pinned {
-                Some(id) => usize::from(pool.has(id) && query.admits(id)),
-                None => pool.len() - query.tried.iter().filter(|id| pool.has(id)).count(),
-            }
-        };
-        if candidates == 0 {
-            return Standing::NoCandidates;
-        }
-        if self.ready_count(query) > 0 {
-            return Standing::Ready;
-        }
-        let earliest = self.with_lane(query, |_, lane| {
-            lane.returning()
-                .find(|(_, id)| query.admits(id))
-                .map(|(at, _)| at)
-        });
-        Standing::AllBlocked {
-            candidates,
-            earliest,
-        }
-    }
-
-    /// All members of a provider's pool and how they stand, tried ones left out.
-    pub(crate) fn candidates(&self, query: Query<'_>) -> Vec<(Arc<Auth>, Readiness)> {
-        let state = self.state.lock();
-        let Some(pool) = state.pools.get(query.provider) else {
-            return Vec::new();
-        };
-        pool.members()
-            .filter(|id| query.admits(id))
-            .filter_map(|id| state.records.get(id))
-            .map(|record| (Arc::clone(&record.auth), record.readiness(query.model)))
-            .collect()
-    }
-
-    fn with_lane<T>(
-        &self,
-        query: Query<'_>,
-        work: impl FnOnce(&HashMap<Arc<str>, Record>, &mut Lane) -> Option<T>,
-    ) -> Option<T> {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        state.picks += 1;
-        let pool = state.pools.get_mut(query.provider)?;
-        if !pool.lanes.contains_key(query.model) {
-            state.lanes += 1;
-            pool.build_lane(query.model, |id| {
-                state
-                    .records
-                    .get(id)
-                    .map_or(Readiness::Blocked, |record| record.readiness(query.model))
-            });
-            if state.lanes > MOST_LANES {
-                state.lanes -= 1;
-                drop_oldest_lane(&mut state.pools, state.picks);
-            }
-        }
-        let lane = state
-            .pools
-            .get_mut(query.provider)?
-            .lanes
-            .get_mut(query.model)?;
-        lane.used(state.picks, query.now);
-        work(&state.records, lane)
-    }
-}
-
-/// What became of a result.
-#[derive(Debug)]
-pub(crate) enum Applied {
-    /// No such record.
-    Unknown,
-    Known,
-    /// The writer must be told of this record.
-    Unsaved(Arc<str>),
 }
 
 impl Record {
     fn readiness(&self, model: &str) -> Readiness {
-        readiness(&self.auth, &self.ledger, model)
-    }
-
-    fn picked(&self) -> Picked {
-        Picked {
-            id: Arc::clone(&self.id),
-            auth: Arc::clone(&self.auth),
-        }
+        readiness(&self.auth, model)
     }
 }
 
@@ -491,13 +297,6 @@ impl Touched {
     }
 }
 
-impl Query<'_> {
-    fn admits(&self, id: &str) -> bool {
-        self.pinned.is_none_or(|pinned| pinned == id)
-            && !self.tried.iter().any(|tried| **tried == *id)
-    }
-}
-
 impl State {
     /// Puts a record into its provider's pool, unless it is disabled, and looks at it anew in every lane.
     fn join_pool(&mut self, id: &Arc<str>) {
@@ -505,7 +304,7 @@ impl State {
             && !record.auth.disabled
         {
             let pool = self.pools.entry(record.auth.provider.clone()).or_default();
-            pool.join(id, &record.auth, &record.ledger);
+            pool.join(id, &record.auth);
         }
     }
 
@@ -518,19 +317,6 @@ impl State {
             }
         }
     }
-}
-
-/// Nothing but the time of its last use is worth telling the store.
-fn is_clean(auth: &Auth, model: &str) -> bool {
-    auth.last_error.is_none()
-        && !auth.unavailable
-        && !auth.quota.exceeded
-        && auth.status_message.is_empty()
-        && (model.is_empty()
-            || auth
-                .model_states
-                .get(model)
-                .is_none_or(|state| state.last_error.is_none() && !state.unavailable))
 }
 
 /// Lets a record go; destructors of the program's own data may run, and may panic.
@@ -548,27 +334,6 @@ impl fmt::Debug for Registry {
             .finish_non_exhaustive()
     }
 }
-
-fn drop_oldest_lane(pools: &mut HashMap<String, ProviderPool>, newest: u64) {
-    let oldest = pools
-        .iter()
-        .flat_map(|(provider, pool)| {
-            pool.lanes
-                .iter()
-                .map(move |(model, lane)| (lane.last_used(), provider, model))
-        })
-        .filter(|(used, ..)| *used < newest && *used > 0)
-        .min()
-        .map(|(_, provider, model)| (provider.clone(), model.clone()));
-    if let Some((provider, model)) = oldest
-        && let Some(pool) = pools.get_mut(&provider)
-    {
-        pool.lanes.remove(&model);
-    }
-}
-
-/// A lane is a cache of what the records say: dropping one costs a scan when it is needed again.
-const MOST_LANES: usize = 4096;
 
 #[cfg(test)]
 mod tests;

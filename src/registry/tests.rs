@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
+use super::picks::MOST_LANES;
 use super::*;
 use crate::auth::Status;
 use crate::clock::later;
@@ -55,7 +56,6 @@ fn model_name(model: u8) -> &'static str {
 #[derive(Default)]
 struct Plain {
     records: BTreeMap<String, Auth>,
-    ledgers: BTreeMap<String, Ledger>,
     last: BTreeMap<String, String>,
 }
 
@@ -64,19 +64,13 @@ impl Plain {
         self.records
             .values()
             .filter(|auth| !auth.disabled && query.admits(&auth.id))
-            .filter(|auth| match self.readiness(auth, query.model) {
+            .filter(|auth| match readiness(auth, query.model) {
                 Readiness::Ready => true,
-                Readiness::Until(at) => at <= query.now,
+                Readiness::Until(at, _) => at <= query.now,
                 Readiness::Blocked => false,
             })
             .map(|auth| auth.id.clone())
             .collect()
-    }
-
-    fn readiness(&self, auth: &Auth, model: &str) -> Readiness {
-        let none = Ledger::default();
-        let ledger = self.ledgers.get(&auth.id).unwrap_or(&none);
-        readiness(auth, ledger, model)
     }
 
     fn rotate(&mut self, query: Query<'_>) -> Option<String> {
@@ -114,7 +108,6 @@ proptest! {
                 Step::Remove(id) => {
                     let id = name(id);
                     prop_assert_eq!(registry.remove(&id).is_some(), plain.records.remove(&id).is_some());
-                    plain.ledgers.remove(&id);
                     // The rotation of a pool goes with its last member.
                     if plain.records.values().all(|auth| auth.disabled) {
                         plain.last.clear();
@@ -136,11 +129,11 @@ proptest! {
                     let verdict = error.as_ref().map(|error| policy.classify(error));
                     let effect = match &verdict {
                         None => Effect::Success,
-                        Some(verdict) => Effect::Failure { error: error.as_ref(), verdict, jitter: 0.0 },
+                        Some(verdict) => Effect::Failure { error: error.as_ref(), verdict, jitter: 0.0, probes: policy.probes() },
                     };
                     registry.apply(&name(id), model_name(model), &effect, now);
                     if let Some(auth) = plain.records.get_mut(&name(id)) {
-                        apply::apply(auth, plain.ledgers.entry(name(id)).or_default(), model_name(model), &effect, now);
+                        apply::apply(auth, model_name(model), &effect, now);
                     }
                 }
                 Step::Pass(seconds) => now = later(now, Duration::from_secs(seconds.into())),
@@ -168,9 +161,9 @@ proptest! {
                         at = Some(auth.id.to_string());
                     }
                     prop_assert_eq!(&walked, &ready);
-                    match registry.standing(query) {
-                        Standing::Ready => prop_assert!(!ready.is_empty()),
-                        Standing::AllBlocked { .. } | Standing::NoCandidates => prop_assert!(ready.is_empty()),
+                    match registry.supply(query) {
+                        Supply::Ready => prop_assert!(!ready.is_empty()),
+                        Supply::Blocked { .. } | Supply::Nobody => prop_assert!(ready.is_empty()),
                     }
                     let picked = registry.rotate(query).map(|picked| picked.id.to_string());
                     prop_assert_eq!(picked, plain.rotate(query));
@@ -213,6 +206,7 @@ fn the_earliest_return_is_told() {
             error: None,
             verdict: &verdict,
             jitter: 0.0,
+            probes: None,
         };
         registry.apply(id, "m", &effect, at);
     }
@@ -224,8 +218,8 @@ fn the_earliest_return_is_told() {
         now: later(START, Duration::from_secs(11)),
     };
     assert_eq!(
-        registry.standing(query),
-        Standing::AllBlocked {
+        registry.supply(query),
+        Supply::Blocked {
             candidates: 2,
             earliest: Some(later(START, Duration::from_secs(65))),
         }
@@ -235,8 +229,8 @@ fn the_earliest_return_is_told() {
         ..query
     };
     assert_eq!(
-        registry.standing(pinned),
-        Standing::AllBlocked {
+        registry.supply(pinned),
+        Supply::Blocked {
             candidates: 1,
             earliest: Some(later(START, Duration::from_secs(70))),
         }
@@ -245,5 +239,5 @@ fn the_earliest_return_is_told() {
         pinned: Some("z"),
         ..query
     };
-    assert_eq!(registry.standing(unknown), Standing::NoCandidates);
+    assert_eq!(registry.supply(unknown), Supply::Nobody);
 }

@@ -98,9 +98,9 @@ impl<'a> Candidates<'a> {
             .into_iter()
             .filter_map(|(auth, readiness)| {
                 let until = match readiness {
-                    Readiness::Until(at) if at > self.query.now => Some(at),
+                    Readiness::Until(at, _) if at > self.query.now => Some(at),
                     Readiness::Blocked => None,
-                    Readiness::Ready | Readiness::Until(_) => return None,
+                    Readiness::Ready | Readiness::Until(..) => return None,
                 };
                 let error = match auth.model_states.get(self.query.model) {
                     Some(state) => state.last_error.clone(),

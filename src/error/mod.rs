@@ -1,5 +1,7 @@
 //! [`Error`], the one error type, and [`ErrorCode`], what programs match on.
 
+mod code;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -7,6 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub use code::ErrorCode;
+
+use crate::exhaustion::Exhaustion;
 use crate::limits::RateLimits;
 
 /// What went wrong, to which credential, and whether trying again can help.
@@ -41,66 +46,8 @@ struct Inner {
     auth_id: Option<Arc<str>>,
     provider: Option<Arc<str>>,
     body: Option<Arc<str>>,
+    exhaustion: Option<Arc<Exhaustion>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
-}
-
-/// A machine-readable kind of error, the seed's `Code`.
-///
-/// Executors of other crates may bring codes of their own: [`ErrorCode::Other`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorCode {
-    /// No code: only the message, the status and the source say what happened.
-    #[default]
-    Unspecified,
-    /// The call named no provider.
-    ProviderNotFound,
-    /// No executor is registered for the provider.
-    ExecutorNotFound,
-    /// No credential is registered for the provider, or none is left to try in this call.
-    AuthNotFound,
-    /// There are credentials, but all of them are blocked for the model at the moment.
-    AuthUnavailable,
-    /// The executor does not speak the request's format: nothing was sent.
-    UnsupportedFormat,
-    /// The provider or the executor cannot do what was asked.
-    Unsupported,
-    /// A setting, a record or an argument is wrong: nothing was sent.
-    Config,
-    /// The upstream answered with an error; [`Error::http_status`] and [`Error::body`] say which.
-    Upstream,
-    /// The upstream was not reached or the connection failed before an answer.
-    Transport,
-    /// The call's deadline passed; the last upstream error, if any, is the source.
-    DeadlineExceeded,
-    /// The caller cancelled.
-    Cancelled,
-    /// An executor, selector, store or stream of the program panicked; the panic was contained.
-    Panicked,
-    /// Every worker of the lane is busy and the queue is full.
-    PoolSaturated,
-    /// Every permit of the ready credentials is taken.
-    LimitReached,
-    /// The store could not read or write.
-    Store,
-    /// Somebody else changed the record first.
-    Conflict,
-    /// A refresh did not give a new token.
-    RefreshFailed,
-    /// The login is over: a person must log in again.
-    NeedsLogin,
-    /// A stream ended before the provider's own end.
-    StreamTruncated,
-    /// A stream held something that is not the provider's format.
-    StreamMalformed,
-    /// A stream fell silent for longer than its timeout.
-    StreamStalled,
-    /// A stream's connection was lost.
-    StreamInterrupted,
-    /// The manager has been shut down.
-    ShutDown,
-    /// A code that this crate does not know.
-    Other(Arc<str>),
 }
 
 impl Error {
@@ -295,6 +242,16 @@ impl Error {
         self.chain().find_map(|error| error.inner.body.as_deref())
     }
 
+    /// Who is out and why, where the call ended because nobody was left: the credentials at that moment, one by one.
+    pub fn exhaustion(&self) -> Option<&Exhaustion> {
+        self.chain()
+            .find_map(|error| error.inner.exhaustion.as_deref())
+    }
+
+    pub(crate) fn with_exhaustion(self, exhaustion: Exhaustion) -> Self {
+        self.change(|inner| inner.exhaustion = Some(Arc::new(exhaustion)))
+    }
+
     /// The same error with its texts cleaned.
     pub(crate) fn scrubbed(self, clean: impl Fn(&str) -> String) -> Self {
         let message = clean(self.message());
@@ -453,50 +410,6 @@ impl PartialEq for Error {
     }
 }
 
-impl ErrorCode {
-    /// The code as text, `auth_not_found` for example; empty for [`ErrorCode::Unspecified`].
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Other(code) => code,
-            known => KNOWN
-                .iter()
-                .find(|(code, _)| code == known)
-                .map_or("", |(_, text)| text),
-        }
-    }
-
-    fn retryable_by_nature(&self) -> bool {
-        matches!(
-            self,
-            Self::AuthUnavailable
-                | Self::Transport
-                | Self::PoolSaturated
-                | Self::LimitReached
-                | Self::StreamTruncated
-                | Self::StreamStalled
-                | Self::StreamInterrupted
-        )
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl From<&str> for ErrorCode {
-    fn from(text: &str) -> Self {
-        if text.is_empty() {
-            return Self::Unspecified;
-        }
-        KNOWN
-            .iter()
-            .find(|(_, known)| *known == text)
-            .map_or_else(|| Self::Other(text.into()), |(code, _)| code.clone())
-    }
-}
-
 fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
         text.truncate(boundary(&text, limit));
@@ -525,34 +438,9 @@ fn excerpt(body: &str) -> String {
 const MAX_BODY: usize = 64 * 1024;
 const EXCERPT: usize = 300;
 
-const KNOWN: &[(ErrorCode, &str)] = &[
-    (ErrorCode::ProviderNotFound, "provider_not_found"),
-    (ErrorCode::ExecutorNotFound, "executor_not_found"),
-    (ErrorCode::AuthNotFound, "auth_not_found"),
-    (ErrorCode::AuthUnavailable, "auth_unavailable"),
-    (ErrorCode::UnsupportedFormat, "unsupported_format"),
-    (ErrorCode::Unsupported, "unsupported"),
-    (ErrorCode::Config, "config"),
-    (ErrorCode::Upstream, "upstream"),
-    (ErrorCode::Transport, "transport"),
-    (ErrorCode::DeadlineExceeded, "deadline_exceeded"),
-    (ErrorCode::Cancelled, "cancelled"),
-    (ErrorCode::Panicked, "panicked"),
-    (ErrorCode::PoolSaturated, "pool_saturated"),
-    (ErrorCode::LimitReached, "limit_reached"),
-    (ErrorCode::Store, "store"),
-    (ErrorCode::Conflict, "conflict"),
-    (ErrorCode::RefreshFailed, "refresh_failed"),
-    (ErrorCode::NeedsLogin, "needs_login"),
-    (ErrorCode::StreamTruncated, "stream_truncated"),
-    (ErrorCode::StreamMalformed, "stream_malformed"),
-    (ErrorCode::StreamStalled, "stream_stalled"),
-    (ErrorCode::StreamInterrupted, "stream_interrupted"),
-    (ErrorCode::ShutDown, "shut_down"),
-];
-
 #[cfg(test)]
 mod tests {
+    use super::code::KNOWN;
     use super::*;
 
     #[test]

@@ -1,0 +1,133 @@
+//! [`Cause`]: why a credential or one of its models is out, as far as the seed's record has no place for it.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::Timestamp;
+use crate::clock::later;
+use crate::fault::{Fault, Origin};
+
+use super::Auth;
+use super::json::{Malformed, Members, put_time};
+
+/// What the failures in a row of one model, or of a credential as a whole, were, and what follows from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) fault: Fault,
+    pub(crate) origin: Origin,
+    /// Failures in a row; those within one window of a growing cooldown count once.
+    pub(crate) failures: u32,
+    /// When the last of them came.
+    pub(crate) since: Timestamp,
+    /// The end of the block that they led to, if they led to one.
+    pub(crate) until: Option<Timestamp>,
+    /// When one request may try before that.
+    pub(crate) probe_at: Option<Timestamp>,
+    /// After the end, one request goes first until one has succeeded.
+    pub(crate) half_open: bool,
+    /// Somebody is trying: nobody else may before then. Never stored.
+    pub(crate) permit: Option<Timestamp>,
+}
+
+impl Cause {
+    /// Whether it is still out at `now`.
+    pub(crate) fn is_open(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until > now)
+    }
+
+    /// Whether the operator's word keeps it out at `now`: results do not end that.
+    pub(crate) fn is_operators(&self, now: Timestamp) -> bool {
+        self.origin == Origin::Operator && self.is_open(now)
+    }
+
+    /// Whether one request has to go first.
+    pub(crate) fn needs_permit(&self) -> bool {
+        self.half_open && self.until.is_some()
+    }
+
+    fn restored(self, latest: Timestamp) -> Self {
+        Self {
+            origin: Origin::Restored,
+            until: self.until.map(|until| until.min(latest)),
+            ..self
+        }
+    }
+
+    /// Its JSON form. `None` where the seed's record says as much: a cooldown of a fixed length that simply ends.
+    pub(super) fn to_json(self) -> Option<Map<String, Value>> {
+        if self.origin == Origin::Guess && !self.half_open && self.probe_at.is_none() {
+            return None;
+        }
+        Some(self.to_full_json())
+    }
+
+    pub(super) fn to_full_json(self) -> Map<String, Value> {
+        let mut json = Map::new();
+        json.insert(FAULT.into(), self.fault.as_str().into());
+        json.insert(ORIGIN.into(), self.origin.as_str().into());
+        json.insert(FAILURES.into(), self.failures.into());
+        json.insert(HALF_OPEN.into(), self.half_open.into());
+        put_time(&mut json, SINCE, Some(self.since));
+        put_time(&mut json, UNTIL, self.until);
+        put_time(&mut json, PROBE_AT, self.probe_at);
+        json
+    }
+
+    pub(super) fn from_json(members: Option<Members>) -> Result<Option<Self>, Malformed> {
+        let Some(mut members) = members else {
+            return Ok(None);
+        };
+        let Some(since) = members.time(SINCE)? else {
+            return Ok(None);
+        };
+        let origin = members.text(ORIGIN)?;
+        let origins = [
+            Origin::Header,
+            Origin::Body,
+            Origin::Guess,
+            Origin::Operator,
+        ];
+        let known = origins.into_iter().find(|known| known.as_str() == origin);
+        let failures = members.count(FAILURES)?;
+        Ok(Some(Self {
+            fault: Fault::from(members.text(FAULT)?.as_str()),
+            origin: known.unwrap_or(Origin::Restored),
+            failures: u32::try_from(failures).unwrap_or(u32::MAX),
+            since,
+            until: members.time(UNTIL)?,
+            probe_at: members.time(PROBE_AT)?,
+            half_open: members.flag(HALF_OPEN)?,
+            permit: None,
+        }))
+    }
+}
+
+impl Auth {
+    /// After a restart: what the record says of cooldowns is not believed for longer than any may last, whatever the clock
+    /// was when it was written. The operator's word is kept.
+    pub(crate) fn restore(&mut self, now: Timestamp) {
+        let latest = later(now, LONGEST);
+        let restore = |cause: &mut Option<Cause>, visible: &mut Option<Timestamp>| {
+            if !cause.is_some_and(|cause| cause.is_operators(now)) {
+                *cause = cause.map(|cause| cause.restored(latest));
+                *visible = visible.map(|at| at.min(latest));
+            }
+        };
+        restore(&mut self.cause, &mut self.next_retry_after);
+        restore(&mut self.outage, &mut None);
+        for state in self.model_states.values_mut() {
+            restore(&mut state.cause, &mut state.next_retry_after);
+        }
+    }
+}
+
+/// The longest that a server's word is believed, and the jitter on top.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600 + 30);
+const FAULT: &str = "fault";
+const ORIGIN: &str = "origin";
+const FAILURES: &str = "failures";
+const HALF_OPEN: &str = "half_open";
+const SINCE: &str = "since";
+const UNTIL: &str = "until";
+const PROBE_AT: &str = "probe_at";

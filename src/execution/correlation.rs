@@ -1,0 +1,174 @@
+//! Tells a fault of the provider, or of the request, from one of the credential: the same error from several of them.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::Timestamp;
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::policy::{Correlation, Verdict};
+
+/// The failures of the last seconds, by provider.
+#[derive(Debug)]
+pub(super) struct Sightings {
+    settings: Option<Correlation>,
+    recent: Mutex<HashMap<Arc<str>, Vec<Sighting>>>,
+}
+
+/// One failure.
+#[derive(Clone, Debug)]
+pub(super) struct Sighting {
+    pub(super) id: Arc<str>,
+    pub(super) model: String,
+    /// When it was recorded, by the wall clock.
+    pub(super) since: Timestamp,
+    fingerprint: u64,
+    at: Instant,
+}
+
+/// A failed attempt that may be one of many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) provider: &'a Arc<str>,
+    pub(super) id: &'a Arc<str>,
+    pub(super) model: &'a str,
+    pub(super) error: &'a Error,
+    pub(super) verdict: &'a Verdict,
+    pub(super) since: Timestamp,
+    pub(super) now: Instant,
+}
+
+impl Sightings {
+    pub(super) fn new(settings: Option<Correlation>) -> Self {
+        Self {
+            settings,
+            recent: Mutex::default(),
+        }
+    }
+
+    /// Notes a failure. Where the same one came from several credentials of late, all of them: none of them is to blame.
+    pub(super) fn note(&self, seen: Seen<'_>) -> Option<Vec<Sighting>> {
+        let settings = self.settings?;
+        if !may_be_shared(seen.error, seen.verdict) {
+            return None;
+        }
+        let sighting = Sighting {
+            id: Arc::clone(seen.id),
+            model: seen.model.to_owned(),
+            since: seen.since,
+            fingerprint: fingerprint(seen.error),
+            at: seen.now,
+        };
+        let mut recent = self.recent.lock();
+        let list = recent.entry(Arc::clone(seen.provider)).or_default();
+        list.retain(|old| seen.now.saturating_duration_since(old.at) <= settings.within);
+        if list.len() >= MOST_SIGHTINGS {
+            list.remove(0);
+        }
+        let fingerprint = sighting.fingerprint;
+        list.push(sighting);
+        let same = || list.iter().filter(|old| old.fingerprint == fingerprint);
+        let ids: HashSet<&str> = same().map(|sighting| &*sighting.id).collect();
+        (ids.len() >= settings.credentials).then(|| same().cloned().collect())
+    }
+}
+
+/// Never keys, money, limits and quotas: many credentials may share those and still be to blame, each of them.
+fn may_be_shared(error: &Error, verdict: &Verdict) -> bool {
+    match verdict.fault {
+        Fault::Unknown => true,
+        fault => {
+            fault.is_transient()
+                && error
+                    .http_status()
+                    .is_some_and(|status| (500..=599).contains(&status))
+        }
+    }
+}
+
+/// What an error says, without what is another thing each time: words that hold digits, such as a request's id.
+fn fingerprint(error: &Error) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    error.http_status().hash(&mut hasher);
+    error.code().hash(&mut hasher);
+    let text = error.body().unwrap_or(error.message());
+    let words = text.split(|char: char| !char.is_alphanumeric());
+    for word in words
+        .filter(|word| !word.is_empty() && !word.chars().any(|char| char.is_ascii_digit()))
+        .take(MOST_WORDS)
+    {
+        word.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+const MOST_SIGHTINGS: usize = 256;
+const MOST_WORDS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::policy::FailurePolicy;
+
+    const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+
+    fn note(sightings: &Sightings, clock: &ManualClock, id: &str, error: &Error) -> usize {
+        let verdict = FailurePolicy::default().classify(error);
+        let seen = Seen {
+            provider: &"p".into(),
+            id: &id.into(),
+            model: "m",
+            error,
+            verdict: &verdict,
+            since: clock.now(),
+            now: clock.monotonic(),
+        };
+        sightings.note(seen).map_or(0, |shared| shared.len())
+    }
+
+    #[test]
+    fn the_same_error_from_three_within_ten_seconds_is_nobodys() {
+        let (sightings, clock) = (
+            Sightings::new(Some(Correlation::default())),
+            ManualClock::at(START),
+        );
+        let oops = |request: &str| Error::upstream(500, format!("oops, request {request}"));
+        assert_eq!(note(&sightings, &clock, "a", &oops("r1")), 0);
+        assert_eq!(
+            note(&sightings, &clock, "a", &oops("r2")),
+            0,
+            "the same one"
+        );
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(note(&sightings, &clock, "b", &oops("r3")), 0);
+        let other = Error::upstream(500, "something else");
+        assert_eq!(note(&sightings, &clock, "c", &other), 0);
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(
+            note(&sightings, &clock, "d", &oops("r4")),
+            4,
+            "at ten seconds"
+        );
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(note(&sightings, &clock, "d", &oops("r5")), 0, "after");
+    }
+
+    #[test]
+    fn what_many_credentials_may_be_to_blame_for_is_never_shared() {
+        let sightings = Sightings::new(Some(Correlation::default()));
+        let clock = ManualClock::at(START);
+        for status in [401, 402, 403, 404, 429] {
+            for id in ["a", "b", "c", "d"] {
+                let error = Error::upstream(status, "no");
+                assert_eq!(note(&sightings, &clock, id, &error), 0, "{status}");
+            }
+        }
+    }
+}

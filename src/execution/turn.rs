@@ -1,0 +1,334 @@
+//! Whose turn it is: a ready credential, or what there is when nobody is ready.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, never, select};
+
+use super::Engine;
+use super::attempts::Turn;
+use super::call::Call;
+use super::plan::{Again, Owes, Plan, Retry};
+use super::refusal::{Report, misplaced, nobody, refused_format, unaffordable};
+use crate::Timestamp;
+use crate::clock::until;
+use crate::error::Error;
+use crate::executor::ProviderExecutor;
+use crate::registry::{Permit, Picked, Query, Supply};
+use crate::request::Request;
+use crate::runtime::guard;
+use crate::selection::Candidates;
+
+/// One provider of a call.
+pub(super) struct Asked<'a> {
+    pub(super) provider: Arc<str>,
+    executor: Arc<dyn ProviderExecutor>,
+    pub(super) request: Cow<'a, Request>,
+}
+
+impl Engine {
+    /// Who is asked next; this may wait for somebody to return. An error ends the call.
+    pub(super) fn next_turn<'a>(
+        &self,
+        call: &Call<'a>,
+        plan: &mut Plan,
+    ) -> Result<Turn<'a>, Error> {
+        loop {
+            call.check(plan.last_attempt.as_ref())?;
+            if let Some(again) = plan.again.take()
+                && let Some(turn) = self.once_more(call, &again)
+            {
+                return Ok(turn);
+            }
+            if let Some(turn) = self.ready(call, plan)? {
+                return Ok(turn);
+            }
+            if self.backs_off(call, plan) || self.waits(call, plan) {
+                continue;
+            }
+            if let Some(turn) = self.floor(call, plan) {
+                return Ok(turn);
+            }
+            return Err(self.exhausted(call, plan));
+        }
+    }
+
+    /// A ready credential of the first provider that has one which the call may still try.
+    fn ready<'a>(&self, call: &Call<'a>, plan: &mut Plan) -> Result<Option<Turn<'a>>, Error> {
+        while let Some(name) = call.in_order(plan.start).nth(plan.exhausted) {
+            let asked = match self.ask_for(call, name) {
+                Ok(asked) => asked,
+                Err(refusal) => {
+                    plan.refuse(refusal);
+                    continue;
+                }
+            };
+            if plan.has_given_up(&asked.provider) {
+                plan.next_provider();
+                continue;
+            }
+            let picked = match self.pick(call, &asked, plan)? {
+                Ok(picked) => picked,
+                Err(refusal) => {
+                    plan.refuse(refusal);
+                    continue;
+                }
+            };
+            if !self.affords(plan, &asked.provider) {
+                plan.refuse(unaffordable(&asked.provider));
+                continue;
+            }
+            let (picked, permit) = picked;
+            return Ok(Some(asked.turn(picked, permit)));
+        }
+        Ok(None)
+    }
+
+    /// A provider's executor and what to ask of it, or why it cannot be asked.
+    fn ask_for<'a>(&self, call: &Call<'a>, name: &str) -> Result<Asked<'a>, Error> {
+        let (provider, executor) = self.services.executors.find(name)?;
+        let request = call.request.seen_by(&provider);
+        match refused_format(&provider, &*executor, &request) {
+            Some(refusal) => Err(refusal),
+            None => Ok(Asked {
+                provider,
+                executor,
+                request,
+            }),
+        }
+    }
+
+    /// A ready credential, or why there is none. An error of the selector ends the call.
+    fn pick(
+        &self,
+        call: &Call<'_>,
+        asked: &Asked<'_>,
+        plan: &Plan,
+    ) -> Result<Result<(Picked, Option<Permit>), Error>, Error> {
+        let registry = &self.services.registry;
+        let selector = self.selector();
+        loop {
+            let query = self.query(call, asked, &plan.tried);
+            let candidates = Candidates::new(registry, query);
+            let picked = guard(
+                || "the selector".to_owned(),
+                || selector.pick(&candidates, call.options),
+            )
+            .flatten()?;
+            let picked = match picked {
+                Some(candidate) if candidate.was_offered_by(&candidates) => candidate.into_picked(),
+                // Kept from another call: good only if it is a candidate of this one.
+                Some(candidate) => match registry.ready(query, &candidate.id) {
+                    Some(picked) => picked,
+                    None => return Err(misplaced(&candidate)),
+                },
+                None => return Ok(Err(nobody(registry, query))),
+            };
+            let Some(probes) = self.policy.probes().filter(|_| picked.needs_permit) else {
+                return Ok(Ok((picked, None)));
+            };
+            if let Some(permit) = registry.probe(query, &picked.id, probes.patience) {
+                return Ok(Ok((picked, Some(permit))));
+            }
+            // Somebody else was faster.
+        }
+    }
+
+    /// Whether the provider's budget has what another attempt costs.
+    fn affords(&self, plan: &mut Plan, provider: &Arc<str>) -> bool {
+        if !plan.has_asked(provider) {
+            return true;
+        }
+        let round = plan.round(provider);
+        let granted = match round.owes {
+            Owes::Nothing => true,
+            Owes::Retry => self.budgets.retry(provider),
+            Owes::Failover => self.budgets.failover(provider),
+        };
+        round.owes = Owes::Nothing;
+        round.given_up |= !granted;
+        granted
+    }
+
+    /// A credential that was asked already. `None` when it is gone, or somebody else tries it.
+    fn once_more<'a>(&self, call: &Call<'a>, again: &Again) -> Option<Turn<'a>> {
+        let asked = self.ask_for(call, &again.provider).ok()?;
+        let query = self.query(call, &asked, &[]);
+        let picked = self.services.registry.member(query, &again.id)?;
+        let Some(probes) = self.policy.probes().filter(|_| picked.needs_permit) else {
+            return Some(asked.turn(picked, None));
+        };
+        let registry = &self.services.registry;
+        let (picked, permit) = registry.insist(query, &again.id, probes.patience)?;
+        Some(asked.turn(picked, Some(permit)))
+    }
+
+    /// Waits before the same credential is tried again. False when that is not to be.
+    fn backs_off(&self, call: &Call<'_>, plan: &mut Plan) -> bool {
+        let (Some(back_off), Some(Retry { whom, retry_after })) =
+            (self.policy.back_off(), plan.retry.take())
+        else {
+            return false;
+        };
+        let wait = back_off.wait(plan.retries, self.services.random.fraction());
+        let wait = if retry_after > wait {
+            if retry_after > self.patience_left(call, plan) {
+                return false;
+            }
+            plan.waited = plan.waited.saturating_add(retry_after);
+            retry_after
+        } else {
+            wait
+        };
+        if !call.has_time_for(wait) || !self.affords(plan, &whom.provider) {
+            return false;
+        }
+        plan.retries += 1;
+        log::debug!("trying {} again in {wait:?}", whom.id);
+        self.pause(call, wait, &never());
+        plan.again = Some(whom);
+        true
+    }
+
+    /// Waits for the credential that returns first. False when nobody returns soon enough.
+    fn waits(&self, call: &Call<'_>, plan: &mut Plan) -> bool {
+        let patience = self.patience_left(call, plan);
+        if patience.is_zero() {
+            return false;
+        }
+        // From here on nobody's return is missed.
+        let waiting = self.services.registry.wait();
+        let now = self.services.clock.now();
+        let mut earliest: Option<Timestamp> = None;
+        for asked in self.still_open(call, plan) {
+            let registry = &self.services.registry;
+            // Who is out may be tried again when it returns.
+            let query = self.query(call, &asked, &[]);
+            plan.tried.retain(|id| !registry.is_out(query, id));
+            match registry.supply(self.query(call, &asked, &plan.tried)) {
+                Supply::Ready if !plan.looked_again => {
+                    plan.looked_again = true;
+                    plan.begin_again();
+                    return true;
+                }
+                Supply::Blocked {
+                    earliest: Some(at), ..
+                } => earliest = Some(earliest.map_or(at, |earlier| earlier.min(at))),
+                Supply::Blocked { earliest: None, .. } | Supply::Nobody | Supply::Ready => {}
+            }
+        }
+        let Some(wait) = earliest.map(|at| until(now, at)) else {
+            return false;
+        };
+        if wait > patience || !call.has_time_for(wait) {
+            return false;
+        }
+        let jitter = wait.mul_f64(0.1 * self.services.random.fraction());
+        let wait = wait.saturating_add(jitter.min(MOST_JITTER));
+        log::debug!("everybody is out: waiting {wait:?} for the first to return");
+        let started = self.services.clock.monotonic();
+        self.pause(call, wait, waiting.woken());
+        let waited = self.services.clock.monotonic() - started;
+        plan.waited = plan.waited.saturating_add(waited);
+        plan.looked_again = false;
+        plan.begin_again();
+        true
+    }
+
+    /// The credential that is due soonest, of those that only a fault of their provider keeps out.
+    fn floor<'a>(&self, call: &Call<'a>, plan: &Plan) -> Option<Turn<'a>> {
+        if !self.policy.floor() {
+            return None;
+        }
+        let patience = self.policy.probes().map(|probes| probes.patience);
+        self.still_open(call, plan)
+            .filter(|asked| !plan.has_asked(&asked.provider))
+            .find_map(|asked| {
+                let query = self.query(call, &asked, &plan.tried);
+                let registry = &self.services.registry;
+                let (picked, permit) = registry.floor(query, patience.unwrap_or_default())?;
+                log::debug!(
+                    "everybody is out for a while: {} is asked all the same",
+                    picked.id
+                );
+                Some(asked.turn(picked, Some(permit)))
+            })
+    }
+
+    /// The error of a call that nobody is left for.
+    fn exhausted(&self, call: &Call<'_>, plan: &mut Plan) -> Error {
+        let mut report = Report::default();
+        for name in call.in_order(plan.start) {
+            if let Ok(asked) = self.ask_for(call, name) {
+                let query = self.query(call, &asked, &[]);
+                report.add(self.services.registry.shortage(query, MOST_LISTED));
+            }
+        }
+        let asked_anybody = plan.last_attempt.is_some();
+        let error = std::mem::take(plan).into_error();
+        report.attach_to(error, asked_anybody, self.services.clock.now())
+    }
+
+    /// The providers of the call that it is not done with, in its order.
+    fn still_open<'c, 'a>(
+        &'c self,
+        call: &'c Call<'a>,
+        plan: &Plan,
+    ) -> impl Iterator<Item = Asked<'a>> + use<'c, 'a> {
+        let given_up: Vec<Arc<str>> = plan
+            .rounds
+            .iter()
+            .filter(|round| round.given_up)
+            .map(|round| Arc::clone(&round.provider))
+            .collect();
+        call.in_order(plan.start)
+            .filter_map(|name| self.ask_for(call, name).ok())
+            .filter(move |asked| !given_up.contains(&asked.provider))
+    }
+
+    fn query<'q>(&self, call: &Call<'q>, asked: &'q Asked<'_>, tried: &'q [Arc<str>]) -> Query<'q> {
+        Query {
+            provider: &asked.provider,
+            model: &asked.request.model,
+            tried,
+            pinned: call.options.pinned.as_deref(),
+            now: self.services.clock.now(),
+        }
+    }
+
+    /// How much longer the call may wait for credentials.
+    fn patience_left(&self, call: &Call<'_>, plan: &Plan) -> Duration {
+        let most = call.options.max_wait.unwrap_or(self.policy.max_wait());
+        most.saturating_sub(plan.waited)
+    }
+
+    /// Waits until the time is over, somebody is woken, or the call is over.
+    fn pause(&self, call: &Call<'_>, wait: Duration, woken: &Receiver<()>) {
+        let timer: Receiver<Instant> = self.services.clock.after(wait);
+        select! {
+            recv(timer) -> _ => {}
+            recv(woken) -> _ => {}
+            recv(call.cancel.cancelled()) -> _ => {}
+            recv(self.services.pool.stopping().cancelled()) -> _ => {}
+        }
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn turn(self, picked: Picked, permit: Option<Permit>) -> Turn<'a> {
+        Turn {
+            provider: self.provider,
+            executor: self.executor,
+            request: self.request,
+            picked,
+            permit,
+        }
+    }
+}
+
+/// So that those who wait for the same credential do not all come at once.
+const MOST_JITTER: Duration = Duration::from_secs(1);
+
+/// How many credentials of each provider an error names one by one.
+const MOST_LISTED: usize = 64;

@@ -1,0 +1,138 @@
+//! [`Fault`], what kind of failure it was, and [`Origin`], who said how long it keeps a credential out.
+
+use std::fmt;
+
+/// Kinds of fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// None of those below.
+    #[default]
+    Unknown,
+    /// The request itself is wrong: no other credential would do better.
+    BadRequest,
+    /// The key or token is not accepted.
+    Unauthorized,
+    /// The account is out of money or has no plan.
+    Billing,
+    /// The account may not do this.
+    Forbidden,
+    /// There is no such model, or not for this account.
+    NotFound,
+    /// Too many requests or tokens in a short time.
+    RateLimited,
+    /// The quota of a longer time is used up.
+    Quota,
+    /// The provider or the way to it is out of order for a while.
+    Transient,
+    /// The provider has too much to do.
+    Overloaded,
+    /// The caller gave up: nobody's fault.
+    Cancelled,
+}
+
+/// Who said how long a cooldown lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The server, in a header of its answer.
+    Header,
+    /// The server, in the body of its answer.
+    Body,
+    /// Nobody: the policy's own curve.
+    #[default]
+    Guess,
+    /// The operator, by [`Manager::cool_down`](crate::Manager::cool_down).
+    Operator,
+    /// It was read from the store after a restart.
+    Restored,
+}
+
+impl Fault {
+    /// `rate_limited`, for example.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Billing => "billing",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::RateLimited => "rate_limited",
+            Self::Quota => "quota",
+            Self::Transient => "transient",
+            Self::Overloaded => "overloaded",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether it passes by itself, and soon: trying the same credential again may help.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Transient | Self::Overloaded)
+    }
+
+    /// Whether its end is a prediction that may come true earlier: somebody pays, a period is counted anew.
+    pub const fn is_quota(self) -> bool {
+        matches!(self, Self::Quota | Self::Billing)
+    }
+
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Unknown,
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Billing,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::RateLimited,
+        Self::Quota,
+        Self::Transient,
+        Self::Overloaded,
+        Self::Cancelled,
+    ];
+}
+
+impl From<&str> for Fault {
+    /// An unknown text is an unknown fault.
+    fn from(text: &str) -> Self {
+        let found = Self::ALL.into_iter().find(|fault| fault.as_str() == text);
+        found.unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Origin {
+    /// `header`, for example.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Body => "body",
+            Self::Guess => "guess",
+            Self::Operator => "operator",
+            Self::Restored => "restored",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_reads_as_it_was_written() {
+        for fault in Fault::ALL {
+            assert_eq!(Fault::from(fault.as_str()), fault);
+        }
+        assert_eq!(Fault::from("novel"), Fault::Unknown);
+    }
+}

@@ -1,0 +1,111 @@
+//! What an operator asks of the pool, and does to it.
+
+use std::time::Duration;
+
+use crate::clock::later;
+use crate::error::Error;
+use crate::exhaustion::Standing;
+use crate::registry::Applied;
+use crate::request::normalized;
+
+use super::{Manager, unknown};
+
+impl Manager {
+    /// How each credential of a provider stands for a model (for the empty model: for calls without one): whether it would be
+    /// asked, and if not, why, until when, and who said so. In the order of ids; nothing is done.
+    ///
+    /// It looks at every credential of the provider.
+    ///
+    /// ```
+    /// use credpool::{Auth, Availability, Error, Fault, Manager, Origin, Outcome};
+    /// use std::time::Duration;
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// manager.register(Auth::api_key("openai", "sk-1").with_id("team-a"))?;
+    /// let limited = Error::upstream(429, "").with_retry_after(Duration::from_secs(120));
+    /// manager.mark_result(&Outcome::failure("team-a", "openai", "gpt-5", limited));
+    ///
+    /// let standing = &manager.explain("openai", "gpt-5")[0];
+    /// assert_eq!(standing.availability, Availability::Cooling);
+    /// assert_eq!((standing.fault, standing.origin), (Some(Fault::RateLimited), Some(Origin::Header)));
+    /// assert_eq!(manager.explain("openai", "gpt-5-mini")[0].availability, Availability::Ready);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn explain(&self, provider: &str, model: &str) -> Vec<Standing> {
+        let services = &self.inner.services;
+        let now = services.clock.now();
+        services.registry.explain(&normalized(provider), model, now)
+    }
+
+    /// Ends what results have led to, for a credential and all its models: cooldowns, quotas, errors. What the operator
+    /// disabled stays so.
+    ///
+    /// ```
+    /// use credpool::{Auth, Availability, Error, Manager, Outcome};
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// manager.register(Auth::api_key("openai", "sk-1").with_id("team-a"))?;
+    /// manager.mark_result(&Outcome::failure("team-a", "openai", "gpt-5", Error::upstream(401, "")));
+    /// manager.reset("team-a")?;
+    /// assert_eq!(manager.explain("openai", "gpt-5")[0].availability, Availability::Ready);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `auth_not_found`.
+    pub fn reset(&self, id: &str) -> Result<(), Error> {
+        self.changed(id, |manager| {
+            let services = &manager.inner.services;
+            services.registry.reset(id, None, services.clock.now())
+        })
+    }
+
+    /// As [`reset`](Self::reset), for one model alone. A cooldown of the credential as a whole stays.
+    ///
+    /// # Errors
+    /// `auth_not_found`.
+    pub fn reset_model(&self, id: &str, model: &str) -> Result<(), Error> {
+        self.changed(id, |manager| {
+            let services = &manager.inner.services;
+            let now = services.clock.now();
+            services.registry.reset(id, Some(model), now)
+        })
+    }
+
+    /// Takes a credential out for a while, for one model or, with `None`, for all. No result ends that; time and
+    /// [`reset`](Self::reset) do. It replaces a cooldown that is there.
+    ///
+    /// ```
+    /// use credpool::{Auth, Manager, Origin};
+    /// use std::time::Duration;
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// manager.register(Auth::api_key("openai", "sk-1").with_id("team-a"))?;
+    /// manager.cool_down("team-a", Some("gpt-5"), Duration::from_secs(600))?;
+    /// assert_eq!(manager.explain("openai", "gpt-5")[0].origin, Some(Origin::Operator));
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `auth_not_found`.
+    pub fn cool_down(&self, id: &str, model: Option<&str>, time: Duration) -> Result<(), Error> {
+        self.changed(id, |manager| {
+            let services = &manager.inner.services;
+            let now = services.clock.now();
+            let model = model.filter(|model| !model.is_empty());
+            services
+                .registry
+                .cool_down(id, model, later(now, time), now)
+        })
+    }
+
+    fn changed(&self, id: &str, change: impl FnOnce(&Self) -> Applied) -> Result<(), Error> {
+        if !self.inner.engine.note_for_store(change(self)) {
+            return Err(unknown(id));
+        }
+        if let Some(auth) = self.get_by_id(id) {
+            self.inner.services.hooks.updated(&auth);
+        }
+        Ok(())
+    }
+}

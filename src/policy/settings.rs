@@ -1,0 +1,202 @@
+//! The mechanisms of a [`FailurePolicy`](super::FailurePolicy) beside its rules, each with an off value.
+
+use std::time::Duration;
+
+/// How a credential that is out comes back: by one request that goes first.
+///
+/// * Before the end of a quota's cooldown, which is a prediction, one request is let through every `least`, or every
+///   `part`th part of the cooldown where that is longer.
+/// * At the end of any cooldown one request goes first; the others follow when it has been served.
+///
+/// There is one such probe at a time for a credential and model. One that neither fails nor is served within `patience` no
+/// longer keeps others away.
+///
+/// ```
+/// use credpool::Probes;
+/// use std::time::Duration;
+///
+/// let probes = Probes::default();
+/// let hours = |hours: u64| Duration::from_secs(hours * 3600);
+/// assert_eq!(probes.interval(hours(1)), hours(1) / 4);
+/// assert_eq!(probes.interval(hours(7 * 24)), hours(7 * 24) / 16);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Probes {
+    /// The shortest time between two probes of a quota. Default: 15 min.
+    pub least: Duration,
+    /// Into how many parts a quota's cooldown is divided. Default: 16.
+    pub parts: u32,
+    /// How long a probe may take before another one may go. Default: 10 s.
+    pub patience: Duration,
+}
+
+/// Tells a fault of the provider, or of the request, from one of the credential: by the same error on several of them.
+///
+/// It is about answers with a status of 5xx and errors that no rule knows, never about keys, money, limits and quotas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Correlation {
+    /// On how many credentials of a provider. Default: 3.
+    pub credentials: usize,
+    /// Within which time. Default: 10 s.
+    pub within: Duration,
+}
+
+/// How much a provider that fails may be asked beyond what the callers ask: a bucket of tokens for each provider, full at
+/// first.
+///
+/// A call's first attempt with a provider is free. What it is short of a token for, it does not try; it goes on with its next
+/// provider or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryBudget {
+    /// The most that it holds. Default: 500.
+    pub capacity: u32,
+    /// What another attempt after a fault of the provider costs. Default: 14.
+    pub retry: u32,
+    /// What another attempt after a fault of the credential costs, a rate limit for example. Default: 5.
+    pub failover: u32,
+    /// What a call that is served at its first attempt gives back. Default: 1.
+    pub success: u32,
+}
+
+/// How long a call waits before it tries the same credential again, after a fault that passes: `first`, doubling up to `most`,
+/// less up to a quarter by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackOff {
+    /// Before the first retry. Default: 0.5 s.
+    pub first: Duration,
+    /// The longest. Default: 8 s.
+    pub most: Duration,
+}
+
+impl Probes {
+    /// How long after a failure, or after a probe, a quota whose cooldown is `length` long is probed.
+    pub fn interval(&self, length: Duration) -> Duration {
+        self.least.max(length / self.parts.max(1))
+    }
+
+    /// Sets the shortest time between two probes of a quota.
+    pub fn with_least(mut self, least: Duration) -> Self {
+        self.least = least;
+        self
+    }
+
+    /// Sets into how many parts a quota's cooldown is divided; 0 counts as 1.
+    pub fn with_parts(mut self, parts: u32) -> Self {
+        self.parts = parts;
+        self
+    }
+
+    /// Sets how long a probe may take before another one may go.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self {
+            least: Duration::from_secs(15 * 60),
+            parts: 16,
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Correlation {
+    /// The same error on this many credentials within this time.
+    pub const fn new(credentials: usize, within: Duration) -> Self {
+        Self {
+            credentials,
+            within,
+        }
+    }
+}
+
+impl Default for Correlation {
+    fn default() -> Self {
+        Self::new(3, Duration::from_secs(10))
+    }
+}
+
+impl RetryBudget {
+    /// A bucket of this size, with the default costs.
+    pub fn new(capacity: u32) -> Self {
+        Self {
+            capacity,
+            ..Self::default()
+        }
+    }
+
+    /// Sets what an attempt after a fault of the provider, and one after a fault of the credential, costs.
+    pub fn with_costs(mut self, retry: u32, failover: u32) -> Self {
+        self.retry = retry;
+        self.failover = failover;
+        self
+    }
+
+    /// Sets what a call that is served at its first attempt gives back.
+    pub fn with_success(mut self, success: u32) -> Self {
+        self.success = success;
+        self
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self {
+            capacity: 500,
+            retry: 14,
+            failover: 5,
+            success: 1,
+        }
+    }
+}
+
+impl BackOff {
+    /// From `first`, doubling up to `most`.
+    pub const fn new(first: Duration, most: Duration) -> Self {
+        Self { first, most }
+    }
+
+    /// The wait after `retries` that came before; `chance` from 0 to 1 takes up to a quarter away.
+    pub fn wait(&self, retries: u32, chance: f64) -> Duration {
+        let whole = self
+            .first
+            .saturating_mul(2_u32.saturating_pow(retries))
+            .min(self.most);
+        let less = Duration::try_from_secs_f64(whole.as_secs_f64() * 0.25 * chance);
+        whole.saturating_sub(less.unwrap_or_default())
+    }
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self::new(Duration::from_millis(500), Duration::from_secs(8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_back_off_doubles_to_its_most_and_chance_only_shortens_it() {
+        let back_off = BackOff::default();
+        let waits = [0, 1, 2, 3, 4, 5, u32::MAX].map(|retries| back_off.wait(retries, 0.0));
+        let millis = waits.map(|wait| wait.as_millis());
+        assert_eq!(millis, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        assert_eq!(back_off.wait(0, 1.0).as_millis(), 375);
+    }
+
+    #[test]
+    fn a_quota_is_probed_after_a_part_of_it_but_not_too_often() {
+        let probes = Probes::default().with_parts(0);
+        assert_eq!(probes.interval(Duration::MAX), Duration::MAX);
+        assert_eq!(probes.interval(Duration::ZERO), probes.least);
+    }
+}

@@ -1,0 +1,127 @@
+//! What changes a record's standing beside its results: the operator, a new token, a second thought. Pure.
+
+use crate::Timestamp;
+use crate::auth::{Auth, Cause, ModelState, Status};
+use crate::fault::{Fault, Origin};
+use crate::policy::refuses_token;
+
+use super::apply::{derive, is_failing_for_a_model, settle, state_of, succeed, succeed_model};
+
+/// The operator ends all that results have led to: of one model, or of the credential and all its models.
+pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
+    let disabled = auth.disabled || auth.status == Status::Disabled;
+    if model.is_none() {
+        auth.outage = None;
+    }
+    if model.is_none_or(str::is_empty) {
+        succeed(auth);
+    }
+    for (name, state) in &mut auth.model_states {
+        if model.is_none_or(|model| model == name) {
+            state.cause = None;
+            succeed_model(state, now);
+        }
+    }
+    if !auth.model_states.is_empty() {
+        derive(auth, now);
+    }
+    if !is_failing_for_a_model(auth, now) && auth.outage.is_none() {
+        auth.last_error = None;
+        auth.status_message.clear();
+        auth.status = Status::Active;
+    }
+    settle(auth, disabled, now);
+}
+
+/// The operator takes a credential out for a while, for one model or for all.
+pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, now: Timestamp) {
+    let disabled = auth.disabled || auth.status == Status::Disabled;
+    let cause = Some(Cause {
+        fault: Fault::Unknown,
+        origin: Origin::Operator,
+        failures: 0,
+        since: now,
+        until: Some(until),
+        probe_at: None,
+        half_open: false,
+        permit: None,
+    });
+    match model {
+        None => {
+            auth.outage = cause;
+            COOLED_DOWN.clone_into(&mut auth.status_message);
+        }
+        Some(model) => {
+            let state = state_of(auth, model);
+            state.cause = cause;
+            if state.status != Status::Disabled {
+                state.unavailable = true;
+                state.next_retry_after = Some(until);
+            }
+            COOLED_DOWN.clone_into(&mut state.status_message);
+            state.updated_at = Some(now);
+            derive(auth, now);
+        }
+    }
+    settle(auth, disabled, now);
+}
+
+/// Takes back what one failure, that of `since`, led to, unless something else has happened since: it was not the
+/// credential's. False where there is nothing to take back.
+pub(super) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timestamp) -> bool {
+    let cause = match auth.model_states.get(model) {
+        Some(state) => state.cause,
+        None => auth.cause,
+    };
+    let pardoned = cause.is_some_and(|cause| {
+        cause.since == since && (cause.fault.is_transient() || cause.fault == Fault::Unknown)
+    });
+    if pardoned {
+        reset(auth, Some(model), now);
+    }
+    pardoned
+}
+
+/// A new token is there: what the old one was refused for says nothing of it.
+pub(super) fn token_renewed(auth: &mut Auth, now: Timestamp) {
+    for state in auth.model_states.values_mut() {
+        if state.status == Status::Error && state.last_error.as_ref().is_some_and(refuses_token) {
+            *state = ModelState {
+                status: Status::Active,
+                updated_at: Some(now),
+                extra: state.extra.take(),
+                ..ModelState::default()
+            };
+        }
+    }
+    let refused = |cause: Option<Cause>| {
+        cause.is_some_and(|cause| cause.fault == Fault::Unauthorized && cause.until.is_some())
+    };
+    let was_out = refused(auth.outage);
+    if was_out {
+        auth.outage = None;
+    }
+    if refused(auth.cause) {
+        auth.cause = None;
+    }
+    let about_token = auth.last_error.as_ref().is_none_or(refuses_token);
+    if auth.model_states.is_empty() {
+        if about_token {
+            let (outage, cause) = (auth.outage, auth.cause);
+            succeed(auth);
+            (auth.outage, auth.cause) = (outage, cause);
+        }
+    } else if was_out || about_token {
+        derive(auth, now);
+    }
+    if !auth.unavailable && !is_failing_for_a_model(auth, now) {
+        auth.last_error = None;
+        auth.status_message.clear();
+        if auth.status != Status::Disabled {
+            auth.status = Status::Active;
+        }
+    }
+    auth.updated_at = Some(now);
+}
+
+const COOLED_DOWN: &str = "cooled down by the operator";

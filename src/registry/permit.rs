@@ -1,0 +1,150 @@
+//! [`Permit`]: the right to be the one request that tries a credential which is out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::apply::Readiness;
+use super::{Picked, Query, Record, Registry};
+use crate::Timestamp;
+use crate::auth::{Auth, Cause};
+use crate::clock::later;
+
+/// Keeps others away from a credential for a model, until it is dropped or its time is over.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    registry: Arc<Registry>,
+    id: Arc<str>,
+    model: String,
+    until: Timestamp,
+}
+
+impl Registry {
+    /// The permit to probe a credential that is offered again. `None` when somebody else was faster.
+    pub(crate) fn probe(
+        self: &Arc<Self>,
+        query: Query<'_>,
+        id: &str,
+        patience: Duration,
+    ) -> Option<Permit> {
+        let offered = |record: &Record| match record.readiness(query.model) {
+            Readiness::Ready => true,
+            Readiness::Until(at, _) => at <= query.now,
+            Readiness::Blocked => false,
+        };
+        self.take(query, id, later(query.now, patience), offered)
+            .map(|(_, permit)| permit)
+    }
+
+    /// A credential although it may be out, with the permit to be the only one that asks it. `None` when it is disabled, or
+    /// somebody else has the permit.
+    pub(crate) fn insist(
+        self: &Arc<Self>,
+        query: Query<'_>,
+        id: &str,
+        patience: Duration,
+    ) -> Option<(Picked, Permit)> {
+        let free = |record: &Record| {
+            let tried = |cause: &Cause| cause.permit.is_some_and(|permit| permit > query.now);
+            record.readiness(query.model) != Readiness::Blocked
+                && !record.causes(query.model).iter().flatten().any(tried)
+        };
+        self.take(query, id, later(query.now, patience), free)
+    }
+
+    /// Of the credentials that nothing but a fault of their provider keeps out, the one that is due soonest and that nobody
+    /// tries; until it would have returned, nobody else gets it.
+    pub(crate) fn floor(
+        self: &Arc<Self>,
+        query: Query<'_>,
+        patience: Duration,
+    ) -> Option<(Picked, Permit)> {
+        let (id, end) = self.with_lane(query, |records, lane| {
+            lane.returning()
+                .filter(|(_, id)| query.admits(id))
+                .filter_map(|(_, id)| Some((id, records.get(id)?.floor_end(query)?)))
+                .map(|(id, end)| (Arc::clone(id), end))
+                .next()
+        })?;
+        let until = end.max(later(query.now, patience));
+        self.take(query, &id, until, |record| {
+            record.floor_end(query).is_some()
+        })
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        query: Query<'_>,
+        id: &str,
+        until: Timestamp,
+        may: impl FnOnce(&Record) -> bool,
+    ) -> Option<(Picked, Permit)> {
+        let mut state = self.state.lock();
+        let record = state.records.get_mut(id).filter(|record| may(record))?;
+        let picked = record.picked(query.model);
+        let auth = Arc::make_mut(&mut record.auth);
+        let everywhere = auth.outage.is_some();
+        for cause in causes(auth, query.model).into_iter().flatten() {
+            cause.permit = Some(until);
+        }
+        state.look_again(id, query.model, everywhere);
+        let permit = Permit {
+            registry: Arc::clone(self),
+            id: Arc::clone(&picked.id),
+            model: query.model.to_owned(),
+            until,
+        };
+        Some((picked, permit))
+    }
+}
+
+impl Record {
+    /// What keeps it out for a model: of the model, and of the whole.
+    pub(super) fn causes(&self, model: &str) -> [Option<Cause>; 2] {
+        let own = match self.auth.model_states.get(model) {
+            Some(state) => state.cause,
+            None => self.auth.cause.filter(|_| model.is_empty()),
+        };
+        [own, self.auth.outage]
+    }
+
+    /// When its block ends, if nothing but a fault of the provider keeps it out, and nobody tries it.
+    fn floor_end(&self, query: Query<'_>) -> Option<Timestamp> {
+        let [Some(own), None] = self.causes(query.model) else {
+            return None;
+        };
+        let tried = own.permit.is_some_and(|permit| permit > query.now);
+        own.until
+            .filter(|end| own.fault.is_transient() && *end > query.now && !tried)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.registry.state.lock();
+        let Some(record) = state.records.get_mut(&self.id) else {
+            return;
+        };
+        let auth = Arc::make_mut(&mut record.auth);
+        let everywhere = auth.outage.is_some();
+        let mut held = false;
+        for cause in causes(auth, &self.model).into_iter().flatten() {
+            if cause.permit == Some(self.until) {
+                cause.permit = None;
+                held = true;
+            }
+        }
+        if held {
+            state.look_again(&self.id, &self.model, everywhere);
+            drop(state);
+            self.registry.waiters.wake();
+        }
+    }
+}
+
+fn causes<'a>(auth: &'a mut Auth, model: &str) -> [Option<&'a mut Cause>; 2] {
+    let own = match auth.model_states.get_mut(model) {
+        Some(state) => state.cause.as_mut(),
+        None => auth.cause.as_mut().filter(|_| model.is_empty()),
+    };
+    [own, auth.outage.as_mut()]
+}

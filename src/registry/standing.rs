@@ -1,0 +1,123 @@
+//! How credentials stand, in the words of a report.
+
+use std::sync::Arc;
+
+use super::{Query, Readiness, Record, Registry};
+use crate::Timestamp;
+use crate::auth::{Auth, Cause};
+use crate::exhaustion::{Availability, Standing};
+use crate::fault::Fault;
+
+/// Who is out for a model, when nobody is ready.
+#[derive(Debug, Default)]
+pub(crate) struct Shortage {
+    /// Those that return soonest first.
+    pub(crate) standings: Vec<Standing>,
+    pub(crate) omitted: usize,
+    pub(crate) earliest: Option<Timestamp>,
+    /// How many are out for what.
+    pub(crate) faults: Vec<(Fault, usize)>,
+}
+
+impl Registry {
+    /// How every credential of a provider stands for a model, in the order of ids.
+    pub(crate) fn explain(&self, provider: &str, model: &str, now: Timestamp) -> Vec<Standing> {
+        let mut standings: Vec<_> = {
+            let state = self.state.lock();
+            let all = state.records.values();
+            all.filter(|record| record.auth.provider == provider)
+                .map(|record| record.standing(provider.into(), model, now))
+                .collect()
+        };
+        standings.sort_unstable_by(|one, other| one.auth_id.cmp(&other.auth_id));
+        standings
+    }
+
+    /// Why a pick finds nobody: at most `most` credentials one by one, all of them in numbers. Those that were tried count.
+    pub(crate) fn shortage(&self, query: Query<'_>, most: usize) -> Shortage {
+        let provider: Arc<str> = query.provider.into();
+        self.with_lane(query, |records, lane| {
+            let admitted = || {
+                let pinned = |id: &str| query.pinned.is_none_or(|pinned| pinned == id);
+                lane.returning().filter(move |(_, id)| pinned(id))
+            };
+            let listed: Vec<_> = admitted()
+                .take(most)
+                .filter_map(|(_, id)| records.get(id))
+                .map(|record| record.standing(Arc::clone(&provider), query.model, query.now))
+                .collect();
+            let (total, faults) = match query.pinned {
+                Some(_) => {
+                    let fault = listed.first().and_then(|standing| standing.fault);
+                    let faults = fault.map(|fault| (fault, 1)).into_iter().collect();
+                    (listed.len(), faults)
+                }
+                None => (lane.returning_len(), lane.faults().collect()),
+            };
+            Some(Shortage {
+                omitted: total - listed.len(),
+                earliest: admitted().next().map(|(at, _)| at),
+                faults,
+                standings: listed,
+            })
+        })
+        .unwrap_or_default()
+    }
+}
+
+impl Record {
+    fn standing(&self, provider: Arc<str>, model: &str, now: Timestamp) -> Standing {
+        let auth = &*self.auth;
+        let error = match auth.model_states.get(model) {
+            Some(state) => state.last_error.as_ref(),
+            None => auth.last_error.as_ref().filter(|_| model.is_empty()),
+        };
+        let [own, outage] = self.causes(model);
+        let cause = decisive(own, outage);
+        let readiness = self.readiness(model);
+        let (availability, until) = match readiness {
+            Readiness::Blocked => (Availability::Disabled, None),
+            _ if is_probing(own, now) || is_probing(outage, now) => {
+                (Availability::Probing, end(auth, model, cause))
+            }
+            Readiness::Until(at, _) if at > now => {
+                (Availability::Cooling, end(auth, model, cause).max(Some(at)))
+            }
+            _ if self.picked(model).needs_permit => (Availability::Probe, end(auth, model, cause)),
+            _ => (Availability::Ready, None),
+        };
+        let error = error.or(auth.last_error.as_ref().filter(|_| outage.is_some()));
+        Standing {
+            auth_id: Arc::clone(&self.id),
+            provider,
+            availability,
+            fault: cause.map(|cause| cause.fault),
+            origin: cause.map(|cause| cause.origin),
+            failures: cause.map_or(0, |cause| cause.failures),
+            until,
+            probe_at: cause.and_then(|cause| cause.probe_at),
+            error: error.cloned(),
+        }
+    }
+}
+
+/// Of what keeps a model out and what keeps the whole out, the one that does so for longer.
+fn decisive(own: Option<Cause>, outage: Option<Cause>) -> Option<Cause> {
+    let causes = own.into_iter().chain(outage);
+    causes.max_by_key(|cause| cause.until)
+}
+
+fn is_probing(cause: Option<Cause>, now: Timestamp) -> bool {
+    let permit = cause.and_then(|cause| cause.permit);
+    permit.is_some_and(|permit| permit > now)
+}
+
+/// The end of the block, of which a record that came without a cause shows only its own.
+fn end(auth: &Auth, model: &str, cause: Option<Cause>) -> Option<Timestamp> {
+    let visible = match auth.model_states.get(model) {
+        Some(state) => state.next_retry_after,
+        None if model.is_empty() => auth.next_retry_after,
+        None => None,
+    };
+    visible.max(cause.and_then(|cause| cause.until))
+}
