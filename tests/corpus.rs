@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::time::Duration;
 
-use credpool::{Error, FailurePolicy, Scope};
+use credpool::{Error, FailurePolicy, RateLimits, Scope};
+use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -40,12 +40,15 @@ impl Case {
             Value::String(text) => text.clone(),
             json => json.to_string(),
         };
-        let error = Error::upstream(self.status, body).with_provider(&self.provider);
-        let hint = self.headers.get("retry-after");
-        match hint.and_then(|seconds| seconds.parse().ok()) {
-            Some(seconds) => error.with_retry_after(Duration::from_secs(seconds)),
-            None => error,
-        }
+        let headers: HeaderMap = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect();
+        let limits = RateLimits::from_error(self.status, &headers, body.as_bytes(), NOW);
+        Error::upstream(self.status, body)
+            .with_provider(&self.provider)
+            .with_rate_limits(limits)
     }
 }
 
@@ -118,5 +121,8 @@ fn read(file: &str) -> Vec<Case> {
     };
     text.lines().enumerate().map(parse).collect()
 }
+
+/// When the answers came, for headers that say when a limit resets.
+const NOW: credpool::Timestamp = time::macros::utc_datetime!(2026-01-01 00:00);
 
 const FILES: [&str; 3] = ["openai.jsonl", "anthropic.jsonl", "gemini.jsonl"];

@@ -915,3 +915,95 @@ mod operators {
         }
     }
 }
+
+mod restarts {
+    use std::path::Path;
+
+    use credpool::{FileStore, Standing, Store};
+
+    use super::*;
+
+    fn manager_over(store: &Path, clock: &ManualClock) -> (Manager, Fake) {
+        let manager = Manager::builder()
+            .clock(clock.clone())
+            .policy(steady())
+            .store(FileStore::open(store).unwrap())
+            .build()
+            .unwrap();
+        let fake = Fake::new("p");
+        manager.register_executor(fake.clone());
+        manager.load().unwrap();
+        (manager, fake)
+    }
+
+    fn all(manager: &Manager) -> Vec<Standing> {
+        manager.explain("p", "m")
+    }
+
+    #[test]
+    fn cooldowns_probes_and_streaks_go_on_where_they_were() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = manual();
+        let (manager, _) = manager_over(directory.path(), &clock);
+        for n in 0..4 {
+            let auth = Auth::api_key("p", "k").with_id(name(n));
+            manager.register(auth).unwrap();
+        }
+        mark(&manager, 0, Error::upstream(401, "no"));
+        mark(&manager, 1, limited(2 * 3600));
+        for _ in 0..3 {
+            mark(&manager, 2, Error::upstream(429, "slow down"));
+            clock.advance(5 * SECOND);
+        }
+        manager.cool_down("a03", None, 30 * DAY).unwrap();
+        let before = all(&manager);
+        manager.shutdown(support::SOON).unwrap();
+
+        let (manager, fake) = manager_over(directory.path(), &clock);
+        let after = all(&manager);
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(before.availability, after.availability, "{before}");
+            assert_eq!(before.until, after.until, "{before}");
+            assert_eq!(before.probe_at, after.probe_at, "{before}");
+            assert_eq!(before.fault, after.fault);
+            assert_eq!(before.failures, after.failures);
+        }
+        let origins: Vec<_> = after
+            .iter()
+            .map(|standing| standing.origin.unwrap())
+            .collect();
+        let restored = Origin::Restored;
+        assert_eq!(origins, [restored, restored, restored, Origin::Operator]);
+        assert_eq!(after[2].failures, 3);
+        // The credential that was refused is out for every model.
+        let other = Request::new("n", "{}");
+        let pinned = Options::new().with_pinned("a00");
+        assert!(manager.execute(["p"], &other, &pinned).is_err());
+        assert!(fake.calls().is_empty());
+        // The quota is probed when its time has come.
+        clock.advance(15 * MINUTE);
+        ask(&manager, &Options::new().with_pinned("a01")).unwrap();
+        assert_eq!(all(&manager)[1].availability, Availability::Ready);
+    }
+
+    #[test]
+    fn a_stored_cooldown_is_not_believed_for_longer_than_any_may_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = manual();
+        let store = FileStore::open(directory.path()).unwrap();
+        let mut auth = Auth::api_key("p", "k").with_id("a00");
+        let state: credpool::ModelState = {
+            let mut state = credpool::ModelState::default();
+            state.unavailable = true;
+            state.next_retry_after = Some(time::macros::utc_datetime!(9999-12-31 23:59));
+            state
+        };
+        auth.model_states.insert("m".into(), state);
+        store.save(&auth).unwrap();
+        let (manager, _) = manager_over(directory.path(), &clock);
+        let until = all(&manager)[0].until.unwrap();
+        assert_eq!(until, clock.now() + 7 * DAY + 30 * SECOND);
+        clock.advance(7 * DAY + 30 * SECOND);
+        call(&manager).unwrap();
+    }
+}

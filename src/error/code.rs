@@ -24,7 +24,8 @@ pub enum ErrorCode {
     Unsupported,
     /// A setting, a record or an argument is wrong: nothing was sent.
     Config,
-    /// The upstream answered with an error; [`Error::http_status`] and [`Error::body`] say which.
+    /// The upstream answered with an error; [`Error::http_status`](super::Error::http_status) and
+    /// [`Error::body`](super::Error::body) say which.
     Upstream,
     /// The upstream was not reached or the connection failed before an answer.
     Transport,

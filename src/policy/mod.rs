@@ -385,6 +385,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorCode;
+    use crate::limits::{LimitWindow, RateLimits};
 
     #[test]
     fn the_first_matching_rule_decides() {
@@ -457,6 +458,19 @@ mod tests {
     }
 
     #[test]
+    fn a_window_of_the_whole_account_that_is_used_up_puts_the_credential_out() {
+        let window = |status: &str| LimitWindow::new("unified-7d").with_status(status);
+        let after = |status| {
+            let limits = RateLimits::new().with_window(window(status));
+            let error = Error::upstream(429, "").with_rate_limits(limits);
+            let verdict = FailurePolicy::default().classify(&error);
+            (verdict.fault, verdict.scope)
+        };
+        assert_eq!(after("rejected"), (Fault::Quota, Scope::Credential));
+        assert_eq!(after("allowed"), (Fault::RateLimited, Scope::Model));
+    }
+
+    #[test]
     fn rules_that_never_decide_are_named() {
         let policy = FailurePolicy::empty()
             .with_rule(Rule::statuses(500..=599))
@@ -468,9 +482,11 @@ mod tests {
             .with_rule(Rule::status(429).with_text("quota exceeded"))
             .with_rule(Rule::named("a").or_named("b"))
             .with_rule(Rule::named("b").for_provider("p"))
+            .with_rule(Rule::any().with_used_up("a"))
+            .with_rule(Rule::status(429).with_used_up("ab"))
             .with_rule(Rule::any());
         let never: Vec<_> = policy.lint().iter().map(|lint| lint.index).collect();
-        assert_eq!(never, [1, 2, 3, 6, 8]);
+        assert_eq!(never, [1, 2, 3, 6, 8, 10]);
         assert!(policy.lint()[0].to_string().contains("500-599"));
     }
 

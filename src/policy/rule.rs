@@ -33,6 +33,7 @@ pub struct Rule {
     statuses: Option<Vec<RangeInclusive<u16>>>,
     names: Vec<String>,
     texts: Vec<String>,
+    windows: Vec<String>,
     verdict: Verdict,
 }
 
@@ -44,6 +45,7 @@ impl Rule {
             statuses: None,
             names: Vec::new(),
             texts: Vec::new(),
+            windows: Vec::new(),
             verdict: Verdict::unknown(),
         }
     }
@@ -90,6 +92,23 @@ impl Rule {
     /// Only for errors whose message or body holds one of the texts that are given this way. The letter case does not count.
     pub fn with_text(mut self, text: &str) -> Self {
         self.texts.push(text.to_lowercase());
+        self
+    }
+
+    /// Only for answers whose headers or body show that a limit is used up whose name begins with one of the texts that are
+    /// given this way; see [`RateLimits::windows`](crate::RateLimits).
+    ///
+    /// ```
+    /// use credpool::{Error, LimitWindow, RateLimits, Rule};
+    ///
+    /// let rule = Rule::status(429).with_used_up("unified");
+    /// let window = LimitWindow::new("unified-5h").with_status("rejected");
+    /// let error = Error::upstream(429, "").with_rate_limits(RateLimits::new().with_window(window));
+    /// assert!(rule.matches(&error));
+    /// assert!(!rule.matches(&Error::upstream(429, "")));
+    /// ```
+    pub fn with_used_up(mut self, window: &str) -> Self {
+        self.windows.push(window.to_ascii_lowercase());
         self
     }
 
@@ -160,6 +179,17 @@ impl Rule {
             })
             && (self.names.is_empty() || self.names.iter().any(|name| said.is_named(name)))
             && (self.texts.is_empty() || self.texts.iter().any(|text| said.contains(text)))
+            && (self.windows.is_empty() || self.names_used_up_window(error))
+    }
+
+    fn names_used_up_window(&self, error: &Error) -> bool {
+        let limits = error.rate_limits();
+        let windows = limits.iter().flat_map(|limits| &limits.windows);
+        windows.filter(|window| window.is_used_up()).any(|window| {
+            self.windows
+                .iter()
+                .any(|name| window.name.starts_with(name))
+        })
     }
 
     /// Why this rule can match nothing, by itself.
@@ -195,7 +225,14 @@ impl Rule {
                     .texts
                     .iter()
                     .all(|theirs| self.texts.iter().any(|mine| theirs.contains(mine.as_str()))));
-        provider && statuses && names && texts
+        let windows = self.windows.is_empty()
+            || (!other.windows.is_empty()
+                && other.windows.iter().all(|theirs| {
+                    self.windows
+                        .iter()
+                        .any(|mine| theirs.starts_with(mine.as_str()))
+                }));
+        provider && statuses && names && texts && windows
     }
 }
 
@@ -223,6 +260,9 @@ impl fmt::Display for Rule {
         }
         if !self.texts.is_empty() {
             parts.push(format!("with {:?}", self.texts));
+        }
+        if !self.windows.is_empty() {
+            parts.push(format!("used up {}", self.windows.join(" or ")));
         }
         if parts.is_empty() {
             parts.push("every error".to_owned());

@@ -157,6 +157,7 @@ fn limits() -> Vec<Rule> {
                 .with_text("would exceed your account"),
         )
         .scope(Scope::Credential),
+        quota(Rule::status(429).with_used_up("unified")).scope(Scope::Credential),
         quota(Rule::status(400).with_text("api usage limits")).scope(Scope::Credential),
         // https://ai.google.dev/gemini-api/docs/rate-limits: daily quotas are kept for each model.
         quota(

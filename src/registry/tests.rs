@@ -173,6 +173,89 @@ proptest! {
     }
 }
 
+/// What may happen to a credential.
+#[derive(Clone, Debug)]
+enum Event {
+    Fails(u8, u16, Option<u64>, f64),
+    Serves(u8),
+    Pass(u64),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let status = prop::sample::select(vec![0, 400, 401, 402, 403, 404, 408, 429, 500, 503, 529]);
+    let hint = prop::option::of(prop_oneof![0..120_u64, 0..10_000_000_u64, any::<u64>()]);
+    let fails = (0..3_u8, status, hint, 0.0..0.1_f64);
+    prop::collection::vec(
+        prop_oneof![
+            6 => fails.prop_map(|(model, status, hint, jitter)| Event::Fails(model, status, hint, jitter)),
+            1 => (0..3_u8).prop_map(Event::Serves),
+            3 => prop_oneof![0..10_u64, 0..5000_u64, 0..700_000_u64].prop_map(Event::Pass),
+        ],
+        1..80,
+    )
+}
+
+/// Until when nothing but a probe gets through.
+fn end(auth: &Auth, model: &str) -> Option<Timestamp> {
+    let own = auth.model_states.get(model);
+    let visible = own.and_then(|state| state.next_retry_after.filter(|_| state.unavailable));
+    let visible = visible.or(auth.next_retry_after.filter(|_| model.is_empty()));
+    visible.max(auth.outage.and_then(|outage| outage.until))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_failure_persistence(FileFailurePersistence::WithSource("regressions")))]
+
+    #[test]
+    fn a_failure_never_shortens_a_block_and_none_exceeds_its_clamp(events in events()) {
+        let policy = FailurePolicy::default();
+        let clamp = Duration::from_secs(7 * 24 * 3600 + 30);
+        let mut auth = Auth::api_key("p", "k").with_id("a");
+        let mut now = START;
+        for event in events {
+            let before: Vec<_> = (0..3).map(|model| end(&auth, model_name(model))).collect();
+            match event {
+                Event::Pass(seconds) => now = later(now, Duration::from_secs(seconds)),
+                Event::Serves(model) => {
+                    apply::apply(&mut auth, model_name(model), &Effect::Success, now);
+                    prop_assert!(end(&auth, model_name(model)).is_none_or(|end| end <= now));
+                    prop_assert!(auth.outage.is_none());
+                }
+                Event::Fails(model, status, hint, jitter) => {
+                    let error = match status {
+                        0 => Error::message_only("odd"),
+                        status => Error::upstream(status, "no"),
+                    };
+                    let error = match hint {
+                        Some(hint) => error.with_retry_after(Duration::from_secs(hint)),
+                        None => error,
+                    };
+                    let verdict = policy.classify(&error);
+                    let effect = Effect::Failure {
+                        error: Some(&error),
+                        verdict: &verdict,
+                        jitter,
+                        probes: policy.probes(),
+                    };
+                    apply::apply(&mut auth, model_name(model), &effect, now);
+                    // What a record shows of itself follows from its models; each of them has its own block.
+                    for model in 1..3 {
+                        let (before, after) = (before[usize::from(model)], end(&auth, model_name(model)));
+                        prop_assert!(after >= before.filter(|end| *end > now), "{before:?} {after:?}");
+                    }
+                }
+            }
+            for model in 0..3 {
+                let name = model_name(model);
+                prop_assert!(end(&auth, name).is_none_or(|end| end <= later(now, clamp)));
+                if let Readiness::Until(at, _) = readiness(&auth, name) {
+                    prop_assert!(at <= later(now, clamp));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn invented_models_leave_a_bounded_number_of_lanes() {
     let registry = Registry::default();
