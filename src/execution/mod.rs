@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshEngine;
-use crate::registry::{Applied, Effect, Permit, Rotation};
+use crate::registry::{Applied, Effect, Permit, Rotation, Target};
 use crate::request::{Options, Request, Response};
 use crate::runtime::guard;
 use crate::selection::Selector;
@@ -188,7 +188,11 @@ impl Engine {
     /// Puts a result into the registry. False when there is no such credential.
     fn apply(&self, outcome: &Outcome<'_>, effect: &Effect<'_>, now: Timestamp) -> bool {
         let registry = &self.services.registry;
-        self.note_for_store(registry.apply(outcome.auth_id, outcome.model, effect, now))
+        let target = Target {
+            id: outcome.auth_id,
+            handle: None,
+        };
+        self.note_for_store(registry.apply(target, outcome.model, effect, now))
     }
 
     /// Tells the writer of a change where it must be told. False when there is no such credential.

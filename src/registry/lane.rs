@@ -1,182 +1,349 @@
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Bound;
+//! [`Pool`]: the credentials of one provider in their order, and a [`Lane`] for each model that was asked for.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::Timestamp;
-use crate::auth::Auth;
 use crate::fault::Fault;
 
-use super::apply::{Readiness, readiness};
+use super::FastMap;
+use super::apply::Readiness;
+use super::bits::Bits;
+use super::order::{Order, Place, Shift};
+use super::record::Slots;
+
+/// Where a credential is in its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seat {
+    pub(super) priority: i64,
+    pub(super) place: Place,
+}
 
 /// The credentials of one provider that are not disabled, and a lane for each model that was asked for.
 #[derive(Default)]
-pub(super) struct ProviderPool {
-    members: BTreeSet<Arc<str>>,
-    pub(super) lanes: HashMap<String, Lane>,
+pub(super) struct Pool {
+    /// The highest priority first.
+    tiers: Vec<Tier>,
+    pub(super) lanes: FastMap<Arc<str>, Lane>,
+}
+
+/// Credentials of the same priority, in the order of their ids.
+struct Tier {
+    priority: i64,
+    order: Order,
 }
 
 /// Who is ready for one model, and when the others return: a pick never looks at those who cool.
-#[derive(Default)]
 pub(super) struct Lane {
-    ready: BTreeSet<Arc<str>>,
-    returning: BTreeSet<(Timestamp, Arc<str>)>,
-    return_of: HashMap<Arc<str>, (Timestamp, Fault)>,
+    /// Who is ready, for each tier of the pool.
+    ready: Vec<Ready>,
+    returning: BTreeSet<(Timestamp, u32)>,
+    /// The first of those.
+    next_return: Option<Timestamp>,
+    out: FastMap<u32, (Timestamp, Fault)>,
     /// How many of those that return are out for what.
     faults: [usize; Fault::ALL.len()],
-    last_picked: Option<Arc<str>>,
     last_used: u64,
 }
 
-impl ProviderPool {
+#[derive(Default)]
+struct Ready {
+    bits: Bits,
+    last_picked: Cursor,
+}
+
+/// Who was picked last.
+#[derive(Default)]
+enum Cursor {
+    #[default]
+    Nobody,
+    Slot(u32),
+    /// It has left since.
+    Gone(Arc<str>),
+}
+
+impl Pool {
     pub(super) fn len(&self) -> usize {
-        self.members.len()
+        self.tiers.iter().map(|tier| tier.order.len()).sum()
     }
 
-    pub(super) fn has(&self, id: &str) -> bool {
-        self.members.contains(id)
+    /// All members, those of the highest priority first, in the order of their ids.
+    pub(super) fn members(&self) -> impl Iterator<Item = u32> + '_ {
+        self.tiers.iter().flat_map(|tier| tier.order.iter())
     }
 
-    pub(super) fn members(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.members.iter()
+    /// Takes a credential in, which is in no pool yet. The lanes do not know yet how it stands.
+    pub(super) fn join(&mut self, slots: &mut Slots, slot: u32, priority: i64) {
+        let tier = self.tier_for(priority);
+        let Self { tiers, lanes } = self;
+        let order = &mut tiers[tier].order;
+        let id = Arc::clone(slots.id(slot));
+        let before = order.last_up_to(|other| slots.id(other).as_ref().cmp(&*id));
+        order.insert_after(
+            before,
+            slot,
+            |slot, place| slots[slot].seat = Some(Seat { priority, place }),
+            |order, shift| {
+                for lane in lanes.values_mut() {
+                    lane.ready[tier].bits.shift(order, shift);
+                }
+            },
+        );
     }
 
-    pub(super) fn join(&mut self, id: &Arc<str>, auth: &Auth) {
-        self.members.insert(Arc::clone(id));
-        self.update(id, auth);
-    }
-
-    pub(super) fn leave(&mut self, id: &str) {
-        self.members.remove(id);
-        for lane in self.lanes.values_mut() {
-            lane.forget(id);
+    /// Lets a credential go.
+    pub(super) fn leave(&mut self, slots: &mut Slots, slot: u32) {
+        let Some(Seat { priority, place }) = slots[slot].seat.take() else {
+            return;
+        };
+        let Some(tier) = self.tier(priority) else {
+            return;
+        };
+        let Self { tiers, lanes } = self;
+        let id = Arc::clone(slots.id(slot));
+        for lane in lanes.values_mut() {
+            lane.no_longer_out(slot);
+            let last = &mut lane.ready[tier].last_picked;
+            if matches!(last, Cursor::Slot(last) if *last == slot) {
+                *last = Cursor::Gone(Arc::clone(&id));
+            }
         }
-    }
-
-    /// Looks at a member again, in every lane.
-    pub(super) fn update(&mut self, id: &Arc<str>, auth: &Auth) {
-        if self.members.contains(id) {
-            for (model, lane) in &mut self.lanes {
-                lane.set(id, readiness(auth, model));
+        tiers[tier].order.remove(
+            place,
+            |slot, place| slots[slot].seat = Some(Seat { priority, place }),
+            |order, shift| {
+                for lane in lanes.values_mut() {
+                    lane.ready[tier].bits.shift(order, shift);
+                }
+            },
+        );
+        if tiers[tier].order.len() == 0 {
+            tiers.remove(tier);
+            for lane in lanes.values_mut() {
+                lane.ready.remove(tier);
             }
         }
     }
 
-    /// As [`update`](Self::update), in the lane of one model.
-    pub(super) fn update_lane(&mut self, model: &str, id: &Arc<str>, auth: &Auth) {
-        if self.members.contains(id)
-            && let Some(lane) = self.lanes.get_mut(model)
-        {
-            lane.set(id, readiness(auth, model));
+    /// Puts into a lane how a member stands.
+    pub(super) fn set(&mut self, model: &str, slot: u32, seat: Seat, readiness: Readiness) {
+        let tier = self.tier(seat.priority);
+        if let (Some(tier), Some(lane)) = (tier, self.lanes.get_mut(model)) {
+            lane.set(&self.tiers[tier].order, tier, slot, seat.place, readiness);
         }
     }
 
-    pub(super) fn build_lane(&mut self, model: &str, readiness: impl Fn(&str) -> Readiness) {
-        let mut lane = Lane::default();
-        for id in &self.members {
-            lane.set(id, readiness(id));
+    /// Puts into every lane how a member stands.
+    pub(super) fn set_everywhere(
+        &mut self,
+        slot: u32,
+        seat: Seat,
+        readiness: impl Fn(&str) -> Readiness,
+    ) {
+        if let Some(tier) = self.tier(seat.priority) {
+            for (model, lane) in &mut self.lanes {
+                let order = &self.tiers[tier].order;
+                lane.set(order, tier, slot, seat.place, readiness(model));
+            }
         }
-        self.lanes.insert(model.to_owned(), lane);
+    }
+
+    pub(super) fn build_lane(
+        &mut self,
+        model: &str,
+        readiness: impl Fn(u32) -> (Option<Seat>, Readiness),
+    ) {
+        let model: Arc<str> = model.into();
+        let mut lane = Lane {
+            ready: self.tiers.iter().map(|_| Ready::default()).collect(),
+            returning: BTreeSet::new(),
+            next_return: None,
+            out: FastMap::default(),
+            faults: [0; Fault::ALL.len()],
+            last_used: 0,
+        };
+        for (index, tier) in self.tiers.iter().enumerate() {
+            lane.ready[index].bits.shift(&tier.order, Shift::Directory);
+            for slot in tier.order.iter() {
+                if let (Some(seat), readiness) = readiness(slot) {
+                    lane.set(&tier.order, index, slot, seat.place, readiness);
+                }
+            }
+        }
+        self.lanes.insert(model, lane);
+    }
+
+    /// The lane of a model, if there is one, as a pick sees it.
+    pub(super) fn view(&mut self, model: &str) -> Option<View<'_>> {
+        Some(View {
+            tiers: &self.tiers,
+            lane: self.lanes.get_mut(model)?,
+        })
+    }
+
+    fn tier(&self, priority: i64) -> Option<usize> {
+        self.tiers.iter().position(|tier| tier.priority == priority)
+    }
+
+    fn tier_for(&mut self, priority: i64) -> usize {
+        let found = self
+            .tiers
+            .binary_search_by_key(&Reverse(priority), |tier| Reverse(tier.priority));
+        found.unwrap_or_else(|index| {
+            let order = Order::default();
+            self.tiers.insert(index, Tier { priority, order });
+            for lane in self.lanes.values_mut() {
+                lane.ready.insert(index, Ready::default());
+            }
+            index
+        })
     }
 }
 
 impl Lane {
-    pub(super) fn set(&mut self, id: &Arc<str>, readiness: Readiness) {
+    fn set(&mut self, order: &Order, tier: usize, slot: u32, place: Place, readiness: Readiness) {
+        let bits = &mut self.ready[tier].bits;
         match readiness {
-            Readiness::Ready if self.ready.contains(id) => {}
             Readiness::Ready => {
-                self.no_longer_returning(id);
-                self.ready.insert(Arc::clone(id));
+                bits.set(order, place, true);
+                self.no_longer_out(slot);
             }
             Readiness::Until(at, fault) => {
-                self.ready.remove(id);
-                self.no_longer_returning(id);
-                self.returning.insert((at, Arc::clone(id)));
-                self.return_of.insert(Arc::clone(id), (at, fault));
+                bits.set(order, place, false);
+                self.no_longer_out(slot);
+                self.out.insert(slot, (at, fault));
+                self.returning.insert((at, slot));
                 self.faults[fault as usize] += 1;
+                self.next_return = Some(self.next_return.map_or(at, |first| first.min(at)));
             }
-            Readiness::Blocked => self.forget(id),
+            Readiness::Blocked => {
+                bits.set(order, place, false);
+                self.no_longer_out(slot);
+            }
         }
     }
 
-    pub(super) fn forget(&mut self, id: &str) {
-        self.ready.remove(id);
-        self.no_longer_returning(id);
-    }
-
-    /// Notes a use, and lets those return whose time has come.
-    pub(super) fn used(&mut self, pick: u64, now: Timestamp) {
-        self.last_used = pick;
-        while let Some((at, _)) = self.returning.first()
-            && *at <= now
-            && let Some((_, id)) = self.returning.pop_first()
-        {
-            if let Some((_, fault)) = self.return_of.remove(&id) {
-                self.faults[fault as usize] -= 1;
+    fn no_longer_out(&mut self, slot: u32) {
+        if self.out.is_empty() {
+            return;
+        }
+        if let Some((at, fault)) = self.out.remove(&slot) {
+            self.returning.remove(&(at, slot));
+            self.faults[fault as usize] -= 1;
+            if self.next_return == Some(at) {
+                self.next_return = self.returning.first().map(|(at, _)| *at);
             }
-            self.ready.insert(id);
         }
     }
 
     pub(super) fn last_used(&self) -> u64 {
         self.last_used
     }
+}
 
-    pub(super) fn last_picked(&self) -> Option<&str> {
-        self.last_picked.as_deref()
+/// A lane, with the order that its bits follow.
+pub(super) struct View<'a> {
+    tiers: &'a [Tier],
+    lane: &'a mut Lane,
+}
+
+impl View<'_> {
+    /// Notes a use, and lets those return whose time has come.
+    pub(super) fn used(&mut self, slots: &Slots, pick: u64, now: Timestamp) {
+        self.lane.last_used = pick;
+        while self.lane.next_return.is_some_and(|at| at <= now)
+            && let Some((_, slot)) = self.lane.returning.first().copied()
+        {
+            self.lane.no_longer_out(slot);
+            if let Some(Seat { priority, place }) = slots[slot].seat
+                && let Some(tier) = self.tiers.iter().position(|tier| tier.priority == priority)
+            {
+                let order = &self.tiers[tier].order;
+                self.lane.ready[tier].bits.set(order, place, true);
+            }
+        }
     }
 
-    pub(super) fn picked(&mut self, id: &Arc<str>) {
-        self.last_picked = Some(Arc::clone(id));
+    /// The first tier in which somebody is ready whom `admits` admits; `tried` are those that it does not.
+    pub(super) fn top_tier(&self, slots: &Slots, tried: &[u32]) -> Option<usize> {
+        (0..self.tiers.len()).find(|tier| self.ready_in(slots, *tier, tried) > 0)
     }
 
-    pub(super) fn is_ready(&self, id: &str) -> bool {
-        self.ready.contains(id)
+    /// How many of a tier are ready, without those that were tried.
+    pub(super) fn ready_in(&self, slots: &Slots, tier: usize, tried: &[u32]) -> usize {
+        let bits = &self.lane.ready[tier].bits;
+        let priority = self.tiers[tier].priority;
+        let tried = tried.iter().filter(|slot| {
+            let seat = slots[**slot].seat;
+            seat.is_some_and(|seat| seat.priority == priority && bits.has(seat.place))
+        });
+        bits.count() - tried.count()
     }
 
-    pub(super) fn returning_len(&self) -> usize {
-        self.returning.len()
+    pub(super) fn is_ready(&self, seat: Seat) -> bool {
+        let tier = self
+            .tiers
+            .iter()
+            .position(|tier| tier.priority == seat.priority);
+        tier.is_some_and(|tier| self.lane.ready[tier].bits.has(seat.place))
     }
 
-    pub(super) fn ready_len(&self) -> usize {
-        self.ready.len()
+    /// The first ready one of a tier after a place that `admits` admits.
+    pub(super) fn next(
+        &self,
+        tier: usize,
+        after: Option<Place>,
+        admits: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let (order, bits) = (&self.tiers[tier].order, &self.lane.ready[tier].bits);
+        let mut after = after;
+        loop {
+            let place = bits.next(order, after)?;
+            let slot = order.slot(place);
+            if admits(slot) {
+                return Some(slot);
+            }
+            after = Some(place);
+        }
     }
 
-    /// The ready ones with ids after `after`, in the order of their ids.
-    pub(super) fn ready_from<'a>(
-        &'a self,
-        after: Option<&str>,
-    ) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.ready.range::<str, _>((start, Bound::Unbounded))
+    /// The last place of a tier whose id is not after `id`.
+    pub(super) fn place_up_to(&self, slots: &Slots, tier: usize, id: &str) -> Option<Place> {
+        self.tiers[tier]
+            .order
+            .last_up_to(|slot| slots.id(slot).as_ref().cmp(id))
     }
 
-    /// All ready ones, beginning after `after` and wrapping.
-    pub(super) fn ready_after<'a>(
-        &'a self,
-        after: Option<&str>,
-    ) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
-        let end = after.map_or(Bound::Excluded(""), Bound::Included);
-        let before = self.ready.range::<str, _>((Bound::Unbounded, end));
-        self.ready_from(after).chain(before)
+    /// The next one in the rotation of a tier, which moves on.
+    pub(super) fn rotate(
+        &mut self,
+        slots: &Slots,
+        tier: usize,
+        admits: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let after = match &self.lane.ready[tier].last_picked {
+            Cursor::Nobody => None,
+            Cursor::Slot(slot) => slots[*slot].seat.map(|seat| seat.place),
+            Cursor::Gone(id) => self.place_up_to(slots, tier, id),
+        };
+        let slot = self
+            .next(tier, after, &admits)
+            .or_else(|| self.next(tier, None, &admits))?;
+        self.lane.ready[tier].last_picked = Cursor::Slot(slot);
+        Some(slot)
     }
 
     /// Who is out, and until when, the earliest first.
-    pub(super) fn returning(&self) -> impl Iterator<Item = (Timestamp, &Arc<str>)> {
-        self.returning.iter().map(|(at, id)| (*at, id))
+    pub(super) fn returning(&self) -> impl Iterator<Item = (Timestamp, u32)> + '_ {
+        self.lane.returning.iter().copied()
     }
 
     /// How many are out, by their fault.
-    pub(super) fn faults(&self) -> impl Iterator<Item = (Fault, usize)> {
+    pub(super) fn faults(&self) -> impl Iterator<Item = (Fault, usize)> + '_ {
         Fault::ALL
             .into_iter()
-            .map(|fault| (fault, self.faults[fault as usize]))
+            .map(|fault| (fault, self.lane.faults[fault as usize]))
             .filter(|(_, count)| *count > 0)
-    }
-
-    fn no_longer_returning(&mut self, id: &str) {
-        if let Some((id, (at, fault))) = self.return_of.remove_entry(id) {
-            self.returning.remove(&(at, id));
-            self.faults[fault as usize] -= 1;
-        }
     }
 }

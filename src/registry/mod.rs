@@ -4,10 +4,13 @@
 
 mod amend;
 mod apply;
+mod bits;
 mod block;
 mod lane;
+mod order;
 mod permit;
 mod picks;
+mod record;
 mod results;
 mod rotation;
 mod standing;
@@ -20,12 +23,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use apply::readiness;
 pub(crate) use apply::{Effect, Readiness};
-use lane::ProviderPool;
+use lane::Pool;
 pub(crate) use permit::Permit;
 pub(crate) use picks::{Picked, Query, Supply};
-pub(crate) use results::Applied;
+pub(crate) use record::Handle;
+use record::{Record, Slots};
+pub(crate) use results::{Applied, Target};
 pub(crate) use rotation::Rotation;
 pub(crate) use standing::Shortage;
 use waiters::Waiters;
@@ -59,14 +63,18 @@ pub(crate) enum Unsaved {
 
 #[derive(Default)]
 struct State {
-    records: HashMap<Arc<str>, Record>,
-    pools: HashMap<String, ProviderPool>,
+    slots: Slots,
+    by_id: FastMap<Arc<str>, u32>,
+    pools: FastMap<Arc<str>, Pool>,
     /// Lanes over all pools.
     lanes: usize,
     /// Counts picks, to tell which lane was used last.
     picks: u64,
     touched: Touched,
 }
+
+/// A map whose hashes cost little and are not foreseeable.
+type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The records that were changed while somebody watches, and how many do.
 #[derive(Default)]
@@ -75,36 +83,21 @@ struct Touched {
     ids: HashSet<String>,
 }
 
-struct Record {
-    id: Arc<str>,
-    auth: Arc<Auth>,
-    registration: u64,
-    unsaved: Unsaved,
-    /// Refreshes that failed in a row.
-    refresh_failures: u32,
-}
-
 impl Registry {
     /// Puts a record in; one with the same id is replaced and returned.
     pub(crate) fn insert(&self, mut auth: Auth) -> Arc<Auth> {
         auth.base.clone_from(&auth.metadata);
         let auth = Arc::new(auth);
         let id: Arc<str> = auth.id.as_str().into();
-        let record = Record {
-            id: Arc::clone(&id),
-            auth: Arc::clone(&auth),
-            registration: self.registrations.fetch_add(1, Ordering::Relaxed),
-            unsaved: Unsaved::Nothing,
-            refresh_failures: 0,
-        };
+        let registration = self.registrations.fetch_add(1, Ordering::Relaxed);
+        let record = Record::new(Arc::clone(&id), Arc::clone(&auth), registration);
         let former = {
             let mut state = self.state.lock();
-            let former = state.records.insert(Arc::clone(&id), record);
+            let former = state.take_out(&id);
             state.touched.extend_if_watched(&id);
-            if let Some(former) = &former {
-                state.leave_pool(&former.auth);
-            }
-            state.join_pool(&id);
+            let slot = state.slots.insert(record);
+            state.by_id.insert(id, slot);
+            state.seat(slot);
             former
         };
         if let Some(former) = former {
@@ -116,13 +109,13 @@ impl Registry {
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Auth>> {
         let state = self.state.lock();
-        state.records.get(id).map(|record| Arc::clone(&record.auth))
+        state.record(id).map(Record::snapshot)
     }
 
     /// Which registration of the id this is: another one after it was removed and registered again.
     pub(crate) fn registration(&self, id: &str) -> Option<u64> {
         let state = self.state.lock();
-        state.records.get(id).map(|record| record.registration)
+        state.record(id).map(|record| record.registration)
     }
 
     /// Begins to note which records are changed, other than by results.
@@ -133,7 +126,7 @@ impl Registry {
     /// Whether a record was changed or removed since the [`watch`](Self::watch), or holds what the store does not have.
     pub(crate) fn is_newer_than_store(&self, id: &str) -> bool {
         let state = self.state.lock();
-        let record = state.records.get(id);
+        let record = state.record(id);
         state.touched.has(id) || record.is_some_and(|record| record.unsaved == Unsaved::Record)
     }
 
@@ -146,7 +139,7 @@ impl Registry {
     pub(crate) fn all_unsaved(&self) -> Vec<Arc<str>> {
         let mut state = self.state.lock();
         let mut news = Vec::new();
-        for record in state.records.values_mut() {
+        for record in state.slots.iter_mut() {
             if record.auth.is_runtime_only() {
                 continue;
             }
@@ -159,18 +152,14 @@ impl Registry {
     }
 
     pub(crate) fn contains(&self, id: &str) -> bool {
-        self.state.lock().records.contains_key(id)
+        self.state.lock().by_id.contains_key(id)
     }
 
     /// All records, in the order of their ids.
     pub(crate) fn list(&self) -> Vec<Arc<Auth>> {
         let mut list: Vec<_> = {
             let state = self.state.lock();
-            state
-                .records
-                .values()
-                .map(|record| Arc::clone(&record.auth))
-                .collect()
+            state.slots.iter().map(Record::snapshot).collect()
         };
         list.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         list
@@ -178,16 +167,15 @@ impl Registry {
 
     pub(crate) fn remove(&self, id: &str) -> Option<Arc<Auth>> {
         let mut state = self.state.lock();
-        let record = state.records.remove(id)?;
+        let record = state.take_out(id)?;
         state.touched.extend_if_watched(id);
-        state.leave_pool(&record.auth);
-        Some(record.auth)
+        Some(record.snapshot())
     }
 
     /// Changes a record in one step. The id and the provider stay. `None` when there is no such record.
     pub(crate) fn modify(&self, id: &str, change: impl FnOnce(&mut Auth)) -> Option<Arc<Auth>> {
         self.modify_entry(id, |record| {
-            let auth = Arc::make_mut(&mut record.auth);
+            let auth = record.change();
             change(auth);
             auth.base.clone_from(&auth.metadata);
         })
@@ -201,7 +189,7 @@ impl Registry {
         change: impl FnOnce(&mut Auth),
     ) -> Option<Arc<Auth>> {
         self.modify_entry(id, |record| {
-            let auth = Arc::make_mut(&mut record.auth);
+            let auth = record.change();
             change(auth);
             auth.base.clone_from(&auth.metadata);
             amend::token_renewed(auth, now);
@@ -216,16 +204,13 @@ impl Registry {
         {
             let mut state = self.state.lock();
             let state = &mut *state;
-            let record = state.records.get_mut(id)?;
+            let slot = *state.by_id.get(id)?;
+            let record = &mut state.slots[slot];
             before = Arc::clone(&record.auth);
             change(record);
-            state.touched.extend_if_watched(id);
-            let id = Arc::clone(&record.id);
             auth = Arc::clone(&record.auth);
-            if before.disabled != auth.disabled {
-                state.leave_pool(&auth);
-            }
-            state.join_pool(&id);
+            state.touched.extend_if_watched(id);
+            state.seat(slot);
         }
         release(before);
         self.waiters.wake();
@@ -235,7 +220,7 @@ impl Registry {
     /// Notes that the store lacks something of a record. True when the writer must be told.
     pub(crate) fn mark_unsaved(&self, id: &str, what: Unsaved) -> bool {
         let mut state = self.state.lock();
-        state.records.get_mut(id).is_some_and(|record| {
+        state.record_mut(id).is_some_and(|record| {
             if record.auth.is_runtime_only() {
                 return false;
             }
@@ -248,15 +233,15 @@ impl Registry {
     /// What the store is to write of a record now; from here on it counts as saved.
     pub(crate) fn take_unsaved(&self, id: &str) -> Option<(Arc<Auth>, Unsaved)> {
         let mut state = self.state.lock();
-        let record = state.records.get_mut(id)?;
+        let record = state.record_mut(id)?;
         let unsaved = std::mem::take(&mut record.unsaved);
-        (unsaved != Unsaved::Nothing).then(|| (Arc::clone(&record.auth), unsaved))
+        (unsaved != Unsaved::Nothing).then(|| (record.snapshot(), unsaved))
     }
 
     /// Counts one more refresh that failed in a row.
     pub(crate) fn count_refresh_failure(&self, id: &str) -> u32 {
         let mut state = self.state.lock();
-        state.records.get_mut(id).map_or(0, |record| {
+        state.record_mut(id).map_or(0, |record| {
             record.refresh_failures = record.refresh_failures.saturating_add(1);
             record.refresh_failures
         })
@@ -265,12 +250,6 @@ impl Registry {
     /// A place among those who wait for somebody to be ready.
     pub(crate) fn wait(&self) -> Waiting<'_> {
         self.waiters.join()
-    }
-}
-
-impl Record {
-    fn readiness(&self, model: &str) -> Readiness {
-        readiness(&self.auth, model)
     }
 }
 
@@ -298,23 +277,62 @@ impl Touched {
 }
 
 impl State {
-    /// Puts a record into its provider's pool, unless it is disabled, and looks at it anew in every lane.
-    fn join_pool(&mut self, id: &Arc<str>) {
-        if let Some(record) = self.records.get(id)
-            && !record.auth.disabled
+    fn record(&self, id: &str) -> Option<&Record> {
+        Some(&self.slots[*self.by_id.get(id)?])
+    }
+
+    fn record_mut(&mut self, id: &str) -> Option<&mut Record> {
+        Some(&mut self.slots[*self.by_id.get(id)?])
+    }
+
+    /// Removes a record from everywhere.
+    fn take_out(&mut self, id: &str) -> Option<Record> {
+        let slot = self.by_id.remove(id)?;
+        self.unseat(slot);
+        self.slots.remove(slot)
+    }
+
+    /// Gives a record its seat in its provider's pool, if it is to have one, and looks at it anew in every lane.
+    fn seat(&mut self, slot: u32) {
+        let record = &self.slots[slot];
+        let (priority, disabled) = (record.priority(), record.auth.disabled);
+        if record
+            .seat
+            .is_some_and(|seat| disabled || seat.priority != priority)
         {
-            let pool = self.pools.entry(record.auth.provider.clone()).or_default();
-            pool.join(id, &record.auth);
+            self.unseat(slot);
+        }
+        if disabled {
+            return;
+        }
+        let Self { slots, pools, .. } = self;
+        let provider: &str = &slots[slot].auth.provider;
+        if !pools.contains_key(provider) {
+            pools.insert(provider.into(), Pool::default());
+        }
+        let Some(pool) = pools.get_mut(provider) else {
+            return;
+        };
+        if slots[slot].seat.is_none() {
+            pool.join(slots, slot, priority);
+        }
+        let record = &slots[slot];
+        if let Some(seat) = record.seat {
+            pool.set_everywhere(slot, seat, |model| record.readiness(model));
         }
     }
 
-    fn leave_pool(&mut self, auth: &Auth) {
-        if let Some(pool) = self.pools.get_mut(&auth.provider) {
-            pool.leave(&auth.id);
-            if pool.len() == 0 {
-                self.lanes -= pool.lanes.len();
-                self.pools.remove(&auth.provider);
-            }
+    fn unseat(&mut self, slot: u32) {
+        let Self { slots, pools, .. } = self;
+        let provider = &*slots[slot].auth;
+        let Some(pool) = pools.get_mut(&*provider.provider) else {
+            return;
+        };
+        pool.leave(slots, slot);
+        if pool.len() == 0 {
+            self.lanes -= pool.lanes.len();
+            let provider: Arc<str> = self.slots[slot].auth.provider.as_str().into();
+            self.pools.remove(&provider);
         }
     }
 }
@@ -330,7 +348,7 @@ pub(crate) fn release(auth: Arc<Auth>) {
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry")
-            .field("records", &self.state.lock().records.len())
+            .field("records", &self.state.lock().by_id.len())
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::Readiness;
-use super::{Picked, Query, Record, Registry};
+use super::record::Record;
+use super::{Picked, Query, Registry};
 use crate::Timestamp;
 use crate::auth::{Auth, Cause};
 use crate::clock::later;
@@ -58,12 +59,13 @@ impl Registry {
         query: Query<'_>,
         patience: Duration,
     ) -> Option<(Picked, Permit)> {
-        let (id, end) = self.with_lane(query, |records, lane| {
+        let (id, end) = self.with_lane(query, |slots, lane, call| {
             lane.returning()
-                .filter(|(_, id)| query.admits(id))
-                .filter_map(|(_, id)| Some((id, records.get(id)?.floor_end(query)?)))
-                .map(|(id, end)| (Arc::clone(id), end))
-                .next()
+                .filter(|(_, slot)| call.admits(*slot))
+                .find_map(|(_, slot)| {
+                    let end = slots[slot].floor_end(query)?;
+                    Some((Arc::clone(slots.id(slot)), end))
+                })
         })?;
         let until = end.max(later(query.now, patience));
         self.take(query, &id, until, |record| {
@@ -79,14 +81,18 @@ impl Registry {
         may: impl FnOnce(&Record) -> bool,
     ) -> Option<(Picked, Permit)> {
         let mut state = self.state.lock();
-        let record = state.records.get_mut(id).filter(|record| may(record))?;
-        let picked = record.picked(query.model);
-        let auth = Arc::make_mut(&mut record.auth);
+        let slot = *state.by_id.get(id)?;
+        let record = &mut state.slots[slot];
+        if !may(record) {
+            return None;
+        }
+        let picked = record.picked(slot, query.model);
+        let auth = record.change();
         let everywhere = auth.outage.is_some();
         for cause in causes(auth, query.model).into_iter().flatten() {
             cause.permit = Some(until);
         }
-        state.look_again(id, query.model, everywhere);
+        state.look_again(slot, query.model, everywhere);
         let permit = Permit {
             registry: Arc::clone(self),
             id: Arc::clone(&picked.id),
@@ -98,15 +104,6 @@ impl Registry {
 }
 
 impl Record {
-    /// What keeps it out for a model: of the model, and of the whole.
-    pub(super) fn causes(&self, model: &str) -> [Option<Cause>; 2] {
-        let own = match self.auth.model_states.get(model) {
-            Some(state) => state.cause,
-            None => self.auth.cause.filter(|_| model.is_empty()),
-        };
-        [own, self.auth.outage]
-    }
-
     /// When its block ends, if nothing but a fault of the provider keeps it out, and nobody tries it.
     fn floor_end(&self, query: Query<'_>) -> Option<Timestamp> {
         let [Some(own), None] = self.causes(query.model) else {
@@ -121,10 +118,10 @@ impl Record {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.registry.state.lock();
-        let Some(record) = state.records.get_mut(&self.id) else {
+        let Some(slot) = state.by_id.get(&self.id).copied() else {
             return;
         };
-        let auth = Arc::make_mut(&mut record.auth);
+        let auth = state.slots[slot].change();
         let everywhere = auth.outage.is_some();
         let mut held = false;
         for cause in causes(auth, &self.model).into_iter().flatten() {
@@ -134,7 +131,7 @@ impl Drop for Permit {
             }
         }
         if held {
-            state.look_again(&self.id, &self.model, everywhere);
+            state.look_again(slot, &self.model, everywhere);
             drop(state);
             self.registry.waiters.wake();
         }

@@ -1,13 +1,15 @@
 //! Who is ready: what a pick asks of the lanes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::lane::{Lane, ProviderPool};
-use super::{Readiness, Record, Registry};
+use smallvec::SmallVec;
+
+use super::lane::{Pool, View};
+use super::record::{Handle, Slots};
+use super::{FastMap, Readiness, Registry, State};
 use crate::Timestamp;
-use crate::auth::{Auth, Cause};
+use crate::auth::Auth;
 
 /// Which candidates a pick is about.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct Picked {
     pub(crate) auth: Arc<Auth>,
     /// It comes back from a cooldown: one request goes first, with a [`Permit`](super::Permit).
     pub(crate) needs_permit: bool,
+    pub(crate) handle: Handle,
 }
 
 /// What there is for a pick.
@@ -44,24 +47,6 @@ pub(crate) enum Supply {
     Ready,
 }
 
-impl Query<'_> {
-    pub(super) fn admits(&self, id: &str) -> bool {
-        self.pinned.is_none_or(|pinned| pinned == id)
-            && !self.tried.iter().any(|tried| **tried == *id)
-    }
-}
-
-impl Record {
-    pub(super) fn picked(&self, model: &str) -> Picked {
-        let needs_permit = self.causes(model).iter().flatten().any(Cause::needs_permit);
-        Picked {
-            id: Arc::clone(&self.id),
-            auth: Arc::clone(&self.auth),
-            needs_permit,
-        }
-    }
-}
-
 impl Registry {
     /// A number for the next pick.
     pub(crate) fn next_offer(&self) -> u64 {
@@ -70,94 +55,106 @@ impl Registry {
 
     /// The next ready candidate in the rotation of its lane, which moves on.
     pub(crate) fn rotate(&self, query: Query<'_>) -> Option<Picked> {
-        self.with_lane(query, |records, lane| {
-            let id = lane
-                .ready_after(lane.last_picked())
-                .find(|id| query.admits(id))
-                .cloned()?;
-            lane.picked(&id);
-            Some(records.get(&id)?.picked(query.model))
+        self.with_lane(query, |slots, lane, call| {
+            let slot = match call.who {
+                Who::Anybody => {
+                    let tier = lane.top_tier(slots, &call.tried)?;
+                    lane.rotate(slots, tier, |slot| call.admits(slot))
+                }
+                _ => call.pinned(lane, slots),
+            }?;
+            Some(slots[slot].picked(slot, query.model))
         })
     }
 
     /// The first ready candidate whose id comes after `after`.
     pub(crate) fn next_ready(&self, query: Query<'_>, after: Option<&str>) -> Option<Picked> {
-        self.with_lane(query, |records, lane| {
-            let id = lane.ready_from(after).find(|id| query.admits(id))?;
-            Some(records.get(id)?.picked(query.model))
+        self.with_lane(query, |slots, lane, call| {
+            if call.who != Who::Anybody {
+                let slot = call.pinned(lane, slots)?;
+                let later = after.is_none_or(|after| &**slots.id(slot) > after);
+                return later.then(|| slots[slot].picked(slot, query.model));
+            }
+            let tier = lane.top_tier(slots, &call.tried)?;
+            let after = after.and_then(|after| lane.place_up_to(slots, tier, after));
+            let slot = lane.next(tier, after, |slot| call.admits(slot))?;
+            Some(slots[slot].picked(slot, query.model))
         })
     }
 
-    /// The candidate with this id, if it is ready.
+    /// The candidate with this id, if it is ready, whatever its priority.
     pub(crate) fn ready(&self, query: Query<'_>, id: &str) -> Option<Picked> {
-        if !query.admits(id) {
-            return None;
-        }
-        self.with_lane(query, |records, lane| {
-            let ready = lane.is_ready(id).then(|| records.get(id)).flatten();
-            Some(ready?.picked(query.model))
+        let mut state = self.state.lock();
+        let slot = *state.by_id.get(id)?;
+        state.with_lane(query, |slots, lane, call| {
+            let seat = slots[slot].seat.filter(|_| call.admits(slot))?;
+            lane.is_ready(seat)
+                .then(|| slots[slot].picked(slot, query.model))
         })
     }
 
-    /// How many candidates are ready, tried ones not counted.
+    /// How many candidates are ready, tried ones not counted: those of the highest priority of which there are any.
     pub(crate) fn ready_count(&self, query: Query<'_>) -> usize {
-        self.with_lane(query, |_, lane| {
-            Some(match query.pinned {
-                Some(id) => usize::from(lane.is_ready(id) && query.admits(id)),
-                None => {
-                    let tried = query.tried.iter().filter(|id| lane.is_ready(id)).count();
-                    lane.ready_len() - tried
-                }
-            })
+        self.with_lane(query, |slots, lane, call| {
+            if call.who != Who::Anybody {
+                return Some(usize::from(call.pinned(lane, slots).is_some()));
+            }
+            let tier = lane.top_tier(slots, &call.tried)?;
+            Some(lane.ready_in(slots, tier, &call.tried))
         })
         .unwrap_or(0)
     }
 
     /// What stands in the way of a pick.
     pub(crate) fn supply(&self, query: Query<'_>) -> Supply {
-        let candidates = {
-            let state = self.state.lock();
-            let Some(pool) = state.pools.get(query.provider) else {
-                return Supply::Nobody;
-            };
-            match query.pinned {
-                Some(id) => usize::from(pool.has(id) && query.admits(id)),
-                None => pool.len() - query.tried.iter().filter(|id| pool.has(id)).count(),
-            }
+        let mut state = self.state.lock();
+        let call = state.restrict(query);
+        let Some(pool) = state.pools.get(query.provider) else {
+            return Supply::Nobody;
+        };
+        let is_member = |slot: u32| {
+            let record = &state.slots[slot];
+            record.seat.is_some() && record.auth.provider == query.provider
+        };
+        let candidates = match call.who {
+            Who::Nobody => 0,
+            Who::Only(slot) => usize::from(is_member(slot) && call.admits(slot)),
+            Who::Anybody => pool.len() - call.tried.iter().filter(|slot| is_member(**slot)).count(),
         };
         if candidates == 0 {
             return Supply::Nobody;
         }
-        if self.ready_count(query) > 0 {
-            return Supply::Ready;
-        }
-        let earliest = self.with_lane(query, |_, lane| {
-            lane.returning()
-                .find(|(_, id)| query.admits(id))
-                .map(|(at, _)| at)
-        });
-        Supply::Blocked {
-            candidates,
-            earliest,
-        }
+        state
+            .with_lane(query, |slots, lane, call| {
+                let ready = match call.who {
+                    Who::Anybody => lane.top_tier(slots, &call.tried).is_some(),
+                    _ => call.pinned(lane, slots).is_some(),
+                };
+                if ready {
+                    return Some(Supply::Ready);
+                }
+                let mut returning = lane.returning().filter(|(_, slot)| call.admits(*slot));
+                Some(Supply::Blocked {
+                    candidates,
+                    earliest: returning.next().map(|(at, _)| at),
+                })
+            })
+            .unwrap_or(Supply::Nobody)
     }
 
     /// Whether a credential is registered, enabled and not blocked without end: then this is it, ready or not.
     pub(crate) fn member(&self, query: Query<'_>, id: &str) -> Option<Picked> {
         let state = self.state.lock();
-        let record = state.records.get(id)?;
-        let in_pool = state
-            .pools
-            .get(query.provider)
-            .is_some_and(|pool| pool.has(id));
+        let slot = *state.by_id.get(id)?;
+        let record = &state.slots[slot];
         let blocked = record.readiness(query.model) == Readiness::Blocked;
-        (in_pool && !blocked).then(|| record.picked(query.model))
+        (record.seat.is_some() && !blocked).then(|| record.picked(slot, query.model))
     }
 
     /// Whether a credential is out for the model at the moment, but not for good.
     pub(crate) fn is_out(&self, query: Query<'_>, id: &str) -> bool {
         let state = self.state.lock();
-        state.records.get(id).is_some_and(|record| {
+        state.record(id).is_some_and(|record| {
             matches!(record.readiness(query.model), Readiness::Until(at, _) if at > query.now)
         })
     }
@@ -165,49 +162,116 @@ impl Registry {
     /// All members of a provider's pool and how they stand, tried ones left out.
     pub(crate) fn candidates(&self, query: Query<'_>) -> Vec<(Arc<Auth>, Readiness)> {
         let state = self.state.lock();
+        let call = state.restrict(query);
         let Some(pool) = state.pools.get(query.provider) else {
             return Vec::new();
         };
-        pool.members()
-            .filter(|id| query.admits(id))
-            .filter_map(|id| state.records.get(id))
-            .map(|record| (Arc::clone(&record.auth), record.readiness(query.model)))
+        let admitted = pool.members().filter(|slot| call.admits(*slot));
+        admitted
+            .map(|slot| &state.slots[slot])
+            .map(|record| (record.snapshot(), record.readiness(query.model)))
             .collect()
     }
 
+    /// Does something with the lane that a pick is about; it is made where there is none. `None` without such a provider.
     pub(super) fn with_lane<T>(
         &self,
         query: Query<'_>,
-        work: impl FnOnce(&HashMap<Arc<str>, Record>, &mut Lane) -> Option<T>,
+        work: impl FnOnce(&Slots, &mut View<'_>, &Restriction) -> Option<T>,
     ) -> Option<T> {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        state.picks += 1;
-        let pool = state.pools.get_mut(query.provider)?;
-        if !pool.lanes.contains_key(query.model) {
-            state.lanes += 1;
-            pool.build_lane(query.model, |id| {
-                state
-                    .records
-                    .get(id)
-                    .map_or(Readiness::Blocked, |record| record.readiness(query.model))
-            });
-            if state.lanes > MOST_LANES {
-                state.lanes -= 1;
-                drop_oldest_lane(&mut state.pools, state.picks);
-            }
-        }
-        let lane = state
-            .pools
-            .get_mut(query.provider)?
-            .lanes
-            .get_mut(query.model)?;
-        lane.used(state.picks, query.now);
-        work(&state.records, lane)
+        self.state.lock().with_lane(query, work)
     }
 }
 
-fn drop_oldest_lane(pools: &mut HashMap<String, ProviderPool>, newest: u64) {
+/// Whom a call may still ask.
+pub(super) struct Restriction {
+    pub(super) tried: SmallVec<[u32; 4]>,
+    pub(super) who: Who,
+}
+
+/// Whom a call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Anybody,
+    Only(u32),
+    /// The only one is not registered, or is another provider's.
+    Nobody,
+}
+
+impl Restriction {
+    /// Whether it is about this one, tried or not.
+    pub(super) fn is_about(&self, slot: u32) -> bool {
+        match self.who {
+            Who::Anybody => true,
+            Who::Only(only) => only == slot,
+            Who::Nobody => false,
+        }
+    }
+
+    pub(super) fn admits(&self, slot: u32) -> bool {
+        self.is_about(slot) && !self.tried.contains(&slot)
+    }
+
+    /// The only one that may be asked, if it is ready.
+    fn pinned(&self, lane: &View<'_>, slots: &Slots) -> Option<u32> {
+        match self.who {
+            Who::Only(slot) if self.admits(slot) => {
+                lane.is_ready(slots[slot].seat?).then_some(slot)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    fn restrict(&self, query: Query<'_>) -> Restriction {
+        let slot = |id: &str| self.by_id.get(id).copied();
+        Restriction {
+            tried: query.tried.iter().filter_map(|id| slot(id)).collect(),
+            who: match query.pinned {
+                None => Who::Anybody,
+                Some(id) => slot(id).map_or(Who::Nobody, Who::Only),
+            },
+        }
+    }
+
+    fn with_lane<T>(
+        &mut self,
+        query: Query<'_>,
+        work: impl FnOnce(&Slots, &mut View<'_>, &Restriction) -> Option<T>,
+    ) -> Option<T> {
+        let mut restriction = self.restrict(query);
+        self.picks += 1;
+        let Self {
+            slots,
+            pools,
+            lanes,
+            ..
+        } = self;
+        let pool = pools.get_mut(query.provider)?;
+        let is_elsewhere = |slot: u32| slots[slot].auth.provider != query.provider;
+        restriction.tried.retain(|slot| !is_elsewhere(*slot));
+        if matches!(restriction.who, Who::Only(slot) if is_elsewhere(slot)) {
+            restriction.who = Who::Nobody;
+        }
+        if !pool.lanes.contains_key(query.model) {
+            pool.build_lane(query.model, |slot| {
+                let record = &slots[slot];
+                (record.seat, record.readiness(query.model))
+            });
+            *lanes += 1;
+            if *lanes > MOST_LANES {
+                *lanes -= 1;
+                drop_oldest_lane(pools, self.picks);
+            }
+        }
+        let mut view = pools.get_mut(query.provider)?.view(query.model)?;
+        view.used(slots, self.picks, query.now);
+        work(slots, &mut view, &restriction)
+    }
+}
+
+fn drop_oldest_lane(pools: &mut FastMap<Arc<str>, Pool>, newest: u64) {
     let oldest = pools
         .iter()
         .flat_map(|(provider, pool)| {
@@ -216,8 +280,8 @@ fn drop_oldest_lane(pools: &mut HashMap<String, ProviderPool>, newest: u64) {
                 .map(move |(model, lane)| (lane.last_used(), provider, model))
         })
         .filter(|(used, ..)| *used < newest && *used > 0)
-        .min()
-        .map(|(_, provider, model)| (provider.clone(), model.clone()));
+        .min_by_key(|(used, ..)| *used)
+        .map(|(_, provider, model)| (Arc::clone(provider), Arc::clone(model)));
     if let Some((provider, model)) = oldest
         && let Some(pool) = pools.get_mut(&provider)
     {

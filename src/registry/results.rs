@@ -3,9 +3,18 @@
 use std::sync::Arc;
 
 use super::apply::Effect;
-use super::{Record, Registry, State, Unsaved, amend, apply};
+use super::record::Handle;
+use super::{Registry, State, Unsaved, amend, apply};
 use crate::Timestamp;
 use crate::auth::Auth;
+
+/// Whose result it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) id: &'a str,
+    /// Where it was found, by who knows.
+    pub(crate) handle: Option<Handle>,
+}
 
 /// What became of a result.
 #[derive(Debug)]
@@ -22,12 +31,20 @@ impl Registry {
     /// that it must.
     pub(crate) fn apply(
         &self,
-        id: &str,
+        target: Target<'_>,
         model: &str,
         effect: &Effect<'_>,
         now: Timestamp,
     ) -> Applied {
-        self.change(id, model, |auth| {
+        if matches!(effect, Effect::Success) {
+            let mut state = self.state.lock();
+            match state.find(target) {
+                None => return Applied::Unknown,
+                Some(slot) if state.stays_calm(slot, model, now) => return Applied::Known,
+                Some(_) => {}
+            }
+        }
+        self.change(target.id, model, |auth| {
             let everywhere = effect.concerns_all_models(auth.outage.is_some());
             apply::apply(auth, model, effect, now);
             everywhere
@@ -74,11 +91,12 @@ impl Registry {
     fn change(&self, id: &str, model: &str, change: impl FnOnce(&mut Auth) -> bool) -> Applied {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(record) = state.records.get_mut(id) else {
+        let Some(slot) = state.by_id.get(id).copied() else {
             return Applied::Unknown;
         };
+        let record = &mut state.slots[slot];
         let was_clean = is_clean(&record.auth, model);
-        let everywhere = change(Arc::make_mut(&mut record.auth));
+        let everywhere = change(record.change());
         let is_clean = is_clean(&record.auth, model);
         let news = !(was_clean && is_clean)
             && record.unsaved == Unsaved::Nothing
@@ -87,7 +105,7 @@ impl Registry {
             record.unsaved = Unsaved::State;
         }
         let shared = news.then(|| Arc::clone(&record.id));
-        state.look_again(id, model, everywhere);
+        state.look_again(slot, model, everywhere);
         if !was_clean && is_clean {
             self.waiters.wake();
         }
@@ -96,20 +114,40 @@ impl Registry {
 }
 
 impl State {
+    /// Notes a success that changes nothing but times. False where it changes more.
+    fn stays_calm(&mut self, slot: u32, model: &str, now: Timestamp) -> bool {
+        let Self { slots, pools, .. } = self;
+        let shared = |auth: &Auth| {
+            let pool = pools.get(&*auth.provider);
+            let lane = pool.and_then(|pool| pool.lanes.get_key_value(model));
+            lane.map_or_else(|| model.into(), |(model, _)| Arc::clone(model))
+        };
+        slots[slot].stays_calm(model, shared, now)
+    }
+
+    /// Where a result's record is.
+    fn find(&self, target: Target<'_>) -> Option<u32> {
+        match target.handle {
+            Some(handle) if self.slots.holds(handle) => Some(handle.slot),
+            _ => self.by_id.get(target.id).copied(),
+        }
+    }
+
     /// Puts into the lanes how a record stands by now: in that of `model`, or everywhere.
-    pub(super) fn look_again(&mut self, id: &str, model: &str, everywhere: bool) {
-        let Some(Record { id, auth, .. }) = self.records.get(id) else {
+    pub(super) fn look_again(&mut self, slot: u32, model: &str, everywhere: bool) {
+        let record = &self.slots[slot];
+        let Some(seat) = record.seat else {
             return;
         };
-        let Some(pool) = self.pools.get_mut(&auth.provider) else {
+        let Some(pool) = self.pools.get_mut(&*record.auth.provider) else {
             return;
         };
         if everywhere {
-            pool.update(id, auth);
+            pool.set_everywhere(slot, seat, |model| record.readiness(model));
             return;
         }
         for model in [model, ""] {
-            pool.update_lane(model, id, auth);
+            pool.set(model, slot, seat, record.readiness(model));
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Query, Readiness, Record, Registry};
+use super::record::Record;
+use super::{Query, Readiness, Registry};
 use crate::Timestamp;
 use crate::auth::{Auth, Cause};
 use crate::exhaustion::{Availability, Standing};
@@ -24,7 +25,7 @@ impl Registry {
     pub(crate) fn explain(&self, provider: &str, model: &str, now: Timestamp) -> Vec<Standing> {
         let mut standings: Vec<_> = {
             let state = self.state.lock();
-            let all = state.records.values();
+            let all = state.slots.iter();
             all.filter(|record| record.auth.provider == provider)
                 .map(|record| record.standing(provider.into(), model, now))
                 .collect()
@@ -36,14 +37,11 @@ impl Registry {
     /// Why a pick finds nobody: at most `most` credentials one by one, all of them in numbers. Those that were tried count.
     pub(crate) fn shortage(&self, query: Query<'_>, most: usize) -> Shortage {
         let provider: Arc<str> = query.provider.into();
-        self.with_lane(query, |records, lane| {
-            let admitted = || {
-                let pinned = |id: &str| query.pinned.is_none_or(|pinned| pinned == id);
-                lane.returning().filter(move |(_, id)| pinned(id))
-            };
+        self.with_lane(query, |slots, lane, call| {
+            let admitted = || lane.returning().filter(|(_, slot)| call.is_about(*slot));
             let listed: Vec<_> = admitted()
                 .take(most)
-                .filter_map(|(_, id)| records.get(id))
+                .map(|(_, slot)| &slots[slot])
                 .map(|record| record.standing(Arc::clone(&provider), query.model, query.now))
                 .collect();
             let (total, faults) = match query.pinned {
@@ -52,7 +50,7 @@ impl Registry {
                     let faults = fault.map(|fault| (fault, 1)).into_iter().collect();
                     (listed.len(), faults)
                 }
-                None => (lane.returning_len(), lane.faults().collect()),
+                None => (lane.returning().count(), lane.faults().collect()),
             };
             Some(Shortage {
                 omitted: total - listed.len(),
@@ -83,7 +81,7 @@ impl Record {
             Readiness::Until(at, _) if at > now => {
                 (Availability::Cooling, end(auth, model, cause).max(Some(at)))
             }
-            _ if self.picked(model).needs_permit => (Availability::Probe, end(auth, model, cause)),
+            _ if self.needs_permit(model) => (Availability::Probe, end(auth, model, cause)),
             _ => (Availability::Ready, None),
         };
         let error = error.or(auth.last_error.as_ref().filter(|_| outage.is_some()));

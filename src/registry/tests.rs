@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
+use super::apply::readiness;
 use super::picks::MOST_LANES;
 use super::*;
 use crate::auth::Status;
@@ -44,6 +45,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
+fn target(id: &str) -> Target<'_> {
+    Target { id, handle: None }
+}
+
+/// Three of eight are of a higher one.
+fn priority(id: &str) -> i64 {
+    i64::from(["id-1", "id-4", "id-6"].contains(&id)) * 7 - 2
+}
+
 fn name(id: u8) -> String {
     format!("id-{id}")
 }
@@ -56,32 +66,56 @@ fn model_name(model: u8) -> &'static str {
 #[derive(Default)]
 struct Plain {
     records: BTreeMap<String, Auth>,
-    last: BTreeMap<String, String>,
+    last: BTreeMap<(String, i64), String>,
 }
 
 impl Plain {
     fn ready(&self, query: Query<'_>) -> Vec<String> {
-        self.records
+        let ready: Vec<_> = self
+            .records
             .values()
-            .filter(|auth| !auth.disabled && query.admits(&auth.id))
+            .filter(|auth| !auth.disabled && query.pinned.is_none_or(|pinned| pinned == auth.id))
+            .filter(|auth| !query.tried.iter().any(|tried| **tried == *auth.id))
             .filter(|auth| match readiness(auth, query.model) {
                 Readiness::Ready => true,
                 Readiness::Until(at, _) => at <= query.now,
                 Readiness::Blocked => false,
             })
+            .collect();
+        let highest = ready.iter().map(|auth| priority(&auth.id)).max();
+        ready
+            .into_iter()
+            .filter(|auth| Some(priority(&auth.id)) == highest)
             .map(|auth| auth.id.clone())
             .collect()
     }
 
+    /// The rotation of a tier goes with its last member.
+    fn forget_rotations(&mut self) {
+        let records = &self.records;
+        self.last.retain(|(_, tier), _| {
+            records
+                .values()
+                .any(|auth| !auth.disabled && priority(&auth.id) == *tier)
+        });
+    }
+
     fn rotate(&mut self, query: Query<'_>) -> Option<String> {
         let ready = self.ready(query);
-        let last = self.last.get(query.model).cloned().unwrap_or_default();
+        let tier = priority(ready.first()?);
+        let key = (query.model.to_owned(), tier);
+        let last = match query.pinned {
+            Some(_) => String::new(),
+            None => self.last.get(&key).cloned().unwrap_or_default(),
+        };
         let next = ready
             .iter()
             .find(|id| **id > last)
             .or_else(|| ready.first())
             .cloned()?;
-        self.last.insert(query.model.to_owned(), next.clone());
+        if query.pinned.is_none() {
+            self.last.insert(key, next.clone());
+        }
         Some(next)
     }
 }
@@ -100,7 +134,9 @@ proptest! {
                 Step::Register(id) => {
                     let id = name(id);
                     if !registry.contains(&id) {
-                        let auth = Auth::api_key("p", "k").with_id(&*id);
+                        let auth = Auth::api_key("p", "k")
+                            .with_id(&*id)
+                            .with_attribute("priority", priority(&id).to_string());
                         registry.insert(auth.clone());
                         plain.records.insert(id, auth);
                     }
@@ -108,10 +144,7 @@ proptest! {
                 Step::Remove(id) => {
                     let id = name(id);
                     prop_assert_eq!(registry.remove(&id).is_some(), plain.records.remove(&id).is_some());
-                    // The rotation of a pool goes with its last member.
-                    if plain.records.values().all(|auth| auth.disabled) {
-                        plain.last.clear();
-                    }
+                    plain.forget_rotations();
                 }
                 Step::Disable(id, disabled) => {
                     let change = |auth: &mut Auth| {
@@ -120,9 +153,7 @@ proptest! {
                     };
                     registry.modify(&name(id), change);
                     plain.records.get_mut(&name(id)).map(change);
-                    if plain.records.values().all(|auth| auth.disabled) {
-                        plain.last.clear();
-                    }
+                    plain.forget_rotations();
                 }
                 Step::Result(id, model, status) => {
                     let error = status.map(|status| Error::upstream(status, "no"));
@@ -131,7 +162,7 @@ proptest! {
                         None => Effect::Success,
                         Some(verdict) => Effect::Failure { error: error.as_ref(), verdict, jitter: 0.0, probes: policy.probes() },
                     };
-                    registry.apply(&name(id), model_name(model), &effect, now);
+                    registry.apply(target(&name(id)), model_name(model), &effect, now);
                     if let Some(auth) = plain.records.get_mut(&name(id)) {
                         apply::apply(auth, model_name(model), &effect, now);
                     }
@@ -291,7 +322,7 @@ fn the_earliest_return_is_told() {
             jitter: 0.0,
             probes: None,
         };
-        registry.apply(id, "m", &effect, at);
+        registry.apply(target(id), "m", &effect, at);
     }
     let query = Query {
         provider: "p",
