@@ -21,5 +21,5 @@ pub(crate) struct Services {
     pub(crate) keeper: Keeper,
     pub(crate) transport: Arc<Transport>,
     pub(crate) pool: Pool,
-    pub(crate) random: Random,
+    pub(crate) random: Arc<Random>,
 }

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{Scope, Verdict};
-use crate::registry::{Effect, Permit, Picked};
+use crate::registry::{Effect, Lease, Permit, Picked};
 use crate::request::Request;
 use crate::runtime::guard;
 
@@ -26,6 +26,7 @@ pub(super) struct Turn<'a> {
     pub(super) picked: Picked,
     /// Held until the result is known.
     pub(super) permit: Option<Permit>,
+    pub(super) lease: Lease,
 }
 
 /// What to ask an executor: the one thing in which plain calls, counts and streams differ.
@@ -82,8 +83,11 @@ impl Engine {
             provider,
             executor,
             request,
-            picked: Picked { id, auth, .. },
+            picked: Picked {
+                id, auth, handle, ..
+            },
             permit,
+            lease,
         } = turn;
         let attempt = call.attempt(number, &self.services);
         let started = self.services.clock.monotonic();
@@ -101,7 +105,9 @@ impl Engine {
                 attempts: number,
                 request,
                 first_byte: self.services.clock.monotonic() - started,
+                handle,
                 permit,
+                lease,
             }),
             Err(error) => {
                 // Executors of the program's own may quote what they sent.
@@ -179,7 +185,7 @@ impl Engine {
         let healthy = |limits: &Arc<RateLimits>| limits.is_healthy();
         let spared = matches!(verdict.scope, Scope::Request | Scope::Nobody);
         let known = if spared && failed.error.rate_limits().is_some_and(healthy) {
-            self.apply(outcome, &Effect::Healthy, now)
+            self.apply(outcome, None, &Effect::Healthy, now)
         } else {
             self.apply_failure(outcome, Some(recorded), verdict, now)
         };

@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshEngine;
-use crate::registry::{Applied, Effect, Permit, Rotation, Target};
+use crate::registry::{Applied, Effect, Handle, Lease, Permit, Rotation, Target};
 use crate::request::{Options, Request, Response};
 use crate::runtime::guard;
 use crate::selection::Selector;
@@ -74,8 +74,11 @@ struct Served<'a, T> {
     request: Cow<'a, Request>,
     attempts: u32,
     first_byte: Duration,
+    handle: Handle,
     /// Held until the success is recorded.
     permit: Option<Permit>,
+    /// Held until the answer is complete.
+    lease: Lease,
 }
 
 impl Engine {
@@ -123,7 +126,7 @@ impl Engine {
         outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(served.first_byte);
-        self.record(&outcome);
+        self.record(&outcome, Some(served.handle));
         drop(served.permit);
         response.provider = served.provider;
         response.auth_id = served.auth_id;
@@ -131,15 +134,15 @@ impl Engine {
         Ok(response)
     }
 
-    /// Records what became of an attempt: state first, then whoever listens.
-    pub(crate) fn record(&self, outcome: &Outcome<'_>) {
+    /// Records what became of an attempt: state first, then whoever listens. Who knows where the credential was found says so.
+    pub(crate) fn record(&self, outcome: &Outcome<'_>, handle: Option<Handle>) {
         if outcome.auth_id.is_empty() {
             return;
         }
         let now = self.services.clock.now();
         let known = match &outcome.kind {
             OutcomeKind::Abandoned => true,
-            OutcomeKind::Success => self.apply(outcome, &Effect::Success, now),
+            OutcomeKind::Success => self.apply(outcome, handle, &Effect::Success, now),
             OutcomeKind::Failure(error) => {
                 let verdict = self.policy.classify_outcome(error.as_ref());
                 self.apply_failure(outcome, error.as_ref(), &verdict, now)
@@ -162,7 +165,7 @@ impl Engine {
             jitter,
             probes: self.policy.probes(),
         };
-        self.apply(outcome, &effect, now)
+        self.apply(outcome, None, &effect, now)
     }
 
     /// Tells whoever listens; the selector, only of credentials that are there to be selected.
@@ -186,11 +189,17 @@ impl Engine {
     }
 
     /// Puts a result into the registry. False when there is no such credential.
-    fn apply(&self, outcome: &Outcome<'_>, effect: &Effect<'_>, now: Timestamp) -> bool {
+    fn apply(
+        &self,
+        outcome: &Outcome<'_>,
+        handle: Option<Handle>,
+        effect: &Effect<'_>,
+        now: Timestamp,
+    ) -> bool {
         let registry = &self.services.registry;
         let target = Target {
             id: outcome.auth_id,
-            handle: None,
+            handle,
         };
         self.note_for_store(registry.apply(target, outcome.model, effect, now))
     }

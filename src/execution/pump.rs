@@ -12,7 +12,7 @@ use crate::executor::ChunkSource;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::StreamCommit;
-use crate::registry::Effect;
+use crate::registry::{Effect, Handle, Lease};
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
@@ -37,6 +37,7 @@ struct Pump {
     cancel: CancelToken,
     deadline: Option<Instant>,
     report: Option<Report>,
+    _lease: Lease,
     /// Ends the stream when the manager shuts down.
     _stopping: OnCancel,
 }
@@ -48,6 +49,7 @@ struct Report {
     model: String,
     messages: Vec<Message>,
     session_key: Option<String>,
+    handle: Handle,
     first_byte: Duration,
     usage: Option<Usage>,
     rate_limits: Option<Arc<RateLimits>>,
@@ -125,7 +127,8 @@ impl Engine {
         {
             // Content came: the credential serves again. How the stream ends is told then.
             let outcome = report.outcome(OutcomeKind::Success);
-            self.apply(&outcome, &Effect::Success, self.services.clock.now());
+            let now = self.services.clock.now();
+            self.apply(&outcome, Some(served.handle), &Effect::Success, now);
             drop(permit);
         }
         let pump = Pump {
@@ -137,6 +140,7 @@ impl Engine {
             cancel,
             deadline: call.deadline,
             report: Some(report),
+            _lease: served.lease,
             _stopping: stopping,
         };
         pool.run(slot, move || pump.run())?;
@@ -292,7 +296,8 @@ impl Pump {
             End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
             End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
         };
-        self.engine.record(&report.outcome(kind));
+        self.engine
+            .record(&report.outcome(kind), Some(report.handle));
         let _ = self.ending.set(ending);
         self.sender = None;
     }
@@ -322,6 +327,7 @@ impl Report {
             model: served.request.model.clone(),
             messages: options.messages.clone(),
             session_key: options.session_key.clone(),
+            handle: served.handle,
             first_byte: served.first_byte,
             usage: None,
             rate_limits: None,

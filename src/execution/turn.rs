@@ -321,6 +321,7 @@ impl<'a> Asked<'a> {
             provider: self.provider,
             executor: self.executor,
             request: self.request,
+            lease: Arc::clone(&picked.load).lease(),
             picked,
             permit,
         }

@@ -193,15 +193,16 @@ impl Builder {
                 queue: REFRESH_QUEUE,
             },
         );
+        let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
         let services = Arc::new(Services {
             clock: self.clock,
-            registry: Arc::new(Registry::default()),
+            registry: Arc::new(Registry::new(Arc::clone(&random))),
             executors: Executors::default(),
             hooks: Hooks::new(self.hook),
             keeper: Keeper::new(self.store),
             transport: Arc::new(Transport::new(self.proxy)),
             pool,
-            random: self.seed.map_or_else(Random::new, Random::seeded),
+            random,
         });
         let streams = StreamSettings {
             buffer: self.stream_buffer,

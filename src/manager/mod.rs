@@ -190,7 +190,7 @@ impl Manager {
 
     /// Records a result that the program observed by itself. Unknown credentials change nothing, but hooks hear of it.
     pub fn mark_result(&self, outcome: &Outcome<'_>) {
-        self.inner.engine.record(outcome);
+        self.inner.engine.record(outcome, None);
     }
 
     /// Puts a credential into an HTTP request that the program sends by itself.

@@ -12,12 +12,20 @@ use super::apply::Readiness;
 use super::bits::Bits;
 use super::order::{Order, Place, Shift};
 use super::record::Slots;
+use super::turns::Turns;
 
 /// Where a credential is in its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seat {
-    pub(super) priority: i64,
     pub(super) place: Place,
+    pub(super) ranks: Ranks,
+}
+
+/// How it stands to the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ranks {
+    pub(super) priority: i64,
+    pub(super) weight: u32,
 }
 
 /// The credentials of one provider that are not disabled, and a lane for each model that was asked for.
@@ -51,6 +59,8 @@ pub(super) struct Lane {
 struct Ready {
     bits: Bits,
     last_picked: Cursor,
+    /// Whose turn it is by weight, once somebody has asked.
+    turns: Option<Turns>,
 }
 
 /// Who was picked last.
@@ -74,8 +84,8 @@ impl Pool {
     }
 
     /// Takes a credential in, which is in no pool yet. The lanes do not know yet how it stands.
-    pub(super) fn join(&mut self, slots: &mut Slots, slot: u32, priority: i64) {
-        let tier = self.tier_for(priority);
+    pub(super) fn join(&mut self, slots: &mut Slots, slot: u32) {
+        let tier = self.tier_for(slots[slot].ranks.priority);
         let Self { tiers, lanes } = self;
         let order = &mut tiers[tier].order;
         let id = Arc::clone(slots.id(slot));
@@ -83,7 +93,7 @@ impl Pool {
         order.insert_after(
             before,
             slot,
-            |slot, place| slots[slot].seat = Some(Seat { priority, place }),
+            |slot, place| slots[slot].place = Some(place),
             |order, shift| {
                 for lane in lanes.values_mut() {
                     lane.ready[tier].bits.shift(order, shift);
@@ -94,24 +104,28 @@ impl Pool {
 
     /// Lets a credential go.
     pub(super) fn leave(&mut self, slots: &mut Slots, slot: u32) {
-        let Some(Seat { priority, place }) = slots[slot].seat.take() else {
+        let Some(Seat { place, ranks }) = slots[slot].seat() else {
             return;
         };
-        let Some(tier) = self.tier(priority) else {
+        slots[slot].place = None;
+        let Some(tier) = self.tier(ranks.priority) else {
             return;
         };
         let Self { tiers, lanes } = self;
         let id = Arc::clone(slots.id(slot));
         for lane in lanes.values_mut() {
             lane.no_longer_out(slot);
-            let last = &mut lane.ready[tier].last_picked;
-            if matches!(last, Cursor::Slot(last) if *last == slot) {
-                *last = Cursor::Gone(Arc::clone(&id));
+            let ready = &mut lane.ready[tier];
+            if matches!(ready.last_picked, Cursor::Slot(last) if last == slot) {
+                ready.last_picked = Cursor::Gone(Arc::clone(&id));
+            }
+            if let Some(turns) = &mut ready.turns {
+                turns.forget(slot);
             }
         }
         tiers[tier].order.remove(
             place,
-            |slot, place| slots[slot].seat = Some(Seat { priority, place }),
+            |slot, place| slots[slot].place = Some(place),
             |order, shift| {
                 for lane in lanes.values_mut() {
                     lane.ready[tier].bits.shift(order, shift);
@@ -128,9 +142,9 @@ impl Pool {
 
     /// Puts into a lane how a member stands.
     pub(super) fn set(&mut self, model: &str, slot: u32, seat: Seat, readiness: Readiness) {
-        let tier = self.tier(seat.priority);
+        let tier = self.tier(seat.ranks.priority);
         if let (Some(tier), Some(lane)) = (tier, self.lanes.get_mut(model)) {
-            lane.set(&self.tiers[tier].order, tier, slot, seat.place, readiness);
+            lane.set(&self.tiers[tier].order, tier, slot, seat, readiness);
         }
     }
 
@@ -141,10 +155,10 @@ impl Pool {
         seat: Seat,
         readiness: impl Fn(&str) -> Readiness,
     ) {
-        if let Some(tier) = self.tier(seat.priority) {
+        if let Some(tier) = self.tier(seat.ranks.priority) {
             for (model, lane) in &mut self.lanes {
                 let order = &self.tiers[tier].order;
-                lane.set(order, tier, slot, seat.place, readiness(model));
+                lane.set(order, tier, slot, seat, readiness(model));
             }
         }
     }
@@ -167,7 +181,7 @@ impl Pool {
             lane.ready[index].bits.shift(&tier.order, Shift::Directory);
             for slot in tier.order.iter() {
                 if let (Some(seat), readiness) = readiness(slot) {
-                    lane.set(&tier.order, index, slot, seat.place, readiness);
+                    lane.set(&tier.order, index, slot, seat, readiness);
                 }
             }
         }
@@ -201,26 +215,31 @@ impl Pool {
     }
 }
 
-impl Lane {
-    fn set(&mut self, order: &Order, tier: usize, slot: u32, place: Place, readiness: Readiness) {
-        let bits = &mut self.ready[tier].bits;
-        match readiness {
-            Readiness::Ready => {
-                bits.set(order, place, true);
-                self.no_longer_out(slot);
+impl Ready {
+    fn set(&mut self, order: &Order, slot: u32, seat: Seat, ready: bool) {
+        self.bits.set(order, seat.place, ready);
+        if let Some(turns) = &mut self.turns {
+            if ready {
+                turns.add(slot, seat.ranks.weight);
+            } else {
+                turns.remove(slot);
             }
+        }
+    }
+}
+
+impl Lane {
+    fn set(&mut self, order: &Order, tier: usize, slot: u32, seat: Seat, readiness: Readiness) {
+        self.ready[tier].set(order, slot, seat, readiness == Readiness::Ready);
+        match readiness {
             Readiness::Until(at, fault) => {
-                bits.set(order, place, false);
                 self.no_longer_out(slot);
                 self.out.insert(slot, (at, fault));
                 self.returning.insert((at, slot));
                 self.faults[fault as usize] += 1;
                 self.next_return = Some(self.next_return.map_or(at, |first| first.min(at)));
             }
-            Readiness::Blocked => {
-                bits.set(order, place, false);
-                self.no_longer_out(slot);
-            }
+            Readiness::Ready | Readiness::Blocked => self.no_longer_out(slot),
         }
     }
 
@@ -256,11 +275,11 @@ impl View<'_> {
             && let Some((_, slot)) = self.lane.returning.first().copied()
         {
             self.lane.no_longer_out(slot);
-            if let Some(Seat { priority, place }) = slots[slot].seat
-                && let Some(tier) = self.tiers.iter().position(|tier| tier.priority == priority)
+            if let Some(seat) = slots[slot].seat()
+                && let Some(tier) = self.tier(seat)
             {
                 let order = &self.tiers[tier].order;
-                self.lane.ready[tier].bits.set(order, place, true);
+                self.lane.ready[tier].set(order, slot, seat, true);
             }
         }
     }
@@ -275,18 +294,15 @@ impl View<'_> {
         let bits = &self.lane.ready[tier].bits;
         let priority = self.tiers[tier].priority;
         let tried = tried.iter().filter(|slot| {
-            let seat = slots[**slot].seat;
-            seat.is_some_and(|seat| seat.priority == priority && bits.has(seat.place))
+            let seat = slots[**slot].seat();
+            seat.is_some_and(|seat| seat.ranks.priority == priority && bits.has(seat.place))
         });
         bits.count() - tried.count()
     }
 
     pub(super) fn is_ready(&self, seat: Seat) -> bool {
-        let tier = self
-            .tiers
-            .iter()
-            .position(|tier| tier.priority == seat.priority);
-        tier.is_some_and(|tier| self.lane.ready[tier].bits.has(seat.place))
+        self.tier(seat)
+            .is_some_and(|tier| self.lane.ready[tier].bits.has(seat.place))
     }
 
     /// The first ready one of a tier after a place that `admits` admits.
@@ -322,16 +338,89 @@ impl View<'_> {
         tier: usize,
         admits: impl Fn(u32) -> bool,
     ) -> Option<u32> {
-        let after = match &self.lane.ready[tier].last_picked {
-            Cursor::Nobody => None,
-            Cursor::Slot(slot) => slots[*slot].seat.map(|seat| seat.place),
-            Cursor::Gone(id) => self.place_up_to(slots, tier, id),
-        };
+        let after = self.after_last_picked(slots, tier);
         let slot = self
             .next(tier, after, &admits)
             .or_else(|| self.next(tier, None, &admits))?;
         self.lane.ready[tier].last_picked = Cursor::Slot(slot);
         Some(slot)
+    }
+
+    fn after_last_picked(&self, slots: &Slots, tier: usize) -> Option<Place> {
+        match &self.lane.ready[tier].last_picked {
+            Cursor::Nobody => None,
+            Cursor::Slot(slot) => slots[*slot].place,
+            Cursor::Gone(id) => self.place_up_to(slots, tier, id),
+        }
+    }
+
+    /// The next one of a tier by weight.
+    pub(super) fn by_weight(
+        &mut self,
+        slots: &Slots,
+        tier: usize,
+        admits: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let Ready { bits, turns, .. } = &mut self.lane.ready[tier];
+        let order = &self.tiers[tier].order;
+        let turns = turns.get_or_insert_with(|| {
+            let mut turns = Turns::default();
+            let mut place = bits.next(order, None);
+            while let Some(at) = place {
+                let slot = order.slot(at);
+                turns.add(slot, slots[slot].ranks.weight);
+                place = bits.next(order, Some(at));
+            }
+            turns
+        });
+        turns.take(admits, |slot| slots[slot].ranks.weight)
+    }
+
+    /// The next one in the rotation of a tier that has the fewest requests in flight.
+    pub(super) fn least_busy(
+        &mut self,
+        slots: &Slots,
+        tier: usize,
+        admits: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let start = self.after_last_picked(slots, tier);
+        let (mut best, mut fewest) = (None, u32::MAX);
+        for mut after in [start, None] {
+            while let Some(slot) = self.next(tier, after, &admits) {
+                let busy = slots[slot].load.in_flight();
+                if busy < fewest {
+                    (best, fewest) = (Some(slot), busy);
+                }
+                after = slots[slot].place;
+                if fewest == 0 {
+                    break;
+                }
+            }
+            if fewest == 0 || start.is_none() {
+                break;
+            }
+        }
+        if let Some(slot) = best {
+            self.lane.ready[tier].last_picked = Cursor::Slot(slot);
+        }
+        best
+    }
+
+    /// One of a tier, by a number from 0 to 1: the first ready one after that part of all places.
+    pub(super) fn at_random(
+        &self,
+        tier: usize,
+        number: f64,
+        admits: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let after = self.tiers[tier].order.at_part(number);
+        self.next(tier, after, &admits)
+            .or_else(|| self.next(tier, None, &admits))
+    }
+
+    fn tier(&self, seat: Seat) -> Option<usize> {
+        let priority = seat.ranks.priority;
+        self.tiers.iter().position(|tier| tier.priority == priority)
     }
 
     /// Who is out, and until when, the earliest first.

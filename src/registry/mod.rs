@@ -7,6 +7,7 @@ mod apply;
 mod bits;
 mod block;
 mod lane;
+mod load;
 mod order;
 mod permit;
 mod picks;
@@ -14,6 +15,7 @@ mod record;
 mod results;
 mod rotation;
 mod standing;
+mod turns;
 mod waiters;
 
 use std::collections::{HashMap, HashSet};
@@ -25,6 +27,7 @@ use parking_lot::Mutex;
 
 pub(crate) use apply::{Effect, Readiness};
 use lane::Pool;
+pub(crate) use load::Lease;
 pub(crate) use permit::Permit;
 pub(crate) use picks::{Picked, Query, Supply};
 pub(crate) use record::Handle;
@@ -37,10 +40,10 @@ pub(crate) use waiters::Waiting;
 
 use crate::Timestamp;
 use crate::auth::Auth;
+use crate::random::Random;
 use crate::runtime::guard;
 
 /// All credentials of a manager.
-#[derive(Default)]
 pub(crate) struct Registry {
     state: Mutex<State>,
     /// Counts registrations.
@@ -48,6 +51,7 @@ pub(crate) struct Registry {
     /// Counts picks: a candidate is good for the pick that it was offered in.
     offers: AtomicU64,
     waiters: Waiters,
+    random: Arc<Random>,
 }
 
 /// How much of a record its store does not have yet.
@@ -84,6 +88,16 @@ struct Touched {
 }
 
 impl Registry {
+    pub(crate) fn new(random: Arc<Random>) -> Self {
+        Self {
+            state: Mutex::default(),
+            registrations: AtomicU64::new(0),
+            offers: AtomicU64::new(0),
+            waiters: Waiters::default(),
+            random,
+        }
+    }
+
     /// Puts a record in; one with the same id is replaced and returned.
     pub(crate) fn insert(&self, mut auth: Auth) -> Arc<Auth> {
         auth.base.clone_from(&auth.metadata);
@@ -295,13 +309,11 @@ impl State {
     /// Gives a record its seat in its provider's pool, if it is to have one, and looks at it anew in every lane.
     fn seat(&mut self, slot: u32) {
         let record = &self.slots[slot];
-        let (priority, disabled) = (record.priority(), record.auth.disabled);
-        if record
-            .seat
-            .is_some_and(|seat| disabled || seat.priority != priority)
-        {
+        let (ranks, disabled) = (record.ranks_asked_for(), record.auth.disabled);
+        if record.place.is_some() && (disabled || record.ranks != ranks) {
             self.unseat(slot);
         }
+        self.slots[slot].ranks = ranks;
         if disabled {
             return;
         }
@@ -313,11 +325,11 @@ impl State {
         let Some(pool) = pools.get_mut(provider) else {
             return;
         };
-        if slots[slot].seat.is_none() {
-            pool.join(slots, slot, priority);
+        if slots[slot].place.is_none() {
+            pool.join(slots, slot);
         }
         let record = &slots[slot];
-        if let Some(seat) = record.seat {
+        if let Some(seat) = record.seat() {
             pool.set_everywhere(slot, seat, |model| record.readiness(model));
         }
     }

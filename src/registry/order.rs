@@ -54,6 +54,21 @@ impl Order {
         &self.directory
     }
 
+    /// The last place of the chunk that is this part, from 0 to 1, of all chunks.
+    pub(super) fn at_part(&self, part: f64) -> Option<Place> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a part of a length is an index"
+        )]
+        let nth = (self.len as f64 * part) as usize;
+        let rank = (nth * self.directory.len()).checked_div(self.len)?;
+        let chunk = *self.directory.get(rank)?;
+        let index = nth % self.chunks[chunk].slots.len();
+        Some(Place { chunk, index })
+    }
+
     /// A chunk's index in the directory.
     pub(super) fn rank(&self, chunk: usize) -> usize {
         self.chunks[chunk].rank

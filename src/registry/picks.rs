@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::lane::{Pool, View};
+use super::load::Load;
 use super::record::{Handle, Slots};
 use super::{FastMap, Readiness, Registry, State};
 use crate::Timestamp;
@@ -31,6 +32,7 @@ pub(crate) struct Picked {
     /// It comes back from a cooldown: one request goes first, with a [`Permit`](super::Permit).
     pub(crate) needs_permit: bool,
     pub(crate) handle: Handle,
+    pub(crate) load: Arc<Load>,
 }
 
 /// What there is for a pick.
@@ -55,11 +57,43 @@ impl Registry {
 
     /// The next ready candidate in the rotation of its lane, which moves on.
     pub(crate) fn rotate(&self, query: Query<'_>) -> Option<Picked> {
+        self.choose(query, |slots, lane, call, tier| {
+            lane.rotate(slots, tier, |slot| call.admits(slot))
+        })
+    }
+
+    /// The next ready candidate by weight. Those of weight 0 are none.
+    pub(crate) fn by_weight(&self, query: Query<'_>) -> Option<Picked> {
+        self.choose(query, |slots, lane, call, tier| {
+            lane.by_weight(slots, tier, |slot| call.admits(slot))
+        })
+    }
+
+    /// The next ready candidate in the rotation of those with the fewest requests in flight.
+    pub(crate) fn least_busy(&self, query: Query<'_>) -> Option<Picked> {
+        self.choose(query, |slots, lane, call, tier| {
+            lane.least_busy(slots, tier, |slot| call.admits(slot))
+        })
+    }
+
+    /// Any ready candidate.
+    pub(crate) fn at_random(&self, query: Query<'_>) -> Option<Picked> {
+        let number = self.random.fraction();
+        self.choose(query, |_, lane, call, tier| {
+            lane.at_random(tier, number, |slot| call.admits(slot))
+        })
+    }
+
+    fn choose(
+        &self,
+        query: Query<'_>,
+        choice: impl FnOnce(&Slots, &mut View<'_>, &Restriction, usize) -> Option<u32>,
+    ) -> Option<Picked> {
         self.with_lane(query, |slots, lane, call| {
             let slot = match call.who {
                 Who::Anybody => {
                     let tier = lane.top_tier(slots, &call.tried)?;
-                    lane.rotate(slots, tier, |slot| call.admits(slot))
+                    choice(slots, lane, call, tier)
                 }
                 _ => call.pinned(lane, slots),
             }?;
@@ -87,7 +121,7 @@ impl Registry {
         let mut state = self.state.lock();
         let slot = *state.by_id.get(id)?;
         state.with_lane(query, |slots, lane, call| {
-            let seat = slots[slot].seat.filter(|_| call.admits(slot))?;
+            let seat = slots[slot].seat().filter(|_| call.admits(slot))?;
             lane.is_ready(seat)
                 .then(|| slots[slot].picked(slot, query.model))
         })
@@ -114,7 +148,7 @@ impl Registry {
         };
         let is_member = |slot: u32| {
             let record = &state.slots[slot];
-            record.seat.is_some() && record.auth.provider == query.provider
+            record.place.is_some() && record.auth.provider == query.provider
         };
         let candidates = match call.who {
             Who::Nobody => 0,
@@ -148,7 +182,7 @@ impl Registry {
         let slot = *state.by_id.get(id)?;
         let record = &state.slots[slot];
         let blocked = record.readiness(query.model) == Readiness::Blocked;
-        (record.seat.is_some() && !blocked).then(|| record.picked(slot, query.model))
+        (record.place.is_some() && !blocked).then(|| record.picked(slot, query.model))
     }
 
     /// Whether a credential is out for the model at the moment, but not for good.
@@ -216,7 +250,7 @@ impl Restriction {
     fn pinned(&self, lane: &View<'_>, slots: &Slots) -> Option<u32> {
         match self.who {
             Who::Only(slot) if self.admits(slot) => {
-                lane.is_ready(slots[slot].seat?).then_some(slot)
+                lane.is_ready(slots[slot].seat()?).then_some(slot)
             }
             _ => None,
         }
@@ -257,7 +291,7 @@ impl State {
         if !pool.lanes.contains_key(query.model) {
             pool.build_lane(query.model, |slot| {
                 let record = &slots[slot];
-                (record.seat, record.readiness(query.model))
+                (record.seat(), record.readiness(query.model))
             });
             *lanes += 1;
             if *lanes > MOST_LANES {

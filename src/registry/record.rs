@@ -1,13 +1,16 @@
 //! [`Record`]: one credential in the registry, and [`Slots`], where all of them are.
 
 use std::ops::{Index, IndexMut};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::Unsaved;
 use super::apply::{self, Readiness, readiness};
-use super::lane::Seat;
+use super::lane::{Ranks, Seat};
+use super::load::Load;
+use super::order::Place;
 use super::picks::Picked;
 use crate::Timestamp;
 use crate::auth::{Auth, Cause, ModelState, QuotaState, Status};
@@ -19,7 +22,9 @@ pub(super) struct Record {
     /// Models that have served since, with nothing amiss.
     calm: SmallVec<[Calm; 1]>,
     /// Where it is in its provider's pool; a disabled one is in none.
-    pub(super) seat: Option<Seat>,
+    pub(super) place: Option<Place>,
+    pub(super) ranks: Ranks,
+    pub(super) load: Arc<Load>,
     pub(super) registration: u64,
     pub(super) unsaved: Unsaved,
     /// Refreshes that failed in a row.
@@ -39,7 +44,9 @@ impl Record {
             id,
             auth,
             calm: SmallVec::new(),
-            seat: None,
+            place: None,
+            ranks: Ranks::default(),
+            load: Arc::default(),
             registration,
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
@@ -118,14 +125,28 @@ impl Record {
                 slot,
                 registration: self.registration,
             },
+            load: Arc::clone(&self.load),
         }
     }
 
-    /// The tier that its `priority` attribute asks for: 0 where there is none, or none that is a number.
-    pub(super) fn priority(&self) -> i64 {
-        let text = self.auth.attributes.get("priority");
-        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    pub(super) fn seat(&self) -> Option<Seat> {
+        Some(Seat {
+            place: self.place?,
+            ranks: self.ranks,
+        })
     }
+
+    /// What its attributes say of it.
+    pub(super) fn ranks_asked_for(&self) -> Ranks {
+        Ranks {
+            priority: number(&self.auth, "priority").unwrap_or(0),
+            weight: number(&self.auth, "weight").unwrap_or(1),
+        }
+    }
+}
+
+fn number<T: FromStr>(auth: &Auth, name: &str) -> Option<T> {
+    auth.attributes.get(name)?.trim().parse().ok()
 }
 
 impl Calm {

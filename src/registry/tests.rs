@@ -125,7 +125,7 @@ proptest! {
 
     #[test]
     fn lanes_say_what_a_scan_says(steps in steps()) {
-        let registry = Registry::default();
+        let registry = Registry::new(Arc::new(Random::seeded(7)));
         let mut plain = Plain::default();
         let mut now = START;
         let policy = FailurePolicy::default();
@@ -289,7 +289,7 @@ proptest! {
 
 #[test]
 fn invented_models_leave_a_bounded_number_of_lanes() {
-    let registry = Registry::default();
+    let registry = Registry::new(Arc::new(Random::seeded(7)));
     registry.insert(Auth::api_key("p", "k").with_id("a"));
     for n in 0..2 * MOST_LANES {
         let model = n.to_string();
@@ -309,7 +309,7 @@ fn invented_models_leave_a_bounded_number_of_lanes() {
 
 #[test]
 fn the_earliest_return_is_told() {
-    let registry = Registry::default();
+    let registry = Registry::new(Arc::new(Random::seeded(7)));
     let minute = Duration::from_secs(60);
     let policy = FailurePolicy::empty().with_rule(crate::Rule::status(500).cooldown(minute));
     let verdict = policy.classify(&Error::upstream(500, ""));

@@ -9,6 +9,9 @@ use crate::registry::{Picked, Query, Readiness, Registry};
 
 /// The credentials of one provider that a call could use now: not disabled, not blocked for the model, not yet tried in
 /// this call. A view, not a copy: each question is answered from the registry as it stands at that moment.
+///
+/// Of credentials with an attribute `priority` (a number; 0 where there is none) only those of the highest priority are candidates
+/// of which anybody is ready.
 pub struct Candidates<'a> {
     registry: &'a Registry,
     query: Query<'a>,
@@ -84,6 +87,22 @@ impl<'a> Candidates<'a> {
         self.offered(self.registry.rotate(self.query))
     }
 
+    /// The next one by the attribute `weight` (1 where there is none): turns are shared by weight, and as evenly as can be. Those
+    /// of weight 0 are never given.
+    pub fn by_weight(&self) -> Option<Candidate> {
+        self.offered(self.registry.by_weight(self.query))
+    }
+
+    /// The next one in the rotation of those with the fewest requests in flight.
+    pub fn least_busy(&self) -> Option<Candidate> {
+        self.offered(self.registry.least_busy(self.query))
+    }
+
+    /// Any of them, by chance.
+    pub fn at_random(&self) -> Option<Candidate> {
+        self.offered(self.registry.at_random(self.query))
+    }
+
     fn offered(&self, picked: Option<Picked>) -> Option<Candidate> {
         picked.map(|picked| Candidate {
             picked,
@@ -116,6 +135,11 @@ impl Candidate {
     /// The record as a shared snapshot.
     pub fn into_auth(self) -> Arc<Auth> {
         self.picked.auth
+    }
+
+    /// How many requests are in flight with it at the moment, over all models.
+    pub fn in_flight(&self) -> u32 {
+        self.picked.load.in_flight()
     }
 
     pub(crate) fn into_picked(self) -> Picked {
