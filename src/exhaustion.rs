@@ -41,6 +41,8 @@ pub enum Availability {
     Probe,
     /// That request is under way.
     Probing,
+    /// No: as many requests are under way with it, or were in the last minute, as its limits allow.
+    Busy,
     /// No, for a while.
     Cooling,
     /// No, until the operator says so.
@@ -133,6 +135,7 @@ impl fmt::Display for Availability {
             Self::Ready => "ready",
             Self::Probe => "ready for one request",
             Self::Probing => "being tried by another request",
+            Self::Busy => "at its limits",
             Self::Cooling => "out",
             Self::Disabled => "disabled",
         })

@@ -87,7 +87,7 @@ impl Engine {
                 id, auth, handle, ..
             },
             permit,
-            lease,
+            mut lease,
         } = turn;
         let attempt = call.attempt(number, &self.services);
         let started = self.services.clock.monotonic();
@@ -110,6 +110,8 @@ impl Engine {
                 lease,
             }),
             Err(error) => {
+                // What was not answered used nothing.
+                lease.settle(0);
                 // Executors of the program's own may quote what they sent.
                 let error = error.scrubbed(|text| scrub(text, &auth));
                 let error = error.about(&id).with_provider(&provider);

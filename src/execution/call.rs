@@ -105,6 +105,12 @@ impl<'a> Call<'a> {
             .is_none_or(|end| deadline(self.clock.monotonic(), wait) < end)
     }
 
+    /// How much of the call's time is left, where it has a deadline.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.deadline
+            .map(|end| end.saturating_duration_since(self.clock.monotonic()))
+    }
+
     /// The providers, beginning with the one at `start`.
     pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &String> {
         let (later, first) = self.providers.split_at(start);

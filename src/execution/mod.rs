@@ -111,11 +111,16 @@ impl Engine {
     ) -> Result<Response, Error> {
         let cancel = options.cancel.clone();
         let call = Call::begin(&self.services, providers, request, options, cancel);
-        let served = self.run(&call, &|executor, attempt, auth, request| match kind {
+        let mut served = self.run(&call, &|executor, attempt, auth, request| match kind {
             Plain::Execute => executor.execute(attempt, auth, request, options),
             Plain::CountTokens => executor.count_tokens(attempt, auth, request, options),
         })?;
         let mut response = served.value;
+        if let Some(usage) = response.usage {
+            served
+                .lease
+                .settle(usage.input.saturating_add(usage.output));
+        }
         let mut outcome = call.outcome(
             &served.auth_id,
             &served.provider,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorCode};
+use crate::registry::Waiting;
 
 /// How far a call has come.
 #[derive(Default)]
@@ -31,6 +32,8 @@ pub(super) struct Plan {
     pub(super) looked_again: bool,
     /// How long the call has waited for credentials to return.
     pub(super) waited: Duration,
+    /// The call's place among those who wait.
+    pub(super) place: Option<Waiting>,
     /// What the last attempt said.
     pub(super) last_attempt: Option<Error>,
     /// Why the last provider that nobody was asked of could not be tried.

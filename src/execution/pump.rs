@@ -37,7 +37,7 @@ struct Pump {
     cancel: CancelToken,
     deadline: Option<Instant>,
     report: Option<Report>,
-    _lease: Lease,
+    lease: Lease,
     /// Ends the stream when the manager shuts down.
     _stopping: OnCancel,
 }
@@ -140,7 +140,7 @@ impl Engine {
             cancel,
             deadline: call.deadline,
             report: Some(report),
-            _lease: served.lease,
+            lease: served.lease,
             _stopping: stopping,
         };
         pool.run(slot, move || pump.run())?;
@@ -289,6 +289,9 @@ impl Pump {
         let Some(report) = self.report.take() else {
             return;
         };
+        if let Some(usage) = report.usage {
+            self.lease.settle(usage.input.saturating_add(usage.output));
+        }
         let rest = self.committed.rest.take();
         let _ = guard(|| "a stream's iterator".to_owned(), || drop(rest));
         let (kind, ending) = match end {

@@ -53,6 +53,13 @@ pub(super) fn unaffordable(provider: &str) -> Error {
     )
 }
 
+pub(super) fn others_wait(provider: &str) -> Error {
+    Error::new(
+        ErrorCode::LimitReached,
+        format!("other calls wait for credentials of provider {provider}, and came first"),
+    )
+}
+
 /// Why nobody was picked, in words that say what to do.
 pub(super) fn nobody(registry: &Registry, query: Query<'_>) -> Error {
     let Query {
@@ -77,6 +84,7 @@ pub(super) fn nobody(registry: &Registry, query: Query<'_>) -> Error {
         Supply::Blocked {
             candidates,
             earliest,
+            full,
         } => {
             let returns = earliest.map_or_else(
                 || "none of them returns by itself".to_owned(),
@@ -91,7 +99,11 @@ pub(super) fn nobody(registry: &Registry, query: Query<'_>) -> Error {
             if shortage.omitted > 0 {
                 let _ = write!(text, "; and {} more", shortage.omitted);
             }
-            Error::new(ErrorCode::AuthUnavailable, text)
+            if full {
+                Error::new(ErrorCode::LimitReached, text)
+            } else {
+                Error::new(ErrorCode::AuthUnavailable, text)
+            }
         }
     }
 }
@@ -120,6 +132,9 @@ impl Report {
     pub(super) fn attach_to(self, error: Error, asked_anybody: bool, now: Timestamp) -> Error {
         let advice = Exhaustion::advice(&self.faults);
         let mut error = error;
+        if !asked_anybody && *error.code() == ErrorCode::LimitReached {
+            error = error.with_http_status(429);
+        }
         if !asked_anybody && *error.code() == ErrorCode::AuthUnavailable {
             if let Some(status) = Exhaustion::status(&self.faults) {
                 error = error.with_http_status(status);

@@ -10,12 +10,12 @@ use super::Engine;
 use super::attempts::Turn;
 use super::call::Call;
 use super::plan::{Again, Owes, Plan, Retry};
-use super::refusal::{Report, misplaced, nobody, refused_format, unaffordable};
+use super::refusal::{Report, misplaced, nobody, others_wait, refused_format, unaffordable};
 use crate::Timestamp;
 use crate::clock::until;
 use crate::error::Error;
 use crate::executor::ProviderExecutor;
-use crate::registry::{Permit, Picked, Query, Supply};
+use crate::registry::{Lease, Permit, Picked, Query, Supply};
 use crate::request::Request;
 use crate::runtime::guard;
 use crate::selection::Candidates;
@@ -25,6 +25,13 @@ pub(super) struct Asked<'a> {
     pub(super) provider: Arc<str>,
     executor: Arc<dyn ProviderExecutor>,
     pub(super) request: Cow<'a, Request>,
+}
+
+/// A credential that is this call's to use.
+struct Taken {
+    picked: Picked,
+    permit: Option<Permit>,
+    lease: Lease,
 }
 
 impl Engine {
@@ -68,6 +75,11 @@ impl Engine {
                 plan.next_provider();
                 continue;
             }
+            let query = self.query(call, &asked, &plan.tried);
+            if self.services.registry.is_behind(query, plan.place.as_ref()) {
+                plan.refuse(others_wait(&asked.provider));
+                continue;
+            }
             let picked = match self.pick(call, &asked, plan)? {
                 Ok(picked) => picked,
                 Err(refusal) => {
@@ -79,8 +91,8 @@ impl Engine {
                 plan.refuse(unaffordable(&asked.provider));
                 continue;
             }
-            let (picked, permit) = picked;
-            return Ok(Some(asked.turn(picked, permit)));
+            plan.place = None;
+            return Ok(Some(asked.turn(picked)));
         }
         Ok(None)
     }
@@ -105,7 +117,7 @@ impl Engine {
         call: &Call<'_>,
         asked: &Asked<'_>,
         plan: &Plan,
-    ) -> Result<Result<(Picked, Option<Permit>), Error>, Error> {
+    ) -> Result<Result<Taken, Error>, Error> {
         let registry = &self.services.registry;
         let selector = self.selector();
         loop {
@@ -125,13 +137,23 @@ impl Engine {
                 },
                 None => return Ok(Err(nobody(registry, query))),
             };
-            let Some(probes) = self.policy.probes().filter(|_| picked.needs_permit) else {
-                return Ok(Ok((picked, None)));
+            let Some(lease) = registry.lease(query, &picked, reckoned(&asked.request)) else {
+                // Its limits are reached.
+                continue;
             };
-            if let Some(permit) = registry.probe(query, &picked.id, probes.patience) {
-                return Ok(Ok((picked, Some(permit))));
-            }
-            // Somebody else was faster.
+            let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
+                None => None,
+                Some(probes) => match registry.probe(query, &picked.id, probes.patience) {
+                    // Somebody else was faster.
+                    None => continue,
+                    permit => permit,
+                },
+            };
+            return Ok(Ok(Taken {
+                picked,
+                permit,
+                lease,
+            }));
         }
     }
 
@@ -155,13 +177,18 @@ impl Engine {
     fn once_more<'a>(&self, call: &Call<'a>, again: &Again) -> Option<Turn<'a>> {
         let asked = self.ask_for(call, &again.provider).ok()?;
         let query = self.query(call, &asked, &[]);
-        let picked = self.services.registry.member(query, &again.id)?;
-        let Some(probes) = self.policy.probes().filter(|_| picked.needs_permit) else {
-            return Some(asked.turn(picked, None));
-        };
         let registry = &self.services.registry;
-        let (picked, permit) = registry.insist(query, &again.id, probes.patience)?;
-        Some(asked.turn(picked, Some(permit)))
+        let picked = registry.member(query, &again.id)?;
+        let lease = registry.lease(query, &picked, reckoned(&asked.request))?;
+        let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
+            None => None,
+            Some(probes) => Some(registry.insist(query, &again.id, probes.patience)?.1),
+        };
+        Some(asked.turn(Taken {
+            picked,
+            permit,
+            lease,
+        }))
     }
 
     /// Waits before the same credential is tried again. False when that is not to be.
@@ -194,45 +221,74 @@ impl Engine {
     /// Waits for the credential that returns first. False when nobody returns soon enough.
     fn waits(&self, call: &Call<'_>, plan: &mut Plan) -> bool {
         let patience = self.patience_left(call, plan);
-        if patience.is_zero() {
+        // For a permit, a call with a deadline waits until then.
+        let for_a_permit = match call.time_left() {
+            Some(left) if !self.max_wait(call).is_zero() => left,
+            _ => patience,
+        };
+        if patience.max(for_a_permit).is_zero() {
+            plan.place = None;
             return false;
         }
-        // From here on nobody's return is missed.
-        let waiting = self.services.registry.wait();
+        let registry = &self.services.registry;
+        let open: Vec<Asked<'_>> = self.still_open(call, plan).collect();
+        for asked in &open {
+            // Who is out may be tried again when it returns.
+            let query = self.query(call, asked, &[]);
+            plan.tried.retain(|id| !registry.is_out(query, id));
+        }
+        let queries = || {
+            open.iter()
+                .map(|asked| self.query(call, asked, &plan.tried))
+        };
+        // From here on nobody's return is missed, and nobody overtakes this call.
+        let waiting = plan.place.take();
+        let waiting = waiting.unwrap_or_else(|| registry.wait(queries()));
         let now = self.services.clock.now();
         let mut earliest: Option<Timestamp> = None;
-        for asked in self.still_open(call, plan) {
-            let registry = &self.services.registry;
-            // Who is out may be tried again when it returns.
-            let query = self.query(call, &asked, &[]);
-            plan.tried.retain(|id| !registry.is_out(query, id));
-            match registry.supply(self.query(call, &asked, &plan.tried)) {
+        let mut any_full = false;
+        for query in queries() {
+            match registry.supply(query) {
+                Supply::Ready if registry.is_behind(query, Some(&waiting)) => any_full = true,
                 Supply::Ready if !plan.looked_again => {
                     plan.looked_again = true;
                     plan.begin_again();
+                    plan.place = Some(waiting);
                     return true;
                 }
                 Supply::Blocked {
-                    earliest: Some(at), ..
-                } => earliest = Some(earliest.map_or(at, |earlier| earlier.min(at))),
-                Supply::Blocked { earliest: None, .. } | Supply::Nobody | Supply::Ready => {}
+                    earliest: first,
+                    full,
+                    ..
+                } => {
+                    any_full |= full;
+                    earliest = match (earliest, first) {
+                        (Some(one), Some(other)) => Some(one.min(other)),
+                        (one, other) => one.or(other),
+                    };
+                }
+                Supply::Nobody | Supply::Ready => {}
             }
         }
-        let Some(wait) = earliest.map(|at| until(now, at)) else {
-            return false;
+        let wait = match earliest.map(|at| until(now, at)) {
+            Some(wait) if wait <= patience && call.has_time_for(wait) => {
+                let jitter = wait.mul_f64(0.1 * self.services.random.fraction());
+                wait.saturating_add(jitter.min(MOST_JITTER))
+            }
+            // A permit may come back at any moment.
+            _ if any_full => for_a_permit,
+            _ => {
+                return false;
+            }
         };
-        if wait > patience || !call.has_time_for(wait) {
-            return false;
-        }
-        let jitter = wait.mul_f64(0.1 * self.services.random.fraction());
-        let wait = wait.saturating_add(jitter.min(MOST_JITTER));
-        log::debug!("everybody is out: waiting {wait:?} for the first to return");
+        log::debug!("nobody is ready: waiting {wait:?}");
         let started = self.services.clock.monotonic();
         self.pause(call, wait, waiting.woken());
         let waited = self.services.clock.monotonic() - started;
         plan.waited = plan.waited.saturating_add(waited);
         plan.looked_again = false;
         plan.begin_again();
+        plan.place = Some(waiting);
         true
     }
 
@@ -252,7 +308,12 @@ impl Engine {
                     "everybody is out for a while: {} is asked all the same",
                     picked.id
                 );
-                Some(asked.turn(picked, Some(permit)))
+                let lease = registry.lease(query, &picked, reckoned(&asked.request))?;
+                Some(asked.turn(Taken {
+                    picked,
+                    permit: Some(permit),
+                    lease,
+                }))
             })
     }
 
@@ -299,8 +360,11 @@ impl Engine {
 
     /// How much longer the call may wait for credentials.
     fn patience_left(&self, call: &Call<'_>, plan: &Plan) -> Duration {
-        let most = call.options.max_wait.unwrap_or(self.policy.max_wait());
-        most.saturating_sub(plan.waited)
+        self.max_wait(call).saturating_sub(plan.waited)
+    }
+
+    fn max_wait(&self, call: &Call<'_>) -> Duration {
+        call.options.max_wait.unwrap_or(self.policy.max_wait())
     }
 
     /// Waits until the time is over, somebody is woken, or the call is over.
@@ -316,16 +380,21 @@ impl Engine {
 }
 
 impl<'a> Asked<'a> {
-    fn turn(self, picked: Picked, permit: Option<Permit>) -> Turn<'a> {
+    fn turn(self, taken: Taken) -> Turn<'a> {
         Turn {
             provider: self.provider,
             executor: self.executor,
             request: self.request,
-            lease: Arc::clone(&picked.load).lease(),
-            picked,
-            permit,
+            picked: taken.picked,
+            permit: taken.permit,
+            lease: taken.lease,
         }
     }
+}
+
+/// How many tokens a request is reckoned with until its answer says: one for every four bytes.
+fn reckoned(request: &Request) -> u64 {
+    u64::try_from(request.payload.len() / 4).unwrap_or(u64::MAX)
 }
 
 /// So that those who wait for the same credential do not all come at once.

@@ -13,7 +13,7 @@ use crate::hook::{Hook, Hooks, NoopHook};
 use crate::policy::FailurePolicy;
 use crate::random::Random;
 use crate::refresh::RefreshEngine;
-use crate::registry::Registry;
+use crate::registry::{Registry, UseLimits};
 use crate::runtime::{LaneLimits, Pool};
 use crate::selection::{RoundRobin, Selector};
 use crate::services::Services;
@@ -48,6 +48,7 @@ pub struct Builder {
     stream_buffer: usize,
     consumer_timeout: Duration,
     seed: Option<u64>,
+    use_limits: UseLimits,
 }
 
 impl Default for Builder {
@@ -78,6 +79,7 @@ impl Builder {
             stream_buffer: 256,
             consumer_timeout: Duration::from_secs(60),
             seed: None,
+            use_limits: UseLimits::default(),
         }
     }
 
@@ -161,6 +163,28 @@ impl Builder {
         self
     }
 
+    /// At most this many requests at once with a credential, over all models, where its attribute `max_concurrent` does not say
+    /// otherwise. Default: no limit.
+    pub fn max_concurrent(mut self, requests: u32) -> Self {
+        self.use_limits.max_concurrent = Some(requests);
+        self
+    }
+
+    /// At most this many requests a minute with a credential, for each model, where its attribute `rpm` does not say otherwise.
+    /// Default: no limit.
+    pub fn requests_per_minute(mut self, requests: u64) -> Self {
+        self.use_limits.rpm = Some(requests);
+        self
+    }
+
+    /// At most this many tokens a minute with a credential, for each model, where its attribute `tpm` does not say otherwise. A
+    /// request is reckoned with a token for every four bytes of its payload until its answer says what it used. Default: no
+    /// limit.
+    pub fn tokens_per_minute(mut self, tokens: u64) -> Self {
+        self.use_limits.tpm = Some(tokens);
+        self
+    }
+
     /// Builds the manager and starts its writer.
     ///
     /// # Errors
@@ -175,6 +199,20 @@ impl Builder {
             check(name, value, 1)?;
         }
         check("job_queue", self.jobs.queue, 0)?;
+        let limits = [
+            (
+                "max_concurrent",
+                self.use_limits.max_concurrent.map(u64::from),
+            ),
+            ("requests_per_minute", self.use_limits.rpm),
+            ("tokens_per_minute", self.use_limits.tpm),
+        ];
+        if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
+            return Err(Error::new(
+                ErrorCode::Config,
+                format!("{name} is 0: no credential could ever be used"),
+            ));
+        }
         if self.consumer_timeout.is_zero() {
             return Err(Error::new(
                 ErrorCode::Config,
@@ -196,7 +234,7 @@ impl Builder {
         let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
         let services = Arc::new(Services {
             clock: self.clock,
-            registry: Arc::new(Registry::new(Arc::clone(&random))),
+            registry: Arc::new(Registry::new(Arc::clone(&random), self.use_limits)),
             executors: Executors::default(),
             hooks: Hooks::new(self.hook),
             keeper: Keeper::new(self.store),

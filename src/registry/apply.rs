@@ -109,6 +109,8 @@ pub(crate) enum Readiness {
     Ready,
     /// It is offered again then; its fault says why it is not.
     Until(Timestamp, Fault),
+    /// Its own limits are reached; there is room again then, at the end of the calendar when nobody can tell.
+    Full(Timestamp),
     Blocked,
 }
 

@@ -49,9 +49,12 @@ pub(super) struct Lane {
     returning: BTreeSet<(Timestamp, u32)>,
     /// The first of those.
     next_return: Option<Timestamp>,
-    out: FastMap<u32, (Timestamp, Fault)>,
+    /// For what each of them is out: a fault, or nothing but its own limits.
+    out: FastMap<u32, (Timestamp, Option<Fault>)>,
     /// How many of those that return are out for what.
     faults: [usize; Fault::ALL.len()],
+    /// How many for their own limits.
+    full: usize,
     last_used: u64,
 }
 
@@ -175,6 +178,7 @@ impl Pool {
             next_return: None,
             out: FastMap::default(),
             faults: [0; Fault::ALL.len()],
+            full: 0,
             last_used: 0,
         };
         for (index, tier) in self.tiers.iter().enumerate() {
@@ -232,15 +236,21 @@ impl Lane {
     fn set(&mut self, order: &Order, tier: usize, slot: u32, seat: Seat, readiness: Readiness) {
         self.ready[tier].set(order, slot, seat, readiness == Readiness::Ready);
         match readiness {
-            Readiness::Until(at, fault) => {
-                self.no_longer_out(slot);
-                self.out.insert(slot, (at, fault));
-                self.returning.insert((at, slot));
-                self.faults[fault as usize] += 1;
-                self.next_return = Some(self.next_return.map_or(at, |first| first.min(at)));
-            }
+            Readiness::Until(at, fault) => self.is_out(slot, at, Some(fault)),
+            Readiness::Full(at) => self.is_out(slot, at, None),
             Readiness::Ready | Readiness::Blocked => self.no_longer_out(slot),
         }
+    }
+
+    fn is_out(&mut self, slot: u32, at: Timestamp, fault: Option<Fault>) {
+        self.no_longer_out(slot);
+        self.out.insert(slot, (at, fault));
+        self.returning.insert((at, slot));
+        match fault {
+            Some(fault) => self.faults[fault as usize] += 1,
+            None => self.full += 1,
+        }
+        self.next_return = Some(self.next_return.map_or(at, |first| first.min(at)));
     }
 
     fn no_longer_out(&mut self, slot: u32) {
@@ -249,7 +259,10 @@ impl Lane {
         }
         if let Some((at, fault)) = self.out.remove(&slot) {
             self.returning.remove(&(at, slot));
-            self.faults[fault as usize] -= 1;
+            match fault {
+                Some(fault) => self.faults[fault as usize] -= 1,
+                None => self.full -= 1,
+            }
             if self.next_return == Some(at) {
                 self.next_return = self.returning.first().map(|(at, _)| *at);
             }
@@ -426,6 +439,15 @@ impl View<'_> {
     /// Who is out, and until when, the earliest first.
     pub(super) fn returning(&self) -> impl Iterator<Item = (Timestamp, u32)> + '_ {
         self.lane.returning.iter().copied()
+    }
+
+    /// How many are out for nothing but their own limits.
+    pub(super) fn full(&self) -> usize {
+        self.lane.full
+    }
+
+    pub(super) fn is_full(&self, slot: u32) -> bool {
+        matches!(self.lane.out.get(&slot), Some((_, None)))
     }
 
     /// How many are out, by their fault.

@@ -7,6 +7,7 @@ mod apply;
 mod bits;
 mod block;
 mod lane;
+mod limiter;
 mod load;
 mod order;
 mod permit;
@@ -21,12 +22,13 @@ mod waiters;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 pub(crate) use apply::{Effect, Readiness};
 use lane::Pool;
+pub(crate) use limiter::UseLimits;
 pub(crate) use load::Lease;
 pub(crate) use permit::Permit;
 pub(crate) use picks::{Picked, Query, Supply};
@@ -52,6 +54,10 @@ pub(crate) struct Registry {
     offers: AtomicU64,
     waiters: Waiters,
     random: Arc<Random>,
+    /// What credentials are used within that say nothing of their own.
+    default_limits: UseLimits,
+    /// Whether any credential has limits.
+    limits_anybody: AtomicBool,
 }
 
 /// How much of a record its store does not have yet.
@@ -88,13 +94,15 @@ struct Touched {
 }
 
 impl Registry {
-    pub(crate) fn new(random: Arc<Random>) -> Self {
+    pub(crate) fn new(random: Arc<Random>, default_limits: UseLimits) -> Self {
         Self {
             state: Mutex::default(),
             registrations: AtomicU64::new(0),
             offers: AtomicU64::new(0),
             waiters: Waiters::default(),
             random,
+            default_limits,
+            limits_anybody: AtomicBool::new(false),
         }
     }
 
@@ -111,6 +119,7 @@ impl Registry {
             state.touched.extend_if_watched(&id);
             let slot = state.slots.insert(record);
             state.by_id.insert(id, slot);
+            self.limit(&mut state.slots[slot]);
             state.seat(slot);
             former
         };
@@ -224,6 +233,7 @@ impl Registry {
             change(record);
             auth = Arc::clone(&record.auth);
             state.touched.extend_if_watched(id);
+            self.limit(&mut state.slots[slot]);
             state.seat(slot);
         }
         release(before);
@@ -261,9 +271,13 @@ impl Registry {
         })
     }
 
-    /// A place among those who wait for somebody to be ready.
-    pub(crate) fn wait(&self) -> Waiting<'_> {
-        self.waiters.join()
+    /// Sees to it that a record is used within its limits as they are now.
+    fn limit(&self, record: &mut Record) {
+        let limits = UseLimits::of(&record.auth, &self.default_limits);
+        if !limits.are_none() {
+            self.limits_anybody.store(true, Ordering::Relaxed);
+        }
+        record.limit(limits);
     }
 }
 

@@ -230,10 +230,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+    use proptest::test_runner::FileFailurePersistence;
 
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_failure_persistence(FileFailurePersistence::WithSource("regressions")))]
+
         #[test]
         fn slots_stay_in_order_and_know_their_places(
             steps in prop::collection::vec((0..600_u32, prop::bool::weighted(0.7)), 1..900)

@@ -29,7 +29,7 @@ impl Registry {
     ) -> Option<Permit> {
         let offered = |record: &Record| match record.readiness(query.model) {
             Readiness::Ready => true,
-            Readiness::Until(at, _) => at <= query.now,
+            Readiness::Until(at, _) | Readiness::Full(at) => at <= query.now,
             Readiness::Blocked => false,
         };
         self.take(query, id, later(query.now, patience), offered)

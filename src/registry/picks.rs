@@ -33,6 +33,8 @@ pub(crate) struct Picked {
     pub(crate) needs_permit: bool,
     pub(crate) handle: Handle,
     pub(crate) load: Arc<Load>,
+    /// It is used within limits.
+    pub(crate) limited: bool,
 }
 
 /// What there is for a pick.
@@ -44,6 +46,8 @@ pub(crate) enum Supply {
     Blocked {
         candidates: usize,
         earliest: Option<Timestamp>,
+        /// Some of them for nothing but their own limits.
+        full: bool,
     },
     /// Somebody is ready.
     Ready,
@@ -168,9 +172,15 @@ impl Registry {
                     return Some(Supply::Ready);
                 }
                 let mut returning = lane.returning().filter(|(_, slot)| call.admits(*slot));
+                let earliest = returning.next().map(|(at, _)| at);
+                let full = lane.full() > 0
+                    && lane
+                        .returning()
+                        .any(|(_, slot)| call.admits(slot) && lane.is_full(slot));
                 Some(Supply::Blocked {
                     candidates,
-                    earliest: returning.next().map(|(at, _)| at),
+                    earliest: earliest.filter(|at| *at < Timestamp::MAX),
+                    full,
                 })
             })
             .unwrap_or(Supply::Nobody)
@@ -189,7 +199,10 @@ impl Registry {
     pub(crate) fn is_out(&self, query: Query<'_>, id: &str) -> bool {
         let state = self.state.lock();
         state.record(id).is_some_and(|record| {
-            matches!(record.readiness(query.model), Readiness::Until(at, _) if at > query.now)
+            matches!(
+                record.readiness(query.model),
+                Readiness::Until(at, _) | Readiness::Full(at) if at > query.now
+            )
         })
     }
 

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::Unsaved;
 use super::apply::{self, Readiness, readiness};
 use super::lane::{Ranks, Seat};
+use super::limiter::{Limiter, UseLimits};
 use super::load::Load;
 use super::order::Place;
 use super::picks::Picked;
@@ -25,6 +26,8 @@ pub(super) struct Record {
     pub(super) place: Option<Place>,
     pub(super) ranks: Ranks,
     pub(super) load: Arc<Load>,
+    /// What is used of it, where it has limits.
+    pub(super) limiter: Option<Box<Limiter>>,
     pub(super) registration: u64,
     pub(super) unsaved: Unsaved,
     /// Refreshes that failed in a row.
@@ -47,6 +50,7 @@ impl Record {
             place: None,
             ranks: Ranks::default(),
             load: Arc::default(),
+            limiter: None,
             registration,
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
@@ -99,7 +103,21 @@ impl Record {
     }
 
     pub(super) fn readiness(&self, model: &str) -> Readiness {
-        readiness(&self.auth, model)
+        match (readiness(&self.auth, model), &self.limiter) {
+            (Readiness::Ready, Some(limiter)) => limiter
+                .free_at(model)
+                .map_or(Readiness::Ready, Readiness::Full),
+            (readiness, _) => readiness,
+        }
+    }
+
+    /// Sets the limits that it is used within. What is used of it at the moment stays counted.
+    pub(super) fn limit(&mut self, limits: UseLimits) {
+        match &mut self.limiter {
+            Some(limiter) => limiter.set_limits(limits),
+            None if limits.are_none() => {}
+            None => self.limiter = Some(Box::new(Limiter::new(limits))),
+        }
     }
 
     /// What keeps it out for a model: of the model, and of the whole.
@@ -126,6 +144,7 @@ impl Record {
                 registration: self.registration,
             },
             load: Arc::clone(&self.load),
+            limited: self.limiter.is_some(),
         }
     }
 

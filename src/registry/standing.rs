@@ -78,6 +78,10 @@ impl Record {
             _ if is_probing(own, now) || is_probing(outage, now) => {
                 (Availability::Probing, end(auth, model, cause))
             }
+            Readiness::Full(at) if at > now => (
+                Availability::Busy,
+                Some(at).filter(|at| *at < Timestamp::MAX),
+            ),
             Readiness::Until(at, _) if at > now => {
                 (Availability::Cooling, end(auth, model, cause).max(Some(at)))
             }

@@ -78,7 +78,7 @@ impl Plain {
             .filter(|auth| !query.tried.iter().any(|tried| **tried == *auth.id))
             .filter(|auth| match readiness(auth, query.model) {
                 Readiness::Ready => true,
-                Readiness::Until(at, _) => at <= query.now,
+                Readiness::Until(at, _) | Readiness::Full(at) => at <= query.now,
                 Readiness::Blocked => false,
             })
             .collect();
@@ -125,7 +125,7 @@ proptest! {
 
     #[test]
     fn lanes_say_what_a_scan_says(steps in steps()) {
-        let registry = Registry::new(Arc::new(Random::seeded(7)));
+        let registry = Registry::new(Arc::new(Random::seeded(7)), UseLimits::default());
         let mut plain = Plain::default();
         let mut now = START;
         let policy = FailurePolicy::default();
@@ -289,7 +289,7 @@ proptest! {
 
 #[test]
 fn invented_models_leave_a_bounded_number_of_lanes() {
-    let registry = Registry::new(Arc::new(Random::seeded(7)));
+    let registry = Registry::new(Arc::new(Random::seeded(7)), UseLimits::default());
     registry.insert(Auth::api_key("p", "k").with_id("a"));
     for n in 0..2 * MOST_LANES {
         let model = n.to_string();
@@ -309,7 +309,7 @@ fn invented_models_leave_a_bounded_number_of_lanes() {
 
 #[test]
 fn the_earliest_return_is_told() {
-    let registry = Registry::new(Arc::new(Random::seeded(7)));
+    let registry = Registry::new(Arc::new(Random::seeded(7)), UseLimits::default());
     let minute = Duration::from_secs(60);
     let policy = FailurePolicy::empty().with_rule(crate::Rule::status(500).cooldown(minute));
     let verdict = policy.classify(&Error::upstream(500, ""));
@@ -336,6 +336,7 @@ fn the_earliest_return_is_told() {
         Supply::Blocked {
             candidates: 2,
             earliest: Some(later(START, Duration::from_secs(65))),
+            full: false,
         }
     );
     let pinned = Query {
@@ -347,6 +348,7 @@ fn the_earliest_return_is_told() {
         Supply::Blocked {
             candidates: 1,
             earliest: Some(later(START, Duration::from_secs(70))),
+            full: false,
         }
     );
     let unknown = Query {
