@@ -28,8 +28,6 @@ use crate::runtime::guard;
 #[derive(Default)]
 pub(crate) struct Registry {
     state: Mutex<State>,
-    /// Counts registrations.
-    registrations: AtomicU64,
     /// Counts picks: a candidate is good for the pick that it was offered in.
     offers: AtomicU64,
 }
@@ -100,7 +98,6 @@ struct Record {
     id: Arc<str>,
     auth: Arc<Auth>,
     ledger: Ledger,
-    registration: u64,
     unsaved: Unsaved,
     /// Refreshes that failed in a row.
     refresh_failures: u32,
@@ -116,7 +113,6 @@ impl Registry {
             id: Arc::clone(&id),
             auth: Arc::clone(&auth),
             ledger: Ledger::default(),
-            registration: self.registrations.fetch_add(1, Ordering::Relaxed),
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
         };
@@ -139,12 +135,6 @@ impl Registry {
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Auth>> {
         let state = self.state.lock();
         state.records.get(id).map(|record| Arc::clone(&record.auth))
-    }
-
-    /// Which registration of the id this is: another one after it was removed and registered again.
-    pub(crate) fn registration(&self, id: &str) -> Option<u64> {
-        let state = self.state.lock();
-        state.records.get(id).map(|record| record.registration)
     }
 
     /// Begins to note which records are changed, other than by results.

@@ -31,6 +31,7 @@
 
 mod anthropic;
 mod attempt;
+mod due;
 mod executor;
 mod form;
 mod gate;
@@ -53,3 +54,7 @@ pub use reply::Reply;
 pub use tokens::service_account_file;
 pub use upstream::Upstream;
 pub use wire::ReceivedRequest;
+
+/// What the bench measures, and nobody else needs.
+#[doc(hidden)]
+pub use due::DueTimes;
