@@ -93,6 +93,7 @@ impl Engine {
                     return Ok(None);
                 }
             };
+            let auth = self.fresh(call, auth);
             progress.attempts += 1;
             let attempt = call.attempt(progress.attempts, &self.services);
             let started = self.services.clock.monotonic();
@@ -207,6 +208,16 @@ impl Engine {
         } else {
             After::NextCredential
         }
+    }
+
+    /// The credential with tokens that are good for a moment longer, where such can be had.
+    fn fresh(&self, call: &Call<'_>, auth: Arc<Auth>) -> Arc<Auth> {
+        let now = || self.services.clock.monotonic();
+        let left = || Some(call.deadline?.saturating_duration_since(now()));
+        let fresh = self
+            .refresh
+            .ensure_fresh(&auth, left, call.cancel.cancelled());
+        fresh.unwrap_or(auth)
     }
 
     /// Whether the credential has another token than the one that was refused: because somebody replaced it meanwhile, or
