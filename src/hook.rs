@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::outcome::Outcome;
+use crate::refresh::RefreshEvent;
 use crate::runtime::guard;
 
 /// Callbacks for changes of credentials and for results. Every method does nothing by default.
@@ -31,6 +32,11 @@ pub trait Hook: Send + Sync {
     fn on_result(&self, outcome: &Outcome<'_>) {
         let _ = outcome;
     }
+
+    /// Something about a credential's tokens needs a person, or no longer does.
+    fn on_refresh_event(&self, event: &RefreshEvent<'_>) {
+        let _ = event;
+    }
 }
 
 /// A hook that does nothing: the default.
@@ -54,6 +60,10 @@ impl<H: Hook + ?Sized> Hook for Arc<H> {
 
     fn on_result(&self, outcome: &Outcome<'_>) {
         (**self).on_result(outcome);
+    }
+
+    fn on_refresh_event(&self, event: &RefreshEvent<'_>) {
+        (**self).on_refresh_event(event);
     }
 }
 
@@ -80,6 +90,10 @@ impl Hooks {
 
     pub(crate) fn result(&self, outcome: &Outcome<'_>) {
         call("on_result", || self.0.on_result(outcome));
+    }
+
+    pub(crate) fn refresh_event(&self, event: &RefreshEvent<'_>) {
+        call("on_refresh_event", || self.0.on_refresh_event(event));
     }
 }
 

@@ -82,7 +82,7 @@ pub use selection::{Affinity, Blocked, Candidate, Candidates, RoundRobin, Select
 
 pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 
-pub use transport::{Body, Limits, TransportProvider, cancellable_agent, check_url};
+pub use transport::{Body, Limits, NotSent, TransportProvider, cancellable_agent, check_url};
 
 pub use policy::{
     BackOff, Cooldown, Correlation, FailurePolicy, HintBounds, Lint, Probes, RetryBudget, Rule,
@@ -104,7 +104,10 @@ pub use auth::{
     OAuthTokens, QuotaState, RefreshEvaluator, Secret, Status, TokenStorage,
 };
 
-pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_refresh};
+pub use refresh::{
+    RefreshEvent, RefreshHealth, provider_refresh_lead, register_refresh_lead_provider,
+    should_refresh,
+};
 
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, RecordLock, Saved, Skipped, Store,

@@ -370,7 +370,7 @@ fn a_shutdown_says_that_a_token_could_not_be_saved() {
     rotating(&fake);
     manager.register(login("a", "first")).unwrap();
     manager.refresh_now("a").unwrap();
-    let error = manager.shutdown(SOON).unwrap_err();
+    let error = manager.shutdown(Duration::from_secs(1)).unwrap_err();
     assert_eq!(error.code(), &ErrorCode::Store);
 }
 

@@ -85,7 +85,7 @@ impl Auth {
     }
 
     /// Whether tokens can be had without a person and without a token.
-    pub(super) fn gets_own_tokens(&self) -> bool {
+    pub(crate) fn gets_own_tokens(&self) -> bool {
         self.uses_client_credentials() || ServiceAccount::is_in(self)
     }
 

@@ -89,6 +89,7 @@ impl Engine {
             permit,
             mut lease,
         } = turn;
+        let auth = self.fresh(call, auth);
         let attempt = call.attempt(number, &self.services);
         let started = self.services.clock.monotonic();
         log::trace!("attempt {number} of the call: {id} of {provider}");
@@ -267,6 +268,16 @@ impl Engine {
             return Err(std::mem::take(plan).into_error());
         }
         Ok(())
+    }
+
+    /// The credential with tokens that are good for a moment longer, where such can be had.
+    fn fresh(&self, call: &Call<'_>, auth: Arc<Auth>) -> Arc<Auth> {
+        let now = || self.services.clock.monotonic();
+        let left = || Some(call.deadline?.saturating_duration_since(now()));
+        let fresh = self
+            .refresh
+            .ensure_fresh(&auth, left, call.cancel.cancelled());
+        fresh.unwrap_or(auth)
     }
 
     /// Whether the credential has another token than the one that was refused: because somebody replaced it meanwhile, or

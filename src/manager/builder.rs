@@ -45,6 +45,7 @@ pub struct Builder {
     jobs: LaneLimits,
     max_streams: usize,
     refresh_threads: usize,
+    min_refresh_gap: Duration,
     stream_buffer: usize,
     consumer_timeout: Duration,
     seed: Option<u64>,
@@ -76,6 +77,7 @@ impl Builder {
             },
             max_streams: 256,
             refresh_threads: 8,
+            min_refresh_gap: Duration::from_secs(30),
             stream_buffer: 256,
             consumer_timeout: Duration::from_secs(60),
             seed: None,
@@ -141,6 +143,13 @@ impl Builder {
     /// At most this many refreshes at once. Default: 8.
     pub fn refresh_threads(mut self, threads: usize) -> Self {
         self.refresh_threads = threads;
+        self
+    }
+
+    /// The least time between two refreshes of one credential, whatever its token endpoint says of lifetimes. Only
+    /// [`Manager::refresh_now`], and the second try after an answer was lost, come sooner. Default: 30 s.
+    pub fn min_refresh_gap(mut self, gap: Duration) -> Self {
+        self.min_refresh_gap = gap;
         self
     }
 
@@ -213,6 +222,12 @@ impl Builder {
                 format!("{name} is 0: no credential could ever be used"),
             ));
         }
+        if self.min_refresh_gap.is_zero() {
+            return Err(Error::new(
+                ErrorCode::Config,
+                "min_refresh_gap is zero; tokens without a lifetime would be refreshed all the time",
+            ));
+        }
         if self.consumer_timeout.is_zero() {
             return Err(Error::new(
                 ErrorCode::Config,
@@ -246,7 +261,10 @@ impl Builder {
             buffer: self.stream_buffer,
             consumer_timeout: self.consumer_timeout,
         };
-        let refresh = Arc::new(RefreshEngine::new(Arc::clone(&services)));
+        let refresh = Arc::new(RefreshEngine::new(
+            Arc::clone(&services),
+            self.min_refresh_gap,
+        ));
         let engine = Engine::new(
             Arc::clone(&services),
             Arc::clone(&refresh),
@@ -277,6 +295,7 @@ impl fmt::Debug for Builder {
             .field("jobs", &self.jobs)
             .field("max_streams", &self.max_streams)
             .field("refresh_threads", &self.refresh_threads)
+            .field("min_refresh_gap", &self.min_refresh_gap)
             .field("stream_buffer", &self.stream_buffer)
             .field("consumer_timeout", &self.consumer_timeout)
             .finish_non_exhaustive()

@@ -22,7 +22,7 @@ use crate::execution::{CallHandle, ChunkStream, Engine, Plain};
 use crate::executor::ProviderExecutor;
 use crate::hook::Hook;
 use crate::outcome::Outcome;
-use crate::refresh::{RefreshEngine, start_refresher};
+use crate::refresh::{RefreshEngine, RefreshHealth, start_refresher};
 use crate::request::{Options, Request, Response, normalized};
 use crate::runtime::{Worker, guard};
 use crate::selection::{Affinity, Selector};
@@ -252,12 +252,18 @@ impl Manager {
     }
 
     /// Refreshes one credential now, due or not, and waits for the outcome. When it is in flight already, this waits for that.
+    /// Where another process has refreshed it meanwhile, its tokens are taken over.
     ///
     /// # Errors
     /// `auth_not_found`, `executor_not_found`, `unsupported`; `needs_login` when a person must log in again; why else there
     /// are no new tokens.
     pub fn refresh_now(&self, id: &str) -> Result<Arc<Auth>, Error> {
         self.inner.refresh.refresh_now(id)
+    }
+
+    /// How the refreshes stand: what is not saved, who must log in again.
+    pub fn refresh_health(&self) -> RefreshHealth {
+        self.inner.refresh.health()
     }
 
     /// Ends the manager: new calls are refused at once, the refresher stops, submitted calls, streams and refreshes come to
@@ -311,8 +317,17 @@ impl Inner {
         let refresher = self.refresher.lock().take();
         let mut complete = refresher.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
         complete &= self.services.pool.shut_down(left());
+        let unpersisted = self.refresh.settle(end);
         let writer = self.writer.lock().take();
         complete &= writer.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+        if unpersisted > 0 {
+            return Err(Error::new(
+                ErrorCode::Store,
+                format!(
+                    "the new tokens of {unpersisted} credentials could not be saved before the shutdown, and are lost with it: the store fails"
+                ),
+            ));
+        }
         match self.services.keeper.left_unsaved() {
             0 if complete => Ok(()),
             0 => Err(incomplete()),

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::auth::{Auth, Metadata, Status};
 use crate::error::{Error, ErrorCode};
+use crate::refresh::{adopt, forget_failure, has_tokens, same_tokens, switch};
 use crate::registry::release;
 use crate::request::normalized;
 use crate::runtime::guard;
@@ -22,7 +23,8 @@ pub struct LoadReport {
 
 impl Manager {
     /// Reads all records of the store, their runtime state included: a cooldown goes on where it was. A record that is
-    /// registered already gets the store's configuration and tokens, and keeps what was observed since.
+    /// registered already gets the store's configuration, and its tokens unless they are older; it keeps what was observed
+    /// since.
     ///
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
@@ -60,9 +62,9 @@ impl Manager {
                 match services.registry.get(&id) {
                     Some(current) if current.provider == auth.provider => {
                         drop(current);
-                        services
-                            .registry
-                            .modify(&id, |current| take_stored_part(current, auth));
+                        services.registry.modify(&id, |current| {
+                            adopt(current, auth);
+                        });
                     }
                     _ => {
                         auth.restore(services.clock.now());
@@ -107,7 +109,21 @@ impl Manager {
             release(current);
             return replaced;
         }
-        services.keeper.save(&auth)?;
+        let given = auth.generation;
+        if has_tokens(auth.metadata.as_ref()) {
+            auth.generation = given.max(1);
+        }
+        if let Some(mut stored) = self.save_newer(&auth, 0)? {
+            // The store knows it already: it was not loaded, or another process has registered it.
+            auth.generation = given;
+            stored.provider = normalized(&stored.provider);
+            let current = services.registry.insert(*stored);
+            let replaced = self.replace(turn, &current, &auth);
+            if replaced.is_err() {
+                drop(services.registry.remove(&id));
+            }
+            return replaced;
+        }
         let auth = services.registry.insert(auth);
         drop(turn);
         log::debug!("registered {id} of {}", auth.provider);
@@ -120,11 +136,13 @@ impl Manager {
     /// was observed (status, errors, cooldowns, quota) stays.
     ///
     /// A record that was taken from the manager, by [`get_by_id`](Self::get_by_id) for example, is merged by what was changed in
-    /// it: tokens that were refreshed meanwhile stay.
+    /// it: tokens that were refreshed meanwhile stay. One that the program has made itself, with new tokens in it, is a new
+    /// login, and replaces those that are there.
     ///
     /// # Errors
     /// `auth_not_found`; `config` for another provider than the registered one; `conflict` when the copy changes a metadata
-    /// value that has changed since it was taken: read it again; what the store says. Then nothing changes.
+    /// value, or one of the tokens, that has changed since it was taken, or brings back the tokens of an older
+    /// [generation](Auth::generation): read it again; what the store says. Then nothing changes.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the record is given away, as to `register`"
@@ -144,7 +162,10 @@ impl Manager {
     pub fn set_disabled(&self, id: &str, disabled: bool) -> Result<Arc<Auth>, Error> {
         let turn = self.inner.services.keeper.turn(id)?;
         let current = self.known(id)?;
-        self.rewrite(turn, &current, |auth| switch(auth, disabled))
+        self.rewrite(turn, &current, |auth| {
+            switch(auth, disabled);
+            Ok(())
+        })
     }
 
     /// Removes a credential, from the store too. Attempts that are under way with it come to their end.
@@ -192,37 +213,66 @@ impl Manager {
             )
             .with_auth_id(&current.id));
         }
-        let metadata = merged_metadata(current, new)?;
         self.rewrite(turn, current, |current| {
-            replace_host_part(current, new, metadata.clone());
+            let metadata = merged_metadata(current, new)?;
+            replace_host_part(current, new, metadata);
+            Ok(())
         })
     }
 
-    /// Changes a record durably: in the store first, then in memory.
+    /// Changes a record durably: in the store first, then in memory. Where the store has newer tokens, another process has
+    /// refreshed them: they are taken over, and the change is made to that.
     fn rewrite(
         &self,
         turn: Turn<'_>,
         current: &Auth,
-        change: impl Fn(&mut Auth),
+        change: impl Fn(&mut Auth) -> Result<(), Error>,
     ) -> Result<Arc<Auth>, Error> {
         let services = &self.inner.services;
         let id = current.id.as_str();
-        let mut durable = current.clone();
-        change(&mut durable);
-        if durable.is_runtime_only() && !current.is_runtime_only() {
-            services.keeper.delete(id)?;
+        let mut seen = current.clone();
+        let durable = loop {
+            let mut durable = seen.clone();
+            change(&mut durable)?;
+            if durable.is_runtime_only() && !seen.is_runtime_only() {
+                services.keeper.delete(id)?;
+                break durable;
+            }
+            match self.save_newer(&durable, seen.generation)? {
+                None => break durable,
+                Some(newer) => {
+                    adopt(&mut seen, *newer);
+                }
+            }
+        };
+        // Results may have come in while the store was writing: they leave the host's part alone.
+        let auth = if durable.generation == current.generation {
+            services
+                .registry
+                .modify(id, |auth| take_host_part(auth, durable))
         } else {
-            services.keeper.save(&durable)?;
-        }
-        // Results may have come in while the store was writing: change what the record is by now.
-        let auth = services
-            .registry
-            .modify(id, change)
-            .ok_or_else(|| unknown(id))?;
+            let now = services.clock.now();
+            services.registry.renew(id, now, |auth| {
+                take_host_part(auth, durable);
+                forget_failure(auth);
+            })
+        };
+        let auth = auth.ok_or_else(|| unknown(id))?;
         drop(turn);
         services.hooks.updated(&auth);
         self.inner.refresh.note_change(id);
         Ok(auth)
+    }
+
+    /// Saves a change to the generation `from`, unless the store has newer tokens: the record with them. A record without tokens
+    /// has none to lose.
+    fn save_newer(&self, auth: &Auth, from: u64) -> Result<Option<Box<Auth>>, Error> {
+        let keeper = &self.inner.services.keeper;
+        if from > 0 || has_tokens(auth.metadata.as_ref()) {
+            keeper.save_newer(auth, from)
+        } else {
+            keeper.save(auth).map(|()| None)
+        }
     }
 
     fn unique_id(&self, provider: &str) -> Result<String, Error> {
@@ -243,13 +293,24 @@ impl Manager {
 }
 
 /// The metadata that a host's copy leads to. What the host changed in it goes over what is there; the rest, tokens that were
-/// refreshed since the copy was taken, stays.
+/// refreshed since the copy was taken, stays. Tokens go together.
 fn merged_metadata(current: &Auth, new: &Auth) -> Result<Option<Metadata>, Error> {
     let (Some(base), Some(new_metadata), Some(current_metadata)) =
         (&new.base, &new.metadata, &current.metadata)
     else {
+        // A record without a generation is the program's own.
+        let is_older = (1..current.generation).contains(&new.generation);
+        if is_older && !same_tokens(new.metadata.as_ref(), current.metadata.as_ref()) {
+            return Err(outdated(&current.id));
+        }
         return Ok(new.metadata.clone());
     };
+    let brings_tokens = !same_tokens(Some(new_metadata), Some(base));
+    let has_others = !same_tokens(Some(current_metadata), Some(base));
+    let agree = same_tokens(Some(new_metadata), Some(current_metadata));
+    if brings_tokens && has_others && !agree {
+        return Err(outdated(&current.id));
+    }
     let mut merged = current_metadata.clone();
     let names = new_metadata.iter().chain(base.iter()).map(|(name, _)| name);
     for name in names.collect::<BTreeSet<_>>() {
@@ -275,8 +336,18 @@ fn merged_metadata(current: &Auth, new: &Auth) -> Result<Option<Metadata>, Error
     Ok(Some(merged))
 }
 
+fn outdated(id: &str) -> Error {
+    let what = format!(
+        "the tokens of credential {id} have changed since the copy was taken, which brings others; read it again and change that"
+    );
+    Error::new(ErrorCode::Conflict, what).with_auth_id(id)
+}
+
 fn replace_host_part(current: &mut Auth, new: &Auth, metadata: Option<Metadata>) {
     let relogged = current.metadata != metadata;
+    if !same_tokens(current.metadata.as_ref(), metadata.as_ref()) {
+        current.generation = current.generation.saturating_add(1).max(new.generation);
+    }
     current.label.clone_from(&new.label);
     current.proxy_url.clone_from(&new.proxy_url);
     current.attributes.clone_from(&new.attributes);
@@ -292,24 +363,19 @@ fn replace_host_part(current: &mut Auth, new: &Auth, metadata: Option<Metadata>)
     }
 }
 
-/// What a store keeps of the host's part. Storage and runtime are not in it.
-fn take_stored_part(current: &mut Auth, stored: Auth) {
-    current.label = stored.label;
-    current.proxy_url = stored.proxy_url;
-    current.attributes = stored.attributes;
-    current.metadata = stored.metadata;
-    current.file_name = stored.file_name;
-    if current.disabled != stored.disabled {
-        switch(current, stored.disabled);
-    }
-}
-
-fn switch(auth: &mut Auth, disabled: bool) {
-    auth.disabled = disabled;
-    if disabled {
-        auth.status = Status::Disabled;
-    } else if auth.status == Status::Disabled {
-        auth.status = Status::Active;
-        auth.status_message.clear();
+/// The host's part of a record that is durable now, and the tokens that are in it.
+fn take_host_part(current: &mut Auth, durable: Auth) {
+    current.label = durable.label;
+    current.proxy_url = durable.proxy_url;
+    current.attributes = durable.attributes;
+    current.metadata = durable.metadata;
+    current.file_name = durable.file_name;
+    current.storage = durable.storage;
+    current.runtime = durable.runtime;
+    current.generation = durable.generation;
+    current.last_refreshed_at = durable.last_refreshed_at;
+    current.next_refresh_after = durable.next_refresh_after;
+    if current.disabled != durable.disabled {
+        switch(current, durable.disabled);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::lead::provider_refresh_lead;
-use super::{DEFAULT_LEAD, contained};
+use super::contained;
+use super::lead::{lifetime, own_lead, provider_refresh_lead};
 use crate::Timestamp;
 use crate::auth::{Auth, Expiry, read_time, read_time_text};
 use crate::clock::{earlier, later};
@@ -22,9 +22,10 @@ use crate::clock::{earlier, later};
 /// Otherwise no. The last refresh is the record's own time, else `last_refresh`, `lastRefresh`, `last_refreshed_at` or
 /// `lastRefreshedAt` of the metadata, then of the attributes. All deadlines are inclusive.
 ///
-/// The manager refreshes by the same rules, and adds three of its own: a credential that is an API key alone is never
-/// refreshed, a known expiry has a default lead, and a service account or a client with a secret that has no access token
-/// yet gets one at once.
+/// The manager refreshes by the same rules, and adds some of its own: a credential that is an API key alone is never
+/// refreshed; a known expiry has a default lead, a quarter of the lifetime and at most five minutes; a service account or a
+/// client with a secret that has no access token yet gets one at once; and every moment is put off a little, by chance, so that
+/// what expires together is not refreshed together.
 ///
 /// ```
 /// use credpool::{Auth, should_refresh};
@@ -66,40 +67,67 @@ pub(crate) fn due(auth: &Auth, default_lead: Option<Duration>) -> Due {
     if has_evaluator(auth) {
         return Due::Asks;
     }
-    by_interval_or_lead(auth, default_lead).map_or(Due::Never, |at| {
+    by_interval_or_lead(auth, default_lead).map_or(Due::Never, |(at, _)| {
         Due::At(auth.next_refresh_after.map_or(at, |after| at.max(after)))
     })
 }
 
-/// When the manager refreshes `auth`: as [`due`], but a key alone never, and at once where a credential that can get its
-/// tokens by itself has none yet.
-pub(super) fn due_in_pool(auth: &Auth) -> Due {
-    if auth.is_api_key() {
+/// When the manager refreshes `auth`, whatever [`Auth::next_refresh_after`] says: as [`due`], but a key alone never, and at
+/// once where a credential that can get its tokens by itself has none yet. `chance`, from 0 to 1, puts the moment off by that
+/// part of what does no harm.
+pub(super) fn due_in_pool(auth: &Auth, chance: f64) -> Due {
+    if auth.disabled || auth.is_api_key() {
         return Due::Never;
     }
-    match due(auth, Some(DEFAULT_LEAD)) {
-        Due::Never | Due::At(_) if !auth.disabled && auth.awaits_first_token() => {
-            Due::At(auth.next_refresh_after.unwrap_or(AT_ONCE))
-        }
-        due => due,
+    if has_evaluator(auth) {
+        return Due::Asks;
     }
+    if auth.awaits_first_token() {
+        return Due::At(AT_ONCE);
+    }
+    by_interval_or_lead(auth, Some(own_lead(auth))).map_or(Due::Never, |(at, span)| {
+        let most = (span / 2).min(MOST_JITTER);
+        Due::At(later(at, most.mul_f64(chance.clamp(0.0, 1.0))))
+    })
 }
 
-fn by_interval_or_lead(auth: &Auth, default_lead: Option<Duration>) -> Option<Timestamp> {
+/// Whether the runtime of a record for which [`due_in_pool`] asks wants a refresh now.
+pub(super) fn asks_for_refresh(auth: &Auth, now: Timestamp) -> bool {
+    evaluator_says(auth, now)
+}
+
+/// From this moment on a call waits for new tokens rather than be made with the old ones: half a minute before they end, or a
+/// tenth of their lifetime. `None` where nobody knows when they end.
+pub(super) fn stretch(auth: &Auth) -> Option<(Timestamp, Timestamp)> {
+    let end = auth.expiration_time().at()?;
+    let last =
+        lifetime(auth, end).map_or(LAST_STRETCH, |lifetime| (lifetime / 10).min(LAST_STRETCH));
+    Some((earlier(end, last), end))
+}
+
+/// When, and how much time there is for it.
+fn by_interval_or_lead(
+    auth: &Auth,
+    default_lead: Option<Duration>,
+) -> Option<(Timestamp, Duration)> {
     let expires = auth.expiration_time().at();
     if let Some(interval) = auth.preferred_refresh_interval() {
         let by_age = last_refresh(auth).map_or(AT_ONCE, |last| later(last, interval));
-        return Some(expires.map_or(by_age, |at| earlier(at, interval).min(by_age)));
+        let at = expires.map_or(by_age, |at| earlier(at, interval).min(by_age));
+        return Some((at, interval / 5));
     }
     let lead = provider_refresh_lead(&auth.provider, auth.runtime.as_deref());
     if let Some(at) = expires {
-        return Some(earlier(at, lead.or(default_lead)?));
+        let lead = lead.or(default_lead)?;
+        return Some((earlier(at, lead), lead));
     }
     let lead = lead?;
-    Some(last_refresh(auth).map_or(AT_ONCE, |last| later(last, lead)))
+    let at = last_refresh(auth).map_or(AT_ONCE, |last| later(last, lead));
+    Some((at, lead / 5))
 }
 
-fn last_refresh(auth: &Auth) -> Option<Timestamp> {
+/// When the tokens of a record came, as far as it tells.
+pub(super) fn last_refresh(auth: &Auth) -> Option<Timestamp> {
     auth.last_refreshed_at.or_else(|| {
         let metadata = auth.metadata.as_ref();
         LAST_REFRESH_NAMES
@@ -133,6 +161,11 @@ fn evaluator_says(auth: &Auth, now: Timestamp) -> bool {
 
 /// Due whatever the clock shows.
 const AT_ONCE: Timestamp = Timestamp::MIN;
+
+/// The most by which chance puts a refresh off.
+const MOST_JITTER: Duration = Duration::from_secs(150);
+
+const LAST_STRETCH: Duration = Duration::from_secs(30);
 
 const LAST_REFRESH_NAMES: [&str; 4] = [
     "last_refresh",
@@ -335,22 +368,57 @@ mod tests {
     #[test]
     fn a_first_token_is_due_at_once() {
         let client = Auth::client_credentials("nobody's", "https://h/token", "id", "secret");
-        assert_eq!(due_in_pool(&client), Due::At(AT_ONCE));
+        assert_eq!(due_in_pool(&client, 1.0), Due::At(AT_ONCE));
         assert!(
             !should_refresh(&client, at(0)),
             "the rules say nothing of it"
         );
-        let mut tried = client.clone();
-        tried.next_refresh_after = Some(at(60));
-        assert_eq!(due_in_pool(&tried), Due::At(at(60)));
         let mut off = client.clone();
         off.disabled = true;
-        assert_eq!(due_in_pool(&off), Due::Never);
+        assert_eq!(due_in_pool(&off, 0.0), Due::Never);
         let served = client.with_metadata("access_token", "t");
-        assert_eq!(due_in_pool(&served), Due::Never);
+        assert_eq!(due_in_pool(&served, 0.0), Due::Never);
         let ends = served.with_metadata("expires_at", 1_758_700_000);
-        assert_eq!(due_in_pool(&ends), Due::At(at(1_758_700_000 - 300)));
-        assert_eq!(due_in_pool(&Auth::api_key("p", "k")), Due::Never);
+        assert_eq!(due_in_pool(&ends, 0.0), Due::At(at(1_758_700_000 - 300)));
+        assert_eq!(due_in_pool(&Auth::api_key("p", "k"), 0.0), Due::Never);
+    }
+
+    /// A token that came at 1,758,700,000 and lives for `seconds`.
+    fn living(seconds: i64) -> Auth {
+        let mut auth = Auth::new("nobody has registered a lead for this")
+            .with_metadata("access_token", "t")
+            .with_metadata("expires_at", 1_758_700_000 + seconds);
+        auth.last_refreshed_at = Some(at(1_758_700_000));
+        auth
+    }
+
+    #[test]
+    fn the_lead_is_a_quarter_of_the_lifetime_and_five_minutes_at_most() {
+        for (lives, first, last) in [(3600, 3300, 3450), (1200, 900, 1050), (60, 45, 52)] {
+            let came = 1_758_700_000;
+            assert_eq!(
+                due_in_pool(&living(lives), 0.0),
+                Due::At(at(came + first)),
+                "{lives}"
+            );
+            let Due::At(late) = due_in_pool(&living(lives), 1.0) else {
+                panic!("it is due")
+            };
+            assert_eq!(late.unix_timestamp(), came + last, "{lives}");
+        }
+    }
+
+    #[test]
+    fn calls_wait_in_the_last_half_minute_or_tenth_of_the_lifetime() {
+        let came = 1_758_700_000;
+        for (lives, from) in [(3600, 3570), (300, 270), (100, 90)] {
+            let expected = (at(came + from), at(came + lives));
+            assert_eq!(stretch(&living(lives)), Some(expected), "{lives}");
+        }
+        let mut unknown = living(3600);
+        unknown.last_refreshed_at = None;
+        assert_eq!(stretch(&unknown).unwrap().0, at(came + 3570));
+        assert_eq!(stretch(&Auth::new("p")), None);
     }
 
     #[test]

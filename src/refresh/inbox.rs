@@ -51,6 +51,11 @@ impl Mailbox {
         }
     }
 
+    /// Whether a refresher runs.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
     pub(super) fn post(&self, id: &str) {
         let inbox = self.0.lock().clone();
         if let Some(inbox) = inbox {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::contained;
-use crate::auth::AuthRuntime;
+use super::decide::last_refresh;
+use crate::Timestamp;
+use crate::auth::{Auth, AuthRuntime};
 use crate::request::normalized;
 
 /// Sets, for the whole process, how long before expiry the tokens of `provider` are refreshed.
@@ -72,6 +74,21 @@ pub fn provider_refresh_lead(
         })
         .filter(positive)
 }
+
+/// The lead where nobody has another one: a quarter of the lifetime, at most five minutes.
+pub(super) fn own_lead(auth: &Auth) -> Duration {
+    let end = auth.expiration_time().at();
+    end.and_then(|end| lifetime(auth, end))
+        .map_or(MOST_LEAD, |lifetime| (lifetime / 4).min(MOST_LEAD))
+}
+
+/// How long the tokens, which end at `end`, live in all. `None` where nobody knows when they came.
+pub(super) fn lifetime(auth: &Auth, end: Timestamp) -> Option<Duration> {
+    let lifetime = Duration::try_from(end - last_refresh(auth)?).ok()?;
+    Some(lifetime).filter(|lifetime| !lifetime.is_zero())
+}
+
+const MOST_LEAD: Duration = Duration::from_secs(5 * 60);
 
 type Factory = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 

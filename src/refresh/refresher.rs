@@ -1,21 +1,21 @@
 //! The refresher: one thread that sleeps until the next credential is due.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
 
+use super::decide::{Due, asks_for_refresh, due_in_pool};
+use super::engine::{NO_WORKER, RefreshEngine};
+use super::inbox::Inbox;
+use super::queue::DueQueue;
 use crate::Timestamp;
 use crate::auth::Auth;
 use crate::cancel::Never;
-use crate::clock::{later, until};
+use crate::clock::{Clock, later, until};
 use crate::error::Error;
 use crate::runtime::Worker;
-
-use super::decide::{Due, due_in_pool};
-use super::engine::RefreshEngine;
-use super::inbox::Inbox;
 
 /// Starts the refresher. `interval` is how often a credential is looked at whose runtime decides by itself.
 pub(crate) fn start(engine: &Arc<RefreshEngine>, interval: Duration) -> Result<Worker, Error> {
@@ -27,6 +27,9 @@ pub(crate) fn start(engine: &Arc<RefreshEngine>, interval: Duration) -> Result<W
             interval: interval.max(LEAST_INTERVAL),
             inbox,
             queue: DueQueue::default(),
+            fresh_starts: HashSet::new(),
+            seen: HashSet::new(),
+            last_look: None,
         };
         refresher.look_at_all();
         while refresher.sleep(&stop) {}
@@ -41,20 +44,20 @@ struct Refresher {
     interval: Duration,
     inbox: Arc<Inbox>,
     queue: DueQueue,
-}
-
-/// Who is due when.
-#[derive(Default)]
-struct DueQueue {
-    order: BTreeSet<(Timestamp, String)>,
-    due_of: HashMap<String, Timestamp>,
+    /// Those that were due when they were first seen, and still wait.
+    fresh_starts: HashSet<Arc<str>>,
+    seen: HashSet<Arc<str>>,
+    /// What both clocks showed last.
+    last_look: Option<(Timestamp, Instant)>,
 }
 
 impl Refresher {
     fn look_at_all(&mut self) {
         if let Some(engine) = self.engine.upgrade() {
+            self.queue.clear();
+            let now = engine.services.clock.now();
             for auth in engine.services.registry.list() {
-                self.schedule(&auth, engine.services.clock.now());
+                self.schedule(&engine, &auth, now);
             }
         }
     }
@@ -65,26 +68,31 @@ impl Refresher {
             return false;
         };
         let clock = Arc::clone(&engine.services.clock);
+        if self.clock_has_jumped(&*clock) {
+            log::info!("the wall clock has jumped: all tokens are looked at anew");
+            self.look_at_all();
+        }
         for id in self.inbox.take() {
             match engine.services.registry.get(&id) {
-                Some(auth) => self.schedule(&auth, clock.now()),
-                None => self.queue.remove(&id),
+                Some(auth) => self.schedule(&engine, &auth, clock.now()),
+                None => self.forget(&id),
             }
         }
         let now = clock.now();
         while let Some(id) = self.queue.pop_due(now) {
+            self.fresh_starts.remove(&id);
             if let Some(auth) = engine.services.registry.get(&id) {
-                self.start_or_schedule(&engine, &auth, now);
+                self.start_or_schedule(&engine, id, &auth, now);
             }
         }
-        // The wall clock may jump: look again in a while, however far the next one seems.
-        let wait = self
-            .queue
-            .next()
-            .map_or(CLOCK_CHECK, |at| until(now, at).min(CLOCK_CHECK));
         drop(engine);
-        let timer = clock.after(wait);
-        if self.queue.next().is_some_and(|at| at <= clock.now()) {
+        let next = self.queue.next();
+        // With nothing to wait for, there is no timer either. Else the wall clock may jump, and a machine may sleep: look again
+        // in a while, however far the next one seems.
+        let timer = next.map_or_else(crossbeam_channel::never, |at| {
+            clock.after(until(now, at).min(CLOCK_CHECK))
+        });
+        if next.is_some_and(|at| at <= clock.now()) {
             // The clock has moved while the timer was being set.
             return true;
         }
@@ -95,83 +103,91 @@ impl Refresher {
         }
     }
 
+    /// Whether the wall clock has gone another way than time itself since the last look.
+    fn clock_has_jumped(&mut self, clock: &dyn Clock) -> bool {
+        let (wall, monotonic) = (clock.now(), clock.monotonic());
+        let Some((wall_then, monotonic_then)) = self.last_look.replace((wall, monotonic)) else {
+            return false;
+        };
+        let expected = later(
+            wall_then,
+            monotonic.saturating_duration_since(monotonic_then),
+        );
+        (wall - expected).abs() > JUMP
+    }
+
     /// Its moment has come: refresh it, unless it has changed its mind since.
-    fn start_or_schedule(&mut self, engine: &Arc<RefreshEngine>, auth: &Auth, now: Timestamp) {
-        let id = &auth.id;
-        match due_in_pool(auth) {
-            Due::Asks if !super::should_refresh(auth, now) => {
-                self.queue.put(id.clone(), later(now, self.interval));
+    fn start_or_schedule(
+        &mut self,
+        engine: &Arc<RefreshEngine>,
+        id: Arc<str>,
+        auth: &Auth,
+        now: Timestamp,
+    ) {
+        match engine.next_due(auth) {
+            Due::Asks if !asks_for_refresh(auth, now) => {
+                self.queue.put(id, later(now, self.interval));
             }
-            Due::At(at) if at > now => self.queue.put(id.clone(), at),
+            Due::At(at) if at > now => self.queue.put(id, at),
             Due::Never => {}
             Due::Asks | Due::At(_) => {
-                if let Err(error) = engine.take_off(id, None) {
+                if let Err(error) = engine.take_off(&id, None) {
                     log::debug!("the refresh of {id} has to wait: {error}");
-                    self.queue.put(id.clone(), later(now, NO_WORKER));
+                    self.queue.put(id, later(now, NO_WORKER));
                 }
             }
         }
     }
 
-    fn schedule(&mut self, auth: &Auth, now: Timestamp) {
-        match due_in_pool(auth) {
-            Due::Never => self.queue.remove(&auth.id),
-            Due::At(at) => self.queue.put(auth.id.clone(), at),
-            Due::Asks => self.queue.put(auth.id.clone(), now),
+    fn schedule(&mut self, engine: &RefreshEngine, auth: &Auth, now: Timestamp) {
+        let id: Arc<str> = auth.id.as_str().into();
+        let is_new = self.seen.insert(Arc::clone(&id));
+        let at = match engine.next_due(auth) {
+            Due::Never => {
+                self.fresh_starts.remove(&id);
+                self.queue.remove(&id);
+                return;
+            }
+            Due::At(at) => at,
+            Due::Asks => now,
+        };
+        if at > now {
+            self.fresh_starts.remove(&id);
+            self.queue.put(id, at);
+            return;
         }
+        if self.fresh_starts.contains(&id) && self.queue.contains(&id) {
+            // It has its moment.
+            return;
+        }
+        let at = if is_new && !auth.awaits_first_token() && due_in_pool(auth, 0.0) != Due::Asks {
+            // A program that starts finds many that are due: they are spread. Those without any token can wait for nothing.
+            let span = START_SPREAD
+                .saturating_mul(u32::try_from(self.fresh_starts.len()).unwrap_or(u32::MAX))
+                .min(MOST_START_SPREAD);
+            self.fresh_starts.insert(Arc::clone(&id));
+            later(now, span.mul_f64(engine.services.random.fraction()))
+        } else {
+            now
+        };
+        self.queue.put(id, at);
+    }
+
+    fn forget(&mut self, id: &str) {
+        self.queue.remove(id);
+        self.fresh_starts.remove(id);
+        self.seen.remove(id);
     }
 }
 
-impl DueQueue {
-    fn put(&mut self, id: String, at: Timestamp) {
-        self.remove(&id);
-        self.due_of.insert(id.clone(), at);
-        self.order.insert((at, id));
-    }
+/// How far apart refreshes at the start are, on average, and over how much time they are spread at most.
+const START_SPREAD: Duration = Duration::from_millis(250);
+const MOST_START_SPREAD: Duration = Duration::from_secs(60);
 
-    fn remove(&mut self, id: &str) {
-        if let Some((id, at)) = self.due_of.remove_entry(id) {
-            self.order.remove(&(at, id));
-        }
-    }
+/// How late a jump of the wall clock, or the end of a machine's sleep, may be seen.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
-    fn next(&self) -> Option<Timestamp> {
-        self.order.first().map(|(at, _)| *at)
-    }
+/// What the two clocks may differ in without one of them having jumped.
+const JUMP: time::Duration = time::Duration::seconds(2);
 
-    fn pop_due(&mut self, now: Timestamp) -> Option<String> {
-        if self.next()? > now {
-            return None;
-        }
-        let (_, id) = self.order.pop_first()?;
-        self.due_of.remove(&id);
-        Some(id)
-    }
-}
-
-const CLOCK_CHECK: Duration = Duration::from_secs(60);
-const NO_WORKER: Duration = Duration::from_secs(1);
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_queue_gives_what_is_due_in_order() {
-        let start = Timestamp::UNIX_EPOCH;
-        let at = |seconds| later(start, Duration::from_secs(seconds));
-        let mut queue = DueQueue::default();
-        queue.put("a".into(), at(10));
-        queue.put("b".into(), at(5));
-        queue.put("c".into(), at(7));
-        queue.put("a".into(), at(6));
-        queue.remove("c");
-        assert_eq!(queue.next(), Some(at(5)));
-        assert_eq!(queue.pop_due(at(4)), None);
-        assert_eq!(queue.pop_due(at(5)).as_deref(), Some("b"));
-        assert_eq!(queue.pop_due(at(5)), None);
-        assert_eq!(queue.pop_due(at(99)).as_deref(), Some("a"));
-        assert_eq!(queue.next(), None);
-    }
-}

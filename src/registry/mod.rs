@@ -135,12 +135,6 @@ impl Registry {
         state.record(id).map(Record::snapshot)
     }
 
-    /// Which registration of the id this is: another one after it was removed and registered again.
-    pub(crate) fn registration(&self, id: &str) -> Option<u64> {
-        let state = self.state.lock();
-        state.record(id).map(|record| record.registration)
-    }
-
     /// Begins to note which records are changed, other than by results.
     pub(crate) fn watch(&self) {
         self.state.lock().touched.watch();

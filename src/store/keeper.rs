@@ -1,12 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
 use super::turns::{Turn, Turns};
-use super::{Listing, Store};
+use super::{Listing, RecordLock, Saved, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
@@ -57,6 +58,52 @@ impl Keeper {
         }
         self.with_store((), |store| store.save(auth).map(drop))
             .map_err(|error| error.about(&auth.id))
+    }
+
+    /// As [`save`](Self::save), for a change that was made to the generation `from`. Where the store has a newer one, nothing is
+    /// written, and that is given back. An older one is overwritten: the store has lost a write.
+    pub(crate) fn save_newer(&self, auth: &Auth, from: u64) -> Result<Option<Box<Auth>>, Error> {
+        if auth.is_runtime_only() {
+            return Ok(None);
+        }
+        let mut expected = from;
+        for _ in 0..MOST_RACES {
+            let saved = self
+                .with_store(Saved::At(String::new()), |store| {
+                    store.save_if(auth, expected)
+                })
+                .map_err(|error| error.about(&auth.id))?;
+            match saved {
+                Saved::At(_) => return Ok(None),
+                Saved::Refused(stored) if stored.generation() > from => return Ok(Some(stored)),
+                Saved::Refused(stored) => expected = stored.generation(),
+            }
+        }
+        let what = format!("{} is being written by somebody else all the time", auth.id);
+        Err(Error::new(ErrorCode::Conflict, what).with_auth_id(&auth.id))
+    }
+
+    /// A record as the store has it now.
+    pub(crate) fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        self.with_store(None, |store| store.load(id))
+            .map_err(|error| error.about(id))
+    }
+
+    /// The right to refresh a record across processes; `None` when another one still has it after `wait`. Without a store there
+    /// is nothing to hold.
+    pub(crate) fn lock(
+        &self,
+        id: &str,
+        wait: Duration,
+    ) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        let nothing: Box<dyn RecordLock> = Box::new(super::Unlocked);
+        self.with_store(Some(nothing), |store| store.lock(id, wait))
+            .map_err(|error| error.about(id))
+    }
+
+    /// Whether there is a store that others may write, too.
+    pub(crate) fn has_store(&self) -> bool {
+        self.store.read().is_some()
     }
 
     pub(crate) fn save_state(&self, auth: &Auth) -> Result<(), Error> {
@@ -116,6 +163,9 @@ impl Keeper {
             })
     }
 }
+
+/// How often somebody else may write a record between a look and a write.
+const MOST_RACES: usize = 16;
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

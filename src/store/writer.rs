@@ -112,6 +112,11 @@ fn write_one(services: &Services, id: &str) -> Result<(), Error> {
         return Ok(());
     };
     let written = match what {
+        // Another process may have refreshed the tokens since.
+        Unsaved::Record if auth.generation() > 0 => services
+            .keeper
+            .save_newer(&auth, auth.generation())
+            .map(drop),
         Unsaved::Record => services.keeper.save(&auth),
         Unsaved::State | Unsaved::Nothing => services.keeper.save_state(&auth),
     };

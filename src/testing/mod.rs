@@ -4,6 +4,7 @@
 //! * [`OpenAiUpstream`]: one that behaves like OpenAI, chat completions and responses, with a token endpoint, key by key.
 //! * [`AnthropicUpstream`]: the same for the Messages API.
 //! * [`GeminiUpstream`]: the same for the Gemini API, with a token endpoint for every grant.
+//! * [`TokenServer`]: a strict token endpoint, with refresh tokens that serve once, and answers that get lost.
 //! * [`ScriptedExecutor`]: an executor without any network, whose answers are written down beforehand.
 //! * [`Attempt::for_tests`](crate::Attempt::for_tests): calls an executor without a manager.
 //!
@@ -31,6 +32,7 @@
 
 mod anthropic;
 mod attempt;
+mod due;
 mod executor;
 mod form;
 mod gate;
@@ -39,6 +41,7 @@ mod keys;
 mod openai;
 mod reply;
 mod responses;
+mod token_server;
 mod tokens;
 mod upstream;
 mod wire;
@@ -50,6 +53,11 @@ pub use gemini::GeminiUpstream;
 pub use keys::KeyBehaviour;
 pub use openai::OpenAiUpstream;
 pub use reply::Reply;
+pub use token_server::{LostAnswer, TokenServer};
 pub use tokens::service_account_file;
 pub use upstream::Upstream;
 pub use wire::ReceivedRequest;
+
+/// What the bench measures, and nobody else needs.
+#[doc(hidden)]
+pub use due::DueTimes;

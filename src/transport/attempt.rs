@@ -12,9 +12,10 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::request::Timeouts;
 
-use super::cancellable::{Pace, within};
+use super::cancellable::{Pace, watched, within};
 use super::fault::{Phase, Route, Standing};
 use super::limits::Limits;
+use super::not_sent::NotSent;
 use super::url;
 
 impl Attempt {
@@ -52,7 +53,7 @@ impl Attempt {
     /// # Errors
     /// Codes `config`, `cancelled`, `deadline_exceeded`, `transport`, and `panicked` for a
     /// [`TransportProvider`](crate::TransportProvider). The message names the credential and the host; it holds nothing
-    /// else of the URL, and no header.
+    /// else of the URL, and no header. Where nothing was sent, [`NotSent`](crate::NotSent) is among the sources.
     ///
     /// ```no_run
     /// use bytes::Bytes;
@@ -158,10 +159,17 @@ impl Attempt {
             .first_chunk
             .zip(limits.idle)
             .map(|(first_chunk, idle)| Pace { first_chunk, idle });
-        let answer = within(self.cancel_token(), pace, || {
+        let (answer, sent) = watched(self.cancel_token(), pace, || {
             run(agent, pooled, request, limits)
-        })
-        .map_err(|error| route.fault(Phase::Request, self.standing(), error))?;
+        });
+        let answer = answer.map_err(|error| {
+            let error = route.fault(Phase::Request, self.standing(), error);
+            if sent {
+                error
+            } else {
+                error.clone().with_source(NotSent::because(error))
+            }
+        })?;
         Ok(answer.map(|body| Body {
             reader: body.into_reader(),
             phase: if limits.is_stream() {

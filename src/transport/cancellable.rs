@@ -19,6 +19,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -90,12 +91,23 @@ pub(super) struct Pace {
 
 /// Runs `work`; the requests that it starts on this thread end when `token` is cancelled.
 pub(super) fn within<T>(token: &CancelToken, pace: Option<Pace>, work: impl FnOnce() -> T) -> T {
+    watched(token, pace, work).0
+}
+
+/// As [`within`], and says whether anything of a request was sent, as far as this process can tell.
+pub(super) fn watched<T>(
+    token: &CancelToken,
+    pace: Option<Pace>,
+    work: impl FnOnce() -> T,
+) -> (T, bool) {
     let scope = Arc::new(Scope {
         token: token.clone(),
         pace,
+        sent: AtomicBool::new(false),
     });
-    let _restore = Restore(SCOPE.replace(Some(scope)));
-    work()
+    let _restore = Restore(SCOPE.replace(Some(Arc::clone(&scope))));
+    let done = work();
+    (done, scope.sent.load(Ordering::Relaxed))
 }
 
 /// Whether this error says that the request's token was cancelled.
@@ -108,6 +120,8 @@ pub(super) fn is_cancellation(error: &io::Error) -> bool {
 struct Scope {
     token: CancelToken,
     pace: Option<Pace>,
+    /// Whether a request has been handed to a connection, in part at least.
+    sent: AtomicBool,
 }
 
 thread_local! {
@@ -226,6 +240,9 @@ impl Transport for Cancellable {
                 .map(|scope| Binding::new(&self.line, scope, (self.clock)()));
         }
         self.line.check()?;
+        if let Some(binding) = &self.binding {
+            binding.scope.sent.store(true, Ordering::Relaxed);
+        }
         let sent = self.inner.transmit_output(amount, timeout);
         self.line.check()?;
         if let Some(binding) = &mut self.binding {
@@ -488,6 +505,7 @@ mod tests {
         Arc::new(Scope {
             token: token.clone(),
             pace: None,
+            sent: AtomicBool::new(false),
         })
     }
 
@@ -560,6 +578,7 @@ mod tests {
                 first_chunk: 30 * second,
                 idle: 5 * second,
             }),
+            sent: AtomicBool::new(false),
         });
         let mut binding = Binding::new(&line, Arc::clone(&scope), at(0));
         let asked = NextTimeout {

@@ -5,6 +5,7 @@ mod attempt;
 mod cancellable;
 mod fault;
 mod limits;
+mod not_sent;
 mod proxy;
 mod url;
 
@@ -20,6 +21,7 @@ use crate::runtime::guard;
 use agents::{Agents, Pair};
 pub use attempt::Body;
 pub use limits::Limits;
+pub use not_sent::NotSent;
 pub use url::check_url;
 
 /// Gives credentials their own HTTP agents; the seed's `RoundTripperProvider`.

@@ -117,6 +117,7 @@ impl<'a> TokenRequest<'a> {
             let what = "the token endpoint's answer holds no access_token";
             // The old refresh token may or may not be spent: only another attempt tells.
             Error::new(ErrorCode::RefreshFailed, what)
+                .with_http_status(head.status.as_u16())
                 .with_auth_id(&auth.id)
                 .with_retryable(true)
         } else {

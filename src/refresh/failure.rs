@@ -1,0 +1,169 @@
+//! What the failure of a refresh means: pure.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorCode};
+use crate::transport::NotSent;
+
+/// Why there are no new tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Nothing reached the server: the refresh token is as good as before.
+    NotSent,
+    /// Nobody knows whether the refresh token is spent.
+    InDoubt,
+    /// The same, and another try at once would end likewise: a panic, a shutdown.
+    CutOff,
+    /// The server takes the refresh token no more.
+    LoginOver,
+    /// The credential or the client is set up wrongly; the login may be good.
+    Misconfigured,
+    /// The executor does not refresh, or there is none.
+    CannotRefresh,
+    /// The server answered, and gave nothing.
+    Refused,
+}
+
+impl Failure {
+    /// Whether the refresh token may be spent.
+    pub(super) fn leaves_doubt(self) -> bool {
+        matches!(self, Self::InDoubt | Self::CutOff)
+    }
+
+    /// What the error of an executor means. An executor that does not say more leaves a doubt where its error is one of the
+    /// connection, or where it came to no end.
+    pub(super) fn of(error: &Error) -> Self {
+        match error.code() {
+            ErrorCode::NeedsLogin => Self::LoginOver,
+            ErrorCode::Config => Self::Misconfigured,
+            ErrorCode::Unsupported | ErrorCode::ExecutorNotFound => Self::CannotRefresh,
+            _ if NotSent::is_in(error) => Self::NotSent,
+            ErrorCode::Transport => Self::InDoubt,
+            ErrorCode::Cancelled | ErrorCode::Panicked => Self::CutOff,
+            _ => match error.http_status() {
+                // The server itself says that it did nothing.
+                Some(429 | 503) => Self::Refused,
+                // A gateway's word for a lost answer, or a success without tokens.
+                Some(200..=299 | 500..=599) => Self::InDoubt,
+                _ => Self::Refused,
+            },
+        }
+    }
+}
+
+/// How long to wait after `failures` failures in a row: from nothing up to 1 s, 2 s, 4 s… 5 min, by chance.
+pub(super) fn back_off(failures: u32, chance: f64) -> Duration {
+    let most = FIRST_BACK_OFF
+        .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
+        .min(MOST_BACK_OFF);
+    most.mul_f64(chance.clamp(0.0, 1.0)).max(LEAST_BACK_OFF)
+}
+
+/// How long to wait after an error: by the server's word where it has one, at most an hour.
+pub(super) fn pause_after(
+    failure: Failure,
+    error: &Error,
+    failures: u32,
+    gap: Duration,
+    chance: f64,
+) -> Duration {
+    let asked = error.retry_after().unwrap_or_default().min(MOST_ASKED);
+    match failure {
+        Failure::NotSent => back_off(failures, chance),
+        Failure::Misconfigured => MISCONFIGURED.max(asked),
+        Failure::CannotRefresh => CANNOT_REFRESH,
+        Failure::InDoubt | Failure::CutOff | Failure::Refused | Failure::LoginOver => {
+            back_off(failures, chance).max(gap).max(asked)
+        }
+    }
+}
+
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+const MOST_BACK_OFF: Duration = Duration::from_secs(300);
+/// Chance may draw nothing: no spinning then.
+const LEAST_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// The longest wait that a token endpoint may ask for.
+const MOST_ASKED: Duration = Duration::from_secs(3600);
+
+/// Until somebody may have repaired the settings.
+const MISCONFIGURED: Duration = Duration::from_secs(15 * 60);
+
+/// Until an executor that cannot refresh, or is not there, is asked again: one may have been registered.
+const CANNOT_REFRESH: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_apart() {
+        let of = |code| Failure::of(&Error::new(code, ""));
+        assert_eq!(of(ErrorCode::NeedsLogin), Failure::LoginOver);
+        assert_eq!(of(ErrorCode::Config), Failure::Misconfigured);
+        assert_eq!(of(ErrorCode::Unsupported), Failure::CannotRefresh);
+        assert_eq!(of(ErrorCode::ExecutorNotFound), Failure::CannotRefresh);
+        assert_eq!(of(ErrorCode::Transport), Failure::InDoubt);
+        assert_eq!(of(ErrorCode::Cancelled), Failure::CutOff);
+        assert_eq!(of(ErrorCode::Panicked), Failure::CutOff);
+        for code in [
+            ErrorCode::RefreshFailed,
+            ErrorCode::Unspecified,
+            ErrorCode::Other("novel".into()),
+        ] {
+            assert_eq!(
+                of(code),
+                Failure::Refused,
+                "the program's executors mean what they say"
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_tells_whether_there_was_an_answer() {
+        for (status, expected) in [
+            (200, Failure::InDoubt),
+            (302, Failure::Refused),
+            (400, Failure::Refused),
+            (403, Failure::Refused),
+            (429, Failure::Refused),
+            (500, Failure::InDoubt),
+            (502, Failure::InDoubt),
+            (503, Failure::Refused),
+            (504, Failure::InDoubt),
+        ] {
+            for code in [ErrorCode::RefreshFailed, ErrorCode::Upstream] {
+                let error = Error::new(code, "").with_http_status(status);
+                assert_eq!(Failure::of(&error), expected, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_sent_is_in_no_doubt() {
+        let error = Error::new(ErrorCode::Transport, "no such host").with_source(NotSent::new());
+        assert_eq!(Failure::of(&error), Failure::NotSent);
+        assert_eq!(Failure::of(&error.context("at night")), Failure::NotSent);
+        let deeper = Error::new(ErrorCode::Transport, "x");
+        let error = Error::other(NotSent::because(deeper)).with_code(ErrorCode::Transport);
+        assert_eq!(Failure::of(&error), Failure::NotSent);
+    }
+
+    #[test]
+    fn waits_have_a_floor_and_a_ceiling() {
+        assert_eq!(back_off(1, 0.0), LEAST_BACK_OFF);
+        assert_eq!(back_off(1, 1.0), FIRST_BACK_OFF);
+        assert_eq!(back_off(4, 1.0), Duration::from_secs(8));
+        assert_eq!(back_off(u32::MAX, 1.0), MOST_BACK_OFF);
+        let gap = Duration::from_secs(30);
+        let error = Error::new(ErrorCode::RefreshFailed, "");
+        let wait = |failure, error: &Error| pause_after(failure, error, 1, gap, 0.0);
+        assert_eq!(wait(Failure::NotSent, &error), LEAST_BACK_OFF);
+        assert_eq!(wait(Failure::Refused, &error), gap);
+        assert_eq!(wait(Failure::Misconfigured, &error), MISCONFIGURED);
+        let asked = error.clone().with_retry_after(Duration::from_secs(90));
+        assert_eq!(wait(Failure::Refused, &asked), Duration::from_secs(90));
+        let hostile = error.with_retry_after(Duration::MAX);
+        assert_eq!(wait(Failure::InDoubt, &hostile), MOST_ASKED);
+    }
+}

@@ -1,0 +1,192 @@
+//! New tokens that are in use but that the store has not taken: written again and again until it does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, select};
+use parking_lot::Mutex;
+
+use super::adopt::adopt;
+use super::engine::RefreshEngine;
+use super::health::RefreshEvent;
+use super::held::Held;
+use super::tokens::same_tokens;
+use crate::cancel::Never;
+use crate::clock::{Clock, SystemClock};
+use crate::error::Error;
+use crate::runtime::Worker;
+
+/// The credentials whose tokens are newer than the store's, and the thread that sees to them.
+#[derive(Default)]
+pub(super) struct Unpersisted(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// With the right to refresh each: who got it would send the old refresh token again.
+    pending: BTreeMap<Arc<str>, Held>,
+    worker: Option<Worker>,
+    /// Whether the worker will look again.
+    looking: bool,
+}
+
+impl Unpersisted {
+    pub(super) fn ids(&self) -> Vec<String> {
+        let state = self.0.lock();
+        state.pending.keys().map(ToString::to_string).collect()
+    }
+
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.0.lock().pending.contains_key(id)
+    }
+
+    /// Takes a credential out, to be refreshed once more.
+    pub(super) fn take(&self, id: &str) -> Option<Held> {
+        self.0.lock().pending.remove(id)
+    }
+
+    fn all(&self) -> Vec<Arc<str>> {
+        self.0.lock().pending.keys().cloned().collect()
+    }
+}
+
+impl RefreshEngine {
+    /// Keeps the right to refresh a credential until its tokens are saved.
+    pub(super) fn hold_on(self: &Arc<Self>, id: &Arc<str>, held: Held) {
+        let mut state = self.unpersisted.0.lock();
+        let former = state.pending.insert(Arc::clone(id), held);
+        if !std::mem::replace(&mut state.looking, true) {
+            let weak = Arc::downgrade(self);
+            let worker = Worker::spawn("credpool-rescuer", move |stop| look_after(&weak, &stop));
+            match worker {
+                Ok(worker) => state.worker = Some(worker),
+                Err(error) => {
+                    state.looking = false;
+                    log::error!("the new tokens of {id} cannot be seen to: {error}");
+                }
+            }
+        }
+        drop(state);
+        drop(former);
+    }
+
+    /// Tries once more to save the tokens of a credential.
+    pub(super) fn persist(&self, id: &str) -> Result<(), Error> {
+        let services = &self.services;
+        let turn = services.keeper.turn(id)?;
+        let Some(current) = services.registry.get(id) else {
+            // It was removed, and its tokens with it.
+            self.saved(id, false);
+            return Ok(());
+        };
+        let mut durable = (*current).clone();
+        let mut from = 0;
+        if let Some(stored) = services.keeper.load(id)? {
+            let theirs = stored.metadata.as_ref();
+            if stored.generation() >= current.generation()
+                && !same_tokens(theirs, current.metadata.as_ref())
+            {
+                self.take_over(id, stored);
+                drop(turn);
+                self.saved(id, true);
+                return Ok(());
+            }
+            from = stored.generation();
+            adopt(&mut durable, stored.clone());
+            services.registry.modify(id, |auth| {
+                adopt(auth, stored);
+            });
+        }
+        drop(current);
+        if let Some(newer) = services.keeper.save_newer(&durable, from)? {
+            self.take_over(id, *newer);
+        }
+        drop(turn);
+        self.saved(id, true);
+        Ok(())
+    }
+
+    /// Gives back the right to refresh a credential whose tokens are saved, or gone.
+    fn saved(&self, id: &str, tell: bool) {
+        let Some(mut held) = self.unpersisted.take(id) else {
+            return;
+        };
+        if let Err(error) = held.set_intent(None) {
+            log::debug!("the end of {id}'s refresh could not be noted: {error}");
+        }
+        drop(held);
+        if tell {
+            let event = RefreshEvent::Persisted { auth_id: id };
+            log::info!("{event}");
+            self.services.hooks.refresh_event(&event);
+        }
+    }
+
+    /// Tries to save what is left until `end`, by the machine's clock: a test's may never move again. How much is left then.
+    pub(crate) fn settle(&self, end: Instant) -> usize {
+        let worker = self.unpersisted.0.lock().worker.take();
+        if let Some(mut worker) = worker {
+            worker.join(end.saturating_duration_since(SystemClock.monotonic()));
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            for id in self.unpersisted.all() {
+                let _ = self.persist(&id);
+            }
+            let left = self.unpersisted.all().len();
+            let time = end.saturating_duration_since(SystemClock.monotonic());
+            if left == 0 || time.is_zero() {
+                return left;
+            }
+            let _ = SystemClock.after(pause.min(time)).recv();
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// The rescuer: tries until nothing is left.
+fn look_after(engine: &Weak<RefreshEngine>, stop: &Receiver<Never>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Some(clock) = engine
+            .upgrade()
+            .map(|engine| Arc::clone(&engine.services.clock))
+        else {
+            return;
+        };
+        select! {
+            recv(clock.after(pause)) -> _ => {}
+            recv(stop) -> _ => return,
+        }
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        let ids = engine.unpersisted.all();
+        let failed = ids.iter().filter(|id| match engine.persist(id) {
+            Ok(()) => false,
+            Err(error) => {
+                log::error!("the new tokens of {id} are still not saved: {error}");
+                true
+            }
+        });
+        pause = if failed.count() == 0 {
+            FIRST_PAUSE
+        } else {
+            (pause * 2).min(LONGEST_PAUSE)
+        };
+        let mut state = engine.unpersisted.0.lock();
+        if state.pending.is_empty() {
+            state.looking = false;
+            return;
+        }
+    }
+}
+
+impl std::fmt::Debug for Unpersisted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.lock().pending.keys()).finish()
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
