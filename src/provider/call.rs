@@ -29,16 +29,18 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Sends the payload and reads the JSON that comes back.
     pub(super) fn plain(&self, path: &str, payload: Bytes) -> Result<(Response, Value), Error> {
-        self.plain_as(path, payload, |_| None, |json| json)
+        self.plain_as(path, payload, |_| None, |_| None, |json| json)
     }
 
     /// As [`plain`](Self::plain), for answers that are mostly alike: `glance` takes what is needed straight out of the
-    /// ordinary one, or nothing, and then `read` gets the whole JSON.
+    /// ordinary one, or nothing, and then `read` gets the whole JSON. `failure` finds an error that does not stand where errors
+    /// mostly do.
     pub(super) fn plain_as<T>(
         &self,
         path: &str,
         payload: Bytes,
         glance: impl FnOnce(&[u8]) -> Option<T>,
+        failure: impl FnOnce(&Value) -> Option<Problem>,
         read: impl FnOnce(Value) -> T,
     ) -> Result<(Response, T), Error> {
         let limits = self.attempt.call_limits(&self.options.timeouts);
@@ -55,7 +57,7 @@ impl Call<'_> {
             Some(found) => found,
             None => {
                 let json = self.json(&body, status, hint)?;
-                if let Some(problem) = Problem::find(&json) {
+                if let Some(problem) = Problem::find(&json).or_else(|| failure(&json)) {
                     return Err(self.reported(&problem, &json, limits));
                 }
                 read(json)
@@ -119,12 +121,7 @@ impl Call<'_> {
     }
 
     /// The error that a JSON body reports in spite of its status.
-    pub(super) fn reported(
-        &self,
-        problem: &Problem,
-        json: &Value,
-        limits: Option<RateLimits>,
-    ) -> Error {
+    fn reported(&self, problem: &Problem, json: &Value, limits: Option<RateLimits>) -> Error {
         let error = reported(problem, &json.to_string(), self.auth);
         let now = self.attempt.clock().now();
         let limits = limits.unwrap_or_default();
