@@ -697,10 +697,10 @@ mod streams {
     }
 
     #[test]
-    fn a_reset_is_a_cut() {
+    fn a_reset_is_a_lost_connection() {
         let at = delta("a").len() + 12;
         let (chunks, error) = stream(Reply::sse([delta("a"), finish()]).reset_after(at));
-        assert_eq!(*error.unwrap().code(), ErrorCode::StreamTruncated);
+        assert_eq!(*error.unwrap().code(), ErrorCode::StreamInterrupted);
         assert!(chunks.len() <= 1);
     }
 

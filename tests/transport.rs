@@ -176,6 +176,44 @@ mod answers {
         }
     }
 
+    /// Unread bytes of the request make closing the connection a reset.
+    #[test]
+    fn a_reset_is_an_error_however_the_body_is_framed() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfirst",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n",
+            "HTTP/1.1 200 OK\r\n\r\nfirst",
+        ] {
+            let server = Server::start(move |mut stream, _| {
+                stream.read_exact(&mut [0; 9])?;
+                stream.write_all(answer.as_bytes())
+            });
+            for streamed in [false, true] {
+                let attempt = attempt();
+                let limits = if streamed {
+                    attempt.stream_limits(&Timeouts::new())
+                } else {
+                    attempt.call_limits(&Timeouts::new())
+                };
+                let mut body = attempt
+                    .send(&auth(), get(&server.url("/x")), &limits)
+                    .unwrap()
+                    .into_body();
+                let error = Body::error_in(body.read_to_end(&mut Vec::new()).unwrap_err());
+                let expected = if streamed {
+                    ErrorCode::StreamInterrupted
+                } else {
+                    ErrorCode::Transport
+                };
+                assert_eq!((error.code(), error.is_retryable()), (&expected, true));
+                let source = std::error::Error::source(&error).unwrap();
+                let source = source.downcast_ref::<std::io::Error>().unwrap();
+                assert_eq!(source.kind(), std::io::ErrorKind::ConnectionReset);
+                assert_clean(&error);
+            }
+        }
+    }
+
     #[test]
     fn a_head_that_is_too_large_is_said_to_be() {
         let server = Server::start(|mut stream, _| {

@@ -107,10 +107,19 @@ impl Call<'_> {
     }
 
     fn json(&self, body: &[u8], status: StatusCode, hint: &str) -> Result<Value, Error> {
-        serde_json::from_slice(body).map_err(|_| {
+        // Parsers may ignore the mark (RFC 8259 section 8.1), and some servers send it.
+        let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        serde_json::from_slice(text).map_err(|error| {
             let status = status.as_u16();
-            let what = format!("HTTP {status}, but the body is not JSON{hint}");
-            Error::new(ErrorCode::Upstream, what).with_auth_id(&self.auth.id)
+            let is_cut = error.is_eof() && !text.trim_ascii().is_empty();
+            let (code, what) = if is_cut {
+                (ErrorCode::Transport, "the body ends before its JSON does")
+            } else {
+                (ErrorCode::Upstream, "the body is not JSON")
+            };
+            Error::new(code, format!("HTTP {status}, but {what}{hint}"))
+                .with_retryable(is_cut)
+                .with_auth_id(&self.auth.id)
         })
     }
 
@@ -152,5 +161,7 @@ fn media_type_has(answer: &http::Response<Body>, part: &str) -> bool {
 
 /// Where vendors say which request it was, for their support.
 const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 const LARGEST_BODY: usize = 64 * 1024 * 1024;

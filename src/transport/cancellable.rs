@@ -105,6 +105,12 @@ pub(super) fn is_cancellation(error: &io::Error) -> bool {
         .is_some_and(<dyn StdError + Send + Sync>::is::<Cancelled>)
 }
 
+/// The lost connection behind this error.
+pub(super) fn lost_connection(error: &io::Error) -> Option<&io::Error> {
+    let Lost(inner) = error.get_ref()?.downcast_ref()?;
+    Some(inner)
+}
+
 struct Scope {
     token: CancelToken,
     pace: Option<Pace>,
@@ -243,7 +249,7 @@ impl Transport for Cancellable {
         let progress = self.inner.await_input(timeout);
         // A socket that was closed under a read looks like a peer that has finished.
         self.line.check()?;
-        progress
+        progress.map_err(told)
     }
 
     /// Asked at the end of a request, when the connection is about to be pooled, and when it is taken out again.
@@ -448,6 +454,36 @@ impl StdError for Cancelled {}
 
 fn cancelled() -> ureq::Error {
     ureq::Error::Io(io::Error::other(Cancelled))
+}
+
+/// A connection that was reset, in a form that the client does not take for the end of a body.
+#[derive(Debug)]
+struct Lost(io::Error);
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Lost {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+fn told(error: ureq::Error) -> ureq::Error {
+    match error {
+        ureq::Error::Io(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+            ) =>
+        {
+            ureq::Error::Io(io::Error::other(Lost(error)))
+        }
+        other => other,
+    }
 }
 
 fn elapsed(from: Instant, to: Instant) -> Duration {

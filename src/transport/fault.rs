@@ -159,6 +159,7 @@ impl Route {
     }
 
     fn io(&self, phase: Phase, error: &io::Error) -> Error {
+        let error = cancellable::lost_connection(error).unwrap_or(error);
         let text = error.get_ref().map(ToString::to_string);
         let text = text.as_deref().unwrap_or_default();
         if text.starts_with(CERTIFICATE) {

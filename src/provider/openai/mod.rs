@@ -84,10 +84,10 @@ use super::{oauth, payload};
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble, and the first carries
 /// the limits that the headers tell. A chat is whole once every choice that came has given its `finish_reason`, which
 /// `[DONE]` does not replace; a response once `response.completed` or `response.incomplete` has come. `response.failed` is an
-/// error, classified by its code like an HTTP error; so is an `error` event, and a choice that ends with one. Otherwise its last item is an error: `stream_truncated` when it
-/// ended or the upstream closed the connection, `stream_interrupted` when reading failed in another way,
-/// `stream_stalled` when it fell silent for [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else
-/// came than JSON events.
+/// error, classified by its code like an HTTP error; so is an `error` event, and a choice that ends with one. Otherwise its
+/// last item is an error: `stream_truncated` when it ended or the upstream closed the connection, `stream_interrupted` when
+/// the connection was lost or reading failed in another way, `stream_stalled` when it fell silent for
+/// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
 #[derive(Clone, Debug)]
 pub struct OpenAi {
     identifier: String,
