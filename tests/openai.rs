@@ -566,6 +566,7 @@ mod streams {
         assert_eq!(got.json()["stream"], true);
         assert!(got.body.ends_with(&payload.as_bytes()[1..]));
         assert_eq!(got.header("accept"), Some("text/event-stream"));
+        assert_eq!(got.header("accept-encoding"), Some("identity"));
     }
 
     #[test]
@@ -828,6 +829,11 @@ mod streams {
             .header("content-type", "text/event-stream")
             .body(named);
         assert_eq!(stream(reply).1.unwrap().http_status(), Some(503));
+        let words = Reply::named_sse([("", delta("a")), ("error", format!("upstream gone {KEY}"))]);
+        let error = stream(words).1.unwrap();
+        assert_eq!(*error.code(), ErrorCode::Upstream);
+        assert!(error.message().contains("upstream gone"), "{error}");
+        assert_no_secret(&error);
     }
 
     #[test]

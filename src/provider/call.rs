@@ -79,20 +79,13 @@ impl Call<'_> {
         let limits = self.attempt.stream_limits(&self.options.timeouts);
         let answer = self.send(path, payload, EVENT_STREAM, &limits)?;
         let limits = self.limits_of(&answer);
-        if media_type_has(&answer, "json") || media_type_has(&answer, "html") {
-            let (status, hint) = (answer.status(), not_json_hint(&answer));
-            let body = answer.into_body().into_bytes(LARGEST_BODY)?;
-            let json = self.json(&body, status, hint)?;
-            return Err(match Problem::find(&json) {
-                Some(problem) => self.reported(&problem, &json, limits),
-                None => {
-                    let what = "the upstream answered a stream request with one JSON document";
-                    Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id)
-                }
-            });
-        }
+        let says_document = media_type_has(&answer, "json") || media_type_has(&answer, "html");
         let stream = EventStream::new(self.attempt, self.auth, answer.into_body(), protocol);
-        Ok(Box::new(stream.with_limits(limits)))
+        let mut stream = stream.with_limits(limits);
+        if says_document {
+            stream.begin()?;
+        }
+        Ok(Box::new(stream))
     }
 
     fn send(
