@@ -196,6 +196,8 @@ impl Connector for CancellableConnector {
             line,
             binding,
             clock: Arc::clone(&details.current_time),
+            head: None,
+            in_use: false,
         }))
     }
 }
@@ -212,7 +214,19 @@ struct Cancellable {
     line: Arc<Line>,
     binding: Option<Binding>,
     clock: Arc<Clock>,
+    /// A request's head that waits for the body, to go out with it.
+    head: Option<Head>,
+    /// A request has been written, and is not over.
+    in_use: bool,
 }
+
+struct Head {
+    bytes: Vec<u8>,
+    /// For a head that goes out alone.
+    timeout: NextTimeout,
+}
+
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 type Clock = dyn Fn() -> Instant + Send + Sync;
 
@@ -232,16 +246,28 @@ impl Transport for Cancellable {
                 .map(|scope| Binding::new(&self.line, scope, (self.clock)()));
         }
         self.line.check()?;
-        let sent = self.inner.transmit_output(amount, timeout);
-        self.line.check()?;
-        if let Some(binding) = &mut self.binding {
-            binding.sent_at = (self.clock)();
+        let is_first = !std::mem::replace(&mut self.in_use, true);
+        let output = &self.inner.buffers().output()[..amount];
+        if is_first && output.ends_with(END_OF_HEAD) {
+            let bytes = output.to_vec();
+            self.head = Some(Head { bytes, timeout });
+            return Ok(());
         }
-        sent
+        let sent = match self.head.take() {
+            Some(head) => self.transmit_with(head, amount, timeout),
+            None => self.inner.transmit_output(amount, timeout),
+        };
+        self.sent(sent)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.line.check()?;
+        // There is no body.
+        if let Some(head) = self.head.take() {
+            let timeout = head.timeout;
+            let sent = self.transmit_with(head, 0, timeout);
+            self.sent(sent)?;
+        }
         let timeout = match &self.binding {
             Some(binding) => binding.paced(timeout, &*self.clock),
             None => timeout,
@@ -252,14 +278,43 @@ impl Transport for Cancellable {
         progress.map_err(told)
     }
 
-    /// Asked at the end of a request, when the connection is about to be pooled, and when it is taken out again.
+    /// Asked at the end of a request, when the connection is about to be pooled, and when it is taken out again: it is enough
+    /// to look then.
     fn is_open(&mut self) -> bool {
         self.binding = None;
-        self.line.end_request() && self.inner.is_open()
+        let is_kept = self.line.end_request();
+        is_kept && (std::mem::take(&mut self.in_use) || self.inner.is_open())
     }
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+impl Cancellable {
+    /// Sends the head and `amount` bytes of output behind it in one write if they fit, so that they travel together.
+    fn transmit_with(
+        &mut self,
+        head: Head,
+        amount: usize,
+        timeout: NextTimeout,
+    ) -> Result<(), ureq::Error> {
+        let mut bytes = head.bytes;
+        bytes.extend_from_slice(&self.inner.buffers().output()[..amount]);
+        let most = self.inner.buffers().output().len();
+        for part in bytes.chunks(most) {
+            self.inner.buffers().output()[..part.len()].copy_from_slice(part);
+            self.inner.transmit_output(part.len(), timeout)?;
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, sent: Result<(), ureq::Error>) -> Result<(), ureq::Error> {
+        self.line.check()?;
+        if let Some(binding) = &mut self.binding {
+            binding.sent_at = (self.clock)();
+        }
+        sent
     }
 }
 
