@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::exchange::{reported, send};
@@ -51,12 +52,12 @@ impl Call<'_> {
             .find_map(|name| answer.headers().get(*name)?.to_str().ok())
             .map(str::to_owned);
         let limits = self.limits_of(&answer);
-        let hint = not_json_hint(&answer);
+        let media_type = answer.headers().get(CONTENT_TYPE).cloned();
         let body = answer.into_body().into_bytes(LARGEST_BODY)?;
         let found = match glance(&body) {
             Some(found) => found,
             None => {
-                let json = self.json(&body, status, hint)?;
+                let json = self.json(&body, status, media_type.as_ref())?;
                 if let Some(problem) = Problem::find(&json).or_else(|| failure(&json)) {
                     return Err(self.reported(&problem, &json, limits));
                 }
@@ -79,7 +80,9 @@ impl Call<'_> {
         let limits = self.attempt.stream_limits(&self.options.timeouts);
         let answer = self.send(path, payload, EVENT_STREAM, &limits)?;
         let limits = self.limits_of(&answer);
-        let says_document = media_type_has(&answer, "json") || media_type_has(&answer, "html");
+        let media_type = answer.headers().get(CONTENT_TYPE);
+        let says = |part| media_type_has(media_type, part);
+        let says_document = says("json") || says("html");
         let stream = EventStream::new(self.attempt, self.auth, answer.into_body(), protocol);
         let mut stream = stream.with_limits(limits);
         if says_document {
@@ -99,11 +102,16 @@ impl Call<'_> {
         send(self.attempt, self.auth, limits, head, payload)
     }
 
-    fn json(&self, body: &[u8], status: StatusCode, hint: &str) -> Result<Value, Error> {
+    fn json(
+        &self,
+        body: &[u8],
+        status: StatusCode,
+        media_type: Option<&HeaderValue>,
+    ) -> Result<Value, Error> {
         // Parsers may ignore the mark (RFC 8259 section 8.1), and some servers send it.
         let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         serde_json::from_slice(text).map_err(|error| {
-            let status = status.as_u16();
+            let (status, hint) = (status.as_u16(), not_json_hint(media_type));
             let is_cut = error.is_eof() && !text.trim_ascii().is_empty();
             let (code, what) = if is_cut {
                 (ErrorCode::Transport, "the body ends before its JSON does")
@@ -133,20 +141,18 @@ impl Call<'_> {
 }
 
 /// What may be wrong with an answer that turns out not to be JSON.
-fn not_json_hint(answer: &http::Response<Body>) -> &'static str {
-    if media_type_has(answer, "event-stream") {
+fn not_json_hint(media_type: Option<&HeaderValue>) -> &'static str {
+    if media_type_has(media_type, "event-stream") {
         " (it is a stream: is \"stream\" set in the payload?)"
-    } else if media_type_has(answer, "html") {
+    } else if media_type_has(media_type, "html") {
         " (it is a web page: is base_url right?)"
     } else {
         ""
     }
 }
 
-fn media_type_has(answer: &http::Response<Body>, part: &str) -> bool {
-    answer
-        .headers()
-        .get(http::header::CONTENT_TYPE)
+fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bool {
+    media_type
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .is_some_and(|kind| kind.to_ascii_lowercase().contains(part))
