@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
@@ -39,14 +39,15 @@ pub enum Never {}
 
 struct Inner {
     thrown: AtomicBool,
-    /// Disconnected once the sender below is gone.
-    cancelled: Receiver<Never>,
+    /// Made for the first who asks; disconnected once the sender below is gone.
+    cancelled: OnceLock<Receiver<Never>>,
     state: Mutex<State>,
     /// Keeps a child registered with its parent.
     _parent: Option<OnCancel>,
 }
 
 struct State {
+    thrown: bool,
     open: Option<Sender<Never>>,
     next_key: u64,
     actions: Vec<(u64, Action)>,
@@ -92,7 +93,14 @@ impl CancelToken {
 
     /// A channel that disconnects when the token is cancelled, for `select!`.
     pub fn cancelled(&self) -> &Receiver<Never> {
-        &self.inner.cancelled
+        self.inner.cancelled.get_or_init(|| {
+            let (open, cancelled) = crossbeam_channel::bounded(0);
+            let mut state = self.inner.state.lock();
+            if !state.thrown {
+                state.open = Some(open);
+            }
+            cancelled
+        })
     }
 
     /// Runs `action` when the token is cancelled, at once if it already is, unless the guard is dropped before.
@@ -102,11 +110,11 @@ impl CancelToken {
         let mut state = self.inner.state.lock();
         let key = state.next_key;
         state.next_key += 1;
-        if state.open.is_some() {
-            state.actions.push((key, Box::new(action)));
-        } else {
+        if state.thrown {
             drop(state);
             run(Box::new(action));
+        } else {
+            state.actions.push((key, Box::new(action)));
         }
         OnCancel {
             token: Arc::downgrade(&self.inner),
@@ -117,12 +125,12 @@ impl CancelToken {
 
 impl Inner {
     fn new(parent: Option<OnCancel>) -> Self {
-        let (open, cancelled) = crossbeam_channel::bounded(0);
         Self {
             thrown: AtomicBool::new(false),
-            cancelled,
+            cancelled: OnceLock::new(),
             state: Mutex::new(State {
-                open: Some(open),
+                thrown: false,
+                open: None,
                 next_key: 0,
                 actions: Vec::new(),
             }),
@@ -133,6 +141,7 @@ impl Inner {
     fn cancel(&self) {
         let (open, actions) = {
             let mut state = self.state.lock();
+            state.thrown = true;
             self.thrown.store(true, Ordering::Release);
             (state.open.take(), std::mem::take(&mut state.actions))
         };

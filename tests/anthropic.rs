@@ -344,8 +344,8 @@ mod plain {
             // A cut that HTTP does not see is seen in the JSON.
             (
                 whole.clone().close_delimited().cut_after(9),
-                ErrorCode::Upstream,
-                false,
+                ErrorCode::Transport,
+                true,
             ),
             (
                 whole.clone().stall_before_head(&gate),
@@ -359,9 +359,11 @@ mod plain {
             ),
             (
                 Reply::json(200, "{\"content\":"),
-                ErrorCode::Upstream,
-                false,
+                ErrorCode::Transport,
+                true,
             ),
+            (Reply::json(200, "{content:"), ErrorCode::Upstream, false),
+            (Reply::json(200, " "), ErrorCode::Upstream, false),
             (
                 whole.clone().header("x-big", &"x".repeat(1 << 20)),
                 ErrorCode::Transport,
@@ -591,10 +593,10 @@ mod streams {
     }
 
     #[test]
-    fn a_reset_is_a_cut() {
+    fn a_reset_is_a_lost_connection() {
         let at = size(&start()) + 20;
         let (chunks, error) = stream(sse(&basic()).reset_after(at));
-        assert_eq!(*error.unwrap().code(), ErrorCode::StreamTruncated);
+        assert_eq!(*error.unwrap().code(), ErrorCode::StreamInterrupted);
         assert!(chunks.len() <= 1);
     }
 

@@ -677,7 +677,9 @@ mod faults {
     }
 
     fn cases(silence: &Gate) -> Vec<Case> {
-        use ErrorCode::{StreamMalformed, StreamStalled, StreamTruncated, Transport, Upstream};
+        use ErrorCode::{
+            StreamInterrupted, StreamMalformed, StreamStalled, StreamTruncated, Transport, Upstream,
+        };
 
         let body = finish("STOP");
         let plain = || Reply::json(200, body.clone());
@@ -702,7 +704,7 @@ mod faults {
                 "reset in the body",
                 plain().reset_after(9),
                 events().reset_after(first + 9),
-                [(Transport, true), (StreamTruncated, true)],
+                [(Transport, true), (StreamInterrupted, true)],
             ),
             case(
                 "FIN in a chunk",
@@ -720,7 +722,7 @@ mod faults {
                 "cut without announced length",
                 plain().close_delimited().cut_after(9),
                 events().close_delimited().cut_after(first + 9),
-                [(Upstream, false), (StreamTruncated, true)],
+                [(Transport, true), (StreamTruncated, true)],
             ),
             case(
                 "stall before the head",

@@ -248,6 +248,41 @@ mod plain {
         assert_no_secret(&error);
     }
 
+    /// <https://openrouter.ai/docs/api/reference/errors-and-debugging>: what the model said until then stands beside it.
+    #[test]
+    fn an_error_beside_a_choice_is_an_error() {
+        let message = json!({"role": "assistant", "content": "half of"});
+        let usage = json!({"prompt_tokens": 1, "completion_tokens": 2});
+        for (choice, status) in [
+            (
+                json!({"message": message, "finish_reason": "error", "error": {"code": 502, "message": KEY}}),
+                Some(502),
+            ),
+            (
+                json!({"message": message, "error": {"code": "rate_limit_exceeded"}}),
+                Some(429),
+            ),
+            (json!({"message": message, "finish_reason": "error"}), None),
+        ] {
+            let body = json!({"choices": [choice], "usage": usage}).to_string();
+            let upstream = Upstream::start(move |_| Reply::json(200, body.clone()));
+            let error = execute(&upstream).unwrap_err();
+            assert_eq!(
+                (error.code(), error.http_status()),
+                (&ErrorCode::Upstream, status)
+            );
+            assert_no_secret(&error);
+        }
+        for choice in [
+            json!({"message": message, "finish_reason": "stop", "error": null}),
+            json!({"message": message, "finish_reason": "stop", "error": {}}),
+        ] {
+            let body = json!({"choices": [choice], "usage": usage}).to_string();
+            let upstream = Upstream::start(move |_| Reply::json(200, body.clone()));
+            assert!(execute(&upstream).is_ok());
+        }
+    }
+
     #[test]
     fn what_is_not_json_is_said_and_not_shown() {
         for kind in ["text/html", "text/event-stream", "application/json"] {
@@ -531,6 +566,7 @@ mod streams {
         assert_eq!(got.json()["stream"], true);
         assert!(got.body.ends_with(&payload.as_bytes()[1..]));
         assert_eq!(got.header("accept"), Some("text/event-stream"));
+        assert_eq!(got.header("accept-encoding"), Some("identity"));
     }
 
     #[test]
@@ -579,20 +615,65 @@ mod streams {
         assert_eq!(chunks[0].event.as_deref(), Some("delta"));
     }
 
+    /// As in <https://platform.openai.com/docs/api-reference/chat/streaming>: the last chunk of a choice says why it ended.
     #[test]
-    fn a_stream_is_whole_after_its_end_or_a_finish_reason() {
+    fn a_stream_is_whole_after_its_finish_reason() {
+        let usage = json!({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}});
         let whole = [
-            Reply::sse([delta("a"), "[DONE]".into()]),
+            Reply::sse([delta("a"), finish(), "[DONE]".into()]),
+            Reply::sse([finish(), "[DONE]".into(), delta("never")]),
+            Reply::sse([delta("a"), finish(), usage.to_string()]),
             Reply::sse([delta("a"), finish()]),
             Reply::sse([delta("a"), finish()]).close_delimited(),
             Reply::sse([delta("a"), finish(), delta("never")])
                 .cut_after(delta("a").len() + finish().len() + 16),
-            Reply::sse(["[DONE]"]),
         ];
         for reply in whole {
             let (_, error) = stream(reply);
             assert!(error.is_none(), "{error:?}");
         }
+    }
+
+    /// Gateways close a stream that broke off behind them as they close every other.
+    #[test]
+    fn done_does_not_replace_a_finish_reason() {
+        let empty =
+            json!({"choices": [{"index": 0, "delta": {"content": "b"}, "finish_reason": ""}]});
+        let usage = json!({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}});
+        for events in [
+            vec![],
+            vec![role()],
+            vec![delta("a")],
+            vec![delta("a"), empty.to_string()],
+            vec![usage.to_string()],
+        ] {
+            let events = events.into_iter().chain(["[DONE]".to_owned()]);
+            assert_eq!(end_of(Reply::sse(events)), ErrorCode::StreamTruncated);
+        }
+    }
+
+    /// With `n`, the choices come in turn, each with a reason of its own.
+    #[test]
+    fn every_choice_must_end() {
+        let piece = |index: u64, content: &str, reason: Option<&str>| {
+            let delta = json!({"content": content});
+            json!({"choices": [{"index": index, "delta": delta, "finish_reason": reason}]})
+                .to_string()
+        };
+        let both = [piece(0, "a", None), piece(1, "b", None)];
+        let (first, second) = (piece(0, "", Some("stop")), piece(1, "", Some("length")));
+        let with = |ends: &[&String]| {
+            let ends = ends.iter().map(|end| (*end).clone());
+            Reply::sse(both.iter().cloned().chain(ends))
+        };
+        assert!(stream(with(&[&second, &first])).1.is_none());
+        let done = "[DONE]".to_owned();
+        for ends in [vec![&first], vec![&second], vec![&first, &done]] {
+            assert_eq!(end_of(with(&ends)), ErrorCode::StreamTruncated, "{ends:?}");
+        }
+        // The second choice alone, after an ordinary chunk of the first.
+        let late = Reply::sse([delta("a"), delta("a"), second]);
+        assert_eq!(end_of(late), ErrorCode::StreamTruncated);
     }
 
     #[test]
@@ -617,10 +698,10 @@ mod streams {
     }
 
     #[test]
-    fn a_reset_is_a_cut() {
+    fn a_reset_is_a_lost_connection() {
         let at = delta("a").len() + 12;
         let (chunks, error) = stream(Reply::sse([delta("a"), finish()]).reset_after(at));
-        assert_eq!(*error.unwrap().code(), ErrorCode::StreamTruncated);
+        assert_eq!(*error.unwrap().code(), ErrorCode::StreamInterrupted);
         assert!(chunks.len() <= 1);
     }
 
@@ -716,6 +797,30 @@ mod streams {
             assert_eq!(chunks.len(), 1);
             assert!(chunks[0].preamble);
         }
+        // https://openrouter.ai/docs/api/reference/errors-and-debugging
+        for (choice, status) in [
+            (
+                json!({"delta": {"content": ""}, "finish_reason": "error", "error": {"code": 502, "message": "m"}}),
+                Some(502),
+            ),
+            (
+                json!({"delta": {}, "error": {"code": "server_error"}}),
+                Some(500),
+            ),
+            (
+                json!({"delta": {"content": "b"}, "finish_reason": "error"}),
+                None,
+            ),
+        ] {
+            let event = json!({ "choices": [choice] }).to_string();
+            let (chunks, error) = stream(Reply::sse([&delta("a"), &event, &finish()]));
+            let error = error.unwrap();
+            assert_eq!(
+                (error.code(), error.http_status()),
+                (&ErrorCode::Upstream, status)
+            );
+            assert_eq!(chunks.len(), 1);
+        }
         let named = format!(
             "event: error\ndata: {}\n\n",
             json!({"code": "slow_down", "message": "m"})
@@ -724,6 +829,11 @@ mod streams {
             .header("content-type", "text/event-stream")
             .body(named);
         assert_eq!(stream(reply).1.unwrap().http_status(), Some(503));
+        let words = Reply::named_sse([("", delta("a")), ("error", format!("upstream gone {KEY}"))]);
+        let error = stream(words).1.unwrap();
+        assert_eq!(*error.code(), ErrorCode::Upstream);
+        assert!(error.message().contains("upstream gone"), "{error}");
+        assert_no_secret(&error);
     }
 
     #[test]

@@ -274,7 +274,7 @@ mod whole {
         ] {
             assert_eq!(*plain(reply).unwrap_err().code(), ErrorCode::Transport);
         }
-        let garbage = plain(Reply::json(200, "{\"output\":")).unwrap_err();
+        let garbage = plain(Reply::json(200, "{output:")).unwrap_err();
         assert_eq!(*garbage.code(), ErrorCode::Upstream);
     }
 }

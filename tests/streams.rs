@@ -303,7 +303,8 @@ fn what_has_come_is_never_held_back_for_what_has_not() {
         ("data: {\"choices\":[]}\n", "\n"),
     ] {
         let gate = Gate::new();
-        let body = format!("{two}{behind}{later}{}data: [DONE]\n\n", event("three"));
+        let end = r#"{"choices":[{"index":0,"delta":{"content":"three"},"finish_reason":"stop"}]}"#;
+        let body = format!("{two}{behind}{later}data: {end}\n\ndata: [DONE]\n\n");
         let reply = Reply::new(200)
             .header("content-type", "text/event-stream")
             .body(body.clone())

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use credpool::testing::{Gate, Reply, Upstream};
 use credpool::{Attempt, Body, ErrorCode, Limits, SystemClock, Timeouts};
 use support::client::{
     AT_ONCE, MILLISECOND, assert_clean, attempt, auth, fetch, get, open, read_some,
@@ -51,6 +52,58 @@ mod answers {
             assert_eq!(support::header(&seen, "x-api-key"), Some("sk-canary"));
         }
         assert_eq!(server.connections(), 1);
+    }
+
+    /// A small request is one packet, a large one arrives whole, and `Expect` is waited for before the body goes out.
+    #[test]
+    fn head_and_body_travel_together() {
+        let server = Server::start(|mut stream, report| {
+            let mut buffer = [0; 8192];
+            loop {
+                let count = stream.read(&mut buffer)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                let first = String::from_utf8_lossy(&buffer[..count]).into_owned();
+                let (head, body) = first.split_once("\r\n\r\n").expect("a whole head");
+                let length = support::header(head, "content-length").unwrap();
+                let length: usize = length.parse().unwrap();
+                let _ = report.send(body.len().to_string());
+                if support::header(head, "expect").is_some() {
+                    stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+                }
+                let mut rest = vec![0; length - body.len()];
+                stream.read_exact(&mut rest)?;
+                let whole = [body.as_bytes(), &rest].concat();
+                assert_eq!(whole, letters(length), "{length} bytes");
+                answer(&mut stream, "200 OK", "", "hello")?;
+            }
+        });
+        let attempt = attempt();
+        let limits = attempt.call_limits(&Timeouts::new());
+        let ask = |length: usize, expects: bool| {
+            let mut request = http::Request::post(server.url("/x"));
+            if expects {
+                request = request.header("expect", "100-continue");
+            }
+            let request = request.body(letters(length).into()).unwrap();
+            let answer = attempt.send(&auth(), request, &limits).unwrap();
+            assert_eq!(answer.into_body().into_bytes(5).unwrap(), "hello");
+            server.next().parse::<usize>().unwrap()
+        };
+        for length in [0, 1, 4000] {
+            assert_eq!(ask(length, false), length);
+        }
+        // Around what the client writes at once, and many times that.
+        for length in (12_000..12_400).step_by(7).chain([24_576, 1 << 20]) {
+            ask(length, false);
+        }
+        assert_eq!(ask(4000, true), 0);
+        assert_eq!(server.connections(), 1);
+    }
+
+    fn letters(count: usize) -> Vec<u8> {
+        (b'a'..=b'z').cycle().take(count).collect()
     }
 
     #[test]
@@ -173,6 +226,39 @@ mod answers {
             let error = fetch(&attempt(), &server.url("/x?key=canary")).unwrap_err();
             assert_eq!(error.code(), &ErrorCode::Transport, "{garbage}");
             assert_clean(&error);
+        }
+    }
+
+    #[test]
+    fn a_reset_is_an_error_however_the_body_is_framed() {
+        let whole = Reply::new(200).body("first second");
+        for reply in [
+            whole.clone(),
+            whole.clone().chunked(),
+            whole.close_delimited(),
+        ] {
+            for expected in [ErrorCode::Transport, ErrorCode::StreamInterrupted] {
+                let gate = Gate::new();
+                let reply = reply.clone().stall_after(5, &gate).reset_after(5);
+                let upstream = Upstream::start(move |_| reply.clone());
+                let attempt = attempt();
+                let limits = if expected == ErrorCode::Transport {
+                    attempt.call_limits(&Timeouts::new())
+                } else {
+                    attempt.stream_limits(&Timeouts::new())
+                };
+                let request = get(&format!("{}/x", upstream.url()));
+                let answer = attempt.send(&auth(), request, &limits).unwrap();
+                let mut body = answer.into_body();
+                body.read_exact(&mut [0; 5]).unwrap();
+                gate.open();
+                let error = Body::error_in(body.read_to_end(&mut Vec::new()).unwrap_err());
+                assert_eq!((error.code(), error.is_retryable()), (&expected, true));
+                let source = std::error::Error::source(&error).unwrap();
+                let source = source.downcast_ref::<std::io::Error>().unwrap();
+                assert_eq!(source.kind(), std::io::ErrorKind::ConnectionReset);
+                assert_clean(&error);
+            }
         }
     }
 

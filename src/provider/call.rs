@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::exchange::{reported, send};
@@ -29,16 +30,18 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Sends the payload and reads the JSON that comes back.
     pub(super) fn plain(&self, path: &str, payload: Bytes) -> Result<(Response, Value), Error> {
-        self.plain_as(path, payload, |_| None, |json| json)
+        self.plain_as(path, payload, |_| None, |_| None, |json| json)
     }
 
     /// As [`plain`](Self::plain), for answers that are mostly alike: `glance` takes what is needed straight out of the
-    /// ordinary one, or nothing, and then `read` gets the whole JSON.
+    /// ordinary one, or nothing, and then `read` gets the whole JSON. `failure` finds an error that does not stand where errors
+    /// mostly do.
     pub(super) fn plain_as<T>(
         &self,
         path: &str,
         payload: Bytes,
         glance: impl FnOnce(&[u8]) -> Option<T>,
+        failure: impl FnOnce(&Value) -> Option<Problem>,
         read: impl FnOnce(Value) -> T,
     ) -> Result<(Response, T), Error> {
         let limits = self.attempt.call_limits(&self.options.timeouts);
@@ -49,13 +52,13 @@ impl Call<'_> {
             .find_map(|name| answer.headers().get(*name)?.to_str().ok())
             .map(str::to_owned);
         let limits = self.limits_of(&answer);
-        let hint = not_json_hint(&answer);
+        let media_type = answer.headers().get(CONTENT_TYPE).cloned();
         let body = answer.into_body().into_bytes(LARGEST_BODY)?;
         let found = match glance(&body) {
             Some(found) => found,
             None => {
-                let json = self.json(&body, status, hint)?;
-                if let Some(problem) = Problem::find(&json) {
+                let json = self.json(&body, status, media_type.as_ref())?;
+                if let Some(problem) = Problem::find(&json).or_else(|| failure(&json)) {
                     return Err(self.reported(&problem, &json, limits));
                 }
                 read(json)
@@ -77,20 +80,15 @@ impl Call<'_> {
         let limits = self.attempt.stream_limits(&self.options.timeouts);
         let answer = self.send(path, payload, EVENT_STREAM, &limits)?;
         let limits = self.limits_of(&answer);
-        if media_type_has(&answer, "json") || media_type_has(&answer, "html") {
-            let (status, hint) = (answer.status(), not_json_hint(&answer));
-            let body = answer.into_body().into_bytes(LARGEST_BODY)?;
-            let json = self.json(&body, status, hint)?;
-            return Err(match Problem::find(&json) {
-                Some(problem) => self.reported(&problem, &json, limits),
-                None => {
-                    let what = "the upstream answered a stream request with one JSON document";
-                    Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id)
-                }
-            });
-        }
+        let media_type = answer.headers().get(CONTENT_TYPE);
+        let says = |part| media_type_has(media_type, part);
+        let says_document = says("json") || says("html");
         let stream = EventStream::new(self.attempt, self.auth, answer.into_body(), protocol);
-        Ok(Box::new(stream.with_limits(limits)))
+        let mut stream = stream.with_limits(limits);
+        if says_document {
+            stream.begin()?;
+        }
+        Ok(Box::new(stream))
     }
 
     fn send(
@@ -104,11 +102,25 @@ impl Call<'_> {
         send(self.attempt, self.auth, limits, head, payload)
     }
 
-    fn json(&self, body: &[u8], status: StatusCode, hint: &str) -> Result<Value, Error> {
-        serde_json::from_slice(body).map_err(|_| {
-            let status = status.as_u16();
-            let what = format!("HTTP {status}, but the body is not JSON{hint}");
-            Error::new(ErrorCode::Upstream, what).with_auth_id(&self.auth.id)
+    fn json(
+        &self,
+        body: &[u8],
+        status: StatusCode,
+        media_type: Option<&HeaderValue>,
+    ) -> Result<Value, Error> {
+        // Parsers may ignore the mark (RFC 8259 section 8.1), and some servers send it.
+        let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        serde_json::from_slice(text).map_err(|error| {
+            let (status, hint) = (status.as_u16(), not_json_hint(media_type));
+            let is_cut = error.is_eof() && !text.trim_ascii().is_empty();
+            let (code, what) = if is_cut {
+                (ErrorCode::Transport, "the body ends before its JSON does")
+            } else {
+                (ErrorCode::Upstream, "the body is not JSON")
+            };
+            Error::new(code, format!("HTTP {status}, but {what}{hint}"))
+                .with_retryable(is_cut)
+                .with_auth_id(&self.auth.id)
         })
     }
 
@@ -119,12 +131,7 @@ impl Call<'_> {
     }
 
     /// The error that a JSON body reports in spite of its status.
-    pub(super) fn reported(
-        &self,
-        problem: &Problem,
-        json: &Value,
-        limits: Option<RateLimits>,
-    ) -> Error {
+    fn reported(&self, problem: &Problem, json: &Value, limits: Option<RateLimits>) -> Error {
         let error = reported(problem, &json.to_string(), self.auth);
         let now = self.attempt.clock().now();
         let limits = limits.unwrap_or_default();
@@ -134,20 +141,18 @@ impl Call<'_> {
 }
 
 /// What may be wrong with an answer that turns out not to be JSON.
-fn not_json_hint(answer: &http::Response<Body>) -> &'static str {
-    if media_type_has(answer, "event-stream") {
+fn not_json_hint(media_type: Option<&HeaderValue>) -> &'static str {
+    if media_type_has(media_type, "event-stream") {
         " (it is a stream: is \"stream\" set in the payload?)"
-    } else if media_type_has(answer, "html") {
+    } else if media_type_has(media_type, "html") {
         " (it is a web page: is base_url right?)"
     } else {
         ""
     }
 }
 
-fn media_type_has(answer: &http::Response<Body>, part: &str) -> bool {
-    answer
-        .headers()
-        .get(http::header::CONTENT_TYPE)
+fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bool {
+    media_type
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .is_some_and(|kind| kind.to_ascii_lowercase().contains(part))
@@ -155,5 +160,7 @@ fn media_type_has(answer: &http::Response<Body>, part: &str) -> bool {
 
 /// Where vendors say which request it was, for their support.
 const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 const LARGEST_BODY: usize = 64 * 1024 * 1024;

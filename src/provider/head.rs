@@ -43,22 +43,25 @@ pub(super) fn head(
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = http::Method::POST;
     head.uri = endpoint(auth, base_url(vendor, auth), path, &options.query)?;
-    head.headers
-        .insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_TEXT));
+    let headers = &mut head.headers;
+    *headers = own;
+    let mut default = |name, value| {
+        let value = HeaderValue::from_static(value);
+        headers.entry(name).or_insert(value);
+    };
+    default(ACCEPT, accept);
+    default(CONTENT_TYPE, JSON);
+    if !call.contains_key(USER_AGENT) {
+        default(USER_AGENT, USER_AGENT_TEXT);
+    }
     for name in call.keys() {
-        if CONNECTION_HEADERS.contains(name) || own.contains_key(name) {
+        if CONNECTION_HEADERS.contains(name) || headers.contains_key(name) {
             continue;
         }
-        head.headers.remove(name);
         for value in call.get_all(name) {
-            head.headers.append(name, value.clone());
+            headers.append(name, value.clone());
         }
     }
-    head.headers
-        .insert(ACCEPT, HeaderValue::from_static(accept));
-    head.headers
-        .insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    head.headers.extend(own);
     Ok(head)
 }
 
@@ -69,6 +72,15 @@ pub(super) fn base_url<'a>(vendor: &dyn Vendor, auth: &'a Auth) -> &'a str {
         .map(str::trim)
         .filter(|url| !url.is_empty())
         .unwrap_or(vendor.base_url())
+}
+
+/// Puts the headers `own` in place of what is there.
+pub(super) fn put(headers: &mut HeaderMap, own: HeaderMap) {
+    if headers.is_empty() {
+        *headers = own;
+    } else {
+        headers.extend(own);
+    }
 }
 
 /// The headers that the credential's attributes ask for: `header:NAME`, and those in `named` (attribute, header).

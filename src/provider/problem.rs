@@ -18,7 +18,7 @@ pub(super) struct Problem {
 
 impl Problem {
     /// Reads the forms that servers use: `{"error":{"code","type","message"}}`, `{"error":"code","error_description"}`,
-    /// `{"error":"message"}` and, where `type` is `error`, the members side by side; at Google also as the first of an
+    /// `{"error":"message"}` and, where `type` or `object` is `error`, the members side by side; at Google also as the first of an
     /// array. `None` where there is no error.
     pub(super) fn find(body: &Value) -> Option<Self> {
         let body = body.get(0).unwrap_or(body);
@@ -39,7 +39,8 @@ impl Problem {
                 return Some(problem);
             }
             Some(Value::Null | Value::Bool(false) | Value::String(_)) | None => {
-                Some(body).filter(|body| body.get("type").is_some_and(|kind| kind == "error"))?
+                let is_error = |name| body.get(name).is_some_and(|kind| kind == "error");
+                Some(body).filter(|_| is_error("type") || is_error("object"))?
             }
             Some(_) => return Some(Self::default()),
         };
@@ -243,6 +244,12 @@ mod tests {
                 Some("slow_down"),
                 Some("m"),
                 Some(503),
+            ),
+            (
+                r#"{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}"#,
+                Some("BadRequestError"),
+                Some("m"),
+                Some(400),
             ),
             (
                 r#"{"error":{"code":99999,"type":"odd"}}"#,

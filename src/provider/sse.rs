@@ -119,6 +119,35 @@ impl<R: Read> SseReader<R> {
         next
     }
 
+    /// Whether the input is a document and no events, by its first bytes, for which this waits: those of JSON or of a web page,
+    /// which mean nothing as lines of events; where a document was announced, `announced`, any but those of events. Only
+    /// before the first event.
+    pub(super) fn opens_document(&mut self, announced: bool) -> Result<bool, Error> {
+        if self.start == self.end && !self.fill()? {
+            return Ok(announced);
+        }
+        let unread = &self.buffer[self.start..self.end];
+        let text = unread.strip_prefix(BYTE_ORDER_MARK).unwrap_or(unread);
+        let text = text.trim_ascii_start();
+        Ok(matches!(text, [b'{' | b'[' | b'<', ..]) || announced && !opens_field(text))
+    }
+
+    /// The document that the input is, without a byte order mark; at most `limit` bytes of it.
+    pub(super) fn into_document(mut self, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut document = Vec::new();
+        loop {
+            document.extend_from_slice(&self.buffer[self.start..self.end]);
+            if document.len() >= limit || !self.fill()? {
+                break;
+            }
+        }
+        document.truncate(limit);
+        if document.starts_with(BYTE_ORDER_MARK) {
+            document.drain(..BYTE_ORDER_MARK.len());
+        }
+        Ok(document)
+    }
+
     fn read_event(&mut self) -> Result<Option<SseEvent>, Error> {
         self.parse_event(Self::fill)
     }
@@ -297,6 +326,18 @@ impl Pending {
         } else {
             Bytes::copy_from_slice(&self.data)
         }
+    }
+}
+
+/// Whether a line begins with a field of an event, or may do so once it is complete.
+fn opens_field(text: &[u8]) -> bool {
+    let names: [&[u8]; 5] = [b"", b"data", b"event", b"id", b"retry"];
+    let mut parts = text.splitn(2, |byte| *byte == b':');
+    match (parts.next(), parts.next()) {
+        (Some(name), Some(_)) => names.contains(&name),
+        (name, _) => names
+            .iter()
+            .any(|field| field.starts_with(name.unwrap_or_default())),
     }
 }
 

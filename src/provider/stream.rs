@@ -56,6 +56,8 @@ pub(super) struct EventStream<R, P> {
     auth: Auth,
     /// Gone after the end or an error, and the connection with it.
     events: Option<SseReader<R>>,
+    /// Whether it is known that events come.
+    begun: bool,
     /// The next event, where it came together with the last one.
     ahead: Option<Result<SseEvent, Error>>,
     protocol: P,
@@ -70,6 +72,7 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             attempt: attempt.clone(),
             auth: auth.clone(),
             events: Some(SseReader::new(reader)),
+            begun: false,
             ahead: None,
             protocol,
             limits: None,
@@ -83,11 +86,71 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
         self
     }
 
+    /// Waits for the first bytes of an answer whose media type is a document's, and fails unless they are those of events.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        self.check_beginning(true).map_err(|error| self.own(error))
+    }
+
+    /// Many servers answer a stream's request with the JSON of an error, whatever media type they name.
+    fn check_beginning(&mut self, announced: bool) -> Result<(), Error> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
+        }
+        let events = self.events.as_mut();
+        let opening = events.map(|events| events.opens_document(announced));
+        let found = match opening.transpose() {
+            Ok(Some(true)) => {
+                let events = self.events.take();
+                events.map(|events| events.into_document(LARGEST_DOCUMENT))
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => Some(Err(error)),
+        };
+        // A cancelled call's connection is closed under the reader.
+        check_running(&self.attempt)?;
+        match found.transpose()? {
+            Some(document) => Err(self.refused(&document)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error that a document is where events were expected.
+    fn refused(&self, document: &[u8]) -> Error {
+        let malformed = || {
+            let what = "the upstream answered a stream request with one JSON document";
+            Error::new(ErrorCode::StreamMalformed, what)
+        };
+        match serde_json::from_slice(document) {
+            Ok(json) => match Problem::find(&json) {
+                Some(problem) => self.failed(&problem, &json),
+                None => malformed(),
+            },
+            Err(_) if document.len() >= LARGEST_DOCUMENT => malformed(),
+            Err(error) if error.is_eof() => Error::new(
+                ErrorCode::StreamTruncated,
+                "the upstream answered a stream request with JSON that ends too early",
+            ),
+            Err(_) => {
+                let what = "the upstream answered a stream request with something that is neither events nor JSON";
+                let hint = if document.trim_ascii_start().starts_with(b"<") {
+                    " (it is a web page: is base_url right?)"
+                } else {
+                    ""
+                };
+                Error::new(ErrorCode::Upstream, format!("{what}{hint}"))
+            }
+        }
+    }
+
     fn next_chunk(&mut self) -> Result<Option<StreamChunk>, Error> {
+        if self.events.is_none() {
+            return Ok(None);
+        }
+        check_running(&self.attempt)?;
+        self.check_beginning(false)?;
         let Some(events) = &mut self.events else {
             return Ok(None);
         };
-        check_running(&self.attempt)?;
         let event = match self.ahead.take() {
             Some(event) => event.map(Some),
             None => events.next_event(),
@@ -181,9 +244,17 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
     /// The event's data as a JSON object, or the error that it reports.
     fn object(&self, event: &SseEvent, data: &[u8]) -> Result<Value, Error> {
         let malformed = |what| Error::new(ErrorCode::StreamMalformed, what);
-        let json: Value = serde_json::from_slice(data)
-            .map_err(|_| malformed("an event of the stream is not JSON"))?;
         let named_error = event.event.as_deref() == Some("error");
+        let json: Value = match serde_json::from_slice(data) {
+            Ok(json) => json,
+            // What a gateway says in its own words.
+            Err(_) if named_error => {
+                let mut problem = Problem::default();
+                problem.message = Some(String::from_utf8_lossy(data).into_owned());
+                return Err(self.failed(&problem, &Value::Null));
+            }
+            Err(_) => return Err(malformed("an event of the stream is not JSON")),
+        };
         let problem = Problem::find(&json).or_else(|| named_error.then(|| Problem::of(&json)));
         if let Some(problem) = problem {
             return Err(self.failed(&problem, &json));
@@ -208,3 +279,6 @@ impl<R: Read, P: Protocol> Iterator for EventStream<R, P> {
         next.map(|chunk| chunk.map_err(|error| self.own(error)))
     }
 }
+
+/// No more of a document is read than an error has.
+const LARGEST_DOCUMENT: usize = 1024 * 1024;

@@ -128,6 +128,8 @@ fn config(proxy: Option<Proxy>, max_idle: usize) -> Config {
         // Always set: otherwise the environment would decide.
         .proxy(proxy)
         .user_agent(USER_AGENT)
+        // Saying nothing would allow any coding (RFC 9110 section 12.5.3), and nobody would undo it.
+        .accept_encoding("identity")
         // The body of an error is the reason for it.
         .http_status_as_error(false)
         // On its way to another host, a redirect would take keys along in headers that are not `Authorization`.

@@ -171,6 +171,7 @@ impl Attempt {
             }
         })?;
         Ok(answer.map(|body| Body {
+            length: body.content_length(),
             reader: body.into_reader(),
             phase: if limits.is_stream() {
                 Phase::Stream
@@ -209,6 +210,7 @@ impl Attempt {
 /// ```
 pub struct Body {
     reader: ureq::BodyReader<'static>,
+    length: Option<u64>,
     phase: Phase,
     attempt: Attempt,
     route: Route,
@@ -221,7 +223,9 @@ impl Body {
     /// Code `transport`, not retryable, for more than `limit` bytes; else as [`Attempt::send`]. For a stream, the codes of
     /// streams.
     pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
-        let mut bytes = Vec::new();
+        let announced = self.length.map_or(0, |length| length.min(ANNOUNCED));
+        // One more: reading to the end asks for a byte behind it.
+        let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or(0) + 1);
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         (&mut self)
             .take(most)
@@ -262,6 +266,9 @@ impl fmt::Debug for Body {
             .finish_non_exhaustive()
     }
 }
+
+/// How much room is made before a body comes, whatever it announces.
+const ANNOUNCED: u64 = 64 * 1024;
 
 fn run(
     agent: &ureq::Agent,

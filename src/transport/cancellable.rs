@@ -117,6 +117,12 @@ pub(super) fn is_cancellation(error: &io::Error) -> bool {
         .is_some_and(<dyn StdError + Send + Sync>::is::<Cancelled>)
 }
 
+/// The lost connection behind this error.
+pub(super) fn lost_connection(error: &io::Error) -> Option<&io::Error> {
+    let Lost(inner) = error.get_ref()?.downcast_ref()?;
+    Some(inner)
+}
+
 struct Scope {
     token: CancelToken,
     pace: Option<Pace>,
@@ -204,6 +210,8 @@ impl Connector for CancellableConnector {
             line,
             binding,
             clock: Arc::clone(&details.current_time),
+            head: None,
+            in_use: false,
         }))
     }
 }
@@ -220,7 +228,19 @@ struct Cancellable {
     line: Arc<Line>,
     binding: Option<Binding>,
     clock: Arc<Clock>,
+    /// A request's head that waits for the body, to go out with it.
+    head: Option<Head>,
+    /// A request has been written, and is not over.
+    in_use: bool,
 }
+
+struct Head {
+    bytes: Vec<u8>,
+    /// For a head that goes out alone.
+    timeout: NextTimeout,
+}
+
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 type Clock = dyn Fn() -> Instant + Send + Sync;
 
@@ -240,19 +260,28 @@ impl Transport for Cancellable {
                 .map(|scope| Binding::new(&self.line, scope, (self.clock)()));
         }
         self.line.check()?;
-        if let Some(binding) = &self.binding {
-            binding.scope.sent.store(true, Ordering::Relaxed);
+        let is_first = !std::mem::replace(&mut self.in_use, true);
+        let output = &self.inner.buffers().output()[..amount];
+        if is_first && output.ends_with(END_OF_HEAD) {
+            let bytes = output.to_vec();
+            self.head = Some(Head { bytes, timeout });
+            return Ok(());
         }
-        let sent = self.inner.transmit_output(amount, timeout);
-        self.line.check()?;
-        if let Some(binding) = &mut self.binding {
-            binding.sent_at = (self.clock)();
-        }
-        sent
+        let sent = match self.head.take() {
+            Some(head) => self.transmit_with(head, amount, timeout),
+            None => self.transmit(amount, timeout),
+        };
+        self.sent(sent)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.line.check()?;
+        // There is no body.
+        if let Some(head) = self.head.take() {
+            let timeout = head.timeout;
+            let sent = self.transmit_with(head, 0, timeout);
+            self.sent(sent)?;
+        }
         let timeout = match &self.binding {
             Some(binding) => binding.paced(timeout, &*self.clock),
             None => timeout,
@@ -260,17 +289,54 @@ impl Transport for Cancellable {
         let progress = self.inner.await_input(timeout);
         // A socket that was closed under a read looks like a peer that has finished.
         self.line.check()?;
-        progress
+        progress.map_err(told)
     }
 
-    /// Asked at the end of a request, when the connection is about to be pooled, and when it is taken out again.
+    /// Asked at the end of a request, when the connection is about to be pooled, and when it is taken out again: it is enough
+    /// to look then.
     fn is_open(&mut self) -> bool {
         self.binding = None;
-        self.line.end_request() && self.inner.is_open()
+        let is_kept = self.line.end_request();
+        is_kept && (std::mem::take(&mut self.in_use) || self.inner.is_open())
     }
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+impl Cancellable {
+    /// Sends the head and `amount` bytes of output behind it in one write if they fit, so that they travel together.
+    fn transmit_with(
+        &mut self,
+        head: Head,
+        amount: usize,
+        timeout: NextTimeout,
+    ) -> Result<(), ureq::Error> {
+        let mut bytes = head.bytes;
+        bytes.extend_from_slice(&self.inner.buffers().output()[..amount]);
+        let most = self.inner.buffers().output().len();
+        for part in bytes.chunks(most) {
+            self.inner.buffers().output()[..part.len()].copy_from_slice(part);
+            self.transmit(part.len(), timeout)?;
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        // Whether or not it gets there.
+        if let Some(binding) = &self.binding {
+            binding.scope.sent.store(true, Ordering::Relaxed);
+        }
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn sent(&mut self, sent: Result<(), ureq::Error>) -> Result<(), ureq::Error> {
+        self.line.check()?;
+        if let Some(binding) = &mut self.binding {
+            binding.sent_at = (self.clock)();
+        }
+        sent
     }
 }
 
@@ -465,6 +531,36 @@ impl StdError for Cancelled {}
 
 fn cancelled() -> ureq::Error {
     ureq::Error::Io(io::Error::other(Cancelled))
+}
+
+/// A connection that was reset, in a form that the client does not take for the end of a body.
+#[derive(Debug)]
+struct Lost(io::Error);
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Lost {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+fn told(error: ureq::Error) -> ureq::Error {
+    match error {
+        ureq::Error::Io(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+            ) =>
+        {
+            ureq::Error::Io(io::Error::other(Lost(error)))
+        }
+        other => other,
+    }
 }
 
 fn elapsed(from: Instant, to: Instant) -> Duration {

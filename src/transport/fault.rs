@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Authority;
 use ureq::Timeout;
 
 use crate::auth::Auth;
@@ -17,7 +18,7 @@ use super::{cancellable, proxy};
 pub(super) struct Route {
     auth_id: String,
     /// Host and port; nothing else of the URL.
-    host: Option<String>,
+    host: Option<Authority>,
     /// Scheme, host and port.
     proxy: Option<String>,
 }
@@ -45,13 +46,7 @@ impl Route {
     pub(super) fn new(auth: &Auth, uri: Option<&Uri>, agent: Option<&ureq::Agent>) -> Self {
         Self {
             auth_id: auth.id.clone(),
-            host: uri.and_then(|uri| {
-                let host = uri.host()?;
-                Some(match uri.port_u16() {
-                    Some(port) => format!("{host}:{port}"),
-                    None => host.to_owned(),
-                })
-            }),
+            host: uri.and_then(Uri::authority).cloned(),
             proxy: agent
                 .and_then(|agent| agent.config().proxy())
                 .map(proxy::label),
@@ -159,6 +154,7 @@ impl Route {
     }
 
     fn io(&self, phase: Phase, error: &io::Error) -> Error {
+        let error = cancellable::lost_connection(error).unwrap_or(error);
         let text = error.get_ref().map(ToString::to_string);
         let text = text.as_deref().unwrap_or_default();
         if text.starts_with(CERTIFICATE) {
@@ -246,7 +242,10 @@ impl Route {
 /// `api.example.org through proxy http://127.0.0.1:3128`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.host.as_deref().unwrap_or("request"))?;
+        let host = self.host.as_ref().map(Authority::as_str);
+        // Addresses with a user are refused before anybody asks for them; this one must not show it in any case.
+        let host = host.map(|host| host.rsplit('@').next().unwrap_or(host));
+        f.write_str(host.unwrap_or("request"))?;
         match &self.proxy {
             Some(proxy) => write!(f, " through proxy {proxy}"),
             None => Ok(()),
@@ -316,7 +315,7 @@ mod tests {
     fn route() -> Route {
         Route {
             auth_id: "team-a".into(),
-            host: Some("api.example.org".into()),
+            host: Some(Authority::from_static("api.example.org")),
             proxy: None,
         }
     }

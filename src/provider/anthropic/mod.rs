@@ -69,7 +69,7 @@ use super::{oauth, payload};
 /// What comes before any content (`message_start`, `ping`, the start of an empty block) is marked as preamble; a tool call is
 /// content from its start. A stream is whole once `message_stop` has come, and ends there. Otherwise its last item is an
 /// error: that of an `error` event, `stream_truncated` when it ended or the upstream closed the connection,
-/// `stream_interrupted` when reading failed in another way, `stream_stalled` when it fell silent for
+/// `stream_interrupted` when it was lost, `stream_stalled` when it fell silent for
 /// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
 #[derive(Clone, Debug)]
 pub struct Anthropic {

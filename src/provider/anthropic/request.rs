@@ -3,7 +3,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::super::head::{Vendor, base_url, configured};
+use super::super::head::{Vendor, base_url, configured, put};
 use super::super::key;
 use super::Anthropic;
 use crate::auth::Auth;
@@ -28,7 +28,7 @@ impl Vendor for Anthropic {
                 "it has neither attribute api_key nor an access_token",
             ));
         }
-        headers.extend(own);
+        put(headers, own);
         Ok(())
     }
 

@@ -78,7 +78,7 @@ use super::oauth;
 /// One chunk per event; those before any content are marked as preamble. A stream is whole once every candidate that came has
 /// given its `finishReason`, or a `promptFeedback` its `blockReason`; what comes after that, usage for example, is still read.
 /// Otherwise its last item is an error: `stream_truncated` when it ended or the upstream closed the connection,
-/// `stream_interrupted` when reading failed in another way, `stream_stalled` when it fell silent for
+/// `stream_interrupted` when it was lost, `stream_stalled` when it fell silent for
 /// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
 #[derive(Clone, Debug)]
 pub struct Gemini {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::super::head::{Vendor, base_url, configured};
+use super::super::head::{Vendor, base_url, configured, put};
 use super::super::key;
 use super::super::url::encode_into;
 use super::Gemini;
@@ -37,7 +37,7 @@ impl Vendor for Gemini {
         } else {
             headers.remove(KEY_HEADER);
         }
-        headers.extend(own);
+        put(headers, own);
         Ok(())
     }
 }

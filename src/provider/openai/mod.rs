@@ -72,7 +72,8 @@ use super::{oauth, payload};
 /// [`Response::reply_text`] is read from the first choice, or from all messages of a response; [`Response::usage`] from
 /// `usage`; [`Response::rate_limits`] from the headers. An answer with another
 /// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
-/// limits; so is a JSON `error` in a 2xx answer, with the status that its code or type stands for.
+/// limits; so is a JSON `error` in a 2xx answer, also one beside a choice, with the status that its code or type stands
+/// for.
 ///
 /// Where no endpoint counts tokens, `count_tokens` is `unsupported`; with feature `estimate` of this crate it is estimated
 /// without asking anybody, by the vocabulary of OpenAI's model of that name or of its present models, and says so in
@@ -81,12 +82,12 @@ use super::{oauth, payload};
 /// # Streams
 ///
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble, and the first carries
-/// the limits that the headers tell. A chat is whole once `[DONE]` or a choice's `finish_reason` has come, a response once
-/// `response.completed` or `response.incomplete` has. `response.failed` is an error, classified by its code like an HTTP
-/// error; so is an `error` event. Otherwise its last item is an error: `stream_truncated` when it
-/// ended or the upstream closed the connection, `stream_interrupted` when reading failed in another way,
-/// `stream_stalled` when it fell silent for [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else
-/// came than JSON events.
+/// the limits that the headers tell. A chat is whole once every choice that came has given its `finish_reason`, which
+/// `[DONE]` does not replace; a response once `response.completed` or `response.incomplete` has come. `response.failed` is an
+/// error, classified by its code like an HTTP error; so is an `error` event, and a choice that ends with one. Otherwise its
+/// last item is an error: `stream_truncated` when it ended or the upstream closed the connection, `stream_interrupted` when
+/// the connection was lost or reading failed in another way, `stream_stalled` when it fell silent for
+/// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
 #[derive(Clone, Debug)]
 pub struct OpenAi {
     identifier: String,
@@ -154,19 +155,12 @@ impl ProviderExecutor for OpenAi {
         let (path, payload) = (interface.path(), request.payload.clone());
         let (response, reply) = match interface {
             Interface::Chat => {
-                call.plain_as(path, payload, Reply::glance, |json| Reply::read(&json))?
+                let read = |json| Reply::read(&json);
+                call.plain_as(path, payload, Reply::glance, Reply::failure, read)?
             }
             Interface::Responses => {
-                let (response, json) = call.plain(path, payload)?;
-                if let Some(problem) = responses::failure(&json) {
-                    let limits = response.rate_limits.as_deref().cloned();
-                    return Err(call.reported(&problem, &json, limits));
-                }
-                let reply = Reply {
-                    text: responses::text(&json),
-                    usage: json.get("usage").and_then(reply::usage),
-                };
-                (response, reply)
+                let read = |json| responses::reply(&json);
+                call.plain_as(path, payload, |_| None, responses::failure, read)?
             }
         };
         Ok(Response {

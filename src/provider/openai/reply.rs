@@ -1,10 +1,14 @@
 //! What comes back, read leniently: text and usage from where they are, nothing from where they are not.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::super::json::is_filled;
 pub(super) use super::super::json::number;
+use super::super::problem::Problem;
 use crate::request::Usage;
 
 /// What is needed of a chat completion.
@@ -23,13 +27,22 @@ impl Reply {
         }
     }
 
+    /// Why there is none, where the answer says so beside a choice.
+    pub(super) fn failure(json: &Value) -> Option<Problem> {
+        let choices = json.get("choices")?.as_array()?;
+        choices.iter().find_map(failure)
+    }
+
     /// Taken out of the ordinary answer without looking at the rest, which is several times cheaper; `None` for any other.
     pub(super) fn glance(body: &[u8]) -> Option<Self> {
-        let glance: Glance = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+        let glance: Glance<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
         if glance.error.is_some() || glance.kind.is_some() {
             return None;
         }
         let [choice] = glance.choices;
+        if choice.error.is_some() || choice.finish_reason.is_some_and(|reason| reason == "error") {
+            return None;
+        }
         let usage = glance.usage;
         let cached = usage
             .prompt_tokens_details
@@ -44,8 +57,9 @@ impl Reply {
 
 /// The ordinary answer: one choice with text, and the tokens used.
 #[derive(Deserialize)]
-struct Glance {
-    choices: [GlanceChoice; 1],
+struct Glance<'a> {
+    #[serde(borrow)]
+    choices: [GlanceChoice<'a>; 1],
     usage: GlanceUsage,
     error: Option<IgnoredAny>,
     #[serde(rename = "type")]
@@ -53,8 +67,11 @@ struct Glance {
 }
 
 #[derive(Deserialize)]
-struct GlanceChoice {
+struct GlanceChoice<'a> {
     message: GlanceMessage,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +101,23 @@ pub(super) fn text(reply: &Value) -> Option<String> {
             .and_then(|message| message.get("content"))
             .or_else(|| choice.get("text"))?,
     )
+}
+
+/// Why a choice failed, if it did: gateways put an error beside what a reply has come to
+/// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>), or name it as the reason of the end.
+pub(super) fn failure(choice: &Value) -> Option<Problem> {
+    let error = choice.get("error").filter(|error| is_filled(error));
+    let failed = choice
+        .get("finish_reason")
+        .is_some_and(|reason| reason == "error");
+    if error.is_none() && !failed {
+        return None;
+    }
+    let mut problem = Problem::find(choice).unwrap_or_default();
+    if problem == Problem::default() {
+        problem.message = Some("the reply failed, and the upstream does not say why".into());
+    }
+    Some(problem)
 }
 
 /// Text as a string or as a list of parts, of which those with text count.

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::super::head::{Vendor, base_url, configured};
+use super::super::head::{Vendor, base_url, configured, put};
 use super::super::key;
 use super::OpenAi;
 use crate::auth::Auth;
@@ -24,7 +24,7 @@ impl Vendor for OpenAi {
                 "it has neither attribute api_key nor an access_token",
             ));
         }
-        headers.extend(own);
+        put(headers, own);
         Ok(())
     }
 }

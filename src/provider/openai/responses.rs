@@ -6,11 +6,19 @@ use serde_json::Value;
 use super::super::problem::Problem;
 use super::super::sse::SseEvent;
 use super::super::stream::{Protocol, Said};
-use super::reply;
+use super::reply::{self, Reply};
 use crate::request::StreamChunk;
 
+/// What is needed of a response.
+pub(super) fn reply(response: &Value) -> Reply {
+    Reply {
+        text: text(response),
+        usage: response.get("usage").and_then(reply::usage),
+    }
+}
+
 /// The text of the reply: the `output_text` parts of its messages. `None` where there is no message.
-pub(super) fn text(response: &Value) -> Option<String> {
+fn text(response: &Value) -> Option<String> {
     let items = response.get("output")?.as_array()?;
     let mut messages = items
         .iter()

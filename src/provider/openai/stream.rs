@@ -1,6 +1,7 @@
 //! The events of a chat completion that is streamed.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -12,10 +13,12 @@ use super::super::stream::{Protocol, Said};
 use super::reply;
 use crate::request::StreamChunk;
 
-/// Whole after `[DONE]`, or after a choice has said why it ended.
+/// Whole once every choice that came has said why it ended. `[DONE]` is the end, but makes nothing whole: gateways send it
+/// after a reply that broke off behind them, too.
 #[derive(Default)]
 pub(super) struct ChatCompletion {
-    finished: bool,
+    /// The choices that came, and whether each has ended. The API answers with 128 at most.
+    choices: BTreeMap<u8, bool>,
     /// Something of the reply has come.
     has_content: bool,
     /// The last ordinary chunk.
@@ -33,11 +36,22 @@ struct Pattern {
 impl Protocol for ChatCompletion {
     fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> Said {
         let Some(json) = json else {
-            return Said::End;
+            return if self.is_whole() {
+                Said::End
+            } else {
+                Said::Cut
+            };
         };
         let choices = json.get("choices").and_then(Value::as_array);
         let choices = choices.map_or(&[][..], Vec::as_slice);
-        self.finished |= choices.iter().any(is_finished);
+        if let Some(problem) = choices.iter().find_map(reply::failure) {
+            return Said::Failed(problem);
+        }
+        for choice in choices {
+            if let Ok(index) = u8::try_from(index(choice)) {
+                *self.choices.entry(index).or_default() |= is_finished(choice);
+            }
+        }
         self.has_content |= choices.iter().any(has_content);
         Said::Chunk(StreamChunk {
             text: text(choices),
@@ -50,7 +64,11 @@ impl Protocol for ChatCompletion {
     fn glance(&mut self, data: &[u8]) -> Option<StreamChunk> {
         let text = match self.last.text_of(data) {
             Some(text) => text.to_owned(),
-            None => self.last.learn(data)?,
+            None => {
+                let text = self.last.learn(data)?;
+                self.choices.entry(0).or_default();
+                text
+            }
         };
         self.has_content = true;
         Some(StreamChunk {
@@ -60,11 +78,11 @@ impl Protocol for ChatCompletion {
     }
 
     fn is_whole(&self) -> bool {
-        self.finished
+        !self.choices.is_empty() && self.choices.values().all(|ended| *ended)
     }
 
     fn missing(&self) -> &'static str {
-        "neither [DONE] nor a finish_reason came"
+        "no finish_reason came"
     }
 }
 
@@ -117,6 +135,7 @@ struct GlanceChoice<'a> {
     #[serde(borrow)]
     delta: GlanceDelta<'a>,
     finish_reason: Option<IgnoredAny>,
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +149,7 @@ impl<'a> Glance<'a> {
         let [choice] = self.choices;
         let ordinary = choice.index == 0
             && choice.finish_reason.is_none()
+            && choice.error.is_none()
             && self.usage.is_none()
             && self.error.is_none()
             && self.kind.is_none();
@@ -139,17 +159,18 @@ impl<'a> Glance<'a> {
 
 /// What the chunk adds to the first choice.
 fn text(choices: &[Value]) -> Option<String> {
-    let first = choices
-        .iter()
-        .find(|choice| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == 0)?;
+    let first = choices.iter().find(|choice| index(choice) == 0)?;
     let delta = first.get("delta").and_then(|delta| delta.get("content"));
     reply::content(delta.or_else(|| first.get("text"))?).filter(|text| !text.is_empty())
 }
 
+fn index(choice: &Value) -> u64 {
+    choice.get("index").and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// Some servers write an empty reason into every chunk: it is none.
 fn is_finished(choice: &Value) -> bool {
-    choice
-        .get("finish_reason")
-        .is_some_and(|reason| !reason.is_null())
+    choice.get("finish_reason").is_some_and(is_filled)
 }
 
 /// Whether a choice brings something: text, a tool call, a refusal, reasoning, or its end.
@@ -221,7 +242,7 @@ mod tests {
             if let Some(chunk) = glanced {
                 assert_eq!(chunk, read_in_full(&mut other, &data));
                 assert_eq!(one.has_content, other.has_content);
-                assert_eq!(one.finished, other.finished);
+                assert_eq!(one.choices, other.choices);
             }
         }
         assert_eq!(ChatCompletion::default().glance(b"{\"choices\":["), None);
