@@ -289,15 +289,20 @@ impl Engine {
         if current.is_api_key() {
             return false;
         }
+        drop(current);
         let refused = failed.token.as_ref().map(|metadata| {
             let mut then = Auth::new(&*failed.provider);
             then.metadata = Some(metadata.clone());
             then
         });
-        if refused.is_some_and(|refused| refused.access_token() != current.access_token()) {
+        let has_another = || {
+            let current = self.services.registry.get(&failed.id);
+            let pair = refused.as_ref().zip(current.as_ref());
+            pair.is_some_and(|(refused, current)| refused.access_token() != current.access_token())
+        };
+        if has_another() {
             return true;
         }
-        drop(current);
         let left = call
             .deadline
             .map(|deadline| deadline.saturating_duration_since(self.services.clock.monotonic()));
@@ -307,6 +312,8 @@ impl Engine {
         self.refresh
             .refresh_while(&failed.id, &late, call.cancel.cancelled())
             .is_some_and(|refreshed| refreshed.is_ok())
+            // A refresh that was too fresh to be asked for.
+            || has_another()
     }
 }
 

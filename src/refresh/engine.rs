@@ -18,6 +18,7 @@ use crate::Timestamp;
 use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::clock::{deadline, later};
+use crate::registry::release;
 use crate::services::Services;
 
 /// Runs refreshes on the refresh lane: at most one for a credential at a time, whoever asks.
@@ -32,6 +33,15 @@ pub(crate) struct RefreshEngine {
     pub(super) mailbox: Mailbox,
     /// Makes chance another one for each process.
     salt: u64,
+}
+
+/// What came of waiting for a refresh.
+pub(super) enum Waited {
+    Over(Refreshed),
+    /// The refresh goes on.
+    LongEnough,
+    /// Another one has landed since the credential was looked at: look again.
+    Outdated,
 }
 
 impl RefreshEngine {
@@ -51,8 +61,10 @@ impl RefreshEngine {
     /// Refreshes a credential now, due or not, and waits for the outcome. One that is in flight already is not asked for again.
     pub(crate) fn refresh_now(self: &Arc<Self>, id: &str) -> Refreshed {
         let never = crossbeam_channel::never();
-        self.wait_for(id, &crossbeam_channel::never(), &never)
-            .unwrap_or_else(|| Err(cut_off(id)))
+        match self.wait_for(id, None, &crossbeam_channel::never(), &never) {
+            Waited::Over(refreshed) => refreshed,
+            Waited::LongEnough | Waited::Outdated => Err(cut_off(id)),
+        }
     }
 
     /// As [`refresh_now`](Self::refresh_now), but does not wait beyond either of the two, and does not begin a refresh that must
@@ -63,28 +75,41 @@ impl RefreshEngine {
         late: &Receiver<Instant>,
         cancelled: &Receiver<Never>,
     ) -> Option<Refreshed> {
-        let auth = self.services.registry.get(id)?;
-        if !self.may_begin(&auth) && !self.is_in_flight(id) {
-            return None;
+        loop {
+            let landings = self.landings();
+            let auth = self.services.registry.get(id)?;
+            if !self.may_begin(&auth) && !self.is_in_flight(id) {
+                return None;
+            }
+            release(auth);
+            match self.wait_for(id, Some(landings), late, cancelled) {
+                Waited::Over(refreshed) => return Some(refreshed),
+                Waited::LongEnough => return None,
+                Waited::Outdated => {}
+            }
         }
-        drop(auth);
-        self.wait_for(id, late, cancelled)
     }
 
+    /// Starts or joins a refresh, as [`take_off`](Self::take_off) does, and waits for it.
     pub(super) fn wait_for(
         self: &Arc<Self>,
         id: &str,
+        landings: Option<u64>,
         late: &Receiver<Instant>,
         cancelled: &Receiver<Never>,
-    ) -> Option<Refreshed> {
+    ) -> Waited {
         let (tell, told) = crossbeam_channel::bounded(1);
-        if let Err(error) = self.take_off(id, Some(tell)) {
-            return Some(Err(error));
+        match self.take_off(id, landings, Some(tell)) {
+            Ok(true) => {}
+            Ok(false) => return Waited::Outdated,
+            Err(error) => return Waited::Over(Err(error)),
         }
         select! {
-            recv(told) -> outcome => Some(outcome.unwrap_or_else(|_| Err(cut_off(id)))),
-            recv(late) -> _ => None,
-            recv(cancelled) -> _ => None,
+            recv(told) -> outcome => {
+                Waited::Over(outcome.unwrap_or_else(|_| Err(cut_off(id))))
+            }
+            recv(late) -> _ => Waited::LongEnough,
+            recv(cancelled) -> _ => Waited::LongEnough,
         }
     }
 

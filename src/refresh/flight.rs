@@ -20,6 +20,8 @@ pub(super) type Refreshed = Result<Arc<Auth>, Error>;
 pub(super) struct Flights {
     in_flight: HashMap<Arc<str>, InFlight>,
     runways: HashMap<Runway, Queue>,
+    /// How many have landed: who has looked at a credential before the last of them has seen old tokens, perhaps.
+    landings: u64,
 }
 
 /// A token endpoint and a client of it. Some servers revoke all logins of a client when two are refreshed at once.
@@ -72,18 +74,21 @@ impl Done {
 
 impl RefreshEngine {
     /// Starts a refresh, or waits with the others for the one that is under way. It may have to wait for its turn.
+    ///
+    /// With the number of landings from before the credential was looked at, none is started where another one has come: false.
     pub(super) fn take_off(
         self: &Arc<Self>,
         id: &str,
+        landings: Option<u64>,
         waiter: Option<Sender<Refreshed>>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let Some(auth) = self.services.registry.get(id) else {
             return Err(not_found(id));
         };
         let runway = runway(&auth);
         drop(auth);
-        let Some(waiter) = self.join(id, &runway, waiter)? else {
-            return Ok(());
+        let Some(waiter) = self.flights.lock().join(id, &runway, waiter)? else {
+            return Ok(true);
         };
         // A worker first: a flight that nobody flies must not begin.
         let slot = self.services.pool.reserve(Lane::Refreshes, AT_ONCE)?;
@@ -91,8 +96,11 @@ impl RefreshEngine {
             let mut flights = self.flights.lock();
             // Somebody else may have been faster.
             let Some(waiter) = flights.join(id, &runway, waiter)? else {
-                return Ok(());
+                return Ok(true);
             };
+            if landings.is_some_and(|landings| landings != flights.landings) {
+                return Ok(false);
+            }
             let id: Arc<str> = id.into();
             let in_flight = InFlight {
                 waiters: waiter.into_iter().collect(),
@@ -108,7 +116,7 @@ impl RefreshEngine {
             match flights.runways.get_mut(&runway) {
                 Some(queue) => {
                     queue.waiting.push_back(flight);
-                    return Ok(());
+                    return Ok(true);
                 }
                 None => {
                     flights.runways.insert(runway, Queue::default());
@@ -116,16 +124,18 @@ impl RefreshEngine {
                 }
             }
         };
-        self.services.pool.run(slot, move || flight.fly())
+        self.services.pool.run(slot, move || flight.fly())?;
+        Ok(true)
+    }
+
+    /// How many refreshes have landed.
+    pub(super) fn landings(&self) -> u64 {
+        self.flights.lock().landings
     }
 
     /// Whether a refresh of the credential is under way or waits for its turn.
     pub(super) fn is_in_flight(&self, id: &str) -> bool {
         self.flights.lock().in_flight.contains_key(id)
-    }
-
-    fn join(&self, id: &str, runway: &Runway, waiter: Waiter) -> Result<Option<Waiter>, Error> {
-        self.flights.lock().join(id, runway, waiter)
     }
 }
 
@@ -155,6 +165,7 @@ impl Flights {
 
     /// Frees a runway and gives the next flight on it.
     fn landed(&mut self, flight: &Flight) -> (Option<InFlight>, Option<Flight>) {
+        self.landings += 1;
         let in_flight = self.in_flight.remove(&flight.id);
         let Some(queue) = self.runways.get_mut(&flight.runway) else {
             return (in_flight, None);

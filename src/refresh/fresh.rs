@@ -1,15 +1,16 @@
 //! Tokens that are about to end, as a call meets them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
 use super::decide::{Due, stretch};
-use super::engine::RefreshEngine;
+use super::engine::{RefreshEngine, Waited};
 use crate::auth::{Auth, Metadata};
 use crate::cancel::Never;
 use crate::clock::until;
+use crate::registry::release;
 
 impl RefreshEngine {
     /// Waits for new tokens where those of `auth` have ended, or do so in a moment; the record with them, where there are any.
@@ -48,19 +49,34 @@ impl RefreshEngine {
         cancelled: &Receiver<Never>,
     ) -> Option<Arc<Auth>> {
         let id = &auth.id;
-        let may_wait = self.is_in_flight(id)
-            || (can_refresh(auth) || self.mailbox.is_open()) && self.wants_refresh(auth);
-        if may_wait {
-            let most = if good_for.is_zero() {
-                left
-            } else {
-                Some((good_for / 2).min(left.map_or(Duration::MAX, |left| left / 2)))
-            };
-            let late: Receiver<Instant> = most.map_or_else(crossbeam_channel::never, |most| {
+        let most = if good_for.is_zero() {
+            left
+        } else {
+            Some((good_for / 2).min(left.map_or(Duration::MAX, |left| left / 2)))
+        };
+        let late = || {
+            most.map_or_else(crossbeam_channel::never, |most| {
                 self.services.clock.after(most)
-            });
+            })
+        };
+        loop {
+            let landings = self.landings();
+            let current = self.services.registry.get(id)?;
+            if current.generation() != auth.generation() {
+                return Some(current);
+            }
+            let may_wait = self.is_in_flight(id)
+                || (can_refresh(&current) || self.mailbox.is_open())
+                    && self.wants_refresh(&current);
+            release(current);
+            if !may_wait {
+                return None;
+            }
             // Whatever comes of it: who needs to know hears of it otherwise.
-            let _ = self.wait_for(id, &late, cancelled);
+            match self.wait_for(id, Some(landings), &late(), cancelled) {
+                Waited::Outdated => {}
+                Waited::Over(_) | Waited::LongEnough => break,
+            }
         }
         let current = self.services.registry.get(id)?;
         (current.generation() != auth.generation()).then_some(current)

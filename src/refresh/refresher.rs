@@ -81,8 +81,9 @@ impl Refresher {
         let now = clock.now();
         while let Some(id) = self.queue.pop_due(now) {
             self.fresh_starts.remove(&id);
+            let landings = engine.landings();
             if let Some(auth) = engine.services.registry.get(&id) {
-                self.start_or_schedule(&engine, id, &auth, now);
+                self.start_or_schedule(&engine, id, &auth, landings, now);
             }
         }
         drop(engine);
@@ -122,6 +123,7 @@ impl Refresher {
         engine: &Arc<RefreshEngine>,
         id: Arc<str>,
         auth: &Auth,
+        landings: u64,
         now: Timestamp,
     ) {
         match engine.next_due(auth) {
@@ -130,12 +132,15 @@ impl Refresher {
             }
             Due::At(at) if at > now => self.queue.put(id, at),
             Due::Never => {}
-            Due::Asks | Due::At(_) => {
-                if let Err(error) = engine.take_off(&id, None) {
+            Due::Asks | Due::At(_) => match engine.take_off(&id, Some(landings), None) {
+                Ok(true) => {}
+                // Another one has landed: what was seen may be old.
+                Ok(false) => self.queue.put(id, now),
+                Err(error) => {
                     log::debug!("the refresh of {id} has to wait: {error}");
                     self.queue.put(id, later(now, NO_WORKER));
                 }
-            }
+            },
         }
     }
 
