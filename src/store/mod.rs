@@ -3,8 +3,11 @@
 mod contract;
 mod file;
 mod keeper;
+mod lock_file;
 mod memory;
+mod parts;
 mod turns;
+mod wait;
 mod writer;
 
 use std::fmt;
@@ -74,7 +77,8 @@ pub trait Store: Send + Sync {
     }
 
     /// As [`save`](Store::save), but only where the store's record has the [generation](Auth::generation) `expected`, or there is
-    /// none; otherwise nothing is written and the store's record is given back.
+    /// none; otherwise nothing is written and the store's record is given back. Where the store has the very credential that is
+    /// to be written, an earlier attempt has succeeded: that is no refusal.
     ///
     /// The default looks and then writes: right for one process alone.
     ///
@@ -82,7 +86,9 @@ pub trait Store: Send + Sync {
     /// When it is not written for another reason; the former record is then untouched.
     fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
         match self.load(&auth.id)? {
-            Some(stored) if stored.generation() != expected => Ok(Saved::Refused(Box::new(stored))),
+            Some(stored) if stored.generation() != expected && !parts::is_made(&stored, auth) => {
+                Ok(Saved::Refused(Box::new(stored)))
+            }
             _ => self.save(auth).map(Saved::At),
         }
     }
