@@ -99,6 +99,8 @@ pub use auth::{
 
 pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_refresh};
 
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, RecordLock, Saved, Skipped, Store,
     Unlocked,

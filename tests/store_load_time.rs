@@ -54,7 +54,8 @@ fn ten_thousand_files_load_within_one_and_a_half_times_a_plain_read() {
     let mut polled = Duration::MAX;
     for _ in 0..ROUNDS {
         plain = plain.min(timed(|| {
-            assert_eq!(read_and_parse(dir.path()), 2 * RECORDS)
+            let read = read_and_parse(dir.path());
+            assert_eq!(read, 2 * RECORDS);
         }));
         let store = FileStore::open(dir.path()).unwrap();
         loaded = loaded.min(timed(|| {

@@ -2,10 +2,16 @@
 
 mod contract;
 mod file;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod idle;
 mod keeper;
 mod lock_file;
 mod memory;
 mod parts;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod texts;
 mod turns;
 mod wait;
 mod writer;
@@ -18,6 +24,8 @@ pub use contract::{Changes, Cursor, Intent, RecordLock, Saved, Unlocked};
 pub use file::FileStore;
 pub(crate) use keeper::Keeper;
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 pub(crate) use turns::Turn;
 pub(crate) use writer::start as start_writer;
 

@@ -2,9 +2,12 @@
 //!
 //! The state is written often and may be lost; the credential may not. So a cooldown never rewrites a token.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use crate::auth::{Auth, Status, from_json, state_from_json, state_to_json, to_json};
+use crate::error::{Error, ErrorCode};
 
 /// Why a part does not read or cannot be written: names members, never their values.
 pub(super) type Unfit = String;
@@ -62,6 +65,36 @@ pub(super) fn without_state(auth: &mut Auth) {
         auth.status = switched(auth.disabled);
     }
 }
+
+/// Refuses what no store keeps.
+pub(super) fn check(auth: &Auth) -> Result<(), Error> {
+    let problem = if auth.id.is_empty() {
+        "a credential without an id cannot be stored: give it one"
+    } else if auth.is_runtime_only() {
+        "a credential without metadata is runtime-only and is not stored: give it metadata, which may be empty"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorCode::Config, problem).with_auth_id(&auth.id))
+}
+
+/// That a record was not saved, and what is wrong with it.
+pub(super) fn refused(auth: &Auth, why: &dyn fmt::Display) -> Error {
+    let message = format!("credential {} was not saved: {why}", shown(&auth.id));
+    Error::new(ErrorCode::Store, message).with_auth_id(&auth.id)
+}
+
+/// An id as people can read it, whatever is in it.
+pub(super) fn shown(id: &str) -> String {
+    let start: String = id.chars().take(SHOWN).collect();
+    let more = if start.len() < id.len() { "…" } else { "" };
+    format!("{start:?}{more}")
+}
+
+/// The largest part that is read or written.
+pub(super) const MOST_BYTES: usize = 1024 * 1024;
+
+const SHOWN: usize = 100;
 
 fn switched(disabled: bool) -> Status {
     if disabled {

@@ -1,8 +1,9 @@
 //! Places that stores can be opened on again and again.
 
-use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "sqlite")]
+use credpool::SqliteStore;
 use credpool::{FileStore, MemoryStore, Store};
 
 pub(crate) trait Backend: Send + Sync {
@@ -20,20 +21,41 @@ pub(crate) trait Backend: Send + Sync {
 
 struct Memory(Arc<MemoryStore>);
 
-struct Files(tempfile::TempDir);
+/// A store in a directory of the test's own.
+struct Local {
+    kind: &'static str,
+    dir: tempfile::TempDir,
+}
 
-pub(crate) fn memory() -> Option<Box<dyn Backend>> {
+/// None where what it needs is not installed.
+pub(crate) type Found = Option<Box<dyn Backend>>;
+
+#[expect(clippy::unnecessary_wraps, reason = "as of every backend")]
+pub(crate) fn memory() -> Found {
     Some(Box::new(Memory(Arc::default())))
 }
 
-pub(crate) fn file() -> Option<Box<dyn Backend>> {
-    Some(Box::new(Files(tempfile::tempdir().unwrap())))
+pub(crate) fn file() -> Found {
+    local("file")
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) fn sqlite() -> Found {
+    local("sqlite")
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as of every backend")]
+fn local(kind: &'static str) -> Found {
+    let dir = tempfile::tempdir().unwrap();
+    Some(Box::new(Local { kind, dir }))
 }
 
 /// Opens the store that another process has named.
 pub(crate) fn open(address: &str) -> Arc<dyn Store> {
     match address.split_once('|').unwrap() {
         ("file", dir) => Arc::new(FileStore::open(dir).unwrap()),
+        #[cfg(feature = "sqlite")]
+        ("sqlite", path) => Arc::new(SqliteStore::open(path).unwrap()),
         (other, _) => panic!("no such backend: {other}"),
     }
 }
@@ -52,16 +74,13 @@ impl Backend for Memory {
     }
 }
 
-impl Backend for Files {
+impl Backend for Local {
     fn open(&self) -> Arc<dyn Store> {
         open(&self.address().unwrap())
     }
 
     fn address(&self) -> Option<String> {
-        Some(format!("file|{}", below(self.0.path(), "store")))
+        let place = self.dir.path().join("store");
+        Some(format!("{}|{}", self.kind, place.display()))
     }
-}
-
-fn below(dir: &Path, name: &str) -> String {
-    dir.join(name).to_str().unwrap().to_owned()
 }

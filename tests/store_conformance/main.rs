@@ -15,6 +15,8 @@ macro_rules! conformance {
     ($($room:ident: $($check:ident),+;)+) => {
         conformance!(@ memory crate::backends::memory, $($room: $($check),+;)+);
         conformance!(@ file crate::backends::file, $($room: $($check),+;)+);
+        #[cfg(feature = "sqlite")]
+        conformance!(@ sqlite crate::backends::sqlite, $($room: $($check),+;)+);
     };
     (@ $backend:ident $open:path, $($room:ident: $($check:ident),+;)+) => {
         mod $backend {
@@ -51,7 +53,8 @@ conformance! {
         a_swap_needs_the_generation_that_is_there,
         a_swap_that_was_made_is_made,
         one_thread_wins_each_generation,
-        one_process_wins_each_generation;
+        one_process_wins_each_generation,
+        a_killed_writer_leaves_the_last_record_whole;
     locks:
         a_lock_excludes_threads,
         a_lock_is_for_one_record,

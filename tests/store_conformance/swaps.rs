@@ -128,3 +128,32 @@ pub(crate) fn one_process_wins_each_generation(backend: &dyn Backend) {
     assert_eq!(last.generation(), won);
     assert!(won >= SWAPS, "who is alone wins: {won}");
 }
+
+pub(crate) fn a_killed_writer_leaves_the_last_record_whole(backend: &dyn Backend) {
+    let store = backend.open();
+    let start = Auth::api_key("p", "k").with_id("a");
+    store.save(&start).unwrap();
+    for heard in 0..6 {
+        let Some(mut other) = Other::start(backend, "write a") else {
+            return;
+        };
+        let mut acknowledged: u64 = other.hear().parse().unwrap();
+        for _ in 0..heard {
+            acknowledged = other.hear().parse().unwrap();
+        }
+        // Wherever it is by now.
+        for said in other.kill() {
+            acknowledged = said.parse().unwrap();
+        }
+        let listing = backend.open().list().unwrap();
+        assert!(listing.skipped.is_empty(), "{:?}", listing.skipped);
+        let there = store.load("a").unwrap().unwrap();
+        let generation = there.generation();
+        assert!(
+            (acknowledged..=acknowledged + 1).contains(&generation),
+            "{generation} is there, {acknowledged} was acknowledged"
+        );
+        let token = there.metadata.as_ref().unwrap().text("refresh_token");
+        assert_eq!(token, Some(format!("token-{generation}").as_str()));
+    }
+}

@@ -5,7 +5,7 @@ mod index;
 mod legacy;
 mod mark;
 pub(super) mod modes;
-mod names;
+pub(super) mod names;
 mod orphan;
 mod own;
 mod read;
@@ -23,13 +23,13 @@ use parking_lot::Mutex;
 
 use self::index::{Index, News};
 use self::mark::Marks;
-use self::own::shown;
 use self::read::Unreadable;
 use self::record::{Home, Stored};
 use self::scan::{Files, Found};
 use self::write::Written;
 use super::lock_file::LockFile;
-use super::{Changes, Cursor, Listing, RecordLock, Saved, Skipped, Store, parts};
+use super::parts::{self, check, shown};
+use super::{Changes, Cursor, Listing, RecordLock, Saved, Skipped, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -406,15 +406,4 @@ impl fmt::Debug for FileStore {
             .field("dir", &self.root)
             .finish_non_exhaustive()
     }
-}
-
-fn check(auth: &Auth) -> Result<(), Error> {
-    let problem = if auth.id.is_empty() {
-        "a credential without an id cannot be stored: give it one"
-    } else if auth.is_runtime_only() {
-        "a credential without metadata is runtime-only and is not stored: give it metadata, which may be empty"
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorCode::Config, problem).with_auth_id(&auth.id))
 }

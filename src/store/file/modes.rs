@@ -8,7 +8,7 @@ use std::path::Path;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 
 /// Creates a file that only its owner may read. It must not exist: not as a link either.
-pub(super) fn create_file(path: &Path) -> io::Result<File> {
+pub(in crate::store) fn create_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     private(&mut options);

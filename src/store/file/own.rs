@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::atomic::{self, Staged};
 use super::{modes, names, read};
-use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::store::lock_file::LockFile;
+use crate::store::parts::shown;
 use crate::store::{Intent, RecordLock};
 
 /// The directory below the store's, which a search for records leaves out.
@@ -136,23 +136,9 @@ fn lock_failed(id: &str, error: io::Error) -> Error {
         .with_source(error)
 }
 
-/// An id as people can read it, whatever is in it.
-pub(super) fn shown(id: &str) -> String {
-    let start: String = id.chars().take(SHOWN).collect();
-    let more = if start.len() < id.len() { "…" } else { "" };
-    format!("{start:?}{more}")
-}
-
-/// The record was saved by nobody: what is wrong with it.
-pub(super) fn refused(auth: &Auth, why: &dyn std::fmt::Display) -> Error {
-    let message = format!("credential {} was not saved: {why}", shown(&auth.id));
-    Error::new(ErrorCode::Store, message).with_auth_id(&auth.id)
-}
-
 const WRITE: &str = "write";
 const REFRESH: &str = "refresh";
 const INTENT: &str = "intent";
-const SHOWN: usize = 100;
 
 /// How long a writer waits for another one, which needs milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -178,7 +178,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// The largest file that is read or written.
-pub(super) const MAX_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_BYTES: usize = crate::store::parts::MOST_BYTES;
 
 #[cfg(test)]
 mod tests {

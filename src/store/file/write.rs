@@ -9,14 +9,13 @@ use serde_json::{Map, Value};
 
 use super::atomic::Staged;
 use super::mark::{Mark, Marks};
-use super::own::{refused, shown};
 use super::read::{self, Unreadable};
 use super::record::{self, Form, Home, Note};
 use super::{legacy, modes, names, orphan};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
-use crate::store::parts;
+use crate::store::parts::{self, refused, shown};
 
 /// What was written where; nothing where the file said the same already.
 #[derive(Debug)]
