@@ -65,7 +65,7 @@ fn queue(rounds: usize) {
 
 /// The time of one of the records' turns, in nanoseconds.
 fn each(work: impl FnOnce()) -> f64 {
-    timed(work) / RECORDS as f64
+    timed(work) / f64::from(u32::try_from(RECORDS).unwrap())
 }
 
 fn look(calls: u32) {

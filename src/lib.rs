@@ -109,6 +109,8 @@ pub use refresh::{
     should_refresh,
 };
 
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, RecordLock, Saved, Skipped, Store,
     Unlocked,

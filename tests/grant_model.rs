@@ -169,7 +169,11 @@ impl ProviderExecutor for Client {
         }
         let is_lost = matches!(answer, Answer::LostAfter | Answer::Crash);
         let mut new = auth.clone();
-        if answer != Answer::NoRefreshToken {
+        if answer == Answer::NoRefreshToken {
+            server.issued += 1;
+            let access = format!("access-{}", server.issued);
+            new = new.with_metadata("access_token", access);
+        } else {
             server.good.retain(|good| *good != sent);
             server.used.insert(sent, is_lost);
             let (access, refresh) = server.login();
@@ -180,10 +184,6 @@ impl ProviderExecutor for Client {
                 // What the lost answer brought, nobody has.
                 server.good.pop();
             }
-        } else {
-            server.issued += 1;
-            let access = format!("access-{}", server.issued);
-            new = new.with_metadata("access_token", access);
         }
         let lives = if answer == Answer::ShortExpiry {
             5

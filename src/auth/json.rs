@@ -37,7 +37,8 @@ impl<'de> Deserialize<'de> for Auth {
     }
 }
 
-fn to_json(auth: &Auth) -> Map<String, Value> {
+/// The whole record.
+pub(crate) fn to_json(auth: &Auth) -> Map<String, Value> {
     let mut json = auth
         .extra
         .as_ref()
@@ -99,7 +100,8 @@ pub(crate) fn state_to_json(auth: &Auth) -> Map<String, Value> {
     json
 }
 
-fn from_json(json: Map<String, Value>) -> Result<Auth, Malformed> {
+/// The whole record.
+pub(crate) fn from_json(json: Map<String, Value>) -> Result<Auth, Malformed> {
     let mut members = Members::of(json);
     let mut auth = Auth {
         id: members.text("id")?,

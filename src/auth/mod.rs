@@ -26,7 +26,7 @@ pub(crate) use duration::refresh_interval;
 pub use expiry::Expiry;
 pub(crate) use expiry::{read_text as read_time_text, read_value as read_time};
 pub use fields::{Attributes, Metadata};
-pub(crate) use json::{state_from_json, state_to_json};
+pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use scrub::scrub;
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;

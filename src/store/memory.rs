@@ -1,12 +1,18 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Listing, Store};
+use super::wait::poll;
+use super::{Changes, Cursor, Intent, Listing, RecordLock, Saved, Store, parts};
 use crate::auth::Auth;
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 
 /// A store in memory: for tests, and for programs that keep their credentials elsewhere.
+///
+/// It keeps every promise of a shared store among the threads, and the managers, of one process that share it in an `Arc`.
+/// Nothing survives the process.
 ///
 /// ```
 /// use credpool::{Auth, MemoryStore, Store};
@@ -18,7 +24,22 @@ use crate::error::Error;
 /// ```
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    records: Mutex<BTreeMap<String, Auth>>,
+    records: Mutex<Records>,
+    refreshes: Arc<Mutex<Refreshes>>,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    kept: BTreeMap<String, Auth>,
+    /// In which version an id was last written or removed.
+    changed: BTreeMap<String, u64>,
+    version: u64,
+}
+
+#[derive(Debug, Default)]
+struct Refreshes {
+    locked: HashSet<String>,
+    intents: HashMap<String, Intent>,
 }
 
 impl MemoryStore {
@@ -30,18 +51,117 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn list(&self) -> Result<Listing, Error> {
-        Ok(Listing::of(self.records.lock().values().cloned().collect()))
+        let records = self.records.lock();
+        Ok(Listing::of(records.kept.values().cloned().collect()))
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        let mut kept = auth.clone();
-        kept.runtime = None;
-        self.records.lock().insert(auth.id.clone(), kept);
+        self.records.lock().save(auth);
         Ok(auth.id.clone())
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
-        self.records.lock().remove(id);
+        let mut records = self.records.lock();
+        if records.kept.remove(id).is_some() {
+            records.note(id);
+        }
+        drop(records);
+        self.refreshes.lock().intents.remove(id);
         Ok(())
+    }
+
+    fn save_state(&self, auth: &Auth) -> Result<(), Error> {
+        let mut records = self.records.lock();
+        if let Some(kept) = records.kept.get_mut(&auth.id) {
+            parts::add_state(kept, parts::state(auth))
+                .map_err(|why| Error::new(ErrorCode::Store, why).with_auth_id(&auth.id))?;
+            records.note(&auth.id);
+        }
+        Ok(())
+    }
+
+    fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        Ok(self.records.lock().kept.get(id).cloned())
+    }
+
+    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+        let mut records = self.records.lock();
+        match records.kept.get(&auth.id) {
+            Some(kept) if kept.generation() != expected && !parts::is_made(kept, auth) => {
+                Ok(Saved::Refused(Box::new(kept.clone())))
+            }
+            _ => {
+                records.save(auth);
+                Ok(Saved::At(auth.id.clone()))
+            }
+        }
+    }
+
+    fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        poll(wait, || {
+            let mut refreshes = self.refreshes.lock();
+            Ok(refreshes.locked.insert(id.to_owned()).then(|| {
+                Box::new(MemoryLock {
+                    refreshes: Arc::clone(&self.refreshes),
+                    id: id.to_owned(),
+                }) as Box<dyn RecordLock>
+            }))
+        })
+    }
+
+    fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        let records = self.records.lock();
+        let mut changes = Changes::none(Cursor::new(records.version.to_string()));
+        if let Some(since) = since {
+            let since = since.as_str().parse().unwrap_or(0);
+            for (id, _) in records.changed.iter().filter(|(_, at)| **at > since) {
+                match records.kept.get(id) {
+                    Some(auth) => changes.written.push(auth.clone()),
+                    None => changes.removed.push(id.clone()),
+                }
+            }
+        }
+        Ok(Some(changes))
+    }
+}
+
+impl Records {
+    fn save(&mut self, auth: &Auth) {
+        let mut kept = auth.clone();
+        kept.runtime = None;
+        self.kept.insert(auth.id.clone(), kept);
+        self.note(&auth.id);
+    }
+
+    fn note(&mut self, id: &str) {
+        self.version += 1;
+        self.changed.insert(id.to_owned(), self.version);
+    }
+}
+
+/// The right to refresh one record.
+struct MemoryLock {
+    refreshes: Arc<Mutex<Refreshes>>,
+    id: String,
+}
+
+impl RecordLock for MemoryLock {
+    fn intent(&self) -> Result<Option<Intent>, Error> {
+        Ok(self.refreshes.lock().intents.get(&self.id).cloned())
+    }
+
+    fn set_intent(&mut self, intent: Option<&Intent>) -> Result<(), Error> {
+        let intents = &mut self.refreshes.lock().intents;
+        match intent {
+            Some(intent) => intents.insert(self.id.clone(), intent.clone()),
+            None => intents.remove(&self.id),
+        };
+        Ok(())
+    }
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.refreshes.lock().locked.remove(&self.id);
     }
 }

@@ -2,9 +2,18 @@
 
 mod contract;
 mod file;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod idle;
 mod keeper;
+mod lock_file;
 mod memory;
+mod parts;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod texts;
 mod turns;
+mod wait;
 mod writer;
 
 use std::fmt;
@@ -15,6 +24,8 @@ pub use contract::{Changes, Cursor, Intent, RecordLock, Saved, Unlocked};
 pub use file::FileStore;
 pub(crate) use keeper::Keeper;
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 pub(crate) use turns::Turn;
 pub(crate) use writer::start as start_writer;
 
@@ -74,7 +85,8 @@ pub trait Store: Send + Sync {
     }
 
     /// As [`save`](Store::save), but only where the store's record has the [generation](Auth::generation) `expected`, or there is
-    /// none; otherwise nothing is written and the store's record is given back.
+    /// none; otherwise nothing is written and the store's record is given back. Where the store has the very credential that is
+    /// to be written, an earlier attempt has succeeded: that is no refusal.
     ///
     /// The default looks and then writes: right for one process alone.
     ///
@@ -82,7 +94,9 @@ pub trait Store: Send + Sync {
     /// When it is not written for another reason; the former record is then untouched.
     fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
         match self.load(&auth.id)? {
-            Some(stored) if stored.generation() != expected => Ok(Saved::Refused(Box::new(stored))),
+            Some(stored) if stored.generation() != expected && !parts::is_made(&stored, auth) => {
+                Ok(Saved::Refused(Box::new(stored)))
+            }
             _ => self.save(auth).map(Saved::At),
         }
     }

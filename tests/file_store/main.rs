@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_files;
+mod left_behind;
+mod operators;
 mod place;
 mod records;
 mod storage;

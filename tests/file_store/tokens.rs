@@ -146,7 +146,17 @@ fn it_is_saved_back_in_its_own_form() {
         );
     }
     names.sort();
-    assert_eq!(names, ["sub", "t.json", "t.json.state"]);
+    assert_eq!(names, [".credpool", "sub", "t.json", "t.json.state"]);
+    let own: Vec<_> = fs::read_dir(dir.join(".credpool"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(!own.is_empty());
+    assert!(
+        own.iter()
+            .all(|path| path.is_file() && path.extension().unwrap() != "json"),
+        "{own:?}"
+    );
 }
 
 #[test]

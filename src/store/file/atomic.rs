@@ -1,30 +1,31 @@
 //! Replacing a file as a whole: readers, and a crash at any point, see the old one or the new one.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::modes;
+use super::mark::Mark;
+use super::{modes, names};
 
-/// A new file beside the one that it will replace. Dropped, it is removed.
+/// A new file beside the one that it will replace. Dropped, it is removed; a writer that is killed leaves it behind, where the
+/// next one finds it.
 #[derive(Debug)]
 pub(super) struct Staged {
     temp: Option<PathBuf>,
     target: PathBuf,
+    mark: Mark,
+    keeps_former: bool,
 }
 
 impl Staged {
     /// A durable new file with `bytes` in it.
     pub(super) fn write(target: PathBuf, bytes: &[u8]) -> io::Result<Self> {
-        let temp = temp_beside(&target)?;
+        let temp = target.with_file_name(temp_name(&target));
         let mut file = modes::create_file(&temp)?;
-        let staged = Self {
-            temp: Some(temp),
-            target,
-        };
+        let mut staged = Self::of(temp, target);
         file.write_all(bytes)?;
         file.sync_all()?;
+        staged.mark = Mark::of(&file.metadata()?, bytes);
         Ok(staged)
     }
 
@@ -33,20 +34,41 @@ impl Staged {
         target: PathBuf,
         write: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let temp = temp_beside(&target)?;
-        let staged = Self {
-            temp: Some(temp.clone()),
-            target,
-        };
+        let temp = target.with_file_name(temp_name(&target));
+        let mut staged = Self::of(temp.clone(), target);
         write(&temp)?;
-        if !fs::symlink_metadata(&temp)?.is_file() {
+        let found = fs::symlink_metadata(&temp)?;
+        if !found.is_file() {
             return Err(io::Error::other("what was written is not a regular file"));
         }
         let file = File::open(&temp)?;
-        modes::tighten(&file)?;
+        modes::tighten(&file, &found)?;
         drop(file);
         modes::sync_file(&temp)?;
+        staged.mark = Mark::unread(&found);
         Ok(staged)
+    }
+
+    /// A file that a writer left behind, made durable.
+    pub(super) fn left(target: PathBuf) -> io::Result<Self> {
+        let temp = target.with_file_name(temp_name(&target));
+        modes::sync_file(&temp)?;
+        Ok(Self::of(temp, target))
+    }
+
+    fn of(temp: PathBuf, target: PathBuf) -> Self {
+        Self {
+            temp: Some(temp),
+            target,
+            mark: Mark::default(),
+            keeps_former: false,
+        }
+    }
+
+    /// The file that it replaces is damaged: it is kept under another name.
+    pub(super) fn keep_former(mut self, keep: bool) -> Self {
+        self.keeps_former = keep;
+        self
     }
 
     /// The new file, until it is in its place.
@@ -55,34 +77,71 @@ impl Staged {
     }
 
     /// Puts it in its place. The directory still has to be synchronised.
-    pub(super) fn commit(mut self) -> io::Result<()> {
+    pub(super) fn commit(mut self) -> io::Result<Mark> {
+        if self.keeps_former {
+            set_aside(&self.target)?;
+        }
         fs::rename(self.temp(), &self.target)?;
         self.temp = None;
-        Ok(())
+        Ok(self.mark)
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
         if let Some(temp) = &self.temp {
-            // It may not exist yet; a leftover is hidden, private and never read.
+            // It may not exist yet; a leftover is hidden and private, and the next writer sees to it.
             let _ = fs::remove_file(temp);
         }
     }
 }
 
-/// A hidden name in the same directory that nobody else uses, and that no tool takes for a token file.
-fn temp_beside(target: &Path) -> io::Result<PathBuf> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let mut name = String::from(".credpool-");
-    for byte in random {
-        // Writing to a text cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name.push_str(".tmp");
-    Ok(target.with_file_name(name))
+/// The one name, hidden and in the same directory, that a new file for `target` has until it is in its place. No tool takes
+/// it for a token file.
+pub(super) fn temp_name(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default();
+    format!(
+        "{TEMP_START}{}{TEMP_END}",
+        names::digest(name.as_encoded_bytes())
+    )
 }
+
+/// Whether a writer may have left a file of this name.
+pub(super) fn is_temp(name: &str) -> bool {
+    name.starts_with(TEMP_START) && name.ends_with(TEMP_END)
+}
+
+/// Gives a damaged file a second name, under which it stays when its place is taken.
+fn set_aside(target: &Path) -> io::Result<()> {
+    let name = target.file_name().unwrap_or_default();
+    for number in 1..=MOST_ASIDE {
+        let mut aside = name.to_owned();
+        aside.push(format!(".damaged-{number}"));
+        let aside = target.with_file_name(aside);
+        match fs::hard_link(target, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // It was removed meanwhile: there is nothing to keep.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => {
+                // Not every file system knows a second name.
+                result.or_else(|_| fs::rename(target, &aside))?;
+                log::warn!(
+                    "{} does not read and is replaced: it is kept as {}",
+                    target.display(),
+                    aside.display()
+                );
+                return Ok(());
+            }
+        }
+    }
+    Err(io::Error::other(
+        "too many damaged files are kept beside it: look at them and remove them",
+    ))
+}
+
+const TEMP_START: &str = ".credpool-";
+const TEMP_END: &str = ".tmp";
+const MOST_ASIDE: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -104,7 +163,7 @@ mod tests {
         fs::write(&target, "old").unwrap();
         let staged = Staged::write(target.clone(), b"new").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"old");
-        assert_eq!(names(dir.path()).len(), 2);
+        assert_eq!(names(dir.path()), [temp_name(&target), "a".into()]);
         drop(staged);
         assert_eq!(names(dir.path()), ["a"]);
         let staged = Staged::write(target.clone(), b"new").unwrap();
@@ -136,5 +195,19 @@ mod tests {
         let staged = Staged::write_with(target.clone(), |temp| fs::write(temp, "whole")).unwrap();
         staged.commit().unwrap();
         assert_eq!(fs::read(target).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_damaged_file_keeps_its_bytes_under_another_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a");
+        for (round, damaged) in ["one", "two"].iter().enumerate() {
+            fs::write(&target, damaged).unwrap();
+            let staged = Staged::write(target.clone(), b"whole").unwrap();
+            staged.keep_former(true).commit().unwrap();
+            assert_eq!(fs::read(&target).unwrap(), b"whole");
+            let aside = dir.path().join(format!("a.damaged-{}", round + 1));
+            assert_eq!(fs::read_to_string(aside).unwrap(), *damaged);
+        }
     }
 }

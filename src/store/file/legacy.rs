@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::read::Unreadable;
-use super::record;
+use super::names;
 use crate::auth::{Auth, Metadata, Status};
+use crate::store::parts;
 
 /// Whether an object is a token file rather than a record in the crate's own form.
 pub(super) fn is_token(object: &Map<String, Value>) -> bool {
@@ -47,14 +47,13 @@ pub(super) fn write(auth: &Auth) -> Map<String, Value> {
 }
 
 /// What a token file cannot say about `auth`, as members of a record; it is kept beside the runtime state.
-pub(super) fn remainder(
-    auth: &Auth,
-    object: &Map<String, Value>,
-) -> Result<Map<String, Value>, Unreadable> {
-    let mut rest = record::credential(auth)?;
+pub(super) fn remainder(auth: &Auth, object: &Map<String, Value>) -> Map<String, Value> {
+    let mut rest = parts::credential(auth);
     let said = [
         ("id", true),
         ("metadata", true),
+        // The state file has it in a place of its own.
+        ("generation", true),
         ("provider", same_name(provider(object), &auth.provider)),
         ("label", label(object) == auth.label),
         ("disabled", flag(object) == auth.disabled),
@@ -69,7 +68,13 @@ pub(super) fn remainder(
     for (name, _) in said.into_iter().filter(|(_, said)| *said) {
         rest.remove(name);
     }
-    Ok(rest)
+    rest
+}
+
+/// Tells one set of tokens from another, and nothing of them: this is how a change by another tool shows.
+pub(super) fn token_digest(object: &Map<String, Value>) -> String {
+    let tokens: Vec<_> = TOKENS.iter().map(|name| object.get(*name)).collect();
+    names::digest(&serde_json::to_vec(&tokens).unwrap_or_default())
 }
 
 /// Adds a [`remainder`] to what the token file says. It holds only what the file did not say when it was written.
@@ -118,6 +123,18 @@ fn same_name(one: &str, other: &str) -> bool {
     one.trim().to_lowercase() == other.trim().to_lowercase()
 }
 
+/// Where tools keep what a login gave them.
+const TOKENS: [&str; 8] = [
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "token",
+    "Token",
+    "tokens",
+    "api_key",
+    "cookie",
+];
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -143,7 +160,7 @@ mod tests {
             let object = object(value);
             let auth = read("a.json", object.clone());
             assert_eq!(write(&auth), object);
-            assert!(remainder(&auth, &object).unwrap().is_empty());
+            assert!(remainder(&auth, &object).is_empty());
         }
     }
 
@@ -164,7 +181,7 @@ mod tests {
             json!({"email": "a@example.org", "disabled": false, "type": "claude", "label": "mine",
                 "proxy_url": "socks5://127.0.0.1:1"})
         );
-        assert!(remainder(&auth, &written).unwrap().is_empty());
+        assert!(remainder(&auth, &written).is_empty());
     }
 
     #[test]
@@ -172,7 +189,7 @@ mod tests {
         let mut auth = Auth::new("claude").with_id("a").with_attribute("k", "v");
         auth.label = "mine".into();
         auth.disabled = true;
-        let rest = remainder(&auth, &Map::new()).unwrap();
+        let rest = remainder(&auth, &Map::new());
         assert_eq!(
             Value::from(rest.clone()),
             json!({"provider": "claude", "label": "mine", "disabled": true, "attributes": {"k": "v"}})

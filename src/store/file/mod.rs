@@ -1,25 +1,35 @@
 //! [`FileStore`]: one readable file per record, replaced as a whole, in a directory that other tools may share.
 
 mod atomic;
+mod index;
 mod legacy;
-mod modes;
-mod names;
+mod mark;
+pub(super) mod modes;
+pub(super) mod names;
+mod orphan;
+mod own;
 mod read;
 mod record;
 mod scan;
 mod write;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use self::record::Home;
-use self::scan::Scan;
-use super::{Listing, Store};
+use self::index::{Index, News};
+use self::mark::Marks;
+use self::read::Unreadable;
+use self::record::{Home, Stored};
+use self::scan::{Files, Found};
+use self::write::Written;
+use super::lock_file::LockFile;
+use super::parts::{self, check, shown};
+use super::{Changes, Cursor, Listing, RecordLock, Saved, Skipped, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -32,7 +42,10 @@ use crate::error::{Error, ErrorCode};
 /// | `name.credential` | a record, without its runtime state |
 /// | `name.state` | the runtime state of that record: status, errors, quota, cooldowns |
 /// | `name.json` | a record or a token file that was put there, also in subdirectories |
-/// | `name.json.state` | its runtime state, and what a token file has no place for |
+/// | `name.json.state` | its runtime state, and what a token file has no place for, its generation too |
+/// | `name.….damaged-1` | a file that did not read when a save took its place: look at it and remove it |
+/// | `.credpool/` | locks, one empty file each that is never removed, and what was noted of refreshes under way |
+/// | `.credpool-….tmp` | a new file that is not in its place yet |
 ///
 /// `name` is the id where that consists of `a-z`, `0-9`, `.`, `_` and `-`, does not start with a dot, does not end in
 /// `.json` and is at most 100 bytes long; other ids get a readable start, `~` and a digest. An id never leads outside the
@@ -50,11 +63,29 @@ use crate::error::{Error, ErrorCode};
 /// * A file is replaced as a whole. At any moment, also after a crash, a reader finds the former or the new one, and when
 ///   [`save`](Store::save) returns, the new one is durable. What has not changed is not written.
 /// * Files are private to their owner (0600), the directory too (0700). Wider rights are taken away, with a warning.
+/// * What a writer that was killed left staged is put in place by whoever looks next, where it is whole and of a higher
+///   generation than what is there: it may hold the only copy of a rotated token. Anything else it left is removed.
+/// * The state is apart from the credential: a cooldown never rewrites a token.
 /// * One bad file hides no other, and stays as it is: [`list`](Store::list) says why it was skipped and
-///   quotes nothing of it.
+///   quotes nothing of it. It is never deleted; a save that needs its place keeps it under another name.
 /// * Symbolic links below the directory are not followed, and files over 1 MiB are neither read nor written.
 ///
-/// The file system must be a local one: on a network file system a rename may be neither atomic nor durable.
+/// # Several processes, other tools and people
+///
+/// Any number of processes of one machine may share the directory. Locks are the system's own (`flock` on Unix): a process that
+/// is killed holds none, and neither the age nor the presence of a lock's file means anything. [`save_if`](Store::save_if)
+/// compares and writes under one of them. [`changes`](Store::changes) looks at the directory (about 5 µs for a record) and tells
+/// what others did, people included; a file that is half written is told as unreadable, not as removed.
+///
+/// Other tools take no locks. When one writes new tokens into a token file, the record's generation rises by one, so that
+/// older ones are not written over them. Whoever edits the tokens of a `.credential` by hand raises its `generation` too.
+///
+/// # Limits
+///
+/// The file system must be a local one that knows locks. *Network file systems are not supported*: there, a rename may be
+/// neither atomic nor durable, and a lock may exclude nobody. Use a store on a server for several machines. What is durable is
+/// what the disk says it has written. `changes` does not see an edit of a file that has rested for two seconds, if size,
+/// modification time and file number are what they were.
 ///
 /// ```
 /// use credpool::{Auth, FileStore, Store};
@@ -71,14 +102,9 @@ use crate::error::{Error, ErrorCode};
 /// ```
 pub struct FileStore {
     root: PathBuf,
+    /// Tells this handle's cursors from those of others.
+    instance: u64,
     index: Mutex<Index>,
-}
-
-/// Where the records are that do not live under a name of their own. It may be out of date: what it says is verified.
-#[derive(Default)]
-struct Index {
-    scanned: bool,
-    homes: BTreeMap<String, Home>,
 }
 
 impl FileStore {
@@ -111,13 +137,17 @@ impl FileStore {
             );
             return Err(Error::new(ErrorCode::Config, message));
         }
-        write::create_dirs(dir).map_err(|error| failed("could not create", error))?;
+        modes::create_dirs(dir).map_err(|error| failed("could not create", error))?;
         // Absolute, so that a later change of the working directory changes nothing.
         let root = fs::canonicalize(dir).map_err(|error| failed("could not open", error))?;
         modes::tighten_dir(&root);
         fs::read_dir(&root).map_err(|error| failed("could not read", error))?;
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| failed("could not open", io::Error::other(error.to_string())))?;
         Ok(Self {
             root,
+            instance: u64::from_le_bytes(random),
             index: Mutex::default(),
         })
     }
@@ -127,30 +157,50 @@ impl FileStore {
         &self.root
     }
 
-    fn scan(&self) -> Result<Scan, Error> {
-        let scan = scan::scan(&self.root).map_err(|error| {
+    /// Reads all records.
+    fn scan(&self) -> Result<Listing, Error> {
+        let mut found = Found::default();
+        let files = self.look(|_| None, |path, stored| found.add(path, stored))?;
+        Ok(found.listing(files))
+    }
+
+    /// Reads what has changed since the last look.
+    fn look_again(&self) -> Result<(), Error> {
+        // A copy: files are looked at without the lock.
+        let known = |path: &str| self.index.lock().marks(path);
+        self.look(known, |_, stored| stored.ok()??.into_auth().err())
+            .map(drop)
+    }
+
+    fn look(
+        &self,
+        known: impl Fn(&str) -> Option<Marks>,
+        read: impl FnMut(&str, Result<Option<Stored>, Unreadable>) -> Option<Unreadable>,
+    ) -> Result<Files, Error> {
+        let writes = self.index.lock().writes();
+        let files = scan::files(&self.root).map_err(|error| {
             let message = format!(
                 "could not read the directory {}: {error}; check that it exists and is readable",
                 self.root.display()
             );
             Error::new(ErrorCode::Store, message).with_source(error)
         })?;
-        let mut index = self.index.lock();
-        index.scanned = true;
-        // Added, so that a record saved meanwhile is not forgotten.
-        let homes = scan.homes.iter();
-        index
-            .homes
-            .extend(homes.map(|(id, home)| (id.clone(), home.clone())));
-        Ok(scan)
+        let sights = files.read(&self.root, known, read);
+        self.index
+            .lock()
+            .seen(writes, &files.paths, sights, |path| files.know(path));
+        Ok(files)
     }
 
     /// Where the record is, or where it goes when it is new.
     fn home(&self, id: &str) -> Result<Home, Error> {
-        if !self.index.lock().scanned {
-            self.scan()?;
+        if !self.index.lock().is_scanned() {
+            self.look_again()?;
         }
-        let known = self.index.lock().homes.get(id).cloned();
+        let known = {
+            let index = self.index.lock();
+            index.home(id).or_else(|| index.former_home(id)).cloned()
+        };
         if let Some(home) = known {
             // A name of its own needs no look.
             if names::is_credential(&home.path) || self.is_free_for(id, &home) {
@@ -172,21 +222,99 @@ impl FileStore {
     }
 }
 
+impl FileStore {
+    /// The record as its files have it, wherever they are by now.
+    fn read(&self, id: &str) -> Result<Option<Auth>, Error> {
+        if let Some(auth) = self.read_at(&self.home(id)?, id)? {
+            return Ok(Some(auth));
+        }
+        // It may have come, or have moved, since.
+        self.look_again()?;
+        let home = self.index.lock().home(id).cloned();
+        home.map_or(Ok(None), |home| self.read_at(&home, id))
+    }
+
+    fn read_at(&self, home: &Home, id: &str) -> Result<Option<Auth>, Error> {
+        let stored = match record::load(&self.root, &home.path) {
+            Ok(Some(stored)) if stored.id == id => stored.into_auth(),
+            Ok(_) => return Ok(None),
+            Err(problem) => Err(problem),
+        };
+        let (auth, skipped) = stored.map_err(|problem| {
+            let message = format!("credential {}: {:?} {problem}", shown(id), home.path);
+            Error::new(ErrorCode::Store, message).with_auth_id(id)
+        })?;
+        if let Some(skipped) = skipped {
+            log::warn!("the store holds something that does not read: {skipped}");
+        }
+        Ok(Some(auth))
+    }
+
+    /// Puts newer files of the record in place that a writer left behind, or waits for the one that is at work.
+    fn settle(&self, id: &str) -> Result<(), Error> {
+        let home = self.home(id)?;
+        if !orphan::is_left(&self.root, &home) {
+            return Ok(());
+        }
+        let _lock = own::write_lock(&self.root, id)?;
+        self.recover(&home, id)
+    }
+
+    fn recover(&self, home: &Home, id: &str) -> Result<(), Error> {
+        orphan::recover(&self.root, home, id).map_err(|error| {
+            let message = format!(
+                "credential {} was left half saved, and could not be recovered: {error}",
+                shown(id)
+            );
+            Error::new(ErrorCode::Store, message)
+                .with_auth_id(id)
+                .with_source(error)
+        })
+    }
+
+    /// Writes the record at once. The lock is the right to do so.
+    fn write(&self, auth: &Auth, former: &Home, _: &LockFile) -> Result<String, Error> {
+        let written = write::save(&self.root, auth, former)?;
+        let home = written.home.clone();
+        self.wrote(&auth.id, &written);
+        if home.path != former.path && self.is_free_for(&auth.id, former) {
+            write::remove(&self.root, former, &auth.id)?;
+            self.index.lock().removed(&auth.id, &former.path);
+        }
+        Ok(self.root.join(&home.path).display().to_string())
+    }
+
+    fn wrote(&self, id: &str, written: &Written) {
+        let mut index = self.index.lock();
+        index.wrote(id, &written.home, |marks| written.mark(marks));
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor::new(format!(
+            "{:016x}.{}",
+            self.instance,
+            self.index.lock().version()
+        ))
+    }
+
+    /// The version that one of this handle's cursors stands for. For any other, everything is new.
+    fn version(&self, cursor: &Cursor) -> Option<u64> {
+        let (instance, version) = cursor.as_str().split_once('.')?;
+        let own = u64::from_str_radix(instance, 16) == Ok(self.instance);
+        version.parse().ok().filter(|_| own)
+    }
+}
+
 impl Store for FileStore {
     fn list(&self) -> Result<Listing, Error> {
-        Ok(self.scan()?.listing)
+        self.scan()
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
         check(auth)?;
-        let former = self.home(&auth.id)?;
-        let home = write::save(&self.root, auth, &former)?;
-        if home.path != former.path && self.is_free_for(&auth.id, &former) {
-            write::remove(&self.root, &former, &auth.id)?;
-        }
-        let location = self.root.join(&home.path).display().to_string();
-        self.index.lock().homes.insert(auth.id.clone(), home);
-        Ok(location)
+        let home = self.home(&auth.id)?;
+        let lock = own::write_lock(&self.root, &auth.id)?;
+        self.write(auth, &home, &lock)
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
@@ -194,19 +322,81 @@ impl Store for FileStore {
             return Ok(());
         }
         let home = self.home(id)?;
+        let _lock = own::write_lock(&self.root, id)?;
         // The store's own file too: a crash may have left it beside a token file that replaced it.
         for home in [home, Home::native(id)] {
             if self.is_free_for(id, &home) {
                 write::remove(&self.root, &home, id)?;
+                self.index.lock().removed(id, &home.path);
             }
         }
-        self.index.lock().homes.remove(id);
-        Ok(())
+        own::forget(&self.root, id).map_err(|error| write::delete_failed(id, error))
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         check(auth)?;
-        write::save_state(&self.root, auth, &self.home(&auth.id)?)
+        let home = self.home(&auth.id)?;
+        let _lock = own::write_lock(&self.root, &auth.id)?;
+        if fs::symlink_metadata(self.root.join(&home.path)).is_err() {
+            // It has been deleted: its state alone means nothing.
+            return Ok(());
+        }
+        let written = write::save_state(&self.root, auth, &home)?;
+        self.wrote(&auth.id, &written);
+        Ok(())
+    }
+
+    fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        self.settle(id)?;
+        self.read(id)
+    }
+
+    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+        check(auth)?;
+        let home = self.home(&auth.id)?;
+        let lock = own::write_lock(&self.root, &auth.id)?;
+        self.recover(&home, &auth.id)?;
+        // A file that does not read has no generation: it is kept under another name, as by any save.
+        let stored = record::load(&self.root, &home.path).ok().flatten();
+        let stored = stored.filter(|stored| stored.id == auth.id);
+        if stored.is_some_and(|stored| stored.generation() != expected)
+            && let Some(stored) = self.read_at(&home, &auth.id)?
+            && !parts::is_made(&stored, auth)
+        {
+            return Ok(Saved::Refused(Box::new(stored)));
+        }
+        self.write(auth, &home, &lock).map(Saved::At)
+    }
+
+    fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        let lock = own::refresh_lock(&self.root, id, wait)?;
+        Ok(lock.map(|lock| Box::new(lock) as Box<dyn RecordLock>))
+    }
+
+    fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        self.look_again()?;
+        let mut changes = Changes::none(self.cursor());
+        let Some(since) = since else {
+            return Ok(Some(changes));
+        };
+        let News { ids, problems } = self.index.lock().since(self.version(since));
+        for id in ids {
+            let home = self.index.lock().home(&id).cloned();
+            let Some(home) = home else {
+                changes.removed.push(id);
+                continue;
+            };
+            match self.read_at(&home, &id) {
+                Ok(auth) => changes.written.extend(auth),
+                // It is told as a file that does not read.
+                Err(error) => log::debug!("{error}"),
+            }
+        }
+        let problems = problems.into_iter();
+        changes.skipped = problems
+            .map(|(path, reason)| Skipped::new(path, reason))
+            .collect();
+        Ok(Some(changes))
     }
 }
 
@@ -216,15 +406,4 @@ impl fmt::Debug for FileStore {
             .field("dir", &self.root)
             .finish_non_exhaustive()
     }
-}
-
-fn check(auth: &Auth) -> Result<(), Error> {
-    let problem = if auth.id.is_empty() {
-        "a credential without an id cannot be stored: give it one"
-    } else if auth.is_runtime_only() {
-        "a credential without metadata is runtime-only and is not stored: give it metadata, which may be empty"
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorCode::Config, problem).with_auth_id(&auth.id))
 }

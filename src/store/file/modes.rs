@@ -8,12 +8,63 @@ use std::path::Path;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 
 /// Creates a file that only its owner may read. It must not exist: not as a link either.
-pub(super) fn create_file(path: &Path) -> io::Result<File> {
+pub(in crate::store) fn create_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
+    private(&mut options);
+    options.open(path)
+}
+
+/// Opens what is at `path` for reading: no link is followed, and a pipe does not block.
+#[cfg(unix)]
+pub(super) fn open_itself(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
+#[cfg(not(unix))]
+pub(super) fn open_itself(path: &Path) -> io::Result<File> {
+    if fs::symlink_metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::other("not a regular file"))
+    }
+}
+
+/// A file that is created is its owner's alone.
+pub(in crate::store) fn private(options: &mut OpenOptions) {
     #[cfg(unix)]
     options.mode(0o600);
-    options.open(path)
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+/// Creates one directory for the owner alone, where it is missing, and makes that durable.
+pub(in crate::store) fn create_dir(dir: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(dir) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => {
+            return Err(io::Error::other(
+                "a directory is needed, and something else is there",
+            ));
+        }
+        Err(_) => {}
+    }
+    match private_dir().create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
+    }
+}
+
+fn private_dir() -> fs::DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "rights are set on Unix alone"))]
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    builder.mode(0o700);
+    builder
 }
 
 /// Creates `dir` and what is missing above it, for the owner alone, and makes that durable.
@@ -23,10 +74,7 @@ pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
         .take_while(|dir| !dir.as_os_str().is_empty() && fs::symlink_metadata(dir).is_err())
         .collect();
     for dir in missing.into_iter().rev() {
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        builder.mode(0o700);
-        match builder.create(dir) {
+        match private_dir().create(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,
         }
@@ -45,7 +93,7 @@ pub(super) fn tighten_dir(dir: &Path) {
     if !cfg!(unix) {
         return;
     }
-    match File::open(dir).and_then(|opened| tighten(&opened)) {
+    match File::open(dir).and_then(|opened| tighten(&opened, &opened.metadata()?)) {
         Ok(false) => {}
         Ok(true) => log::warn!(
             "{} was open to other users: it is private now",
@@ -59,8 +107,8 @@ pub(super) fn tighten_dir(dir: &Path) {
 }
 
 /// As [`tighten_dir`], for an open file.
-pub(super) fn tighten_file(file: &File, path: &str) {
-    match tighten(file) {
+pub(in crate::store) fn tighten_file(file: &File, found: &fs::Metadata, path: &str) {
+    match tighten(file, found) {
         Ok(false) => {}
         Ok(true) => {
             log::warn!("{path:?} was open to other users: it is private now; renew its secrets");
@@ -71,8 +119,8 @@ pub(super) fn tighten_file(file: &File, path: &str) {
 
 /// Whether `file` was open to others.
 #[cfg(unix)]
-pub(super) fn tighten(file: &File) -> io::Result<bool> {
-    let mut permissions = file.metadata()?.permissions();
+pub(super) fn tighten(file: &File, found: &fs::Metadata) -> io::Result<bool> {
+    let mut permissions = found.permissions();
     if permissions.mode() & OTHERS == 0 {
         return Ok(false);
     }
@@ -82,18 +130,18 @@ pub(super) fn tighten(file: &File) -> io::Result<bool> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn tighten(_: &File) -> io::Result<bool> {
+pub(super) fn tighten(_: &File, _: &fs::Metadata) -> io::Result<bool> {
     Ok(false)
 }
 
 /// Makes the names in a directory durable.
 #[cfg(unix)]
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(in crate::store) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
 #[cfg(not(unix))]
-pub(super) fn sync_dir(_: &Path) -> io::Result<()> {
+pub(in crate::store) fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -110,13 +158,13 @@ pub(super) fn sync_file(path: &Path) -> io::Result<()> {
 
 /// Whether two descriptions are of the same file.
 #[cfg(unix)]
-pub(super) fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+pub(in crate::store) fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 #[cfg(not(unix))]
-pub(super) fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+pub(in crate::store) fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true
 }
 

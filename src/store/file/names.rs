@@ -16,7 +16,7 @@ pub(super) fn state_file(path: &str) -> String {
 }
 
 /// A name that is one plain path component, and another one for every id, also where upper and lower case are one.
-pub(super) fn safe_name(id: &str) -> String {
+pub(in crate::store) fn safe_name(id: &str) -> String {
     if is_plain(id) {
         return id.to_owned();
     }
@@ -27,11 +27,18 @@ pub(super) fn safe_name(id: &str) -> String {
         .take(SLUG)
         .collect();
     name.push('~');
-    for byte in Sha256::digest(id.as_bytes()).iter().take(8) {
-        // Writing to a text cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
+    name.push_str(&digest(id.as_bytes()));
     name
+}
+
+/// 16 hexadecimal digits.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(16);
+    for byte in Sha256::digest(bytes).iter().take(8) {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Whether the store may have put a record in its own form under this name.

@@ -1,13 +1,14 @@
 //! Reading a file that anybody may have put there: bounded, no links followed, nothing of it quoted.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
+use super::mark::Mark;
 use super::modes;
 
 /// Why a file does not read.
@@ -24,21 +25,49 @@ pub(super) enum Unreadable {
     Io(io::Error),
 }
 
-/// The object in the file at `path` below `root`; none if there is no such file.
-pub(super) fn object(root: &Path, path: &str) -> Result<Option<Map<String, Value>>, Unreadable> {
-    let Some(place) = place(root, path)? else {
-        return Ok(None);
+/// A file that was looked at.
+pub(super) struct Look {
+    /// What is in it; none if there is no such file.
+    pub(super) object: Result<Option<Map<String, Value>>, Unreadable>,
+    pub(super) mark: Mark,
+}
+
+/// Reads the file at `path` below `root`.
+pub(super) fn look(root: &Path, path: &str) -> Look {
+    let nothing = |object| Look {
+        object,
+        mark: Mark::default(),
     };
-    match bytes(&place, |file| modes::tighten_file(file, path)) {
-        Ok(bytes) => parse(&bytes).map(Some),
-        Err(Unreadable::Io(error)) if is_missing(&error) => Ok(None),
-        Err(error) => Err(error),
+    let place = match place(root, path) {
+        Ok(Some(place)) => place,
+        Ok(None) => return nothing(Ok(None)),
+        Err(problem) => return nothing(Err(problem)),
+    };
+    let read = bytes(&place, |file, found| modes::tighten_file(file, found, path));
+    match read {
+        Ok((bytes, found)) => Look {
+            object: parse(&bytes).map(Some),
+            mark: Mark::of(&found, &bytes),
+        },
+        Err(Unreadable::Io(error)) if is_missing(&error) => nothing(Ok(None)),
+        Err(problem) => Look {
+            object: Err(problem),
+            mark: fs::symlink_metadata(&place)
+                .map(|found| Mark::unread(&found))
+                .unwrap_or_default(),
+        },
     }
 }
 
-/// The object in a file that the store itself has just had written.
-pub(super) fn own_object(place: &Path) -> Result<Map<String, Value>, Unreadable> {
-    parse(&bytes(place, |_| ())?)
+/// The object in the file at `path` below `root`; none if there is no such file.
+pub(super) fn object(root: &Path, path: &str) -> Result<Option<Map<String, Value>>, Unreadable> {
+    look(root, path).object
+}
+
+/// The object in a file that the store itself has had written, and its mark.
+pub(super) fn own_object(place: &Path) -> Result<(Map<String, Value>, Mark), Unreadable> {
+    let (bytes, found) = bytes(place, |_, _| ())?;
+    Ok((parse(&bytes)?, Mark::of(&found, &bytes)))
 }
 
 /// Where `path` is, with no link on the way to it; none where a directory on the way is missing.
@@ -75,31 +104,35 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-fn bytes(place: &Path, opened: impl FnOnce(&File)) -> Result<Vec<u8>, Unreadable> {
-    let file = open(place)?;
-    opened(&file);
-    let mut bytes = Vec::new();
+fn bytes(
+    place: &Path,
+    opened: impl FnOnce(&File, &Metadata),
+) -> Result<(Vec<u8>, Metadata), Unreadable> {
+    let (file, found) = open(place)?;
+    opened(&file, &found);
+    let length = usize::try_from(found.len()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(length.min(MAX_BYTES) + 1);
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_BYTES {
         return Err(Unreadable::TooLarge);
     }
-    Ok(bytes)
+    Ok((bytes, found))
 }
 
-/// Opens a regular file. It is looked at first: opening a pipe would block, and a link would be followed.
-fn open(place: &Path) -> Result<File, Unreadable> {
-    for _ in 0..TRIES {
-        let seen = fs::symlink_metadata(place)?;
-        if let Some(reason) = refused(seen.file_type()) {
-            return Err(Unreadable::Kind(reason));
+/// Opens a regular file, and nothing else.
+fn open(place: &Path) -> Result<(File, Metadata), Unreadable> {
+    let file = modes::open_itself(place).map_err(|error| {
+        let kind = fs::symlink_metadata(place).map(|found| refused(found.file_type()));
+        match kind {
+            Ok(Some(reason)) => Unreadable::Kind(reason),
+            _ => Unreadable::Io(error),
         }
-        let file = File::open(place)?;
-        // Another one may have taken its place in between, in a save.
-        if modes::same_file(&seen, &file.metadata()?) {
-            return Ok(file);
-        }
+    })?;
+    let found = file.metadata()?;
+    match refused(found.file_type()) {
+        Some(reason) => Err(Unreadable::Kind(reason)),
+        None => Ok((file, found)),
     }
-    Err(Unreadable::Kind("is replaced all the time"))
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Unreadable> {
@@ -145,9 +178,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// The largest file that is read or written.
-pub(super) const MAX_BYTES: usize = 1024 * 1024;
-
-const TRIES: usize = 100;
+pub(super) const MAX_BYTES: usize = crate::store::parts::MOST_BYTES;
 
 #[cfg(test)]
 mod tests {

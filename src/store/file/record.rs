@@ -4,10 +4,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::mark::Marks;
 use super::read::{self, Unreadable};
 use super::{legacy, names};
-use crate::auth::{Auth, Status, state_from_json, state_to_json};
+use crate::auth::Auth;
 use crate::store::Skipped;
+use crate::store::parts;
 
 /// Where a record lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,17 @@ pub(super) struct Stored {
     state: Result<Option<Map<String, Value>>, Unreadable>,
 }
 
+/// The members of a state file that belong to the credential, not to the state.
+#[derive(Debug, Default)]
+pub(super) struct Note {
+    /// What a token file has no place for.
+    pub(super) rest: Map<String, Value>,
+    /// The generation of the credential that it was written with.
+    pub(super) generation: u64,
+    /// The tokens of that generation, where a token file holds them.
+    pub(super) tokens: Option<String>,
+}
+
 impl Home {
     /// Where a new record goes.
     pub(super) fn native(id: &str) -> Self {
@@ -46,19 +59,46 @@ impl Home {
     pub(super) fn state_path(&self) -> String {
         names::state_file(&self.path)
     }
+
+    /// Which of two files with the same id is used: a token file that replaced the store's own file (a crash may have left
+    /// both), then the store's own, then what somebody put there.
+    pub(super) fn rank(&self, id: &str) -> u8 {
+        match self.form {
+            Form::Token if self.path != id => 0,
+            _ if names::is_credential(&self.path) => 1,
+            _ => 2,
+        }
+    }
 }
 
 /// Reads the files of the record at `path`; none if there is no such file.
 pub(super) fn load(root: &Path, path: &str) -> Result<Option<Stored>, Unreadable> {
-    let Some(object) = read::object(root, path)? else {
-        return Ok(None);
+    look(root, path).0
+}
+
+/// As [`load`], and how to tell when its files have changed.
+pub(super) fn look(root: &Path, path: &str) -> (Result<Option<Stored>, Unreadable>, Marks) {
+    // The state first: a writer replaces it last, so that what it says of the tokens is never ahead of them.
+    let state = read::look(root, &names::state_file(path));
+    let credential = read::look(root, path);
+    let marks = Marks {
+        credential: credential.mark,
+        state: state.mark,
     };
-    let state = read::object(root, &names::state_file(path));
-    let form = if names::is_json(path) && legacy::is_token(&object) {
-        Form::Token
-    } else {
-        Form::Record
+    let stored = match credential.object {
+        Ok(Some(object)) => stored(path, object, state.object).map(Some),
+        Ok(None) => Ok(None),
+        Err(problem) => Err(problem),
     };
+    (stored, marks)
+}
+
+fn stored(
+    path: &str,
+    object: Map<String, Value>,
+    state: Result<Option<Map<String, Value>>, Unreadable>,
+) -> Result<Stored, Unreadable> {
+    let form = form(path, &object);
     let id = match (form, &state) {
         (Form::Record, _) => text(&object, "id"),
         (Form::Token, Ok(Some(state))) if text(state, FILE) == path => text(state, "id"),
@@ -72,7 +112,7 @@ pub(super) fn load(root: &Path, path: &str) -> Result<Option<Stored>, Unreadable
             "holds a record whose id belongs to another file name".into(),
         ));
     }
-    Ok(Some(Stored {
+    Ok(Stored {
         id: id.to_owned(),
         home: Home {
             path: path.to_owned(),
@@ -80,116 +120,167 @@ pub(super) fn load(root: &Path, path: &str) -> Result<Option<Stored>, Unreadable
         },
         object,
         state,
-    }))
+    })
+}
+
+/// The form of what is, or would be, at `path`.
+pub(super) fn form(path: &str, object: &Map<String, Value>) -> Form {
+    if names::is_json(path) && legacy::is_token(object) {
+        Form::Token
+    } else {
+        Form::Record
+    }
 }
 
 impl Stored {
     /// The record. A damaged state file costs the state alone.
     pub(super) fn into_auth(self) -> Result<(Auth, Option<Skipped>), Unreadable> {
+        let generation = self.generation();
         let Home { path, form } = &self.home;
         let mut auth = match form {
-            Form::Record => from_object(self.object)?,
+            Form::Record => parts::from_credential(self.object).map_err(Unreadable::Content)?,
             Form::Token => legacy::read(path, self.object),
         };
         auth.id = self.id;
         auth.file_name = Some(path.clone());
-        // It was stored, hence it is not runtime-only.
-        auth.metadata.get_or_insert_default();
         let state = match self.state {
             Ok(Some(state)) => add_state(&mut auth, state, *form).map(|()| true),
             Ok(None) => Ok(false),
             Err(problem) => Err(problem),
         };
-        if auth.status == Status::Unset && !matches!(state, Ok(true)) {
-            auth.status = switched(auth.disabled);
+        if !matches!(state, Ok(true)) {
+            parts::without_state(&mut auth);
         }
+        auth.generation = generation;
         let skipped = state
             .err()
             .map(|problem| Skipped::new(self.home.state_path(), problem.to_string()));
         Ok((auth, skipped))
     }
-}
 
-/// The part of a record that is written when a credential changes.
-pub(super) fn credential(auth: &Auth) -> Result<Map<String, Value>, Unreadable> {
-    let Value::Object(mut object) = serde_json::to_value(auth).map_err(Unreadable::Json)? else {
-        return Err(Unreadable::NotAnObject);
-    };
-    for name in state_to_json(auth).keys() {
-        object.remove(name);
+    /// The generation of the tokens. That of a token file is kept beside it; tokens that are not those it was noted for are
+    /// newer, and come from another tool, or from a writer that was cut off.
+    pub(super) fn generation(&self) -> u64 {
+        match self.home.form {
+            Form::Record => count(&self.object, GENERATION),
+            Form::Token => {
+                let note = self.note();
+                let foreign = note
+                    .tokens
+                    .is_some_and(|tokens| tokens != legacy::token_digest(&self.object));
+                note.generation.saturating_add(foreign.into())
+            }
+        }
     }
-    Ok(object)
+
+    /// What its state file notes of the credential.
+    pub(super) fn note(&self) -> Note {
+        match &self.state {
+            Ok(Some(state)) => Note::of(state, &self.id),
+            _ => Note::default(),
+        }
+    }
+
+    /// Whether a state was written with this very credential.
+    pub(super) fn goes_with(&self, state: &Map<String, Value>) -> bool {
+        let note = Note::of(state, &self.id);
+        text(state, "id") == self.id
+            && match self.home.form {
+                Form::Record => note.generation == count(&self.object, GENERATION),
+                Form::Token => note.tokens == Some(legacy::token_digest(&self.object)),
+            }
+    }
 }
 
-/// The state file of `auth`, with what its token file cannot say.
-pub(super) fn state(auth: &Auth, home: &Home, rest: Map<String, Value>) -> Map<String, Value> {
-    let mut object = state_to_json(auth);
-    object.insert("id".into(), auth.id.clone().into());
-    object.insert(DISABLED.into(), auth.disabled.into());
+impl Note {
+    /// What a credential that is written as `object` has to note.
+    pub(super) fn new(auth: &Auth, form: Form, object: &Map<String, Value>) -> Self {
+        match form {
+            Form::Record => Self {
+                generation: auth.generation,
+                ..Self::default()
+            },
+            Form::Token => Self {
+                rest: legacy::remainder(auth, object),
+                generation: auth.generation,
+                tokens: Some(legacy::token_digest(object)),
+            },
+        }
+    }
+
+    /// What a state file of the credential `id` notes.
+    pub(super) fn of(state: &Map<String, Value>, id: &str) -> Self {
+        if text(state, "id") != id {
+            return Self::default();
+        }
+        Self {
+            rest: match state.get(REST) {
+                Some(Value::Object(rest)) => rest.clone(),
+                _ => Map::new(),
+            },
+            generation: count(state, GENERATION),
+            tokens: Some(text(state, TOKENS))
+                .filter(|tokens| !tokens.is_empty())
+                .map(str::to_owned),
+        }
+    }
+}
+
+/// The state file of `auth`, with what is to be noted of its credential.
+pub(super) fn state(auth: &Auth, home: &Home, note: Note) -> Map<String, Value> {
+    let mut object = parts::state(auth);
     if home.form == Form::Token && home.path != auth.id {
         object.insert(FILE.into(), home.path.clone().into());
     }
-    if !rest.is_empty() {
-        object.insert(REST.into(), rest.into());
+    if !note.rest.is_empty() {
+        object.insert(REST.into(), note.rest.into());
+    }
+    if note.generation > 0 {
+        object.insert(GENERATION.into(), note.generation.into());
+    }
+    if let Some(tokens) = note.tokens {
+        object.insert(TOKENS.into(), tokens.into());
     }
     object
 }
 
-/// What a state file of the credential `id` keeps for its token file.
-pub(super) fn rest_of(mut state: Map<String, Value>, id: &str) -> Map<String, Value> {
-    match state.remove(REST) {
-        Some(Value::Object(rest)) if text(&state, "id") == id => rest,
-        _ => Map::new(),
-    }
+/// The home of the token file that a state file belongs to, by what it says itself.
+pub(super) fn home_of(state: &Map<String, Value>) -> Option<Home> {
+    let path = [text(state, FILE), text(state, "id")]
+        .into_iter()
+        .find(|path| names::is_token_path(path))?;
+    Some(Home {
+        path: path.to_owned(),
+        form: Form::Token,
+    })
 }
 
 fn add_state(auth: &mut Auth, mut state: Map<String, Value>, form: Form) -> Result<(), Unreadable> {
-    if text(&state, "id") != auth.id {
-        return Err(Unreadable::Content(
-            "holds the state of another credential".into(),
-        ));
-    }
-    let disabled_then = state.remove(DISABLED);
-    let rest = state.remove(REST).filter(|_| form == Form::Token);
-    let rest = match rest {
-        Some(Value::Object(rest)) => Some(from_object(rest)?),
-        Some(_) => return Err(Unreadable::NotAnObject),
-        None => None,
-    };
-    state_from_json(auth, state).map_err(|problem| Unreadable::Content(problem.to_string()))?;
-    if let Some(rest) = rest {
+    if text(&state, "id") == auth.id
+        && let Some(rest) = state.remove(REST).filter(|_| form == Form::Token)
+    {
+        let Value::Object(rest) = rest else {
+            return Err(Unreadable::NotAnObject);
+        };
+        let rest = parts::from_credential(rest).map_err(Unreadable::Content)?;
         legacy::add_remainder(auth, rest);
     }
-    // The operator may have switched it in the credential's file since.
-    if disabled_then.is_some_and(|then| then != auth.disabled)
-        && (auth.disabled || auth.status == Status::Disabled)
-    {
-        auth.status = switched(auth.disabled);
-    }
-    Ok(())
+    parts::add_state(auth, state).map_err(Unreadable::Content)
 }
 
-fn from_object(object: Map<String, Value>) -> Result<Auth, Unreadable> {
-    // The record's own reader names a member and never quotes a value.
-    serde_json::from_value(object.into())
-        .map_err(|error| Unreadable::Content(format!("is not a record: {error}")))
-}
-
-fn switched(disabled: bool) -> Status {
-    if disabled {
-        Status::Disabled
-    } else {
-        Status::Active
-    }
-}
-
-fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
+pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
     object.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+fn count(object: &Map<String, Value>, name: &str) -> u64 {
+    object.get(name).and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// In a state file: the token file that belongs to the id, where the id is not that file's path.
 const FILE: &str = "file";
 /// In a state file: what the token file has no place for.
 const REST: &str = "record";
-/// In a state file: whether the credential was disabled when the state was written.
-const DISABLED: &str = "disabled";
+/// In both files: how often the tokens have changed.
+const GENERATION: &str = "generation";
+/// In a state file: a digest of the tokens that the token file was written with.
+const TOKENS: &str = "tokens";

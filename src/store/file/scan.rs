@@ -1,54 +1,165 @@
 //! Finding every record of a directory, and saying what else looks like one.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
 
-use super::record::{self, Form, Home};
-use super::{names, read};
+use super::index::Sight;
+use super::mark::{Marks, Stamp};
+use super::read::{self, Unreadable};
+use super::record::{self, Home, Stored};
+use super::{atomic, names, orphan, own};
 use crate::auth::Auth;
 use crate::store::{Listing, Skipped};
 
-/// What a directory holds.
-#[derive(Debug, Default)]
-pub(super) struct Scan {
-    pub(super) listing: Listing,
-    /// Where each record is, by its id.
-    pub(super) homes: BTreeMap<String, Home>,
+/// The files of a directory that are, or should be, records.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) paths: Vec<String>,
+    /// What is there and will not be read.
+    pub(super) skipped: Vec<Skipped>,
+    /// What does not read on: nothing is known of what is below it.
+    unread: Vec<String>,
 }
 
-/// Reads all records below `root`. Only a `root` that cannot be read is an error.
-pub(super) fn scan(root: &Path) -> io::Result<Scan> {
+/// Searches below `root`, and recovers what was left half saved. Only a `root` that cannot be read is an error.
+pub(super) fn files(root: &Path) -> io::Result<Files> {
     let mut walk = Walk {
-        root,
-        files: Vec::new(),
+        files: Files {
+            paths: Vec::new(),
+            skipped: Vec::new(),
+            unread: Vec::new(),
+        },
         dirs: Vec::new(),
-        skipped: Vec::new(),
+        temps: Vec::new(),
     };
     walk.enter("", fs::read_dir(root)?);
     while let Some(dir) = walk.dirs.pop() {
         match fs::read_dir(root.join(&dir)) {
             Ok(entries) => walk.enter(&format!("{dir}/"), entries),
-            Err(error) => walk.skip(&dir, format!("could not be read: {error}")),
+            Err(error) => walk.cannot_read(&format!("{dir}/"), &error),
         }
     }
-    Ok(walk.read())
+    let mut files = walk.files;
+    if !walk.temps.is_empty() {
+        for path in orphan::recover_all(root, &walk.temps, &files.paths) {
+            if !files.paths.contains(&path) && root.join(&path).exists() {
+                files.paths.push(path);
+            }
+        }
+    }
+    Ok(files)
 }
 
-struct Walk<'a> {
-    root: &'a Path,
-    files: Vec<String>,
-    dirs: Vec<String>,
+impl Files {
+    /// Whether it is known what is at `path`.
+    pub(super) fn know(&self, path: &str) -> bool {
+        !self.unread.iter().any(|start| path.starts_with(start))
+    }
+
+    /// Reads those of `paths` that are not certainly as they were, and gives each to `read`.
+    pub(super) fn read(
+        &self,
+        root: &Path,
+        known: impl Fn(&str) -> Option<Marks>,
+        mut read: impl FnMut(&str, Result<Option<Stored>, Unreadable>) -> Option<Unreadable>,
+    ) -> Vec<Sight> {
+        let mut sights = Vec::new();
+        for path in &self.paths {
+            if known(path).is_some_and(|marks| stands(root, path, &marks)) {
+                continue;
+            }
+            let (stored, marks) = record::look(root, path);
+            let record = match &stored {
+                Ok(stored) => Ok(stored
+                    .as_ref()
+                    .map(|stored| (stored.id.clone(), stored.home.clone()))),
+                Err(problem) => Err(problem.to_string()),
+            };
+            let refused = read(path, stored);
+            sights.push(Sight {
+                path: path.clone(),
+                marks,
+                record: match refused {
+                    Some(problem) => Err(problem.to_string()),
+                    None => record,
+                },
+            });
+        }
+        sights
+    }
+}
+
+/// The records in them, and what is skipped.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    records: Vec<(Auth, Home)>,
     skipped: Vec<Skipped>,
 }
 
-impl Walk<'_> {
+impl Found {
+    /// Adds one; the answer says that it is no record after all.
+    pub(super) fn add(
+        &mut self,
+        path: &str,
+        stored: Result<Option<Stored>, Unreadable>,
+    ) -> Option<Unreadable> {
+        let read = match stored {
+            // Gone since the directory was read.
+            Ok(None) => return None,
+            Ok(Some(stored)) => {
+                let home = stored.home.clone();
+                stored.into_auth().map(|(auth, skipped)| {
+                    self.skipped.extend(skipped);
+                    self.records.push((auth, home));
+                })
+            }
+            Err(problem) => Err(problem),
+        };
+        let problem = read.err()?;
+        self.skipped.push(Skipped::new(path, problem.to_string()));
+        Some(problem)
+    }
+
+    pub(super) fn listing(mut self, files: Files) -> Listing {
+        self.records.sort_by(|(one, at), (other, then)| {
+            let rank = |auth: &Auth, home: &Home| home.rank(&auth.id);
+            (&one.id, rank(one, at), &at.path).cmp(&(&other.id, rank(other, then), &then.path))
+        });
+        let mut listing = Listing::default();
+        let mut first: Option<(String, String)> = None;
+        for (auth, home) in self.records {
+            match &first {
+                Some((id, path)) if *id == auth.id => {
+                    let reason = format!("holds the same id as {path:?}, which is used");
+                    self.skipped.push(Skipped::new(&home.path, reason));
+                }
+                _ => {
+                    first = Some((auth.id.clone(), home.path));
+                    listing.records.push(auth);
+                }
+            }
+        }
+        listing.skipped = files.skipped;
+        listing.skipped.append(&mut self.skipped);
+        listing.skipped.sort_by(|a, b| a.location.cmp(&b.location));
+        listing
+    }
+}
+
+struct Walk {
+    files: Files,
+    dirs: Vec<String>,
+    /// New files that are not in their place.
+    temps: Vec<String>,
+}
+
+impl Walk {
     fn enter(&mut self, prefix: &str, entries: fs::ReadDir) {
         for entry in entries {
             match entry {
                 Ok(entry) => self.look_at(prefix, &entry),
-                Err(error) => self.skip(prefix, format!("could not be read on: {error}")),
+                Err(error) => self.cannot_read(prefix, &error),
             }
         }
     }
@@ -72,8 +183,11 @@ impl Walk<'_> {
             if names::is_json(&path) && !names::is_token_path(&path) {
                 return self.skip(&path, "has a name that is too long");
             }
-            self.files.push(path);
+            self.files.paths.push(path);
         } else if kind.is_dir() {
+            if path == own::DIR {
+                return;
+            }
             if name.to_str().is_none() {
                 self.skip(&path, "has a name that is not Unicode text");
             } else if path.split('/').count() < names::MAX_DEPTH {
@@ -81,59 +195,26 @@ impl Walk<'_> {
             } else {
                 self.skip(&path, "is too deep: directories below it are not searched");
             }
+        } else if kind.is_file() && atomic::is_temp(&shown) {
+            self.temps.push(path);
         }
     }
 
     fn skip(&mut self, path: &str, reason: impl Into<String>) {
-        self.skipped.push(Skipped::new(path, reason));
+        self.files.skipped.push(Skipped::new(path, reason));
     }
 
-    fn read(mut self) -> Scan {
-        let mut found = Vec::new();
-        for path in std::mem::take(&mut self.files) {
-            let stored = match record::load(self.root, &path) {
-                Ok(Some(stored)) => stored,
-                // Gone since the directory was read.
-                Ok(None) => continue,
-                Err(problem) => {
-                    self.skip(&path, problem.to_string());
-                    continue;
-                }
-            };
-            let home = stored.home.clone();
-            match stored.into_auth() {
-                Ok((auth, skipped)) => {
-                    self.skipped.extend(skipped);
-                    found.push((auth, home));
-                }
-                Err(problem) => self.skip(&path, problem.to_string()),
-            }
+    fn cannot_read(&mut self, prefix: &str, error: &io::Error) {
+        let path = prefix.strip_suffix('/').unwrap_or(prefix).to_owned();
+        // Gone since its name was read.
+        if error.kind() != io::ErrorKind::NotFound {
+            self.skip(&path, format!("could not be read: {error}"));
+            self.files.unread.push(prefix.to_owned());
         }
-        found.sort_by_cached_key(|(auth, home)| {
-            (auth.id.clone(), rank(auth, home), home.path.clone())
-        });
-        let mut scan = Scan::default();
-        for (auth, home) in found {
-            if let Some(first) = scan.homes.get(&auth.id) {
-                let reason = format!("holds the same id as {:?}, which is used", first.path);
-                self.skip(&home.path, reason);
-            } else {
-                scan.homes.insert(auth.id.clone(), home);
-                scan.listing.records.push(auth);
-            }
-        }
-        self.skipped.sort_by(|a, b| a.location.cmp(&b.location));
-        scan.listing.skipped = self.skipped;
-        scan
     }
 }
 
-/// Which of two files with the same id is used: a token file that replaced the store's own file (a crash may have left
-/// both), then the store's own, then what somebody put there.
-fn rank(auth: &Auth, home: &Home) -> u8 {
-    match home.form {
-        Form::Token if home.path != auth.id => 0,
-        _ if names::is_credential(&home.path) => 1,
-        _ => 2,
-    }
+fn stands(root: &Path, path: &str, marks: &Marks) -> bool {
+    let now = |path: &str| Stamp::at(&root.join(path));
+    marks.credential.stands(now(path)) && marks.state.stands(now(&names::state_file(path)))
 }

@@ -1,6 +1,6 @@
-//! Writing a record's files: staged, compared with what is there, put in place, made durable.
+//! Writing a record's files: staged, compared with what is there, put in place, made durable. The caller has the right to
+//! write the record.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,54 +8,93 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::atomic::Staged;
+use super::mark::{Mark, Marks};
 use super::read::{self, Unreadable};
-use super::record::{self, Form, Home};
-use super::{legacy, modes, names};
+use super::record::{self, Form, Home, Note};
+use super::{legacy, modes, names, orphan};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
+use crate::store::parts::{self, refused, shown};
 
-pub(super) use modes::create_dirs;
+/// What was written where; nothing where the file said the same already.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) home: Home,
+    credential: Option<Mark>,
+    state: Option<Mark>,
+}
 
-/// Writes a record and says where it is now; both of its files, where they changed.
-pub(super) fn save(root: &Path, auth: &Auth, former: &Home) -> Result<Home, Error> {
-    let credential = match auth.storage.as_deref() {
-        Some(storage) => stage_tokens(root, auth, storage, token_path(auth, former))?,
-        None => stage_record(root, auth, former)?,
-    };
-    let Prepared { home, object, file } = credential;
-    let rest = match home.form {
-        Form::Record => Map::new(),
-        Form::Token => legacy::remainder(auth, &object).map_err(|why| refused(auth, &why))?,
-    };
-    let state = record::state(auth, &home, rest);
-    let state = stage(root, &home.state_path(), &state, auth)?;
-    // The state first: it says whose token file it is. Losing what else is in it is no harm.
-    for staged in [state, file].into_iter().flatten() {
-        staged
-            .commit()
-            .map_err(|error| failed("write", auth, error))?;
+impl Written {
+    /// Brings what is known of the files up to date.
+    pub(super) fn mark(&self, marks: &mut Marks) {
+        for (written, mark) in [
+            (self.credential, &mut marks.credential),
+            (self.state, &mut marks.state),
+        ] {
+            *mark = written.unwrap_or(*mark);
+        }
     }
+}
+
+/// Writes a record; both of its files, where they changed.
+pub(super) fn save(root: &Path, auth: &Auth, former: &Home) -> Result<Written, Error> {
+    recover(root, former, auth)?;
+    let Prepared {
+        home,
+        credential,
+        state,
+    } = match auth.storage.as_deref() {
+        Some(storage) => prepare_tokens(root, auth, storage, token_path(auth, former))?,
+        None => prepare(root, auth, former)?,
+    };
+    let commit = |staged: Option<Staged>| {
+        let committed = staged.map(Staged::commit).transpose();
+        committed.map_err(|error| failed("write", auth, error))
+    };
+    // The credential first: nothing is as dear. But where a token file does not exist yet, only the state says whose it is.
+    let is_new = home.form == Form::Token && fs::symlink_metadata(root.join(&home.path)).is_err();
+    let (credential, state) = if is_new {
+        let state = commit(state)?;
+        (commit(credential)?, state)
+    } else {
+        (commit(credential)?, commit(state)?)
+    };
     // Also where nothing changed: who wrote it may not have made it durable.
     make_durable(root, &home).map_err(|error| failed("make durable", auth, error))?;
-    Ok(home)
+    Ok(Written {
+        home,
+        credential,
+        state,
+    })
 }
 
 /// Writes the state file alone.
-pub(super) fn save_state(root: &Path, auth: &Auth, home: &Home) -> Result<(), Error> {
+pub(super) fn save_state(root: &Path, auth: &Auth, home: &Home) -> Result<Written, Error> {
+    recover(root, home, auth)?;
     let path = home.state_path();
-    let rest = match (home.form, read::object(root, &path)) {
-        (Form::Token, Ok(Some(state))) => record::rest_of(state, &auth.id),
-        _ => Map::new(),
+    let note = match (home.form, read::object(root, &path)) {
+        (Form::Token, Ok(Some(state))) => Note::of(&state, &auth.id),
+        (Form::Token, _) => Note::default(),
+        (Form::Record, _) => Note {
+            generation: auth.generation,
+            ..Note::default()
+        },
     };
-    let state = record::state(auth, home, rest);
+    let state = record::state(auth, home, note);
+    let mut written = Written {
+        home: home.clone(),
+        credential: None,
+        state: None,
+    };
     if let Some(staged) = stage(root, &path, &state, auth)? {
-        staged
+        let mark = staged
             .commit()
-            .and_then(|()| modes::sync_dir(&parent(root, &path)))
+            .and_then(|mark| modes::sync_dir(&parent(root, &path)).map(|()| mark))
             .map_err(|error| failed("write the state of", auth, error))?;
+        written.state = Some(mark);
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Removes a record's files. That they do not exist is no error.
@@ -72,8 +111,12 @@ pub(super) fn remove(root: &Path, home: &Home, id: &str) -> Result<(), Error> {
             return Err(Error::new(ErrorCode::Store, message).with_auth_id(id));
         }
     };
-    // The credential first: without it, the state means nothing.
-    for place in [place, root.join(home.state_path())] {
+    // The credential first: without it, the state means nothing. What a writer left half done would bring it back.
+    let left = orphan::temps(root, home);
+    for place in left
+        .into_iter()
+        .chain([place, root.join(home.state_path())])
+    {
         match fs::remove_file(&place) {
             Err(error) if read::is_missing(&error) => {}
             result => result.map_err(|error| delete_failed(id, error))?,
@@ -82,17 +125,21 @@ pub(super) fn remove(root: &Path, home: &Home, id: &str) -> Result<(), Error> {
     modes::sync_dir(&parent(root, &home.path)).map_err(|error| delete_failed(id, error))
 }
 
-/// A credential's file, ready to be put in place.
-struct Prepared {
-    home: Home,
-    object: Map<String, Value>,
-    /// None where it is unchanged.
-    file: Option<Staged>,
+/// What another writer left half done is not in the way.
+fn recover(root: &Path, home: &Home, auth: &Auth) -> Result<(), Error> {
+    orphan::recover(root, home, &auth.id).map_err(|error| failed("write", auth, error))
 }
 
-fn stage_record(root: &Path, auth: &Auth, home: &Home) -> Result<Prepared, Error> {
+/// A record's files, ready to be put in place; none where it is unchanged.
+struct Prepared {
+    home: Home,
+    credential: Option<Staged>,
+    state: Option<Staged>,
+}
+
+fn prepare(root: &Path, auth: &Auth, home: &Home) -> Result<Prepared, Error> {
     let object = match home.form {
-        Form::Record => record::credential(auth).map_err(|why| refused(auth, &why))?,
+        Form::Record => parts::credential(auth),
         Form::Token => legacy::write(auth),
     };
     if home.form == Form::Token && !legacy::is_token(&object) {
@@ -100,14 +147,25 @@ fn stage_record(root: &Path, auth: &Auth, home: &Home) -> Result<Prepared, Error
         return Err(refused(auth, &why));
     }
     Ok(Prepared {
-        file: stage(root, &home.path, &object, auth)?,
         home: home.clone(),
-        object,
+        // The state first: a whole new token file is worth nothing without what says how new it is.
+        state: stage_state(root, auth, home, &object)?,
+        credential: stage(root, &home.path, &object, auth)?,
     })
 }
 
+fn stage_state(
+    root: &Path,
+    auth: &Auth,
+    home: &Home,
+    object: &Map<String, Value>,
+) -> Result<Option<Staged>, Error> {
+    let state = record::state(auth, home, Note::new(auth, home.form, object));
+    stage(root, &home.state_path(), &state, auth)
+}
+
 /// Lets the program's own storage write the token file.
-fn stage_tokens(
+fn prepare_tokens(
     root: &Path,
     auth: &Auth,
     storage: &dyn TokenStorage,
@@ -118,8 +176,16 @@ fn stage_tokens(
     {
         return Err(taken(auth, &path, &found.id));
     }
-    let former = current(root, &path, auth)?;
+    let Current {
+        object: former,
+        damaged,
+    } = current(root, &path, auth)?;
     let place = prepare_parent(root, &path, auth)?;
+    let new_home = Home {
+        path: path.clone(),
+        form: Form::Token,
+    };
+    recover(root, &new_home, auth)?;
     let mut panicked = false;
     let staged = Staged::write_with(place, |temp| {
         guard(
@@ -147,23 +213,20 @@ fn stage_tokens(
             .with_auth_id(&auth.id)
             .with_source(error)
     })?;
-    let object = read::own_object(staged.temp())
+    let (object, _) = read::own_object(staged.temp())
         .map_err(|why| refused(auth, &format_args!("what its token storage wrote {why}")))?;
-    let form = if legacy::is_token(&object) {
-        Form::Token
-    } else {
-        Form::Record
-    };
-    if form == Form::Record && object.get("id").and_then(Value::as_str) != Some(&auth.id) {
+    let form = record::form(&path, &object);
+    if form == Form::Record && record::text(&object, "id") != auth.id {
         return Err(refused(
             auth,
             &"its token storage wrote a record with another id",
         ));
     }
+    let home = Home { path, form };
     Ok(Prepared {
-        file: (former.as_ref() != Some(&object)).then_some(staged),
-        home: Home { path, form },
-        object,
+        state: stage_state(root, auth, &home, &object)?,
+        credential: (former.as_ref() != Some(&object)).then(|| staged.keep_former(damaged)),
+        home,
     })
 }
 
@@ -186,7 +249,10 @@ fn stage(
     object: &Map<String, Value>,
     auth: &Auth,
 ) -> Result<Option<Staged>, Error> {
-    let current = current(root, path, auth)?;
+    let Current {
+        object: current,
+        damaged,
+    } = current(root, path, auth)?;
     if current.as_ref() == Some(object) {
         return Ok(None);
     }
@@ -207,26 +273,38 @@ fn stage(
     }
     let place = prepare_parent(root, path, auth)?;
     Staged::write(place, &bytes)
-        .map(Some)
+        .map(|staged| Some(staged.keep_former(damaged)))
         .map_err(|error| failed("write", auth, error))
 }
 
+/// What a new file takes the place of.
+struct Current {
+    object: Option<Map<String, Value>>,
+    /// There is a file, and it does not read.
+    damaged: bool,
+}
+
 /// What is at `path` now, if that can be replaced.
-fn current(root: &Path, path: &str, auth: &Auth) -> Result<Option<Map<String, Value>>, Error> {
+fn current(root: &Path, path: &str, auth: &Auth) -> Result<Current, Error> {
     match read::object(root, path) {
-        Ok(current) => Ok(current),
+        Ok(object) => Ok(Current {
+            object,
+            damaged: false,
+        }),
         Err(Unreadable::Kind(why)) => {
             Err(refused(auth, &format_args!("{path:?} {why}: move it away")))
         }
-        // Damaged: a whole one takes its place.
-        Err(_) => Ok(None),
+        Err(_) => Ok(Current {
+            object: None,
+            damaged: true,
+        }),
     }
 }
 
 fn prepare_parent(root: &Path, path: &str, auth: &Auth) -> Result<PathBuf, Error> {
     let place = root.join(path);
     if path.contains('/') {
-        create_dirs(&parent(root, path)).map_err(|error| failed("write", auth, error))?;
+        modes::create_dirs(&parent(root, path)).map_err(|error| failed("write", auth, error))?;
     }
     Ok(place)
 }
@@ -251,7 +329,7 @@ fn failed(what: &str, auth: &Auth, error: io::Error) -> Error {
         .with_source(error)
 }
 
-fn delete_failed(id: &str, error: io::Error) -> Error {
+pub(super) fn delete_failed(id: &str, error: io::Error) -> Error {
     let message = format!(
         "could not delete credential {}: {error}; check that the store's directory is writable",
         shown(id)
@@ -259,11 +337,6 @@ fn delete_failed(id: &str, error: io::Error) -> Error {
     Error::new(ErrorCode::Store, message)
         .with_auth_id(id)
         .with_source(error)
-}
-
-fn refused(auth: &Auth, why: &dyn fmt::Display) -> Error {
-    let message = format!("credential {} was not saved: {why}", shown(&auth.id));
-    Error::new(ErrorCode::Store, message).with_auth_id(&auth.id)
 }
 
 fn taken(auth: &Auth, path: &str, id: &str) -> Error {
@@ -274,12 +347,3 @@ fn taken(auth: &Auth, path: &str, id: &str) -> Error {
     );
     Error::new(ErrorCode::Conflict, message).with_auth_id(&auth.id)
 }
-
-/// An id as people can read it, whatever is in it.
-fn shown(id: &str) -> String {
-    let start: String = id.chars().take(SHOWN).collect();
-    let more = if start.len() < id.len() { "…" } else { "" };
-    format!("{start:?}{more}")
-}
-
-const SHOWN: usize = 100;

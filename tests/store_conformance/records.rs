@@ -1,65 +1,20 @@
-//! What every store promises, whatever is behind it.
-#![allow(clippy::unwrap_used)]
+//! Keeping records.
 
-use std::sync::Arc;
 use std::thread;
 
-use credpool::{Auth, Error, FileStore, MemoryStore, ModelState, QuotaState, Status, Store};
+use credpool::{Auth, Error, ModelState, QuotaState, Status, Store};
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
 
-/// A place that stores can be opened on again and again.
-trait Backend: Send + Sync {
-    fn open(&self) -> Arc<dyn Store>;
-}
+use crate::backends::Backend;
+use crate::swaps::of_generation;
 
-struct Memory(Arc<MemoryStore>);
-
-struct Files(tempfile::TempDir);
-
-impl Backend for Memory {
-    fn open(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.0) as Arc<dyn Store>
-    }
-}
-
-impl Backend for Files {
-    fn open(&self) -> Arc<dyn Store> {
-        Arc::new(FileStore::open(self.0.path().join("store")).unwrap())
-    }
-}
-
-macro_rules! conformance {
-    ($($check:ident),* $(,)?) => {
-        mod memory {
-            $(#[test] fn $check() { super::$check(&super::Memory(super::Arc::default())); })*
-        }
-        mod file {
-            $(#[test] fn $check() { super::$check(&super::Files(tempfile::tempdir().unwrap())); })*
-        }
-    };
-}
-
-conformance!(
-    a_new_store_is_empty,
-    what_is_saved_is_listed,
-    a_save_replaces,
-    ids_are_free_text,
-    no_two_ids_are_the_same_record,
-    what_is_deleted_is_gone,
-    deleting_the_unknown_is_no_error,
-    the_state_can_be_saved_alone,
-    a_record_without_metadata_members_stays_storable,
-    records_are_listed_in_id_order,
-    several_threads_may_save,
-);
-
-fn a_new_store_is_empty(backend: &dyn Backend) {
+pub(crate) fn a_new_store_is_empty(backend: &dyn Backend) {
     let listing = backend.open().list().unwrap();
     assert!(listing.records.is_empty() && listing.skipped.is_empty());
 }
 
-fn what_is_saved_is_listed(backend: &dyn Backend) {
+pub(crate) fn what_is_saved_is_listed(backend: &dyn Backend) {
     let full: Auth = serde_json::from_value(json!({
         "id": "full", "provider": "openai", "label": "Full", "status": "error",
         "status_message": "quota exhausted", "disabled": true, "unavailable": true,
@@ -86,7 +41,7 @@ fn what_is_saved_is_listed(backend: &dyn Backend) {
     assert_eq!(stored(&*backend.open()), stored(&*store));
 }
 
-fn a_save_replaces(backend: &dyn Backend) {
+pub(crate) fn a_save_replaces(backend: &dyn Backend) {
     let store = backend.open();
     let auth = Auth::api_key("openai", "old")
         .with_id("a")
@@ -99,7 +54,7 @@ fn a_save_replaces(backend: &dyn Backend) {
     assert_eq!(stored(&*backend.open()), [json(&changed)]);
 }
 
-fn ids_are_free_text(backend: &dyn Backend) {
+pub(crate) fn ids_are_free_text(backend: &dyn Backend) {
     for id in hostile_ids() {
         let store = backend.open();
         let auth = Auth::api_key("p", "k").with_id(id.clone());
@@ -111,7 +66,7 @@ fn ids_are_free_text(backend: &dyn Backend) {
     }
 }
 
-fn no_two_ids_are_the_same_record(backend: &dyn Backend) {
+pub(crate) fn no_two_ids_are_the_same_record(backend: &dyn Backend) {
     let store = backend.open();
     let mut ids = hostile_ids();
     for (number, id) in ids.iter().enumerate() {
@@ -130,7 +85,7 @@ fn no_two_ids_are_the_same_record(backend: &dyn Backend) {
     assert_eq!(listed, ids);
 }
 
-fn what_is_deleted_is_gone(backend: &dyn Backend) {
+pub(crate) fn what_is_deleted_is_gone(backend: &dyn Backend) {
     let store = backend.open();
     let mut a = Auth::api_key("p", "k").with_id("a");
     a.status_message = "from before".into();
@@ -145,7 +100,7 @@ fn what_is_deleted_is_gone(backend: &dyn Backend) {
     assert_eq!(stored(&*backend.open()), [json(&again), json(&b)]);
 }
 
-fn deleting_the_unknown_is_no_error(backend: &dyn Backend) {
+pub(crate) fn deleting_the_unknown_is_no_error(backend: &dyn Backend) {
     let store = backend.open();
     store.delete("").unwrap();
     for id in hostile_ids() {
@@ -153,7 +108,7 @@ fn deleting_the_unknown_is_no_error(backend: &dyn Backend) {
     }
 }
 
-fn the_state_can_be_saved_alone(backend: &dyn Backend) {
+pub(crate) fn the_state_can_be_saved_alone(backend: &dyn Backend) {
     let store = backend.open();
     let mut auth = Auth::api_key("p", "k").with_id("a").with_label("label");
     store.save(&auth).unwrap();
@@ -174,14 +129,91 @@ fn the_state_can_be_saved_alone(backend: &dyn Backend) {
     assert_eq!(stored(&*backend.open()), [json(&auth)]);
 }
 
-fn a_record_without_metadata_members_stays_storable(backend: &dyn Backend) {
+pub(crate) fn what_is_listed_is_loaded(backend: &dyn Backend) {
+    let store = backend.open();
+    for id in hostile_ids() {
+        assert!(store.load(&id).unwrap().is_none(), "{id:?}");
+        let auth = Auth::api_key("p", "k").with_id(id).with_metadata("x", 1);
+        backend.open().save(&auth).unwrap();
+        assert_eq!(json(&store.load(&auth.id).unwrap().unwrap()), json(&auth));
+        // It is read anew each time.
+        let changed = auth.with_label("changed");
+        backend.open().save(&changed).unwrap();
+        let loaded = store.load(&changed.id).unwrap().unwrap();
+        assert_eq!(json(&loaded), json(&changed));
+        assert!(loaded.runtime.is_none());
+        backend.open().delete(&changed.id).unwrap();
+        assert!(store.load(&changed.id).unwrap().is_none());
+    }
+}
+
+pub(crate) fn a_state_brings_nothing_else_back(backend: &dyn Backend) {
+    let old = Auth::api_key("p", "k").with_id("a").with_label("old");
+    let store = backend.open();
+    store.save(&old).unwrap();
+    // Another one refreshes and disables it; the state that comes late is of the former record.
+    let mut new = of_generation(&old, 1).with_label("new");
+    new.disabled = true;
+    new.status = Status::Disabled;
+    backend.open().save(&new).unwrap();
+    let mut late = old;
+    late.unavailable = true;
+    late.next_retry_after = Some(utc_datetime!(2030-01-01 0:00));
+    store.save_state(&late).unwrap();
+    let there = store.load("a").unwrap().unwrap();
+    assert_eq!((there.generation(), there.label.as_str()), (1, "new"));
+    assert_eq!(there.metadata, new.metadata);
+    assert!(there.disabled && there.status == Status::Disabled);
+    assert_eq!(there.next_retry_after, late.next_retry_after);
+    // Nor does it bring back a record that is gone.
+    backend.open().delete("a").unwrap();
+    store.save_state(&late).unwrap();
+    assert!(backend.open().list().unwrap().records.is_empty());
+    let again = Auth::api_key("p", "k").with_id("a");
+    store.save(&again).unwrap();
+    assert_eq!(stored(&*backend.open()), [json(&again)]);
+}
+
+pub(crate) fn large_records_are_whole(backend: &dyn Backend) {
+    let auth = Auth::api_key("p", "k")
+        .with_id("a")
+        .with_metadata("text", "é\"".repeat(200_000));
+    let store = backend.open();
+    store.save(&auth).unwrap();
+    assert_eq!(stored(&*backend.open()), [json(&auth)]);
+    assert_eq!(json(&store.load("a").unwrap().unwrap()), json(&auth));
+}
+
+pub(crate) fn what_is_not_saved_changes_nothing(backend: &dyn Backend) {
+    let former = Auth::api_key("p", "k").with_id("a");
+    let store = backend.open();
+    store.save(&former).unwrap();
+    let mut deep = json!(1);
+    for _ in 0..200 {
+        deep = json!([deep]);
+    }
+    for value in [deep, "x".repeat(3 << 20).into()] {
+        let auth = former.clone().with_metadata("x", value);
+        // Some stores have no such limits.
+        let expected = if let Err(error) = store.save(&auth) {
+            assert_eq!(error.auth_id(), Some("a"));
+            assert!(store.save_if(&auth, 0).is_err());
+            json(&former)
+        } else {
+            json(&auth)
+        };
+        assert_eq!(json(&store.load("a").unwrap().unwrap()), expected);
+    }
+}
+
+pub(crate) fn a_record_without_metadata_members_stays_storable(backend: &dyn Backend) {
     let auth = Auth::api_key("p", "k").with_id("a");
     backend.open().save(&auth).unwrap();
     let listing = backend.open().list().unwrap();
     assert!(!listing.records[0].is_runtime_only());
 }
 
-fn records_are_listed_in_id_order(backend: &dyn Backend) {
+pub(crate) fn records_are_listed_in_id_order(backend: &dyn Backend) {
     let store = backend.open();
     let mut ids = ["b", "B", "a/1", "a", "é", "a-1", "~"];
     for id in ids {
@@ -192,7 +224,7 @@ fn records_are_listed_in_id_order(backend: &dyn Backend) {
     assert!(listed.iter().map(|auth| auth.id.as_str()).eq(ids));
 }
 
-fn several_threads_may_save(backend: &dyn Backend) {
+pub(crate) fn several_threads_may_save(backend: &dyn Backend) {
     let store = backend.open();
     thread::scope(|scope| {
         for thread in 0..4 {
@@ -212,7 +244,7 @@ fn several_threads_may_save(backend: &dyn Backend) {
     assert_eq!(stored(&*backend.open()).len(), 20);
 }
 
-fn hostile_ids() -> Vec<String> {
+pub(crate) fn hostile_ids() -> Vec<String> {
     let mut ids: Vec<String> = [
         "a",
         "A",
@@ -248,12 +280,12 @@ fn hostile_ids() -> Vec<String> {
     ids
 }
 
-fn stored(store: &dyn Store) -> Vec<Value> {
+pub(crate) fn stored(store: &dyn Store) -> Vec<Value> {
     let listing = store.list().unwrap();
     assert!(listing.skipped.is_empty(), "{:?}", listing.skipped);
     listing.records.iter().map(json).collect()
 }
 
-fn json(auth: &Auth) -> Value {
+pub(crate) fn json(auth: &Auth) -> Value {
     serde_json::to_value(auth).unwrap()
 }

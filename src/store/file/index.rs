@@ -1,0 +1,247 @@
+//! What the store knows of its directory: where each record is, and what has changed since somebody asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::mark::Marks;
+use super::record::Home;
+
+/// May be out of date: what it says is verified before it is used.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    scanned: bool,
+    files: BTreeMap<String, Seen>,
+    /// The homes of every id, the one that is used first.
+    homes: BTreeMap<String, Vec<Home>>,
+    /// The last home of those whose files another hand removed: a save brings them back there.
+    former: BTreeMap<String, Home>,
+    /// In which version an id last changed by another hand.
+    changed: BTreeMap<String, u64>,
+    version: u64,
+    /// Counts this store's own writes.
+    writes: u64,
+}
+
+/// A record's files as they were last seen.
+#[derive(Debug)]
+struct Seen {
+    marks: Marks,
+    /// The record in it; where it does not read, the one that was.
+    record: Option<(String, Home)>,
+    problem: Option<(String, u64)>,
+    /// The own write that it comes from.
+    write: u64,
+}
+
+/// A record's files as they were read.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) path: String,
+    pub(super) marks: Marks,
+    /// None: it is gone.
+    pub(super) record: Result<Option<(String, Home)>, String>,
+}
+
+/// What has changed since a version.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) ids: Vec<String>,
+    /// Paths of files that do not read, and why.
+    pub(super) problems: Vec<(String, String)>,
+}
+
+impl Index {
+    pub(super) fn is_scanned(&self) -> bool {
+        self.scanned
+    }
+
+    pub(super) fn home(&self, id: &str) -> Option<&Home> {
+        self.homes.get(id)?.first()
+    }
+
+    /// Where a record was before its files were removed.
+    pub(super) fn former_home(&self, id: &str) -> Option<&Home> {
+        self.former.get(id)
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What to give to [`seen`](Self::seen) with what is read from now on.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    pub(super) fn marks(&self, path: &str) -> Option<Marks> {
+        self.files.get(path).map(|seen| seen.marks)
+    }
+
+    /// This store has written a record.
+    pub(super) fn wrote(&mut self, id: &str, home: &Home, marks: impl FnOnce(&mut Marks)) {
+        self.writes += 1;
+        let seen = self.files.entry(home.path.clone()).or_insert_with(|| Seen {
+            marks: Marks::default(),
+            record: None,
+            problem: None,
+            write: 0,
+        });
+        marks(&mut seen.marks);
+        seen.write = self.writes;
+        seen.problem = None;
+        let record = Some((id.to_owned(), home.clone()));
+        if seen.record != record {
+            let former = std::mem::replace(&mut seen.record, record.clone());
+            self.unlink(former);
+            self.link(record);
+        }
+    }
+
+    /// This store has removed a record's files.
+    pub(super) fn removed(&mut self, id: &str, path: &str) {
+        self.writes += 1;
+        if let Some(seen) = self.files.remove(path) {
+            self.unlink(seen.record);
+        }
+        self.former.remove(id);
+    }
+
+    /// Takes in what was read since `writes`. Own writes that came meanwhile are newer. `paths`: all that there are;
+    /// `is_known`: whether the directory of a path was read at all.
+    pub(super) fn seen(
+        &mut self,
+        writes: u64,
+        paths: &[String],
+        sights: Vec<Sight>,
+        is_known: impl Fn(&str) -> bool,
+    ) {
+        let version = self.version + 1;
+        let mut changed = BTreeSet::new();
+        let mut news = false;
+        let present: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
+        let gone = self
+            .files
+            .iter()
+            .filter(|(path, seen)| {
+                seen.write <= writes && !present.contains(path.as_str()) && is_known(path)
+            })
+            .map(|(path, _)| Sight::gone(path.clone()))
+            .collect::<Vec<_>>();
+        for sight in sights.into_iter().chain(gone) {
+            news |= self.take(sight, writes, version, &mut changed);
+        }
+        if news {
+            self.version = version;
+        }
+        self.changed
+            .extend(changed.into_iter().map(|id| (id, version)));
+        self.scanned = true;
+    }
+
+    /// `None`: everything.
+    pub(super) fn since(&self, version: Option<u64>) -> News {
+        let everything = version.is_none();
+        let version = version.unwrap_or(0);
+        let changed = self.changed.iter();
+        let mut ids: BTreeSet<&String> = changed
+            .filter(|(_, changed)| everything || **changed > version)
+            .map(|(id, _)| id)
+            .collect();
+        if everything {
+            ids.extend(self.homes.keys());
+        }
+        News {
+            ids: ids.into_iter().cloned().collect(),
+            problems: self
+                .files
+                .iter()
+                .filter_map(|(path, seen)| Some((path, seen.problem.as_ref()?)))
+                .filter(|(_, (_, found))| everything || *found > version)
+                .map(|(path, (reason, _))| (path.clone(), reason.clone()))
+                .collect(),
+        }
+    }
+
+    /// Whether it is news.
+    fn take(
+        &mut self,
+        sight: Sight,
+        writes: u64,
+        version: u64,
+        changed: &mut BTreeSet<String>,
+    ) -> bool {
+        let Sight {
+            path,
+            marks,
+            record,
+        } = sight;
+        if let Some(seen) = self.files.get_mut(&path) {
+            if seen.write > writes {
+                return false;
+            }
+            let is_gone = matches!(record, Ok(None));
+            if !is_gone && seen.marks.say_the_same(&marks) {
+                seen.marks = marks;
+                return false;
+            }
+        }
+        let former = self.files.remove(&path);
+        let former_record = former.and_then(|seen| seen.record);
+        let (record, problem) = match record {
+            Ok(record) => (record, None),
+            // The record in it has not gone: somebody may be in the middle of writing it.
+            Err(reason) => (former_record.clone(), Some((reason, version))),
+        };
+        if problem.is_none() {
+            let ids = former_record
+                .iter()
+                .chain(&record)
+                .map(|(id, _)| id.clone());
+            changed.extend(ids);
+        }
+        if former_record != record {
+            self.unlink(former_record);
+            self.link(record.clone());
+        }
+        if record.is_some() || problem.is_some() {
+            let seen = Seen {
+                marks,
+                record,
+                problem,
+                write: 0,
+            };
+            self.files.insert(path, seen);
+        }
+        true
+    }
+
+    fn link(&mut self, record: Option<(String, Home)>) {
+        if let Some((id, home)) = record {
+            self.former.remove(&id);
+            let homes = self.homes.entry(id.clone()).or_default();
+            homes.push(home);
+            homes.sort_by_cached_key(|home| (home.rank(&id), home.path.clone()));
+        }
+    }
+
+    fn unlink(&mut self, record: Option<(String, Home)>) {
+        if let Some((id, home)) = record
+            && let Some(homes) = self.homes.get_mut(&id)
+        {
+            homes.retain(|known| *known != home);
+            if homes.is_empty() {
+                self.homes.remove(&id);
+                self.former.insert(id, home);
+            }
+        }
+    }
+}
+
+impl Sight {
+    pub(super) fn gone(path: String) -> Self {
+        Self {
+            path,
+            marks: Marks::default(),
+            record: Ok(None),
+        }
+    }
+}

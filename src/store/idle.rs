@@ -1,0 +1,51 @@
+use parking_lot::Mutex;
+
+use crate::error::Error;
+
+/// Connections that nobody uses at the moment. One is taken out for as long as a piece of work takes, so that no lock is held
+/// meanwhile and no thread waits for another's.
+#[derive(Debug)]
+pub(super) struct Idle<C> {
+    spare: Mutex<Vec<C>>,
+}
+
+impl<C> Default for Idle<C> {
+    fn default() -> Self {
+        Self {
+            spare: Mutex::default(),
+        }
+    }
+}
+
+impl<C> Idle<C> {
+    /// Does `work` with a connection, a new one where none is free. After a failure the connection is not used again.
+    pub(super) fn with<T>(
+        &self,
+        open: impl FnOnce() -> Result<C, Error>,
+        work: impl FnOnce(&mut C) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut connection = match self.take() {
+            Some(connection) => connection,
+            None => open()?,
+        };
+        let done = work(&mut connection)?;
+        self.put_back(connection);
+        Ok(done)
+    }
+
+    pub(super) fn take(&self) -> Option<C> {
+        self.spare.lock().pop()
+    }
+
+    pub(super) fn put_back(&self, connection: C) {
+        let mut spare = self.spare.lock();
+        if spare.len() < MOST_SPARE {
+            spare.push(connection);
+            return;
+        }
+        drop(spare);
+        drop(connection);
+    }
+}
+
+const MOST_SPARE: usize = 4;

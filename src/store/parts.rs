@@ -1,0 +1,108 @@
+//! A record in two parts that are stored apart: the credential with its tokens, and the runtime state beside it.
+//!
+//! The state is written often and may be lost; the credential may not. So a cooldown never rewrites a token.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::auth::{Auth, Status, from_json, state_from_json, state_to_json, to_json};
+use crate::error::{Error, ErrorCode};
+
+/// Why a part does not read or cannot be written: names members, never their values.
+pub(super) type Unfit = String;
+
+/// The part that is written when a credential changes.
+pub(super) fn credential(auth: &Auth) -> Map<String, Value> {
+    let mut object = to_json(auth);
+    for name in state_to_json(auth).keys() {
+        object.remove(name);
+    }
+    object
+}
+
+/// The part that results change.
+pub(super) fn state(auth: &Auth) -> Map<String, Value> {
+    let mut object = state_to_json(auth);
+    object.insert("id".into(), auth.id.clone().into());
+    object.insert(DISABLED.into(), auth.disabled.into());
+    object
+}
+
+/// The record that a credential part stands for, as yet without its state.
+pub(super) fn from_credential(object: Map<String, Value>) -> Result<Auth, Unfit> {
+    // The record's own reader names a member and never quotes a value.
+    let mut auth = from_json(object).map_err(|problem| format!("is not a record: {problem}"))?;
+    // It was stored, hence it is not runtime-only.
+    auth.metadata.get_or_insert_default();
+    Ok(auth)
+}
+
+/// Adds the state part. An error leaves the record without it.
+pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Result<(), Unfit> {
+    if state.get("id").and_then(Value::as_str) != Some(&auth.id) {
+        return Err("holds the state of another credential".into());
+    }
+    let disabled_then = state.remove(DISABLED);
+    state_from_json(auth, state).map_err(|problem| problem.to_string())?;
+    // It may have been switched in the credential since.
+    if disabled_then.is_some_and(|then| then != auth.disabled)
+        && (auth.disabled || auth.status == Status::Disabled)
+    {
+        auth.status = switched(auth.disabled);
+    }
+    Ok(())
+}
+
+/// Whether a stored credential is the very one that is to be written: an earlier attempt has succeeded.
+pub(super) fn is_made(stored: &Auth, wanted: &Auth) -> bool {
+    stored.generation() == wanted.generation() && credential(stored) == credential(wanted)
+}
+
+/// What a record without a state of its own is.
+pub(super) fn without_state(auth: &mut Auth) {
+    if auth.status == Status::Unset {
+        auth.status = switched(auth.disabled);
+    }
+}
+
+/// Refuses what no store keeps.
+pub(super) fn check(auth: &Auth) -> Result<(), Error> {
+    let problem = if auth.id.is_empty() {
+        "a credential without an id cannot be stored: give it one"
+    } else if auth.is_runtime_only() {
+        "a credential without metadata is runtime-only and is not stored: give it metadata, which may be empty"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorCode::Config, problem).with_auth_id(&auth.id))
+}
+
+/// That a record was not saved, and what is wrong with it.
+pub(super) fn refused(auth: &Auth, why: &dyn fmt::Display) -> Error {
+    let message = format!("credential {} was not saved: {why}", shown(&auth.id));
+    Error::new(ErrorCode::Store, message).with_auth_id(&auth.id)
+}
+
+/// An id as people can read it, whatever is in it.
+pub(super) fn shown(id: &str) -> String {
+    let start: String = id.chars().take(SHOWN).collect();
+    let more = if start.len() < id.len() { "…" } else { "" };
+    format!("{start:?}{more}")
+}
+
+/// The largest part that is read or written.
+pub(super) const MOST_BYTES: usize = 1024 * 1024;
+
+const SHOWN: usize = 100;
+
+fn switched(disabled: bool) -> Status {
+    if disabled {
+        Status::Disabled
+    } else {
+        Status::Active
+    }
+}
+
+/// In a state: whether the credential was disabled when it was written.
+const DISABLED: &str = "disabled";

@@ -1,0 +1,347 @@
+//! [`SqliteStore`]: records in one database file that processes of one machine share.
+
+mod rows;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use self::rows::Rows;
+use super::file::{modes, names};
+use super::idle::Idle;
+use super::lock_file::LockFile;
+use super::parts::shown;
+use super::texts::{add_row, intent_text, read, read_intent, state_text, texts};
+use super::{Changes, Cursor, Intent, Listing, RecordLock, Saved, Store};
+use crate::auth::Auth;
+use crate::error::{Error, ErrorCode};
+
+/// A store in an SQLite database (feature `sqlite`): one file for all records, for any number of processes of one machine.
+///
+/// SQLite itself is compiled in. The tables' names begin with `credpool_`, so that the file may hold a program's own tables, too.
+///
+/// # Guarantees
+///
+/// * When [`save`](Store::save) returns, the record is durable: the database is in WAL mode with `synchronous=FULL`. After a
+///   crash, the former or the new record is there, whole.
+/// * [`save_if`](Store::save_if) compares and writes in one transaction (`BEGIN IMMEDIATE`). A database that is busy is waited
+///   for, 5 seconds at most.
+/// * [`lock`](Store::lock) is a lock of the system on a file in the directory `NAME.locks` beside the database: a process that
+///   is killed holds none. The files are empty and are never removed.
+/// * [`changes`](Store::changes) tells what other handles and processes wrote and removed, in the order of their commits, and
+///   no write of this handle.
+/// * The runtime state is apart from the credential: a cooldown never rewrites a token.
+/// * The file is private to its owner (0600), the locks' directory too (0700).
+///
+/// # Limits
+///
+/// The file system must be a local one: neither SQLite's WAL nor the locks work on a network file system. Tokens are in the file as
+/// they are, and may stay in its free pages after they were replaced. Part of a record that is over 1 MiB is refused. That
+/// a record was removed is remembered for 30 days.
+///
+/// ```
+/// use credpool::{Auth, SqliteStore, Store};
+///
+/// # let home = tempfile::tempdir()?;
+/// # let home = home.path();
+/// let store = SqliteStore::open(home.join("credentials.db"))?;
+/// store.save(&Auth::api_key("openai", "sk-123").with_id("team-a"))?;
+///
+/// let again = SqliteStore::open(home.join("credentials.db"))?;
+/// assert_eq!(again.load("team-a")?.unwrap().provider, "openai");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    locks: PathBuf,
+    /// Tells this handle's writes from those of others.
+    writer: i64,
+    idle: Idle<Connection>,
+}
+
+impl SqliteStore {
+    /// Opens the store in the database at `path`, which is created if it does not exist; its directory must.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Store`] when it cannot be created or is no database; [`ErrorCode::Config`] when it cannot be put into WAL
+    /// mode.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let failed = |error: io::Error| {
+            let message = format!(
+                "could not open the database {}: {error}; check the path and its permissions",
+                path.display()
+            );
+            Error::new(ErrorCode::Store, message).with_source(error)
+        };
+        let path = prepare(path).map_err(failed)?;
+        let mut locks = path.clone().into_os_string();
+        locks.push(".locks");
+        let locks = PathBuf::from(locks);
+        modes::create_dir(&locks).map_err(failed)?;
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| failed(io::Error::other(error.to_string())))?;
+        let store = Self {
+            inner: Arc::new(Inner {
+                path,
+                locks,
+                writer: i64::from_le_bytes(random),
+                idle: Idle::default(),
+            }),
+        };
+        let begin = TransactionBehavior::Immediate;
+        store
+            .inner
+            .within(begin, "make the tables", |rows| rows::create(rows.tables))?;
+        Ok(store)
+    }
+
+    /// The database, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    fn location(&self, id: &str) -> String {
+        format!("{}#{id}", self.inner.path.display())
+    }
+}
+
+impl Store for SqliteStore {
+    fn list(&self) -> Result<Listing, Error> {
+        self.inner.rows("list the credentials", |rows| {
+            let mut listing = Listing::default();
+            rows.each(|id, credential, state| {
+                let Listing { records, skipped } = &mut listing;
+                add_row(records, skipped, id, credential, state);
+            })?;
+            Ok(listing)
+        })
+    }
+
+    fn save(&self, auth: &Auth) -> Result<String, Error> {
+        let texts = texts(auth)?;
+        self.inner
+            .write(&auth.id, |rows| rows.put(&auth.id, &texts))?;
+        Ok(self.location(&auth.id))
+    }
+
+    fn delete(&self, id: &str) -> Result<(), Error> {
+        self.inner.write(id, |rows| rows.remove(id))
+    }
+
+    fn save_state(&self, auth: &Auth) -> Result<(), Error> {
+        let state = state_text(auth)?;
+        self.inner
+            .write(&auth.id, |rows| rows.put_state(&auth.id, &state))
+    }
+
+    fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        let stored = self.inner.rows("load a credential", |rows| rows.get(id));
+        let stored = stored.map_err(|error| error.with_auth_id(id))?;
+        stored.map_or(Ok(None), |(credential, state)| {
+            read(id, &credential, state.as_deref()).map(Some)
+        })
+    }
+
+    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+        let texts = texts(auth)?;
+        let expected = i64::try_from(expected).unwrap_or(i64::MAX);
+        let refused = self.inner.write(&auth.id, |rows| {
+            let stored = rows.get_if_other(&auth.id, expected, &texts)?;
+            if stored.is_none() {
+                rows.put(&auth.id, &texts)?;
+            }
+            Ok(stored)
+        })?;
+        match refused {
+            None => Ok(Saved::At(self.location(&auth.id))),
+            Some((credential, state)) => {
+                let stored = read(&auth.id, &credential, state.as_deref())?;
+                Ok(Saved::Refused(Box::new(stored)))
+            }
+        }
+    }
+
+    fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        let path = self
+            .inner
+            .locks
+            .join(format!("{}.refresh", names::safe_name(id)));
+        let lock = LockFile::take(&path, wait).map_err(|error| {
+            let message = format!(
+                "could not lock credential {}: {error}; check that {} is a writable directory",
+                shown(id),
+                self.inner.locks.display()
+            );
+            Error::new(ErrorCode::Store, message)
+                .with_auth_id(id)
+                .with_source(error)
+        })?;
+        Ok(lock.map(|lock| {
+            Box::new(SqliteLock {
+                _lock: lock,
+                inner: Arc::clone(&self.inner),
+                id: id.to_owned(),
+            }) as Box<dyn RecordLock>
+        }))
+    }
+
+    fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        self.inner.rows("look for changes", |rows| {
+            let version = rows.version()?;
+            let mut changes = Changes::none(Cursor::new(version.to_string()));
+            if let Some(since) = since {
+                // One that is not this database's begins at the beginning.
+                let since = since.as_str().parse().ok();
+                let since = since.filter(|since| (0..=version).contains(since));
+                rows.each_since(since, |id, credential, state| match credential {
+                    Some(credential) => {
+                        let Changes {
+                            written, skipped, ..
+                        } = &mut changes;
+                        add_row(written, skipped, id, credential, state);
+                    }
+                    None => changes.removed.push(id.to_owned()),
+                })?;
+            }
+            Ok(Some(changes))
+        })
+    }
+}
+
+/// The right to refresh one record.
+struct SqliteLock {
+    _lock: LockFile,
+    inner: Arc<Inner>,
+    id: String,
+}
+
+impl RecordLock for SqliteLock {
+    fn intent(&self) -> Result<Option<Intent>, Error> {
+        let text = self
+            .inner
+            .rows("read an intent", |rows| rows.intent(&self.id))?;
+        text.map_or(Ok(None), |text| read_intent(&self.id, &text).map(Some))
+    }
+
+    fn set_intent(&mut self, intent: Option<&Intent>) -> Result<(), Error> {
+        let text = intent.map(intent_text).transpose()?;
+        self.inner
+            .write(&self.id, |rows| rows.set_intent(&self.id, text.as_deref()))
+    }
+}
+
+impl Inner {
+    /// Reads in one transaction.
+    fn rows<T>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.within(TransactionBehavior::Deferred, what, work)
+    }
+
+    /// Reads and writes in one transaction, which is durable when this returns.
+    fn write<T>(
+        &self,
+        id: &str,
+        work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let what = format!("write credential {}", shown(id));
+        self.within(TransactionBehavior::Immediate, &what, work)
+            .map_err(|error| error.with_auth_id(id))
+    }
+
+    fn within<T>(
+        &self,
+        behavior: TransactionBehavior,
+        what: &str,
+        work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let failed = |error: rusqlite::Error| {
+            let message = format!(
+                "could not {what} in {}: {error}; check that it is an intact database, that there is space, and that nobody keeps it locked",
+                self.path.display()
+            );
+            Error::new(ErrorCode::Store, message).with_source(error)
+        };
+        self.idle.with(
+            || self.connect(),
+            |connection| {
+                let transaction = connection
+                    .transaction_with_behavior(behavior)
+                    .map_err(failed)?;
+                let rows = Rows {
+                    tables: &transaction,
+                    writer: self.writer,
+                };
+                let done = work(&rows).map_err(failed)?;
+                transaction.commit().map_err(failed)?;
+                Ok(done)
+            },
+        )
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        // The name is a path, whatever it looks like.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || -> rusqlite::Result<(Connection, String)> {
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.busy_timeout(BUSY)?;
+            let mode = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
+            connection.execute_batch("PRAGMA synchronous=FULL")?;
+            Ok((connection, mode))
+        };
+        let (connection, mode) = open().map_err(|error| {
+            let message = format!(
+                "could not open the database {}: {error}",
+                self.path.display()
+            );
+            Error::new(ErrorCode::Store, message).with_source(error)
+        })?;
+        if mode != "wal" {
+            let message = format!(
+                "the database {} cannot be put into WAL mode: it must be on a local file system",
+                self.path.display()
+            );
+            return Err(Error::new(ErrorCode::Config, message));
+        }
+        Ok(connection)
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.inner.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The database's absolute path. The file is there and private; SQLite gives those beside it the same rights.
+fn prepare(path: &Path) -> io::Result<PathBuf> {
+    match modes::create_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let path = fs::canonicalize(path)?;
+    let file = fs::File::open(&path)?;
+    modes::tighten_file(&file, &file.metadata()?, &path.display().to_string());
+    Ok(path)
+}
+
+/// How long a database is waited for that another one is writing to.
+const BUSY: Duration = Duration::from_secs(5);

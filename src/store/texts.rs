@@ -1,0 +1,116 @@
+//! The parts of a record as texts, for stores that keep them so.
+
+use serde_json::{Map, Value};
+
+use super::parts::{
+    MOST_BYTES, Unfit, add_state, check, credential, from_credential, refused, shown, state,
+    without_state,
+};
+use super::{Intent, Skipped};
+use crate::auth::Auth;
+use crate::error::{Error, ErrorCode};
+
+pub(super) struct Texts {
+    pub(super) credential: String,
+    pub(super) state: String,
+    pub(super) generation: i64,
+}
+
+/// A record as it is stored.
+pub(super) fn texts(auth: &Auth) -> Result<Texts, Error> {
+    check(auth)?;
+    Ok(Texts {
+        credential: text(auth, credential(auth))?,
+        state: text(auth, state(auth))?,
+        // The record's JSON form knows no larger one.
+        generation: i64::try_from(auth.generation()).unwrap_or(i64::MAX),
+    })
+}
+
+pub(super) fn state_text(auth: &Auth) -> Result<String, Error> {
+    check(auth)?;
+    text(auth, state(auth))
+}
+
+fn text(auth: &Auth, part: Map<String, Value>) -> Result<String, Error> {
+    let text = Value::from(part).to_string();
+    if text.len() > MOST_BYTES {
+        let why = format!("it is larger than {MOST_BYTES} bytes");
+        return Err(refused(auth, &why));
+    }
+    if object(&text).is_err() {
+        return Err(refused(auth, &"it is nested too deeply to be read again"));
+    }
+    Ok(text)
+}
+
+/// The record `id`, and what is wrong with its state.
+pub(super) fn decode(
+    id: &str,
+    credential: &str,
+    state: Option<&str>,
+) -> Result<(Auth, Option<Unfit>), Unfit> {
+    let mut auth = from_credential(object(credential)?)?;
+    if auth.id != id {
+        return Err("holds a record of another id".into());
+    }
+    let added = match state {
+        Some(state) => object(state).and_then(|state| add_state(&mut auth, state).map(|()| true)),
+        None => Ok(false),
+    };
+    if added != Ok(true) {
+        without_state(&mut auth);
+    }
+    let problem = added.err().map(|why| format!("its state {why}"));
+    Ok((auth, problem))
+}
+
+/// Adds a stored record to those that were read.
+pub(super) fn add_row(
+    records: &mut Vec<Auth>,
+    skipped: &mut Vec<Skipped>,
+    id: &str,
+    credential: &str,
+    state: Option<&str>,
+) {
+    let problem = match decode(id, credential, state) {
+        Ok((auth, problem)) => {
+            records.push(auth);
+            problem
+        }
+        Err(problem) => Some(problem),
+    };
+    skipped.extend(problem.map(|why| Skipped::new(shown(id), why)));
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, Unfit> {
+    // The error's own text may quote what was read.
+    serde_json::from_str(text).map_err(|_| "is not a JSON object".to_owned())
+}
+
+/// As [`decode`], for a record that was asked for.
+pub(super) fn read(id: &str, credential: &str, state: Option<&str>) -> Result<Auth, Error> {
+    let (auth, problem) = decode(id, credential, state).map_err(|why| {
+        let message = format!("credential {} {why}", shown(id));
+        Error::new(ErrorCode::Store, message).with_auth_id(id)
+    })?;
+    if let Some(problem) = problem {
+        log::warn!("credential {}: {problem}", shown(id));
+    }
+    Ok(auth)
+}
+
+/// An intent as it is stored.
+pub(super) fn intent_text(intent: &Intent) -> Result<String, Error> {
+    serde_json::to_string(intent).map_err(|error| Error::other(error).with_code(ErrorCode::Store))
+}
+
+pub(super) fn read_intent(id: &str, text: &str) -> Result<Intent, Error> {
+    serde_json::from_str(text).map_err(|_| {
+        let message = format!(
+            "what was noted of the last refresh of credential {} does not read: remove it",
+            shown(id)
+        );
+        Error::new(ErrorCode::Store, message).with_auth_id(id)
+    })
+}

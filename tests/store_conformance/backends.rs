@@ -1,0 +1,86 @@
+//! Places that stores can be opened on again and again.
+
+use std::sync::Arc;
+
+#[cfg(feature = "sqlite")]
+use credpool::SqliteStore;
+use credpool::{FileStore, MemoryStore, Store};
+
+pub(crate) trait Backend: Send + Sync {
+    /// Another handle on the same records.
+    fn open(&self) -> Arc<dyn Store>;
+
+    /// How another process opens it, with [`open`]; none where it cannot.
+    fn address(&self) -> Option<String>;
+
+    /// Whether a handle tells its own writes from those of others.
+    fn knows_its_own_writes(&self) -> bool {
+        true
+    }
+}
+
+struct Memory(Arc<MemoryStore>);
+
+/// A store in a directory of the test's own.
+struct Local {
+    kind: &'static str,
+    dir: tempfile::TempDir,
+}
+
+/// None where what it needs is not installed.
+pub(crate) type Found = Option<Box<dyn Backend>>;
+
+#[expect(clippy::unnecessary_wraps, reason = "as of every backend")]
+pub(crate) fn memory() -> Found {
+    Some(Box::new(Memory(Arc::default())))
+}
+
+pub(crate) fn file() -> Found {
+    local("file")
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) fn sqlite() -> Found {
+    local("sqlite")
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as of every backend")]
+fn local(kind: &'static str) -> Found {
+    let dir = tempfile::tempdir().unwrap();
+    Some(Box::new(Local { kind, dir }))
+}
+
+/// Opens the store that another process has named.
+pub(crate) fn open(address: &str) -> Arc<dyn Store> {
+    match address.split_once('|').unwrap() {
+        ("file", dir) => Arc::new(FileStore::open(dir).unwrap()),
+        #[cfg(feature = "sqlite")]
+        ("sqlite", path) => Arc::new(SqliteStore::open(path).unwrap()),
+        (other, _) => panic!("no such backend: {other}"),
+    }
+}
+
+impl Backend for Memory {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.0) as Arc<dyn Store>
+    }
+
+    fn address(&self) -> Option<String> {
+        None
+    }
+
+    fn knows_its_own_writes(&self) -> bool {
+        false
+    }
+}
+
+impl Backend for Local {
+    fn open(&self) -> Arc<dyn Store> {
+        open(&self.address().unwrap())
+    }
+
+    fn address(&self) -> Option<String> {
+        let place = self.dir.path().join("store");
+        Some(format!("{}|{}", self.kind, place.display()))
+    }
+}
