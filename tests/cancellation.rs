@@ -6,7 +6,6 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -302,36 +301,7 @@ fn a_dropped_body_closes_its_connection() {
 
 mod tls {
     use super::*;
-    use rustls::pki_types::PrivatePkcs8KeyDer;
-    use rustls::{ServerConfig, ServerConnection, StreamOwned};
-    use ureq::tls::{Certificate, RootCerts, TlsConfig};
-
-    /// An upstream with a certificate for `localhost`, and that certificate.
-    fn upstream() -> (Server, Vec<u8>) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let certificate = made.cert.der().to_vec();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![made.cert.der().clone()],
-                PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into(),
-            )
-            .unwrap();
-        let config = Arc::new(config);
-        let server = Server::start(move |stream, report| {
-            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = StreamOwned::new(session, stream);
-            support::serve(&mut stream, report)
-        });
-        (server, certificate)
-    }
-
-    fn url(server: &Server, path: &str) -> String {
-        format!("https://localhost:{}{path}", server.address().port())
-    }
+    use support::tls::{trusting, upstream, url};
 
     #[test]
     fn a_certificate_from_nowhere_is_refused() {
@@ -347,13 +317,9 @@ mod tls {
     #[test]
     fn the_programs_own_agent_can_be_cancelled_too() {
         let (server, certificate) = upstream();
-        let certificate = Certificate::from_der(&certificate).to_owned();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::Specific(Arc::new(vec![certificate])))
-            .build();
         let config = ureq::Agent::config_builder()
             .proxy(None)
-            .tls_config(tls)
+            .tls_config(trusting(&certificate))
             .build();
         let agent = cancellable_agent(config);
         let token = CancelToken::new();

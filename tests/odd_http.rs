@@ -8,7 +8,7 @@
 mod support;
 
 use std::io::Write;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
 use std::time::Duration;
 
 use credpool::provider::OpenAi;
@@ -335,4 +335,34 @@ fn streams_and_documents_under_any_media_type() {
         *streamed(&closing(&html)).unwrap_err().code(),
         ErrorCode::Upstream
     );
+}
+
+#[test]
+fn an_address_of_ipv6_is_a_base_url() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        // A machine without IPv6.
+        return;
+    };
+    let port = listener.local_addr().unwrap().port();
+    std::thread::scope(|threads| {
+        let head = threads.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let head = support::read_request(&mut stream).unwrap();
+            stream
+                .write_all(with_length("200 OK", "", REPLY).as_bytes())
+                .unwrap();
+            head
+        });
+        let auth = Auth::api_key("openai", "k")
+            .with_attribute("base_url", format!("http://[::1]:{port}/v1/"));
+        let response = OpenAi::new().execute(&attempt(), &auth, &request(), &options());
+        assert_eq!(response.unwrap().reply_text.as_deref(), Some("hi"));
+        let head = head.join().unwrap();
+        assert!(
+            head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
+            "{head}"
+        );
+        let host = format!("[::1]:{port}");
+        assert_eq!(support::header(&head, "host"), Some(&*host));
+    });
 }

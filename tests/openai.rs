@@ -1,7 +1,7 @@
 //! The executor for OpenAI-compatible servers, against a server on loopback.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use credpool::provider::OpenAi;
 use credpool::testing::{Gate, KeyBehaviour, OpenAiUpstream, Reply, Upstream};
@@ -320,6 +320,40 @@ mod plain {
             (error.code(), error.is_retryable()),
             (&ErrorCode::Transport, false)
         );
+    }
+
+    /// The status is what counts: nobody waits for the rest of its explanation as for a reply.
+    #[test]
+    fn an_error_whose_body_stalls_or_drips_is_told_all_the_same() {
+        let gate = Gate::new();
+        let body = format!("{{\"error\":{}\"", " ".repeat(9000));
+        let limited = Reply::json(429, body).header("retry-after", "7");
+        let stalls = limited.clone().stall_after(9, &gate);
+        let drips = limited.in_pieces(1).drip(&gate);
+        for (reply, steps) in [(stalls, false), (drips, true)] {
+            let upstream = Upstream::start(move |_| reply.clone());
+            let started = Instant::now();
+            let error = std::thread::scope(|threads| {
+                let call = threads.spawn(|| {
+                    if steps {
+                        open(&upstream, &Options::new()).map(drop).unwrap_err()
+                    } else {
+                        execute(&upstream).map(drop).unwrap_err()
+                    }
+                });
+                while !call.is_finished() {
+                    // A byte now and then, for as long as somebody listens.
+                    std::thread::sleep(Duration::from_millis(20));
+                    if steps {
+                        gate.step();
+                    }
+                }
+                call.join().unwrap()
+            });
+            assert_eq!(error.http_status(), Some(429));
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+            assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use credpool::{Attempt, Auth, Error, ErrorCode, SystemClock, Timeouts};
-use support::{Server, closed_port, proxies, silent, upstream};
+use credpool::{Attempt, Auth, Error, ErrorCode, SystemClock, Timeouts, cancellable_agent};
+use support::{Server, closed_port, proxies, silent, tls, upstream};
 
 const LOGIN: &str = "us er:c@n:ary/%25+é";
 /// The same, percent-encoded.
@@ -114,6 +114,48 @@ fn a_socks4_proxy_is_used() {
     let auth = through(&url("socks4a", "", &proxy)).with_attribute("allow_http", "true");
     assert_eq!(get(&auth, "http://target.invalid/x").unwrap(), "hello");
     assert_eq!(proxy.next(), "target.invalid:80 -");
+}
+
+/// The proxy sees where the connection goes, and nothing of what goes through it.
+#[test]
+fn tls_goes_through_every_kind_of_proxy() {
+    let (upstream, certificate) = tls::upstream();
+    let target = tls::url(&upstream, "/x");
+    let name = target.trim_start_matches("https://").trim_end_matches("/x");
+    let address = upstream.address().to_string();
+    for (scheme, proxy, seen) in [
+        ("http", proxies::connect(None, upstream.address()), name),
+        ("socks4", proxies::socks4(upstream.address()), &address),
+        ("socks4a", proxies::socks4(upstream.address()), name),
+        (
+            "socks5",
+            proxies::socks5(None, upstream.address()),
+            &address,
+        ),
+        ("socks5h", proxies::socks5(None, upstream.address()), name),
+    ] {
+        let proxy_url = url(scheme, "", &proxy);
+        let auth = through(&proxy_url);
+        let error = get(&auth, &target).unwrap_err();
+        assert!(error.message().contains("UnknownIssuer"), "{error}");
+        assert_clean(&error, &auth);
+        assert_eq!(proxy.next(), format!("{seen} -"));
+        assert!(upstream.saw_nothing());
+
+        let config = ureq::Agent::config_builder()
+            .proxy(Some(ureq::Proxy::new(&proxy_url).unwrap()))
+            .tls_config(tls::trusting(&certificate))
+            .build();
+        let agent = cancellable_agent(config);
+        for _ in 0..2 {
+            let answer = attempt().run(|| agent.get(&target).call());
+            let text = answer.unwrap().body_mut().read_to_string().unwrap();
+            assert_eq!(text, "hello", "{scheme}");
+            assert!(upstream.next().starts_with("GET /x "));
+        }
+        assert_eq!(proxy.next(), format!("{seen} -"));
+        assert_eq!(proxy.connections(), 2, "{scheme}");
+    }
 }
 
 #[test]

@@ -112,8 +112,9 @@ pub(super) fn start(text: &str, limit: usize) -> &str {
     &text[..end.unwrap_or_default()]
 }
 
-/// As much of an error's body as arrives, up to 64 KiB, without the credential's secrets.
+/// As much of an error's body as arrives within three seconds, up to 64 KiB, without the credential's secrets.
 fn read_error_body(auth: &Auth, body: Body) -> String {
+    body.hurry();
     let mut bytes = Vec::new();
     // A connection that breaks in the middle of an error body leaves what was read.
     let complete = body

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::request::Timeouts;
 
-use super::cancellable::{Pace, watched, within};
+use super::cancellable::{Pace, Scope, within};
 use super::fault::{Phase, Route, Standing};
 use super::limits::Limits;
 use super::not_sent::NotSent;
@@ -126,7 +127,7 @@ impl Attempt {
     /// }
     /// ```
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        within(self.cancel_token(), None, work)
+        within(Scope::new(self.cancel_token(), None), work)
     }
 
     /// An error of the HTTP client as one of this crate: code `cancelled` or `deadline_exceeded` where that is the reason,
@@ -159,17 +160,17 @@ impl Attempt {
             .first_chunk
             .zip(limits.idle)
             .map(|(first_chunk, idle)| Pace { first_chunk, idle });
-        let (answer, sent) = watched(self.cancel_token(), pace, || {
-            run(agent, pooled, request, limits)
-        });
-        let answer = answer.map_err(|error| {
-            let error = route.fault(Phase::Request, self.standing(), error);
-            if sent {
-                error
-            } else {
-                error.clone().with_source(NotSent::because(error))
-            }
-        })?;
+        let scope = Scope::new(self.cancel_token(), pace);
+        let answer = within(Arc::clone(&scope), || run(agent, pooled, request, limits)).map_err(
+            |error| {
+                let error = route.fault(Phase::Request, self.standing(), error);
+                if scope.has_sent() {
+                    error
+                } else {
+                    error.clone().with_source(NotSent::because(error))
+                }
+            },
+        )?;
         Ok(answer.map(|body| Body {
             length: body.content_length(),
             reader: body.into_reader(),
@@ -180,6 +181,7 @@ impl Attempt {
             },
             attempt: self.clone(),
             route,
+            scope,
         }))
     }
 
@@ -214,6 +216,7 @@ pub struct Body {
     phase: Phase,
     attempt: Attempt,
     route: Route,
+    scope: Arc<Scope>,
 }
 
 impl Body {
@@ -235,6 +238,11 @@ impl Body {
             return Err(self.route.too_large());
         }
         Ok(bytes.into())
+    }
+
+    /// Gives what is left of it three seconds: an error's body is worth no longer wait.
+    pub(crate) fn hurry(&self) {
+        self.scope.hurry();
     }
 
     /// The error of this crate inside one that a read returned.

@@ -89,25 +89,10 @@ pub(super) struct Pace {
     pub(super) idle: Duration,
 }
 
-/// Runs `work`; the requests that it starts on this thread end when `token` is cancelled.
-pub(super) fn within<T>(token: &CancelToken, pace: Option<Pace>, work: impl FnOnce() -> T) -> T {
-    watched(token, pace, work).0
-}
-
-/// As [`within`], and says whether anything of a request was sent, as far as this process can tell.
-pub(super) fn watched<T>(
-    token: &CancelToken,
-    pace: Option<Pace>,
-    work: impl FnOnce() -> T,
-) -> (T, bool) {
-    let scope = Arc::new(Scope {
-        token: token.clone(),
-        pace,
-        sent: AtomicBool::new(false),
-    });
-    let _restore = Restore(SCOPE.replace(Some(Arc::clone(&scope))));
-    let done = work();
-    (done, scope.sent.load(Ordering::Relaxed))
+/// Runs `work`; the requests that it starts on this thread end when the scope's token is cancelled.
+pub(super) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> T) -> T {
+    let _restore = Restore(SCOPE.replace(Some(scope)));
+    work()
 }
 
 /// Whether this error says that the request's token was cancelled.
@@ -123,12 +108,38 @@ pub(super) fn lost_connection(error: &io::Error) -> Option<&io::Error> {
     Some(inner)
 }
 
-struct Scope {
+/// What the requests have in common that are started within it.
+pub(super) struct Scope {
     token: CancelToken,
     pace: Option<Pace>,
+    hurried: AtomicBool,
     /// Whether a request has been handed to a connection, in part at least.
     sent: AtomicBool,
 }
+
+impl Scope {
+    pub(super) fn new(token: &CancelToken, pace: Option<Pace>) -> Arc<Self> {
+        Arc::new(Self {
+            token: token.clone(),
+            pace,
+            hurried: AtomicBool::new(false),
+            sent: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether anything of a request was sent, as far as this process can tell.
+    pub(super) fn has_sent(&self) -> bool {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// From now on, what is left of a body has [`HURRIED`] and no more.
+    pub(super) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How long the rest of a body may take that is of little use.
+const HURRIED: Duration = Duration::from_secs(3);
 
 thread_local! {
     static SCOPE: RefCell<Option<Arc<Scope>>> = const { RefCell::new(None) };
@@ -282,7 +293,7 @@ impl Transport for Cancellable {
             let sent = self.transmit_with(head, 0, timeout);
             self.sent(sent)?;
         }
-        let timeout = match &self.binding {
+        let timeout = match &mut self.binding {
             Some(binding) => binding.paced(timeout, &*self.clock),
             None => timeout,
         };
@@ -397,6 +408,8 @@ struct Binding {
     sent_at: Instant,
     /// The body's first bytes have come.
     flowing: bool,
+    /// When it was first waited for in a hurry.
+    hurried_at: Option<Instant>,
 }
 
 impl Binding {
@@ -411,6 +424,7 @@ impl Binding {
             scope,
             sent_at: now,
             flowing: false,
+            hurried_at: None,
         }
     }
 
@@ -433,7 +447,13 @@ impl Binding {
         }
     }
 
-    fn paced(&self, mut timeout: NextTimeout, clock: &dyn Fn() -> Instant) -> NextTimeout {
+    fn paced(&mut self, mut timeout: NextTimeout, clock: &dyn Fn() -> Instant) -> NextTimeout {
+        if self.scope.hurried.load(Ordering::Relaxed) {
+            let now = clock();
+            let since = *self.hurried_at.get_or_insert(now);
+            let left = HURRIED.saturating_sub(elapsed(since, now));
+            return sooner(timeout, left);
+        }
         let Some(pace) = self.scope.pace else {
             return timeout;
         };
@@ -447,13 +467,19 @@ impl Binding {
             let left = pace
                 .first_chunk
                 .saturating_sub(elapsed(self.sent_at, clock()));
-            if left < *timeout.after {
-                timeout.after = left.into();
-                timeout.reason = Timeout::PerRead;
-            }
+            return sooner(timeout, left);
         }
         timeout
     }
+}
+
+/// The timeout, but not after `left`.
+fn sooner(mut timeout: NextTimeout, left: Duration) -> NextTimeout {
+    if left < *timeout.after {
+        timeout.after = left.into();
+        timeout.reason = Timeout::PerRead;
+    }
+    timeout
 }
 
 /// The socket below a connection, and which request may close it.
@@ -577,124 +603,4 @@ fn fingerprint(config: &TlsConfig) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    struct Socket(AtomicU32);
-
-    impl ShutdownHandle for Socket {
-        fn shutdown(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn line() -> (Arc<Line>, Arc<Socket>) {
-        let line = Arc::new(Line::default());
-        let socket = Arc::new(Socket(AtomicU32::new(0)));
-        let handle = Arc::downgrade(&socket);
-        line.add(handle).unwrap();
-        (line, socket)
-    }
-
-    fn scope(token: &CancelToken) -> Arc<Scope> {
-        Arc::new(Scope {
-            token: token.clone(),
-            pace: None,
-            sent: AtomicBool::new(false),
-        })
-    }
-
-    #[test]
-    fn a_cancel_closes_the_socket_once() {
-        let (line, socket) = line();
-        let token = CancelToken::new();
-        let _binding = Binding::new(&line, scope(&token), Instant::NotHappening);
-        assert!(line.check().is_ok());
-        token.cancel();
-        token.cancel();
-        assert!(line.check().is_err() && !line.end_request());
-        assert_eq!(socket.0.load(Ordering::Relaxed), 1);
-        let late = Arc::new(Socket(AtomicU32::new(0)));
-        let late = Arc::downgrade(&late);
-        assert!(line.add(late).is_err());
-    }
-
-    #[test]
-    fn a_cancel_that_comes_late_closes_nothing() {
-        let (line, socket) = line();
-        let request = line.request();
-        // The action was already taken out of its token when the request ended.
-        assert!(line.end_request());
-        line.cut(request);
-        assert!(line.check().is_ok());
-        assert_eq!(socket.0.load(Ordering::Relaxed), 0);
-        line.cut(line.request());
-        assert_eq!(socket.0.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn a_dropped_binding_is_forgotten() {
-        let (line, socket) = line();
-        let token = CancelToken::new();
-        drop(Binding::new(&line, scope(&token), Instant::NotHappening));
-        token.cancel();
-        assert_eq!(socket.0.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn scopes_nest_and_survive_panics() {
-        let current =
-            || SCOPE.with_borrow(|scope| scope.as_ref().map(|scope| scope.pace.is_some()));
-        let token = CancelToken::new();
-        let pace = Some(Pace {
-            first_chunk: Duration::ZERO,
-            idle: Duration::ZERO,
-        });
-        within(&token, pace, || {
-            within(&token, None, || assert_eq!(current(), Some(false)));
-            let caught = std::panic::catch_unwind(|| {
-                within(&CancelToken::new(), None, || panic!("on purpose"));
-            });
-            assert!(caught.is_err());
-            assert_eq!(current(), Some(true));
-        });
-        assert_eq!(current(), None);
-    }
-
-    #[test]
-    fn the_pace_changes_with_the_phase() {
-        let second = Duration::from_secs(1);
-        let start = crate::Clock::monotonic(&crate::SystemClock);
-        let at = |seconds: u32| Instant::Exact(start + second * seconds);
-        let (line, _socket) = line();
-        let scope = Arc::new(Scope {
-            token: CancelToken::new(),
-            pace: Some(Pace {
-                first_chunk: 30 * second,
-                idle: 5 * second,
-            }),
-            sent: AtomicBool::new(false),
-        });
-        let mut binding = Binding::new(&line, Arc::clone(&scope), at(0));
-        let asked = NextTimeout {
-            per_read: Some((30 * second).into()),
-            ..NextTimeout::default()
-        };
-
-        let inside = Restore(SCOPE.replace(Some(scope)));
-        let head = binding.paced(asked, &|| at(29));
-        assert!(head.after.is_not_happening() && head.per_read.is_none());
-        drop(inside);
-
-        for (seconds, left) in [(10, 20), (29, 1), (30, 0), (31, 0)] {
-            let first = binding.paced(asked, &|| at(seconds));
-            assert_eq!(*first.after, second * left);
-            assert_eq!(first.reason, Timeout::PerRead);
-        }
-        binding.flowing = true;
-        let later = binding.paced(asked, &|| at(31));
-        assert!(later.after.is_not_happening());
-        assert_eq!(*later.for_read().after, 5 * second);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod proxies;
+pub mod tls;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
