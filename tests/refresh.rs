@@ -78,7 +78,7 @@ fn a_token_is_refreshed_within_its_lead_and_not_before() {
         hook.events() == ["registered o", "updated o"]
     });
     // The next one is due an hour later, less the lead.
-    advance(&clock, 54 * MINUTE);
+    advance(&clock, 52 * MINUTE);
     eventually("the refresher's sleep", || clock.timers() > 0);
     assert_eq!(fake.refreshes("o"), 1);
     eventually("the second refresh", || {

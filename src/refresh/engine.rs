@@ -79,7 +79,11 @@ impl RefreshEngine {
             let landings = self.landings();
             let auth = self.services.registry.get(id)?;
             if !self.may_begin(&auth) && !self.is_in_flight(id) {
-                return None;
+                if self.landings() == landings {
+                    return None;
+                }
+                // One has landed between the looks.
+                continue;
             }
             release(auth);
             match self.wait_for(id, Some(landings), late, cancelled) {

@@ -70,7 +70,11 @@ impl RefreshEngine {
                     && self.wants_refresh(&current);
             release(current);
             if !may_wait {
-                return None;
+                if self.landings() == landings {
+                    return None;
+                }
+                // One has landed between the looks.
+                continue;
             }
             // Whatever comes of it: who needs to know hears of it otherwise.
             match self.wait_for(id, Some(landings), &late(), cancelled) {
