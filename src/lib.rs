@@ -109,6 +109,8 @@ pub use refresh::{
     should_refresh,
 };
 
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{

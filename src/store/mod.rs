@@ -2,15 +2,17 @@
 
 mod contract;
 mod file;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod idle;
 mod keeper;
 mod lock_file;
 mod memory;
 mod parts;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod texts;
 mod turns;
 mod wait;
@@ -24,6 +26,8 @@ pub use contract::{Changes, Cursor, Intent, RecordLock, Saved, Unlocked};
 pub use file::FileStore;
 pub(crate) use keeper::Keeper;
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub(crate) use turns::Turn;

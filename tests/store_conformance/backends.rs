@@ -1,7 +1,11 @@
 //! Places that stores can be opened on again and again.
 
 use std::sync::Arc;
+#[cfg(feature = "postgres")]
+use std::sync::atomic::{AtomicU32, Ordering};
 
+#[cfg(feature = "postgres")]
+use credpool::PostgresStore;
 #[cfg(feature = "sqlite")]
 use credpool::SqliteStore;
 use credpool::{FileStore, MemoryStore, Store};
@@ -27,6 +31,12 @@ struct Local {
     dir: tempfile::TempDir,
 }
 
+/// A part of a server that the test program shares.
+#[cfg(feature = "postgres")]
+struct Remote {
+    address: String,
+}
+
 /// None where what it needs is not installed.
 pub(crate) type Found = Option<Box<dyn Backend>>;
 
@@ -44,6 +54,31 @@ pub(crate) fn sqlite() -> Found {
     local("sqlite")
 }
 
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres() -> Found {
+    use diesel::connection::{Connection, SimpleConnection};
+
+    let server = crate::store_support::postgres()?;
+    let schema = unique();
+    crate::store_support::when_up(|| {
+        let mut connection = diesel::PgConnection::establish(&server.postgres_url(&schema))
+            .map_err(|error| error.to_string())?;
+        connection
+            .batch_execute(&format!("CREATE SCHEMA {schema}"))
+            .map_err(|error| error.to_string())
+    });
+    Some(Box::new(Remote {
+        address: format!("postgres|{}", server.postgres_url(&schema)),
+    }))
+}
+
+/// A name that no other test of this program uses.
+#[cfg(feature = "postgres")]
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "as of every backend")]
 fn local(kind: &'static str) -> Found {
     let dir = tempfile::tempdir().unwrap();
@@ -56,6 +91,8 @@ pub(crate) fn open(address: &str) -> Arc<dyn Store> {
         ("file", dir) => Arc::new(FileStore::open(dir).unwrap()),
         #[cfg(feature = "sqlite")]
         ("sqlite", path) => Arc::new(SqliteStore::open(path).unwrap()),
+        #[cfg(feature = "postgres")]
+        ("postgres", url) => Arc::new(PostgresStore::connect(url).unwrap()),
         (other, _) => panic!("no such backend: {other}"),
     }
 }
@@ -82,5 +119,16 @@ impl Backend for Local {
     fn address(&self) -> Option<String> {
         let place = self.dir.path().join("store");
         Some(format!("{}|{}", self.kind, place.display()))
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Backend for Remote {
+    fn open(&self) -> Arc<dyn Store> {
+        open(&self.address)
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(self.address.clone())
     }
 }

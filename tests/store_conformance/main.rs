@@ -9,6 +9,8 @@ mod changes;
 mod children;
 mod locks;
 mod records;
+#[path = "../store_support/mod.rs"]
+mod store_support;
 mod swaps;
 
 macro_rules! conformance {
@@ -17,6 +19,8 @@ macro_rules! conformance {
         conformance!(@ file crate::backends::file, $($room: $($check),+;)+);
         #[cfg(feature = "sqlite")]
         conformance!(@ sqlite crate::backends::sqlite, $($room: $($check),+;)+);
+        #[cfg(feature = "postgres")]
+        conformance!(@ postgres crate::backends::postgres, $($room: $($check),+;)+);
     };
     (@ $backend:ident $open:path, $($room:ident: $($check:ident),+;)+) => {
         mod $backend {

@@ -1,0 +1,211 @@
+//! [`PostgresStore`]: records in a PostgreSQL database that processes of many machines share.
+
+mod link;
+mod lock;
+mod rows;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::pg::PgConnection;
+use diesel::result::QueryResult;
+
+use self::link::Link;
+use self::rows::Swap;
+use super::texts::{add_row, read, state_text, texts};
+use super::{Changes, Cursor, Listing, RecordLock, Saved, Store};
+use crate::auth::{Auth, Secret};
+use crate::error::{Error, ErrorCode};
+
+/// A store in a PostgreSQL database (feature `postgres`): for a fleet of processes on any number of machines, which share
+/// credentials and cooldowns, and refresh a token one at a time.
+///
+/// It goes over libpq, which must be installed (`libpq-dev` to build). PostgreSQL 14 or later. The tables `credpool_records` and
+/// `credpool_intents` are made in the first schema of the search path where they are missing. Add `connect_timeout=5` and
+/// `tcp_user_timeout=10000` to the connection string: they bound how long an unreachable server is waited for.
+///
+/// # Guarantees
+///
+/// * When [`save`](Store::save) returns, the transaction is committed with `synchronous_commit` on. After a crash of either
+///   side, the former or the new record is there, whole.
+/// * [`save_if`](Store::save_if) compares and writes in one statement. Where the answer to a commit is lost, it asks again: the
+///   same record is there, or the former one, or a later one that is given back.
+/// * [`lock`](Store::lock) is an advisory lock on a connection of its own. The server takes it back when that connection ends,
+///   hence when the process does; when its machine is gone without a word, after about half a minute.
+/// * [`changes`](Store::changes) tells what others wrote and removed, whatever the order of their commits, and no write of this
+///   handle. While a transaction is open for long anywhere on the server, it may tell some of it again.
+/// * The runtime state is apart from the credential: a cooldown never rewrites a token.
+/// * A connection that has died is replaced, and what it was used for is done again, once.
+///
+/// # Limits
+///
+/// Locks need a session: a connection pooler in transaction mode breaks them. A holder that loses its connection does not know
+/// until it notes an intent or saves; what another one has written by then wins, by its generation. What a server with
+/// `fsync=off`, or a failover to a replica that is not synchronous, has lost is lost here too. Tokens are in the tables as they
+/// are: grant access accordingly. Part of a record that is over 1 MiB is refused. That a record was removed is remembered
+/// for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.
+///
+/// ```no_run
+/// use credpool::{Manager, PostgresStore};
+///
+/// let url = "postgres://credpool@db.example.org/fleet?connect_timeout=5&tcp_user_timeout=10000";
+/// let manager = Manager::builder().store(PostgresStore::connect(url)?).build()?;
+/// manager.load()?;
+/// # Ok::<(), credpool::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct PostgresStore {
+    link: Arc<Link>,
+    /// Tells this handle's writes from those of others.
+    writer: i64,
+}
+
+impl PostgresStore {
+    /// Connects to the database, and makes the tables where they are missing.
+    ///
+    /// `url` is what libpq takes: a URL or `name=value` pairs. It may hold a password, and is in no error and no log line.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Config`] when `url` does not parse; [`ErrorCode::Store`] when the server cannot be reached, refuses, or
+    /// cannot make the tables.
+    pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| {
+            Error::new(ErrorCode::Store, "the system gives no random numbers").with_source(error)
+        })?;
+        let store = Self {
+            link: Arc::new(Link::new(url.into())),
+            writer: i64::from_le_bytes(random),
+        };
+        store.run("make the tables", rows::create)?;
+        Ok(store)
+    }
+
+    fn run<T>(
+        &self,
+        what: &str,
+        work: impl Fn(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<T, Error> {
+        self.link.run(what, work)
+    }
+
+    fn run_for<T>(
+        &self,
+        id: &str,
+        what: &str,
+        work: impl Fn(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<T, Error> {
+        self.run(what, work).map_err(|error| error.with_auth_id(id))
+    }
+}
+
+impl Store for PostgresStore {
+    fn list(&self) -> Result<Listing, Error> {
+        let rows = self.run("list the credentials", rows::all)?;
+        let mut listing = Listing::default();
+        for row in rows {
+            let Listing { records, skipped } = &mut listing;
+            add_row(
+                records,
+                skipped,
+                &row.id(),
+                row.credential.as_deref().unwrap_or_default(),
+                row.state.as_deref(),
+            );
+        }
+        Ok(listing)
+    }
+
+    fn save(&self, auth: &Auth) -> Result<String, Error> {
+        let texts = texts(auth)?;
+        self.run_for(&auth.id, "save a credential", |connection| {
+            rows::put(connection, self.writer, &auth.id, &texts, Swap::Always)
+        })?;
+        Ok(location(&auth.id))
+    }
+
+    fn delete(&self, id: &str) -> Result<(), Error> {
+        self.run_for(id, "delete a credential", |connection| {
+            rows::remove(connection, self.writer, id)
+        })
+    }
+
+    fn save_state(&self, auth: &Auth) -> Result<(), Error> {
+        let state = state_text(auth)?;
+        self.run_for(&auth.id, "save the state of a credential", |connection| {
+            rows::put_state(connection, self.writer, &auth.id, &state)
+        })
+    }
+
+    fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        let row = self.run_for(id, "load a credential", |connection| {
+            rows::get(connection, id)
+        })?;
+        let parts = row.and_then(|row| Some((row.credential?, row.state)));
+        parts.map_or(Ok(None), |(credential, state)| {
+            read(id, &credential, state.as_deref()).map(Some)
+        })
+    }
+
+    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+        let texts = texts(auth)?;
+        let expected = i64::try_from(expected).unwrap_or(i64::MAX);
+        loop {
+            let is_made = self.run_for(&auth.id, "save a credential", |connection| {
+                let swap = Swap::Expecting(expected);
+                rows::put(connection, self.writer, &auth.id, &texts, swap)
+            })?;
+            if is_made {
+                return Ok(Saved::At(location(&auth.id)));
+            }
+            if let Some(stored) = self.load(&auth.id)? {
+                return Ok(Saved::Refused(Box::new(stored)));
+            }
+            // It was removed in between: now any generation will do.
+        }
+    }
+
+    fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        let lock = lock::take(&self.link, id, wait)?;
+        Ok(lock.map(|lock| Box::new(lock) as Box<dyn RecordLock>))
+    }
+
+    fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        let Some(since) = since else {
+            let horizon = self.run("look for changes", rows::horizon)?;
+            return Ok(Some(Changes::none(Cursor::new(horizon.to_string()))));
+        };
+        let since = since.as_str().parse().ok();
+        let (horizon, rows) = self.run("look for changes", |connection| {
+            rows::since(connection, self.writer, since)
+        })?;
+        let mut changes = Changes::none(Cursor::new(horizon.to_string()));
+        for row in rows {
+            let Changes {
+                written,
+                removed,
+                skipped,
+                ..
+            } = &mut changes;
+            match &row.credential {
+                Some(credential) => {
+                    let state = row.state.as_deref();
+                    add_row(written, skipped, &row.id(), credential, state);
+                }
+                None => removed.push(row.id()),
+            }
+        }
+        Ok(Some(changes))
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
+fn location(id: &str) -> String {
+    format!("credpool_records#{id}")
+}

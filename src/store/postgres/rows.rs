@@ -1,0 +1,265 @@
+//! The tables and what is done with them.
+
+use diesel::connection::{Connection, SimpleConnection};
+use diesel::pg::PgConnection;
+use diesel::prelude::{OptionalExtension, QueryableByName, RunQueryDsl};
+use diesel::result::QueryResult;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
+use sha2::{Digest, Sha256};
+
+use crate::store::texts::Texts;
+
+/// A stored record; without a credential, one that was removed.
+#[derive(QueryableByName)]
+pub(super) struct Row {
+    #[diesel(sql_type = Binary)]
+    id: Vec<u8>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) credential: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) state: Option<String>,
+}
+
+/// When a record may be replaced.
+#[derive(Clone, Copy)]
+pub(super) enum Swap {
+    Always,
+    /// Where it has this generation, or is the very one that is to be written.
+    Expecting(i64),
+}
+
+impl Row {
+    pub(super) fn id(&self) -> String {
+        String::from_utf8_lossy(&self.id).into_owned()
+    }
+}
+
+/// Makes the tables where they are missing.
+pub(super) fn create(connection: &mut PgConnection) -> QueryResult<()> {
+    let sql = "SELECT to_regclass('credpool_records') IS NOT NULL
+            AND to_regclass('credpool_intents') IS NOT NULL AS yes";
+    let Answer { yes } = sql_query(sql).get_result(connection)?;
+    if yes {
+        return Ok(());
+    }
+    // One at a time: even `IF NOT EXISTS` fails for one of two who do it at once.
+    connection.transaction(|connection| connection.batch_execute(TABLES))
+}
+
+/// All records, in the order of their ids.
+pub(super) fn all(connection: &mut PgConnection) -> QueryResult<Vec<Row>> {
+    let sql = "SELECT id, credential, state FROM credpool_records
+        WHERE credential IS NOT NULL ORDER BY id";
+    sql_query(sql).load(connection)
+}
+
+pub(super) fn get(connection: &mut PgConnection, id: &str) -> QueryResult<Option<Row>> {
+    let sql = "SELECT id, credential, state FROM credpool_records
+        WHERE key = $1 AND credential IS NOT NULL";
+    let row = sql_query(sql).bind::<Binary, _>(key(id));
+    row.get_result(connection).optional()
+}
+
+/// Writes a record, if it may be replaced. A part that says what it said has not changed.
+pub(super) fn put(
+    connection: &mut PgConnection,
+    writer: i64,
+    id: &str,
+    texts: &Texts,
+    swap: Swap,
+) -> QueryResult<bool> {
+    let sql = "INSERT INTO credpool_records AS there
+            (key, id, generation, credential, credential_at, credential_writer,
+                state, state_at, state_writer)
+        VALUES ($1, $2, $3, $4, pg_current_xact_id()::text::bigint, $6,
+            $5, pg_current_xact_id()::text::bigint, $6)
+        ON CONFLICT (key) DO UPDATE SET
+            generation = excluded.generation,
+            credential = excluded.credential,
+            credential_at = CASE WHEN there.credential IS NOT DISTINCT FROM excluded.credential
+                THEN there.credential_at ELSE excluded.credential_at END,
+            credential_writer = CASE WHEN there.credential IS NOT DISTINCT FROM excluded.credential
+                THEN there.credential_writer ELSE excluded.credential_writer END,
+            state = excluded.state,
+            state_at = CASE WHEN there.state IS NOT DISTINCT FROM excluded.state
+                THEN there.state_at ELSE excluded.state_at END,
+            state_writer = CASE WHEN there.state IS NOT DISTINCT FROM excluded.state
+                THEN there.state_writer ELSE excluded.state_writer END,
+            removed_at = NULL
+        WHERE $7 IS NULL
+            OR there.credential IS NULL
+            OR there.generation = $7
+            OR there.credential = excluded.credential";
+    let expected = match swap {
+        Swap::Always => None,
+        Swap::Expecting(generation) => Some(generation),
+    };
+    let written = sql_query(sql)
+        .bind::<Binary, _>(key(id))
+        .bind::<Binary, _>(id.as_bytes())
+        .bind::<BigInt, _>(texts.generation)
+        .bind::<Text, _>(&texts.credential)
+        .bind::<Text, _>(&texts.state)
+        .bind::<BigInt, _>(writer)
+        .bind::<Nullable<BigInt>, _>(expected)
+        .execute(connection)?;
+    Ok(written > 0)
+}
+
+/// Writes the state of a record that is there.
+pub(super) fn put_state(
+    connection: &mut PgConnection,
+    writer: i64,
+    id: &str,
+    state: &str,
+) -> QueryResult<()> {
+    let sql = "UPDATE credpool_records
+        SET state = $2, state_at = pg_current_xact_id()::text::bigint, state_writer = $3
+        WHERE key = $1 AND credential IS NOT NULL AND state IS DISTINCT FROM $2";
+    sql_query(sql)
+        .bind::<Binary, _>(key(id))
+        .bind::<Text, _>(state)
+        .bind::<BigInt, _>(writer)
+        .execute(connection)
+        .map(drop)
+}
+
+/// Removes a record, and remembers for a while that it did.
+pub(super) fn remove(connection: &mut PgConnection, writer: i64, id: &str) -> QueryResult<()> {
+    connection.transaction(|connection| {
+        let sql = "UPDATE credpool_records
+            SET generation = 0, credential = NULL, state = NULL, removed_at = now(),
+                credential_at = pg_current_xact_id()::text::bigint, credential_writer = $2
+            WHERE key = $1 AND credential IS NOT NULL";
+        sql_query(sql)
+            .bind::<Binary, _>(key(id))
+            .bind::<BigInt, _>(writer)
+            .execute(connection)?;
+        let sql = "DELETE FROM credpool_records WHERE removed_at < now() - interval '30 days'";
+        sql_query(sql).execute(connection)?;
+        set_intent(connection, id, None)
+    })
+}
+
+/// Up to where everything is known: what is written from now on, and by transactions that have not ended yet, is at this number
+/// or behind it. The order in which numbers are given is not that of the commits.
+pub(super) fn horizon(connection: &mut PgConnection) -> QueryResult<i64> {
+    let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS number";
+    let Number { number } = sql_query(sql).get_result(connection)?;
+    Ok(number)
+}
+
+/// The horizon, and what others have written since a former one, or everything.
+pub(super) fn since(
+    connection: &mut PgConnection,
+    writer: i64,
+    since: Option<i64>,
+) -> QueryResult<(i64, Vec<Row>)> {
+    // Both of one moment.
+    let mut transaction = connection.build_transaction().read_only().repeatable_read();
+    transaction.run(|connection| {
+        let horizon = horizon(connection)?;
+        let sql = "SELECT id, credential, state FROM credpool_records
+            WHERE $1 IS NULL
+                OR (credential_at >= $1 AND credential_writer <> $2)
+                OR (state_at >= $1 AND state_writer <> $2)
+            ORDER BY id";
+        let rows = sql_query(sql)
+            // One that is not this server's begins at the beginning.
+            .bind::<Nullable<BigInt>, _>(since.filter(|since| (0..=horizon).contains(since)))
+            .bind::<BigInt, _>(writer)
+            .load(connection)?;
+        Ok((horizon, rows))
+    })
+}
+
+pub(super) fn try_lock(connection: &mut PgConnection, key: i64) -> QueryResult<bool> {
+    let sql = "SELECT pg_try_advisory_lock(hashtextextended(current_schema(), $1)) AS yes";
+    let Answer { yes } = sql_query(sql)
+        .bind::<BigInt, _>(key)
+        .get_result(connection)?;
+    Ok(yes)
+}
+
+pub(super) fn unlock(connection: &mut PgConnection, key: i64) -> QueryResult<()> {
+    let sql = "SELECT pg_advisory_unlock(hashtextextended(current_schema(), $1)) AS yes";
+    sql_query(sql)
+        .bind::<BigInt, _>(key)
+        .execute(connection)
+        .map(drop)
+}
+
+pub(super) fn intent(connection: &mut PgConnection, id: &str) -> QueryResult<Option<String>> {
+    let sql = "SELECT intent AS text FROM credpool_intents WHERE key = $1";
+    let row = sql_query(sql)
+        .bind::<Binary, _>(key(id))
+        .get_result::<Words>(connection);
+    Ok(row.optional()?.map(|words| words.text))
+}
+
+pub(super) fn set_intent(
+    connection: &mut PgConnection,
+    id: &str,
+    intent: Option<&str>,
+) -> QueryResult<()> {
+    let changed = match intent {
+        Some(intent) => sql_query(
+            "INSERT INTO credpool_intents (key, intent) VALUES ($1, $2)
+                ON CONFLICT (key) DO UPDATE SET intent = excluded.intent",
+        )
+        .bind::<Binary, _>(key(id))
+        .bind::<Text, _>(intent)
+        .execute(connection),
+        None => sql_query("DELETE FROM credpool_intents WHERE key = $1")
+            .bind::<Binary, _>(key(id))
+            .execute(connection),
+    };
+    changed.map(drop)
+}
+
+/// An id may be longer than what an index takes.
+fn key(id: &str) -> Vec<u8> {
+    Sha256::digest(id).to_vec()
+}
+
+#[derive(QueryableByName)]
+struct Answer {
+    #[diesel(sql_type = Bool)]
+    yes: bool,
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+#[derive(QueryableByName)]
+struct Words {
+    #[diesel(sql_type = Text)]
+    text: String,
+}
+
+/// Ids are bytes: they may hold anything. `…_at` is the transaction that last changed a part.
+const TABLES: &str = "
+    SELECT pg_advisory_xact_lock(7234017283807667300);
+    CREATE TABLE IF NOT EXISTS credpool_records (
+        key bytea PRIMARY KEY,
+        id bytea NOT NULL,
+        generation bigint NOT NULL,
+        credential text,
+        credential_at bigint NOT NULL,
+        credential_writer bigint NOT NULL,
+        state text,
+        state_at bigint NOT NULL,
+        state_writer bigint NOT NULL,
+        removed_at timestamptz
+    );
+    CREATE INDEX IF NOT EXISTS credpool_credential_at ON credpool_records (credential_at);
+    CREATE INDEX IF NOT EXISTS credpool_state_at ON credpool_records (state_at);
+    CREATE TABLE IF NOT EXISTS credpool_intents (
+        key bytea PRIMARY KEY,
+        intent text NOT NULL
+    );
+";

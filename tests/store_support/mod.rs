@@ -1,0 +1,184 @@
+//! Servers for tests of stores: started on loopback in a directory of their own, when somebody needs them, and ended with the
+//! test program, however that ends.
+#![allow(dead_code, reason = "not every test program uses every server")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A server, and how to reach it.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    /// Its end ends the server: the script that started it reads from here.
+    script: Child,
+    /// The process of the server itself.
+    process: String,
+    said: BufReader<ChildStdout>,
+}
+
+/// The address of this test program's PostgreSQL; none where it is not installed.
+pub(crate) fn postgres() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    SERVER.get_or_init(start_postgres).as_ref()
+}
+
+/// A PostgreSQL of one's own, to do harm to.
+pub(crate) fn start_postgres() -> Option<Server> {
+    let bin = found(
+        "PostgreSQL",
+        ["14", "15", "16", "17", "18"]
+            .map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin/postgres")))
+            .into_iter()
+            .chain(in_path("postgres")),
+    )?;
+    let bin = bin.canonicalize().unwrap();
+    let bin = bin.parent().unwrap();
+    Some(Server::start(
+        &format!(
+            "{0}/initdb --no-sync -D \"$dir/data\" -U credpool --auth=trust -E UTF8 --locale=C >&2 &&",
+            bin.display()
+        ),
+        &format!(
+            "{0}/postgres -D \"$dir/data\" -p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
+             -c max_connections=300 -c shared_buffers=16MB -c restart_after_crash=on",
+            bin.display()
+        ),
+    ))
+}
+
+impl Server {
+    fn start(prepare: &str, serve: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        // As long as the script's input is open, the server runs; for each line, another one takes the place of one that has
+        // ended.
+        let script = format!(
+            "port={port}; dir=$(mktemp -d) || exit 1
+            cd \"$dir\" || exit 1
+            {prepare} true || exit 1
+            serve() {{ {serve} >\"$dir/log\" 2>&1 & pid=$!; echo $pid; }}
+            serve
+            while read -r _; do wait $pid; serve; done
+            kill -INT $pid 2>/dev/null; wait $pid; rm -rf \"$dir\""
+        );
+        let mut command = as_somebody();
+        let mut script = command
+            .args(["sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(script.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        let process = line.trim().to_owned();
+        assert!(!process.is_empty(), "the server does not start");
+        Self {
+            port,
+            script,
+            process,
+            said,
+        }
+    }
+
+    /// Ends the server as a power cut does, and starts it again.
+    pub(crate) fn crash(&mut self) {
+        self.signal("-KILL");
+        self.script
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(b"again\n")
+            .unwrap();
+        self.process.clear();
+        self.said.read_line(&mut self.process).unwrap();
+        assert!(
+            !self.process.trim().is_empty(),
+            "the server does not start again"
+        );
+    }
+
+    pub(crate) fn postgres_url(&self, schema: &str) -> String {
+        format!(
+            "postgres://credpool@127.0.0.1:{}/postgres?options=-csearch_path%3D{schema}",
+            self.port
+        )
+    }
+
+    /// Sends a signal to the server's own process.
+    pub(crate) fn signal(&self, signal: &str) {
+        let killed = Command::new("kill")
+            .args([signal, self.process.trim()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.script.stdin.take());
+        let _ = self.script.wait();
+    }
+}
+
+/// Asks until it answers, for as long as a slow machine may take.
+pub(crate) fn when_up<T, E: std::fmt::Debug>(mut ask: impl FnMut() -> Result<T, E>) -> T {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "{error:?}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn found(what: &str, candidates: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    let found = candidates.into_iter().find(|path| path.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var_os("CREDPOOL_REQUIRE_SERVERS").is_none(),
+            "{what} is not installed"
+        );
+        eprintln!("{what} is not installed: what needs it is left out");
+    }
+    found
+}
+
+fn in_path(name: &str) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .collect()
+}
+
+/// PostgreSQL refuses to run as the superuser.
+fn as_somebody() -> Command {
+    let is_root = Path::new("/proc/self")
+        .metadata()
+        .is_ok_and(|found| std::os::unix::fs::MetadataExt::uid(&found) == 0);
+    if !is_root {
+        return Command::new("env");
+    }
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "env",
+        "HOME=/tmp",
+        "TMPDIR=/tmp",
+    ]);
+    command
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
