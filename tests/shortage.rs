@@ -538,6 +538,22 @@ mod retries {
     }
 
     #[test]
+    fn an_empty_budget_ends_retries_on_the_same_credential_too() {
+        let at_once = BackOff::new(Duration::ZERO, Duration::ZERO);
+        for (capacity, attempts) in [(0, 1), (14, 2), (28, 3)] {
+            let policy = steady()
+                .with_back_off(Some(at_once))
+                .with_budget(Some(RetryBudget::new(capacity)));
+            for credentials in [1, 3] {
+                let (manager, fake, _) = pool(credentials, policy.clone());
+                everybody(&fake, credentials, &Act::Fail(down()));
+                assert_eq!(call(&manager).unwrap_err().http_status(), Some(503));
+                assert_eq!(fake.calls().len(), attempts, "{capacity}, {credentials}");
+            }
+        }
+    }
+
+    #[test]
     fn the_budget_ends_further_attempts_and_successes_fill_it() {
         let policy = steady().with_budget(Some(RetryBudget::new(10)));
         let (manager, fake, clock) = pool(10, policy);

@@ -137,10 +137,6 @@ impl Engine {
                 },
                 None => return Ok(Err(nobody(registry, query))),
             };
-            let Some(lease) = registry.lease(query, &picked, reckoned(&asked.request)) else {
-                // Its limits are reached.
-                continue;
-            };
             let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
                 None => None,
                 Some(probes) => match registry.probe(query, &picked.id, probes.patience) {
@@ -148,6 +144,10 @@ impl Engine {
                     None => continue,
                     permit => permit,
                 },
+            };
+            let Some(lease) = registry.lease(query, &picked, reckoned(&asked.request)) else {
+                // Its limits are reached.
+                continue;
             };
             return Ok(Ok(Taken {
                 picked,
@@ -168,8 +168,11 @@ impl Engine {
             Owes::Retry => self.budgets.retry(provider),
             Owes::Failover => self.budgets.failover(provider),
         };
-        round.owes = Owes::Nothing;
-        round.given_up |= !granted;
+        if granted {
+            round.owes = Owes::Nothing;
+        } else {
+            round.given_up = true;
+        }
         granted
     }
 
@@ -277,9 +280,7 @@ impl Engine {
             }
             // A permit may come back at any moment.
             _ if any_full => for_a_permit,
-            _ => {
-                return false;
-            }
+            _ => return false,
         };
         log::debug!("nobody is ready: waiting {wait:?}");
         let started = self.services.clock.monotonic();
