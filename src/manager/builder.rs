@@ -279,6 +279,7 @@ impl Builder {
                 engine: Arc::new(engine),
                 services,
                 refresher: Mutex::new(None),
+                reloader: Mutex::new(None),
                 writer: Mutex::new(Some(writer)),
                 shutdown: Mutex::new(None),
             }),

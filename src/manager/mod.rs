@@ -2,6 +2,7 @@
 
 mod builder;
 mod records;
+mod reload;
 mod standing;
 
 use std::fmt;
@@ -66,6 +67,7 @@ struct Inner {
     engine: Arc<Engine>,
     refresh: Arc<RefreshEngine>,
     refresher: Mutex<Option<Worker>>,
+    reloader: Mutex<Option<Worker>>,
     writer: Mutex<Option<Worker>>,
     /// Disconnects when the shutdown that has begun is done.
     shutdown: Mutex<Option<Receiver<Never>>>,
@@ -314,8 +316,11 @@ impl Inner {
         let end = deadline(SystemClock.monotonic(), timeout);
         let left = || end.saturating_duration_since(SystemClock.monotonic());
         self.services.pool.close();
-        let refresher = self.refresher.lock().take();
-        let mut complete = refresher.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+        let mut complete = true;
+        for thread in [&self.refresher, &self.reloader] {
+            let worker = thread.lock().take();
+            complete &= worker.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+        }
         complete &= self.services.pool.shut_down(left());
         let unpersisted = self.refresh.settle(end);
         let writer = self.writer.lock().take();

@@ -29,57 +29,7 @@ impl Manager {
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
     pub fn load(&self) -> Result<LoadReport, Error> {
-        let registry = &self.inner.services.registry;
-        // What changes while the store is being read is newer than what was read.
-        registry.watch();
-        let report = self.load_watched();
-        registry.unwatch();
-        report
-    }
-
-    fn load_watched(&self) -> Result<LoadReport, Error> {
-        let services = &self.inner.services;
-        let listing = services.keeper.list()?;
-        let mut report = LoadReport {
-            loaded: 0,
-            skipped: listing.skipped,
-        };
-        for mut auth in listing.records {
-            auth.provider = normalized(&auth.provider);
-            if auth.id.is_empty() || auth.provider.is_empty() {
-                let location = auth.file_name.unwrap_or(auth.id);
-                report.skipped.push(Skipped::new(
-                    location,
-                    "the record has no id or no provider",
-                ));
-                continue;
-            }
-            let id = auth.id.clone();
-            let turn = services.keeper.turn(&id)?;
-            if services.registry.is_newer_than_store(&id) {
-                log::debug!("{id} has changed since the store was read: it stays as it is");
-            } else {
-                match services.registry.get(&id) {
-                    Some(current) if current.provider == auth.provider => {
-                        drop(current);
-                        services.registry.modify(&id, |current| {
-                            adopt(current, auth);
-                        });
-                    }
-                    _ => {
-                        auth.restore(services.clock.now());
-                        drop(services.registry.insert(auth));
-                    }
-                }
-            }
-            drop(turn);
-            self.inner.refresh.note_change(&id);
-            report.loaded += 1;
-        }
-        for skipped in &report.skipped {
-            log::warn!("the store holds something that does not read: {skipped}");
-        }
-        Ok(report)
+        self.inner.intake().load()
     }
 
     /// Adds a credential. Its provider is trimmed and lower-cased; an empty id is replaced by a unique one. An id that is

@@ -5,7 +5,9 @@ use crate::auth::{Auth, Cause, ModelState, Status};
 use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;
 
-use super::apply::{derive, is_failing_for_a_model, settle, state_of, succeed, succeed_model};
+use super::apply::{
+    MOST_MODELS, derive, is_failing_for_a_model, settle, state_of, succeed, succeed_model,
+};
 
 /// The operator ends all that results have led to: of one model, or of the credential and all its models.
 pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
@@ -80,6 +82,42 @@ pub(super) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
         reset(auth, Some(model), now);
     }
     pardoned
+}
+
+/// Takes over what another process that shares the store has met since: for each model, and for the whole, whoever wrote last
+/// is right. Nothing that ends later than any cooldown may is believed.
+pub(super) fn adopt_state(auth: &mut Auth, stored: &Auth, now: Timestamp) {
+    let disabled = auth.disabled || auth.status == Status::Disabled;
+    let mut stored = stored.clone();
+    stored.restore(now);
+    let is_newer = stored.updated_at > auth.updated_at;
+    for (model, theirs) in stored.model_states {
+        let is_news = match auth.model_states.get(&model) {
+            Some(ours) => theirs.updated_at > ours.updated_at,
+            None => auth.model_states.len() < MOST_MODELS,
+        };
+        if is_news {
+            auth.model_states.insert(model, theirs);
+        }
+    }
+    if !is_newer {
+        return;
+    }
+    let kept = auth.outage.filter(|outage| outage.is_operators(now));
+    auth.outage = kept.or(stored.outage);
+    auth.cause = stored.cause;
+    auth.unavailable = stored.unavailable;
+    auth.next_retry_after = stored.next_retry_after;
+    auth.quota = stored.quota;
+    auth.last_error = stored.last_error;
+    auth.status_message = stored.status_message;
+    auth.status = stored.status;
+    auth.updated_at = stored.updated_at;
+    if disabled {
+        auth.status = Status::Disabled;
+    } else if auth.status == Status::Disabled {
+        auth.status = Status::Active;
+    }
 }
 
 /// A new token is there: what the old one was refused for says nothing of it.

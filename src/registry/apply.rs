@@ -357,7 +357,7 @@ fn forget_one(auth: &mut Auth) {
 }
 
 const QUOTA: &str = "quota";
-const MOST_MODELS: usize = 1024;
+pub(super) const MOST_MODELS: usize = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -87,6 +87,20 @@ impl Registry {
         })
     }
 
+    /// Takes over what another process has met with a credential since.
+    pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, now: Timestamp) {
+        {
+            let mut state = self.state.lock();
+            let Some(slot) = state.by_id.get(id).copied() else {
+                return;
+            };
+            // The store has it already: there is nothing for the writer to do.
+            amend::adopt_state(state.slots[slot].change(), stored, now);
+            state.look_again(slot, "", true);
+        }
+        self.waiters.wake();
+    }
+
     /// Changes how a record stands for `model`; `change` says whether the other models are concerned, too.
     fn change(&self, id: &str, model: &str, change: impl FnOnce(&mut Auth) -> bool) -> Applied {
         let mut state = self.state.lock();

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
 use super::turns::{Turn, Turns};
-use super::{Listing, RecordLock, Saved, Store};
+use super::{Changes, Cursor, Listing, RecordLock, Saved, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
@@ -49,6 +49,10 @@ impl Keeper {
 
     pub(crate) fn list(&self) -> Result<Listing, Error> {
         self.with_store(Listing::default(), |store| store.list())
+    }
+
+    pub(crate) fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        self.with_store(None, |store| store.changes(since))
     }
 
     /// Makes a record durable; nothing to do for one that lives in memory alone.

@@ -1,0 +1,172 @@
+//! What others change in the store while a manager runs: an operator by hand, another process by its manager.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use credpool::{
+    Auth, Availability, Error, FailurePolicy, FileStore, Manager, ManualClock, MemoryStore,
+    Options, Outcome, Request,
+};
+use support::{Fake, Recorder, SOON, eventually, manual};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A process over a directory, with a clock of its own.
+struct Process {
+    manager: Manager,
+    clock: ManualClock,
+    hook: Recorder,
+}
+
+impl Process {
+    fn over(directory: &Path) -> Self {
+        let (clock, hook) = (manual(), Recorder::default());
+        let manager = Manager::builder()
+            .clock(clock.clone())
+            .hook(hook.clone())
+            .policy(FailurePolicy::default().with_jitter(0.0).without_waiting())
+            .store(FileStore::open(directory).unwrap())
+            .build()
+            .unwrap();
+        manager.register_executor(Fake::new("p"));
+        manager.load().unwrap();
+        manager.start_hot_reload(SECOND).unwrap();
+        Self {
+            manager,
+            clock,
+            hook,
+        }
+    }
+
+    /// Lets two seconds pass and waits for what must have come about by then.
+    fn sees(&self, what: &str, holds: impl Fn(&Manager) -> bool) {
+        for _ in 0..2 {
+            eventually("the reloader's sleep", || self.clock.timers() > 0);
+            self.clock.advance(SECOND);
+        }
+        eventually(what, || holds(&self.manager));
+    }
+
+    fn availability(&self, id: &str) -> Option<Availability> {
+        let standings = self.manager.explain("p", "m");
+        let found = standings
+            .into_iter()
+            .find(|standing| &*standing.auth_id == id);
+        found.map(|standing| standing.availability)
+    }
+}
+
+fn key(id: &str) -> Auth {
+    Auth::api_key("p", "sk-1").with_id(id)
+}
+
+#[test]
+fn an_operator_adds_edits_disables_and_removes() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::over(directory.path());
+    let operator = Process::over(directory.path());
+    operator.manager.register(key("a")).unwrap();
+    process.sees("the new one", |manager| manager.get_by_id("a").is_some());
+    assert_eq!(process.hook.events(), ["registered a"]);
+
+    let limited = Error::upstream(429, "slow down").with_retry_after(600 * SECOND);
+    let outcome = Outcome::failure("a", "p", "m", limited);
+    process.manager.mark_result(&outcome);
+    operator.manager.update(key("a").with_label("new")).unwrap();
+    process.sees("the label", |manager| {
+        manager.get_by_id("a").unwrap().label == "new"
+    });
+    assert_eq!(
+        process.availability("a"),
+        Some(Availability::Cooling),
+        "what was observed stays"
+    );
+
+    operator.manager.set_disabled("a", true).unwrap();
+    process.sees("the switch", |manager| {
+        manager.get_by_id("a").unwrap().disabled
+    });
+    operator.manager.set_disabled("a", false).unwrap();
+    process.sees("the switch back", |manager| {
+        !manager.get_by_id("a").unwrap().disabled
+    });
+
+    operator.manager.remove("a").unwrap();
+    process.sees("the removal", |manager| manager.get_by_id("a").is_none());
+    let events = process.hook.events();
+    assert_eq!(events.last().unwrap(), "removed a");
+    assert!(events.iter().any(|event| event == "updated a"));
+}
+
+#[test]
+fn a_token_file_that_is_dropped_in_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::over(directory.path());
+    let file = directory.path().join("team.json");
+    fs::write(&file, r#"{"type":"p","access_token":"one","label":"team"}"#).unwrap();
+    process.sees("the file", |manager| {
+        manager.get_by_id("team.json").is_some()
+    });
+    let answer = process
+        .manager
+        .execute(["p"], &Request::new("m", "{}"), &Options::new());
+    assert_eq!(&*answer.unwrap().auth_id, "team.json");
+    fs::remove_file(&file).unwrap();
+    process.sees("its removal", |manager| {
+        manager.get_by_id("team.json").is_none()
+    });
+}
+
+#[test]
+fn a_cooldown_that_another_process_has_met_is_respected() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = Process::over(directory.path());
+    one.manager.register(key("a")).unwrap();
+    let other = Process::over(directory.path());
+    let limited = Error::upstream(429, "slow down").with_retry_after(600 * SECOND);
+    other.clock.advance(SECOND);
+    other
+        .manager
+        .mark_result(&Outcome::failure("a", "p", "m", limited));
+    // Its writer writes it down in a moment.
+    eventually("the writer's sleep", || other.clock.timers() > 0);
+    other.clock.advance(SECOND);
+    let seen = || {
+        one.clock.advance(SECOND);
+        one.availability("a") == Some(Availability::Cooling)
+    };
+    eventually("the cooldown", seen);
+}
+
+#[test]
+fn what_a_process_writes_itself_is_no_news_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::over(directory.path());
+    process.manager.register(key("a")).unwrap();
+    process.manager.update(key("a").with_label("new")).unwrap();
+    let before = process.hook.events();
+    for _ in 0..5 {
+        process.sees("a look", |_| true);
+    }
+    assert_eq!(process.hook.events(), before);
+    process.manager.shutdown(SOON).unwrap();
+}
+
+#[test]
+fn a_store_that_cannot_tell_is_left_alone() {
+    let clock = manual();
+    let manager = Manager::builder()
+        .clock(clock.clone())
+        .store(MemoryStore::new())
+        .build()
+        .unwrap();
+    manager.start_hot_reload(SECOND).unwrap();
+    manager.stop_hot_reload();
+    manager.start_hot_reload(SECOND).unwrap();
+    manager.shutdown(SOON).unwrap();
+}
