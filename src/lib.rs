@@ -31,7 +31,8 @@
 //!   [`FileStore`].
 //! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], or a [`ProviderExecutor`] of your
 //!   own.
-//! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`Affinity`].
+//! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`FillFirst`],
+//!   [`Weighted`], [`LeastBusy`], [`Affinity`].
 //! * Know what is left: [`RateLimits`], read from headers and errors.
 //! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).
 //! * Test your own code: feature `testing`, with a loopback upstream and a scripted executor; [`ManualClock`].
@@ -78,7 +79,10 @@ pub use request::{Format, Message, Options, Request, Response, StreamChunk, Time
 
 pub use execution::{CallHandle, ChunkStream, StreamEvent};
 
-pub use selection::{Affinity, Blocked, Candidate, Candidates, RoundRobin, Selector, conversation};
+pub use selection::{
+    Affinity, Blocked, Candidate, Candidates, FillFirst, LeastBusy, RoundRobin, Selector, Weighted,
+    conversation,
+};
 
 pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 

@@ -7,6 +7,7 @@ mod expiry;
 mod fields;
 mod json;
 mod login;
+mod numbers;
 mod scrub;
 mod secret;
 mod service_account;

@@ -36,7 +36,8 @@ impl Manager {
     /// registered already: an [`update`](Self::update).
     ///
     /// # Errors
-    /// `config` for a record without a provider; what the store says: then nothing is registered.
+    /// `config` for a record without a provider, or with an attribute that must be a number (`priority`, `weight`,
+    /// `max_concurrent`, `rpm`, `tpm`) and is none that it may be; what the store says: then nothing is registered.
     pub fn register(&self, mut auth: Auth) -> Result<Arc<Auth>, Error> {
         let services = &self.inner.services;
         auth.provider = normalized(&auth.provider);
@@ -49,6 +50,7 @@ impl Manager {
         if auth.id.is_empty() {
             auth.id = self.unique_id(&auth.provider)?;
         }
+        auth.check_numbers()?;
         if auth.disabled {
             auth.status = Status::Disabled;
         }
@@ -90,7 +92,8 @@ impl Manager {
     /// login, and replaces those that are there.
     ///
     /// # Errors
-    /// `auth_not_found`; `config` for another provider than the registered one; `conflict` when the copy changes a metadata
+    /// `auth_not_found`; `config` for another provider than the registered one, and as
+    /// [`register`](Self::register); `conflict` when the copy changes a metadata
     /// value, or one of the tokens, that has changed since it was taken, or brings back the tokens of an older
     /// [generation](Auth::generation): read it again; what the store says. Then nothing changes.
     #[expect(
@@ -98,6 +101,7 @@ impl Manager {
         reason = "the record is given away, as to `register`"
     )]
     pub fn update(&self, auth: Auth) -> Result<Arc<Auth>, Error> {
+        auth.check_numbers()?;
         let turn = self.inner.services.keeper.turn(&auth.id)?;
         let current = self.known(&auth.id)?;
         let replaced = self.replace(turn, &current, &auth);

@@ -157,6 +157,9 @@ impl Intake {
             let reason = "the record has no id or no provider";
             return Ok(Err(Skipped::new(location, reason)));
         }
+        if let Err(error) = auth.check_numbers() {
+            log::warn!("{error}; the default is used");
+        }
         let id = auth.id.clone();
         let turn = services.keeper.turn(&id)?;
         let now = services.clock.now();

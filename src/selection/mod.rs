@@ -3,11 +3,17 @@
 mod affinity;
 mod candidates;
 pub mod conversation;
+mod fill_first;
+mod least_busy;
 mod round_robin;
+mod weighted;
 
 pub use affinity::Affinity;
 pub use candidates::{Blocked, Candidate, Candidates};
+pub use fill_first::FillFirst;
+pub use least_busy::LeastBusy;
 pub use round_robin::RoundRobin;
+pub use weighted::Weighted;
 
 use std::sync::Arc;
 

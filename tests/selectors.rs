@@ -1,0 +1,378 @@
+//! What every selector promises, against a plain model that scans; and what each of them is for.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use credpool::{
+    Affinity, Auth, Error, ErrorCode, FillFirst, LeastBusy, Manager, ManualClock, Options, Outcome,
+    Request, Response, RoundRobin, Selector, Weighted,
+};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use support::{Act, Fake, eventually, manual, steady};
+
+fn all() -> [(&'static str, Arc<dyn Selector>); 6] {
+    [
+        ("RoundRobin", Arc::new(RoundRobin::new())),
+        ("FillFirst", Arc::new(FillFirst::new())),
+        ("Weighted", Arc::new(Weighted::new())),
+        ("LeastBusy", Arc::new(LeastBusy::new())),
+        (
+            "Affinity over RoundRobin",
+            Arc::new(Affinity::new(RoundRobin::new())),
+        ),
+        (
+            "Affinity over LeastBusy",
+            Arc::new(Affinity::new(LeastBusy::new())),
+        ),
+    ]
+}
+
+fn manager_with(selector: Arc<dyn Selector>) -> (Manager, Fake, ManualClock) {
+    let clock = manual();
+    let manager = Manager::builder()
+        .clock(clock.clone())
+        .policy(steady())
+        .selector(selector)
+        .build()
+        .unwrap();
+    let fake = Fake::new("p");
+    manager.register_executor(fake.clone());
+    (manager, fake, clock)
+}
+
+fn name(n: usize) -> String {
+    format!("a{n}")
+}
+
+/// Weights of 1 to 3, and two tiers.
+fn key(n: usize) -> Auth {
+    Auth::api_key("p", "k")
+        .with_id(name(n))
+        .with_attribute("weight", (n % 3 + 1).to_string())
+        .with_attribute("priority", (n % 2).to_string())
+        .runtime_only()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register(usize),
+    Remove(usize),
+    Disable(usize, bool),
+    Fails(usize, usize),
+    Serves(usize, usize),
+    Pass(u64),
+    /// A call for a model, in a session; these fail in it, each once.
+    Call(usize, usize, Vec<usize>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let id = || 0..6_usize;
+    let model = || 0..2_usize;
+    let step = prop_oneof![
+        3 => id().prop_map(Step::Register),
+        1 => id().prop_map(Step::Remove),
+        1 => (id(), any::<bool>()).prop_map(|(id, on)| Step::Disable(id, on)),
+        2 => (id(), model()).prop_map(|(id, model)| Step::Fails(id, model)),
+        1 => (id(), model()).prop_map(|(id, model)| Step::Serves(id, model)),
+        2 => (0..90_u64).prop_map(Step::Pass),
+        6 => (model(), 0..3_usize, prop::collection::vec(id(), 0..3))
+            .prop_map(|(model, session, failing)| Step::Call(model, session, failing)),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// A map that every pick scans: since when each is there, whether it is disabled, and until when it is out for a model.
+#[derive(Default)]
+struct Plain {
+    disabled: BTreeMap<usize, bool>,
+    out: HashMap<(usize, usize), u64>,
+    now: u64,
+}
+
+impl Plain {
+    fn ready(&self, model: usize, tried: &[usize]) -> Vec<usize> {
+        let is_out = |id: usize| {
+            self.out
+                .get(&(id, model))
+                .is_some_and(|until| *until > self.now)
+        };
+        self.disabled
+            .iter()
+            .filter(|(id, disabled)| !**disabled && !is_out(**id) && !tried.contains(id))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    fn fails(&mut self, id: usize, model: usize) {
+        if self.disabled.contains_key(&id) {
+            let until = self.out.entry((id, model)).or_default();
+            *until = (*until).max(self.now + 60);
+        }
+    }
+
+    fn serves(&mut self, id: usize, model: usize) {
+        self.out.remove(&(id, model));
+    }
+}
+
+const MODELS: [&str; 2] = ["m", "n"];
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        cases: 64,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn nobody_who_is_out_is_picked_and_nobody_who_is_ready_is_overlooked(steps in steps()) {
+        for (selector_name, selector) in all() {
+            let (manager, fake, clock) = manager_with(selector);
+            let mut plain = Plain::default();
+            for step in &steps {
+                match step {
+                    Step::Register(id) => {
+                        if !plain.disabled.contains_key(id) {
+                            manager.register(key(*id)).unwrap();
+                            plain.disabled.insert(*id, false);
+                        }
+                    }
+                    Step::Remove(id) => {
+                        prop_assert_eq!(manager.remove(&name(*id)).is_ok(), plain.disabled.remove(id).is_some());
+                        plain.out.retain(|(other, _), _| other != id);
+                    }
+                    Step::Disable(id, disabled) => {
+                        if let Some(known) = plain.disabled.get_mut(id) {
+                            manager.set_disabled(&name(*id), *disabled).unwrap();
+                            *known = *disabled;
+                        }
+                    }
+                    Step::Fails(id, model) => {
+                        let error = Error::upstream(500, "oops");
+                        manager.mark_result(&Outcome::failure(&name(*id), "p", MODELS[*model], error));
+                        plain.fails(*id, *model);
+                    }
+                    Step::Serves(id, model) => {
+                        manager.mark_result(&Outcome::success(&name(*id), "p", MODELS[*model]));
+                        plain.serves(*id, *model);
+                    }
+                    Step::Pass(seconds) => {
+                        clock.advance(Duration::from_secs(*seconds));
+                        plain.now += seconds;
+                    }
+                    Step::Call(model, session, failing) => {
+                        for id in 0..6 {
+                            let act = if failing.contains(&id) {
+                                Act::Fail(Error::upstream(500, "oops"))
+                            } else {
+                                Act::Serve
+                            };
+                            fake.on(&name(id), act);
+                        }
+                        let before = fake.calls().len();
+                        let options = Options::new().with_session_key(session.to_string());
+                        let answer = manager.execute(["p"], &Request::new(MODELS[*model], "{}"), &options);
+                        let mut tried = Vec::new();
+                        for called in &fake.calls()[before..] {
+                            let called: usize = called[1..].parse().unwrap();
+                            let ready = plain.ready(*model, &tried);
+                            prop_assert!(ready.contains(&called), "{selector_name}: {called} is not in {ready:?}");
+                            if failing.contains(&called) {
+                                plain.fails(called, *model);
+                            } else {
+                                plain.serves(called, *model);
+                            }
+                            tried.push(called);
+                        }
+                        if answer.is_err() {
+                            let left = plain.ready(*model, &tried);
+                            prop_assert!(left.is_empty(), "{selector_name}: {left:?} were overlooked");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn shares(manager: &Manager, calls: usize) -> HashMap<String, usize> {
+    let mut shares = HashMap::new();
+    for _ in 0..calls {
+        let answer = manager.execute(["p"], &Request::new("m", "{}"), &Options::new());
+        *shares
+            .entry(answer.unwrap().auth_id.to_string())
+            .or_default() += 1;
+    }
+    shares
+}
+
+#[test]
+fn round_robin_asks_everybody_once_before_anybody_twice() {
+    let (manager, fake, _) = manager_with(Arc::new(RoundRobin::new()));
+    for n in 0..7 {
+        manager
+            .register(Auth::api_key("p", "k").with_id(name(n)))
+            .unwrap();
+    }
+    for _ in 0..70 {
+        manager
+            .execute(["p"], &Request::new("m", "{}"), &Options::new())
+            .unwrap();
+    }
+    for round in fake.calls().chunks(7) {
+        let mut round = round.to_vec();
+        round.sort_unstable();
+        round.dedup();
+        assert_eq!(round.len(), 7);
+    }
+}
+
+#[test]
+fn weights_are_met_within_a_hundredth() {
+    let (manager, _, _) = manager_with(Arc::new(Weighted::new()));
+    let weights = [1, 2, 3, 5, 10, 100, 0];
+    for (n, weight) in weights.iter().enumerate() {
+        let auth = Auth::api_key("p", "k").with_id(name(n));
+        manager
+            .register(auth.with_attribute("weight", weight.to_string()))
+            .unwrap();
+    }
+    let total: usize = weights.iter().sum();
+    let calls = 100 * total;
+    let shares = shares(&manager, calls);
+    for (n, weight) in weights.iter().enumerate() {
+        let share = shares.get(&name(n)).copied().unwrap_or(0);
+        assert!(
+            share.abs_diff(100 * weight) * 100 <= 100 * weight,
+            "{n}: {share}"
+        );
+    }
+}
+
+#[test]
+fn those_of_weight_nothing_serve_nobody_even_alone() {
+    let (manager, _, _) = manager_with(Arc::new(Weighted::new()));
+    let auth = Auth::api_key("p", "k")
+        .with_id("a")
+        .with_attribute("weight", "0");
+    manager.register(auth).unwrap();
+    let error = manager
+        .execute(["p"], &Request::new("m", "{}"), &Options::new())
+        .unwrap_err();
+    assert_eq!(*error.code(), ErrorCode::AuthUnavailable);
+}
+
+#[test]
+fn fill_first_uses_one_up_and_comes_back_to_it() {
+    let (manager, fake, clock) = manager_with(Arc::new(FillFirst::new()));
+    for n in 0..3 {
+        manager
+            .register(Auth::api_key("p", "k").with_id(name(n)))
+            .unwrap();
+    }
+    assert_eq!(shares(&manager, 5), HashMap::from([("a0".to_owned(), 5)]));
+    fake.on("a0", Act::Fail(Error::upstream(429, "no more")));
+    assert_eq!(shares(&manager, 5), HashMap::from([("a1".to_owned(), 5)]));
+    fake.on("a0", Act::Serve);
+    clock.advance(Duration::from_secs(30 * 60));
+    assert_eq!(shares(&manager, 5), HashMap::from([("a0".to_owned(), 5)]));
+}
+
+#[test]
+fn the_highest_priority_serves_as_long_as_anybody_of_it_can() {
+    for (selector_name, selector) in all() {
+        let (manager, fake, clock) = manager_with(selector);
+        for n in 0..4 {
+            let priority = if n < 2 { "10" } else { "-1" };
+            let auth = Auth::api_key("p", "k").with_id(name(n));
+            manager
+                .register(auth.with_attribute("priority", priority))
+                .unwrap();
+        }
+        let of = |shares: HashMap<String, usize>, ids: [&str; 2]| {
+            shares.keys().all(|id| ids.contains(&id.as_str()))
+        };
+        assert!(of(shares(&manager, 10), ["a0", "a1"]), "{selector_name}");
+        for id in ["a0", "a1"] {
+            fake.on(id, Act::Fail(Error::upstream(500, "down")));
+        }
+        assert!(of(shares(&manager, 10), ["a2", "a3"]), "{selector_name}");
+        for id in ["a0", "a1"] {
+            fake.on(id, Act::Serve);
+        }
+        clock.advance(Duration::from_secs(60));
+        assert!(of(shares(&manager, 10), ["a0", "a1"]), "{selector_name}");
+    }
+}
+
+#[test]
+fn the_least_busy_is_asked_and_others_take_turns() {
+    let (manager, fake, _) = manager_with(Arc::new(LeastBusy::new()));
+    for n in 0..3 {
+        manager
+            .register(Auth::api_key("p", "k").with_id(name(n)))
+            .unwrap();
+    }
+    assert_eq!(
+        shares(&manager, 9),
+        HashMap::from([0, 1, 2].map(|n| (name(n), 3)))
+    );
+    let (open, opened) = crossbeam_channel::unbounded::<()>();
+    let before = fake.calls().len();
+    for n in 0..2 {
+        let opened = opened.clone();
+        fake.on(
+            &name(n),
+            Act::Do(Arc::new(move || {
+                opened.recv().unwrap();
+                Ok(Response::new("ok"))
+            })),
+        );
+    }
+    let busy: Vec<_> = (0..2)
+        .map(|n| {
+            let caller = manager.clone();
+            let thread = thread::spawn(move || {
+                caller.execute(["p"], &Request::new("m", "{}"), &Options::new())
+            });
+            eventually("it is busy", || fake.calls().len() == before + n + 1);
+            thread
+        })
+        .collect();
+    assert_eq!(shares(&manager, 6), HashMap::from([(name(2), 6)]));
+    for _ in &busy {
+        open.send(()).unwrap();
+    }
+    for thread in busy {
+        thread.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_number_that_is_none_is_refused() {
+    let (manager, _, _) = manager_with(Arc::new(Weighted::new()));
+    let auth = Auth::api_key("p", "sk-canary").with_id("a");
+    for name in ["weight", "priority", "max_concurrent", "rpm", "tpm"] {
+        let wrong = auth.clone().with_attribute(name, "many");
+        let error = manager.register(wrong).unwrap_err();
+        assert_eq!(*error.code(), ErrorCode::Config);
+        assert!(
+            error.to_string().contains(name) && error.auth_id() == Some("a"),
+            "{error}"
+        );
+        assert!(manager.list().is_empty());
+    }
+    manager.register(auth.clone()).unwrap();
+    assert!(
+        manager
+            .update(auth.with_attribute("weight", "many"))
+            .is_err()
+    );
+}
