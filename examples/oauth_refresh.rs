@@ -127,10 +127,14 @@ fn token<'a>(auth: &'a Auth, name: &str) -> Option<&'a str> {
 
 /// All that is in the store's files.
 fn stored(directory: &Path) -> std::io::Result<String> {
-    let files = std::fs::read_dir(directory)?;
-    files
-        .map(|file| std::fs::read_to_string(file?.path()))
-        .collect()
+    let mut text = String::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_file() {
+            text.push_str(&std::fs::read_to_string(path)?);
+        }
+    }
+    Ok(text)
 }
 
 fn check(holds: bool, what: &str) -> Result<(), Box<dyn Error>> {
