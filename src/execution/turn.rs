@@ -16,7 +16,7 @@ use crate::clock::until;
 use crate::error::Error;
 use crate::executor::ProviderExecutor;
 use crate::registry::{Lease, Permit, Picked, Query, Supply};
-use crate::request::Request;
+use crate::request::{Options, Request};
 use crate::runtime::guard;
 use crate::selection::Candidates;
 
@@ -118,14 +118,26 @@ impl Engine {
         asked: &Asked<'_>,
         plan: &Plan,
     ) -> Result<Result<Taken, Error>, Error> {
+        let query = || self.query(call, asked, &plan.tried);
+        let taken = self.choose(query, call.options, reckoned(&asked.request))?;
+        Ok(taken.ok_or_else(|| nobody(&self.services.registry, query())))
+    }
+
+    /// Asks the selector until its choice can be had, or it makes none.
+    fn choose<'q>(
+        &self,
+        query: impl Fn() -> Query<'q>,
+        options: &Options,
+        tokens: u64,
+    ) -> Result<Option<Taken>, Error> {
         let registry = &self.services.registry;
         let selector = self.selector();
         loop {
-            let query = self.query(call, asked, &plan.tried);
+            let query = query();
             let candidates = Candidates::new(registry, query);
             let picked = guard(
                 || "the selector".to_owned(),
-                || selector.pick(&candidates, call.options),
+                || selector.pick(&candidates, options),
             )
             .flatten()?;
             let picked = match picked {
@@ -135,7 +147,7 @@ impl Engine {
                     Some(picked) => picked,
                     None => return Err(misplaced(&candidate)),
                 },
-                None => return Ok(Err(nobody(registry, query))),
+                None => return Ok(None),
             };
             let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
                 None => None,
@@ -145,16 +157,29 @@ impl Engine {
                     permit => permit,
                 },
             };
-            let Some(lease) = registry.lease(query, &picked, reckoned(&asked.request)) else {
+            let Some(lease) = registry.lease(query, &picked, tokens) else {
                 // Its limits are reached.
                 continue;
             };
-            return Ok(Ok(Taken {
+            return Ok(Some(Taken {
                 picked,
                 permit,
                 lease,
             }));
         }
+    }
+
+    /// Whether a call would find somebody: for benches.
+    #[cfg(feature = "testing")]
+    pub(crate) fn picks(&self, provider: &str, model: &str, options: &Options) -> bool {
+        let query = || Query {
+            provider,
+            model,
+            tried: &[],
+            pinned: options.pinned.as_deref(),
+            now: self.services.clock.now(),
+        };
+        matches!(self.choose(query, options, 0), Ok(Some(_)))
     }
 
     /// Whether the provider's budget has what another attempt costs.

@@ -282,6 +282,11 @@ impl Manager {
         self.inner.shut_down(timeout)
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
     fn known(&self, id: &str) -> Result<Arc<Auth>, Error> {
         self.get_by_id(id).ok_or_else(|| unknown(id))
     }
