@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use arc_swap::{ArcSwap, Guard};
 
 use budget::Budgets;
 use call::Call;
@@ -43,7 +43,7 @@ pub(crate) struct Engine {
     services: Arc<Services>,
     refresh: Arc<RefreshEngine>,
     policy: FailurePolicy,
-    selector: RwLock<Arc<dyn Selector>>,
+    selector: ArcSwap<Arc<dyn Selector>>,
     rotation: Rotation,
     budgets: Budgets,
     sightings: Sightings,
@@ -95,7 +95,7 @@ impl Engine {
             budgets: Budgets::new(policy.budget().copied()),
             sightings: Sightings::new(policy.correlation().copied()),
             policy,
-            selector: RwLock::new(selector),
+            selector: ArcSwap::from_pointee(selector),
             rotation: Rotation::default(),
             streams,
         }
@@ -183,14 +183,14 @@ impl Engine {
         self.services.hooks.result(&outcome);
     }
 
-    pub(crate) fn selector(&self) -> Arc<dyn Selector> {
-        Arc::clone(&self.selector.read())
+    pub(crate) fn selector(&self) -> Guard<Arc<Arc<dyn Selector>>> {
+        self.selector.load()
     }
 
     /// Puts another selector in place of the present one, made from it.
     pub(crate) fn wrap_selector(&self, wrap: impl FnOnce(Arc<dyn Selector>) -> Arc<dyn Selector>) {
-        let mut selector = self.selector.write();
-        *selector = wrap(Arc::clone(&selector));
+        let present = Arc::clone(&self.selector.load());
+        self.selector.store(Arc::new(wrap(Arc::clone(&present))));
     }
 
     /// Puts a result into the registry. False when there is no such credential.

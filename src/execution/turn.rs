@@ -118,22 +118,29 @@ impl Engine {
         asked: &Asked<'_>,
         plan: &Plan,
     ) -> Result<Result<Taken, Error>, Error> {
-        let query = || self.query(call, asked, &plan.tried);
+        let query = |now| query_at(now, call, asked, &plan.tried);
         let taken = self.choose(query, call.options, reckoned(&asked.request))?;
-        Ok(taken.ok_or_else(|| nobody(&self.services.registry, query())))
+        let now = || self.services.clock.now();
+        Ok(taken.ok_or_else(|| nobody(&self.services.registry, query(now()))))
     }
 
     /// Asks the selector until its choice can be had, or it makes none.
     fn choose<'q>(
         &self,
-        query: impl Fn() -> Query<'q>,
+        query_at: impl Fn(Timestamp) -> Query<'q>,
         options: &Options,
         tokens: u64,
     ) -> Result<Option<Taken>, Error> {
         let registry = &self.services.registry;
         let selector = self.selector();
+        let now = || self.services.clock.now();
+        // Reading the clock costs as much as half a pick, and where nobody is out it says nothing.
+        let mut query = query_at(if registry.may_anybody_be_out() {
+            now()
+        } else {
+            TIMELESS
+        });
         loop {
-            let query = query();
             let candidates = Candidates::new(registry, query);
             let picked = guard(
                 || "the selector".to_owned(),
@@ -149,16 +156,24 @@ impl Engine {
                 },
                 None => return Ok(None),
             };
+            if query.now == TIMELESS && (picked.needs_permit || picked.limited) {
+                // Somebody has failed in this moment.
+                query = query_at(now());
+            }
             let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
                 None => None,
                 Some(probes) => match registry.probe(query, &picked.id, probes.patience) {
                     // Somebody else was faster.
-                    None => continue,
+                    None => {
+                        query = query_at(now());
+                        continue;
+                    }
                     permit => permit,
                 },
             };
             let Some(lease) = registry.lease(query, &picked, tokens) else {
                 // Its limits are reached.
+                query = query_at(now());
                 continue;
             };
             return Ok(Some(Taken {
@@ -172,12 +187,12 @@ impl Engine {
     /// Whether a call would find somebody: for benches.
     #[cfg(feature = "testing")]
     pub(crate) fn picks(&self, provider: &str, model: &str, options: &Options) -> bool {
-        let query = || Query {
+        let query = |now| Query {
             provider,
             model,
             tried: &[],
             pinned: options.pinned.as_deref(),
-            now: self.services.clock.now(),
+            now,
         };
         matches!(self.choose(query, options, 0), Ok(Some(_)))
     }
@@ -375,13 +390,7 @@ impl Engine {
     }
 
     fn query<'q>(&self, call: &Call<'q>, asked: &'q Asked<'_>, tried: &'q [Arc<str>]) -> Query<'q> {
-        Query {
-            provider: &asked.provider,
-            model: &asked.request.model,
-            tried,
-            pinned: call.options.pinned.as_deref(),
-            now: self.services.clock.now(),
-        }
+        query_at(self.services.clock.now(), call, asked, tried)
     }
 
     /// How much longer the call may wait for credentials.
@@ -417,6 +426,24 @@ impl<'a> Asked<'a> {
         }
     }
 }
+
+fn query_at<'q>(
+    now: Timestamp,
+    call: &Call<'q>,
+    asked: &'q Asked<'_>,
+    tried: &'q [Arc<str>],
+) -> Query<'q> {
+    Query {
+        provider: &asked.provider,
+        model: &asked.request.model,
+        tried,
+        pinned: call.options.pinned.as_deref(),
+        now,
+    }
+}
+
+/// A time at which nobody who is out has returned.
+const TIMELESS: Timestamp = Timestamp::MIN;
 
 /// How many tokens a request is reckoned with until its answer says: one for every four bytes.
 fn reckoned(request: &Request) -> u64 {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use arc_swap::ArcSwap;
 
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
@@ -103,16 +103,18 @@ pub trait RequestPreparer: Send + Sync {
     -> Result<(), Error>;
 }
 
+type ByProvider = HashMap<Arc<str>, Arc<dyn ProviderExecutor>, foldhash::fast::RandomState>;
+
 /// The executors of a manager, by provider.
 #[derive(Default)]
 pub(crate) struct Executors {
-    by_provider: RwLock<HashMap<Arc<str>, Arc<dyn ProviderExecutor>>>,
+    by_provider: ArcSwap<ByProvider>,
 }
 
 impl Executors {
     /// Adds an executor; a former one for the same provider is replaced. One that does not say which provider it is for is not
     /// taken.
-    pub(crate) fn register(&self, executor: Arc<dyn ProviderExecutor>) {
+    pub(crate) fn register(&self, executor: &Arc<dyn ProviderExecutor>) {
         let identifier = guard(
             || "an executor's identifier".to_owned(),
             || normalized(executor.identifier()),
@@ -124,8 +126,12 @@ impl Executors {
                 return;
             }
         };
-        let former = self.by_provider.write().insert(provider.into(), executor);
-        drop(former);
+        let provider: Arc<str> = provider.into();
+        self.by_provider.rcu(|present| {
+            let mut changed = ByProvider::clone(present);
+            changed.insert(Arc::clone(&provider), Arc::clone(executor));
+            changed
+        });
     }
 
     /// The executor for a provider, and the provider's shared name.
@@ -134,7 +140,7 @@ impl Executors {
         provider: &str,
     ) -> Result<(Arc<str>, Arc<dyn ProviderExecutor>), Error> {
         self.by_provider
-            .read()
+            .load()
             .get_key_value(provider)
             .map(|(name, executor)| (Arc::clone(name), Arc::clone(executor)))
             .ok_or_else(|| {
@@ -149,7 +155,7 @@ impl Executors {
 impl fmt::Debug for Executors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
-            .entries(self.by_provider.read().keys())
+            .entries(self.by_provider.load().keys())
             .finish()
     }
 }

@@ -95,7 +95,10 @@ impl Manager {
 
     /// Adds an executor; a former one for the same provider is replaced.
     pub fn register_executor(&self, executor: impl ProviderExecutor + 'static) {
-        self.inner.services.executors.register(Arc::new(executor));
+        self.inner
+            .services
+            .executors
+            .register(&(Arc::new(executor) as Arc<dyn ProviderExecutor>));
     }
 
     /// Replaces the store. What is registered stays registered, and the writer takes all of it to the new store.

@@ -441,6 +441,11 @@ impl View<'_> {
         self.lane.returning.iter().copied()
     }
 
+    /// How many are out.
+    pub(super) fn out_len(&self) -> usize {
+        self.lane.out.len()
+    }
+
     /// How many are out for nothing but their own limits.
     pub(super) fn full(&self) -> usize {
         self.lane.full

@@ -22,7 +22,7 @@ mod waiters;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -58,6 +58,8 @@ pub(crate) struct Registry {
     default_limits: UseLimits,
     /// Whether any credential has limits.
     limits_anybody: AtomicBool,
+    /// How many credentials may be out: as long as there are none, a pick need not know the time.
+    troubled: Arc<AtomicUsize>,
 }
 
 /// How much of a record its store does not have yet.
@@ -78,6 +80,8 @@ struct State {
     pools: FastMap<Arc<str>, Pool>,
     /// Lanes over all pools.
     lanes: usize,
+    /// How many credentials may be out for a model.
+    troubled: Arc<AtomicUsize>,
     /// Counts picks, to tell which lane was used last.
     picks: u64,
     touched: Touched,
@@ -95,8 +99,10 @@ struct Touched {
 
 impl Registry {
     pub(crate) fn new(random: Arc<Random>, default_limits: UseLimits) -> Self {
+        let state = State::default();
         Self {
-            state: Mutex::default(),
+            troubled: Arc::clone(&state.troubled),
+            state: Mutex::new(state),
             registrations: AtomicU64::new(0),
             offers: AtomicU64::new(0),
             waiters: Waiters::default(),
@@ -265,6 +271,11 @@ impl Registry {
         })
     }
 
+    /// Whether anybody may be out, for whatever model.
+    pub(crate) fn may_anybody_be_out(&self) -> bool {
+        self.troubled.load(Ordering::SeqCst) > 0
+    }
+
     /// Sees to it that a record is used within its limits as they are now.
     fn limit(&self, record: &mut Record) {
         let limits = UseLimits::of(&record.auth, &self.default_limits);
@@ -311,11 +322,28 @@ impl State {
     fn take_out(&mut self, id: &str) -> Option<Record> {
         let slot = self.by_id.remove(id)?;
         self.unseat(slot);
-        self.slots.remove(slot)
+        let record = self.slots.remove(slot)?;
+        if record.troubled {
+            self.troubled.fetch_sub(1, Ordering::SeqCst);
+        }
+        Some(record)
+    }
+
+    /// Keeps count of who may be out.
+    fn note_trouble(&mut self, slot: u32) {
+        let record = &mut self.slots[slot];
+        let troubled = record.may_be_out();
+        match (record.troubled, troubled) {
+            (false, true) => self.troubled.fetch_add(1, Ordering::SeqCst),
+            (true, false) => self.troubled.fetch_sub(1, Ordering::SeqCst),
+            _ => return,
+        };
+        record.troubled = troubled;
     }
 
     /// Gives a record its seat in its provider's pool, if it is to have one, and looks at it anew in every lane.
     fn seat(&mut self, slot: u32) {
+        self.note_trouble(slot);
         let record = &self.slots[slot];
         let (ranks, disabled) = (record.ranks_asked_for(), record.auth.disabled);
         if record.place.is_some() && (disabled || record.ranks != ranks) {

@@ -32,6 +32,8 @@ pub(super) struct Record {
     pub(super) unsaved: Unsaved,
     /// Refreshes that failed in a row.
     pub(super) refresh_failures: u32,
+    /// It is counted among those that may be out.
+    pub(super) troubled: bool,
 }
 
 /// A model that has served.
@@ -54,6 +56,7 @@ impl Record {
             registration,
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
+            troubled: false,
         }
     }
 
@@ -127,6 +130,19 @@ impl Record {
             None => self.auth.cause.filter(|_| model.is_empty()),
         };
         [own, self.auth.outage]
+    }
+
+    /// Whether it may be out for any model, now or until it has served.
+    pub(super) fn may_be_out(&self) -> bool {
+        let auth = &self.auth;
+        self.limiter.is_some()
+            || auth.unavailable
+            || auth.outage.is_some()
+            || auth.cause.is_some()
+            || auth
+                .model_states
+                .values()
+                .any(|state| state.unavailable || state.cause.is_some())
     }
 
     /// Whether it comes back from a cooldown, so that one request goes first.

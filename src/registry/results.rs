@@ -149,6 +149,7 @@ impl State {
 
     /// Puts into the lanes how a record stands by now: in that of `model`, or everywhere.
     pub(super) fn look_again(&mut self, slot: u32, model: &str, everywhere: bool) {
+        self.note_trouble(slot);
         let record = &self.slots[slot];
         let Some(seat) = record.seat() else {
             return;

@@ -50,7 +50,7 @@ impl Registry {
                     let faults = fault.map(|fault| (fault, 1)).into_iter().collect();
                     (listed.len(), faults)
                 }
-                None => (lane.returning().count(), lane.faults().collect()),
+                None => (lane.out_len(), lane.faults().collect()),
             };
             Some(Shortage {
                 omitted: total - listed.len(),
