@@ -845,6 +845,22 @@ mod faults {
         let (chunks, error) = stream(Reply::sse([large, finish("STOP")]));
         assert!(error.is_none() && chunks.len() == 2);
     }
+
+    /// As images come: <https://ai.google.dev/gemini-api/docs/image-generation>.
+    #[test]
+    fn an_executor_can_have_another_limit() {
+        let upstream = Upstream::start(|_| {
+            let data = json!({"mimeType": "image/png", "data": "A".repeat(3 * 1024 * 1024)});
+            let image = json!({"candidates": [{"content": {"parts": [{"inlineData": data}]}}]});
+            Reply::sse([image.to_string(), finish("STOP")])
+        });
+        for (limit, served) in [(2, false), (4, true)] {
+            let executor = Gemini::new().with_event_limit(limit * 1024 * 1024);
+            let stream =
+                executor.execute_stream(&attempt(), &auth(&upstream), &question(), &Options::new());
+            assert_eq!(drain(stream.unwrap()).1.is_none(), served, "{limit} MiB");
+        }
+    }
 }
 
 /// Through a manager.

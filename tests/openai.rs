@@ -780,6 +780,17 @@ mod streams {
     fn a_huge_event_is_refused() {
         let huge = delta(&"x".repeat(10 * 1024 * 1024));
         assert_eq!(end_of(Reply::sse([huge])), ErrorCode::StreamMalformed);
+        let upstream = Upstream::start(move |_| {
+            let image = delta(&"x".repeat(3 * 1024 * 1024));
+            Reply::sse([image, finish()])
+        });
+        for (limit, served) in [(2, false), (4, true)] {
+            let stream = OpenAi::new()
+                .with_event_limit(limit * 1024 * 1024)
+                .execute_stream(&attempt(), &auth(&upstream), &chat(), &Options::new())
+                .unwrap();
+            assert_eq!(drain(stream).1.is_none(), served, "{limit} MiB");
+        }
         let large = delta(&"x".repeat(1000 * 1024));
         let (chunks, error) = stream(Reply::sse([large, finish()]));
         assert!(error.is_none() && chunks.len() == 2);

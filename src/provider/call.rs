@@ -25,6 +25,8 @@ pub(super) struct Call<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) auth: &'a Auth,
     pub(super) options: &'a Options,
+    /// How many bytes one event of a stream may have.
+    pub(super) event_limit: usize,
 }
 
 impl Call<'_> {
@@ -84,7 +86,9 @@ impl Call<'_> {
         let says = |part| media_type_has(media_type, part);
         let says_document = says("json") || says("html");
         let stream = EventStream::new(self.attempt, self.auth, answer.into_body(), protocol);
-        let mut stream = stream.with_limits(limits);
+        let mut stream = stream
+            .with_event_limit(self.event_limit)
+            .with_limits(limits);
         if says_document {
             stream.begin()?;
         }

@@ -74,7 +74,7 @@ impl<R: Read> SseReader<R> {
     pub fn new(reader: R) -> Self {
         Self {
             reader,
-            limit: DEFAULT_LIMIT,
+            limit: DEFAULT_EVENT_LIMIT,
             buffer: vec![0; BUFFER].into_boxed_slice(),
             start: 0,
             end: 0,
@@ -364,7 +364,7 @@ fn find_line_end(bytes: &[u8]) -> Option<usize> {
 }
 
 const BUFFER: usize = 4 * 1024;
-const DEFAULT_LIMIT: usize = 1024 * 1024;
+pub(super) const DEFAULT_EVENT_LIMIT: usize = 1024 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 #[cfg(test)]

@@ -80,6 +80,12 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
         }
     }
 
+    /// Sets how many bytes one event may have.
+    pub(super) fn with_event_limit(mut self, bytes: usize) -> Self {
+        self.events = self.events.map(|events| events.with_limit(bytes));
+        self
+    }
+
     /// Says what the headers said of limits: the first chunk will carry it, and an error.
     pub(super) fn with_limits(mut self, limits: Option<RateLimits>) -> Self {
         self.limits = limits.map(Arc::new);

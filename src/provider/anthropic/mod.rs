@@ -14,6 +14,7 @@ use crate::transport::check_url;
 use self::stream::MessageStream;
 use super::call::Call;
 use super::head::Vendor;
+use super::sse::DEFAULT_EVENT_LIMIT;
 use super::{oauth, payload};
 
 /// Calls the [Messages API](https://docs.anthropic.com/en/api/messages) of Anthropic, or of a server that is compatible
@@ -74,6 +75,7 @@ use super::{oauth, payload};
 #[derive(Clone, Debug)]
 pub struct Anthropic {
     identifier: String,
+    event_limit: usize,
 }
 
 impl Anthropic {
@@ -94,7 +96,18 @@ impl Anthropic {
     pub fn named(identifier: impl Into<String>) -> Self {
         Self {
             identifier: identifier.into(),
+            event_limit: DEFAULT_EVENT_LIMIT,
         }
+    }
+
+    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB.
+    ///
+    /// ```
+    /// let executor = credpool::provider::Anthropic::new().with_event_limit(16 * 1024 * 1024);
+    /// ```
+    pub fn with_event_limit(mut self, bytes: usize) -> Self {
+        self.event_limit = bytes;
+        self
     }
 
     fn call<'a>(&'a self, attempt: &'a Attempt, auth: &'a Auth, options: &'a Options) -> Call<'a> {
@@ -103,6 +116,7 @@ impl Anthropic {
             attempt,
             auth,
             options,
+            event_limit: self.event_limit,
         }
     }
 }

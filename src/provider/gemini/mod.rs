@@ -17,6 +17,7 @@ use self::stream::GenerateContent;
 use super::call::Call;
 use super::head::Vendor;
 use super::oauth;
+use super::sse::DEFAULT_EVENT_LIMIT;
 
 /// Calls the [Gemini API](https://ai.google.dev/api/generate-content), or a server that speaks like it.
 ///
@@ -83,6 +84,7 @@ use super::oauth;
 #[derive(Clone, Debug)]
 pub struct Gemini {
     identifier: String,
+    event_limit: usize,
 }
 
 impl Gemini {
@@ -107,7 +109,18 @@ impl Gemini {
     pub fn named(identifier: impl Into<String>) -> Self {
         Self {
             identifier: identifier.into(),
+            event_limit: DEFAULT_EVENT_LIMIT,
         }
+    }
+
+    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. An image comes as one event of several MiB.
+    ///
+    /// ```
+    /// let executor = credpool::provider::Gemini::new().with_event_limit(16 * 1024 * 1024);
+    /// ```
+    pub fn with_event_limit(mut self, bytes: usize) -> Self {
+        self.event_limit = bytes;
+        self
     }
 
     /// Makes a call to `path` below the credential's API and version.
@@ -126,6 +139,7 @@ impl Gemini {
             attempt,
             auth,
             options: &options,
+            event_limit: self.event_limit,
         };
         make(&call, &path)
     }

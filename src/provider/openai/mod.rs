@@ -17,6 +17,7 @@ use self::responses::ResponseEvents;
 use self::stream::ChatCompletion;
 use super::call::Call;
 use super::head::Vendor;
+use super::sse::DEFAULT_EVENT_LIMIT;
 use super::{oauth, payload};
 
 /// Calls the chat completions API or the Responses API of OpenAI, or of any server that is compatible with it.
@@ -91,6 +92,7 @@ use super::{oauth, payload};
 #[derive(Clone, Debug)]
 pub struct OpenAi {
     identifier: String,
+    event_limit: usize,
 }
 
 impl OpenAi {
@@ -109,7 +111,18 @@ impl OpenAi {
     pub fn named(identifier: impl Into<String>) -> Self {
         Self {
             identifier: identifier.into(),
+            event_limit: DEFAULT_EVENT_LIMIT,
         }
+    }
+
+    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. Images that a response draws come as events of several MiB.
+    ///
+    /// ```
+    /// let executor = credpool::provider::OpenAi::new().with_event_limit(16 * 1024 * 1024);
+    /// ```
+    pub fn with_event_limit(mut self, bytes: usize) -> Self {
+        self.event_limit = bytes;
+        self
     }
 
     #[cfg(not(feature = "estimate"))]
@@ -128,6 +141,7 @@ impl OpenAi {
             attempt,
             auth,
             options,
+            event_limit: self.event_limit,
         }
     }
 }
