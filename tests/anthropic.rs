@@ -706,6 +706,12 @@ mod streams {
         let (chunks, error) = stream(sse(&events));
         assert_eq!(*error.unwrap().code(), ErrorCode::StreamMalformed);
         assert_eq!(texts(&chunks), ["Hello"]);
+        let upstream = Upstream::start(move |_| sse(&events));
+        let executor = Anthropic::new().with_event_limit(11 * 1024 * 1024);
+        let auth = auth(&upstream.url());
+        let stream = executor.execute_stream(&attempt(), &auth, &hello(), &Options::new());
+        let (chunks, error) = drain(stream.unwrap());
+        assert!(error.is_none() && chunks.len() == basic().len() + 1);
     }
 
     #[test]

@@ -113,8 +113,7 @@ impl Gemini {
         }
     }
 
-    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. An image comes as
-    /// one event of several MiB.
+    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. An image comes as one event of several MiB.
     ///
     /// ```
     /// let executor = credpool::provider::Gemini::new().with_event_limit(16 * 1024 * 1024);

@@ -115,8 +115,7 @@ impl OpenAi {
         }
     }
 
-    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. Images that a
-    /// response draws come as events of several MiB.
+    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. Images that a response draws come as events of several MiB.
     ///
     /// ```
     /// let executor = credpool::provider::OpenAi::new().with_event_limit(16 * 1024 * 1024);
