@@ -106,6 +106,9 @@ impl Record {
     }
 
     pub(super) fn readiness(&self, model: &str) -> Readiness {
+        if !self.troubled {
+            return Readiness::Ready;
+        }
         match (readiness(&self.auth, model), &self.limiter) {
             (Readiness::Ready, Some(limiter)) => limiter
                 .free_at(model)
@@ -136,18 +139,19 @@ impl Record {
     pub(super) fn may_be_out(&self) -> bool {
         let auth = &self.auth;
         self.limiter.is_some()
+            || auth.disabled
+            || auth.status == Status::Disabled
             || auth.unavailable
             || auth.outage.is_some()
             || auth.cause.is_some()
-            || auth
-                .model_states
-                .values()
-                .any(|state| state.unavailable || state.cause.is_some())
+            || auth.model_states.values().any(|state| {
+                state.unavailable || state.cause.is_some() || state.status == Status::Disabled
+            })
     }
 
     /// Whether it comes back from a cooldown, so that one request goes first.
     pub(super) fn needs_permit(&self, model: &str) -> bool {
-        self.causes(model).iter().flatten().any(Cause::needs_permit)
+        self.troubled && self.causes(model).iter().flatten().any(Cause::needs_permit)
     }
 
     pub(super) fn picked(&self, slot: u32, model: &str) -> Picked {
