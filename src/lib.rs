@@ -33,7 +33,9 @@
 //!   own.
 //! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`FillFirst`],
 //!   [`Weighted`], [`LeastBusy`], [`Affinity`].
-//! * Know what is left: [`RateLimits`], read from headers and errors.
+//! * Know what is left: [`RateLimits`], read from headers and errors. Know who is out and why: [`Manager::explain`],
+//!   [`Error::exhaustion`].
+//! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite` and `postgres`.
 //! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).
 //! * Test your own code: feature `testing`, with a loopback upstream and a scripted executor; [`ManualClock`].
 //!

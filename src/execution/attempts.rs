@@ -276,7 +276,7 @@ impl Engine {
         let left = || Some(call.deadline?.saturating_duration_since(now()));
         let fresh = self
             .refresh
-            .ensure_fresh(&auth, left, call.cancel.cancelled());
+            .ensure_fresh(&auth, left, || call.cancel.cancelled());
         fresh.unwrap_or(auth)
     }
 

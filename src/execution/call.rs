@@ -9,9 +9,11 @@ use crate::outcome::{Outcome, OutcomeKind};
 use crate::request::{Options, Request};
 use crate::services::Services;
 
+use super::Providers;
+
 /// One call: what is asked, of whom, and when it ends.
 pub(super) struct Call<'a> {
-    pub(super) providers: Vec<String>,
+    pub(super) providers: Providers,
     pub(super) request: &'a Request,
     pub(super) options: &'a Options,
     pub(super) deadline: Option<Instant>,
@@ -23,7 +25,7 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     pub(super) fn begin(
         services: &'a Services,
-        providers: Vec<String>,
+        providers: Providers,
         request: &'a Request,
         options: &'a Options,
         cancel: Option<CancelToken>,
@@ -112,7 +114,7 @@ impl<'a> Call<'a> {
     }
 
     /// The providers, beginning with the one at `start`.
-    pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &String> {
+    pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &Arc<str>> {
         let (later, first) = self.providers.split_at(start);
         first.iter().chain(later)
     }

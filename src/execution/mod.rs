@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use smallvec::SmallVec;
 
 use budget::Budgets;
 use call::Call;
@@ -58,6 +59,9 @@ pub(crate) struct StreamSettings {
     /// How long the caller may read nothing.
     pub(crate) consumer_timeout: Duration,
 }
+
+/// The providers of a call, in normal form.
+pub(crate) type Providers = SmallVec<[Arc<str>; 2]>;
 
 /// Which of an executor's plain calls to make.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +109,7 @@ impl Engine {
     pub(crate) fn plain(
         &self,
         kind: Plain,
-        providers: Vec<String>,
+        providers: Providers,
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {

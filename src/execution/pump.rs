@@ -18,7 +18,7 @@ use crate::runtime::{Lane, WaitFor, guard};
 
 use super::call::Call;
 use super::stream::{Batch, ChunkStream, Ending, why_cancelled};
-use super::{Engine, Served};
+use super::{Engine, Providers, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
 struct Committed {
@@ -67,7 +67,7 @@ impl Engine {
     /// A stream: opened here, failover included, then pumped by a worker.
     pub(crate) fn stream(
         self: &Arc<Self>,
-        providers: Vec<String>,
+        providers: Providers,
         request: &Request,
         options: &Options,
     ) -> Result<ChunkStream, Error> {

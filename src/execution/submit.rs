@@ -10,7 +10,7 @@ use crate::request::{Options, Request, Response};
 use crate::runtime::{Lane, WaitFor};
 
 use super::call::deadline_of;
-use super::{Engine, Plain};
+use super::{Engine, Plain, Providers};
 
 /// A call that runs on a worker. Dropping the handle lets it run on; [`CallHandle::cancel`] ends it.
 pub struct CallHandle {
@@ -69,7 +69,7 @@ impl Engine {
     /// Runs a plain call on a worker. Waiting for a worker counts towards the call's time.
     pub(crate) fn submit(
         self: &Arc<Self>,
-        providers: Vec<String>,
+        providers: Providers,
         request: Request,
         mut options: Options,
     ) -> Result<CallHandle, Error> {

@@ -134,6 +134,14 @@ impl Executors {
         });
     }
 
+    /// The shared name of a provider that has an executor.
+    pub(crate) fn name(&self, provider: &str) -> Option<Arc<str>> {
+        let executors = self.by_provider.load();
+        executors
+            .get_key_value(provider)
+            .map(|(name, _)| Arc::clone(name))
+    }
+
     /// The executor for a provider, and the provider's shared name.
     pub(crate) fn find(
         &self,

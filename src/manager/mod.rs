@@ -19,7 +19,7 @@ use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
-use crate::execution::{CallHandle, ChunkStream, Engine, Plain};
+use crate::execution::{CallHandle, ChunkStream, Engine, Plain, Providers};
 use crate::executor::ProviderExecutor;
 use crate::hook::Hook;
 use crate::outcome::Outcome;
@@ -138,7 +138,7 @@ impl Manager {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
-        let providers = distinct(providers)?;
+        let providers = self.distinct(providers)?;
         self.inner
             .engine
             .plain(Plain::Execute, providers, request, options)
@@ -154,7 +154,7 @@ impl Manager {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
-        let providers = distinct(providers)?;
+        let providers = self.distinct(providers)?;
         self.inner
             .engine
             .plain(Plain::CountTokens, providers, request, options)
@@ -174,7 +174,7 @@ impl Manager {
         request: &Request,
         options: &Options,
     ) -> Result<ChunkStream, Error> {
-        let providers = distinct(providers)?;
+        let providers = self.distinct(providers)?;
         self.inner.engine.stream(providers, request, options)
     }
 
@@ -189,7 +189,7 @@ impl Manager {
         request: Request,
         options: Options,
     ) -> Result<CallHandle, Error> {
-        let providers = distinct(providers)?;
+        let providers = self.distinct(providers)?;
         self.inner.engine.submit(providers, request, options)
     }
 
@@ -285,6 +285,29 @@ impl Manager {
         self.inner.shut_down(timeout)
     }
 
+    /// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats.
+    fn distinct<P: AsRef<str>>(
+        &self,
+        providers: impl IntoIterator<Item = P>,
+    ) -> Result<Providers, Error> {
+        let mut distinct = Providers::new();
+        for provider in providers {
+            // The name of an executor is in normal form, and shared.
+            let known = self.inner.services.executors.name(provider.as_ref());
+            let provider = known.unwrap_or_else(|| normalized(provider.as_ref()).into());
+            if !provider.is_empty() && !distinct.contains(&provider) {
+                distinct.push(provider);
+            }
+        }
+        if distinct.is_empty() {
+            return Err(Error::new(
+                ErrorCode::ProviderNotFound,
+                "the call names no provider; give at least one",
+            ));
+        }
+        Ok(distinct)
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
@@ -376,24 +399,6 @@ impl fmt::Debug for Manager {
             .field("engine", &self.inner.engine)
             .finish_non_exhaustive()
     }
-}
-
-/// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats.
-fn distinct<P: AsRef<str>>(providers: impl IntoIterator<Item = P>) -> Result<Vec<String>, Error> {
-    let mut distinct: Vec<String> = Vec::new();
-    for provider in providers {
-        let provider = normalized(provider.as_ref());
-        if !provider.is_empty() && !distinct.contains(&provider) {
-            distinct.push(provider);
-        }
-    }
-    if distinct.is_empty() {
-        return Err(Error::new(
-            ErrorCode::ProviderNotFound,
-            "the call names no provider; give at least one",
-        ));
-    }
-    Ok(distinct)
 }
 
 fn unknown(id: &str) -> Error {

@@ -18,11 +18,11 @@ impl RefreshEngine {
     /// Costs next to nothing for a key and for tokens that live on. It fails no call: what comes of the refresh or not, the call
     /// is made, with the tokens that there are. While the old ones are good, it waits no longer than half of what is left of
     /// them, and half of `left`, the call's time.
-    pub(crate) fn ensure_fresh(
+    pub(crate) fn ensure_fresh<'c>(
         self: &Arc<Self>,
         auth: &Arc<Auth>,
         left: impl FnOnce() -> Option<Duration>,
-        cancelled: &Receiver<Never>,
+        cancelled: impl FnOnce() -> &'c Receiver<Never>,
     ) -> Option<Arc<Auth>> {
         if auth.metadata.as_ref().is_none_or(Metadata::is_empty) {
             return None;
@@ -38,7 +38,7 @@ impl RefreshEngine {
             None if auth.awaits_first_token() => Duration::ZERO,
             None => return None,
         };
-        self.wait_for_fresh(auth, good_for, left(), cancelled)
+        self.wait_for_fresh(auth, good_for, left(), cancelled())
     }
 
     fn wait_for_fresh(

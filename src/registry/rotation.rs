@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -10,12 +11,12 @@ pub(crate) struct Rotation {
 
 impl Rotation {
     /// Where this call begins. The next one with the same model and list begins one further.
-    pub(crate) fn advance(&self, model: &str, providers: &[String]) -> usize {
+    pub(crate) fn advance(&self, model: &str, providers: &[Arc<str>]) -> usize {
         if providers.len() < 2 {
             return 0;
         }
         let key: Vec<String> = std::iter::once(model)
-            .chain(providers.iter().map(String::as_str))
+            .chain(providers.iter().map(|provider| &**provider))
             .map(str::to_owned)
             .collect();
         let mut places = self.places.lock();
@@ -39,8 +40,8 @@ mod tests {
     #[test]
     fn each_list_has_its_own_place() {
         let rotation = Rotation::default();
-        let ab = ["a".to_owned(), "b".to_owned()];
-        let ba = ["b".to_owned(), "a".to_owned()];
+        let ab = ["a".into(), "b".into()];
+        let ba = ["b".into(), "a".into()];
         assert_eq!(rotation.advance("m", &ab), 0);
         assert_eq!(rotation.advance("m", &ab), 1);
         assert_eq!(rotation.advance("m", &ba), 0);
