@@ -128,10 +128,14 @@ impl Manager {
     /// The providers are tried in turn, beginning with another one at each call for the same model; within a provider, one
     /// credential after the other, as long as the policy says that an error is worth another try.
     ///
+    /// Where all credentials are out or at their limits, the call waits for the first to return, as long as
+    /// [`FailurePolicy::with_max_wait`](crate::FailurePolicy::with_max_wait) and [`Options::max_wait`] say and its deadline allows.
+    ///
     /// # Errors
     /// The last upstream error, when anybody was asked; otherwise why nobody could be: `provider_not_found`,
-    /// `executor_not_found`, `auth_not_found`, `auth_unavailable`, `unsupported_format`. Also `deadline_exceeded`,
-    /// `cancelled`, `panicked`, `shut_down`.
+    /// `executor_not_found`, `auth_not_found`, `auth_unavailable`, `limit_reached`, `unsupported_format`. Also
+    /// `deadline_exceeded`, `cancelled`, `panicked`, `shut_down`. Where nobody was left, [`Error::exhaustion`] says of each
+    /// credential why and until when.
     pub fn execute<P: AsRef<str>>(
         &self,
         providers: impl IntoIterator<Item = P>,
