@@ -1,0 +1,152 @@
+//! Processes that share a store, refresh one login, and are killed at any moment: the login lives.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[cfg(feature = "postgres")]
+#[path = "store_support/mod.rs"]
+mod store_support;
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use credpool::testing::TokenServer;
+use credpool::{FileStore, Manager, Store, provider::OpenAi};
+
+const ADDRESS: &str = "CREDPOOL_KILLED_STORE";
+const PROCESSES: usize = 8;
+const KILLS: usize = 24;
+/// Each process lives through so many more refreshes, by whomever, before the next one is killed.
+const REFRESHES_BETWEEN: usize = 5;
+const LEEWAY: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A kind of store and where it is.
+fn open(address: &str) -> Arc<dyn Store> {
+    match address.split_once('|').unwrap() {
+        ("file", directory) => Arc::new(FileStore::open(directory).unwrap()),
+        #[cfg(feature = "sqlite")]
+        ("sqlite", path) => Arc::new(credpool::SqliteStore::open(path).unwrap()),
+        #[cfg(feature = "postgres")]
+        ("postgres", url) => Arc::new(credpool::PostgresStore::connect(url).unwrap()),
+        (other, _) => panic!("no such store: {other}"),
+    }
+}
+
+/// A process of the fleet. Without a store, it is an ordinary run of the tests and has nothing to do.
+#[test]
+fn child() {
+    let Ok(address) = std::env::var(ADDRESS) else {
+        return;
+    };
+    let manager = Manager::builder()
+        .store(open(&address))
+        .min_refresh_gap(Duration::from_millis(1))
+        .build()
+        .unwrap();
+    manager.register_executor(OpenAi::named("p"));
+    manager.load().unwrap();
+    // Until it is killed, or its parent is gone.
+    let (gone, stop) = crossbeam_channel::bounded::<()>(0);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        drop(gone);
+    });
+    while stop.try_recv() == Err(crossbeam_channel::TryRecvError::Empty) {
+        // Another one may be at it, or an answer in doubt: what counts is what is left at the end.
+        let _ = manager.refresh_now("a");
+    }
+}
+
+fn start(address: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture"])
+        .env(ADDRESS, address)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until so many refreshes have been made.
+fn wait_for(server: &TokenServer, refreshes: usize) {
+    let start = Instant::now();
+    while server.refreshes() < refreshes {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "after {} refreshes none came for {PATIENCE:?}",
+            server.refreshes()
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn over_files() {
+    let directory = tempfile::tempdir().unwrap();
+    outlives(&format!("file|{}", directory.path().display()));
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn over_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    outlives(&format!("sqlite|{}/store.db", directory.path().display()));
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn over_postgres() {
+    let Some(server) = store_support::start_postgres() else {
+        return;
+    };
+    let url = server.postgres_url("public");
+    store_support::when_up(|| credpool::PostgresStore::connect(&*url));
+    outlives(&format!("postgres|{url}"));
+}
+
+/// A login in the store outlives the processes that refresh it.
+fn outlives(address: &str) {
+    let server = TokenServer::start();
+    server.set_leeway(LEEWAY);
+    let store = open(address);
+    store.save(&server.login("p", "a")).unwrap();
+    let mut fleet: Vec<Child> = (0..PROCESSES).map(|_| start(address)).collect();
+    let mut last_kill = Instant::now();
+    for kill in 0..KILLS {
+        wait_for(&server, (kill + 1) * REFRESHES_BETWEEN);
+        // Two kills within one leeway may both lose an answer to the same token: that is more than anybody can heal.
+        while last_kill.elapsed() < LEEWAY / 20 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let victim = kill * 7 % PROCESSES;
+        fleet[victim].kill().unwrap();
+        fleet[victim].wait().unwrap();
+        fleet[victim] = start(address);
+        last_kill = Instant::now();
+    }
+    let before = server.refreshes();
+    wait_for(&server, before + REFRESHES_BETWEEN);
+    for mut process in fleet {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    println!(
+        "{} refreshes, {} replays, at most {} at once, {KILLS} processes killed",
+        server.refreshes(),
+        server.replays(),
+        server.most_at_once()
+    );
+    assert!(server.is_alive("a"), "the grant died");
+    assert!(server.replays() <= KILLS, "a replay is a lost answer");
+    assert_eq!(server.most_at_once(), 1, "one at a time");
+    // What is left serves: the newest token is on disk.
+    let stored = store.load("a").unwrap().unwrap();
+    assert!(stored.generation() > 0);
+    let manager = Manager::builder().store(store).build().unwrap();
+    manager.register_executor(OpenAi::named("p"));
+    manager.load().unwrap();
+    manager.refresh_now("a").unwrap();
+    assert!(server.is_alive("a"));
+}
