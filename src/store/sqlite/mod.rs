@@ -17,6 +17,7 @@ use super::idle::Idle;
 use super::lock_file::LockFile;
 use super::parts::shown;
 use super::texts::{add_row, intent_text, read, read_intent, state_text, texts};
+use super::wait::poll;
 use super::{Changes, Cursor, Intent, Listing, RecordLock, Saved, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
@@ -305,7 +306,22 @@ impl Inner {
             connection.execute_batch("PRAGMA synchronous=FULL")?;
             Ok((connection, mode))
         };
-        let (connection, mode) = open().map_err(|error| {
+        // To go over to WAL needs the file alone, and SQLite does not wait for that itself.
+        let mut last = None;
+        let opened = poll(BUSY, || match open() {
+            Err(error) if is_busy(&error) => {
+                last = Some(error);
+                Ok(None)
+            }
+            opened => opened.map(Some),
+        });
+        let opened = match (opened, last) {
+            (Ok(None), Some(busy)) => Err(busy),
+            (Ok(None), None) => open(),
+            (Ok(Some(opened)), _) => Ok(opened),
+            (Err(error), _) => Err(error),
+        };
+        let (connection, mode) = opened.map_err(|error| {
             let message = format!(
                 "could not open the database {}: {error}",
                 self.path.display()
@@ -345,3 +361,10 @@ fn prepare(path: &Path) -> io::Result<PathBuf> {
 
 /// How long a database is waited for that another one is writing to.
 const BUSY: Duration = Duration::from_secs(5);
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+    )
+}
