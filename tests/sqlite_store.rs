@@ -48,7 +48,27 @@ fn what_is_no_database_is_refused_and_stays() {
     assert!(error.message().contains("c.db"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
     SqliteStore::open(dir.path().join("missing/c.db")).unwrap_err();
-    SqliteStore::open(dir.path()).unwrap_err();
+    // A directory is refused before anything happens to it or beside it.
+    let inner = dir.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    #[cfg(unix)]
+    let open_to_all = {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o777)).unwrap();
+        || fs::metadata(&inner).unwrap().permissions().mode() & 0o777 == 0o777
+    };
+    let error = SqliteStore::open(&inner).unwrap_err();
+    assert!(error.message().contains("regular file"), "{error}");
+    #[cfg(unix)]
+    assert!(open_to_all());
+    let mut beside = fs::read_dir(dir.path()).unwrap();
+    assert!(beside.all(|entry| {
+        !entry
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .ends_with(".locks")
+    }));
 }
 
 #[test]

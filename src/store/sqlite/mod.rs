@@ -89,7 +89,6 @@ impl SqliteStore {
         let mut locks = path.clone().into_os_string();
         locks.push(".locks");
         let locks = PathBuf::from(locks);
-        modes::create_dir(&locks).map_err(failed)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|error| failed(io::Error::other(error.to_string())))?;
@@ -105,6 +104,8 @@ impl SqliteStore {
         store
             .inner
             .within(begin, "make the tables", |rows| rows::create(rows.tables))?;
+        // Only beside what is a database.
+        modes::create_dir(&store.inner.locks).map_err(failed)?;
         Ok(store)
     }
 
@@ -354,6 +355,13 @@ fn prepare(path: &Path) -> io::Result<PathBuf> {
         _ => {}
     }
     let path = fs::canonicalize(path)?;
+    // Nothing else is touched: a directory would lose the rights of others, a pipe would never open.
+    if !fs::metadata(&path)?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file",
+        ));
+    }
     let file = fs::File::open(&path)?;
     modes::tighten_file(&file, &file.metadata()?, &path.display().to_string());
     Ok(path)
