@@ -32,7 +32,7 @@
 //! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], or a [`ProviderExecutor`] of your
 //!   own.
 //! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`FillFirst`],
-//!   [`Weighted`], [`LeastBusy`], [`Affinity`].
+//!   [`Weighted`], [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].
 //! * Know what is left: [`RateLimits`], read from headers and errors. Know who is out and why: [`Manager::explain`],
 //!   [`Error::exhaustion`].
 //! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite` and `postgres`.
@@ -82,8 +82,8 @@ pub use request::{Format, Message, Options, Request, Response, StreamChunk, Time
 pub use execution::{CallHandle, ChunkStream, StreamEvent};
 
 pub use selection::{
-    Affinity, Blocked, Candidate, Candidates, FillFirst, LeastBusy, RoundRobin, Selector, Weighted,
-    conversation,
+    Affinity, Blocked, Candidate, Candidates, FillFirst, Headroom, LeastBusy, LowestLatency,
+    RoundRobin, Selector, Weighted, conversation,
 };
 
 pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::limits::RateLimits;
 use crate::request::{Message, Usage};
@@ -40,6 +41,8 @@ pub struct Outcome<'a> {
     pub session_key: Option<&'a str>,
     /// From the start of the attempt to its first byte of content: for a plain call, to its answer.
     pub first_byte: Option<Duration>,
+    /// When it was recorded, by the manager's clock: what the manager tells has it.
+    pub at: Option<Timestamp>,
 }
 
 /// How an attempt ended.
@@ -87,6 +90,7 @@ impl<'a> Outcome<'a> {
             messages: &[],
             session_key: None,
             first_byte: None,
+            at: None,
         }
     }
 
@@ -108,11 +112,12 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// The same with the limits that its error carries, if it does: they are the latest.
-    pub(crate) fn with_limits_of_error(&self) -> Outcome<'_> {
+    /// As listeners are told of it: with its time, and with the limits that its error carries, if it does: they are the latest.
+    pub(crate) fn told_at(&self, now: Timestamp) -> Outcome<'_> {
         let of_error = self.error().and_then(Error::rate_limits);
         Outcome {
             rate_limits: of_error.map(|limits| &**limits).or(self.rate_limits),
+            at: Some(now),
             ..self.clone()
         }
     }

@@ -10,26 +10,33 @@ use std::thread;
 use std::time::Duration;
 
 use credpool::{
-    Affinity, Auth, Error, ErrorCode, FillFirst, LeastBusy, Manager, ManualClock, Options, Outcome,
+    Affinity, Auth, Candidate, Candidates, Clock, Error, ErrorCode, FillFirst, Headroom, LeastBusy,
+    LimitWindow, LowestLatency, Manager, ManualClock, Message, Options, Outcome, RateLimits,
     Request, Response, RoundRobin, Selector, Weighted,
 };
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use support::{Act, Fake, eventually, manual, steady};
 
-fn all() -> [(&'static str, Arc<dyn Selector>); 6] {
-    [
+fn all() -> Vec<(&'static str, Arc<dyn Selector>)> {
+    vec![
         ("RoundRobin", Arc::new(RoundRobin::new())),
         ("FillFirst", Arc::new(FillFirst::new())),
         ("Weighted", Arc::new(Weighted::new())),
         ("LeastBusy", Arc::new(LeastBusy::new())),
+        ("LowestLatency", Arc::new(LowestLatency::new())),
+        ("Headroom", Arc::new(Headroom::new())),
         (
             "Affinity over RoundRobin",
             Arc::new(Affinity::new(RoundRobin::new())),
         ),
         (
-            "Affinity over LeastBusy",
-            Arc::new(Affinity::new(LeastBusy::new())),
+            "Affinity over FillFirst",
+            Arc::new(Affinity::new(FillFirst::new())),
+        ),
+        (
+            "Affinity over Headroom",
+            Arc::new(Affinity::new(Headroom::new()).with_expiry(Duration::from_secs(100))),
         ),
     ]
 }
@@ -352,6 +359,306 @@ fn the_least_busy_is_asked_and_others_take_turns() {
     }
     for thread in busy {
         thread.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn the_quicker_of_two_is_asked_and_a_slow_one_is_tried_again_after_a_while() {
+    let (manager, fake, clock) = manager_with(Arc::new(LowestLatency::new()));
+    for (n, seconds) in [1, 5, 1].into_iter().enumerate() {
+        manager
+            .register(Auth::api_key("p", "k").with_id(name(n)).runtime_only())
+            .unwrap();
+        let clock = clock.clone();
+        fake.on(
+            &name(n),
+            Act::Do(Arc::new(move || {
+                clock.advance(Duration::from_secs(seconds));
+                Ok(Response::new("ok"))
+            })),
+        );
+    }
+    let first = shares(&manager, 60);
+    assert!(first["a1"] <= 2, "{first:?}");
+    assert!(first["a0"] > 10 && first["a2"] > 10, "{first:?}");
+    // Each call takes a second: what was slow has faded after a hundred of them.
+    let later = shares(&manager, 300);
+    assert!((1..=10).contains(&later["a1"]), "{later:?}");
+}
+
+fn told(id: &str, windows: &[LimitWindow]) -> (String, RateLimits) {
+    let limits = windows.iter().fold(RateLimits::new(), |limits, window| {
+        limits.with_window(window.clone())
+    });
+    (id.to_owned(), limits)
+}
+
+fn hear(manager: &Manager, (id, limits): &(String, RateLimits)) {
+    let mut outcome = Outcome::success(id, "p", "m");
+    outcome.rate_limits = Some(limits);
+    manager.mark_result(&outcome);
+}
+
+#[test]
+fn what_would_expire_is_spent_and_what_is_scarce_is_spared() {
+    let (manager, _, clock) = manager_with(Arc::new(Headroom::new()));
+    for n in 0..3 {
+        manager
+            .register(Auth::api_key("p", "k").with_id(name(n)).runtime_only())
+            .unwrap();
+    }
+    let window = |used: f64, hours: u64| {
+        LimitWindow::new("unified-7d")
+            .with_used_ratio(used)
+            .with_resets_at(clock.now() + Duration::from_secs(hours * 3600))
+    };
+    hear(&manager, &told("a0", &[window(0.1, 144)]));
+    hear(&manager, &told("a1", &[window(0.5, 1)]));
+    // Of a2 nothing is known.
+    assert_eq!(shares(&manager, 5), HashMap::from([(name(1), 5)]));
+    hear(&manager, &told("a1", &[window(0.999, 1)]));
+    assert_eq!(shares(&manager, 5), HashMap::from([(name(0), 5)]));
+    hear(&manager, &told("a0", &[window(0.2, 144)]));
+    assert_eq!(shares(&manager, 5), HashMap::from([(name(2), 5)]));
+    // An hour later a1 has all of it again, and no more than that is known of a2.
+    clock.advance(Duration::from_secs(3600));
+    let equal = shares(&manager, 200);
+    assert!(equal[&name(1)] > 50 && equal[&name(2)] > 50, "{equal:?}");
+}
+
+fn serve_session(manager: &Manager, session: &str) -> Result<String, Error> {
+    let options = Options::new().with_session_key(session);
+    let answer = manager.execute(["p"], &Request::new("m", "{}"), &options)?;
+    Ok(answer.auth_id.to_string())
+}
+
+fn pool(manager: &Manager, members: usize) {
+    for n in 0..members {
+        manager
+            .register(Auth::api_key("p", "k").with_id(name(n)).runtime_only())
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_session_moves_once_when_its_home_is_lost_and_returns_once() {
+    let (manager, fake, clock) = manager_with(Arc::new(Affinity::new(RoundRobin::new())));
+    pool(&manager, 5);
+    let served = || serve_session(&manager, "s").unwrap();
+    let home = served();
+    assert!((0..10).all(|_| served() == home));
+    fake.on(&home, Act::Fail(Error::upstream(500, "down")));
+    let away = served();
+    assert_ne!(away, home);
+    // Others move the rotation on.
+    for other in 0..10 {
+        serve_session(&manager, &format!("other {other}")).unwrap();
+        assert_eq!(served(), away);
+    }
+    fake.on(&home, Act::Serve);
+    clock.advance(Duration::from_secs(60));
+    assert!((0..10).all(|_| served() == home));
+    manager.remove(&home).unwrap();
+    assert!((0..10).all(|_| served() == away));
+}
+
+#[test]
+fn a_conversation_moves_once_when_its_home_is_lost_and_returns_once() {
+    let (manager, fake, clock) = manager_with(Arc::new(Affinity::new(RoundRobin::new())));
+    pool(&manager, 5);
+    let mut talk = vec![Message::new("user", "hello")];
+    let mut turn = || {
+        let options = Options::new().with_messages(talk.clone());
+        let answer = manager.execute(["p"], &Request::new("m", "{}"), &options);
+        let answer = answer.unwrap();
+        talk.push(Message::new("assistant", answer.reply_text.unwrap()));
+        talk.push(Message::new("user", format!("and {}?", talk.len())));
+        manager
+            .execute(["p"], &Request::new("m", "{}"), &Options::new())
+            .unwrap();
+        answer.auth_id.to_string()
+    };
+    let home = turn();
+    assert!((0..5).all(|_| turn() == home));
+    fake.on(&home, Act::Fail(Error::upstream(500, "down")));
+    let away = turn();
+    assert_ne!(away, home);
+    assert!((0..5).all(|_| turn() == away));
+    fake.on(&home, Act::Serve);
+    clock.advance(Duration::from_secs(60));
+    assert!((0..5).all(|_| turn() == home));
+}
+
+#[test]
+fn ten_thousand_sessions_stay_within_the_bound() {
+    for inner in [
+        Affinity::new(RoundRobin::new()),
+        Affinity::new(FillFirst::new()),
+        Affinity::new(LowestLatency::new()),
+    ] {
+        let (manager, _, _) = manager_with(Arc::new(inner));
+        pool(&manager, 10);
+        let mut homes = HashMap::new();
+        let mut held = HashMap::<String, usize>::new();
+        for n in 1..=10_000_usize {
+            let session = format!("session {n}");
+            let home = serve_session(&manager, &session).unwrap();
+            let held = held.entry(home.clone()).or_default();
+            *held += 1;
+            // 1.25 times the mean, rounded up.
+            assert!(*held <= (n * 125).div_ceil(1000), "{n}: {held}");
+            homes.insert(session, home);
+        }
+        for (session, home) in homes {
+            assert_eq!(serve_session(&manager, &session).unwrap(), home);
+        }
+    }
+}
+
+#[test]
+fn sessions_that_begin_at_once_stay_within_the_bound() {
+    let (manager, _, _) = manager_with(Arc::new(
+        Affinity::new(FillFirst::new()).with_most_sessions(25),
+    ));
+    pool(&manager, 10);
+    let homes: Vec<Vec<String>> = thread::scope(|scope| {
+        let threads = (0..8).map(|thread| {
+            let manager = &manager;
+            scope.spawn(move || {
+                let sessions = (0..25).map(|n| format!("{thread}/{n}"));
+                let homes = sessions.map(|session| serve_session(manager, &session).unwrap());
+                homes.collect()
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let mut held = HashMap::<String, usize>::new();
+    for home in homes.concat() {
+        *held.entry(home).or_default() += 1;
+    }
+    assert!(held.values().all(|held| *held <= 25), "{held:?}");
+}
+
+#[test]
+fn no_credential_holds_more_sessions_than_its_cap_until_one_expires() {
+    let selector = Affinity::new(RoundRobin::new())
+        .with_bound(None)
+        .with_most_sessions(2)
+        .with_expiry(Duration::from_secs(600));
+    let (manager, _, clock) = manager_with(Arc::new(selector));
+    pool(&manager, 2);
+    for session in ["1", "2", "3", "4"] {
+        serve_session(&manager, session).unwrap();
+    }
+    let error = serve_session(&manager, "5").unwrap_err();
+    assert_eq!(*error.code(), ErrorCode::AuthUnavailable);
+    assert!(
+        error.to_string().contains("the selector took none"),
+        "{error}"
+    );
+    // Who is known is served, and so is who has no session.
+    clock.advance(Duration::from_secs(300));
+    serve_session(&manager, "1").unwrap();
+    manager
+        .execute(["p"], &Request::new("m", "{}"), &Options::new())
+        .unwrap();
+    clock.advance(Duration::from_secs(300));
+    serve_session(&manager, "1").unwrap();
+    for session in ["5", "6", "7"] {
+        serve_session(&manager, session).unwrap();
+    }
+    assert!(serve_session(&manager, "8").is_err());
+}
+
+#[test]
+fn a_busy_home_sends_its_session_elsewhere_for_the_moment() {
+    let (manager, fake, _) = manager_with(Arc::new(Affinity::new(FillFirst::new())));
+    pool(&manager, 4);
+    let home = serve_session(&manager, "s").unwrap();
+    let (open, opened) = crossbeam_channel::unbounded::<()>();
+    for n in 0..4 {
+        let opened = opened.clone();
+        fake.on(
+            &name(n),
+            Act::Do(Arc::new(move || {
+                opened.recv().unwrap();
+                Ok(Response::new("ok"))
+            })),
+        );
+    }
+    let before = fake.calls().len();
+    let calls: Vec<_> = (1..=12)
+        .map(|n| {
+            let manager = manager.clone();
+            let call = thread::spawn(move || serve_session(&manager, "s"));
+            eventually("it is under way", || fake.calls().len() == before + n);
+            let mut busy = HashMap::<String, usize>::new();
+            for id in &fake.calls()[before..] {
+                *busy.entry(id.clone()).or_default() += 1;
+            }
+            let bound = (n * 125).div_ceil(400);
+            assert!(busy.values().all(|busy| *busy <= bound), "{n}: {busy:?}");
+            call
+        })
+        .collect();
+    for _ in &calls {
+        open.send(()).unwrap();
+    }
+    for call in calls {
+        call.join().unwrap().unwrap();
+    }
+    for n in 0..4 {
+        fake.on(&name(n), Act::Serve);
+    }
+    assert_eq!(serve_session(&manager, "s").unwrap(), home);
+}
+
+/// What a sample has, noted at each pick.
+struct Sampling(crossbeam_channel::Sender<Vec<String>>);
+
+impl Selector for Sampling {
+    fn pick(&self, candidates: &Candidates<'_>, _: &Options) -> Result<Option<Candidate>, Error> {
+        for most in [0, 1, 2, 5, 16, usize::MAX] {
+            let sample = candidates.sample(most).map(|one| one.id.clone());
+            self.0.send(sample.collect()).unwrap();
+        }
+        Ok(candidates.after(None))
+    }
+}
+
+#[test]
+fn a_sample_has_each_candidate_once_and_none_is_left_out_for_ever() {
+    for members in [1, 2, 5, 40] {
+        let (sender, samples) = crossbeam_channel::unbounded();
+        let (manager, _, _) = manager_with(Arc::new(Sampling(sender)));
+        pool(&manager, members);
+        let mut seen = HashMap::<String, usize>::new();
+        for _ in 0..400 {
+            manager
+                .execute(["p"], &Request::new("m", "{}"), &Options::new())
+                .unwrap();
+            for most in [0, 1, 2, 5, 16, 16] {
+                let mut sample = samples.recv().unwrap();
+                let len = sample.len();
+                sample.sort_unstable();
+                sample.dedup();
+                assert_eq!(sample.len(), len);
+                assert!(len <= most.min(members));
+                if members <= most {
+                    assert_eq!(len, members);
+                }
+                for id in sample {
+                    *seen.entry(id).or_default() += 1;
+                }
+            }
+        }
+        let (least, most) = (seen.values().min(), seen.values().max());
+        assert_eq!(seen.len(), members);
+        assert!(2 * least.unwrap() > *most.unwrap(), "{seen:?}");
     }
 }
 

@@ -139,9 +139,10 @@ impl Engine {
             ..
         } = failed;
         let outcome = |kind| call.outcome(id, provider, &request.model, kind);
+        let now = || self.services.clock.now();
         plan.last_attempt = Some(error.clone());
         if call.ended_by_caller(error) {
-            self.tell(&outcome(OutcomeKind::Abandoned), true);
+            self.tell(&outcome(OutcomeKind::Abandoned), true, now());
             call.check(plan.last_attempt.as_ref())?;
             return Err(error.clone());
         }
@@ -150,7 +151,7 @@ impl Engine {
             ErrorCode::Unsupported | ErrorCode::UnsupportedFormat
         ) {
             // Not the credential's fault: no other one of this provider can do it either.
-            self.tell(&outcome(OutcomeKind::Abandoned), true);
+            self.tell(&outcome(OutcomeKind::Abandoned), true, now());
             plan.round(provider).given_up = true;
             plan.note_tried(id);
             return self.check_attempts(call, plan);
@@ -162,7 +163,7 @@ impl Engine {
             plan.renewed.push(Arc::clone(id));
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
-                self.tell(&outcome, true);
+                self.tell(&outcome, true, now());
                 plan.again = Some(Again::of(failed));
                 return self.check_attempts(call, plan);
             }
@@ -210,7 +211,7 @@ impl Engine {
                 now,
             ));
         }
-        self.tell(outcome, known);
+        self.tell(outcome, known, now);
         shared.map(|shared| shared.len())
     }
 

@@ -98,6 +98,7 @@ impl<'a> Call<'a> {
             messages: &self.options.messages,
             session_key: self.options.session_key.as_deref(),
             first_byte: None,
+            at: None,
         }
     }
 

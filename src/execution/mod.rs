@@ -157,7 +157,7 @@ impl Engine {
                 self.apply_failure(outcome, error.as_ref(), &verdict, now)
             }
         };
-        self.tell(outcome, known);
+        self.tell(outcome, known, now);
     }
 
     fn apply_failure(
@@ -178,8 +178,8 @@ impl Engine {
     }
 
     /// Tells whoever listens; the selector, only of credentials that are there to be selected.
-    fn tell(&self, outcome: &Outcome<'_>, known: bool) {
-        let outcome = outcome.with_limits_of_error();
+    fn tell(&self, outcome: &Outcome<'_>, known: bool, now: Timestamp) {
+        let outcome = outcome.told_at(now);
         if known {
             let selector = self.selector();
             let _ = guard(|| "the selector".to_owned(), || selector.observe(&outcome));

@@ -367,6 +367,7 @@ impl Report {
             messages: &self.messages,
             session_key: self.session_key.as_deref(),
             first_byte: Some(self.first_byte),
+            at: None,
         }
     }
 }

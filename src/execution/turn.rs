@@ -141,7 +141,7 @@ impl Engine {
             TIMELESS
         });
         loop {
-            let candidates = Candidates::new(registry, query);
+            let candidates = Candidates::new(registry, &*self.services.clock, query);
             let picked = guard(
                 || "the selector".to_owned(),
                 || selector.pick(&candidates, options),

@@ -41,6 +41,12 @@ impl Bits {
         self.next_where(order, after, |_, word| word)
     }
 
+    /// All set places, in order.
+    pub(super) fn iter<'a>(&'a self, order: &'a Order) -> impl Iterator<Item = Place> + 'a {
+        let first = self.next(order, None);
+        std::iter::successors(first, move |last| self.next(order, Some(*last)))
+    }
+
     /// As [`next`](Self::next), among the places that `mask` leaves of a chunk's word.
     pub(super) fn next_where(
         &self,

@@ -378,11 +378,9 @@ impl View<'_> {
         let order = &self.tiers[tier].order;
         let turns = turns.get_or_insert_with(|| {
             let mut turns = Turns::default();
-            let mut place = bits.next(order, None);
-            while let Some(at) = place {
-                let slot = order.slot(at);
+            for place in bits.iter(order) {
+                let slot = order.slot(place);
                 turns.add(slot, slots[slot].ranks.weight);
-                place = bits.next(order, Some(at));
             }
             turns
         });
@@ -429,6 +427,12 @@ impl View<'_> {
         let after = self.tiers[tier].order.at_part(number);
         self.next(tier, after, &admits)
             .or_else(|| self.next(tier, None, &admits))
+    }
+
+    /// All ready ones of a tier.
+    pub(super) fn all(&self, tier: usize) -> impl Iterator<Item = u32> {
+        let (order, bits) = (&self.tiers[tier].order, &self.lane.ready[tier].bits);
+        bits.iter(order).map(|place| order.slot(place))
     }
 
     fn tier(&self, seat: Seat) -> Option<usize> {

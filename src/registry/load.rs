@@ -11,6 +11,7 @@ use super::{Picked, Query, Registry};
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicU32,
+    of_provider: Arc<AtomicU32>,
 }
 
 /// One use of a credential, from its pick to the end of the attempt or of the stream. Dropping it ends it.
@@ -31,17 +32,33 @@ struct Share {
 }
 
 impl Load {
+    /// A credential's, whose provider has this in flight in all.
+    pub(super) fn new(of_provider: Arc<AtomicU32>) -> Self {
+        Self {
+            in_flight: AtomicU32::new(0),
+            of_provider,
+        }
+    }
+
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
     fn lease(self: Arc<Self>, share: Option<Share>) -> Lease {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.of_provider.fetch_add(1, Ordering::Relaxed);
         Lease { load: self, share }
     }
 }
 
 impl Registry {
+    /// How many requests are in flight with all credentials of a provider.
+    pub(crate) fn in_flight(&self, provider: &str) -> u32 {
+        let state = self.state.lock();
+        let of_provider = state.in_flight.get(provider);
+        of_provider.map_or(0, |of_provider| of_provider.load(Ordering::Relaxed))
+    }
+
     /// The use of a credential that was picked, for a request of about so many tokens. `None`: its limits do not allow it now,
     /// and it is no candidate until they do.
     pub(crate) fn lease(
@@ -90,6 +107,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.load.of_provider.fetch_sub(1, Ordering::Relaxed);
         let Some(share) = self.share.take() else {
             return;
         };
@@ -116,7 +134,9 @@ mod tests {
         let load = Arc::new(Load::default());
         let leases = [Arc::clone(&load).lease(None), Arc::clone(&load).lease(None)];
         assert_eq!(load.in_flight(), 2);
+        assert_eq!(load.of_provider.load(Ordering::Relaxed), 2);
         drop(leases);
         assert_eq!(load.in_flight(), 0);
+        assert_eq!(load.of_provider.load(Ordering::Relaxed), 0);
     }
 }

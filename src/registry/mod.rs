@@ -22,7 +22,7 @@ mod waiters;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -30,6 +30,7 @@ pub(crate) use apply::{Effect, Readiness};
 use lane::Pool;
 pub(crate) use limiter::UseLimits;
 pub(crate) use load::Lease;
+use load::Load;
 pub(crate) use permit::Permit;
 pub(crate) use picks::{Picked, Query, Supply};
 pub(crate) use record::Handle;
@@ -78,6 +79,8 @@ struct State {
     slots: Slots,
     by_id: FastMap<Arc<str>, u32>,
     pools: FastMap<Arc<str>, Pool>,
+    /// How many requests each provider has in flight.
+    in_flight: FastMap<Arc<str>, Arc<AtomicU32>>,
     /// Lanes over all pools.
     lanes: usize,
     /// How many credentials may be out for a model.
@@ -118,10 +121,11 @@ impl Registry {
         let auth = Arc::new(auth);
         let id: Arc<str> = auth.id.as_str().into();
         let registration = self.registrations.fetch_add(1, Ordering::Relaxed);
-        let record = Record::new(Arc::clone(&id), Arc::clone(&auth), registration);
         let former = {
             let mut state = self.state.lock();
             let former = state.take_out(&id);
+            let load = Load::new(state.in_flight_of(&auth.provider));
+            let record = Record::new(Arc::clone(&id), Arc::clone(&auth), load, registration);
             state.touched.extend_if_watched(&id);
             let slot = state.slots.insert(record);
             state.by_id.insert(id, slot);
@@ -316,6 +320,16 @@ impl State {
 
     fn record_mut(&mut self, id: &str) -> Option<&mut Record> {
         Some(&mut self.slots[*self.by_id.get(id)?])
+    }
+
+    fn in_flight_of(&mut self, provider: &str) -> Arc<AtomicU32> {
+        if let Some(in_flight) = self.in_flight.get(provider) {
+            return Arc::clone(in_flight);
+        }
+        let in_flight = Arc::default();
+        self.in_flight
+            .insert(provider.into(), Arc::clone(&in_flight));
+        in_flight
     }
 
     /// Removes a record from everywhere.

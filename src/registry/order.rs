@@ -56,13 +56,7 @@ impl Order {
 
     /// The last place of the chunk that is this part, from 0 to 1, of all chunks.
     pub(super) fn at_part(&self, part: f64) -> Option<Place> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a part of a length is an index"
-        )]
-        let nth = (self.len as f64 * part) as usize;
+        let nth = index_at(part, self.len);
         let rank = (nth * self.directory.len()).checked_div(self.len)?;
         let chunk = *self.directory.get(rank)?;
         let index = nth % self.chunks[chunk].slots.len();
@@ -219,6 +213,17 @@ impl Order {
             self.chunks[*chunk].rank = rank;
         }
     }
+}
+
+/// An index below `len`, at a part of it that is less than 1.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a part of a length is an index"
+)]
+pub(super) fn index_at(part: f64, len: usize) -> usize {
+    (len as f64 * part) as usize
 }
 
 /// As many slots as a word has bits.

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::lane::{Pool, View};
 use super::load::Load;
+use super::order::index_at;
 use super::record::{Handle, Slots};
 use super::{FastMap, Readiness, Registry, State};
 use crate::Timestamp;
@@ -86,6 +87,39 @@ impl Registry {
         self.choose(query, |_, lane, call, tier| {
             lane.at_random(tier, number, |slot| call.admits(slot))
         })
+    }
+
+    /// Up to `most` ready candidates of the highest priority, drawn by chance and in an order of chance.
+    pub(crate) fn sample(&self, query: Query<'_>, most: usize) -> SmallVec<[Picked; 16]> {
+        let mut drawn: SmallVec<[u32; 16]> = SmallVec::new();
+        let draw = || self.random.fraction();
+        self.with_lane(query, |slots, lane, call| {
+            match call.who {
+                Who::Anybody => {
+                    let tier = lane.top_tier(slots, &call.tried)?;
+                    if lane.ready_in(slots, tier, &call.tried) <= most {
+                        drawn.extend(lane.all(tier).filter(|slot| call.admits(*slot)));
+                        for last in (1..drawn.len()).rev() {
+                            drawn.swap(last, index_at(draw(), last + 1));
+                        }
+                    } else {
+                        for _ in 0..DRAWS * most {
+                            if drawn.len() == most {
+                                break;
+                            }
+                            let is_new = |slot| !drawn.contains(&slot) && call.admits(slot);
+                            drawn.extend(lane.at_random(tier, draw(), is_new));
+                        }
+                    }
+                }
+                _ => drawn.push(call.pinned(lane, slots)?),
+            }
+            let picked = drawn
+                .iter()
+                .map(|slot| slots[*slot].picked(*slot, query.model));
+            Some(picked.collect())
+        })
+        .unwrap_or_default()
     }
 
     fn choose(
@@ -335,6 +369,9 @@ fn drop_oldest_lane(pools: &mut FastMap<Arc<str>, Pool>, newest: u64) {
         pool.lanes.remove(&model);
     }
 }
+
+/// How often one is drawn for each that is wanted: as good as always enough.
+const DRAWS: usize = 2;
 
 /// A lane is a cache of what the records say: dropping one costs a scan when it is needed again.
 pub(super) const MOST_LANES: usize = 4096;

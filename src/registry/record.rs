@@ -44,14 +44,14 @@ struct Calm {
 }
 
 impl Record {
-    pub(super) fn new(id: Arc<str>, auth: Arc<Auth>, registration: u64) -> Self {
+    pub(super) fn new(id: Arc<str>, auth: Arc<Auth>, load: Load, registration: u64) -> Self {
         Self {
             id,
             auth,
             calm: SmallVec::new(),
             place: None,
             ranks: Ranks::default(),
-            load: Arc::default(),
+            load: Arc::new(load),
             limiter: None,
             registration,
             unsaved: Unsaved::Nothing,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::Timestamp;
 use crate::auth::Auth;
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::registry::{Picked, Query, Readiness, Registry};
 
@@ -14,6 +15,7 @@ use crate::registry::{Picked, Query, Readiness, Registry};
 /// of which anybody is ready.
 pub struct Candidates<'a> {
     registry: &'a Registry,
+    clock: &'a dyn Clock,
     query: Query<'a>,
     offer: u64,
 }
@@ -39,9 +41,10 @@ pub struct Blocked {
 }
 
 impl<'a> Candidates<'a> {
-    pub(crate) fn new(registry: &'a Registry, query: Query<'a>) -> Self {
+    pub(crate) fn new(registry: &'a Registry, clock: &'a dyn Clock, query: Query<'a>) -> Self {
         Self {
             registry,
+            clock,
             query,
             offer: registry.next_offer(),
         }
@@ -103,6 +106,39 @@ impl<'a> Candidates<'a> {
         self.offered(self.registry.at_random(self.query))
     }
 
+    /// Up to `most` of them (no more than 16), chosen by chance and each once: all of them where there are no more. Costs the same
+    /// however many there are.
+    ///
+    /// ```
+    /// use credpool::{Candidate, Candidates, Error, Options, Selector};
+    ///
+    /// /// The less busy of two.
+    /// struct OneOfTwo;
+    ///
+    /// impl Selector for OneOfTwo {
+    ///     fn pick(&self, candidates: &Candidates<'_>, _: &Options) -> Result<Option<Candidate>, Error> {
+    ///         Ok(candidates.sample(2).min_by_key(Candidate::in_flight))
+    ///     }
+    /// }
+    /// ```
+    pub fn sample(&self, most: usize) -> impl Iterator<Item = Candidate> + use<> {
+        let offer = self.offer;
+        let sample = self.registry.sample(self.query, most.min(MOST_SAMPLED));
+        sample
+            .into_iter()
+            .map(move |picked| Candidate { picked, offer })
+    }
+
+    /// How many requests are in flight with all credentials of the provider, whether they are candidates or not.
+    pub fn in_flight(&self) -> u32 {
+        self.registry.in_flight(self.query.provider)
+    }
+
+    /// The time by the manager's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn offered(&self, picked: Option<Picked>) -> Option<Candidate> {
         picked.map(|picked| Candidate {
             picked,
@@ -161,6 +197,9 @@ impl Deref for Candidate {
         &self.picked.auth
     }
 }
+
+/// A sample is made without the heap.
+const MOST_SAMPLED: usize = 16;
 
 impl fmt::Debug for Candidates<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

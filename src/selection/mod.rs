@@ -3,15 +3,21 @@
 mod affinity;
 mod candidates;
 pub mod conversation;
+mod drawn;
 mod fill_first;
+mod headroom;
 mod least_busy;
+mod lowest_latency;
+mod notes;
 mod round_robin;
 mod weighted;
 
 pub use affinity::Affinity;
 pub use candidates::{Blocked, Candidate, Candidates};
 pub use fill_first::FillFirst;
+pub use headroom::Headroom;
 pub use least_busy::LeastBusy;
+pub use lowest_latency::LowestLatency;
 pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
 
