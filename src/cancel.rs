@@ -21,9 +21,9 @@ use crate::runtime::guard;
 /// token.cancel();
 /// assert!(child.is_cancelled());
 /// ```
-#[derive(Clone)]
 pub struct CancelToken {
-    inner: Arc<Inner>,
+    /// Made for the first who does more than ask: most calls are never cancelled, and nobody listens.
+    inner: OnceLock<Arc<Inner>>,
 }
 
 /// Keeps an action registered; dropping it takes the action back.
@@ -59,8 +59,12 @@ impl CancelToken {
     /// A token that nobody has cancelled yet.
     pub fn new() -> Self {
         Self {
-            inner: Arc::new(Inner::new(None)),
+            inner: OnceLock::new(),
         }
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        self.inner.get_or_init(|| Arc::new(Inner::new(None)))
     }
 
     /// A token that is cancelled with this one, and that can be cancelled alone.
@@ -78,24 +82,27 @@ impl CancelToken {
         if self.is_cancelled() {
             inner.cancel();
         }
-        Self { inner }
+        Self {
+            inner: OnceLock::from(inner),
+        }
     }
 
     /// Throws the switch: registered actions run on this thread, in the order of their registration. Again: nothing.
     pub fn cancel(&self) {
-        self.inner.cancel();
+        self.inner().cancel();
     }
 
     /// Whether it was thrown.
     pub fn is_cancelled(&self) -> bool {
-        self.inner.is_cancelled()
+        self.inner.get().is_some_and(|inner| inner.is_cancelled())
     }
 
     /// A channel that disconnects when the token is cancelled, for `select!`.
     pub fn cancelled(&self) -> &Receiver<Never> {
-        self.inner.cancelled.get_or_init(|| {
+        let inner = self.inner();
+        inner.cancelled.get_or_init(|| {
             let (open, cancelled) = crossbeam_channel::bounded(0);
-            let mut state = self.inner.state.lock();
+            let mut state = inner.state.lock();
             if !state.thrown {
                 state.open = Some(open);
             }
@@ -107,7 +114,8 @@ impl CancelToken {
     ///
     /// The action runs on the cancelling thread; it must be short. A panic in it is caught and logged.
     pub fn on_cancel(&self, action: impl FnOnce() + Send + 'static) -> OnCancel {
-        let mut state = self.inner.state.lock();
+        let inner = self.inner();
+        let mut state = inner.state.lock();
         let key = state.next_key;
         state.next_key += 1;
         if state.thrown {
@@ -117,7 +125,7 @@ impl CancelToken {
             state.actions.push((key, Box::new(action)));
         }
         OnCancel {
-            token: Arc::downgrade(&self.inner),
+            token: Arc::downgrade(inner),
             key,
         }
     }
@@ -158,6 +166,14 @@ impl Inner {
 
 fn run(action: Action) {
     let _ = guard(|| "an action on cancel".to_owned(), action);
+}
+
+impl Clone for CancelToken {
+    fn clone(&self) -> Self {
+        Self {
+            inner: OnceLock::from(Arc::clone(self.inner())),
+        }
+    }
 }
 
 impl Default for CancelToken {
@@ -251,6 +267,6 @@ mod tests {
     fn a_dropped_child_leaves_nothing_behind() {
         let parent = CancelToken::new();
         drop(parent.child());
-        assert!(parent.inner.state.lock().actions.is_empty());
+        assert!(parent.inner().state.lock().actions.is_empty());
     }
 }

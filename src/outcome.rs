@@ -113,13 +113,18 @@ impl<'a> Outcome<'a> {
     }
 
     /// As listeners are told of it: with its time, and with the limits that its error carries, if it does: they are the latest.
-    pub(crate) fn told_at(&self, now: Timestamp) -> Outcome<'_> {
-        let of_error = self.error().and_then(Error::rate_limits);
-        Outcome {
-            rate_limits: of_error.map(|limits| &**limits).or(self.rate_limits),
-            at: Some(now),
-            ..self.clone()
-        }
+    pub(crate) fn told_at<'b>(
+        mut self,
+        now: Timestamp,
+        of_error: Option<&'b RateLimits>,
+    ) -> Outcome<'b>
+    where
+        'a: 'b,
+    {
+        self.at = Some(now);
+        let mut told: Outcome<'b> = self;
+        told.rate_limits = of_error.or(told.rate_limits);
+        told
     }
 
     /// The failure as the executor returned it, with its code, hints and body.

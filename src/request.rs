@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -228,21 +229,38 @@ impl Request {
     }
 
     /// The request as `provider` (in normal form) is to see it.
-    pub(crate) fn seen_by(&self, provider: &str) -> Cow<'_, Self> {
+    pub(crate) fn addressed_to(&self, provider: &str) -> Addressed<'_> {
         let alternative = self
             .alternatives
             .iter()
             .flat_map(|alternatives| alternatives.iter())
             .find(|alternative| alternative.provider == provider);
         match alternative {
-            None => Cow::Borrowed(self),
-            Some(alternative) => Cow::Owned(Self {
+            None => Addressed::AsAsked(self),
+            Some(alternative) => Addressed::Alternative(Box::new(Self {
                 model: alternative.model.clone(),
                 payload: alternative.payload.clone(),
                 format: None,
                 metadata: self.metadata.clone(),
                 alternatives: None,
-            }),
+            })),
+        }
+    }
+}
+
+/// A request as one provider is asked it.
+pub(crate) enum Addressed<'a> {
+    AsAsked(&'a Request),
+    Alternative(Box<Request>),
+}
+
+impl Deref for Addressed<'_> {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        match self {
+            Self::AsAsked(request) => request,
+            Self::Alternative(request) => request,
         }
     }
 }
@@ -528,8 +546,8 @@ mod tests {
             .with_format(Format::new("openai"))
             .for_provider(" Beta ", "b", "2")
             .for_provider("beta", "c", "3");
-        assert_eq!(request.seen_by("alpha").model, "a");
-        let beta = request.seen_by("beta");
+        assert_eq!(request.addressed_to("alpha").model, "a");
+        let beta = request.addressed_to("beta");
         assert_eq!((beta.model.as_str(), &beta.payload[..]), ("c", &b"3"[..]));
         assert_eq!(beta.format, None);
     }

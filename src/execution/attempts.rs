@@ -1,6 +1,5 @@
 //! The attempt loop: whose turn it is, one attempt, and what follows from its failure.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::call::Call;
@@ -14,47 +13,48 @@ use crate::fault::Fault;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{Scope, Verdict};
-use crate::registry::{Effect, Lease, Permit, Picked};
-use crate::request::Request;
+use crate::registry::{Effect, Lease, Permit};
+use crate::request::{Addressed, Request};
 use crate::runtime::guard;
 
 /// Who is asked next.
 pub(super) struct Turn<'a> {
-    pub(super) provider: Arc<str>,
-    pub(super) executor: Arc<dyn ProviderExecutor>,
-    pub(super) request: Cow<'a, Request>,
-    pub(super) picked: Picked,
+    pub(super) provider: &'a Arc<str>,
+    pub(super) executor: &'a dyn ProviderExecutor,
+    pub(super) request: Addressed<'a>,
+    pub(super) auth: Arc<Auth>,
     /// Held until the result is known.
-    pub(super) permit: Option<Permit>,
+    pub(super) permit: Option<Box<Permit>>,
     pub(super) lease: Lease,
 }
 
-/// What to ask an executor: the one thing in which plain calls, counts and streams differ.
-pub(super) type Ask<'a, T> =
-    dyn Fn(&dyn ProviderExecutor, &Attempt, &Auth, &Request) -> Result<T, Error> + 'a;
+/// What to ask an executor: the one thing in which plain calls, counts and streams differ. It keeps the answer.
+pub(super) type Ask<'a> =
+    dyn FnMut(&dyn ProviderExecutor, &Attempt, &Auth, &Request) -> Result<(), Error> + 'a;
 
 /// A failed attempt.
 struct Failed<'a> {
     id: Arc<str>,
-    provider: Arc<str>,
-    request: Cow<'a, Request>,
+    provider: &'a Arc<str>,
+    request: Addressed<'a>,
     /// The metadata that the attempt was made with.
     token: Option<Metadata>,
     error: Error,
-    _permit: Option<Permit>,
+    _permit: Option<Box<Permit>>,
 }
 
 impl Engine {
     /// Tries providers and their credentials in turn until one serves or nothing is left to try.
     ///
     /// Failures are recorded here; the caller records the success, when it is one.
-    pub(super) fn run<'a, T>(
+    pub(super) fn run<'c>(
         &self,
-        call: &Call<'a>,
-        ask: &Ask<'_, T>,
-    ) -> Result<Served<'a, T>, Error> {
+        call: &'c Call<'_>,
+        ask: &mut Ask<'_>,
+    ) -> Result<Served<'c>, Error> {
         self.services.pool.check_open()?;
-        let start = self.rotation.advance(&call.request.model, &call.providers);
+        let names = call.providers.iter().map(|provider| &*provider.name);
+        let start = self.rotation.advance(&call.request.model, names);
         let mut plan = Plan::beginning_at(start);
         loop {
             let turn = self.next_turn(call, &mut plan)?;
@@ -62,7 +62,7 @@ impl Engine {
             match self.attempt(call, plan.attempts, turn, ask) {
                 Ok(served) => {
                     if plan.attempts == 1 {
-                        self.budgets.served(&served.provider);
+                        self.budgets.served(served.provider);
                     }
                     return Ok(served);
                 }
@@ -72,50 +72,46 @@ impl Engine {
     }
 
     /// One attempt: the executor is asked once.
-    fn attempt<'a, T>(
+    fn attempt<'c>(
         &self,
-        call: &Call<'a>,
+        call: &Call<'_>,
         number: u32,
-        turn: Turn<'a>,
-        ask: &Ask<'_, T>,
-    ) -> Result<Served<'a, T>, Box<Failed<'a>>> {
+        turn: Turn<'c>,
+        ask: &mut Ask<'_>,
+    ) -> Result<Served<'c>, Box<Failed<'c>>> {
         let Turn {
             provider,
             executor,
             request,
-            picked: Picked {
-                id, auth, handle, ..
-            },
+            auth,
             permit,
             mut lease,
         } = turn;
         let auth = self.fresh(call, auth);
         let attempt = call.attempt(number, &self.services);
         let started = self.services.clock.monotonic();
-        log::trace!("attempt {number} of the call: {id} of {provider}");
+        log::trace!("attempt {number} of the call: {} of {provider}", lease.id());
         let answer = guard(
             || format!("the executor for {provider}"),
-            || ask(&*executor, &attempt, &auth, &request),
+            || ask(executor, &attempt, &auth, &request),
         )
         .flatten();
         match answer {
-            Ok(value) => Ok(Served {
-                value,
-                auth_id: id,
+            Ok(()) => Ok(Served {
                 provider,
                 attempts: number,
                 request,
                 first_byte: self.services.clock.monotonic() - started,
-                handle,
                 permit,
                 lease,
             }),
             Err(error) => {
                 // What was not answered used nothing.
                 lease.settle(0);
+                let id = Arc::clone(lease.id());
                 // Executors of the program's own may quote what they sent.
                 let error = error.scrubbed(|text| scrub(text, &auth));
-                let error = error.about(&id).with_provider(&provider);
+                let error = error.about(&id).with_provider(provider);
                 log::debug!("attempt {number} with {id} of {provider} failed: {error}");
                 Err(Box::new(Failed {
                     id,
@@ -142,7 +138,7 @@ impl Engine {
         let now = || self.services.clock.now();
         plan.last_attempt = Some(error.clone());
         if call.ended_by_caller(error) {
-            self.tell(&outcome(OutcomeKind::Abandoned), true, now());
+            self.tell(outcome(OutcomeKind::Abandoned), true, now());
             call.check(plan.last_attempt.as_ref())?;
             return Err(error.clone());
         }
@@ -151,7 +147,7 @@ impl Engine {
             ErrorCode::Unsupported | ErrorCode::UnsupportedFormat
         ) {
             // Not the credential's fault: no other one of this provider can do it either.
-            self.tell(&outcome(OutcomeKind::Abandoned), true, now());
+            self.tell(outcome(OutcomeKind::Abandoned), true, now());
             plan.round(provider).given_up = true;
             plan.note_tried(id);
             return self.check_attempts(call, plan);
@@ -163,12 +159,12 @@ impl Engine {
             plan.renewed.push(Arc::clone(id));
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
-                self.tell(&outcome, true, now());
+                self.tell(outcome, true, now());
                 plan.again = Some(Again::of(failed));
                 return self.check_attempts(call, plan);
             }
         }
-        let shared = self.record_failure(&outcome, failed, &recorded, &verdict);
+        let shared = self.record_failure(outcome, failed, &recorded, &verdict);
         if !verdict.failover {
             return Err(error.clone());
         }
@@ -180,7 +176,7 @@ impl Engine {
     /// of them is held responsible.
     fn record_failure(
         &self,
-        outcome: &Outcome<'_>,
+        outcome: Outcome<'_>,
         failed: &Failed<'_>,
         recorded: &Error,
         verdict: &Verdict,
@@ -189,12 +185,12 @@ impl Engine {
         let healthy = |limits: &Arc<RateLimits>| limits.is_healthy();
         let spared = matches!(verdict.scope, Scope::Request | Scope::Nobody);
         let known = if spared && failed.error.rate_limits().is_some_and(healthy) {
-            self.apply(outcome, None, &Effect::Healthy, now)
+            self.apply(&outcome, None, &Effect::Healthy, now)
         } else {
-            self.apply_failure(outcome, Some(recorded), verdict, now)
+            self.apply_failure(&outcome, Some(recorded), verdict, now)
         };
         let shared = self.sightings.note(Seen {
-            provider: &failed.provider,
+            provider: failed.provider,
             id: &failed.id,
             model: &failed.request.model,
             error: &failed.error,
@@ -275,9 +271,7 @@ impl Engine {
     fn fresh(&self, call: &Call<'_>, auth: Arc<Auth>) -> Arc<Auth> {
         let now = || self.services.clock.monotonic();
         let left = || Some(call.deadline?.saturating_duration_since(now()));
-        let fresh = self
-            .refresh
-            .ensure_fresh(&auth, left, || call.cancel.cancelled());
+        let fresh = self.refresh.ensure_fresh(&auth, left, || call.cancelled());
         fresh.unwrap_or(auth)
     }
 
@@ -292,7 +286,7 @@ impl Engine {
         }
         drop(current);
         let refused = failed.token.as_ref().map(|metadata| {
-            let mut then = Auth::new(&*failed.provider);
+            let mut then = Auth::new(&**failed.provider);
             then.metadata = Some(metadata.clone());
             then
         });
@@ -311,7 +305,7 @@ impl Engine {
             self.services.clock.after(left)
         });
         self.refresh
-            .refresh_while(&failed.id, &late, call.cancel.cancelled())
+            .refresh_while(&failed.id, &late, call.cancelled())
             .is_some_and(|refreshed| refreshed.is_ok())
             // A refresh that was too fresh to be asked for.
             || has_another()
@@ -321,7 +315,7 @@ impl Engine {
 impl Again {
     fn of(failed: &Failed<'_>) -> Self {
         Self {
-            provider: Arc::clone(&failed.provider),
+            provider: Arc::clone(failed.provider),
             id: Arc::clone(&failed.id),
         }
     }

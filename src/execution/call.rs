@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cancel::CancelToken;
+use crossbeam_channel::Receiver;
+
+use crate::cancel::{CancelToken, Never};
 use crate::clock::{Clock, deadline};
 use crate::error::{Error, ErrorCode};
-use crate::executor::Attempt;
+use crate::executor::{Attempt, Provider};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::request::{Options, Request};
 use crate::services::Services;
@@ -17,7 +19,9 @@ pub(super) struct Call<'a> {
     pub(super) request: &'a Request,
     pub(super) options: &'a Options,
     pub(super) deadline: Option<Instant>,
-    pub(super) cancel: CancelToken,
+    /// Where the caller may cancel it.
+    cancel: Option<CancelToken>,
+    never: Receiver<Never>,
     clock: &'a dyn Clock,
     stopping: &'a CancelToken,
 }
@@ -36,7 +40,8 @@ impl<'a> Call<'a> {
             request,
             options,
             deadline: deadline_of(options, clock),
-            cancel: cancel.unwrap_or_default(),
+            cancel,
+            never: crossbeam_channel::never(),
             clock,
             stopping: services.pool.stopping(),
         }
@@ -49,7 +54,7 @@ impl<'a> Call<'a> {
                 ErrorCode::ShutDown,
                 "the manager was shut down during the call",
             )
-        } else if self.cancel.is_cancelled() {
+        } else if self.is_cancelled() {
             Error::new(ErrorCode::Cancelled, "the call was cancelled")
         } else if self.is_late() {
             Error::new(
@@ -67,14 +72,15 @@ impl<'a> Call<'a> {
 
     /// Whether an attempt failed because its caller ended it, and not by anybody's fault. An answer of the upstream is one.
     pub(super) fn ended_by_caller(&self, error: &Error) -> bool {
-        self.cancel.is_cancelled() || (error.http_status().is_none() && self.is_late())
+        self.is_cancelled() || (error.http_status().is_none() && self.is_late())
     }
 
     pub(super) fn attempt(&self, number: u32, services: &Services) -> Attempt {
         Attempt {
             number,
             deadline: self.deadline,
-            cancel: self.cancel.clone(),
+            // Nobody else ends it where the caller cannot.
+            cancel: self.cancel.clone().unwrap_or_default(),
             clock: Arc::clone(&services.clock),
             transport: Arc::clone(&services.transport),
         }
@@ -114,8 +120,18 @@ impl<'a> Call<'a> {
             .map(|end| end.saturating_duration_since(self.clock.monotonic()))
     }
 
+    /// Disconnects when the caller cancels the call.
+    pub(super) fn cancelled(&self) -> &Receiver<Never> {
+        let cancelled = self.cancel.as_ref().map(CancelToken::cancelled);
+        cancelled.unwrap_or(&self.never)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
+    }
+
     /// The providers, beginning with the one at `start`.
-    pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &Arc<str>> {
+    pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &Provider> {
         let (later, first) = self.providers.split_at(start);
         first.iter().chain(later)
     }

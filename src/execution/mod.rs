@@ -14,12 +14,10 @@ mod stream;
 mod submit;
 mod turn;
 
-use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
 use smallvec::SmallVec;
 
 use budget::Budgets;
@@ -30,11 +28,12 @@ pub use submit::CallHandle;
 
 use crate::Timestamp;
 use crate::error::Error;
+use crate::executor::Provider;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshEngine;
-use crate::registry::{Applied, Effect, Handle, Lease, Permit, Rotation, Target};
-use crate::request::{Options, Request, Response};
+use crate::registry::{Applied, Effect, Lease, Permit, Rotation, Target};
+use crate::request::{Addressed, Options, Request, Response};
 use crate::runtime::guard;
 use crate::selection::Selector;
 use crate::services::Services;
@@ -44,7 +43,9 @@ pub(crate) struct Engine {
     services: Arc<Services>,
     refresh: Arc<RefreshEngine>,
     policy: FailurePolicy,
-    selector: ArcSwap<Arc<dyn Selector>>,
+    selector: Arc<dyn Selector>,
+    /// What was put around it since.
+    sticky: OnceLock<Arc<dyn Selector>>,
     rotation: Rotation,
     budgets: Budgets,
     sightings: Sightings,
@@ -61,7 +62,7 @@ pub(crate) struct StreamSettings {
 }
 
 /// The providers of a call, in normal form.
-pub(crate) type Providers = SmallVec<[Arc<str>; 2]>;
+pub(crate) type Providers = SmallVec<[Provider; 2]>;
 
 /// Which of an executor's plain calls to make.
 #[derive(Clone, Copy, Debug)]
@@ -71,16 +72,13 @@ pub(crate) enum Plain {
 }
 
 /// The attempt that served.
-struct Served<'a, T> {
-    value: T,
-    auth_id: Arc<str>,
-    provider: Arc<str>,
-    request: Cow<'a, Request>,
+struct Served<'a> {
+    provider: &'a Arc<str>,
+    request: Addressed<'a>,
     attempts: u32,
     first_byte: Duration,
-    handle: Handle,
     /// Held until the success is recorded.
-    permit: Option<Permit>,
+    permit: Option<Box<Permit>>,
     /// Held until the answer is complete.
     lease: Lease,
 }
@@ -99,7 +97,8 @@ impl Engine {
             budgets: Budgets::new(policy.budget().copied()),
             sightings: Sightings::new(policy.correlation().copied()),
             policy,
-            selector: ArcSwap::from_pointee(selector),
+            selector,
+            sticky: OnceLock::new(),
             rotation: Rotation::default(),
             streams,
         }
@@ -115,19 +114,23 @@ impl Engine {
     ) -> Result<Response, Error> {
         let cancel = options.cancel.clone();
         let call = Call::begin(&self.services, providers, request, options, cancel);
-        let mut served = self.run(&call, &|executor, attempt, auth, request| match kind {
-            Plain::Execute => executor.execute(attempt, auth, request, options),
-            Plain::CountTokens => executor.count_tokens(attempt, auth, request, options),
+        let mut answer = None;
+        let mut served = self.run(&call, &mut |executor, attempt, auth, request| {
+            answer = Some(match kind {
+                Plain::Execute => executor.execute(attempt, auth, request, options),
+                Plain::CountTokens => executor.count_tokens(attempt, auth, request, options),
+            }?);
+            Ok(())
         })?;
-        let mut response = served.value;
+        let mut response = answer.unwrap_or_default();
         if let Some(usage) = response.usage {
             served
                 .lease
                 .settle(usage.input.saturating_add(usage.output));
         }
         let mut outcome = call.outcome(
-            &served.auth_id,
-            &served.provider,
+            served.lease.id(),
+            served.provider,
             &served.request.model,
             OutcomeKind::Success,
         );
@@ -135,26 +138,26 @@ impl Engine {
         outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(served.first_byte);
-        self.record(&outcome, Some(served.handle));
+        self.record(outcome, Some(&served.lease));
         drop(served.permit);
-        response.provider = served.provider;
-        response.auth_id = served.auth_id;
+        response.provider = Arc::clone(served.provider);
+        response.auth_id = Arc::clone(served.lease.id());
         response.attempts = served.attempts;
         Ok(response)
     }
 
-    /// Records what became of an attempt: state first, then whoever listens. Who knows where the credential was found says so.
-    pub(crate) fn record(&self, outcome: &Outcome<'_>, handle: Option<Handle>) {
+    /// Records what became of an attempt: state first, then whoever listens. Who has the credential's lease shows it.
+    pub(crate) fn record(&self, outcome: Outcome<'_>, lease: Option<&Lease>) {
         if outcome.auth_id.is_empty() {
             return;
         }
         let now = self.services.clock.now();
         let known = match &outcome.kind {
             OutcomeKind::Abandoned => true,
-            OutcomeKind::Success => self.apply(outcome, handle, &Effect::Success, now),
+            OutcomeKind::Success => self.apply(&outcome, lease, &Effect::Success, now),
             OutcomeKind::Failure(error) => {
                 let verdict = self.policy.classify_outcome(error.as_ref());
-                self.apply_failure(outcome, error.as_ref(), &verdict, now)
+                self.apply_failure(&outcome, error.as_ref(), &verdict, now)
             }
         };
         self.tell(outcome, known, now);
@@ -178,8 +181,9 @@ impl Engine {
     }
 
     /// Tells whoever listens; the selector, only of credentials that are there to be selected.
-    fn tell(&self, outcome: &Outcome<'_>, known: bool, now: Timestamp) {
-        let outcome = outcome.told_at(now);
+    fn tell(&self, outcome: Outcome<'_>, known: bool, now: Timestamp) {
+        let of_error = outcome.error().and_then(Error::rate_limits).cloned();
+        let outcome = outcome.told_at(now, of_error.as_deref());
         if known {
             let selector = self.selector();
             let _ = guard(|| "the selector".to_owned(), || selector.observe(&outcome));
@@ -187,28 +191,27 @@ impl Engine {
         self.services.hooks.result(&outcome);
     }
 
-    pub(crate) fn selector(&self) -> Guard<Arc<Arc<dyn Selector>>> {
-        self.selector.load()
+    pub(crate) fn selector(&self) -> &Arc<dyn Selector> {
+        self.sticky.get().unwrap_or(&self.selector)
     }
 
-    /// Puts another selector in place of the present one, made from it.
-    pub(crate) fn wrap_selector(&self, wrap: impl FnOnce(Arc<dyn Selector>) -> Arc<dyn Selector>) {
-        let present = Arc::clone(&self.selector.load());
-        self.selector.store(Arc::new(wrap(Arc::clone(&present))));
+    /// Puts another selector around the present one, the first time.
+    pub(crate) fn stick(&self, wrap: impl FnOnce(Arc<dyn Selector>) -> Arc<dyn Selector>) {
+        self.sticky.get_or_init(|| wrap(Arc::clone(&self.selector)));
     }
 
     /// Puts a result into the registry. False when there is no such credential.
     fn apply(
         &self,
         outcome: &Outcome<'_>,
-        handle: Option<Handle>,
+        lease: Option<&Lease>,
         effect: &Effect<'_>,
         now: Timestamp,
     ) -> bool {
         let registry = &self.services.registry;
         let target = Target {
             id: outcome.auth_id,
-            handle,
+            lease,
         };
         self.note_for_store(registry.apply(target, outcome.model, effect, now))
     }

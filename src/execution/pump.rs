@@ -12,7 +12,7 @@ use crate::executor::ChunkSource;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::StreamCommit;
-use crate::registry::{Effect, Handle, Lease};
+use crate::registry::{Effect, Lease};
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
@@ -21,6 +21,7 @@ use super::stream::{Batch, ChunkStream, Ending, why_cancelled};
 use super::{Engine, Providers, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
+#[derive(Default)]
 struct Committed {
     read: VecDeque<StreamChunk>,
     rest: Option<ChunkSource>,
@@ -49,7 +50,6 @@ struct Report {
     model: String,
     messages: Vec<Message>,
     session_key: Option<String>,
-    handle: Handle,
     first_byte: Duration,
     usage: Option<Usage>,
     rate_limits: Option<Arc<RateLimits>>,
@@ -96,9 +96,11 @@ impl Engine {
             },
         )?;
         let commit = self.policy.commit();
-        let served = self.run(&call, &|executor, attempt, auth, request| {
+        let mut committed = Committed::default();
+        let served = self.run(&call, &mut |executor, attempt, auth, request| {
             let source = executor.execute_stream(attempt, auth, request, options)?;
-            Committed::read_until(commit, source)
+            committed = Committed::read_until(commit, source)?;
+            Ok(())
         })?;
         let (sender, batches) = crossbeam_channel::bounded(self.streams.buffer);
         let ending = Arc::new(Ending::new());
@@ -117,8 +119,8 @@ impl Engine {
             is_late: false,
             end: None,
             fused: false,
-            provider: Arc::clone(&served.provider),
-            auth_id: Arc::clone(&served.auth_id),
+            provider: Arc::clone(served.provider),
+            auth_id: Arc::clone(served.lease.id()),
             attempts: served.attempts,
         };
         let report = Report::of(&served, options);
@@ -128,12 +130,12 @@ impl Engine {
             // Content came: the credential serves again. How the stream ends is told then.
             let outcome = report.outcome(OutcomeKind::Success);
             let now = self.services.clock.now();
-            self.apply(&outcome, Some(served.handle), &Effect::Success, now);
+            self.apply(&outcome, Some(&served.lease), &Effect::Success, now);
             drop(permit);
         }
         let pump = Pump {
             engine: Arc::clone(self),
-            committed: served.value,
+            committed,
             sender: Some(sender),
             batch: Vec::new(),
             ending,
@@ -299,8 +301,7 @@ impl Pump {
             End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
             End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
         };
-        self.engine
-            .record(&report.outcome(kind), Some(report.handle));
+        self.engine.record(report.outcome(kind), Some(&self.lease));
         let _ = self.ending.set(ending);
         self.sender = None;
     }
@@ -323,14 +324,13 @@ fn late_in_stream() -> Error {
 }
 
 impl Report {
-    fn of(served: &Served<'_, Committed>, options: &Options) -> Self {
+    fn of(served: &Served<'_>, options: &Options) -> Self {
         Self {
-            auth_id: Arc::clone(&served.auth_id),
-            provider: Arc::clone(&served.provider),
+            auth_id: Arc::clone(served.lease.id()),
+            provider: Arc::clone(served.provider),
             model: served.request.model.clone(),
             messages: options.messages.clone(),
             session_key: options.session_key.clone(),
-            handle: served.handle,
             first_byte: served.first_byte,
             usage: None,
             rate_limits: None,

@@ -1,6 +1,5 @@
 //! Whose turn it is: a ready credential, or what there is when nobody is ready.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,35 +11,36 @@ use super::call::Call;
 use super::plan::{Again, Owes, Plan, Retry};
 use super::refusal::{Report, misplaced, nobody, others_wait, refused_format, unaffordable};
 use crate::Timestamp;
+use crate::auth::Auth;
 use crate::clock::until;
 use crate::error::Error;
-use crate::executor::ProviderExecutor;
-use crate::registry::{Lease, Permit, Picked, Query, Supply};
-use crate::request::{Options, Request};
+use crate::executor::{Provider, ProviderExecutor};
+use crate::registry::{Lease, Permit, Query, Supply};
+use crate::request::{Addressed, Options, Request};
 use crate::runtime::guard;
 use crate::selection::Candidates;
 
 /// One provider of a call.
 pub(super) struct Asked<'a> {
-    pub(super) provider: Arc<str>,
-    executor: Arc<dyn ProviderExecutor>,
-    pub(super) request: Cow<'a, Request>,
+    pub(super) provider: &'a Arc<str>,
+    executor: &'a dyn ProviderExecutor,
+    pub(super) request: Addressed<'a>,
 }
 
 /// A credential that is this call's to use.
 struct Taken {
-    picked: Picked,
-    permit: Option<Permit>,
+    auth: Arc<Auth>,
+    permit: Option<Box<Permit>>,
     lease: Lease,
 }
 
 impl Engine {
     /// Who is asked next; this may wait for somebody to return. An error ends the call.
-    pub(super) fn next_turn<'a>(
+    pub(super) fn next_turn<'c>(
         &self,
-        call: &Call<'a>,
+        call: &'c Call<'_>,
         plan: &mut Plan,
-    ) -> Result<Turn<'a>, Error> {
+    ) -> Result<Turn<'c>, Error> {
         loop {
             call.check(plan.last_attempt.as_ref())?;
             if let Some(again) = plan.again.take()
@@ -62,53 +62,39 @@ impl Engine {
     }
 
     /// A ready credential of the first provider that has one which the call may still try.
-    fn ready<'a>(&self, call: &Call<'a>, plan: &mut Plan) -> Result<Option<Turn<'a>>, Error> {
-        while let Some(name) = call.in_order(plan.start).nth(plan.exhausted) {
-            let asked = match self.ask_for(call, name) {
+    fn ready<'c>(&self, call: &'c Call<'_>, plan: &mut Plan) -> Result<Option<Turn<'c>>, Error> {
+        while let Some(provider) = call.in_order(plan.start).nth(plan.exhausted) {
+            let asked = match ask_for(call, provider) {
                 Ok(asked) => asked,
                 Err(refusal) => {
                     plan.refuse(refusal);
                     continue;
                 }
             };
-            if plan.has_given_up(&asked.provider) {
+            if plan.has_given_up(asked.provider) {
                 plan.next_provider();
                 continue;
             }
-            let query = self.query(call, &asked, &plan.tried);
+            let query = query_at(TIMELESS, call, &asked, &plan.tried);
             if self.services.registry.is_behind(query, plan.place.as_ref()) {
-                plan.refuse(others_wait(&asked.provider));
+                plan.refuse(others_wait(asked.provider));
                 continue;
             }
-            let picked = match self.pick(call, &asked, plan)? {
-                Ok(picked) => picked,
+            let taken = match self.pick(call, &asked, plan)? {
+                Ok(taken) => taken,
                 Err(refusal) => {
                     plan.refuse(refusal);
                     continue;
                 }
             };
-            if !self.affords(plan, &asked.provider) {
-                plan.refuse(unaffordable(&asked.provider));
+            if !self.affords(plan, asked.provider) {
+                plan.refuse(unaffordable(asked.provider));
                 continue;
             }
             plan.place = None;
-            return Ok(Some(asked.turn(picked)));
+            return Ok(Some(asked.turn(taken)));
         }
         Ok(None)
-    }
-
-    /// A provider's executor and what to ask of it, or why it cannot be asked.
-    fn ask_for<'a>(&self, call: &Call<'a>, name: &str) -> Result<Asked<'a>, Error> {
-        let (provider, executor) = self.services.executors.find(name)?;
-        let request = call.request.seen_by(&provider);
-        match refused_format(&provider, &*executor, &request) {
-            Some(refusal) => Err(refusal),
-            None => Ok(Asked {
-                provider,
-                executor,
-                request,
-            }),
-        }
     }
 
     /// A ready credential, or why there is none. An error of the selector ends the call.
@@ -162,22 +148,24 @@ impl Engine {
             }
             let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
                 None => None,
-                Some(probes) => match registry.probe(query, &picked.id, probes.patience) {
-                    // Somebody else was faster.
-                    None => {
-                        query = query_at(now());
-                        continue;
+                Some(probes) => {
+                    match registry.probe(query, &picked.member.id, probes.patience) {
+                        // Somebody else was faster.
+                        None => {
+                            query = query_at(now());
+                            continue;
+                        }
+                        permit => permit.map(Box::new),
                     }
-                    permit => permit,
-                },
+                }
             };
-            let Some(lease) = registry.lease(query, &picked, tokens) else {
+            let Some((lease, auth)) = registry.lease(query, picked, tokens) else {
                 // Its limits are reached.
                 query = query_at(now());
                 continue;
             };
             return Ok(Some(Taken {
-                picked,
+                auth,
                 permit,
                 lease,
             }));
@@ -217,18 +205,24 @@ impl Engine {
     }
 
     /// A credential that was asked already. `None` when it is gone, or somebody else tries it.
-    fn once_more<'a>(&self, call: &Call<'a>, again: &Again) -> Option<Turn<'a>> {
-        let asked = self.ask_for(call, &again.provider).ok()?;
+    fn once_more<'c>(&self, call: &'c Call<'_>, again: &Again) -> Option<Turn<'c>> {
+        let mut providers = call.providers.iter();
+        let provider = providers.find(|provider| provider.name == again.provider)?;
+        let asked = ask_for(call, provider).ok()?;
         let query = self.query(call, &asked, &[]);
         let registry = &self.services.registry;
         let picked = registry.member(query, &again.id)?;
-        let lease = registry.lease(query, &picked, reckoned(&asked.request))?;
-        let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
+        let needs_permit = picked.needs_permit;
+        let (lease, auth) = registry.lease(query, picked, reckoned(&asked.request))?;
+        let permit = match self.policy.probes().filter(|_| needs_permit) {
             None => None,
-            Some(probes) => Some(registry.insist(query, &again.id, probes.patience)?.1),
+            Some(probes) => {
+                let (_, permit) = registry.insist(query, &again.id, probes.patience)?;
+                Some(Box::new(permit))
+            }
         };
         Some(asked.turn(Taken {
-            picked,
+            auth,
             permit,
             lease,
         }))
@@ -274,7 +268,7 @@ impl Engine {
             return false;
         }
         let registry = &self.services.registry;
-        let open: Vec<Asked<'_>> = self.still_open(call, plan).collect();
+        let open: Vec<Asked<'_>> = Self::still_open(call, plan).collect();
         for asked in &open {
             // Who is out may be tried again when it returns.
             let query = self.query(call, asked, &[]);
@@ -334,25 +328,25 @@ impl Engine {
     }
 
     /// The credential that is due soonest, of those that only a fault of their provider keeps out.
-    fn floor<'a>(&self, call: &Call<'a>, plan: &Plan) -> Option<Turn<'a>> {
+    fn floor<'c>(&self, call: &'c Call<'_>, plan: &Plan) -> Option<Turn<'c>> {
         if !self.policy.floor() {
             return None;
         }
         let patience = self.policy.probes().map(|probes| probes.patience);
-        self.still_open(call, plan)
-            .filter(|asked| !plan.has_asked(&asked.provider))
+        Self::still_open(call, plan)
+            .filter(|asked| !plan.has_asked(asked.provider))
             .find_map(|asked| {
                 let query = self.query(call, &asked, &plan.tried);
                 let registry = &self.services.registry;
                 let (picked, permit) = registry.floor(query, patience.unwrap_or_default())?;
                 log::debug!(
                     "everybody is out for a while: {} is asked all the same",
-                    picked.id
+                    picked.member.id
                 );
-                let lease = registry.lease(query, &picked, reckoned(&asked.request))?;
+                let (lease, auth) = registry.lease(query, picked, reckoned(&asked.request))?;
                 Some(asked.turn(Taken {
-                    picked,
-                    permit: Some(permit),
+                    auth,
+                    permit: Some(Box::new(permit)),
                     lease,
                 }))
             })
@@ -361,8 +355,8 @@ impl Engine {
     /// The error of a call that nobody is left for.
     fn exhausted(&self, call: &Call<'_>, plan: &mut Plan) -> Error {
         let mut report = Report::default();
-        for name in call.in_order(plan.start) {
-            if let Ok(asked) = self.ask_for(call, name) {
+        for provider in call.in_order(plan.start) {
+            if let Ok(asked) = ask_for(call, provider) {
                 let query = self.query(call, &asked, &[]);
                 report.add(self.services.registry.shortage(query, MOST_LISTED));
             }
@@ -374,10 +368,9 @@ impl Engine {
 
     /// The providers of the call that it is not done with, in its order.
     fn still_open<'c, 'a>(
-        &'c self,
         call: &'c Call<'a>,
         plan: &Plan,
-    ) -> impl Iterator<Item = Asked<'a>> + use<'c, 'a> {
+    ) -> impl Iterator<Item = Asked<'c>> + use<'c, 'a> {
         let given_up: Vec<Arc<str>> = plan
             .rounds
             .iter()
@@ -385,8 +378,8 @@ impl Engine {
             .map(|round| Arc::clone(&round.provider))
             .collect();
         call.in_order(plan.start)
-            .filter_map(|name| self.ask_for(call, name).ok())
-            .filter(move |asked| !given_up.contains(&asked.provider))
+            .filter_map(|provider| ask_for(call, provider).ok())
+            .filter(move |asked| !given_up.contains(asked.provider))
     }
 
     fn query<'q>(&self, call: &Call<'q>, asked: &'q Asked<'_>, tried: &'q [Arc<str>]) -> Query<'q> {
@@ -408,7 +401,7 @@ impl Engine {
         select! {
             recv(timer) -> _ => {}
             recv(woken) -> _ => {}
-            recv(call.cancel.cancelled()) -> _ => {}
+            recv(call.cancelled()) -> _ => {}
             recv(self.services.pool.stopping().cancelled()) -> _ => {}
         }
     }
@@ -420,10 +413,24 @@ impl<'a> Asked<'a> {
             provider: self.provider,
             executor: self.executor,
             request: self.request,
-            picked: taken.picked,
+            auth: taken.auth,
             permit: taken.permit,
             lease: taken.lease,
         }
+    }
+}
+
+/// A provider's executor and what to ask of it, or why it cannot be asked.
+fn ask_for<'c>(call: &'c Call<'_>, provider: &'c Provider) -> Result<Asked<'c>, Error> {
+    let executor = &**provider.executor()?;
+    let request = call.request.addressed_to(&provider.name);
+    match refused_format(&provider.name, executor, &request) {
+        Some(refusal) => Err(refusal),
+        None => Ok(Asked {
+            provider: &provider.name,
+            executor,
+            request,
+        }),
     }
 }
 
@@ -434,7 +441,7 @@ fn query_at<'q>(
     tried: &'q [Arc<str>],
 ) -> Query<'q> {
     Query {
-        provider: &asked.provider,
+        provider: asked.provider,
         model: &asked.request.model,
         tried,
         pinned: call.options.pinned.as_deref(),

@@ -111,6 +111,14 @@ pub(crate) struct Executors {
     by_provider: ArcSwap<ByProvider>,
 }
 
+/// A provider that a call asks.
+#[derive(Clone)]
+pub(crate) struct Provider {
+    /// In normal form.
+    pub(crate) name: Arc<str>,
+    executor: Option<Arc<dyn ProviderExecutor>>,
+}
+
 impl Executors {
     /// Adds an executor; a former one for the same provider is replaced. One that does not say which provider it is for is not
     /// taken.
@@ -134,29 +142,37 @@ impl Executors {
         });
     }
 
-    /// The shared name of a provider that has an executor.
-    pub(crate) fn name(&self, provider: &str) -> Option<Arc<str>> {
-        let executors = self.by_provider.load();
-        executors
-            .get_key_value(provider)
-            .map(|(name, _)| Arc::clone(name))
-    }
-
-    /// The executor for a provider, and the provider's shared name.
-    pub(crate) fn find(
-        &self,
-        provider: &str,
-    ) -> Result<(Arc<str>, Arc<dyn ProviderExecutor>), Error> {
-        self.by_provider
-            .load()
-            .get_key_value(provider)
-            .map(|(name, executor)| (Arc::clone(name), Arc::clone(executor)))
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorCode::ExecutorNotFound,
-                    format!("no executor is registered for provider {provider}"),
-                )
+    /// A provider by its name, in any form.
+    pub(crate) fn provider(&self, name: &str) -> Provider {
+        let by_provider = self.by_provider.load();
+        let known = |name: &str| {
+            by_provider
+                .get_key_value(name)
+                .map(|(name, executor)| Provider {
+                    name: Arc::clone(name),
+                    executor: Some(Arc::clone(executor)),
+                })
+        };
+        // The name of an executor is in normal form.
+        known(name).unwrap_or_else(|| {
+            let name = normalized(name);
+            known(&name).unwrap_or_else(|| Provider {
+                name: name.into(),
+                executor: None,
             })
+        })
+    }
+}
+
+impl Provider {
+    /// What calls it.
+    pub(crate) fn executor(&self) -> Result<&Arc<dyn ProviderExecutor>, Error> {
+        self.executor.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorCode::ExecutorNotFound,
+                format!("no executor is registered for provider {}", self.name),
+            )
+        })
     }
 }
 

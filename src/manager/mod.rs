@@ -24,7 +24,7 @@ use crate::executor::ProviderExecutor;
 use crate::hook::Hook;
 use crate::outcome::Outcome;
 use crate::refresh::{RefreshEngine, RefreshHealth, start_refresher};
-use crate::request::{Options, Request, Response, normalized};
+use crate::request::{Options, Request, Response};
 use crate::runtime::{Worker, guard};
 use crate::selection::{Affinity, Selector};
 use crate::services::Services;
@@ -120,7 +120,7 @@ impl Manager {
     pub fn enable_gemini_web_sticky_selector(&self) {
         self.inner
             .engine
-            .wrap_selector(|selector| Arc::new(Affinity::new(selector).for_provider("gemini-web")));
+            .stick(|selector| Arc::new(Affinity::new(selector).for_provider("gemini-web")));
     }
 
     /// Makes a call and waits for its whole answer, on this thread.
@@ -199,7 +199,7 @@ impl Manager {
 
     /// Records a result that the program observed by itself. Unknown credentials change nothing, but hooks hear of it.
     pub fn mark_result(&self, outcome: &Outcome<'_>) {
-        self.inner.engine.record(outcome, None);
+        self.inner.engine.record(outcome.clone(), None);
     }
 
     /// Puts a credential into an HTTP request that the program sends by itself.
@@ -213,15 +213,16 @@ impl Manager {
         auth_id: &str,
     ) -> Result<(), Error> {
         let auth = self.known(auth_id)?;
-        let (provider, executor) = self.inner.services.executors.find(&auth.provider)?;
+        let provider = self.inner.services.executors.provider(&auth.provider);
+        let (name, executor) = (&provider.name, provider.executor()?);
         let mut changed = request.clone();
         guard(
-            || format!("the executor for {provider}"),
+            || format!("the executor for {name}"),
             || match executor.request_preparer() {
                 Some(preparer) => preparer.prepare_request(&mut changed, &auth),
                 None => Err(Error::new(
                     ErrorCode::Unsupported,
-                    format!("the executor for {provider} prepares no requests"),
+                    format!("the executor for {name} prepares no requests"),
                 )),
             },
         )
@@ -296,10 +297,9 @@ impl Manager {
     ) -> Result<Providers, Error> {
         let mut distinct = Providers::new();
         for provider in providers {
-            // The name of an executor is in normal form, and shared.
-            let known = self.inner.services.executors.name(provider.as_ref());
-            let provider = known.unwrap_or_else(|| normalized(provider.as_ref()).into());
-            if !provider.is_empty() && !distinct.contains(&provider) {
+            let provider = self.inner.services.executors.provider(provider.as_ref());
+            let is_new = distinct.iter().all(|known| known.name != provider.name);
+            if is_new && !provider.name.is_empty() {
                 distinct.push(provider);
             }
         }

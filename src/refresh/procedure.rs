@@ -182,7 +182,8 @@ impl RefreshEngine {
 
     fn call(&self, base: &Auth, number: u32) -> Result<Auth, Error> {
         let services = &self.services;
-        let (provider, executor) = services.executors.find(&base.provider)?;
+        let provider = services.executors.provider(&base.provider);
+        let executor = provider.executor()?;
         let attempt = Attempt {
             number,
             deadline: None,
@@ -193,7 +194,7 @@ impl RefreshEngine {
             transport: Arc::clone(&services.transport),
         };
         guard(
-            || format!("the executor for {provider}"),
+            || format!("the executor for {}", provider.name),
             || executor.refresh(&attempt, base),
         )
         .flatten()

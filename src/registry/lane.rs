@@ -398,7 +398,7 @@ impl View<'_> {
         let (mut best, mut fewest) = (None, u32::MAX);
         for mut after in [start, None] {
             while let Some(slot) = self.next(tier, after, &admits) {
-                let busy = slots[slot].load.in_flight();
+                let busy = slots[slot].member.in_flight();
                 if busy < fewest {
                     (best, fewest) = (Some(slot), busy);
                 }

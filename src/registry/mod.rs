@@ -7,8 +7,9 @@ mod apply;
 mod bits;
 mod block;
 mod lane;
+mod lease;
 mod limiter;
-mod load;
+mod member;
 mod order;
 mod permit;
 mod picks;
@@ -22,18 +23,17 @@ mod waiters;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 pub(crate) use apply::{Effect, Readiness};
 use lane::Pool;
+pub(crate) use lease::Lease;
 pub(crate) use limiter::UseLimits;
-pub(crate) use load::Lease;
-use load::Load;
+use member::{InFlight, Member};
 pub(crate) use permit::Permit;
 pub(crate) use picks::{Picked, Query, Supply};
-pub(crate) use record::Handle;
 use record::{Record, Slots};
 pub(crate) use results::{Applied, Target};
 pub(crate) use rotation::Rotation;
@@ -49,10 +49,6 @@ use crate::runtime::guard;
 /// All credentials of a manager.
 pub(crate) struct Registry {
     state: Mutex<State>,
-    /// Counts registrations.
-    registrations: AtomicU64,
-    /// Counts picks: a candidate is good for the pick that it was offered in.
-    offers: AtomicU64,
     waiters: Waiters,
     random: Arc<Random>,
     /// What credentials are used within that say nothing of their own.
@@ -77,10 +73,10 @@ pub(crate) enum Unsaved {
 #[derive(Default)]
 struct State {
     slots: Slots,
-    by_id: FastMap<Arc<str>, u32>,
+    by_id: FastMap<Arc<str>, Arc<Member>>,
     pools: FastMap<Arc<str>, Pool>,
     /// How many requests each provider has in flight.
-    in_flight: FastMap<Arc<str>, Arc<AtomicU32>>,
+    in_flight: FastMap<Arc<str>, Arc<InFlight>>,
     /// Lanes over all pools.
     lanes: usize,
     /// How many credentials may be out for a model.
@@ -106,8 +102,6 @@ impl Registry {
         Self {
             troubled: Arc::clone(&state.troubled),
             state: Mutex::new(state),
-            registrations: AtomicU64::new(0),
-            offers: AtomicU64::new(0),
             waiters: Waiters::default(),
             random,
             default_limits,
@@ -120,15 +114,16 @@ impl Registry {
         auth.base.clone_from(&auth.metadata);
         let auth = Arc::new(auth);
         let id: Arc<str> = auth.id.as_str().into();
-        let registration = self.registrations.fetch_add(1, Ordering::Relaxed);
         let former = {
             let mut state = self.state.lock();
             let former = state.take_out(&id);
-            let load = Load::new(state.in_flight_of(&auth.provider));
-            let record = Record::new(Arc::clone(&id), Arc::clone(&auth), load, registration);
             state.touched.extend_if_watched(&id);
-            let slot = state.slots.insert(record);
-            state.by_id.insert(id, slot);
+            let slot = state.slots.next();
+            let of_provider = state.in_flight_of(&auth.provider);
+            let member = Arc::new(Member::new(Arc::clone(&id), slot, of_provider));
+            let record = Record::new(Arc::clone(&member), Arc::clone(&auth));
+            state.slots.insert(record);
+            state.by_id.insert(id, member);
             self.limit(&mut state.slots[slot]);
             state.seat(slot);
             former
@@ -171,7 +166,7 @@ impl Registry {
                 continue;
             }
             if record.unsaved == Unsaved::Nothing {
-                news.push(Arc::clone(&record.id));
+                news.push(Arc::clone(record.id()));
             }
             record.unsaved = Unsaved::Record;
         }
@@ -231,7 +226,7 @@ impl Registry {
         {
             let mut state = self.state.lock();
             let state = &mut *state;
-            let slot = *state.by_id.get(id)?;
+            let slot = state.slot(id)?;
             let record = &mut state.slots[slot];
             before = Arc::clone(&record.auth);
             change(record);
@@ -314,15 +309,20 @@ impl Touched {
 }
 
 impl State {
+    fn slot(&self, id: &str) -> Option<u32> {
+        self.by_id.get(id).map(|member| member.slot)
+    }
+
     fn record(&self, id: &str) -> Option<&Record> {
-        Some(&self.slots[*self.by_id.get(id)?])
+        Some(&self.slots[self.slot(id)?])
     }
 
     fn record_mut(&mut self, id: &str) -> Option<&mut Record> {
-        Some(&mut self.slots[*self.by_id.get(id)?])
+        let slot = self.slot(id)?;
+        Some(&mut self.slots[slot])
     }
 
-    fn in_flight_of(&mut self, provider: &str) -> Arc<AtomicU32> {
+    fn in_flight_of(&mut self, provider: &str) -> Arc<InFlight> {
         if let Some(in_flight) = self.in_flight.get(provider) {
             return Arc::clone(in_flight);
         }
@@ -334,7 +334,9 @@ impl State {
 
     /// Removes a record from everywhere.
     fn take_out(&mut self, id: &str) -> Option<Record> {
-        let slot = self.by_id.remove(id)?;
+        let member = self.by_id.remove(id)?;
+        member.leave();
+        let slot = member.slot;
         self.unseat(slot);
         let record = self.slots.remove(slot)?;
         if record.troubled {
@@ -343,9 +345,10 @@ impl State {
         Some(record)
     }
 
-    /// Keeps count of who may be out.
+    /// Keeps count of who may be out. Every change of a record comes here.
     fn note_trouble(&mut self, slot: u32) {
         let record = &mut self.slots[slot];
+        record.member.look_at(&record.auth);
         let troubled = record.may_be_out();
         match (record.troubled, troubled) {
             (false, true) => self.troubled.fetch_add(1, Ordering::SeqCst),

@@ -81,12 +81,12 @@ impl Registry {
         may: impl FnOnce(&Record) -> bool,
     ) -> Option<(Picked, Permit)> {
         let mut state = self.state.lock();
-        let slot = *state.by_id.get(id)?;
+        let slot = state.slot(id)?;
         let record = &mut state.slots[slot];
         if !may(record) {
             return None;
         }
-        let picked = record.picked(slot, query.model);
+        let picked = record.picked(query.model);
         let auth = record.change();
         let everywhere = auth.outage.is_some();
         for cause in causes(auth, query.model).into_iter().flatten() {
@@ -95,7 +95,7 @@ impl Registry {
         state.look_again(slot, query.model, everywhere);
         let permit = Permit {
             registry: Arc::clone(self),
-            id: Arc::clone(&picked.id),
+            id: Arc::clone(&picked.member.id),
             model: query.model.to_owned(),
             until,
         };
@@ -118,7 +118,7 @@ impl Record {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.registry.state.lock();
-        let Some(slot) = state.by_id.get(&self.id).copied() else {
+        let Some(slot) = state.slot(&self.id) else {
             return;
         };
         let auth = state.slots[slot].change();
@@ -130,9 +130,9 @@ impl Drop for Permit {
                 held = true;
             }
         }
+        state.look_again(slot, &self.model, everywhere);
+        drop(state);
         if held {
-            state.look_again(slot, &self.model, everywhere);
-            drop(state);
             self.registry.waiters.wake();
         }
     }

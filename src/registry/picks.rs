@@ -1,14 +1,13 @@
 //! Who is ready: what a pick asks of the lanes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
 use super::lane::{Pool, View};
-use super::load::Load;
+use super::member::Member;
 use super::order::index_at;
-use super::record::{Handle, Slots};
+use super::record::Slots;
 use super::{FastMap, Readiness, Registry, State};
 use crate::Timestamp;
 use crate::auth::Auth;
@@ -25,15 +24,13 @@ pub(crate) struct Query<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// A ready credential: its shared id and a snapshot.
+/// A ready credential: what its users share, and a snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct Picked {
-    pub(crate) id: Arc<str>,
+    pub(crate) member: Arc<Member>,
     pub(crate) auth: Arc<Auth>,
     /// It comes back from a cooldown: one request goes first, with a [`Permit`](super::Permit).
     pub(crate) needs_permit: bool,
-    pub(crate) handle: Handle,
-    pub(crate) load: Arc<Load>,
     /// It is used within limits.
     pub(crate) limited: bool,
 }
@@ -55,11 +52,6 @@ pub(crate) enum Supply {
 }
 
 impl Registry {
-    /// A number for the next pick.
-    pub(crate) fn next_offer(&self) -> u64 {
-        self.offers.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// The next ready candidate in the rotation of its lane, which moves on.
     pub(crate) fn rotate(&self, query: Query<'_>) -> Option<Picked> {
         self.choose(query, |slots, lane, call, tier| {
@@ -114,9 +106,7 @@ impl Registry {
                 }
                 _ => drawn.push(call.pinned(lane, slots)?),
             }
-            let picked = drawn
-                .iter()
-                .map(|slot| slots[*slot].picked(*slot, query.model));
+            let picked = drawn.iter().map(|slot| slots[*slot].picked(query.model));
             Some(picked.collect())
         })
         .unwrap_or_default()
@@ -135,7 +125,7 @@ impl Registry {
                 }
                 _ => call.pinned(lane, slots),
             }?;
-            Some(slots[slot].picked(slot, query.model))
+            Some(slots[slot].picked(query.model))
         })
     }
 
@@ -145,23 +135,22 @@ impl Registry {
             if call.who != Who::Anybody {
                 let slot = call.pinned(lane, slots)?;
                 let later = after.is_none_or(|after| &**slots.id(slot) > after);
-                return later.then(|| slots[slot].picked(slot, query.model));
+                return later.then(|| slots[slot].picked(query.model));
             }
             let tier = lane.top_tier(slots, &call.tried)?;
             let after = after.and_then(|after| lane.place_up_to(slots, tier, after));
             let slot = lane.next(tier, after, |slot| call.admits(slot))?;
-            Some(slots[slot].picked(slot, query.model))
+            Some(slots[slot].picked(query.model))
         })
     }
 
     /// The candidate with this id, if it is ready, whatever its priority.
     pub(crate) fn ready(&self, query: Query<'_>, id: &str) -> Option<Picked> {
         let mut state = self.state.lock();
-        let slot = *state.by_id.get(id)?;
+        let slot = state.slot(id)?;
         state.with_lane(query, |slots, lane, call| {
             let seat = slots[slot].seat().filter(|_| call.admits(slot))?;
-            lane.is_ready(seat)
-                .then(|| slots[slot].picked(slot, query.model))
+            lane.is_ready(seat).then(|| slots[slot].picked(query.model))
         })
     }
 
@@ -223,10 +212,10 @@ impl Registry {
     /// Whether a credential is registered, enabled and not blocked without end: then this is it, ready or not.
     pub(crate) fn member(&self, query: Query<'_>, id: &str) -> Option<Picked> {
         let state = self.state.lock();
-        let slot = *state.by_id.get(id)?;
+        let slot = state.slot(id)?;
         let record = &state.slots[slot];
         let blocked = record.readiness(query.model) == Readiness::Blocked;
-        (record.place.is_some() && !blocked).then(|| record.picked(slot, query.model))
+        (record.place.is_some() && !blocked).then(|| record.picked(query.model))
     }
 
     /// Whether a credential is out for the model at the moment, but not for good.
@@ -306,12 +295,11 @@ impl Restriction {
 
 impl State {
     fn restrict(&self, query: Query<'_>) -> Restriction {
-        let slot = |id: &str| self.by_id.get(id).copied();
         Restriction {
-            tried: query.tried.iter().filter_map(|id| slot(id)).collect(),
+            tried: query.tried.iter().filter_map(|id| self.slot(id)).collect(),
             who: match query.pinned {
                 None => Who::Anybody,
-                Some(id) => slot(id).map_or(Who::Nobody, Who::Only),
+                Some(id) => self.slot(id).map_or(Who::Nobody, Who::Only),
             },
         }
     }
@@ -335,16 +323,18 @@ impl State {
         if matches!(restriction.who, Who::Only(slot) if is_elsewhere(slot)) {
             restriction.who = Who::Nobody;
         }
-        if !pool.lanes.contains_key(query.model) {
-            pool.build_lane(query.model, |slot| {
-                let record = &slots[slot];
-                (record.seat(), record.readiness(query.model))
-            });
-            *lanes += 1;
-            if *lanes > MOST_LANES {
-                *lanes -= 1;
-                drop_oldest_lane(pools, self.picks);
-            }
+        if let Some(mut view) = pool.view(query.model) {
+            view.used(slots, self.picks, query.now);
+            return work(slots, &mut view, &restriction);
+        }
+        pool.build_lane(query.model, |slot| {
+            let record = &slots[slot];
+            (record.seat(), record.readiness(query.model))
+        });
+        *lanes += 1;
+        if *lanes > MOST_LANES {
+            *lanes -= 1;
+            drop_oldest_lane(pools, self.picks);
         }
         let mut view = pools.get_mut(query.provider)?.view(query.model)?;
         view.used(slots, self.picks, query.now);

@@ -4,31 +4,25 @@ use std::ops::{Index, IndexMut};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::Unsaved;
-use super::apply::{self, Readiness, readiness};
+use super::apply::{Readiness, readiness};
 use super::lane::{Ranks, Seat};
 use super::limiter::{Limiter, UseLimits};
-use super::load::Load;
+use super::member::Member;
 use super::order::Place;
 use super::picks::Picked;
-use crate::Timestamp;
-use crate::auth::{Auth, Cause, ModelState, QuotaState, Status};
+use crate::auth::{Auth, Cause, Status};
 
 pub(super) struct Record {
-    pub(super) id: Arc<str>,
-    /// As the last change left it. Successes that change nothing but times are in `calm`.
+    /// What it shares with those who use it.
+    pub(super) member: Arc<Member>,
+    /// As the last change left it. Successes that change nothing but times are with the member.
     pub(super) auth: Arc<Auth>,
-    /// Models that have served since, with nothing amiss.
-    calm: SmallVec<[Calm; 1]>,
     /// Where it is in its provider's pool; a disabled one is in none.
     pub(super) place: Option<Place>,
     pub(super) ranks: Ranks,
-    pub(super) load: Arc<Load>,
     /// What is used of it, where it has limits.
     pub(super) limiter: Option<Box<Limiter>>,
-    pub(super) registration: u64,
     pub(super) unsaved: Unsaved,
     /// Refreshes that failed in a row.
     pub(super) refresh_failures: u32,
@@ -36,73 +30,35 @@ pub(super) struct Record {
     pub(super) troubled: bool,
 }
 
-/// A model that has served.
-#[derive(Clone, Debug)]
-struct Calm {
-    model: Arc<str>,
-    at: Timestamp,
-}
-
 impl Record {
-    pub(super) fn new(id: Arc<str>, auth: Arc<Auth>, load: Load, registration: u64) -> Self {
+    pub(super) fn new(member: Arc<Member>, auth: Arc<Auth>) -> Self {
         Self {
-            id,
+            member,
             auth,
-            calm: SmallVec::new(),
             place: None,
             ranks: Ranks::default(),
-            load: Arc::new(load),
             limiter: None,
-            registration,
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
             troubled: false,
         }
     }
 
+    pub(super) fn id(&self) -> &Arc<str> {
+        &self.member.id
+    }
+
     /// The record as it is.
     pub(super) fn snapshot(&self) -> Arc<Auth> {
-        if self.calm.is_empty() {
-            return Arc::clone(&self.auth);
-        }
-        let mut auth = (*self.auth).clone();
-        for calm in &self.calm {
-            calm.put_into(&mut auth);
-        }
-        Arc::new(auth)
+        let up_to_date = self.member.up_to_date(&self.auth);
+        up_to_date.map_or_else(|| Arc::clone(&self.auth), Arc::new)
     }
 
     /// The record, to be changed.
     pub(super) fn change(&mut self) -> &mut Auth {
         let auth = Arc::make_mut(&mut self.auth);
-        for calm in self.calm.drain(..) {
-            calm.put_into(auth);
-        }
+        self.member.put_into(auth);
         auth
-    }
-
-    /// Notes a success that changes nothing but times. False where it changes more.
-    pub(super) fn stays_calm(
-        &mut self,
-        model: &str,
-        shared: impl FnOnce(&Auth) -> Arc<str>,
-        now: Timestamp,
-    ) -> bool {
-        if let Some(place) = self.calm.iter().position(|calm| *calm.model == *model) {
-            // The last one is the latest.
-            let last = self.calm.len() - 1;
-            self.calm.swap(place, last);
-            self.calm[last].at = now;
-            return true;
-        }
-        let calm = self.calm.len() < MOST_CALM && is_calm(&self.auth);
-        if calm {
-            self.calm.push(Calm {
-                model: shared(&self.auth),
-                at: now,
-            });
-        }
-        calm
     }
 
     pub(super) fn readiness(&self, model: &str) -> Readiness {
@@ -154,16 +110,11 @@ impl Record {
         self.troubled && self.causes(model).iter().flatten().any(Cause::needs_permit)
     }
 
-    pub(super) fn picked(&self, slot: u32, model: &str) -> Picked {
+    pub(super) fn picked(&self, model: &str) -> Picked {
         Picked {
-            id: Arc::clone(&self.id),
+            member: Arc::clone(&self.member),
             auth: Arc::clone(&self.auth),
             needs_permit: self.needs_permit(model),
-            handle: Handle {
-                slot,
-                registration: self.registration,
-            },
-            load: Arc::clone(&self.load),
             limited: self.limiter.is_some(),
         }
     }
@@ -188,46 +139,6 @@ fn number<T: FromStr>(auth: &Auth, name: &str) -> Option<T> {
     auth.attributes.get(name)?.trim().parse().ok()
 }
 
-impl Calm {
-    fn put_into(&self, auth: &mut Auth) {
-        if !self.model.is_empty() {
-            apply::state_of(auth, &self.model).updated_at = Some(self.at);
-        }
-        auth.updated_at = Some(self.at);
-    }
-}
-
-/// Whether a success with any model changes nothing but times, and adds the model's state.
-fn is_calm(auth: &Auth) -> bool {
-    auth.status == Status::Active
-        && !auth.disabled
-        && !auth.unavailable
-        && auth.outage.is_none()
-        && auth.cause.is_none()
-        && auth.last_error.is_none()
-        && auth.status_message.is_empty()
-        && auth.next_retry_after.is_none()
-        && auth.quota == QuotaState::default()
-        && auth.model_states.values().all(is_calm_model)
-}
-
-fn is_calm_model(state: &ModelState) -> bool {
-    state.status == Status::Active
-        && !state.unavailable
-        && state.cause.is_none()
-        && state.last_error.is_none()
-        && state.status_message.is_empty()
-        && state.next_retry_after.is_none()
-        && state.quota == QuotaState::default()
-}
-
-/// Where a record was found: good as long as it is registered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Handle {
-    pub(super) slot: u32,
-    pub(super) registration: u64,
-}
-
 /// All records, by number. Numbers of those that were removed are used again.
 #[derive(Default)]
 pub(super) struct Slots {
@@ -236,13 +147,18 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn insert(&mut self, record: Record) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self.records[slot as usize] = Some(record);
-            return slot;
+    /// Where the next record goes.
+    pub(super) fn next(&self) -> u32 {
+        let end = || u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        self.free.last().copied().unwrap_or_else(end)
+    }
+
+    /// Puts a record in, at the [`next`](Self::next) slot.
+    pub(super) fn insert(&mut self, record: Record) {
+        match self.free.pop() {
+            Some(slot) => self.records[slot as usize] = Some(record),
+            None => self.records.push(Some(record)),
         }
-        self.records.push(Some(record));
-        u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> Option<Record> {
@@ -254,15 +170,15 @@ impl Slots {
     }
 
     pub(super) fn id(&self, slot: u32) -> &Arc<str> {
-        &self[slot].id
+        self[slot].id()
     }
 
-    /// Whether a handle still leads to its record.
-    pub(super) fn holds(&self, handle: Handle) -> bool {
-        let record = self.records.get(handle.slot as usize);
+    /// The record of a member, as long as it is registered.
+    pub(super) fn of_mut(&mut self, member: &Arc<Member>) -> Option<&mut Record> {
+        let record = self.records.get_mut(member.slot as usize)?;
         record
-            .and_then(Option::as_ref)
-            .is_some_and(|record| record.registration == handle.registration)
+            .as_mut()
+            .filter(|record| Arc::ptr_eq(&record.member, member))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
@@ -292,6 +208,3 @@ impl IndexMut<u32> for Slots {
             .expect("a known slot holds a record")
     }
 }
-
-/// A credential serves few models at a time; more are written down at once.
-const MOST_CALM: usize = 8;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::apply::Effect;
-use super::record::Handle;
-use super::{Registry, State, Unsaved, amend, apply};
+use super::{Lease, Registry, State, Unsaved, amend, apply};
 use crate::Timestamp;
 use crate::auth::Auth;
 
@@ -12,8 +11,8 @@ use crate::auth::Auth;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) id: &'a str,
-    /// Where it was found, by who knows.
-    pub(crate) handle: Option<Handle>,
+    /// The lease that it was used with, by who has it.
+    pub(crate) lease: Option<&'a Lease>,
 }
 
 /// What became of a result.
@@ -37,11 +36,20 @@ impl Registry {
         now: Timestamp,
     ) -> Applied {
         if matches!(effect, Effect::Success) {
-            let mut state = self.state.lock();
-            match state.find(target) {
-                None => return Applied::Unknown,
-                Some(slot) if state.stays_calm(slot, model, now) => return Applied::Known,
-                Some(_) => {}
+            let member = target.lease.map(Lease::member);
+            if member.is_some_and(|member| member.serves_again(model, now)) {
+                return Applied::Known;
+            }
+            let state = self.state.lock();
+            let Some(member) = state.by_id.get(target.id) else {
+                return Applied::Unknown;
+            };
+            if member.serves_again(model, now) {
+                return Applied::Known;
+            }
+            let provider = &*state.slots[member.slot].auth.provider;
+            if member.serves(state.shared_model(provider, model), now) {
+                return Applied::Known;
             }
         }
         self.change(target.id, model, |auth| {
@@ -91,7 +99,7 @@ impl Registry {
     pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, now: Timestamp) {
         {
             let mut state = self.state.lock();
-            let Some(slot) = state.by_id.get(id).copied() else {
+            let Some(slot) = state.slot(id) else {
                 return;
             };
             // The store has it already: there is nothing for the writer to do.
@@ -105,7 +113,7 @@ impl Registry {
     fn change(&self, id: &str, model: &str, change: impl FnOnce(&mut Auth) -> bool) -> Applied {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(slot) = state.by_id.get(id).copied() else {
+        let Some(slot) = state.slot(id) else {
             return Applied::Unknown;
         };
         let record = &mut state.slots[slot];
@@ -118,7 +126,7 @@ impl Registry {
         if news {
             record.unsaved = Unsaved::State;
         }
-        let shared = news.then(|| Arc::clone(&record.id));
+        let shared = news.then(|| Arc::clone(record.id()));
         state.look_again(slot, model, everywhere);
         if !was_clean && is_clean {
             self.waiters.wake();
@@ -128,23 +136,11 @@ impl Registry {
 }
 
 impl State {
-    /// Notes a success that changes nothing but times. False where it changes more.
-    fn stays_calm(&mut self, slot: u32, model: &str, now: Timestamp) -> bool {
-        let Self { slots, pools, .. } = self;
-        let shared = |auth: &Auth| {
-            let pool = pools.get(&*auth.provider);
-            let lane = pool.and_then(|pool| pool.lanes.get_key_value(model));
-            lane.map_or_else(|| model.into(), |(model, _)| Arc::clone(model))
-        };
-        slots[slot].stays_calm(model, shared, now)
-    }
-
-    /// Where a result's record is.
-    fn find(&self, target: Target<'_>) -> Option<u32> {
-        match target.handle {
-            Some(handle) if self.slots.holds(handle) => Some(handle.slot),
-            _ => self.by_id.get(target.id).copied(),
-        }
+    /// A model's name, shared with its lane where there is one.
+    fn shared_model(&self, provider: &str, model: &str) -> Arc<str> {
+        let pool = self.pools.get(provider);
+        let lane = pool.and_then(|pool| pool.lanes.get_key_value(model));
+        lane.map_or_else(|| model.into(), |(model, _)| Arc::clone(model))
     }
 
     /// Puts into the lanes how a record stands by now: in that of `model`, or everywhere.

@@ -90,7 +90,7 @@ impl Record {
         };
         let error = error.or(auth.last_error.as_ref().filter(|_| outage.is_some()));
         Standing {
-            auth_id: Arc::clone(&self.id),
+            auth_id: Arc::clone(self.id()),
             provider,
             availability,
             fault: cause.map(|cause| cause.fault),

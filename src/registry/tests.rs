@@ -46,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn target(id: &str) -> Target<'_> {
-    Target { id, handle: None }
+    Target { id, lease: None }
 }
 
 /// Three of eight are of a higher one.
@@ -187,16 +187,16 @@ proptest! {
                     prop_assert_eq!(registry.ready_count(query), ready.len());
                     let mut walked = Vec::new();
                     let mut at: Option<String> = None;
-                    while let Some(auth) = registry.next_ready(query, at.as_deref()) {
-                        walked.push(auth.id.to_string());
-                        at = Some(auth.id.to_string());
+                    while let Some(next) = registry.next_ready(query, at.as_deref()) {
+                        walked.push(next.auth.id.clone());
+                        at = Some(next.auth.id.clone());
                     }
                     prop_assert_eq!(&walked, &ready);
                     match registry.supply(query) {
                         Supply::Ready => prop_assert!(!ready.is_empty()),
                         Supply::Blocked { .. } | Supply::Nobody => prop_assert!(ready.is_empty()),
                     }
-                    let picked = registry.rotate(query).map(|picked| picked.id.to_string());
+                    let picked = registry.rotate(query).map(|picked| picked.member.id.to_string());
                     prop_assert_eq!(picked, plain.rotate(query));
                 }
             }

@@ -1,6 +1,8 @@
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Timestamp;
 use crate::auth::Auth;
@@ -46,7 +48,7 @@ impl<'a> Candidates<'a> {
             registry,
             clock,
             query,
-            offer: registry.next_offer(),
+            offer: next_offer(),
         }
     }
 
@@ -129,7 +131,8 @@ impl<'a> Candidates<'a> {
             .map(move |picked| Candidate { picked, offer })
     }
 
-    /// How many requests are in flight with all credentials of the provider, whether they are candidates or not.
+    /// How many requests are in flight with all credentials of the provider, whether they are candidates or not. They are counted
+    /// from the first time on that somebody asks for it.
     pub fn in_flight(&self) -> u32 {
         self.registry.in_flight(self.query.provider)
     }
@@ -178,7 +181,7 @@ impl Candidate {
 
     /// How many requests are in flight with it at the moment, over all models.
     pub fn in_flight(&self) -> u32 {
-        self.picked.load.in_flight()
+        self.picked.member.in_flight()
     }
 
     pub(crate) fn into_picked(self) -> Picked {
@@ -196,6 +199,16 @@ impl Deref for Candidate {
     fn deref(&self) -> &Auth {
         &self.picked.auth
     }
+}
+
+/// A number that no other pick has: a candidate is good for the pick that it was offered in.
+fn next_offer() -> u64 {
+    /// Threads that have picked.
+    static THREADS: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NEXT: Cell<u64> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) << 40);
+    }
+    NEXT.with(|next| next.replace(next.get().wrapping_add(1)))
 }
 
 /// A sample is made without the heap.

@@ -1,0 +1,134 @@
+//! [`Lease`]: the use of a credential.
+
+use std::sync::Arc;
+
+use super::limiter::Granted;
+use super::member::Member;
+use super::{Picked, Query, Registry};
+use crate::auth::Auth;
+
+/// One use of a credential, from its pick to the end of the attempt or of the stream. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    member: Arc<Member>,
+    /// It is counted among what its provider has in flight.
+    counted: bool,
+    /// What it takes of the credential's limits, where it has any.
+    share: Option<Box<Share>>,
+}
+
+#[derive(Debug)]
+struct Share {
+    registry: Arc<Registry>,
+    model: Arc<str>,
+    granted: Granted,
+    used: Option<u64>,
+}
+
+impl Registry {
+    /// How many requests are in flight with all credentials of a provider, of those that began since somebody has asked.
+    pub(crate) fn in_flight(&self, provider: &str) -> u32 {
+        let state = self.state.lock();
+        let in_flight = state.in_flight.get(provider);
+        in_flight.map_or(0, |in_flight| in_flight.count())
+    }
+
+    /// The use of a credential that was picked, and the credential; for a request of about so many tokens. `None`: its limits do
+    /// not allow it now, and it is no candidate until they do.
+    pub(crate) fn lease(
+        self: &Arc<Self>,
+        query: Query<'_>,
+        picked: Picked,
+        tokens: u64,
+    ) -> Option<(Lease, Arc<Auth>)> {
+        let Picked { member, auth, .. } = picked;
+        if !picked.limited {
+            return Some((Lease::new(member, None), auth));
+        }
+        let mut state = self.state.lock();
+        // If it was removed meanwhile, what is under way with it comes to its end.
+        let record = state.slots.of_mut(&member);
+        let Some(limiter) = record.and_then(|record| record.limiter.as_mut()) else {
+            return Some((Lease::new(member, None), auth));
+        };
+        let model: Arc<str> = query.model.into();
+        let granted = limiter.take(query.model, || Arc::clone(&model), tokens, query.now);
+        state.look_again(member.slot, query.model, true);
+        let granted = granted?;
+        drop(state);
+        let share = Share {
+            registry: Arc::clone(self),
+            model,
+            granted,
+            used: None,
+        };
+        Some((Lease::new(member, Some(Box::new(share))), auth))
+    }
+}
+
+impl Lease {
+    fn new(member: Arc<Member>, share: Option<Box<Share>>) -> Self {
+        let counted = member.begin();
+        Self {
+            member,
+            counted,
+            share,
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.member.id
+    }
+
+    pub(super) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// How many tokens the request really used; it was reckoned with a guess until now.
+    pub(crate) fn settle(&mut self, used: u64) {
+        if let Some(share) = &mut self.share {
+            share.used = Some(used);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.member.end(self.counted);
+        let Some(share) = self.share.take() else {
+            return;
+        };
+        let mut state = share.registry.state.lock();
+        let Some(record) = state.slots.of_mut(&self.member) else {
+            return;
+        };
+        if let Some(limiter) = &mut record.limiter {
+            limiter.give_back(&share.model, share.granted, share.used);
+            state.look_again(self.member.slot, &share.model, true);
+        }
+        drop(state);
+        share.registry.waiters.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::member::InFlight;
+    use super::*;
+
+    #[test]
+    fn leases_are_counted_until_they_are_dropped() {
+        let of_provider = Arc::<InFlight>::default();
+        let member = Arc::new(Member::new("a".into(), 0, Arc::clone(&of_provider)));
+        let lease = || Lease::new(Arc::clone(&member), None);
+        let before = lease();
+        assert_eq!(of_provider.count(), 0, "nobody had asked");
+        let leases = [lease(), lease()];
+        assert_eq!((member.in_flight(), of_provider.count()), (3, 2));
+        drop(before);
+        assert_eq!((member.in_flight(), of_provider.count()), (2, 2));
+        drop(leases);
+        assert_eq!((member.in_flight(), of_provider.count()), (0, 0));
+    }
+}

@@ -1,0 +1,173 @@
+//! [`Member`]: what a record shares with all who use it, so that they need no lock of the registry.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::Timestamp;
+use crate::auth::{Auth, ModelState, QuotaState, Status};
+
+use super::apply;
+
+/// A registered credential, as long as anybody uses it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) id: Arc<str>,
+    pub(super) slot: u32,
+    in_flight: AtomicU32,
+    of_provider: Arc<InFlight>,
+    served: Mutex<Served>,
+}
+
+/// What a provider has in flight, counted since somebody asked.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    asked: AtomicBool,
+    count: AtomicU32,
+}
+
+/// Successes that change nothing but times, and that the record does not have yet.
+#[derive(Debug, Default)]
+struct Served {
+    /// The record is registered, and nothing is amiss with it: another success changes nothing but times.
+    calm: bool,
+    models: SmallVec<[(Arc<str>, Timestamp); 1]>,
+}
+
+impl Member {
+    pub(super) fn new(id: Arc<str>, slot: u32, of_provider: Arc<InFlight>) -> Self {
+        Self {
+            id,
+            slot,
+            in_flight: AtomicU32::new(0),
+            of_provider,
+            served: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more request in flight; whether it is counted with the provider's, too.
+    pub(super) fn begin(&self) -> bool {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let counted = self.of_provider.asked.load(Ordering::Relaxed);
+        if counted {
+            self.of_provider.count.fetch_add(1, Ordering::Relaxed);
+        }
+        counted
+    }
+
+    pub(super) fn end(&self, counted: bool) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if counted {
+            self.of_provider.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes a success that changes nothing but times. False where it may change more, or the model has not served before.
+    pub(super) fn serves_again(&self, model: &str, now: Timestamp) -> bool {
+        let mut served = self.served.lock();
+        if !served.calm {
+            return false;
+        }
+        let models = &mut served.models;
+        let Some(place) = models.iter().position(|(known, _)| **known == *model) else {
+            return false;
+        };
+        // The last one is the latest.
+        let last = models.len() - 1;
+        models.swap(place, last);
+        models[last].1 = now;
+        true
+    }
+
+    /// As [`serves_again`](Self::serves_again), the first time.
+    pub(super) fn serves(&self, model: Arc<str>, now: Timestamp) -> bool {
+        let mut served = self.served.lock();
+        let noted = served.calm && served.models.len() < MOST_MODELS;
+        if noted {
+            served.models.push((model, now));
+        }
+        noted
+    }
+
+    /// From here on successes are told to the record itself; those that were noted are put into it.
+    pub(super) fn put_into(&self, auth: &mut Auth) {
+        let mut served = self.served.lock();
+        served.calm = false;
+        for (model, at) in served.models.drain(..) {
+            note(auth, &model, at);
+        }
+    }
+
+    /// A copy of the record with the successes that were noted; `None` where there are none.
+    pub(super) fn up_to_date(&self, auth: &Auth) -> Option<Auth> {
+        let served = self.served.lock();
+        if served.models.is_empty() {
+            return None;
+        }
+        let mut auth = auth.clone();
+        for (model, at) in &served.models {
+            note(&mut auth, model, *at);
+        }
+        Some(auth)
+    }
+
+    /// Looks whether another success would change nothing but times.
+    pub(super) fn look_at(&self, auth: &Auth) {
+        self.served.lock().calm = is_calm(auth);
+    }
+
+    /// It is registered no more.
+    pub(super) fn leave(&self) {
+        self.served.lock().calm = false;
+    }
+}
+
+impl InFlight {
+    /// How many requests are in flight. Those that began before anybody asked are not among them.
+    pub(super) fn count(&self) -> u32 {
+        if !self.asked.load(Ordering::Relaxed) {
+            self.asked.store(true, Ordering::Relaxed);
+        }
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+fn note(auth: &mut Auth, model: &str, at: Timestamp) {
+    if !model.is_empty() {
+        apply::state_of(auth, model).updated_at = Some(at);
+    }
+    auth.updated_at = Some(at);
+}
+
+/// Whether a success with any model changes nothing but times, and adds the model's state.
+fn is_calm(auth: &Auth) -> bool {
+    auth.status == Status::Active
+        && !auth.disabled
+        && !auth.unavailable
+        && auth.outage.is_none()
+        && auth.cause.is_none()
+        && auth.last_error.is_none()
+        && auth.status_message.is_empty()
+        && auth.next_retry_after.is_none()
+        && auth.quota == QuotaState::default()
+        && auth.model_states.values().all(is_calm_model)
+}
+
+fn is_calm_model(state: &ModelState) -> bool {
+    state.status == Status::Active
+        && !state.unavailable
+        && state.cause.is_none()
+        && state.last_error.is_none()
+        && state.status_message.is_empty()
+        && state.next_retry_after.is_none()
+        && state.quota == QuotaState::default()
+}
+
+/// A credential serves few models at a time; more are written down at once.
+const MOST_MODELS: usize = 8;
