@@ -11,6 +11,21 @@ pub(super) struct Bits {
 }
 
 impl Bits {
+    /// Every place of an order.
+    pub(super) fn all(order: &Order) -> Self {
+        let mut words = vec![0; order.chunk_count()];
+        for chunk in order.directory() {
+            words[*chunk] = bits_up_to(order.chunk_len(*chunk));
+        }
+        let mut bits = Self {
+            words,
+            summary: Vec::new(),
+            count: order.len(),
+        };
+        bits.summarise(order);
+        bits
+    }
+
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -152,6 +167,14 @@ fn bit(index: usize) -> u64 {
     1 << index
 }
 
+/// So many bits, the lowest.
+fn bits_up_to(count: usize) -> u64 {
+    match count {
+        0 => 0,
+        _ => u64::MAX >> (CHUNK - count.min(CHUNK)),
+    }
+}
+
 fn first(chunk: usize, word: u64) -> Place {
     Place {
         chunk,
@@ -235,6 +258,10 @@ mod tests {
                 }
                 prop_assert_eq!(bits.count(), set.len());
             }
+            let all = Bits::all(&order);
+            prop_assert_eq!(all.count(), places.len());
+            let listed: Vec<u32> = all.iter(&order).map(|place| order.slot(place)).collect();
+            prop_assert_eq!(listed, places.into_keys().collect::<Vec<_>>());
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use super::FastMap;
 use super::apply::Readiness;
 use super::bits::Bits;
-use super::order::{Order, Place, Shift};
+use super::order::{Order, Place};
 use super::record::Slots;
 use super::turns::Turns;
 
@@ -166,10 +166,11 @@ impl Pool {
         }
     }
 
+    /// Makes the lane of a model, in which everybody is ready but those of whom something else is said.
     pub(super) fn build_lane(
         &mut self,
         model: &str,
-        readiness: impl Fn(u32) -> (Option<Seat>, Readiness),
+        troubled: impl Iterator<Item = (u32, Seat, Readiness)>,
     ) {
         let model: Arc<str> = model.into();
         let mut lane = Lane {
@@ -182,11 +183,11 @@ impl Pool {
             last_used: 0,
         };
         for (index, tier) in self.tiers.iter().enumerate() {
-            lane.ready[index].bits.shift(&tier.order, Shift::Directory);
-            for slot in tier.order.iter() {
-                if let (Some(seat), readiness) = readiness(slot) {
-                    lane.set(&tier.order, index, slot, seat, readiness);
-                }
+            lane.ready[index].bits = Bits::all(&tier.order);
+        }
+        for (slot, seat, readiness) in troubled {
+            if let Some(tier) = self.tier(seat.ranks.priority) {
+                lane.set(&self.tiers[tier].order, tier, slot, seat, readiness);
             }
         }
         self.lanes.insert(model, lane);

@@ -17,6 +17,7 @@ mod record;
 mod results;
 mod rotation;
 mod standing;
+mod troubled;
 mod turns;
 mod waiters;
 
@@ -38,6 +39,7 @@ use record::{Record, Slots};
 pub(crate) use results::{Applied, Target};
 pub(crate) use rotation::Rotation;
 pub(crate) use standing::Shortage;
+use troubled::Troubled;
 use waiters::Waiters;
 pub(crate) use waiters::Waiting;
 
@@ -79,8 +81,8 @@ struct State {
     in_flight: FastMap<Arc<str>, Arc<InFlight>>,
     /// Lanes over all pools.
     lanes: usize,
-    /// How many credentials may be out for a model.
-    troubled: Arc<AtomicUsize>,
+    /// Who may be out for a model.
+    troubled: Troubled,
     /// Counts picks, to tell which lane was used last.
     picks: u64,
     touched: Touched,
@@ -100,7 +102,7 @@ impl Registry {
     pub(crate) fn new(random: Arc<Random>, default_limits: UseLimits) -> Self {
         let state = State::default();
         Self {
-            troubled: Arc::clone(&state.troubled),
+            troubled: state.troubled.count(),
             state: Mutex::new(state),
             waiters: Waiters::default(),
             random,
@@ -340,7 +342,7 @@ impl State {
         self.unseat(slot);
         let record = self.slots.remove(slot)?;
         if record.troubled {
-            self.troubled.fetch_sub(1, Ordering::SeqCst);
+            self.troubled.set(slot, false);
         }
         Some(record)
     }
@@ -350,12 +352,10 @@ impl State {
         let record = &mut self.slots[slot];
         record.member.look_at(&record.auth);
         let troubled = record.may_be_out();
-        match (record.troubled, troubled) {
-            (false, true) => self.troubled.fetch_add(1, Ordering::SeqCst),
-            (true, false) => self.troubled.fetch_sub(1, Ordering::SeqCst),
-            _ => return,
-        };
-        record.troubled = troubled;
+        if record.troubled != troubled {
+            record.troubled = troubled;
+            self.troubled.set(slot, troubled);
+        }
     }
 
     /// Gives a record its seat in its provider's pool, if it is to have one, and looks at it anew in every lane.

@@ -68,6 +68,10 @@ impl Order {
         self.chunks[chunk].rank
     }
 
+    pub(super) fn chunk_len(&self, chunk: usize) -> usize {
+        self.chunks[chunk].slots.len()
+    }
+
     /// One more than the highest number of a chunk.
     pub(super) fn chunk_count(&self) -> usize {
         self.chunks.len()

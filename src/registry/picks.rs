@@ -315,6 +315,7 @@ impl State {
             slots,
             pools,
             lanes,
+            troubled,
             ..
         } = self;
         let pool = pools.get_mut(query.provider)?;
@@ -327,10 +328,12 @@ impl State {
             view.used(slots, self.picks, query.now);
             return work(slots, &mut view, &restriction);
         }
-        pool.build_lane(query.model, |slot| {
+        let members = troubled.iter().filter(|slot| !is_elsewhere(*slot));
+        let troubled = members.filter_map(|slot| {
             let record = &slots[slot];
-            (record.seat(), record.readiness(query.model))
+            Some((slot, record.seat()?, record.readiness(query.model)))
         });
+        pool.build_lane(query.model, troubled);
         *lanes += 1;
         if *lanes > MOST_LANES {
             *lanes -= 1;
