@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError, select};
+use crossbeam_channel::select;
 
 use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
@@ -17,7 +17,8 @@ use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
 use super::call::Call;
-use super::stream::{Batch, ChunkStream, Ending, why_cancelled};
+use super::handover::{Feed, Pushed, handover};
+use super::stream::{ChunkStream, Ending, why_cancelled};
 use super::{Engine, Providers, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
@@ -31,9 +32,7 @@ struct Committed {
 struct Pump {
     engine: Arc<Engine>,
     committed: Committed,
-    sender: Option<Sender<Batch>>,
-    /// Read, and not yet on its way to the caller.
-    batch: Vec<StreamChunk>,
+    feed: Option<Feed>,
     ending: Arc<Ending>,
     cancel: CancelToken,
     deadline: Option<Instant>,
@@ -102,11 +101,10 @@ impl Engine {
             committed = Committed::read_until(commit, source)?;
             Ok(())
         })?;
-        let (sender, batches) = crossbeam_channel::bounded(self.streams.buffer);
+        let (feed, intake) = handover(self.streams.buffer);
         let ending = Arc::new(Ending::new());
         let stream = ChunkStream {
-            batch: Vec::new().into_iter(),
-            batches,
+            intake,
             ending: Arc::clone(&ending),
             cancel: cancel.clone(),
             stopping: pool.stopping().clone(),
@@ -136,8 +134,7 @@ impl Engine {
         let pump = Pump {
             engine: Arc::clone(self),
             committed,
-            sender: Some(sender),
-            batch: Vec::new(),
+            feed: Some(feed),
             ending,
             cancel,
             deadline: call.deadline,
@@ -204,28 +201,9 @@ impl Pump {
             if let Some(report) = &mut self.report {
                 report.note(&chunk);
             }
-            let followed = chunk.followed.0;
-            if self.batch.is_empty() && !followed {
-                self.batch.reserve_exact(1);
-            }
-            self.batch.push(chunk);
-            if followed && self.batch.len() < MOST_PER_BATCH {
-                continue;
-            }
-            if let Err(end) = self.deliver() {
+            if let Err(end) = self.deliver(chunk) {
                 break end;
             }
-        };
-        // What was read still reaches the caller.
-        let end = match end {
-            End::Abandoned(_) => {
-                let batch = self.take_batch();
-                if let Some(sender) = self.sender.as_ref().filter(|_| !batch.is_empty()) {
-                    let _ = sender.try_send(batch);
-                }
-                end
-            }
-            End::Complete | End::Failed(_) => self.deliver().err().unwrap_or(end),
         };
         self.settle(end);
     }
@@ -243,37 +221,46 @@ impl Pump {
         why_cancelled(self.engine.services.pool.stopping())
     }
 
-    fn take_batch(&mut self) -> Batch {
-        std::mem::take(&mut self.batch).into_boxed_slice()
-    }
-
-    fn deliver(&mut self) -> Result<(), End> {
-        let batch = self.take_batch();
-        let Some(sender) = self.sender.as_ref().filter(|_| !batch.is_empty()) else {
+    fn deliver(&self, chunk: StreamChunk) -> Result<(), End> {
+        let Some(feed) = &self.feed else {
             return Ok(());
         };
         let gone = || End::Abandoned(Error::new(ErrorCode::Cancelled, "the stream was dropped"));
-        let batch = match sender.try_send(batch) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Disconnected(_)) => return Err(gone()),
-            Err(TrySendError::Full(batch)) => batch,
-        };
+        let more = chunk.followed.0;
+        let mut waiting = Some(chunk);
+        // A reader that is nearly as fast is not worth going to sleep for.
+        for _ in 0..YIELDS {
+            match feed.push(&mut waiting, more) {
+                Pushed::Taken => return Ok(()),
+                Pushed::Gone => return Err(gone()),
+                Pushed::Full => {}
+            }
+            std::thread::yield_now();
+        }
         let clock = &self.engine.services.clock;
         let patience = self.engine.streams.consumer_timeout;
+        let too_long = clock.after(patience);
         let late = self
             .deadline
             .map_or_else(crossbeam_channel::never, |deadline| {
                 clock.after(deadline.saturating_duration_since(clock.monotonic()))
             });
-        select! {
-            send(sender, batch) -> sent => sent.map_err(|_| gone()),
-            recv(self.cancel.cancelled()) -> _ => Err(End::Abandoned(self.why_cancelled())),
-            recv(late) -> _ => Err(End::Abandoned(late_in_stream())),
-            recv(clock.after(patience)) -> _ => {
-                Err(End::Abandoned(Error::new(
-                    ErrorCode::Cancelled,
-                    format!("the stream's consumer read nothing for {patience:?}"),
-                )))
+        loop {
+            match feed.push(&mut waiting, more) {
+                Pushed::Taken => return Ok(()),
+                Pushed::Gone => return Err(gone()),
+                Pushed::Full => {}
+            }
+            select! {
+                recv(feed.woken()) -> _ => {}
+                recv(self.cancel.cancelled()) -> _ => return Err(End::Abandoned(self.why_cancelled())),
+                recv(late) -> _ => return Err(End::Abandoned(late_in_stream())),
+                recv(too_long) -> _ => {
+                    return Err(End::Abandoned(Error::new(
+                        ErrorCode::Cancelled,
+                        format!("the stream's consumer read nothing for {patience:?}"),
+                    )));
+                }
             }
         }
     }
@@ -303,7 +290,7 @@ impl Pump {
         };
         self.engine.record(report.outcome(kind), Some(&self.lease));
         let _ = self.ending.set(ending);
-        self.sender = None;
+        self.feed = None;
     }
 }
 
@@ -372,8 +359,8 @@ impl Report {
     }
 }
 
-/// Chunks that came together are handed over together: waking the caller for each costs more than all else.
-const MOST_PER_BATCH: usize = 4;
+/// About fifty microseconds.
+const YIELDS: usize = 64;
 
 /// What may come before content and still be held back.
 const MOST_PREAMBLE_CHUNKS: usize = 64;

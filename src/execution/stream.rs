@@ -1,13 +1,14 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use std::vec;
 
-use crossbeam_channel::{Receiver, TryRecvError, select};
+use crossbeam_channel::{Receiver, select};
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
 use crate::request::StreamChunk;
+
+use super::handover::{Arrived, Intake};
 
 /// The chunks of an answer, as they arrive. An iterator that blocks; its first error is its last item.
 ///
@@ -25,9 +26,7 @@ use crate::request::StreamChunk;
 /// # }
 /// ```
 pub struct ChunkStream {
-    /// What has been handed over and is still to be read.
-    pub(super) batch: vec::IntoIter<StreamChunk>,
-    pub(super) batches: Receiver<Batch>,
+    pub(super) intake: Intake,
     pub(super) ending: Arc<Ending>,
     pub(super) cancel: CancelToken,
     pub(super) stopping: CancelToken,
@@ -42,10 +41,7 @@ pub struct ChunkStream {
     pub(super) attempts: u32,
 }
 
-/// Chunks that came together. Small in itself: every live stream has a channel full of places for them.
-pub(super) type Batch = Box<[StreamChunk]>;
-
-/// How the worker says that it has sent its last chunk. Set before the channel closes.
+/// How the worker says that it has sent its last chunk. Set before it drops its end of the queue.
 pub(super) type Ending = OnceLock<Result<(), Error>>;
 
 /// What a stream has to say at the moment.
@@ -88,14 +84,11 @@ impl ChunkStream {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        if let Some(chunk) = self.batch.next() {
-            return StreamEvent::Chunk(chunk);
-        }
-        match self.batches.try_recv() {
-            Ok(batch) => self.begin(batch),
-            Err(TryRecvError::Disconnected) => self.end(),
+        match self.intake.next() {
+            Arrived::Chunk(chunk) => StreamEvent::Chunk(chunk),
+            Arrived::Ended => self.end(),
             // The source may listen to nobody; whoever reads must not wait for it.
-            Err(TryRecvError::Empty) if self.is_late => {
+            Arrived::Nothing if self.is_late => {
                 let late = Error::new(
                     ErrorCode::DeadlineExceeded,
                     "the call's deadline has passed in mid-stream",
@@ -104,14 +97,14 @@ impl ChunkStream {
                 self.cancel.cancel();
                 end
             }
-            Err(TryRecvError::Empty) if self.cancel.is_cancelled() => {
+            Arrived::Nothing if self.cancel.is_cancelled() => {
                 let why = match self.ending.get() {
                     Some(Err(why)) => why.clone(),
                     _ => why_cancelled(&self.stopping),
                 };
                 self.finish(StreamEvent::Failed(why))
             }
-            Err(TryRecvError::Empty) => StreamEvent::Pending,
+            Arrived::Nothing => StreamEvent::Pending,
         }
     }
 
@@ -126,30 +119,18 @@ impl ChunkStream {
     }
 
     fn wait(&mut self, timer: &Receiver<Instant>) -> StreamEvent {
-        let now = self.try_recv();
-        if !matches!(now, StreamEvent::Pending) {
-            return now;
-        }
-        select! {
-            recv(self.batches) -> batch => match batch {
-                Ok(batch) => self.begin(batch),
-                Err(_) => self.end(),
-            },
-            recv(timer) -> _ => StreamEvent::Pending,
-            recv(self.cancel.cancelled()) -> _ => self.try_recv(),
-            recv(self.late) -> _ => {
-                self.is_late = true;
-                self.try_recv()
+        loop {
+            let now = self.try_recv();
+            if !matches!(now, StreamEvent::Pending) {
+                return now;
+            }
+            select! {
+                recv(self.intake.woken()) -> _ => {}
+                recv(timer) -> _ => return StreamEvent::Pending,
+                recv(self.cancel.cancelled()) -> _ => {}
+                recv(self.late) -> _ => self.is_late = true,
             }
         }
-    }
-
-    fn begin(&mut self, batch: Batch) -> StreamEvent {
-        self.batch = batch.into_iter();
-        // No batch is empty.
-        self.batch
-            .next()
-            .map_or(StreamEvent::Pending, StreamEvent::Chunk)
     }
 
     fn end(&mut self) -> StreamEvent {
@@ -217,7 +198,7 @@ impl fmt::Debug for ChunkStream {
         f.debug_struct("ChunkStream")
             .field("provider", &self.provider)
             .field("auth_id", &self.auth_id)
-            .field("waiting", &(self.batch.len() + self.batches.len()))
+            .field("waiting", &self.intake.len())
             .field("ended", &self.end.is_some())
             .finish_non_exhaustive()
     }

@@ -153,8 +153,7 @@ impl Builder {
         self
     }
 
-    /// At most this many chunks of a stream between its worker and its consumer; up to four that came together count as one.
-    /// Default: 256.
+    /// At most this many chunks of a stream between its worker and its consumer. Default: 256.
     pub fn stream_buffer(mut self, chunks: usize) -> Self {
         self.stream_buffer = chunks;
         self

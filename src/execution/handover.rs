@@ -1,0 +1,256 @@
+//! From the worker that reads a stream to the caller: a bounded queue of which the reader takes all there is at once.
+//!
+//! A channel costs a wake-up for every chunk of a reader that is faster than the stream, and a lock for every chunk of one that is
+//! slower. Here the reader is only woken when it waits, and comes for chunks once for as many as there are.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+
+use crate::request::StreamChunk;
+
+/// The two ends of a new queue. Between them are at most `capacity` chunks; one in any case.
+pub(super) fn handover(capacity: usize) -> (Feed, Intake) {
+    let (wake_reader, reader_woken) = crossbeam_channel::bounded(1);
+    let (wake_writer, writer_woken) = crossbeam_channel::bounded(1);
+    let queue = Arc::new(Queue {
+        capacity: capacity.max(1),
+        inner: Mutex::default(),
+    });
+    let feed = Feed {
+        queue: Arc::clone(&queue),
+        wake_reader,
+        woken: writer_woken,
+    };
+    let intake = Intake {
+        taken: VecDeque::new(),
+        queue,
+        wake_writer,
+        woken: reader_woken,
+    };
+    (feed, intake)
+}
+
+/// The worker's end. Dropping it ends the stream.
+pub(super) struct Feed {
+    queue: Arc<Queue>,
+    wake_reader: Sender<()>,
+    woken: Receiver<()>,
+}
+
+/// The caller's end.
+pub(super) struct Intake {
+    taken: VecDeque<StreamChunk>,
+    queue: Arc<Queue>,
+    wake_writer: Sender<()>,
+    woken: Receiver<()>,
+}
+
+/// What became of a chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    Taken,
+    /// There is no room for it now.
+    Full,
+    /// Nobody reads any more.
+    Gone,
+}
+
+/// What there is for the reader.
+pub(super) enum Arrived {
+    Chunk(StreamChunk),
+    Nothing,
+    /// Nothing, and nothing will come.
+    Ended,
+}
+
+struct Queue {
+    capacity: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    chunks: VecDeque<StreamChunk>,
+    /// How many the reader has taken and may not have read yet.
+    with_reader: usize,
+    /// Who is to be woken: the reader waits where there is nothing, the writer where there is no room.
+    waits: Option<Side>,
+    reader_gone: bool,
+    writer_gone: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Side {
+    Reader,
+    Writer,
+}
+
+impl Feed {
+    /// Gives the reader a chunk, if there is room for it. `more` says that another one follows at once: then a reader that waits
+    /// need not be woken yet.
+    pub(super) fn push(&self, chunk: &mut Option<StreamChunk>, more: bool) -> Pushed {
+        let mut queue = self.queue.inner.lock();
+        if queue.reader_gone {
+            return Pushed::Gone;
+        }
+        let full = queue.chunks.len() + queue.with_reader >= self.queue.capacity;
+        if !full {
+            queue.chunks.extend(chunk.take());
+        }
+        let wake = queue.waits == Some(Side::Reader) && (full || !more);
+        if wake {
+            queue.waits = None;
+        }
+        if full {
+            queue.waits = Some(Side::Writer);
+        }
+        drop(queue);
+        if wake {
+            let _ = self.wake_reader.try_send(());
+        }
+        if full { Pushed::Full } else { Pushed::Taken }
+    }
+
+    /// Gets a message when there may be room again after a chunk was refused, or nobody reads any more.
+    pub(super) fn woken(&self) -> &Receiver<()> {
+        &self.woken
+    }
+}
+
+impl Intake {
+    /// What has arrived, without waiting.
+    pub(super) fn next(&mut self) -> Arrived {
+        if let Some(chunk) = self.taken.pop_front() {
+            return Arrived::Chunk(chunk);
+        }
+        let wake = {
+            let mut queue = self.queue.inner.lock();
+            if queue.chunks.is_empty() {
+                queue.with_reader = 0;
+                if queue.writer_gone {
+                    return Arrived::Ended;
+                }
+                let wake = queue.waits.replace(Side::Reader) == Some(Side::Writer);
+                drop(queue);
+                if wake {
+                    let _ = self.wake_writer.try_send(());
+                }
+                return Arrived::Nothing;
+            }
+            // The writer has room while these are read.
+            let half = (self.queue.capacity / 2).max(1);
+            let take = queue.chunks.len().min(half);
+            self.taken.extend(queue.chunks.drain(..take));
+            queue.with_reader = take - 1;
+            queue.waits.take() == Some(Side::Writer)
+        };
+        if wake {
+            let _ = self.wake_writer.try_send(());
+        }
+        let first = self.taken.pop_front();
+        first.map_or(Arrived::Nothing, Arrived::Chunk)
+    }
+
+    /// Gets a message when something may have arrived since there was nothing.
+    pub(super) fn woken(&self) -> &Receiver<()> {
+        &self.woken
+    }
+
+    /// How many chunks wait to be read.
+    pub(super) fn len(&self) -> usize {
+        self.taken.len() + self.queue.inner.lock().chunks.len()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.queue.inner.lock().writer_gone = true;
+        let _ = self.wake_reader.try_send(());
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        let unread = {
+            let mut queue = self.queue.inner.lock();
+            queue.reader_gone = true;
+            std::mem::take(&mut queue.chunks)
+        };
+        drop(unread);
+        let _ = self.wake_writer.try_send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(intake: &mut Intake) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let Arrived::Chunk(chunk) = intake.next() {
+            texts.push(String::from_utf8(chunk.payload.to_vec()).unwrap());
+        }
+        texts
+    }
+
+    fn chunk(text: &str) -> StreamChunk {
+        StreamChunk::new(text.to_owned())
+    }
+
+    fn push(feed: &Feed, text: &str) -> bool {
+        feed.push(&mut Some(chunk(text)), false) == Pushed::Taken
+    }
+
+    #[test]
+    fn chunks_keep_their_order_and_their_number_is_bounded() {
+        let (feed, mut intake) = handover(4);
+        assert!(["a", "b", "c", "d"].iter().all(|text| push(&feed, text)));
+        assert!(!push(&feed, "e"));
+        assert!(matches!(intake.next(), Arrived::Chunk(_)));
+        assert!(feed.woken().try_recv().is_ok());
+        assert!(push(&feed, "e") && !push(&feed, "f"));
+        assert_eq!(intake.len(), 4);
+        assert_eq!(texts(&mut intake), ["b", "c", "d", "e"]);
+        assert!(feed.woken().try_recv().is_ok());
+        assert!(matches!(intake.next(), Arrived::Nothing));
+        drop(feed);
+        assert!(matches!(intake.next(), Arrived::Ended));
+    }
+
+    #[test]
+    fn a_reader_is_woken_only_when_it_waits() {
+        let (feed, mut intake) = handover(8);
+        assert!(push(&feed, "a"));
+        assert!(intake.woken().try_recv().is_err());
+        assert_eq!(texts(&mut intake), ["a"]);
+        assert_eq!(feed.push(&mut Some(chunk("b")), true), Pushed::Taken);
+        assert!(intake.woken().try_recv().is_err(), "more follows at once");
+        assert!(push(&feed, "c"));
+        assert!(intake.woken().try_recv().is_ok());
+        assert_eq!(texts(&mut intake), ["b", "c"]);
+        drop(feed);
+        assert!(intake.woken().try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_full_queue_wakes_a_reader_that_was_to_wait_for_more() {
+        let (feed, mut intake) = handover(1);
+        assert!(matches!(intake.next(), Arrived::Nothing));
+        assert_eq!(feed.push(&mut Some(chunk("a")), true), Pushed::Taken);
+        assert_eq!(feed.push(&mut Some(chunk("b")), true), Pushed::Full);
+        assert!(intake.woken().try_recv().is_ok());
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_reader_that_is_gone() {
+        let (feed, intake) = handover(8);
+        assert!(push(&feed, "a"));
+        drop(intake);
+        assert!(feed.woken().try_recv().is_ok());
+        assert_eq!(feed.push(&mut Some(chunk("b")), false), Pushed::Gone);
+        assert!(feed.queue.inner.lock().chunks.is_empty());
+    }
+}
