@@ -309,6 +309,9 @@ impl Room {
 }
 
 fn conversations(model: &str, messages: &[Message]) -> Vec<ConversationKey> {
+    if messages.is_empty() {
+        return Vec::new();
+    }
     let keys = lookup_keys(model, messages);
     keys.into_iter().map(|prefix| prefix.key).collect()
 }
