@@ -123,7 +123,7 @@ pub struct Timeouts {
 }
 
 /// The answer to a call that is not a stream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Response {
     /// The upstream's body.
@@ -424,12 +424,30 @@ impl Timeouts {
     }
 }
 
+impl Default for Response {
+    fn default() -> Self {
+        Self::new(Bytes::new())
+    }
+}
+
+thread_local! {
+    /// Shared by all empty names of a thread: one for all threads would be a place where they wait for each other.
+    static NO_NAME: Arc<str> = Arc::from("");
+}
+
 impl Response {
     /// A response with a payload.
     pub fn new(payload: impl Into<Bytes>) -> Self {
+        let no_name = NO_NAME.with(Arc::clone);
         Self {
             payload: payload.into(),
-            ..Self::default()
+            metadata: None,
+            reply_text: None,
+            usage: None,
+            rate_limits: None,
+            provider: Arc::clone(&no_name),
+            auth_id: no_name,
+            attempts: 0,
         }
     }
 

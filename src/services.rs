@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::executor::Executors;
+use crate::executor::{Executors, Tools};
 use crate::hook::Hooks;
 use crate::random::Random;
 use crate::registry::Registry;
@@ -20,6 +20,7 @@ pub(crate) struct Services {
     pub(crate) hooks: Hooks,
     pub(crate) keeper: Keeper,
     pub(crate) transport: Arc<Transport>,
+    pub(crate) tools: Arc<Tools>,
     pub(crate) pool: Pool,
     pub(crate) random: Arc<Random>,
 }

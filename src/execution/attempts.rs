@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{Scope, Verdict};
-use crate::registry::{Effect, Lease, Permit};
+use crate::registry::{Effect, Lease, Member, Permit};
 use crate::request::{Addressed, Request};
 use crate::runtime::guard;
 
@@ -34,7 +34,7 @@ pub(super) type Ask<'a> =
 
 /// A failed attempt.
 struct Failed<'a> {
-    id: Arc<str>,
+    member: Arc<Member>,
     provider: &'a Arc<str>,
     request: Addressed<'a>,
     /// The metadata that the attempt was made with.
@@ -108,13 +108,14 @@ impl Engine {
             Err(error) => {
                 // What was not answered used nothing.
                 lease.settle(0);
-                let id = Arc::clone(lease.id());
+                let member = Arc::clone(lease.member());
+                let id = &member.id;
                 // Executors of the program's own may quote what they sent.
                 let error = error.scrubbed(|text| scrub(text, &auth));
-                let error = error.about(&id).with_provider(provider);
+                let error = error.about(id).with_provider(provider);
                 log::debug!("attempt {number} with {id} of {provider} failed: {error}");
                 Err(Box::new(Failed {
-                    id,
+                    member,
                     provider,
                     request,
                     token: auth.metadata.clone(),
@@ -128,12 +129,13 @@ impl Engine {
     /// Records a failed attempt and says in the plan how the call goes on. An error ends the call.
     fn after(&self, call: &Call<'_>, plan: &mut Plan, failed: &Failed<'_>) -> Result<(), Error> {
         let Failed {
-            id,
+            member,
             provider,
             request,
             error,
             ..
         } = failed;
+        let id = &member.id;
         let outcome = |kind| call.outcome(id, provider, &request.model, kind);
         let now = || self.services.clock.now();
         plan.last_attempt = Some(error.clone());
@@ -149,7 +151,7 @@ impl Engine {
             // Not the credential's fault: no other one of this provider can do it either.
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
             plan.round(provider).given_up = true;
-            plan.note_tried(id);
+            plan.tried.note(member);
             return self.check_attempts(call, plan);
         }
         let verdict = self.policy.classify(error);
@@ -191,7 +193,7 @@ impl Engine {
         };
         let shared = self.sightings.note(Seen {
             provider: failed.provider,
-            id: &failed.id,
+            id: &failed.member.id,
             model: &failed.request.model,
             error: &failed.error,
             verdict,
@@ -220,13 +222,13 @@ impl Engine {
         shared: Option<usize>,
     ) {
         let Failed {
-            id,
+            member,
             provider,
             error,
             ..
         } = failed;
         let transient = verdict.fault.is_transient();
-        plan.note_tried(id);
+        plan.tried.note(member);
         plan.looked_again = false;
         plan.transient += u32::from(transient || verdict.fault == Fault::NotFound);
         let limits = error.rate_limits();
@@ -278,7 +280,7 @@ impl Engine {
     /// Whether the credential has another token than the one that was refused: because somebody replaced it meanwhile, or
     /// because a refresh gives one now.
     fn renew(&self, call: &Call<'_>, failed: &Failed<'_>) -> bool {
-        let Some(current) = self.services.registry.get(&failed.id) else {
+        let Some(current) = self.services.registry.get(&failed.member.id) else {
             return false;
         };
         if current.is_api_key() {
@@ -291,7 +293,7 @@ impl Engine {
             then
         });
         let has_another = || {
-            let current = self.services.registry.get(&failed.id);
+            let current = self.services.registry.get(&failed.member.id);
             let pair = refused.as_ref().zip(current.as_ref());
             pair.is_some_and(|(refused, current)| refused.access_token() != current.access_token())
         };
@@ -305,7 +307,7 @@ impl Engine {
             self.services.clock.after(left)
         });
         self.refresh
-            .refresh_while(&failed.id, &late, call.cancelled())
+            .refresh_while(&failed.member.id, &late, call.cancelled())
             .is_some_and(|refreshed| refreshed.is_ok())
             // A refresh that was too fresh to be asked for.
             || has_another()
@@ -316,7 +318,7 @@ impl Again {
     fn of(failed: &Failed<'_>) -> Self {
         Self {
             provider: Arc::clone(failed.provider),
-            id: Arc::clone(&failed.id),
+            id: Arc::clone(&failed.member.id),
         }
     }
 }

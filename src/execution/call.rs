@@ -81,8 +81,7 @@ impl<'a> Call<'a> {
             deadline: self.deadline,
             // Nobody else ends it where the caller cannot.
             cancel: self.cancel.clone().unwrap_or_default(),
-            clock: Arc::clone(&services.clock),
-            transport: Arc::clone(&services.transport),
+            tools: Arc::clone(&services.tools),
         }
     }
 
@@ -131,7 +130,7 @@ impl<'a> Call<'a> {
     }
 
     /// The providers, beginning with the one at `start`.
-    pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &Provider> {
+    pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &Arc<Provider>> {
         let (later, first) = self.providers.split_at(start);
         first.iter().chain(later)
     }

@@ -63,7 +63,7 @@ pub(crate) struct StreamSettings {
 }
 
 /// The providers of a call, in normal form.
-pub(crate) type Providers = SmallVec<[Provider; 2]>;
+pub(crate) type Providers = SmallVec<[Arc<Provider>; 2]>;
 
 /// Which of an executor's plain calls to make.
 #[derive(Clone, Copy, Debug)]

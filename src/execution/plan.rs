@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorCode};
-use crate::registry::Waiting;
+use crate::registry::{Tried, Waiting};
 
 /// How far a call has come.
 #[derive(Default)]
@@ -14,7 +14,7 @@ pub(super) struct Plan {
     /// How many of them nobody is left of to try, from there on.
     pub(super) exhausted: usize,
     /// Credentials that were tried.
-    pub(super) tried: Vec<Arc<str>>,
+    pub(super) tried: Tried,
     pub(super) attempts: u32,
     /// Those that ended in a fault of a provider, or in a 404.
     pub(super) transient: u32,
@@ -95,12 +95,6 @@ impl Plan {
     /// Begins anew with the first provider, because somebody may have returned.
     pub(super) fn begin_again(&mut self) {
         self.exhausted = 0;
-    }
-
-    pub(super) fn note_tried(&mut self, id: &Arc<str>) {
-        if !self.tried.contains(id) {
-            self.tried.push(Arc::clone(id));
-        }
     }
 
     pub(super) fn round(&mut self, provider: &Arc<str>) -> &mut Round {

@@ -15,7 +15,7 @@ use crate::auth::Auth;
 use crate::clock::until;
 use crate::error::Error;
 use crate::executor::{Provider, ProviderExecutor};
-use crate::registry::{Lease, Permit, Query, Supply};
+use crate::registry::{Lease, Permit, Query, Supply, Tried};
 use crate::request::{Addressed, Options, Request};
 use crate::runtime::guard;
 use crate::selection::Candidates;
@@ -75,7 +75,7 @@ impl Engine {
                 plan.next_provider();
                 continue;
             }
-            let query = query_at(TIMELESS, call, &asked, &plan.tried);
+            let query = query_at(TIMELESS, call, &asked, Some(&plan.tried));
             if self.services.registry.is_behind(query, plan.place.as_ref()) {
                 plan.refuse(others_wait(asked.provider));
                 continue;
@@ -104,7 +104,7 @@ impl Engine {
         asked: &Asked<'_>,
         plan: &Plan,
     ) -> Result<Result<Taken, Error>, Error> {
-        let query = |now| query_at(now, call, asked, &plan.tried);
+        let query = |now| query_at(now, call, asked, Some(&plan.tried));
         let taken = self.choose(query, call.options, reckoned(&asked.request))?;
         let now = || self.services.clock.now();
         Ok(taken.ok_or_else(|| nobody(&self.services.registry, query(now()))))
@@ -178,7 +178,7 @@ impl Engine {
         let query = |now| Query {
             provider,
             model,
-            tried: &[],
+            tried: None,
             pinned: options.pinned.as_deref(),
             now,
         };
@@ -209,7 +209,7 @@ impl Engine {
         let mut providers = call.providers.iter();
         let provider = providers.find(|provider| provider.name == again.provider)?;
         let asked = ask_for(call, provider).ok()?;
-        let query = self.query(call, &asked, &[]);
+        let query = self.query(call, &asked, None);
         let registry = &self.services.registry;
         let picked = registry.member(query, &again.id)?;
         let needs_permit = picked.needs_permit;
@@ -271,12 +271,12 @@ impl Engine {
         let open: Vec<Asked<'_>> = Self::still_open(call, plan).collect();
         for asked in &open {
             // Who is out may be tried again when it returns.
-            let query = self.query(call, asked, &[]);
+            let query = self.query(call, asked, None);
             plan.tried.retain(|id| !registry.is_out(query, id));
         }
         let queries = || {
             open.iter()
-                .map(|asked| self.query(call, asked, &plan.tried))
+                .map(|asked| self.query(call, asked, Some(&plan.tried)))
         };
         // From here on nobody's return is missed, and nobody overtakes this call.
         let waiting = plan.place.take();
@@ -336,7 +336,7 @@ impl Engine {
         Self::still_open(call, plan)
             .filter(|asked| !plan.has_asked(asked.provider))
             .find_map(|asked| {
-                let query = self.query(call, &asked, &plan.tried);
+                let query = self.query(call, &asked, Some(&plan.tried));
                 let registry = &self.services.registry;
                 let (picked, permit) = registry.floor(query, patience.unwrap_or_default())?;
                 log::debug!(
@@ -357,7 +357,7 @@ impl Engine {
         let mut report = Report::default();
         for provider in call.in_order(plan.start) {
             if let Ok(asked) = ask_for(call, provider) {
-                let query = self.query(call, &asked, &[]);
+                let query = self.query(call, &asked, None);
                 report.add(self.services.registry.shortage(query, MOST_LISTED));
             }
         }
@@ -382,7 +382,12 @@ impl Engine {
             .filter(move |asked| !given_up.contains(asked.provider))
     }
 
-    fn query<'q>(&self, call: &Call<'q>, asked: &'q Asked<'_>, tried: &'q [Arc<str>]) -> Query<'q> {
+    fn query<'q>(
+        &self,
+        call: &Call<'q>,
+        asked: &'q Asked<'_>,
+        tried: Option<&'q Tried>,
+    ) -> Query<'q> {
         query_at(self.services.clock.now(), call, asked, tried)
     }
 
@@ -438,7 +443,7 @@ fn query_at<'q>(
     now: Timestamp,
     call: &Call<'q>,
     asked: &'q Asked<'_>,
-    tried: &'q [Arc<str>],
+    tried: Option<&'q Tried>,
 ) -> Query<'q> {
     Query {
         provider: asked.provider,

@@ -14,6 +14,12 @@ pub struct Attempt {
     pub(crate) number: u32,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: CancelToken,
+    pub(crate) tools: Arc<Tools>,
+}
+
+/// What every attempt works with.
+#[derive(Debug)]
+pub(crate) struct Tools {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) transport: Arc<Transport>,
 }
@@ -32,7 +38,7 @@ impl Attempt {
     /// How much of the call's time is left; `None` when it has no deadline, zero when it is over.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline
-            .map(|deadline| deadline.saturating_duration_since(self.clock.monotonic()))
+            .map(|deadline| deadline.saturating_duration_since(self.tools.clock.monotonic()))
     }
 
     /// The token that ends this attempt.
@@ -47,7 +53,7 @@ impl Attempt {
 
     /// The manager's clock.
     pub fn clock(&self) -> &dyn Clock {
-        &*self.clock
+        &*self.tools.clock
     }
 
     /// The HTTP agent for this credential: its own proxy, else the manager's. Agents are cached and share connections.
@@ -55,7 +61,7 @@ impl Attempt {
     /// # Errors
     /// Code `config` when the proxy's URL is not one: nothing goes out past a proxy that was asked for.
     pub fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
-        self.transport.agent(auth)
+        self.tools.transport.agent(auth)
     }
 
     /// As [`agent`](Self::agent), without kept connections: for requests that must not be sent twice or into a dead
@@ -64,6 +70,6 @@ impl Attempt {
     /// # Errors
     /// As [`agent`](Self::agent).
     pub fn unpooled_agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
-        self.transport.unpooled_agent(auth)
+        self.tools.transport.unpooled_agent(auth)
     }
 }

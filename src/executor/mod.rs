@@ -3,6 +3,7 @@
 mod attempt;
 
 pub use attempt::Attempt;
+pub(crate) use attempt::Tools;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -103,7 +104,7 @@ pub trait RequestPreparer: Send + Sync {
     -> Result<(), Error>;
 }
 
-type ByProvider = HashMap<Arc<str>, Arc<dyn ProviderExecutor>, foldhash::fast::RandomState>;
+type ByProvider = HashMap<Arc<str>, Arc<Provider>, foldhash::fast::RandomState>;
 
 /// The executors of a manager, by provider.
 #[derive(Default)]
@@ -112,7 +113,6 @@ pub(crate) struct Executors {
 }
 
 /// A provider that a call asks.
-#[derive(Clone)]
 pub(crate) struct Provider {
     /// In normal form.
     pub(crate) name: Arc<str>,
@@ -137,30 +137,32 @@ impl Executors {
         let provider: Arc<str> = provider.into();
         self.by_provider.rcu(|present| {
             let mut changed = ByProvider::clone(present);
-            changed.insert(Arc::clone(&provider), Arc::clone(executor));
+            let with_executor = Provider {
+                name: Arc::clone(&provider),
+                executor: Some(Arc::clone(executor)),
+            };
+            changed.insert(Arc::clone(&provider), Arc::new(with_executor));
             changed
         });
     }
 
     /// A provider by its name, in any form.
-    pub(crate) fn provider(&self, name: &str) -> Provider {
+    pub(crate) fn provider(&self, name: &str) -> Arc<Provider> {
         let by_provider = self.by_provider.load();
-        let known = |name: &str| {
-            by_provider
-                .get_key_value(name)
-                .map(|(name, executor)| Provider {
-                    name: Arc::clone(name),
-                    executor: Some(Arc::clone(executor)),
-                })
-        };
         // The name of an executor is in normal form.
-        known(name).unwrap_or_else(|| {
-            let name = normalized(name);
-            known(&name).unwrap_or_else(|| Provider {
-                name: name.into(),
-                executor: None,
-            })
-        })
+        if let Some(provider) = by_provider.get(name) {
+            return Arc::clone(provider);
+        }
+        let name = normalized(name);
+        by_provider.get(&*name).map_or_else(
+            || {
+                Arc::new(Provider {
+                    name: name.as_str().into(),
+                    executor: None,
+                })
+            },
+            Arc::clone,
+        )
     }
 }
 

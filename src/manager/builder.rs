@@ -8,7 +8,7 @@ use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorCode};
 use crate::execution::{Engine, StreamSettings};
-use crate::executor::Executors;
+use crate::executor::{Executors, Tools};
 use crate::hook::{Hook, Hooks, NoopHook};
 use crate::policy::FailurePolicy;
 use crate::random::Random;
@@ -246,13 +246,18 @@ impl Builder {
             },
         );
         let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
+        let transport = Arc::new(Transport::new(self.proxy));
         let services = Arc::new(Services {
+            tools: Arc::new(Tools {
+                clock: Arc::clone(&self.clock),
+                transport: Arc::clone(&transport),
+            }),
             clock: self.clock,
             registry: Arc::new(Registry::new(Arc::clone(&random), self.use_limits)),
             executors: Executors::default(),
             hooks: Hooks::new(self.hook),
             keeper: Keeper::new(self.store),
-            transport: Arc::new(Transport::new(self.proxy)),
+            transport,
             pool,
             random,
         });

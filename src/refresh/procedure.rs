@@ -190,8 +190,7 @@ impl RefreshEngine {
             // Tied to no caller: the answer to a refresh may be the only copy of a token. Only a shutdown that has waited
             // for as long as it may ends it.
             cancel: services.pool.stopping().clone(),
-            clock: Arc::clone(&services.clock),
-            transport: Arc::clone(&services.transport),
+            tools: Arc::clone(&services.tools),
         };
         guard(
             || format!("the executor for {}", provider.name),

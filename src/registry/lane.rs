@@ -11,6 +11,7 @@ use super::FastMap;
 use super::apply::Readiness;
 use super::bits::Bits;
 use super::order::{Order, Place};
+use super::picks::Restriction;
 use super::record::Slots;
 use super::turns::Turns;
 
@@ -298,17 +299,24 @@ impl View<'_> {
         }
     }
 
-    /// The first tier in which somebody is ready whom `admits` admits; `tried` are those that it does not.
-    pub(super) fn top_tier(&self, slots: &Slots, tried: &[u32]) -> Option<usize> {
-        (0..self.tiers.len()).find(|tier| self.ready_in(slots, *tier, tried) > 0)
+    /// The first tier in which somebody is ready whom the call may still ask.
+    pub(super) fn top_tier(&self, slots: &Slots, call: &Restriction<'_>) -> Option<usize> {
+        (0..self.tiers.len()).find(|tier| {
+            if call.is_first() {
+                self.lane.ready[*tier].bits.count() > 0
+            } else {
+                let admits = |slot| call.admits(slots, slot);
+                self.next(*tier, None, admits).is_some()
+            }
+        })
     }
 
     /// How many of a tier are ready, without those that were tried.
-    pub(super) fn ready_in(&self, slots: &Slots, tier: usize, tried: &[u32]) -> usize {
+    pub(super) fn ready_in(&self, slots: &Slots, tier: usize, call: &Restriction<'_>) -> usize {
         let bits = &self.lane.ready[tier].bits;
         let priority = self.tiers[tier].priority;
-        let tried = tried.iter().filter(|slot| {
-            let seat = slots[**slot].seat();
+        let tried = call.tried_of(slots).filter(|slot| {
+            let seat = slots[*slot].seat();
             seat.is_some_and(|seat| seat.ranks.priority == priority && bits.has(seat.place))
         });
         bits.count() - tried.count()

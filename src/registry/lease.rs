@@ -81,7 +81,7 @@ impl Lease {
         &self.member.id
     }
 
-    pub(super) fn member(&self) -> &Arc<Member> {
+    pub(crate) fn member(&self) -> &Arc<Member> {
         &self.member
     }
 

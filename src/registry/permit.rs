@@ -61,7 +61,7 @@ impl Registry {
     ) -> Option<(Picked, Permit)> {
         let (id, end) = self.with_lane(query, |slots, lane, call| {
             lane.returning()
-                .filter(|(_, slot)| call.admits(*slot))
+                .filter(|(_, slot)| call.admits(slots, *slot))
                 .find_map(|(_, slot)| {
                     let end = slots[slot].floor_end(query)?;
                     Some((Arc::clone(slots.id(slot)), end))

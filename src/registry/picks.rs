@@ -8,7 +8,7 @@ use super::lane::{Pool, View};
 use super::member::Member;
 use super::order::index_at;
 use super::record::Slots;
-use super::{FastMap, Readiness, Registry, State};
+use super::{FastMap, Readiness, Registry, State, Tried};
 use crate::Timestamp;
 use crate::auth::Auth;
 
@@ -18,7 +18,7 @@ pub(crate) struct Query<'a> {
     pub(crate) provider: &'a str,
     pub(crate) model: &'a str,
     /// Already tried in this call.
-    pub(crate) tried: &'a [Arc<str>],
+    pub(crate) tried: Option<&'a Tried>,
     /// The only one that may serve.
     pub(crate) pinned: Option<&'a str>,
     pub(crate) now: Timestamp,
@@ -55,29 +55,29 @@ impl Registry {
     /// The next ready candidate in the rotation of its lane, which moves on.
     pub(crate) fn rotate(&self, query: Query<'_>) -> Option<Picked> {
         self.choose(query, |slots, lane, call, tier| {
-            lane.rotate(slots, tier, |slot| call.admits(slot))
+            lane.rotate(slots, tier, |slot| call.admits(slots, slot))
         })
     }
 
     /// The next ready candidate by weight. Those of weight 0 are none.
     pub(crate) fn by_weight(&self, query: Query<'_>) -> Option<Picked> {
         self.choose(query, |slots, lane, call, tier| {
-            lane.by_weight(slots, tier, |slot| call.admits(slot))
+            lane.by_weight(slots, tier, |slot| call.admits(slots, slot))
         })
     }
 
     /// The next ready candidate in the rotation of those with the fewest requests in flight.
     pub(crate) fn least_busy(&self, query: Query<'_>) -> Option<Picked> {
         self.choose(query, |slots, lane, call, tier| {
-            lane.least_busy(slots, tier, |slot| call.admits(slot))
+            lane.least_busy(slots, tier, |slot| call.admits(slots, slot))
         })
     }
 
     /// Any ready candidate.
     pub(crate) fn at_random(&self, query: Query<'_>) -> Option<Picked> {
         let number = self.random.fraction();
-        self.choose(query, |_, lane, call, tier| {
-            lane.at_random(tier, number, |slot| call.admits(slot))
+        self.choose(query, |slots, lane, call, tier| {
+            lane.at_random(tier, number, |slot| call.admits(slots, slot))
         })
     }
 
@@ -88,9 +88,9 @@ impl Registry {
         self.with_lane(query, |slots, lane, call| {
             match call.who {
                 Who::Anybody => {
-                    let tier = lane.top_tier(slots, &call.tried)?;
-                    if lane.ready_in(slots, tier, &call.tried) <= most {
-                        drawn.extend(lane.all(tier).filter(|slot| call.admits(*slot)));
+                    let tier = lane.top_tier(slots, call)?;
+                    if lane.ready_in(slots, tier, call) <= most {
+                        drawn.extend(lane.all(tier).filter(|slot| call.admits(slots, *slot)));
                         for last in (1..drawn.len()).rev() {
                             drawn.swap(last, index_at(draw(), last + 1));
                         }
@@ -99,7 +99,7 @@ impl Registry {
                             if drawn.len() == most {
                                 break;
                             }
-                            let is_new = |slot| !drawn.contains(&slot) && call.admits(slot);
+                            let is_new = |slot| !drawn.contains(&slot) && call.admits(slots, slot);
                             drawn.extend(lane.at_random(tier, draw(), is_new));
                         }
                     }
@@ -115,12 +115,12 @@ impl Registry {
     fn choose(
         &self,
         query: Query<'_>,
-        choice: impl FnOnce(&Slots, &mut View<'_>, &Restriction, usize) -> Option<u32>,
+        choice: impl FnOnce(&Slots, &mut View<'_>, &Restriction<'_>, usize) -> Option<u32>,
     ) -> Option<Picked> {
         self.with_lane(query, |slots, lane, call| {
             let slot = match call.who {
                 Who::Anybody => {
-                    let tier = lane.top_tier(slots, &call.tried)?;
+                    let tier = lane.top_tier(slots, call)?;
                     choice(slots, lane, call, tier)
                 }
                 _ => call.pinned(lane, slots),
@@ -137,9 +137,9 @@ impl Registry {
                 let later = after.is_none_or(|after| &**slots.id(slot) > after);
                 return later.then(|| slots[slot].picked(query.model));
             }
-            let tier = lane.top_tier(slots, &call.tried)?;
+            let tier = lane.top_tier(slots, call)?;
             let after = after.and_then(|after| lane.place_up_to(slots, tier, after));
-            let slot = lane.next(tier, after, |slot| call.admits(slot))?;
+            let slot = lane.next(tier, after, |slot| call.admits(slots, slot))?;
             Some(slots[slot].picked(query.model))
         })
     }
@@ -149,7 +149,7 @@ impl Registry {
         let mut state = self.state.lock();
         let slot = state.slot(id)?;
         state.with_lane(query, |slots, lane, call| {
-            let seat = slots[slot].seat().filter(|_| call.admits(slot))?;
+            let seat = slots[slot].seat().filter(|_| call.admits(slots, slot))?;
             lane.is_ready(seat).then(|| slots[slot].picked(query.model))
         })
     }
@@ -160,8 +160,8 @@ impl Registry {
             if call.who != Who::Anybody {
                 return Some(usize::from(call.pinned(lane, slots).is_some()));
             }
-            let tier = lane.top_tier(slots, &call.tried)?;
-            Some(lane.ready_in(slots, tier, &call.tried))
+            let tier = lane.top_tier(slots, call)?;
+            Some(lane.ready_in(slots, tier, call))
         })
         .unwrap_or(0)
     }
@@ -179,8 +179,11 @@ impl Registry {
         };
         let candidates = match call.who {
             Who::Nobody => 0,
-            Who::Only(slot) => usize::from(is_member(slot) && call.admits(slot)),
-            Who::Anybody => pool.len() - call.tried.iter().filter(|slot| is_member(**slot)).count(),
+            Who::Only(slot) => usize::from(is_member(slot) && call.admits(&state.slots, slot)),
+            Who::Anybody => {
+                let tried = call.tried_of(&state.slots);
+                pool.len() - tried.filter(|slot| is_member(*slot)).count()
+            }
         };
         if candidates == 0 {
             return Supply::Nobody;
@@ -188,18 +191,20 @@ impl Registry {
         state
             .with_lane(query, |slots, lane, call| {
                 let ready = match call.who {
-                    Who::Anybody => lane.top_tier(slots, &call.tried).is_some(),
+                    Who::Anybody => lane.top_tier(slots, call).is_some(),
                     _ => call.pinned(lane, slots).is_some(),
                 };
                 if ready {
                     return Some(Supply::Ready);
                 }
-                let mut returning = lane.returning().filter(|(_, slot)| call.admits(*slot));
+                let mut returning = lane
+                    .returning()
+                    .filter(|(_, slot)| call.admits(slots, *slot));
                 let earliest = returning.next().map(|(at, _)| at);
                 let full = lane.full() > 0
                     && lane
                         .returning()
-                        .any(|(_, slot)| call.admits(slot) && lane.is_full(slot));
+                        .any(|(_, slot)| call.admits(slots, slot) && lane.is_full(slot));
                 Some(Supply::Blocked {
                     candidates,
                     earliest: earliest.filter(|at| *at < Timestamp::MAX),
@@ -236,7 +241,9 @@ impl Registry {
         let Some(pool) = state.pools.get(query.provider) else {
             return Vec::new();
         };
-        let admitted = pool.members().filter(|slot| call.admits(*slot));
+        let admitted = pool
+            .members()
+            .filter(|slot| call.admits(&state.slots, *slot));
         admitted
             .map(|slot| &state.slots[slot])
             .map(|record| (record.snapshot(), record.readiness(query.model)))
@@ -247,15 +254,16 @@ impl Registry {
     pub(super) fn with_lane<T>(
         &self,
         query: Query<'_>,
-        work: impl FnOnce(&Slots, &mut View<'_>, &Restriction) -> Option<T>,
+        work: impl FnOnce(&Slots, &mut View<'_>, &Restriction<'_>) -> Option<T>,
     ) -> Option<T> {
         self.state.lock().with_lane(query, work)
     }
 }
 
 /// Whom a call may still ask.
-pub(super) struct Restriction {
-    pub(super) tried: SmallVec<[u32; 4]>,
+pub(super) struct Restriction<'a> {
+    provider: &'a str,
+    tried: Option<&'a Tried>,
     pub(super) who: Who,
 }
 
@@ -268,7 +276,7 @@ pub(super) enum Who {
     Nobody,
 }
 
-impl Restriction {
+impl Restriction<'_> {
     /// Whether it is about this one, tried or not.
     pub(super) fn is_about(&self, slot: u32) -> bool {
         match self.who {
@@ -278,14 +286,25 @@ impl Restriction {
         }
     }
 
-    pub(super) fn admits(&self, slot: u32) -> bool {
-        self.is_about(slot) && !self.tried.contains(&slot)
+    pub(super) fn admits(&self, slots: &Slots, slot: u32) -> bool {
+        self.is_about(slot) && !self.tried.is_some_and(|tried| tried.has(slots, slot))
+    }
+
+    /// Whether nobody was tried yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.tried.is_none_or(Tried::is_empty)
+    }
+
+    /// Those of the call's provider who were tried.
+    pub(super) fn tried_of<'s>(&'s self, slots: &'s Slots) -> impl Iterator<Item = u32> + 's {
+        let tried = self.tried.into_iter();
+        tried.flat_map(|tried| tried.of(slots, self.provider))
     }
 
     /// The only one that may be asked, if it is ready.
     fn pinned(&self, lane: &View<'_>, slots: &Slots) -> Option<u32> {
         match self.who {
-            Who::Only(slot) if self.admits(slot) => {
+            Who::Only(slot) if self.admits(slots, slot) => {
                 lane.is_ready(slots[slot].seat()?).then_some(slot)
             }
             _ => None,
@@ -294,12 +313,17 @@ impl Restriction {
 }
 
 impl State {
-    fn restrict(&self, query: Query<'_>) -> Restriction {
+    fn restrict<'q>(&self, query: Query<'q>) -> Restriction<'q> {
+        let is_here = |slot: &u32| self.slots[*slot].auth.provider == query.provider;
         Restriction {
-            tried: query.tried.iter().filter_map(|id| self.slot(id)).collect(),
+            provider: query.provider,
+            tried: query.tried,
             who: match query.pinned {
                 None => Who::Anybody,
-                Some(id) => self.slot(id).map_or(Who::Nobody, Who::Only),
+                Some(id) => {
+                    let slot = self.slot(id).filter(is_here);
+                    slot.map_or(Who::Nobody, Who::Only)
+                }
             },
         }
     }
@@ -307,9 +331,9 @@ impl State {
     fn with_lane<T>(
         &mut self,
         query: Query<'_>,
-        work: impl FnOnce(&Slots, &mut View<'_>, &Restriction) -> Option<T>,
+        work: impl FnOnce(&Slots, &mut View<'_>, &Restriction<'_>) -> Option<T>,
     ) -> Option<T> {
-        let mut restriction = self.restrict(query);
+        let restriction = self.restrict(query);
         self.picks += 1;
         let Self {
             slots,
@@ -319,16 +343,12 @@ impl State {
             ..
         } = self;
         let pool = pools.get_mut(query.provider)?;
-        let is_elsewhere = |slot: u32| slots[slot].auth.provider != query.provider;
-        restriction.tried.retain(|slot| !is_elsewhere(*slot));
-        if matches!(restriction.who, Who::Only(slot) if is_elsewhere(slot)) {
-            restriction.who = Who::Nobody;
-        }
         if let Some(mut view) = pool.view(query.model) {
             view.used(slots, self.picks, query.now);
             return work(slots, &mut view, &restriction);
         }
-        let members = troubled.iter().filter(|slot| !is_elsewhere(*slot));
+        let is_here = |slot: &u32| slots[*slot].auth.provider == query.provider;
+        let members = troubled.iter().filter(is_here);
         let troubled = members.filter_map(|slot| {
             let record = &slots[slot];
             Some((slot, record.seat()?, record.readiness(query.model)))

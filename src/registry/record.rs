@@ -181,6 +181,12 @@ impl Slots {
             .filter(|record| Arc::ptr_eq(&record.member, member))
     }
 
+    /// Whether a slot holds the record of a member.
+    pub(super) fn is_of(&self, slot: u32, member: &Arc<Member>) -> bool {
+        let record = self.records.get(slot as usize).and_then(Option::as_ref);
+        record.is_some_and(|record| Arc::ptr_eq(&record.member, member))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().flatten()
     }

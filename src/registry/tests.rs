@@ -49,6 +49,12 @@ fn target(id: &str) -> Target<'_> {
     Target { id, lease: None }
 }
 
+impl Registry {
+    fn member_of(&self, id: &str) -> Option<Arc<Member>> {
+        self.state.lock().by_id.get(id).cloned()
+    }
+}
+
 /// Three of eight are of a higher one.
 fn priority(id: &str) -> i64 {
     i64::from(["id-1", "id-4", "id-6"].contains(&id)) * 7 - 2
@@ -70,12 +76,12 @@ struct Plain {
 }
 
 impl Plain {
-    fn ready(&self, query: Query<'_>) -> Vec<String> {
+    fn ready(&self, query: Query<'_>, tried: &[String]) -> Vec<String> {
         let ready: Vec<_> = self
             .records
             .values()
             .filter(|auth| !auth.disabled && query.pinned.is_none_or(|pinned| pinned == auth.id))
-            .filter(|auth| !query.tried.iter().any(|tried| **tried == *auth.id))
+            .filter(|auth| !tried.contains(&auth.id))
             .filter(|auth| match readiness(auth, query.model) {
                 Readiness::Ready => true,
                 Readiness::Until(at, _) | Readiness::Full(at) => at <= query.now,
@@ -100,8 +106,8 @@ impl Plain {
         });
     }
 
-    fn rotate(&mut self, query: Query<'_>) -> Option<String> {
-        let ready = self.ready(query);
+    fn rotate(&mut self, query: Query<'_>, tried: &[String]) -> Option<String> {
+        let ready = self.ready(query, tried);
         let tier = priority(ready.first()?);
         let key = (query.model.to_owned(), tier);
         let last = match query.pinned {
@@ -169,21 +175,20 @@ proptest! {
                 }
                 Step::Pass(seconds) => now = later(now, Duration::from_secs(seconds.into())),
                 Step::Pick(model, tried, pinned) => {
-                    let tried: Vec<Arc<str>> = {
-                        let mut ids: Vec<_> = tried.into_iter().map(name).collect();
-                        ids.sort();
-                        ids.dedup();
-                        ids.into_iter().map(Arc::from).collect()
-                    };
+                    let ids: Vec<String> = tried.into_iter().map(name).collect();
+                    let mut tried = Tried::default();
+                    for member in ids.iter().filter_map(|id| registry.member_of(id)) {
+                        tried.note(&member);
+                    }
                     let pinned = pinned.map(name);
                     let query = Query {
                         provider: "p",
                         model: model_name(model),
-                        tried: &tried,
+                        tried: Some(&tried),
                         pinned: pinned.as_deref(),
                         now,
                     };
-                    let ready = plain.ready(query);
+                    let ready = plain.ready(query, &ids);
                     prop_assert_eq!(registry.ready_count(query), ready.len());
                     let mut walked = Vec::new();
                     let mut at: Option<String> = None;
@@ -197,7 +202,7 @@ proptest! {
                         Supply::Blocked { .. } | Supply::Nobody => prop_assert!(ready.is_empty()),
                     }
                     let picked = registry.rotate(query).map(|picked| picked.member.id.to_string());
-                    prop_assert_eq!(picked, plain.rotate(query));
+                    prop_assert_eq!(picked, plain.rotate(query, &ids));
                 }
             }
         }
@@ -296,7 +301,7 @@ fn invented_models_leave_a_bounded_number_of_lanes() {
         let query = Query {
             provider: "p",
             model: &model,
-            tried: &[],
+            tried: None,
             pinned: None,
             now: START,
         };
@@ -327,7 +332,7 @@ fn the_earliest_return_is_told() {
     let query = Query {
         provider: "p",
         model: "m",
-        tried: &[],
+        tried: None,
         pinned: None,
         now: later(START, Duration::from_secs(11)),
     };

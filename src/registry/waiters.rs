@@ -5,7 +5,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::{Query, Registry};
+use super::{Query, Registry, Tried};
 
 /// Calls that wait for a credential to return, the first come first: what lets one be ready earlier than was said wakes them.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ impl Registry {
         // Who has tried some of them may wait for another one than those who have not.
         let queues = queries
             .into_iter()
-            .filter(|query| query.tried.is_empty())
+            .filter(|query| query.tried.is_none_or(Tried::is_empty))
             .map(queue)
             .collect();
         let (key, woken) = self.waiters.join(queues);

@@ -4,7 +4,7 @@ use std::time::Instant;
 use crate::auth::Secret;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
-use crate::executor::Attempt;
+use crate::executor::{Attempt, Tools};
 use crate::transport::Transport;
 
 impl Attempt {
@@ -20,8 +20,10 @@ impl Attempt {
             number: 1,
             deadline: None,
             cancel: CancelToken::new(),
-            clock: Arc::new(clock),
-            transport: Arc::new(Transport::new(Secret::default())),
+            tools: Arc::new(Tools {
+                clock: Arc::new(clock),
+                transport: Arc::new(Transport::new(Secret::default())),
+            }),
         }
     }
 

@@ -1,0 +1,46 @@
+use std::sync::Arc;
+
+use super::FastMap;
+use super::member::Member;
+use super::record::Slots;
+
+/// The credentials that a call has tried.
+#[derive(Debug, Default)]
+pub(crate) struct Tried(FastMap<u32, Arc<Member>>);
+
+impl Tried {
+    pub(crate) fn note(&mut self, member: &Arc<Member>) {
+        self.0.insert(member.slot, Arc::clone(member));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets those of whom `keep` says no.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.0.retain(|_, member| keep(&member.id));
+    }
+
+    /// Whether the record in a slot was tried. One that was registered since with the same id was not.
+    pub(super) fn has(&self, slots: &Slots, slot: u32) -> bool {
+        !self.0.is_empty()
+            && self
+                .0
+                .get(&slot)
+                .is_some_and(|member| slots.is_of(slot, member))
+    }
+
+    /// The slots of those who are registered and of this provider.
+    pub(super) fn of<'a>(
+        &'a self,
+        slots: &'a Slots,
+        provider: &'a str,
+    ) -> impl Iterator<Item = u32> + 'a {
+        self.0
+            .iter()
+            .filter(|(slot, member)| slots.is_of(**slot, member))
+            .map(|(slot, _)| *slot)
+            .filter(move |slot| slots[*slot].auth.provider == provider)
+    }
+}
