@@ -2,7 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 #[path = "store_support/mod.rs"]
 mod store_support;
 
@@ -29,6 +29,8 @@ fn open(address: &str) -> Arc<dyn Store> {
         ("sqlite", path) => Arc::new(credpool::SqliteStore::open(path).unwrap()),
         #[cfg(feature = "postgres")]
         ("postgres", url) => Arc::new(credpool::PostgresStore::connect(url).unwrap()),
+        #[cfg(feature = "redis")]
+        ("redis", url) => Arc::new(credpool::RedisStore::connect(url).unwrap()),
         (other, _) => panic!("no such store: {other}"),
     }
 }
@@ -104,6 +106,18 @@ fn over_postgres() {
     let url = server.postgres_url("public");
     store_support::when_up(|| credpool::PostgresStore::connect(&*url));
     outlives(&format!("postgres|{url}"));
+}
+
+/// Who has lost its holder can be had when its lease is over, which is in time for the leeway.
+#[cfg(feature = "redis")]
+#[test]
+fn over_redis() {
+    let Some(server) = store_support::start_redis() else {
+        return;
+    };
+    let url = server.redis_url();
+    store_support::when_up(|| credpool::RedisStore::connect(&*url));
+    outlives(&format!("redis|{url}"));
 }
 
 /// A login in the store outlives the processes that refresh it.

@@ -1,11 +1,13 @@
 //! Places that stores can be opened on again and again.
 
 use std::sync::Arc;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[cfg(feature = "postgres")]
 use credpool::PostgresStore;
+#[cfg(feature = "redis")]
+use credpool::RedisStore;
 #[cfg(feature = "sqlite")]
 use credpool::SqliteStore;
 use credpool::{FileStore, MemoryStore, Store};
@@ -32,7 +34,7 @@ struct Local {
 }
 
 /// A part of a server that the test program shares.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 struct Remote {
     address: String,
 }
@@ -72,8 +74,18 @@ pub(crate) fn postgres() -> Found {
     }))
 }
 
+#[cfg(feature = "redis")]
+pub(crate) fn redis() -> Found {
+    let server = crate::store_support::redis()?;
+    let url = server.redis_url();
+    crate::store_support::when_up(|| RedisStore::connect(&*url));
+    Some(Box::new(Remote {
+        address: format!("redis|{}|{url}", unique()),
+    }))
+}
+
 /// A name that no other test of this program uses.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -93,6 +105,11 @@ pub(crate) fn open(address: &str) -> Arc<dyn Store> {
         ("sqlite", path) => Arc::new(SqliteStore::open(path).unwrap()),
         #[cfg(feature = "postgres")]
         ("postgres", url) => Arc::new(PostgresStore::connect(url).unwrap()),
+        #[cfg(feature = "redis")]
+        ("redis", address) => {
+            let (name, url) = address.split_once('|').unwrap();
+            Arc::new(RedisStore::connect(url).unwrap().with_name(name))
+        }
         (other, _) => panic!("no such backend: {other}"),
     }
 }
@@ -122,7 +139,7 @@ impl Backend for Local {
     }
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 impl Backend for Remote {
     fn open(&self) -> Arc<dyn Store> {
         open(&self.address)

@@ -21,6 +21,8 @@ macro_rules! conformance {
         conformance!(@ sqlite crate::backends::sqlite, $($room: $($check),+;)+);
         #[cfg(feature = "postgres")]
         conformance!(@ postgres crate::backends::postgres, $($room: $($check),+;)+);
+        #[cfg(feature = "redis")]
+        conformance!(@ redis crate::backends::redis, $($room: $($check),+;)+);
     };
     (@ $backend:ident $open:path, $($room:ident: $($check:ident),+;)+) => {
         mod $backend {

@@ -26,6 +26,24 @@ pub(crate) fn postgres() -> Option<&'static Server> {
     SERVER.get_or_init(start_postgres).as_ref()
 }
 
+/// The address of this test program's Redis; none where it is not installed.
+pub(crate) fn redis() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    SERVER.get_or_init(start_redis).as_ref()
+}
+
+/// A Redis of one's own, to do harm to.
+pub(crate) fn start_redis() -> Option<Server> {
+    let bin = found("Redis", in_path("redis-server"))?;
+    Some(Server::start(
+        "",
+        &format!(
+            "{} --port $port --bind 127.0.0.1 --dir \"$dir\" --save '' --appendonly yes --appendfsync always",
+            bin.display()
+        ),
+    ))
+}
+
 /// A PostgreSQL of one's own, to do harm to.
 pub(crate) fn start_postgres() -> Option<Server> {
     let bin = found(
@@ -111,6 +129,10 @@ impl Server {
             "postgres://credpool@127.0.0.1:{}/postgres?options=-csearch_path%3D{schema}",
             self.port
         )
+    }
+
+    pub(crate) fn redis_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Sends a signal to the server's own process.

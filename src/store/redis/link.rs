@@ -1,0 +1,89 @@
+//! Connections to the server: made, kept, replaced.
+
+use std::time::Duration;
+
+use redis::{Client, Connection, RedisError, RedisResult};
+
+use crate::auth::Secret;
+use crate::error::{Error, ErrorCode};
+use crate::store::idle::Idle;
+
+pub(super) struct Link {
+    client: Client,
+    idle: Idle<Connection>,
+}
+
+impl Link {
+    pub(super) fn new(url: &Secret) -> Result<Self, Error> {
+        // What is wrong with it might quote it.
+        let client = Client::open(url.expose()).map_err(|_| {
+            Error::new(
+                ErrorCode::Config,
+                "the URL of Redis is not understood; it is redis://user:password@host:port/database or redis+unix:///path",
+            )
+        })?;
+        Ok(Self {
+            client,
+            idle: Idle::default(),
+        })
+    }
+
+    /// Does `work`, which may be done twice: a connection that waited for its next use may have died meanwhile, and one that dies
+    /// at work leaves it in doubt whether that was done.
+    pub(super) fn run<T>(
+        &self,
+        what: &str,
+        work: impl Fn(&mut Connection) -> RedisResult<T>,
+    ) -> Result<T, Error> {
+        let mut connection = match self.idle.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let mut done = work(&mut connection);
+        if done.as_ref().is_err_and(is_broken) {
+            log::debug!("a connection to Redis has died: it is replaced");
+            connection = self.connect()?;
+            done = work(&mut connection);
+        }
+        match done {
+            Ok(done) => {
+                self.idle.put_back(connection);
+                Ok(done)
+            }
+            Err(error) => {
+                if !is_broken(&error) {
+                    self.idle.put_back(connection);
+                }
+                Err(failed(what, error))
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        let refused = |error| failed("be reached", error);
+        let connection = self
+            .client
+            .get_connection_with_timeout(TO_CONNECT)
+            .map_err(refused)?;
+        connection
+            .set_read_timeout(Some(TO_ANSWER))
+            .and_then(|()| connection.set_write_timeout(Some(TO_ANSWER)))
+            .map_err(refused)?;
+        Ok(connection)
+    }
+}
+
+/// Whether nothing more can be had of a connection, or it may still have an answer in it that nobody waits for.
+fn is_broken(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
+}
+
+pub(super) fn failed(what: &str, error: RedisError) -> Error {
+    let message = format!(
+        "Redis could not {what}: {error}; check that the server is up and that its user may run scripts on the keys"
+    );
+    Error::new(ErrorCode::Store, message).with_source(error)
+}
+
+const TO_CONNECT: Duration = Duration::from_secs(5);
+const TO_ANSWER: Duration = Duration::from_secs(10);

@@ -1,0 +1,153 @@
+//! The right to refresh a record: a lease that is renewed as long as it is held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::select;
+
+use super::link::Link;
+use super::scripts::{self, Names};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorCode};
+use crate::runtime::Worker;
+use crate::store::texts::{intent_text, read_intent};
+use crate::store::wait::poll;
+use crate::store::{Intent, RecordLock};
+
+pub(super) struct RedisLock {
+    held: Arc<Held>,
+    /// Ends first.
+    renewer: Worker,
+}
+
+struct Held {
+    link: Arc<Link>,
+    names: Names,
+    id: String,
+    /// Whose the lease is: nobody else has this text.
+    token: String,
+    lease: Duration,
+}
+
+/// Waits for the lock of a record for `wait` at most.
+pub(super) fn take(
+    link: &Arc<Link>,
+    names: &Names,
+    id: &str,
+    lease: Duration,
+    wait: Duration,
+) -> Result<Option<RedisLock>, Error> {
+    let held = Held {
+        link: Arc::clone(link),
+        names: names.clone(),
+        id: id.to_owned(),
+        token: scripts::token()?,
+        lease,
+    };
+    let taken = poll(wait, || held.take().map(|taken| taken.then_some(())))?;
+    if taken.is_none() {
+        return Ok(None);
+    }
+    let held = Arc::new(held);
+    let renewing = Arc::clone(&held);
+    let renewer = Worker::spawn("credpool-lease", move |stop| {
+        loop {
+            select! {
+                recv(stop) -> _ => return,
+                recv(SystemClock.after(renewing.lease / 3)) -> _ => {}
+            }
+            match renewing.renew() {
+                Ok(true) => {}
+                Ok(false) => {
+                    log::warn!(
+                        "the lock of {} was lost: it was not renewed in time",
+                        renewing.id
+                    );
+                    return;
+                }
+                Err(error) => log::warn!("the lock of {} was not renewed: {error}", renewing.id),
+            }
+        }
+    });
+    match renewer {
+        Ok(renewer) => Ok(Some(RedisLock { held, renewer })),
+        Err(error) => {
+            held.give_back();
+            Err(error)
+        }
+    }
+}
+
+impl Held {
+    fn run<T>(
+        &self,
+        what: &str,
+        work: impl Fn(&mut redis::Connection) -> redis::RedisResult<T>,
+    ) -> Result<T, Error> {
+        let done = self.link.run(what, work);
+        done.map_err(|error| error.with_auth_id(&self.id))
+    }
+
+    fn take(&self) -> Result<bool, Error> {
+        self.run("lock a credential", |connection| {
+            self.names
+                .lock(connection, &self.id, &self.token, self.lease)
+        })
+    }
+
+    fn renew(&self) -> Result<bool, Error> {
+        self.run("renew a lock", |connection| {
+            self.names
+                .renew(connection, &self.id, &self.token, self.lease)
+        })
+    }
+
+    fn give_back(&self) {
+        let given = self.run("unlock a credential", |connection| {
+            self.names.unlock(connection, &self.id, &self.token)
+        });
+        if let Err(error) = given {
+            log::warn!(
+                "{error}; others have the lock in {} ms",
+                self.lease.as_millis()
+            );
+        }
+    }
+}
+
+impl RecordLock for RedisLock {
+    fn intent(&self) -> Result<Option<Intent>, Error> {
+        let held = &self.held;
+        let text = held.run("read an intent", |connection| {
+            held.names.intent(connection, &held.id)
+        })?;
+        text.map_or(Ok(None), |text| read_intent(&held.id, &text).map(Some))
+    }
+
+    fn set_intent(&mut self, intent: Option<&Intent>) -> Result<(), Error> {
+        let held = &self.held;
+        let text = intent.map(intent_text).transpose()?;
+        let noted = held.run("note an intent", |connection| {
+            held.names
+                .set_intent(connection, &held.id, &held.token, text.as_deref())
+        })?;
+        if noted {
+            Ok(())
+        } else {
+            let message = format!(
+                "the lock of {} was lost: it was not renewed within {} ms, and another process may have it",
+                held.id,
+                held.lease.as_millis()
+            );
+            Err(Error::new(ErrorCode::Store, message).with_auth_id(&held.id))
+        }
+    }
+}
+
+impl Drop for RedisLock {
+    fn drop(&mut self) {
+        // One that renews at this moment finds that it has nothing to renew.
+        self.renewer.stop();
+        self.held.give_back();
+    }
+}

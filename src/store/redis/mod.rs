@@ -1,0 +1,313 @@
+//! [`RedisStore`]: records in a Redis server that processes of many machines share.
+
+mod link;
+mod lock;
+mod scripts;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisResult;
+
+use self::link::Link;
+use self::scripts::{Names, Row, Written};
+use super::texts::{add_row, read, state_text, texts};
+use super::{Changes, Cursor, Listing, RecordLock, Saved, Skipped, Store};
+use crate::auth::{Auth, Secret};
+use crate::error::{Error, ErrorCode};
+
+/// A store in a Redis server (feature `redis`): for a fleet of processes on any number of machines, which share credentials and
+/// cooldowns, and refresh a token one at a time.
+///
+/// Redis 7 or later, one server or a cluster: all keys begin with a hash tag, `{credpool}`, or another one that
+/// [`with_name`](Self::with_name) sets.
+///
+/// # Guarantees
+///
+/// * What is written is written by a script, whole. When [`save`](Store::save) returns, the server has the record; whether it is on disk
+///   is up to the server, see below.
+/// * [`save_if`](Store::save_if) compares and writes in one step. Where the answer is lost, it asks again: the same record is there,
+///   or the former one, or a later one that is given back.
+/// * [`lock`](Store::lock) is a lease of three seconds ([`with_lease`](Self::with_lease)) that a thread renews as long as it is
+///   held: when its holder is gone, however it went, others have it after that time. A holder that was out for longer can neither note an
+///   intent nor, by its generation, replace what the next one has saved.
+/// * [`changes`](Store::changes) tells what others wrote and removed, in the order in which they did, and no write of this handle.
+/// * The runtime state is apart from the credential: a cooldown never rewrites a token.
+/// * A connection that has died is replaced, and what it was used for is done again, once.
+///
+/// # What a server can lose
+///
+/// A rotated refresh token exists nowhere else: what the server loses is a login. With `appendonly yes` and `appendfsync always` a
+/// write that was answered is on disk. With `appendfsync everysec`, the default of an append-only file, a power cut may take the last
+/// second with it; with snapshots alone, minutes; with neither, everything. Replication is asynchronous: a failover to a replica may lose
+/// what the former server had just answered. Where that matters, use [`PostgresStore`](crate::PostgresStore) or
+/// [`FileStore`](crate::FileStore) instead. A server that may evict keys (`maxmemory` with another policy than `noeviction`) is refused.
+///
+/// # Limits
+///
+/// Tokens are on the server as they are: grant access accordingly. The connection is not encrypted: use a tunnel, or a network that
+/// nobody else is in. Connecting takes 5 s at most, an answer 10. Part of a record that is over 1 MiB is refused. That a record was removed is
+/// remembered for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.
+///
+/// ```no_run
+/// use credpool::{Manager, RedisStore};
+///
+/// let store = RedisStore::connect("redis://credpool:secret@10.0.0.5/0")?;
+/// let manager = Manager::builder().store(store).build()?;
+/// manager.load()?;
+/// # Ok::<(), credpool::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisStore {
+    link: Arc<Link>,
+    names: Names,
+    lease: Duration,
+    /// Tells this handle's writes from those of others.
+    writer: Arc<str>,
+}
+
+impl RedisStore {
+    /// Connects to the server.
+    ///
+    /// `url` is `redis://user:password@host:port/database` or `redis+unix:///path`. It may hold a password, and is in no error and no log
+    /// line.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Config`] when `url` does not parse, or the server may evict keys; [`ErrorCode::Store`] when it cannot be reached or
+    /// refuses.
+    pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
+        let store = Self {
+            link: Arc::new(Link::new(&url.into())?),
+            names: Names::of("credpool"),
+            lease: Duration::from_secs(3),
+            writer: scripts::token()?.into(),
+        };
+        let info = store.run("say how it is set up", scripts::info)?;
+        check(&info)?;
+        Ok(store)
+    }
+
+    /// Sets under what name the keys are, for several pools on one server. Default: `credpool`.
+    pub fn with_name(mut self, name: &str) -> Self {
+        self.names = Names::of(name);
+        self
+    }
+
+    /// Sets for how long a lock stays with a holder that does not renew it. Default: 3 s; at least 100 ms. A holder renews three times as
+    /// often. A killed process keeps others from refreshing for this long, so it should be well below the time for which a
+    /// provider takes a refresh token twice, where one does; and above the longest pause that a healthy process makes.
+    pub fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease.max(Duration::from_millis(100));
+        self
+    }
+
+    fn run<T>(
+        &self,
+        what: &str,
+        work: impl Fn(&mut redis::Connection) -> RedisResult<T>,
+    ) -> Result<T, Error> {
+        self.link.run(what, work)
+    }
+
+    fn run_for<T>(
+        &self,
+        id: &str,
+        what: &str,
+        work: impl Fn(&mut redis::Connection) -> RedisResult<T>,
+    ) -> Result<T, Error> {
+        self.run(what, work).map_err(|error| error.with_auth_id(id))
+    }
+
+    fn put(&self, auth: &Auth, expected: Option<u64>) -> Result<Written, Error> {
+        let texts = texts(auth)?;
+        self.run_for(&auth.id, "save a credential", |connection| {
+            self.names
+                .put(connection, &self.writer, &auth.id, &texts, expected)
+        })
+    }
+
+    fn location(&self, id: &str) -> String {
+        format!("{}{id}", self.names.record)
+    }
+}
+
+impl Store for RedisStore {
+    fn list(&self) -> Result<Listing, Error> {
+        let mut ids = self.run("list the credentials", |connection| {
+            self.names.ids(connection)
+        })?;
+        ids.sort_unstable();
+        let mut listing = Listing::default();
+        for some in ids.chunks(AT_ONCE) {
+            let rows = self.run("list the credentials", |connection| {
+                self.names.rows(connection, some)
+            })?;
+            for row in rows {
+                let Listing { records, skipped } = &mut listing;
+                match row {
+                    Row::Record {
+                        id,
+                        credential,
+                        state,
+                    } => add_row(records, skipped, &id, &credential, state.as_deref()),
+                    Row::Removed(_) => {}
+                    Row::Odd(id) => skipped.push(self.odd(&id)),
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    fn save(&self, auth: &Auth) -> Result<String, Error> {
+        self.put(auth, None)?;
+        Ok(self.location(&auth.id))
+    }
+
+    fn delete(&self, id: &str) -> Result<(), Error> {
+        self.run_for(id, "delete a credential", |connection| {
+            self.names.remove(connection, &self.writer, id)
+        })
+    }
+
+    fn save_state(&self, auth: &Auth) -> Result<(), Error> {
+        let state = state_text(auth)?;
+        self.run_for(&auth.id, "save the state of a credential", |connection| {
+            self.names
+                .put_state(connection, &self.writer, &auth.id, &state)
+        })
+    }
+
+    fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        let parts = self.run_for(id, "load a credential", |connection| {
+            self.names.get(connection, id)
+        })?;
+        parts.map_or(Ok(None), |(credential, state)| {
+            read(id, &credential, state.as_deref()).map(Some)
+        })
+    }
+
+    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+        loop {
+            if self.put(auth, Some(expected))? == Written::Yes {
+                return Ok(Saved::At(self.location(&auth.id)));
+            }
+            if let Some(stored) = self.load(&auth.id)? {
+                return Ok(Saved::Refused(Box::new(stored)));
+            }
+            // It was removed in between: now any generation will do.
+        }
+    }
+
+    fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        let lock = lock::take(&self.link, &self.names, id, self.lease, wait)?;
+        Ok(lock.map(|lock| Box::new(lock) as Box<dyn RecordLock>))
+    }
+
+    fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        let now = self.run("look for changes", |connection| {
+            self.names.version(connection)
+        })?;
+        let Some(since) = since else {
+            return Ok(Some(Changes::none(Cursor::new(now.to_string()))));
+        };
+        let since: Option<u64> = since.as_str().parse().ok();
+        // One that is not this server's begins at the beginning.
+        let mut from = since.filter(|since| *since <= now).unwrap_or(0);
+        let mut changes = Changes::none(Cursor::new(now.to_string()));
+        loop {
+            let (to, rows) = self.run("look for changes", |connection| {
+                self.names.since(connection, &self.writer, from, AT_ONCE)
+            })?;
+            for row in rows {
+                match row {
+                    Row::Record {
+                        id,
+                        credential,
+                        state,
+                    } => {
+                        let Changes {
+                            written, skipped, ..
+                        } = &mut changes;
+                        add_row(written, skipped, &id, &credential, state.as_deref());
+                    }
+                    Row::Removed(id) => changes.removed.push(id),
+                    Row::Odd(id) => changes.skipped.push(self.odd(&id)),
+                }
+            }
+            match to {
+                Some(to) => from = to,
+                None => break,
+            }
+        }
+        changes.cursor = Cursor::new(from.max(now).to_string());
+        Ok(Some(changes))
+    }
+}
+
+impl RedisStore {
+    fn odd(&self, id: &str) -> Skipped {
+        Skipped::new(
+            self.location(id),
+            "is no record: another program has written to the key",
+        )
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("name", &self.names.record)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Refuses a server that would throw tokens away, and warns of one that keeps nothing.
+fn check(info: &str) -> Result<(), Error> {
+    let says = |name: &str| {
+        info.lines()
+            .find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
+    };
+    let bounded = says("maxmemory").is_some_and(|bytes| bytes != "0");
+    let evicts = says("maxmemory_policy").is_some_and(|policy| policy != "noeviction");
+    if bounded && evicts {
+        return Err(Error::new(
+            ErrorCode::Config,
+            "the Redis server evicts keys when its memory is full, and a token that is evicted is a login that is lost: set \
+             maxmemory-policy to noeviction",
+        ));
+    }
+    if says("aof_enabled") == Some("0") {
+        log::warn!(
+            "the Redis server keeps no append-only file: tokens that were saved since its last snapshot are lost when it ends"
+        );
+    }
+    Ok(())
+}
+
+/// How many records are asked for at once.
+const AT_ONCE: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_evicts_is_refused() {
+        let info = |maxmemory: &str, policy: &str| {
+            format!(
+                "# Memory\r\nmaxmemory:{maxmemory}\r\nmaxmemory_policy:{policy}\r\naof_enabled:1\r\n"
+            )
+        };
+        for good in [
+            info("0", "allkeys-lru"),
+            info("1000", "noeviction"),
+            String::new(),
+        ] {
+            check(&good).unwrap();
+        }
+        let error = check(&info("1000", "volatile-lru")).unwrap_err();
+        assert_eq!(*error.code(), ErrorCode::Config);
+    }
+}

@@ -1,0 +1,457 @@
+//! The keys, and what is done with them: each a script, and hence one step.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use redis::{Commands, Connection, RedisResult, Script};
+
+use crate::error::{Error, ErrorCode};
+use crate::store::texts::Texts;
+
+/// The names of the keys.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    /// With an id: a hash of the record's two parts (`c`, `s`), its generation (`g`), and by whom (`cw`, `sw`) and at which version
+    /// (`cv`, `sv`) they were last changed; of a removed one, only when and by whom.
+    pub(super) record: String,
+    /// With an id: whose lease it is.
+    lock: String,
+    /// With an id: the intent.
+    intent: String,
+    /// Counts changes.
+    version: String,
+    /// Ids by the version of their last change.
+    changes: String,
+    /// Ids of removed records by the time of their removal.
+    gone: String,
+}
+
+/// A record as the server has it.
+pub(super) enum Row {
+    Record {
+        id: String,
+        credential: String,
+        state: Option<String>,
+    },
+    Removed(String),
+    /// Its key holds something else.
+    Odd(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Yes,
+    /// Another generation is there.
+    No,
+}
+
+type Parts = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, bool);
+
+impl Names {
+    pub(super) fn of(name: &str) -> Self {
+        let key = |part: &str| format!("{{{name}}}:{part}");
+        Self {
+            record: key("record:"),
+            lock: key("lock:"),
+            intent: key("intent:"),
+            version: key("version"),
+            changes: key("changes"),
+            gone: key("gone"),
+        }
+    }
+
+    fn record(&self, id: &str) -> String {
+        format!("{}{id}", self.record)
+    }
+
+    /// Writes a record, if it may be replaced. A part that says what it said has not changed.
+    pub(super) fn put(
+        &self,
+        connection: &mut Connection,
+        writer: &str,
+        id: &str,
+        texts: &Texts,
+        expected: Option<u64>,
+    ) -> RedisResult<Written> {
+        let written: bool = PUT
+            .key(self.record(id))
+            .key(&self.version)
+            .key(&self.changes)
+            .key(&self.gone)
+            .arg(id)
+            .arg(texts.generation)
+            .arg(&texts.credential)
+            .arg(&texts.state)
+            .arg(writer)
+            .arg(expected.map_or_else(String::new, |expected| expected.to_string()))
+            .invoke(connection)?;
+        Ok(if written { Written::Yes } else { Written::No })
+    }
+
+    /// Writes the state of a record that is there.
+    pub(super) fn put_state(
+        &self,
+        connection: &mut Connection,
+        writer: &str,
+        id: &str,
+        state: &str,
+    ) -> RedisResult<()> {
+        PUT_STATE
+            .key(self.record(id))
+            .key(&self.version)
+            .key(&self.changes)
+            .arg(id)
+            .arg(state)
+            .arg(writer)
+            .invoke(connection)
+    }
+
+    /// Removes a record, and remembers for a while that it did.
+    pub(super) fn remove(
+        &self,
+        connection: &mut Connection,
+        writer: &str,
+        id: &str,
+    ) -> RedisResult<()> {
+        REMOVE
+            .key(self.record(id))
+            .key(&self.version)
+            .key(&self.changes)
+            .key(&self.gone)
+            .key(format!("{}{id}", self.intent))
+            .arg(id)
+            .arg(writer)
+            .arg(REMEMBERED.as_millis().to_string())
+            .invoke(connection)
+    }
+
+    /// The two parts of a record that is there.
+    pub(super) fn get(
+        &self,
+        connection: &mut Connection,
+        id: &str,
+    ) -> RedisResult<Option<(String, Option<String>)>> {
+        let (credential, state): (Option<Vec<u8>>, Option<Vec<u8>>) =
+            connection.hmget(self.record(id), &["c", "s"])?;
+        Ok(credential.map(|credential| (text(&credential), state.as_deref().map(text))))
+    }
+
+    /// All ids, and those of some who were removed.
+    pub(super) fn ids(&self, connection: &mut Connection) -> RedisResult<Vec<Vec<u8>>> {
+        connection.zrange(&self.changes, 0, -1)
+    }
+
+    pub(super) fn rows(
+        &self,
+        connection: &mut Connection,
+        ids: &[Vec<u8>],
+    ) -> RedisResult<Vec<Row>> {
+        let mut script = ROWS.prepare_invoke();
+        script.arg(&self.record);
+        for id in ids {
+            script.arg(id);
+        }
+        let rows: Vec<Parts> = script.invoke(connection)?;
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// How many changes there have been.
+    pub(super) fn version(&self, connection: &mut Connection) -> RedisResult<u64> {
+        let version: Option<u64> = connection.get(&self.version)?;
+        Ok(version.unwrap_or(0))
+    }
+
+    /// The first of what others have changed since a version, and up to which version that is; no version when that is all.
+    pub(super) fn since(
+        &self,
+        connection: &mut Connection,
+        writer: &str,
+        since: u64,
+        most: usize,
+    ) -> RedisResult<(Option<u64>, Vec<Row>)> {
+        let (to, rows): (Option<u64>, Vec<Parts>) = SINCE
+            .key(&self.changes)
+            .arg(&self.record)
+            .arg(since)
+            .arg(writer)
+            .arg(most)
+            .invoke(connection)?;
+        Ok((to, rows.into_iter().map(row).collect()))
+    }
+
+    /// Takes the lease, or finds that an earlier attempt has.
+    pub(super) fn lock(
+        &self,
+        connection: &mut Connection,
+        id: &str,
+        token: &str,
+        lease: Duration,
+    ) -> RedisResult<bool> {
+        self.with_lease(&LOCK, id)
+            .arg(token)
+            .arg(millis(lease))
+            .invoke(connection)
+    }
+
+    /// Renews the lease. False when it is somebody else's or nobody's.
+    pub(super) fn renew(
+        &self,
+        connection: &mut Connection,
+        id: &str,
+        token: &str,
+        lease: Duration,
+    ) -> RedisResult<bool> {
+        self.with_lease(&RENEW, id)
+            .arg(token)
+            .arg(millis(lease))
+            .invoke(connection)
+    }
+
+    pub(super) fn unlock(
+        &self,
+        connection: &mut Connection,
+        id: &str,
+        token: &str,
+    ) -> RedisResult<()> {
+        self.with_lease(&UNLOCK, id).arg(token).invoke(connection)
+    }
+
+    pub(super) fn intent(
+        &self,
+        connection: &mut Connection,
+        id: &str,
+    ) -> RedisResult<Option<String>> {
+        let intent: Option<Vec<u8>> = connection.get(format!("{}{id}", self.intent))?;
+        Ok(intent.as_deref().map(text))
+    }
+
+    /// Notes an intent, or clears it. False when the lease is not the caller's.
+    pub(super) fn set_intent(
+        &self,
+        connection: &mut Connection,
+        id: &str,
+        token: &str,
+        intent: Option<&str>,
+    ) -> RedisResult<bool> {
+        self.with_lease(&SET_INTENT, id)
+            .key(format!("{}{id}", self.intent))
+            .arg(token)
+            .arg(intent.unwrap_or_default())
+            .invoke(connection)
+    }
+
+    fn with_lease<'a>(&self, script: &'a Script, id: &str) -> redis::ScriptInvocation<'a> {
+        script.key(format!("{}{id}", self.lock))
+    }
+}
+
+/// What the server says of its memory and of what it keeps.
+pub(super) fn info(connection: &mut Connection) -> RedisResult<String> {
+    let section = |name: &str, connection: &mut Connection| {
+        let said: RedisResult<String> = redis::cmd("INFO").arg(name).query(connection);
+        match said {
+            // It need not tell.
+            Err(error) if !error.is_io_error() && !error.is_timeout() => Ok(String::new()),
+            said => said,
+        }
+    };
+    let memory = section("memory", connection)?;
+    Ok(memory + "\r\n" + &section("persistence", connection)?)
+}
+
+/// A text that nobody else has.
+pub(super) fn token() -> Result<String, Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| {
+        Error::new(ErrorCode::Store, "the system gives no random numbers").with_source(error)
+    })?;
+    let mut token = String::new();
+    for byte in random {
+        let _ = write!(token, "{byte:02x}");
+    }
+    Ok(token)
+}
+
+fn row((id, credential, state, odd): Parts) -> Row {
+    let id = text(&id);
+    match credential {
+        _ if odd => Row::Odd(id),
+        Some(credential) => Row::Record {
+            id,
+            credential: text(&credential),
+            state: state.as_deref().map(text),
+        },
+        None => Row::Removed(id),
+    }
+}
+
+/// What is not UTF-8 was not written here, and does not read.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn millis(lease: Duration) -> String {
+    lease.as_millis().to_string()
+}
+
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+static PUT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local id, generation, credential, state, writer, expected = unpack(ARGV)
+        local there = redis.call('HMGET', KEYS[1], 'g', 'c', 's')
+        if expected ~= '' and there[2] and there[1] ~= expected and there[2] ~= credential then
+            return 0
+        end
+        local new_credential, new_state = there[2] ~= credential, there[3] ~= state
+        if not new_credential and not new_state then
+            return 1
+        end
+        local version = redis.call('INCR', KEYS[2])
+        redis.call('HSET', KEYS[1], 'g', generation, 'c', credential, 's', state)
+        if new_credential then
+            redis.call('HSET', KEYS[1], 'cv', version, 'cw', writer)
+        end
+        if new_state then
+            redis.call('HSET', KEYS[1], 'sv', version, 'sw', writer)
+        end
+        redis.call('PERSIST', KEYS[1])
+        redis.call('ZADD', KEYS[3], version, id)
+        redis.call('ZREM', KEYS[4], id)
+        return 1
+        ",
+    )
+});
+
+static PUT_STATE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local id, state, writer = unpack(ARGV)
+        local there = redis.call('HMGET', KEYS[1], 'c', 's')
+        if there[1] and there[2] ~= state then
+            local version = redis.call('INCR', KEYS[2])
+            redis.call('HSET', KEYS[1], 's', state, 'sv', version, 'sw', writer)
+            redis.call('ZADD', KEYS[3], version, id)
+        end
+        ",
+    )
+});
+
+static REMOVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local id, writer, remembered = ARGV[1], ARGV[2], tonumber(ARGV[3])
+        local time = redis.call('TIME')
+        local now = time[1] * 1000 + math.floor(time[2] / 1000)
+        if redis.call('HEXISTS', KEYS[1], 'c') == 1 then
+            local version = redis.call('INCR', KEYS[2])
+            redis.call('DEL', KEYS[1])
+            redis.call('HSET', KEYS[1], 'cv', version, 'cw', writer)
+            redis.call('PEXPIRE', KEYS[1], remembered)
+            redis.call('ZADD', KEYS[3], version, id)
+            redis.call('ZADD', KEYS[4], now, id)
+        end
+        redis.call('DEL', KEYS[5])
+        for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now - remembered, 'LIMIT', 0, 100)) do
+            redis.call('ZREM', KEYS[3], old)
+            redis.call('ZREM', KEYS[4], old)
+        end
+        ",
+    )
+});
+
+static ROWS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local rows = {}
+        for n = 2, #ARGV do
+            local there = redis.pcall('HMGET', ARGV[1] .. ARGV[n], 'c', 's')
+            if there.err then
+                rows[#rows + 1] = {ARGV[n], false, false, 1}
+            else
+                rows[#rows + 1] = {ARGV[n], there[1], there[2], 0}
+            end
+        end
+        return rows
+        ",
+    )
+});
+
+static SINCE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local record, since, writer, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+        local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+        local to, rows = false, {}
+        for n = 1, #ids, 2 do
+            local id = ids[n]
+            to = ids[n + 1]
+            local there = redis.pcall('HMGET', record .. id, 'c', 's', 'cv', 'cw', 'sv', 'sw')
+            if there.err then
+                rows[#rows + 1] = {id, false, false, 1}
+            else
+                local forgotten = not there[3]
+                local credential = there[3] and tonumber(there[3]) > since and there[4] ~= writer
+                local state = there[1] and there[5] and tonumber(there[5]) > since and there[6] ~= writer
+                if forgotten or credential or state then
+                    rows[#rows + 1] = {id, there[1], there[2], 0}
+                end
+            end
+        end
+        return {to, rows}
+        ",
+    )
+});
+
+static LOCK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+            return 1
+        end
+        if redis.call('GET', KEYS[1]) == ARGV[1] then
+            return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+        end
+        return 0
+        ",
+    )
+});
+
+static RENEW: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('GET', KEYS[1]) == ARGV[1] then
+            return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+        end
+        return 0
+        ",
+    )
+});
+
+static UNLOCK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('GET', KEYS[1]) == ARGV[1] then
+            redis.call('DEL', KEYS[1])
+        end
+        ",
+    )
+});
+
+static SET_INTENT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+            return 0
+        end
+        if ARGV[2] == '' then
+            redis.call('DEL', KEYS[2])
+        else
+            redis.call('SET', KEYS[2], ARGV[2])
+        end
+        return 1
+        ",
+    )
+});
