@@ -101,6 +101,7 @@ impl Engine {
                 provider,
                 attempts: number,
                 request,
+                started,
                 first_byte: self.services.clock.monotonic() - started,
                 permit,
                 lease,

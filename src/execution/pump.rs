@@ -49,6 +49,7 @@ struct Report {
     model: String,
     messages: Vec<Message>,
     session_key: Option<String>,
+    started: Instant,
     first_byte: Duration,
     usage: Option<Usage>,
     rate_limits: Option<Arc<RateLimits>>,
@@ -128,7 +129,13 @@ impl Engine {
             // Content came: the credential serves again. How the stream ends is told then.
             let outcome = report.outcome(OutcomeKind::Success);
             let now = self.services.clock.now();
-            self.apply(&outcome, Some(&served.lease), &Effect::Success, now);
+            let took = served.first_byte;
+            self.apply(
+                &outcome,
+                Some(&served.lease),
+                &Effect::Success { took },
+                now,
+            );
             drop(permit);
         }
         let pump = Pump {
@@ -288,7 +295,9 @@ impl Pump {
             End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
             End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
         };
-        self.engine.record(report.outcome(kind), Some(&self.lease));
+        let took = self.engine.services.clock.monotonic() - report.started;
+        self.engine
+            .record(report.outcome(kind), Some(&self.lease), took);
         let _ = self.ending.set(ending);
         self.feed = None;
     }
@@ -318,6 +327,7 @@ impl Report {
             model: served.request.model.clone(),
             messages: options.messages.clone(),
             session_key: options.session_key.clone(),
+            started: served.started,
             first_byte: served.first_byte,
             usage: None,
             rate_limits: None,

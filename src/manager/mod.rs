@@ -199,7 +199,9 @@ impl Manager {
 
     /// Records a result that the program observed by itself. Unknown credentials change nothing, but hooks hear of it.
     pub fn mark_result(&self, outcome: &Outcome<'_>) {
-        self.inner.engine.record(outcome.clone(), None);
+        self.inner
+            .engine
+            .record(outcome.clone(), None, Duration::ZERO);
     }
 
     /// Puts a credential into an HTTP request that the program sends by itself.

@@ -169,11 +169,10 @@ impl Intake {
         } else {
             match services.registry.get(&id) {
                 Some(current) if current.provider == auth.provider => {
-                    let state = auth.clone();
+                    services.registry.adopt_state(&id, &auth, now);
                     let adopted = services.registry.modify(&id, |current| {
                         adopt(current, auth);
                     });
-                    services.registry.adopt_state(&id, &state, now);
                     match adopted.and_then(|_| services.registry.get(&id)) {
                         Some(after) if !is_same(&current, &after) => Taken::Changed(after),
                         _ => Taken::Same,

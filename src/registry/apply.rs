@@ -1,9 +1,11 @@
 //! How a result changes a record. Pure: record, result and time in, record out.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::Timestamp;
 use crate::auth::{Auth, Cause, ModelState, QuotaState, Status};
+use crate::clock::earlier;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::policy::{Probes, Scope, Verdict};
@@ -13,7 +15,10 @@ use super::block::Failing;
 /// What a result says about a credential.
 #[derive(Debug)]
 pub(crate) enum Effect<'a> {
-    Success,
+    Success {
+        /// Since the request began.
+        took: Duration,
+    },
     /// It failed by nobody's fault, and the limits that came with the answer are far from used up.
     Healthy,
     Failure {
@@ -29,7 +34,7 @@ impl Effect<'_> {
     /// Whether the result may put the credential out, or in again, for every model.
     pub(super) fn concerns_all_models(&self, out: bool) -> bool {
         match self {
-            Self::Success | Self::Healthy => out,
+            Self::Success { .. } | Self::Healthy => out,
             Self::Failure { verdict, .. } => verdict.scope == Scope::Credential,
         }
     }
@@ -40,12 +45,15 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
     let disabled = auth.disabled || auth.status == Status::Disabled;
     match (effect, model) {
         (Effect::Healthy, _) if !is_out_of_quota(auth, model) => return,
-        (Effect::Success | Effect::Healthy, "") => {
+        (Effect::Success { took }, _) if has_failed_since(auth, model, earlier(now, *took)) => {
+            return;
+        }
+        (Effect::Success { .. } | Effect::Healthy, "") => {
             let kept = end_outage(auth, now);
             succeed(auth);
             auth.outage = kept;
         }
-        (Effect::Success | Effect::Healthy, model) => {
+        (Effect::Success { .. } | Effect::Healthy, model) => {
             auth.outage = end_outage(auth, now);
             succeed_model(state_of(auth, model), now);
             derive(auth, now);
@@ -191,6 +199,16 @@ pub(super) fn succeed(auth: &mut Auth) {
     auth.quota = QuotaState::default();
     auth.next_retry_after = None;
     auth.cause = None;
+}
+
+/// Whether the credential was put out while the request that has now succeeded was under way: it says nothing of that.
+fn has_failed_since(auth: &Auth, model: &str, began: Timestamp) -> bool {
+    let own = match auth.model_states.get(model) {
+        Some(state) => state.cause,
+        None => auth.cause.filter(|_| model.is_empty()),
+    };
+    let since = [own, auth.outage].into_iter().flatten();
+    since.map(|cause| cause.since).any(|since| since > began)
 }
 
 fn fail(
@@ -362,11 +380,14 @@ pub(super) const MOST_MODELS: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
     use crate::clock::later;
     use crate::policy::{FailurePolicy, Rule};
-    use std::time::Duration;
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+    const SUCCESS: Effect<'static> = Effect::Success {
+        took: Duration::ZERO,
+    };
 
     /// Half an hour for 429, a minute for 500, nothing for the rest.
     fn reference() -> FailurePolicy {
@@ -401,8 +422,25 @@ mod tests {
             Readiness::Until(end, Fault::Unknown)
         );
         assert_eq!(readiness(&record, "other"), Readiness::Ready);
-        apply(&mut record, "other", &Effect::Success, end);
+        apply(&mut record, "other", &SUCCESS, end);
         assert_eq!(readiness(&record, "m"), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_success_that_began_before_the_failure_lifts_nothing() {
+        for model in ["", "m"] {
+            let mut record = Auth::new("p");
+            fail_with(&mut record, model, 429, START);
+            let (now, second) = (later(START, Duration::from_secs(5)), Duration::from_secs(1));
+            for (took, ready) in [(6 * second, false), (5 * second, true)] {
+                apply(&mut record, model, &Effect::Success { took }, now);
+                assert_eq!(
+                    readiness(&record, model) == Readiness::Ready,
+                    ready,
+                    "{took:?}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -429,7 +467,7 @@ mod tests {
     fn what_the_operator_disabled_stays_disabled() {
         let mut record = Auth::new("p");
         record.disabled = true;
-        apply(&mut record, "m", &Effect::Success, START);
+        apply(&mut record, "m", &SUCCESS, START);
         assert_eq!(record.status, Status::Disabled);
         assert_eq!(readiness(&record, "m"), Readiness::Blocked);
     }
@@ -438,7 +476,7 @@ mod tests {
     fn invented_models_are_bounded() {
         let mut record = Auth::new("p");
         for n in 0..2 * MOST_MODELS {
-            apply(&mut record, &format!("m{n}"), &Effect::Success, START);
+            apply(&mut record, &format!("m{n}"), &SUCCESS, START);
         }
         assert_eq!(record.model_states.len(), MOST_MODELS);
     }

@@ -35,7 +35,7 @@ impl Registry {
         effect: &Effect<'_>,
         now: Timestamp,
     ) -> Applied {
-        if matches!(effect, Effect::Success) {
+        if matches!(effect, Effect::Success { .. }) {
             let member = target.lease.map(Lease::member);
             if member.is_some_and(|member| member.serves_again(model, now)) {
                 return Applied::Known;
@@ -103,7 +103,8 @@ impl Registry {
                 return;
             };
             // The store has it already: there is nothing for the writer to do.
-            amend::adopt_state(state.slots[slot].change(), stored, now);
+            let adopt = |auth: &mut Auth| amend::adopt_state(auth, stored, now);
+            state.slots[slot].learn(adopt);
             state.look_again(slot, "", true);
         }
         self.waiters.wake();
