@@ -1,0 +1,307 @@
+//! A process that is killed, or refused by the system, at any system call of a save, a removal or a refresh: what it leaves behind is
+//! whole, and nothing that it had acknowledged is lost.
+//!
+//! Needs `strace`, which injects the signal or the error. Where it is not installed or may not trace, the checks are left out, unless
+//! `CREDPOOL_REQUIRE_SERVERS` is set.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use credpool::testing::TokenServer;
+use credpool::{Auth, FileStore, Manager, Saved, Status, Store, provider::OpenAi};
+
+const WORK: &str = "CREDPOOL_CRASH_WORK";
+const DIRECTORY: &str = "CREDPOOL_CRASH_DIRECTORY";
+
+/// What a save, a removal or a refresh asks of the system. Those of one name are one.
+const CALLS: [&str; 10] = [
+    "openat",
+    "flock",
+    "write",
+    "fsync",
+    "fdatasync",
+    "/^rename",
+    "/^unlink",
+    "/^(f|l)?chmod",
+    "connect",
+    "/^recv|^send|^read$",
+];
+
+fn record(generation: u64) -> Auth {
+    let tokens = credpool::OAuthTokens::new(format!("access-{generation}"))
+        .with_refresh_token(format!("refresh-{generation}"));
+    let auth = Auth::oauth("p", tokens).with_id("a");
+    let mut json = serde_json::to_value(auth).unwrap();
+    json["generation"] = generation.into();
+    serde_json::from_value(json).unwrap()
+}
+
+/// What is done to be killed in it: a line for each step that has returned.
+#[test]
+fn child() {
+    let (Ok(work), Ok(directory)) = (std::env::var(WORK), std::env::var(DIRECTORY)) else {
+        return;
+    };
+    let store = FileStore::open(directory).unwrap();
+    println!("\nopened");
+    match &*work {
+        "save" => {
+            match store.save_if(&record(2), 1) {
+                Ok(Saved::At(_)) => println!("saved"),
+                Ok(Saved::Refused(_)) => println!("refused"),
+                Err(error) => println!("failed {error}"),
+            }
+            let mut state = record(2);
+            state.status_message = "noted".into();
+            if store.save_state(&state).is_ok() {
+                println!("noted");
+            }
+            if store.delete("b").is_ok() {
+                println!("removed");
+            }
+        }
+        "refresh" => {
+            let manager = manager(store);
+            manager.load().unwrap();
+            manager.refresh_now("a").unwrap();
+            println!("refreshed");
+        }
+        other => panic!("what is {other}?"),
+    }
+}
+
+fn manager(store: FileStore) -> Manager {
+    let manager = Manager::builder()
+        .store(store)
+        .min_refresh_gap(Duration::from_millis(1))
+        .build()
+        .unwrap();
+    manager.register_executor(OpenAi::named("p"));
+    manager
+}
+
+/// The child, at work in a directory.
+fn at_work(mut command: Command, work: &str, directory: &Path) -> Output {
+    command
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env(WORK, work)
+        .env(DIRECTORY, directory)
+        .output()
+        .unwrap()
+}
+
+fn traced(call: &str, injected: &str, trace: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-qq", "-o"])
+        .arg(trace)
+        .arg(format!("--trace={call}"))
+        .arg(format!("--inject={call}:{injected}"));
+    command
+}
+
+fn said(output: &Output, line: &str) -> bool {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().any(|said| said.starts_with(line))
+}
+
+/// Whether processes can be traced here.
+fn can_trace() -> bool {
+    let probe = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "--trace=none", "true"])
+        .output();
+    let works = probe.is_ok_and(|output| output.status.success());
+    if !works {
+        assert!(
+            std::env::var_os("CREDPOOL_REQUIRE_SERVERS").is_none(),
+            "strace is not installed, or may not trace"
+        );
+        eprintln!("strace is not installed, or may not trace: what needs it is left out");
+    }
+    works
+}
+
+/// A directory with a record in its first generation, and another one.
+fn prepared() -> (tempfile::TempDir, FileStore) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path().join("store")).unwrap();
+    store.save(&record(1)).unwrap();
+    store.save(&Auth::api_key("p", "k").with_id("b")).unwrap();
+    (directory, store)
+}
+
+fn token(auth: &Auth) -> String {
+    let metadata = auth.metadata.as_ref().unwrap();
+    metadata.text("refresh_token").unwrap().to_owned()
+}
+
+/// What a child has left in a directory, whatever has happened to it.
+fn check(directory: &Path, output: &Output, what: &str) {
+    let store = FileStore::open(directory).unwrap();
+    let listing = store.list().unwrap();
+    assert!(listing.skipped.is_empty(), "{what}: {:?}", listing.skipped);
+    let found = |id: &str| listing.records.iter().find(|auth| auth.id == id);
+    let auth = found("a").unwrap_or_else(|| panic!("{what}: the record is gone"));
+    // Whole: of one generation.
+    assert!([1, 2].contains(&auth.generation()), "{what}: {auth:?}");
+    assert_eq!(
+        token(auth),
+        format!("refresh-{}", auth.generation()),
+        "{what}"
+    );
+    assert_eq!(auth.status, Status::Active, "{what}");
+    if said(output, "saved") {
+        assert_eq!(
+            auth.generation(),
+            2,
+            "{what}: an acknowledged token is lost"
+        );
+    }
+    if said(output, "noted") {
+        assert_eq!(auth.status_message, "noted", "{what}");
+    }
+    if said(output, "removed") {
+        assert!(found("b").is_none(), "{what}: it came back");
+    }
+    // Nobody waits for who is gone, and the next write finds its place.
+    let lock = store.lock("a", Duration::ZERO).unwrap();
+    assert!(lock.is_some(), "{what}: the lock is not free");
+    let next = record(auth.generation() + 1);
+    let saved = store.save_if(&next, auth.generation()).unwrap();
+    assert!(matches!(saved, Saved::At(_)), "{what}: {saved:?}");
+}
+
+#[test]
+fn a_save_that_is_killed_leaves_the_old_record_or_the_new_one() {
+    if !can_trace() {
+        return;
+    }
+    let mut killed = 0;
+    for call in CALLS {
+        for nth in 1.. {
+            let (directory, store) = prepared();
+            drop(store);
+            let trace = directory.path().join("trace");
+            let place = directory.path().join("store");
+            let injected = format!("signal=SIGKILL:when={nth}");
+            let output = at_work(traced(call, &injected, &trace), "save", &place);
+            let what = format!("killed at {call} {nth}");
+            check(&place, &output, &what);
+            if output.status.success() {
+                assert!(said(&output, "removed"), "{what}: {output:?}");
+                break;
+            }
+            killed += 1;
+        }
+    }
+    println!("{killed} processes killed in a save, a note or a removal");
+    assert!(killed > 30, "{killed}");
+}
+
+#[test]
+fn a_save_that_the_system_refuses_leaves_the_old_record_and_says_so() {
+    if !can_trace() {
+        return;
+    }
+    let (mut refused, mut failed) = (0, 0);
+    for (call, error) in [
+        ("write", "ENOSPC"),
+        ("write", "EIO"),
+        ("fsync", "EIO"),
+        ("fdatasync", "EIO"),
+        ("openat", "EACCES"),
+        ("openat", "ENOSPC"),
+        ("/^rename", "EACCES"),
+        ("/^rename", "EIO"),
+    ] {
+        for nth in 1.. {
+            let (directory, store) = prepared();
+            drop(store);
+            let trace = directory.path().join("trace");
+            let place = directory.path().join("store");
+            let injected = format!("error={error}:when={nth}");
+            let output = at_work(traced(call, &injected, &trace), "save", &place);
+            let what = format!("{error} at {call} {nth}");
+            check(&place, &output, &what);
+            if said(&output, "failed") {
+                failed += 1;
+            }
+            let trace = std::fs::read_to_string(&trace).unwrap();
+            if !trace.contains("(INJECTED)") {
+                assert!(said(&output, "saved"), "{what}: {output:?}");
+                break;
+            }
+            refused += 1;
+        }
+    }
+    println!("{refused} calls refused, {failed} saves failed");
+    assert!(failed >= 8, "{failed}");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_leaves_the_old_record_and_is_said() {
+    let (directory, store) = prepared();
+    drop(store);
+    let place = directory.path().join("store");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]);
+    let output = at_work(shell, "save", &place);
+    assert!(said(&output, "failed"), "{output:?}");
+    assert!(!said(&output, "saved") && !said(&output, "noted"));
+    check(&place, &output, "a limit on the size of files");
+}
+
+#[test]
+fn a_refresh_that_is_killed_costs_no_login() {
+    if !can_trace() {
+        return;
+    }
+    let server = TokenServer::start();
+    server.set_leeway(Duration::from_secs(30));
+    let (mut killed, mut runs) = (0, 0);
+    for call in CALLS {
+        for nth in 1.. {
+            let directory = tempfile::tempdir().unwrap();
+            let place = directory.path().join("store");
+            let store = FileStore::open(&place).unwrap();
+            // A login for each run: they are told apart by it.
+            runs += 1;
+            let mut login = server.login("p", &format!("login-{runs}"));
+            login.id = "a".into();
+            store.save(&login).unwrap();
+            drop(store);
+            let trace = directory.path().join("trace");
+            let injected = format!("signal=SIGKILL:when={nth}");
+            let output = at_work(traced(call, &injected, &trace), "refresh", &place);
+            let what = format!("killed at {call} {nth}");
+            let store = FileStore::open(&place).unwrap();
+            let listing = store.list().unwrap();
+            assert!(listing.skipped.is_empty(), "{what}: {:?}", listing.skipped);
+            let generation = listing.records[0].generation();
+            if said(&output, "refreshed") {
+                assert!(generation > 0, "{what}: an acknowledged token is lost");
+            }
+            assert!(store.lock("a", Duration::ZERO).unwrap().is_some(), "{what}");
+            // The next process has the login.
+            let manager = manager(store);
+            manager.load().unwrap();
+            let refreshed = manager.refresh_now("a");
+            let refreshed = refreshed.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(refreshed.generation() > generation, "{what}");
+            assert!(server.is_alive(&format!("login-{runs}")), "{what}");
+            if output.status.success() {
+                break;
+            }
+            killed += 1;
+        }
+    }
+    println!(
+        "{killed} processes killed in a refresh, {} replays, all forgiven",
+        server.replays()
+    );
+    assert!(killed > 30, "{killed}");
+}
