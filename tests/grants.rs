@@ -7,60 +7,13 @@ mod support;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use credpool::testing::{LostAnswer, Reply, TokenServer};
-use credpool::{Auth, Clock, ErrorCode, Intent, Manager, ManualClock, OAuthTokens, Status, Store};
-use refresh_support::{Client, Events, Fails, Shared, call, process, token};
-use support::{SOON, START, eventually, manual};
+use credpool::testing::{LostAnswer, Reply};
+use credpool::{Auth, Clock, ErrorCode, Intent, Manager, OAuthTokens, Status, Store};
+use refresh_support::{Client, Fails, Fleet, call, process, token};
+use support::{SOON, START, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-
-struct Fleet {
-    clock: ManualClock,
-    server: TokenServer,
-    store: Shared,
-    events: Events,
-}
-
-impl Fleet {
-    fn new() -> Self {
-        let clock = manual();
-        Self {
-            server: TokenServer::start_with_clock(clock.clone()),
-            clock,
-            store: Shared::default(),
-            events: Events::default(),
-        }
-    }
-
-    /// A process that has loaded what is there.
-    fn process(&self) -> Manager {
-        let manager = process(&self.clock, &self.store, &self.events);
-        manager.load().unwrap();
-        manager
-    }
-
-    /// Moves the clock, a second at a time, until something has come about.
-    fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        eventually(what, || {
-            if holds() {
-                return true;
-            }
-            self.clock.advance(SECOND);
-            false
-        });
-    }
-
-    /// Runs a refresh while the clock moves.
-    fn refresh(&self, manager: &Manager, id: &str) -> Result<Arc<Auth>, credpool::Error> {
-        let running = {
-            let (manager, id) = (manager.clone(), id.to_owned());
-            std::thread::spawn(move || manager.refresh_now(&id))
-        };
-        self.until("the end of the refresh", || running.is_finished());
-        running.join().unwrap()
-    }
-}
 
 #[test]
 fn sixty_four_threads_at_expiry_refresh_once() {

@@ -1,6 +1,7 @@
 //! [`Error`], the one error type, and [`ErrorCode`], what programs match on.
 
 mod code;
+mod scrubbed;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -250,19 +251,6 @@ impl Error {
 
     pub(crate) fn with_exhaustion(self, exhaustion: Exhaustion) -> Self {
         self.change(|inner| inner.exhaustion = Some(Arc::new(exhaustion)))
-    }
-
-    /// The same error with its texts cleaned.
-    pub(crate) fn scrubbed(self, clean: impl Fn(&str) -> String) -> Self {
-        let message = clean(self.message());
-        let body = self.inner.body.as_deref().map(&clean);
-        if message == self.inner.message && body.as_deref() == self.inner.body.as_deref() {
-            return self;
-        }
-        self.change(|inner| {
-            inner.message = message;
-            inner.body = body.map(Into::into);
-        })
     }
 
     /// Names the credential, unless somebody below has.

@@ -91,11 +91,15 @@ impl Engine {
         let attempt = call.attempt(number, &self.services);
         let started = self.services.clock.monotonic();
         log::trace!("attempt {number} of the call: {} of {provider}", lease.id());
-        let answer = guard(
-            || format!("the executor for {provider}"),
-            || ask(executor, &attempt, &auth, &request),
-        )
-        .flatten();
+        let mut ask = || {
+            guard(
+                || format!("the executor for {provider}"),
+                || ask(executor, &attempt, &auth, &request),
+            )
+            .flatten()
+        };
+        // It may have waited for a token until it was over.
+        let answer = call.check(None).and_then(|()| ask());
         match answer {
             Ok(()) => Ok(Served {
                 provider,
@@ -112,7 +116,7 @@ impl Engine {
                 let member = Arc::clone(lease.member());
                 let id = &member.id;
                 // Executors of the program's own may quote what they sent.
-                let error = error.scrubbed(|text| scrub(text, &auth));
+                let error = error.scrubbed(&|text: &str| scrub(text, &auth));
                 let error = error.about(id).with_provider(provider);
                 log::debug!("attempt {number} with {id} of {provider} failed: {error}");
                 Err(Box::new(Failed {

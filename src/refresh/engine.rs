@@ -12,6 +12,7 @@ use super::RefreshHealth;
 use super::decide::{Due, due_in_pool};
 use super::flight::{Flights, Refreshed, cut_off};
 use super::inbox::Mailbox;
+use super::quiet::Quiet;
 use super::track::{Track, Tracks};
 use super::unpersisted::Unpersisted;
 use crate::Timestamp;
@@ -28,6 +29,7 @@ pub(crate) struct RefreshEngine {
     /// Between two refreshes of one credential, whatever the server says.
     pub(super) gap: Duration,
     pub(super) flights: Mutex<Flights>,
+    pub(super) quiet: Mutex<Quiet>,
     pub(super) tracks: Tracks,
     pub(super) unpersisted: Unpersisted,
     pub(super) mailbox: Mailbox,
@@ -51,6 +53,7 @@ impl RefreshEngine {
             services,
             gap,
             flights: Mutex::default(),
+            quiet: Mutex::default(),
             tracks: Tracks::default(),
             unpersisted: Unpersisted::default(),
             mailbox: Mailbox::default(),

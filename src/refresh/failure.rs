@@ -84,7 +84,7 @@ const MOST_BACK_OFF: Duration = Duration::from_secs(300);
 const LEAST_BACK_OFF: Duration = Duration::from_millis(100);
 
 /// The longest wait that a token endpoint may ask for.
-const MOST_ASKED: Duration = Duration::from_secs(3600);
+pub(super) const MOST_ASKED: Duration = Duration::from_secs(3600);
 
 /// Until somebody may have repaired the settings.
 const MISCONFIGURED: Duration = Duration::from_secs(15 * 60);

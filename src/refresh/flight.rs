@@ -25,7 +25,7 @@ pub(super) struct Flights {
 }
 
 /// A token endpoint and a client of it. Some servers revoke all logins of a client when two are refreshed at once.
-type Runway = Arc<str>;
+pub(super) type Runway = Arc<str>;
 
 struct InFlight {
     /// Who wants to hear of the outcome.
@@ -237,7 +237,7 @@ impl fmt::Debug for Flights {
 }
 
 /// Where a credential's refresh goes: the token endpoint and the client; where the record does not say, the provider.
-fn runway(auth: &Auth) -> Runway {
+pub(super) fn runway(auth: &Auth) -> Runway {
     let metadata = auth.metadata.as_ref();
     let setting = |name: &str| {
         let nested = ["token", "Token"].map(|object| metadata?.get(object)?.get(name)?.as_str());

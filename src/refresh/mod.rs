@@ -13,6 +13,7 @@ mod lead;
 mod merge;
 mod procedure;
 mod queue;
+mod quiet;
 mod refresher;
 mod tokens;
 mod track;

@@ -41,6 +41,9 @@ impl RefreshEngine {
         let Some(base) = self.begin(id) else {
             return Done::failed(not_found(id));
         };
+        if let Some(done) = self.keep_quiet(id, &base) {
+            return done;
+        }
         let held = match self.hold(id, &base) {
             Ok(Some(held)) => held,
             Ok(None) => return self.defer(id, &being_refreshed(id)),
@@ -236,7 +239,10 @@ impl Course<'_> {
                     );
                 }
                 Failure::LoginOver => return self.login_over(error),
-                _ => return self.put_off(failure, &error),
+                _ => {
+                    engine.note_quiet(&self.base, &error);
+                    return self.put_off(failure, &error);
+                }
             }
         }
     }

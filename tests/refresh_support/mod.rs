@@ -11,11 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::provider::refresh_tokens;
+use credpool::testing::TokenServer;
 use credpool::{
     Attempt, Auth, ChunkSource, Error, ErrorCode, Hook, Intent, Listing, Manager, ManualClock,
     Options, ProviderExecutor, RecordLock, RefreshEvent, Request, Response, Saved, Store,
 };
 use parking_lot::{Condvar, Mutex};
+
+use crate::support::{eventually, manual};
 
 #[derive(Clone, Default)]
 pub struct Shared(Arc<Inner>);
@@ -308,4 +311,52 @@ pub fn call(manager: &Manager) -> Result<String, Error> {
     let request = Request::new("m", "{}");
     let response = manager.execute(["p"], &request, &Options::new())?;
     Ok(String::from_utf8(response.payload.to_vec()).unwrap())
+}
+
+/// Processes over one store and one token server, on one clock.
+pub struct Fleet {
+    pub clock: ManualClock,
+    pub server: TokenServer,
+    pub store: Shared,
+    pub events: Events,
+}
+
+impl Fleet {
+    pub fn new() -> Self {
+        let clock = manual();
+        Self {
+            server: TokenServer::start_with_clock(clock.clone()),
+            clock,
+            store: Shared::default(),
+            events: Events::default(),
+        }
+    }
+
+    /// A process that has loaded what is there.
+    pub fn process(&self) -> Manager {
+        let manager = process(&self.clock, &self.store, &self.events);
+        manager.load().unwrap();
+        manager
+    }
+
+    /// Moves the clock, a second at a time, until something has come about.
+    pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        eventually(what, || {
+            if holds() {
+                return true;
+            }
+            self.clock.advance(Duration::from_secs(1));
+            false
+        });
+    }
+
+    /// Runs a refresh while the clock moves.
+    pub fn refresh(&self, manager: &Manager, id: &str) -> Result<Arc<Auth>, Error> {
+        let running = {
+            let (manager, id) = (manager.clone(), id.to_owned());
+            std::thread::spawn(move || manager.refresh_now(&id))
+        };
+        self.until("the end of the refresh", || running.is_finished());
+        running.join().unwrap()
+    }
 }
