@@ -123,7 +123,7 @@ pub use store::RedisStore;
 pub use store::SqliteStore;
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, RecordLock, Saved, Skipped, Store,
-    Unlocked,
+    StoreHealth, Unlocked,
 };
 
 pub use cancel::{CancelToken, Never, OnCancel};

@@ -28,7 +28,7 @@ use crate::request::{Options, Request, Response};
 use crate::runtime::{Worker, guard};
 use crate::selection::{Affinity, Selector};
 use crate::services::Services;
-use crate::store::Store;
+use crate::store::{Store, StoreHealth};
 use crate::transport::TransportProvider;
 
 /// Holds credentials and makes calls with them: picks one, fails over, remembers what is out and until when, refreshes
@@ -276,6 +276,11 @@ impl Manager {
     /// How the refreshes stand: what is not saved, who must log in again.
     pub fn refresh_health(&self) -> RefreshHealth {
         self.inner.refresh.health()
+    }
+
+    /// How the store stands: whether it fails or hangs, and how much it lacks.
+    pub fn store_health(&self) -> StoreHealth {
+        self.inner.services.keeper.health()
     }
 
     /// Ends the manager: new calls are refused at once, the refresher stops, submitted calls, streams and refreshes come to

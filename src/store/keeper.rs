@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
 use super::turns::{Turn, Turns};
-use super::{Changes, Cursor, Listing, RecordLock, Saved, Store};
+use super::{Changes, Cursor, Listing, RecordLock, Saved, Store, StoreHealth};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
@@ -18,6 +18,8 @@ pub(crate) struct Keeper {
     store: RwLock<Option<Arc<dyn Store>>>,
     turns: Turns,
     noted: Mutex<Vec<Arc<str>>>,
+    /// As the writer sees it.
+    health: Mutex<StoreHealth>,
     /// What the writer had to leave behind.
     left_unsaved: AtomicUsize,
     wake: Sender<()>,
@@ -31,6 +33,7 @@ impl Keeper {
             store: RwLock::new(store),
             turns: Turns::default(),
             noted: Mutex::default(),
+            health: Mutex::default(),
             left_unsaved: AtomicUsize::new(0),
             wake,
             woken,
@@ -127,6 +130,18 @@ impl Keeper {
     pub(crate) fn note(&self, id: Arc<str>) {
         self.noted.lock().push(id);
         let _ = self.wake.try_send(());
+    }
+
+    /// How the store stands.
+    pub(crate) fn health(&self) -> StoreHealth {
+        let noted = self.noted.lock().len();
+        let mut health = self.health.lock().clone();
+        health.unsaved += noted;
+        health
+    }
+
+    pub(super) fn note_health(&self, note: impl FnOnce(&mut StoreHealth)) {
+        note(&mut self.health.lock());
     }
 
     /// How many records the writer could not save before it ended.

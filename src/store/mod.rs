@@ -2,6 +2,7 @@
 
 mod contract;
 mod file;
+mod health;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod idle;
 mod keeper;
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use self::redis::RedisStore;
 pub use contract::{Changes, Cursor, Intent, RecordLock, Saved, Unlocked};
 pub use file::FileStore;
+pub use health::StoreHealth;
 pub(crate) use keeper::Keeper;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]

@@ -80,12 +80,29 @@ impl Writer {
         };
         self.unsaved.extend(services.keeper.take_noted());
         let before = self.unsaved.len();
+        services.keeper.note_health(|health| {
+            health.unsaved = before;
+            health.writing_since = Some(services.clock.now());
+        });
         let mut failure = None;
         self.unsaved.retain(|id| match write_one(&services, id) {
             Ok(()) => false,
             Err(error) => {
                 failure = Some(error);
                 true
+            }
+        });
+        services.keeper.note_health(|health| {
+            health.unsaved = self.unsaved.len();
+            health.writing_since = None;
+            health.last_error.clone_from(&failure);
+            match failure {
+                None => (health.failures, health.failing_since) = (0, None),
+                Some(_) => {
+                    health.failures = health.failures.saturating_add(1);
+                    let since = health.failing_since.or(Some(services.clock.now()));
+                    health.failing_since = since;
+                }
             }
         });
         match failure {
