@@ -6,18 +6,21 @@
 #[path = "store_support/mod.rs"]
 mod store_support;
 
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use credpool::testing::TokenServer;
-use credpool::{FileStore, Manager, Store, provider::OpenAi};
+use credpool::{FileStore, Hook, Manager, RefreshEvent, Store, provider::OpenAi};
 
 const ADDRESS: &str = "CREDPOOL_KILLED_STORE";
 const PROCESSES: usize = 8;
 const KILLS: usize = 24;
-/// Each process lives through so many more refreshes, by whomever, before the next one is killed.
-const REFRESHES_BETWEEN: usize = 5;
+/// How many refreshes there are in all: two hundred for each process.
+const REFRESHES: usize = 200 * PROCESSES;
+/// So many come, by whomever, before the next process is killed.
+const REFRESHES_BETWEEN: usize = REFRESHES / KILLS;
 const LEEWAY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,17 @@ fn open(address: &str) -> Arc<dyn Store> {
     }
 }
 
+/// Says what becomes of a login.
+struct Tells;
+
+impl Hook for Tells {
+    fn on_refresh_event(&self, event: &RefreshEvent<'_>) {
+        if let RefreshEvent::NeedsLogin { answer_lost, .. } = event {
+            println!("\nthe login is over, an answer was lost: {answer_lost}");
+        }
+    }
+}
+
 /// A process of the fleet. Without a store, it is an ordinary run of the tests and has nothing to do.
 #[test]
 fn child() {
@@ -43,6 +57,7 @@ fn child() {
     };
     let manager = Manager::builder()
         .store(open(&address))
+        .hook(Tells)
         .min_refresh_gap(Duration::from_millis(1))
         .build()
         .unwrap();
@@ -60,12 +75,12 @@ fn child() {
     }
 }
 
-fn start(address: &str) -> Child {
+fn start(address: &str, said: Stdio) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env(ADDRESS, address)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(said)
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
@@ -126,7 +141,8 @@ fn outlives(address: &str) {
     server.set_leeway(LEEWAY);
     let store = open(address);
     store.save(&server.login("p", "a")).unwrap();
-    let mut fleet: Vec<Child> = (0..PROCESSES).map(|_| start(address)).collect();
+    let one = || start(address, Stdio::null());
+    let mut fleet: Vec<Child> = (0..PROCESSES).map(|_| one()).collect();
     let mut last_kill = Instant::now();
     for kill in 0..KILLS {
         wait_for(&server, (kill + 1) * REFRESHES_BETWEEN);
@@ -134,10 +150,12 @@ fn outlives(address: &str) {
         while last_kill.elapsed() < LEEWAY / 20 {
             std::thread::sleep(Duration::from_millis(1));
         }
+        // At any moment of a refresh.
+        std::thread::sleep(Duration::from_micros((kill as u64 * 7_919) % 3_000));
         let victim = kill * 7 % PROCESSES;
         fleet[victim].kill().unwrap();
         fleet[victim].wait().unwrap();
-        fleet[victim] = start(address);
+        fleet[victim] = one();
         last_kill = Instant::now();
     }
     let before = server.refreshes();
@@ -163,4 +181,57 @@ fn outlives(address: &str) {
     manager.load().unwrap();
     manager.refresh_now("a").unwrap();
     assert!(server.is_alive("a"));
+}
+
+/// Without a leeway, a lost answer is a lost login: then whoever finds it says so, and says why.
+#[test]
+fn a_death_without_a_leeway_is_told_as_a_lost_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("file|{}", directory.path().display());
+    let server = TokenServer::start();
+    let store = open(&address);
+    let (mut kills, mut deaths) = (0_u64, 0);
+    while deaths < 3 {
+        assert!(kills < 400, "{deaths} logins died of {kills} kills");
+        store.save(&server.login("p", "a")).unwrap();
+        let before = server.refreshes();
+        let mut victim = start(&address, Stdio::null());
+        wait_for(&server, before + 1);
+        std::thread::sleep(Duration::from_micros((kills * 7_919) % 3_000));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        kills += 1;
+        // The next process finds a login that serves, or says that an answer was lost.
+        let alive_at = server.refreshes();
+        let mut next = start(&address, Stdio::piped());
+        let lines = BufReader::new(next.stdout.take().unwrap()).lines();
+        let (tell, told) = crossbeam_channel::unbounded();
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        let started = Instant::now();
+        let death = loop {
+            assert!(started.elapsed() < PATIENCE, "neither served nor told");
+            let line = told.recv_timeout(Duration::from_millis(1));
+            if let Some(line) = line.ok().filter(|line| line.contains("the login is over")) {
+                break Some(line);
+            }
+            if server.refreshes() > alive_at {
+                break None;
+            }
+        };
+        next.kill().unwrap();
+        next.wait().unwrap();
+        reader.join().unwrap();
+        if let Some(line) = death {
+            assert!(line.ends_with("lost: true"), "{line}");
+            assert!(!server.is_alive("a"));
+            // No byte of it is gone.
+            assert!(store.load("a").unwrap().is_some());
+            deaths += 1;
+        }
+    }
+    println!("of {kills} kills, {deaths} lost an answer, and each was told");
 }
