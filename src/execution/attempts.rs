@@ -57,7 +57,10 @@ impl Engine {
         let start = self.rotation.advance(&call.request.model, names);
         let mut plan = Plan::beginning_at(start);
         loop {
-            let turn = self.next_turn(call, &mut plan)?;
+            let mut turn = self.next_turn(call, &mut plan)?;
+            turn.auth = self.fresh(call, turn.auth);
+            // It may have waited for a token until it was over.
+            call.check(plan.last_attempt.as_ref())?;
             plan.attempts += 1;
             match self.attempt(call, plan.attempts, turn, ask) {
                 Ok(served) => {
@@ -87,19 +90,14 @@ impl Engine {
             permit,
             mut lease,
         } = turn;
-        let auth = self.fresh(call, auth);
         let attempt = call.attempt(number, &self.services);
         let started = self.services.clock.monotonic();
         log::trace!("attempt {number} of the call: {} of {provider}", lease.id());
-        let mut ask = || {
-            guard(
-                || format!("the executor for {provider}"),
-                || ask(executor, &attempt, &auth, &request),
-            )
-            .flatten()
-        };
-        // It may have waited for a token until it was over.
-        let answer = call.check(None).and_then(|()| ask());
+        let answer = guard(
+            || format!("the executor for {provider}"),
+            || ask(executor, &attempt, &auth, &request),
+        )
+        .flatten();
         match answer {
             Ok(()) => Ok(Served {
                 provider,

@@ -121,9 +121,14 @@ impl Feed {
 }
 
 impl Intake {
+    /// A chunk that was fetched already.
+    pub(super) fn fetched(&mut self) -> Option<StreamChunk> {
+        self.taken.pop_front()
+    }
+
     /// What has arrived, without waiting.
     pub(super) fn next(&mut self) -> Arrived {
-        if let Some(chunk) = self.taken.pop_front() {
+        if let Some(chunk) = self.fetched() {
             return Arrived::Chunk(chunk);
         }
         let wake = {
@@ -150,8 +155,7 @@ impl Intake {
         if wake {
             let _ = self.wake_writer.try_send(());
         }
-        let first = self.taken.pop_front();
-        first.map_or(Arrived::Nothing, Arrived::Chunk)
+        self.fetched().map_or(Arrived::Nothing, Arrived::Chunk)
     }
 
     /// Gets a message when something may have arrived since there was nothing.

@@ -169,6 +169,11 @@ impl Iterator for ChunkStream {
         if self.fused {
             return None;
         }
+        if self.end.is_none()
+            && let Some(chunk) = self.intake.fetched()
+        {
+            return Some(Ok(chunk));
+        }
         match self.recv() {
             StreamEvent::Chunk(chunk) => Some(Ok(chunk)),
             StreamEvent::Failed(error) => {
