@@ -209,11 +209,40 @@ fn many_changes_are_told_in_parts_and_none_twice() {
     assert_eq!((changes.written.len(), changes.removed.len()), (1_202, 1));
     let again = store.changes(Some(&changes.cursor)).unwrap().unwrap();
     assert!(again.written.is_empty() && again.removed.is_empty());
-    // A server that lost everything begins at the beginning.
-    let _: () = redis::cmd("FLUSHALL").query(&mut direct(&server)).unwrap();
-    other.save(&sample("new")).unwrap();
+    // What another handle did to a record is told although this one has changed it since.
+    other.save(&sample("a1").with_label("theirs")).unwrap();
+    for n in 0..600 {
+        let auth = sample(&format!("b{n}"));
+        other.save(&auth).unwrap();
+    }
+    let mut noted = sample("a1");
+    noted.status_message = "ours".into();
+    store.save_state(&noted).unwrap();
     let changes = store.changes(Some(&again.cursor)).unwrap().unwrap();
+    assert_eq!(changes.written.len(), 601);
+    assert!(changes.written.iter().any(|auth| auth.label == "theirs"));
+    // A server that lost everything begins at the beginning, however much it has counted by then.
+    let _: () = redis::cmd("FLUSHALL").query(&mut direct(&server)).unwrap();
+    for n in 0..2_000 {
+        other.save(&sample(&format!("c{n}"))).unwrap();
+    }
+    let changes = store.changes(Some(&changes.cursor)).unwrap().unwrap();
+    assert_eq!(changes.written.len(), 2_000);
+}
+
+#[test]
+fn a_server_that_starts_again_tells_everything_once_more() {
+    let Some(mut server) = store_support::start_redis() else {
+        return;
+    };
+    let (store, other) = (connect(&server), connect(&server));
+    other.save(&sample("a")).unwrap();
+    let start = store.changes(None).unwrap().unwrap();
+    server.crash();
+    let changes = when_up(|| store.changes(Some(&start.cursor))).unwrap();
     assert_eq!(changes.written.len(), 1);
+    let again = store.changes(Some(&changes.cursor)).unwrap().unwrap();
+    assert!(again.written.is_empty());
 }
 
 #[test]

@@ -1,7 +1,5 @@
 use parking_lot::Mutex;
 
-use crate::error::Error;
-
 /// Connections that nobody uses at the moment. One is taken out for as long as a piece of work takes, so that no lock is held
 /// meanwhile and no thread waits for another's.
 #[derive(Debug)]
@@ -19,11 +17,12 @@ impl<C> Default for Idle<C> {
 
 impl<C> Idle<C> {
     /// Does `work` with a connection, a new one where none is free. After a failure the connection is not used again.
-    pub(super) fn with<T>(
+    #[cfg(feature = "sqlite")]
+    pub(super) fn with<T, E>(
         &self,
-        open: impl FnOnce() -> Result<C, Error>,
-        work: impl FnOnce(&mut C) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        open: impl FnOnce() -> Result<C, E>,
+        work: impl FnOnce(&mut C) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut connection = match self.take() {
             Some(connection) => connection,
             None => open()?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Client, Connection, RedisError, RedisResult};
+use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
 use crate::auth::Secret;
 use crate::error::{Error, ErrorCode};
@@ -73,9 +73,13 @@ impl Link {
     }
 }
 
-/// Whether nothing more can be had of a connection, or it may still have an answer in it that nobody waits for.
+/// Whether nothing more can be had of a connection, or it may still have an answer in it that nobody waits for. A server that
+/// has become a replica is no longer the one that the address means.
 fn is_broken(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.is_io_error()
+        || error.is_timeout()
+        || error.is_unrecoverable_error()
 }
 
 pub(super) fn failed(what: &str, error: RedisError) -> Error {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::select;
+use crossbeam_channel::{TryRecvError, select};
 
 use super::link::Link;
 use super::scripts::{self, Names};
@@ -58,6 +58,8 @@ pub(super) fn take(
             }
             match renewing.renew() {
                 Ok(true) => {}
+                // It was given back meanwhile.
+                Ok(false) if stop.try_recv() == Err(TryRecvError::Disconnected) => return,
                 Ok(false) => {
                     log::warn!(
                         "the lock of {} was lost: it was not renewed in time",

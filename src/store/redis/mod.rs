@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorCode};
 /// A store in a Redis server (feature `redis`): for a fleet of processes on any number of machines, which share credentials and
 /// cooldowns, and refresh a token one at a time.
 ///
-/// Redis 7 or later, one server or a cluster: all keys begin with a hash tag, `{credpool}`, or another one that
+/// Redis 7 or later, one server: redirections of a cluster are not followed. Keys begin with `{credpool}`, or another name that
 /// [`with_name`](Self::with_name) sets.
 ///
 /// # Guarantees
@@ -47,7 +47,8 @@ use crate::error::{Error, ErrorCode};
 /// # Limits
 ///
 /// Tokens are on the server as they are: grant access accordingly. The connection is not encrypted: use a tunnel, or a network that
-/// nobody else is in. Connecting takes 5 s at most, an answer 10. Part of a record that is over 1 MiB is refused. That a record was removed is
+/// nobody else is in. Connecting takes 5 s at most, an answer 10, and both may
+/// be tried twice. Part of a record that is over 1 MiB is refused. That a record was removed is
 /// remembered for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.
 ///
 /// ```no_run
@@ -205,19 +206,26 @@ impl Store for RedisStore {
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        let now = self.run("look for changes", |connection| {
+        let (now, count) = self.run("look for changes", |connection| {
             self.names.version(connection)
         })?;
+        let cursor = |version: u64| Cursor::new(format!("{version} {count}"));
         let Some(since) = since else {
-            return Ok(Some(Changes::none(Cursor::new(now.to_string()))));
+            return Ok(Some(Changes::none(cursor(now))));
         };
-        let since: Option<u64> = since.as_str().parse().ok();
-        // One that is not this server's begins at the beginning.
-        let mut from = since.filter(|since| *since <= now).unwrap_or(0);
-        let mut changes = Changes::none(Cursor::new(now.to_string()));
+        // One of another count begins at the beginning: the same numbers stand for other changes.
+        let since: Option<u64> = since
+            .as_str()
+            .split_once(' ')
+            .filter(|(_, of)| *of == count)
+            .and_then(|(version, _)| version.parse().ok());
+        let since = since.filter(|since| *since <= now).unwrap_or(0);
+        let mut from = since;
+        let mut changes = Changes::none(cursor(now));
         loop {
             let (to, rows) = self.run("look for changes", |connection| {
-                self.names.since(connection, &self.writer, from, AT_ONCE)
+                self.names
+                    .since(connection, &self.writer, since, from, AT_ONCE)
             })?;
             for row in rows {
                 match row {
@@ -240,7 +248,7 @@ impl Store for RedisStore {
                 None => break,
             }
         }
-        changes.cursor = Cursor::new(from.max(now).to_string());
+        changes.cursor = cursor(from.max(now));
         Ok(Some(changes))
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Names {
     intent: String,
     /// Counts changes.
     version: String,
+    /// Something by chance, from when the first change was counted.
+    epoch: String,
     /// Ids by the version of their last change.
     changes: String,
     /// Ids of removed records by the time of their removal.
@@ -56,6 +58,7 @@ impl Names {
             lock: key("lock:"),
             intent: key("intent:"),
             version: key("version"),
+            epoch: key("epoch"),
             changes: key("changes"),
             gone: key("gone"),
         }
@@ -156,18 +159,25 @@ impl Names {
         Ok(rows.into_iter().map(row).collect())
     }
 
-    /// How many changes there have been.
-    pub(super) fn version(&self, connection: &mut Connection) -> RedisResult<u64> {
-        let version: Option<u64> = connection.get(&self.version)?;
-        Ok(version.unwrap_or(0))
+    /// How many changes there have been, and whose count that is: another one begins where the keys are lost, and where a server
+    /// that may have lost some starts again.
+    pub(super) fn version(&self, connection: &mut Connection) -> RedisResult<(u64, String)> {
+        let by_chance = token().unwrap_or_default();
+        let _: bool = connection.set_nx(&self.epoch, by_chance)?;
+        let (epoch, version): (Option<String>, Option<u64>) =
+            connection.mget(&[&self.epoch, &self.version])?;
+        let count = format!("{} {}", epoch.unwrap_or_default(), run(connection)?);
+        Ok((version.unwrap_or(0), count))
     }
 
-    /// The first of what others have changed since a version, and up to which version that is; no version when that is all.
+    /// Of what others have changed since a version, the first behind version `from`, and up to which version that is; no version
+    /// when that is all.
     pub(super) fn since(
         &self,
         connection: &mut Connection,
         writer: &str,
         since: u64,
+        from: u64,
         most: usize,
     ) -> RedisResult<(Option<u64>, Vec<Row>)> {
         let (to, rows): (Option<u64>, Vec<Parts>) = SINCE
@@ -176,6 +186,7 @@ impl Names {
             .arg(since)
             .arg(writer)
             .arg(most)
+            .arg(from)
             .invoke(connection)?;
         Ok((to, rows.into_iter().map(row).collect()))
     }
@@ -248,16 +259,24 @@ impl Names {
 
 /// What the server says of its memory and of what it keeps.
 pub(super) fn info(connection: &mut Connection) -> RedisResult<String> {
-    let section = |name: &str, connection: &mut Connection| {
-        let said: RedisResult<String> = redis::cmd("INFO").arg(name).query(connection);
-        match said {
-            // It need not tell.
-            Err(error) if !error.is_io_error() && !error.is_timeout() => Ok(String::new()),
-            said => said,
-        }
-    };
     let memory = section("memory", connection)?;
     Ok(memory + "\r\n" + &section("persistence", connection)?)
+}
+
+fn section(name: &str, connection: &mut Connection) -> RedisResult<String> {
+    let said: RedisResult<String> = redis::cmd("INFO").arg(name).query(connection);
+    match said {
+        // It need not tell.
+        Err(error) if !error.is_io_error() && !error.is_timeout() => Ok(String::new()),
+        said => said,
+    }
+}
+
+/// Which run of which server this is, where it tells.
+fn run(connection: &mut Connection) -> RedisResult<String> {
+    let said = section("server", connection)?;
+    let run = said.lines().find_map(|line| line.strip_prefix("run_id:"));
+    Ok(run.unwrap_or_default().trim().to_owned())
 }
 
 /// A text that nobody else has.
@@ -383,7 +402,7 @@ static SINCE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local record, since, writer, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-        local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+        local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[5], '+inf', 'WITHSCORES', 'LIMIT', 0, most)
         local to, rows = false, {}
         for n = 1, #ids, 2 do
             local id = ids[n]
