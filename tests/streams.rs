@@ -191,6 +191,30 @@ fn a_consumer_that_stops_reading_loses_its_stream() {
 }
 
 #[test]
+fn a_consumer_that_reads_slowly_keeps_its_stream() {
+    let hook = Recorder::default();
+    let (manager, fake, clock) =
+        pool_with(1, |builder| builder.hook(hook.clone()).stream_buffer(8));
+    fake.on(
+        "a0",
+        Act::Stream(Arc::new(|_| {
+            Ok(Box::new(std::iter::repeat_with(|| text("x"))))
+        })),
+    );
+    let mut stream = open(&manager, &Options::new()).unwrap();
+    // A chunk every half a minute: what is fetched at once lasts longer than the patience.
+    for _ in 0..24 {
+        assert!(stream.next().unwrap().is_ok());
+        eventually("the worker waits", || {
+            clock.timers() > 0 || hook.results() > 0
+        });
+        clock.advance(Duration::from_secs(30));
+    }
+    assert_eq!(hook.results(), 0, "it has been given up");
+    assert!(stream.next().unwrap().is_ok());
+}
+
+#[test]
 fn a_deadline_in_mid_stream_blames_nobody() {
     let hook = Recorder::default();
     let (manager, fake, clock) = pool_with(1, |builder| builder.hook(hook.clone()));

@@ -1,10 +1,11 @@
-//! From the worker that reads a stream to the caller: a bounded queue of which the reader takes all there is at once.
+//! From the worker that reads a stream to the caller: a bounded queue of which the reader fetches many at once.
 //!
 //! A channel costs a wake-up for every chunk of a reader that is faster than the stream, and a lock for every chunk of one that is
 //! slower. Here the reader is only woken when it waits, and comes for chunks once for as many as there are.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
@@ -17,6 +18,7 @@ pub(super) fn handover(capacity: usize) -> (Feed, Intake) {
     let (wake_writer, writer_woken) = crossbeam_channel::bounded(1);
     let queue = Arc::new(Queue {
         capacity: capacity.max(1),
+        read: AtomicUsize::new(0),
         inner: Mutex::default(),
     });
     let feed = Feed {
@@ -68,6 +70,8 @@ pub(super) enum Arrived {
 
 struct Queue {
     capacity: usize,
+    /// How many chunks have been read. What was fetched is read without the lock.
+    read: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -114,6 +118,11 @@ impl Feed {
         if full { Pushed::Full } else { Pushed::Taken }
     }
 
+    /// How many chunks the reader has read.
+    pub(super) fn read(&self) -> usize {
+        self.queue.read.load(Ordering::Relaxed)
+    }
+
     /// Gets a message when there may be room again after a chunk was refused, or nobody reads any more.
     pub(super) fn woken(&self) -> &Receiver<()> {
         &self.woken
@@ -123,7 +132,13 @@ impl Feed {
 impl Intake {
     /// A chunk that was fetched already.
     pub(super) fn fetched(&mut self) -> Option<StreamChunk> {
-        self.taken.pop_front()
+        let chunk = self.taken.pop_front()?;
+        // Nobody else writes it.
+        let read = self.queue.read.load(Ordering::Relaxed);
+        self.queue
+            .read
+            .store(read.wrapping_add(1), Ordering::Relaxed);
+        Some(chunk)
     }
 
     /// What has arrived, without waiting.

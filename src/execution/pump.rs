@@ -246,7 +246,7 @@ impl Pump {
         }
         let clock = &self.engine.services.clock;
         let patience = self.engine.streams.consumer_timeout;
-        let too_long = clock.after(patience);
+        let (mut read, mut too_long) = (feed.read(), clock.after(patience));
         let late = self
             .deadline
             .map_or_else(crossbeam_channel::never, |deadline| {
@@ -263,6 +263,12 @@ impl Pump {
                 recv(self.cancel.cancelled()) -> _ => return Err(End::Abandoned(self.why_cancelled())),
                 recv(late) -> _ => return Err(End::Abandoned(late_in_stream())),
                 recv(too_long) -> _ => {
+                    let now = feed.read();
+                    if now != read {
+                        // It reads what it has fetched.
+                        (read, too_long) = (now, clock.after(patience));
+                        continue;
+                    }
                     return Err(End::Abandoned(Error::new(
                         ErrorCode::Cancelled,
                         format!("the stream's consumer read nothing for {patience:?}"),

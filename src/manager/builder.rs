@@ -159,7 +159,8 @@ impl Builder {
         self
     }
 
-    /// A consumer that reads nothing for this long, with the buffer full, has its stream cancelled. Default: 60 s.
+    /// A consumer that reads nothing for this long, with the buffer full, has its stream cancelled, after twice as long at the
+    /// latest. Default: 60 s.
     pub fn consumer_timeout(mut self, timeout: Duration) -> Self {
         self.consumer_timeout = timeout;
         self
