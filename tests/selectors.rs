@@ -5,7 +5,7 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -541,6 +541,34 @@ fn sessions_that_begin_at_once_stay_within_the_bound() {
         *held.entry(home).or_default() += 1;
     }
     assert!(held.values().all(|held| *held <= 25), "{held:?}");
+}
+
+/// Whoever decides at the same moment decides by the same counts.
+#[test]
+fn sessions_that_begin_at_the_same_moment_share_no_last_place() {
+    for round in 0..300 {
+        let selector = Affinity::new(FillFirst::new()).with_bound(None);
+        let (manager, _, _) = manager_with(Arc::new(selector.with_most_sessions(1)));
+        pool(&manager, 4);
+        let together = Barrier::new(4);
+        let (manager, together) = (&manager, &together);
+        let mut homes: Vec<String> = thread::scope(|scope| {
+            let begin = |n: usize| {
+                scope.spawn(move || {
+                    together.wait();
+                    serve_session(manager, &n.to_string()).unwrap()
+                })
+            };
+            let threads: Vec<_> = (0..4).map(begin).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        homes.sort_unstable();
+        homes.dedup();
+        assert_eq!(homes.len(), 4, "round {round}: {homes:?}");
+    }
 }
 
 #[test]

@@ -95,12 +95,12 @@ impl Affinity {
         self.only.as_deref().is_none_or(|only| only == provider)
     }
 
-    /// A new session's home.
+    /// A home for a new session, and how many sessions it may hold with this one.
     fn new_home(
         &self,
         candidates: &Candidates<'_>,
         options: &Options,
-    ) -> Result<Option<Candidate>, Error> {
+    ) -> Result<Option<(Candidate, usize)>, Error> {
         let room = Room {
             sessions: self.bounded(self.settled(candidates.provider()) + 1, candidates),
             ..self.room(candidates)
@@ -113,7 +113,16 @@ impl Affinity {
                 f64::from(u8::from(held >= room.sessions)) + room.overload(candidate)
             }
         };
-        self.with_least_overload(candidates, options, overload)
+        let home = self.with_least_overload(candidates, options, overload)?;
+        Ok(home.map(|(home, overload)| {
+            // Where nobody is within the bound, the cap still holds.
+            let most = if overload > 0.0 {
+                usize::MAX
+            } else {
+                room.sessions
+            };
+            (home, most.min(self.most_sessions))
+        }))
     }
 
     /// Who serves a session that cannot be at home.
@@ -123,17 +132,19 @@ impl Affinity {
         options: &Options,
     ) -> Result<Option<Candidate>, Error> {
         let room = self.room(candidates);
-        self.with_least_overload(candidates, options, |candidate| room.overload(candidate))
+        let overload = |candidate: &Candidate| room.overload(candidate);
+        let found = self.with_least_overload(candidates, options, overload)?;
+        Ok(found.map(|(candidate, _)| candidate))
     }
 
-    /// The inner selector's choice if it is not overloaded, else any that is not, else the one that is least. Infinite overload
-    /// cannot be borne.
+    /// The inner selector's choice if it is not overloaded, else any that is not, else the one that is least; and how much it is.
+    /// Infinite overload cannot be borne.
     fn with_least_overload(
         &self,
         candidates: &Candidates<'_>,
         options: &Options,
         overload: impl Fn(&Candidate) -> f64,
-    ) -> Result<Option<Candidate>, Error> {
+    ) -> Result<Option<(Candidate, f64)>, Error> {
         let Some(choice) = self.inner.pick(candidates, options)? else {
             return Ok(None);
         };
@@ -154,9 +165,11 @@ impl Affinity {
         }
         if least.is_infinite() {
             // Nobody who has room is to be overlooked.
-            return Ok(candidates.iter().find(|one| overload(one).is_finite()));
+            let mut all = candidates.iter().map(|one| (overload(&one), one));
+            let found = all.find(|(overload, _)| overload.is_finite());
+            return Ok(found.map(|(overload, one)| (one, overload)));
         }
-        Ok(Some(best))
+        Ok(Some((best, least)))
     }
 
     fn room(&self, candidates: &Candidates<'_>) -> Room {
@@ -204,17 +217,29 @@ impl Affinity {
         found.map(|(_, place)| place)
     }
 
-    /// Holds a place for a named session, before it has been served there.
-    fn reserve(&self, candidates: &Candidates<'_>, options: &Options, home: &Candidate) {
+    /// Holds a place for a named session, before it has been served there. False where somebody was faster: the session has begun, or
+    /// its home holds as many as it may.
+    fn reserve(
+        &self,
+        candidates: &Candidates<'_>,
+        options: &Options,
+        home: &Candidate,
+        most: usize,
+    ) -> bool {
         let Some(name) = &options.session_key else {
-            return;
+            return true;
         };
         let now = candidates.now();
         let mut by_provider = self.by_provider.lock();
         let sessions = sessions_of(&mut by_provider, candidates.provider());
+        let has_begun = sessions.find(Some(name), &[], now, self.expiry).is_some();
+        if has_begun || sessions.held(&home.id) >= most {
+            return false;
+        }
         let number = sessions.begin(&home.id, true);
         sessions.name(name, number, now);
         sessions.tidy(now, self.expiry);
+        true
     }
 
     fn served(&self, outcome: &Outcome<'_>) {
@@ -237,7 +262,7 @@ impl Affinity {
         let sessions = sessions_of(&mut by_provider, outcome.provider);
         let number = match sessions.find(outcome.session_key, &known, now, self.expiry) {
             Some((number, _)) => {
-                sessions.served(number, outcome.auth_id);
+                sessions.served(number, outcome.auth_id, self.most_sessions);
                 number
             }
             None => sessions.begin(outcome.auth_id, false),
@@ -262,12 +287,16 @@ impl Selector for Affinity {
         if !is_session || !self.concerns(candidates.provider()) {
             return self.inner.pick(candidates, options);
         }
-        let Some(place) = self.place(candidates, options) else {
-            let home = self.new_home(candidates, options)?;
-            if let Some(home) = &home {
-                self.reserve(candidates, options, home);
+        let place = loop {
+            if let Some(place) = self.place(candidates, options) {
+                break place;
             }
-            return Ok(home);
+            let Some((home, most)) = self.new_home(candidates, options)? else {
+                return Ok(None);
+            };
+            if self.reserve(candidates, options, &home, most) {
+                return Ok(Some(home));
+            }
         };
         let room = self.room(candidates);
         let mut known = std::iter::once(place.home)

@@ -134,15 +134,16 @@ impl Sessions {
         self.begun
     }
 
-    /// Notes who has served a session.
-    pub(super) fn served(&mut self, number: SessionNumber, id: &str) {
+    /// Notes who has served a session. One whose home has not served it yet is at home there, if that one holds less than `most`.
+    pub(super) fn served(&mut self, number: SessionNumber, id: &str, most: usize) {
         let member = self.member(id);
+        let has_room = member.held() < most;
         let Some(session) = self.by_number.get_mut(&number) else {
             return;
         };
         if Arc::ptr_eq(&session.home, &member) {
             session.reserved = false;
-        } else if std::mem::take(&mut session.reserved) {
+        } else if std::mem::take(&mut session.reserved) && has_room {
             self.move_home(number, member);
         } else {
             session.away = Some(member);
@@ -393,7 +394,7 @@ mod tests {
         let mut sessions = Sessions::default();
         let number = sessions.begin("a", false);
         sessions.converse(key(1), number, START);
-        sessions.served(number, "b");
+        sessions.served(number, "b", 1);
         let place = sessions.find(None, &[key(1)], START, HOUR).unwrap().1;
         assert_eq!((&*place.home, place.away.as_deref()), ("a", Some("b")));
         assert_eq!((sessions.held("a"), sessions.held("b")), (1, 0));
@@ -410,7 +411,7 @@ mod tests {
         let number = sessions.begin("a", true);
         sessions.name("s", number, START);
         sessions.give_up("s", "b");
-        sessions.served(number, "b");
+        sessions.served(number, "b", 1);
         let place = |sessions: &mut Sessions| sessions.find(Some("s"), &[], START, HOUR);
         assert_eq!(&*place(&mut sessions).unwrap().1.home, "b");
         sessions.give_up("s", "b");
