@@ -4,15 +4,15 @@
 //! look at its tokens, as the difference between calls with a key and calls with tokens that live on.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 
+mod support;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use credpool::testing::DueTimes;
-use credpool::{
-    Attempt, Auth, ChunkSource, Clock, Error, Manager, OAuthTokens, Options, ProviderExecutor,
-    Request, Response, SystemClock,
-};
+use credpool::{Auth, Clock, Manager, OAuthTokens, Options, Request, SystemClock};
+use support::Nothing;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
@@ -99,7 +99,7 @@ fn look(calls: u32) {
 
 fn pool(auth: Auth) -> Manager {
     let manager = Manager::builder().build().unwrap();
-    manager.register_executor(Quiet);
+    manager.register_executor(Nothing { fails: false });
     manager.register(auth).unwrap();
     manager
 }
@@ -113,39 +113,6 @@ fn timed(work: impl FnOnce()) -> f64 {
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     figures[figures.len() / 2]
-}
-
-/// Answers at once, and notes nothing.
-struct Quiet;
-
-impl ProviderExecutor for Quiet {
-    fn identifier(&self) -> &'static str {
-        "p"
-    }
-
-    fn execute(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
-        Ok(Response::new("{}"))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Ok(Box::new(std::iter::empty()))
-    }
-
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(attempt, auth, request, options)
-    }
 }
 
 const RECORDS: usize = 100_000;

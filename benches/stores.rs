@@ -4,15 +4,17 @@
 //! seconds, and one that refuses every write; a line of JSON for each, with the ratio to the first and the memory that was taken meanwhile.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 
+mod support;
+
 use std::alloc::System;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use credpool::{
-    Attempt, Auth, ChunkSource, Error, ErrorCode, FailurePolicy, Listing, Manager, Options,
-    Outcome, ProviderExecutor, Request, Response, Store,
+    Auth, Error, ErrorCode, FailurePolicy, Listing, Manager, Options, Outcome, Request, Store,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use support::Nothing;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -51,38 +53,6 @@ impl Store for Writes {
     }
 }
 
-struct Nothing;
-
-impl ProviderExecutor for Nothing {
-    fn identifier(&self) -> &'static str {
-        "p"
-    }
-
-    fn execute(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
-        Ok(Response::default())
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Ok(Box::new(std::iter::empty()))
-    }
-
-    fn count_tokens(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        Ok(Response::default())
-    }
-}
-
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let (rounds, per_round) = if quick { (15, 2_000) } else { (45, 10_000) };
@@ -95,7 +65,7 @@ fn main() {
             .policy(policy)
             .build()
             .unwrap();
-        manager.register_executor(Nothing);
+        manager.register_executor(Nothing { fails: false });
         for n in 0..RECORDS {
             let auth = Auth::api_key("p", "k").with_id(name(n));
             manager.register(auth).unwrap();

@@ -6,65 +6,21 @@ mod store_support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use credpool::testing::TokenServer;
+use credpool::testing::{ScriptedExecutor, TokenServer};
 use credpool::{
-    Attempt, Auth, ChunkSource, Error, FailurePolicy, Manager, Options, Outcome, ProviderExecutor,
-    Request, Response, Store, provider::OpenAi,
+    Auth, Error, FailurePolicy, Manager, Options, Outcome, Request, Response, provider::OpenAi,
 };
+use store_support::open;
 
 const ADDRESS: &str = "CREDPOOL_FLEET_STORE";
 const PROCESSES: usize = 4;
 const THREADS: usize = 8;
 const INTERVAL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Serves at once, and is no upstream.
-struct Instantly;
-
-impl ProviderExecutor for Instantly {
-    fn identifier(&self) -> &'static str {
-        "p"
-    }
-
-    fn execute(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
-        Ok(Response::default())
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Ok(Box::new(std::iter::empty()))
-    }
-
-    fn count_tokens(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        Ok(Response::default())
-    }
-}
-
-fn open(address: &str) -> Arc<dyn Store> {
-    match address.split_once('|').unwrap() {
-        #[cfg(feature = "postgres")]
-        ("postgres", url) => Arc::new(credpool::PostgresStore::connect(url).unwrap()),
-        #[cfg(feature = "redis")]
-        ("redis", url) => Arc::new(credpool::RedisStore::connect(url).unwrap()),
-        (other, _) => panic!("no such store: {other}"),
-    }
-}
 
 /// A process of the fleet: does what it is told, a line each. Without a store, it is an ordinary run of the tests and has nothing
 /// to do.
@@ -80,7 +36,9 @@ fn child() {
         .min_refresh_gap(Duration::from_millis(1))
         .build()
         .unwrap();
-    manager.register_executor(Instantly);
+    let executor = ScriptedExecutor::new("p");
+    executor.on_execute(|_| Ok(Response::default()));
+    manager.register_executor(executor);
     manager.register_executor(OpenAi::named("login"));
     manager.load().unwrap();
     manager.start_hot_reload(INTERVAL).unwrap();
@@ -195,23 +153,17 @@ impl Drop for Member {
 #[cfg(feature = "postgres")]
 #[test]
 fn over_postgres() {
-    let Some(server) = store_support::start_postgres() else {
-        return;
-    };
-    let url = server.postgres_url("public");
-    store_support::when_up(|| credpool::PostgresStore::connect(&*url));
-    shares(&format!("postgres|{url}"));
+    if let Some((_server, address)) = store_support::postgres_store() {
+        shares(&address);
+    }
 }
 
 #[cfg(feature = "redis")]
 #[test]
 fn over_redis() {
-    let Some(server) = store_support::start_redis() else {
-        return;
-    };
-    let url = server.redis_url();
-    store_support::when_up(|| credpool::RedisStore::connect(&*url));
-    shares(&format!("redis|{url}"));
+    if let Some((_server, address)) = store_support::redis_store() {
+        shares(&address);
+    }
 }
 
 fn shares(address: &str) {

@@ -341,35 +341,6 @@ fn a_login_that_is_over_is_said_once_and_left_alone() {
 }
 
 #[test]
-fn a_late_refusal_harms_no_newer_token() {
-    let fleet = Fleet::new();
-    let (slow, quick) = (fleet.process(), fleet.process());
-    slow.register(fleet.server.login("p", "a")).unwrap();
-    quick.load().unwrap();
-    // Somebody who does not take part in the locking has used the token, and saves the next one only now.
-    fleet
-        .server
-        .answer_instead(Reply::json(400, r#"{"error":"invalid_grant"}"#));
-    let running = {
-        let slow = slow.clone();
-        std::thread::spawn(move || slow.refresh_now("a"))
-    };
-    eventually("the refusal", || fleet.clock.timers() > 0);
-    fleet.store.edit("a", |json| {
-        json["metadata"]["access_token"] = "theirs".into();
-        json["metadata"]["expires_at"] = "2025-01-01T23:00:00Z".into();
-        json["generation"] = 2.into();
-    });
-    fleet.clock.advance(2 * SECOND);
-    running.join().unwrap().unwrap();
-    assert_eq!(token(&slow, "a"), "theirs");
-    let auth = slow.get_by_id("a").unwrap();
-    assert_eq!((auth.status, auth.generation()), (Status::Active, 2));
-    assert!(slow.refresh_health().is_good());
-    assert_eq!(fleet.events.heard(), Vec::<String>::new());
-}
-
-#[test]
 fn a_client_that_is_unknown_is_a_fault_of_the_settings() {
     let fleet = Fleet::new();
     let manager = fleet.process();
@@ -513,49 +484,6 @@ fn a_shutdown_saves_what_it_can_until_its_limit() {
     fleet.store.fail(Fails::Save, false);
     closing.join().unwrap().unwrap();
     assert_eq!(fleet.store.token("a"), "access-1");
-}
-
-#[test]
-fn odd_lifetimes_make_no_loop_and_lose_no_token() {
-    let odd = ["null", "0", "-1", "5", "1e18", "0.001", "\"soon\"", "1e300"];
-    for expires_in in odd {
-        let fleet = Fleet::new();
-        let value: serde_json::Value = serde_json::from_str(expires_in).unwrap();
-        fleet.server.set_expires_in(value);
-        let manager = fleet.process();
-        manager.register(fleet.server.login("p", "a")).unwrap();
-        manager.start_auto_refresh(HOUR).unwrap();
-        eventually("the refresh", || token(&manager, "a") == "access-1");
-        for _ in 0..60 {
-            fleet.clock.advance(SECOND);
-            call(&manager).unwrap();
-        }
-        let asked = fleet.server.server().request_count();
-        assert!(asked <= 3, "{expires_in}: {asked} in a minute");
-        assert_eq!(fleet.server.replays(), 0, "{expires_in}");
-        assert_eq!(
-            fleet.store.record("a").generation(),
-            manager.get_by_id("a").unwrap().generation()
-        );
-        manager.shutdown(SOON).unwrap();
-    }
-}
-
-#[test]
-fn without_a_new_refresh_token_the_old_one_stays() {
-    let fleet = Fleet::new();
-    fleet.server.set_rotation(false);
-    let manager = fleet.process();
-    let login = manager.register(fleet.server.login("p", "a")).unwrap();
-    for round in 1..=3 {
-        let auth = manager.refresh_now("a").unwrap();
-        assert_eq!(auth.generation(), 1 + round);
-        for auth in [&*auth, &fleet.store.record("a")] {
-            let now = auth.metadata.as_ref().unwrap().text("refresh_token");
-            let then = login.metadata.as_ref().unwrap().text("refresh_token");
-            assert_eq!(now, then);
-        }
-    }
 }
 
 #[test]

@@ -2,17 +2,15 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-#[cfg(any(feature = "postgres", feature = "redis"))]
-#[path = "store_support/mod.rs"]
 mod store_support;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use credpool::testing::TokenServer;
-use credpool::{FileStore, Hook, Manager, RefreshEvent, Store, provider::OpenAi};
+use credpool::{Hook, Manager, RefreshEvent, provider::OpenAi};
+use store_support::open;
 
 const ADDRESS: &str = "CREDPOOL_KILLED_STORE";
 const PROCESSES: usize = 8;
@@ -23,20 +21,6 @@ const REFRESHES: usize = 200 * PROCESSES;
 const REFRESHES_BETWEEN: usize = REFRESHES / KILLS;
 const LEEWAY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A kind of store and where it is.
-fn open(address: &str) -> Arc<dyn Store> {
-    match address.split_once('|').unwrap() {
-        ("file", directory) => Arc::new(FileStore::open(directory).unwrap()),
-        #[cfg(feature = "sqlite")]
-        ("sqlite", path) => Arc::new(credpool::SqliteStore::open(path).unwrap()),
-        #[cfg(feature = "postgres")]
-        ("postgres", url) => Arc::new(credpool::PostgresStore::connect(url).unwrap()),
-        #[cfg(feature = "redis")]
-        ("redis", url) => Arc::new(credpool::RedisStore::connect(url).unwrap()),
-        (other, _) => panic!("no such store: {other}"),
-    }
-}
 
 /// Says what becomes of a login.
 struct Tells;
@@ -115,24 +99,18 @@ fn over_sqlite() {
 #[cfg(feature = "postgres")]
 #[test]
 fn over_postgres() {
-    let Some(server) = store_support::start_postgres() else {
-        return;
-    };
-    let url = server.postgres_url("public");
-    store_support::when_up(|| credpool::PostgresStore::connect(&*url));
-    outlives(&format!("postgres|{url}"));
+    if let Some((_server, address)) = store_support::postgres_store() {
+        outlives(&address);
+    }
 }
 
 /// Who has lost its holder can be had when its lease is over, which is in time for the leeway.
 #[cfg(feature = "redis")]
 #[test]
 fn over_redis() {
-    let Some(server) = store_support::start_redis() else {
-        return;
-    };
-    let url = server.redis_url();
-    store_support::when_up(|| credpool::RedisStore::connect(&*url));
-    outlives(&format!("redis|{url}"));
+    if let Some((_server, address)) = store_support::redis_store() {
+        outlives(&address);
+    }
 }
 
 /// A login in the store outlives the processes that refresh it.

@@ -8,24 +8,12 @@ use std::error::Error as _;
 use std::thread;
 use std::time::Duration;
 
-use credpool::{Auth, ErrorCode, Intent, PostgresStore, Saved, Store};
+use credpool::{ErrorCode, Intent, PostgresStore, Saved, Store};
 use diesel::connection::{Connection, SimpleConnection};
 use diesel::pg::PgConnection;
 use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types::BigInt};
-use store_support::{Server, when_up};
+use store_support::{Server, of_generation, sample, when_up};
 use time::macros::utc_datetime;
-
-fn sample(id: &str) -> Auth {
-    Auth::api_key("p", "sk-canary")
-        .with_id(id)
-        .with_metadata("n", 1)
-}
-
-fn of_generation(generation: u64) -> Auth {
-    let mut json = serde_json::to_value(sample("a")).unwrap();
-    json["generation"] = generation.into();
-    serde_json::from_value(json).unwrap()
-}
 
 fn direct(server: &Server, schema: &str) -> PgConnection {
     let url = server.postgres_url(schema);

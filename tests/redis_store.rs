@@ -7,22 +7,10 @@ mod store_support;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use credpool::{Auth, ErrorCode, Intent, RedisStore, Saved, Store};
+use credpool::{ErrorCode, Intent, RedisStore, Saved, Store};
 use redis::Commands;
-use store_support::{Server, when_up};
+use store_support::{Server, of_generation, sample, when_up};
 use time::macros::utc_datetime;
-
-fn sample(id: &str) -> Auth {
-    Auth::api_key("p", "sk-canary")
-        .with_id(id)
-        .with_metadata("n", 1)
-}
-
-fn of_generation(generation: u64) -> Auth {
-    let mut json = serde_json::to_value(sample("a")).unwrap();
-    json["generation"] = generation.into();
-    serde_json::from_value(json).unwrap()
-}
 
 fn connect(server: &Server) -> RedisStore {
     when_up(|| RedisStore::connect(server.redis_url()))

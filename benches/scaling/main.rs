@@ -9,6 +9,8 @@ mod measure;
 mod plot;
 mod pools;
 mod streams;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
@@ -21,8 +23,9 @@ use credpool::{
 };
 use measure::{ALLOCATOR, Effort, Line, timed};
 use plot::Plot;
-use pools::{MODEL, Nothing, Order, State, name, pool};
+use pools::{MODEL, Order, State, name, pool};
 use stats_alloc::Region;
+use support::Nothing;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");

@@ -1,15 +1,13 @@
-//! Pools of a size and state, and an executor that does nothing.
+//! Pools of a size and state.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use credpool::{
-    Attempt, Auth, ChunkSource, Error, FailurePolicy, Manager, Options, ProviderExecutor, Request,
-    Response, Selector, StreamChunk,
-};
+use credpool::{Auth, FailurePolicy, Manager, Selector};
+
+use crate::support::Nothing;
 
 pub(crate) const MODEL: &str = "m";
-pub(crate) const CHUNKS: usize = 20_000;
 
 /// Which credentials are ready.
 #[derive(Clone, Copy, PartialEq)]
@@ -70,46 +68,6 @@ impl Order {
             }
         }
         numbers
-    }
-}
-
-/// Answers with nothing at once, or with a 429.
-pub(crate) struct Nothing {
-    pub(crate) fails: bool,
-}
-
-impl ProviderExecutor for Nothing {
-    fn identifier(&self) -> &'static str {
-        "p"
-    }
-
-    fn execute(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
-        if self.fails {
-            Err(Error::upstream(429, "slow down"))
-        } else {
-            Ok(Response::default())
-        }
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        let chunk = || Ok(StreamChunk::new("x"));
-        Ok(Box::new(std::iter::repeat_with(chunk).take(CHUNKS)))
-    }
-
-    fn count_tokens(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        Ok(Response::default())
     }
 }
 

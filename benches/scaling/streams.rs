@@ -6,7 +6,8 @@ use std::sync::Arc;
 use credpool::{Options, Request, RoundRobin, StreamChunk};
 
 use crate::measure::{Effort, Line, median, timed};
-use crate::pools::{CHUNKS, MODEL, Order, State, pool};
+use crate::pools::{MODEL, Order, State, pool};
+use crate::support::CHUNKS;
 
 pub(crate) fn bench(effort: &Effort) {
     let manager = pool(1, State::Ready, Order::Id, Arc::new(RoundRobin::new()));

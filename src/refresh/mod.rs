@@ -1,6 +1,7 @@
 //! Keeping tokens fresh: when a credential is due, how long before its expiry that is, and how it is done.
 
 mod adopt;
+mod course;
 mod decide;
 mod engine;
 mod failure;

@@ -6,13 +6,12 @@ use std::time::Duration;
 use crossbeam_channel::select;
 
 use super::adopt::adopt;
+use super::course::Course;
 use super::decide::{Due, asks_for_refresh, due_in_pool};
 use super::engine::RefreshEngine;
 use super::failure::{Failure, back_off, pause_after};
 use super::flight::{Done, not_found};
-use super::health::RefreshEvent;
 use super::held::Held;
-use super::merge::merge;
 use super::tokens::same_tokens;
 use crate::auth::{Auth, Status};
 use crate::clock::{deadline, later};
@@ -20,20 +19,6 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::registry::{Unsaved, release};
 use crate::runtime::guard;
-use crate::store::Intent;
-
-/// A refresh that is under way.
-struct Course<'a> {
-    engine: &'a Arc<RefreshEngine>,
-    id: &'a Arc<str>,
-    /// The record that is refreshed.
-    base: Arc<Auth>,
-    held: Held,
-    /// The intent that was there before.
-    earlier: Option<Intent>,
-    /// How often the refresh token has been sent, this time included.
-    tries: u32,
-}
 
 impl RefreshEngine {
     /// The whole of one refresh, on a worker.
@@ -112,14 +97,14 @@ impl RefreshEngine {
     }
 
     /// Gives the right to refresh back, unless there are tokens still to be saved under it.
-    fn let_go(self: &Arc<Self>, id: &Arc<str>, held: Held) {
+    pub(super) fn let_go(self: &Arc<Self>, id: &Arc<str>, held: Held) {
         if held.unsaved {
             self.hold_on(id, held);
         }
     }
 
     /// Takes over what the store has by now. The record, where its tokens are others than before.
-    fn reread(&self, id: &str, base: &Auth) -> Result<Option<Arc<Auth>>, Error> {
+    pub(super) fn reread(&self, id: &str, base: &Auth) -> Result<Option<Arc<Auth>>, Error> {
         let services = &self.services;
         if !base.is_runtime_only() {
             let _turn = services.keeper.turn(id)?;
@@ -155,7 +140,7 @@ impl RefreshEngine {
     }
 
     /// A refresh that could not even begin: the tokens stay as they are, and it is tried again soon.
-    fn defer(&self, id: &Arc<str>, error: &Error) -> Done {
+    pub(super) fn defer(&self, id: &Arc<str>, error: &Error) -> Done {
         let services = &self.services;
         // Who has the lock may be done by now.
         if let Some(base) = services.registry.get(id)
@@ -183,7 +168,7 @@ impl RefreshEngine {
         Done::failed(error.clone().about(id))
     }
 
-    fn call(&self, base: &Auth, number: u32) -> Result<Auth, Error> {
+    pub(super) fn call(&self, base: &Auth, number: u32) -> Result<Auth, Error> {
         let services = &self.services;
         let provider = services.executors.provider(&base.provider);
         let executor = provider.executor()?;
@@ -203,7 +188,7 @@ impl RefreshEngine {
     }
 
     /// Waits, as long as no shutdown is in a hurry.
-    fn pause(&self, wait: Duration) {
+    pub(super) fn pause(&self, wait: Duration) {
         let timer = self.services.clock.after(wait);
         select! {
             recv(timer) -> _ => {}
@@ -212,212 +197,15 @@ impl RefreshEngine {
     }
 }
 
-impl Course<'_> {
-    fn ask_until_known(mut self) -> Done {
-        let engine = self.engine;
-        let mut number = 0;
-        loop {
-            number += 1;
-            self.tries = self.tries.saturating_add(1);
-            let now = engine.services.clock.now();
-            let intent = Intent::new(self.base.generation, now).with_tries(self.tries);
-            if let Err(error) = self.held.set_intent(Some(&intent)) {
-                engine.let_go(self.id, self.held);
-                return engine.defer(self.id, &error);
-            }
-            let error = match engine.call(&self.base, number) {
-                Ok(new) => return self.keep(&new),
-                Err(error) => error.about(self.id),
-            };
-            let failure = Failure::of(&error);
-            match failure {
-                // At once: servers that forgive a lost answer do so for a few seconds.
-                Failure::InDoubt if self.tries == 1 => {
-                    log::warn!(
-                        "the answer to the refresh of {} was lost, trying once more: {error}",
-                        self.id
-                    );
-                }
-                Failure::LoginOver => return self.login_over(error),
-                _ => {
-                    engine.note_quiet(&self.base, &error);
-                    return self.put_off(failure, &error);
-                }
-            }
-        }
-    }
-
-    /// Durable first, then in use. Only where the store fails are the tokens used from memory, and written later.
-    fn keep(mut self, new: &Auth) -> Done {
-        let services = &self.engine.services;
-        let id = &**self.id;
-        let turn = match services.keeper.turn(id) {
-            Ok(turn) => turn,
-            Err(error) => return Done::failed(error),
-        };
-        let Some(current) = services.registry.get(id) else {
-            log::info!("{id} was removed while it was refreshed: its new tokens are dropped");
-            return Done::failed(not_found(id));
-        };
-        let now = services.clock.now();
-        let mut durable = (*current).clone();
-        release(current);
-        // An operator may have changed it there.
-        if !durable.is_runtime_only()
-            && let Ok(Some(stored)) = services.keeper.load(id)
-        {
-            adopt(&mut durable, stored);
-        }
-        let from = durable.generation;
-        let renewed = merge(&self.base, new, &mut durable);
-        if !renewed {
-            log::info!("{id} has got other tokens while it was refreshed: they stay");
-        } else if durable.metadata != self.base.metadata {
-            durable.generation = from.saturating_add(1);
-        }
-        durable.last_refreshed_at = Some(now);
-        let soon = later(now, self.engine.gap);
-        if is_due_before(&durable, soon) {
-            durable.next_refresh_after = durable.next_refresh_after.max(Some(soon));
-        }
-        let saved = services.keeper.save_newer(&durable, from);
-        if let Ok(Some(newer)) = saved {
-            log::warn!("the store has got newer tokens of {id} while it was refreshed: they stay");
-            let adopted = self.engine.take_over(id, *newer);
-            let adopted = adopted.or_else(|| services.registry.get(id));
-            let _ = self.held.set_intent(None);
-            drop(turn);
-            return adopted.map_or_else(|| Done::failed(not_found(id)), Done::with);
-        }
-        let (shown, saved) = (durable.next_refresh_after, saved.map(drop));
-        let auth = services.registry.renew(id, now, |auth| {
-            // Nothing but results can have come in since: they leave these alone.
-            take_renewed(auth, durable);
-            forget_failure(auth);
-        });
-        let Some(auth) = auth else {
-            return Done::failed(not_found(id));
-        };
-        self.engine.tracks.note(self.id, &auth, |track| {
-            let not_before = deadline(services.clock.monotonic(), self.engine.gap);
-            track.not_before = Some(not_before);
-            // What the executor itself asked for is none of ours.
-            track.shown = shown.filter(|shown| *shown == soon);
-            track.doubtful_tries = 0;
-            track.deferred = 0;
-        });
-        // What the renewal changed beside the tokens.
-        if services.registry.mark_unsaved(id, Unsaved::State) {
-            services.keeper.note(Arc::clone(self.id));
-        }
-        drop(turn);
-        log::info!("refreshed {id}");
-        match saved {
-            Ok(()) => {
-                if let Err(error) = self.held.set_intent(None) {
-                    log::debug!("the end of {id}'s refresh could not be noted: {error}");
-                }
-            }
-            Err(error) => {
-                let event = RefreshEvent::UnpersistedRotation {
-                    auth_id: id,
-                    error: &error,
-                };
-                log::error!("{event}");
-                self.held.unsaved = true;
-                self.engine.hold_on(self.id, self.held);
-                services.hooks.refresh_event(&event);
-            }
-        }
-        Done::with(auth)
-    }
-
-    /// The server takes the refresh token no more. Perhaps because somebody else has used it: then there is a newer one.
-    fn login_over(mut self, error: Error) -> Done {
-        let services = &self.engine.services;
-        let waits = services.keeper.has_store() && !self.base.is_runtime_only();
-        for last in [false, true] {
-            if last && waits {
-                self.engine.pause(SOMEBODY_ELSE);
-            }
-            match self.engine.reread(self.id, &self.base) {
-                Ok(Some(newer)) => {
-                    log::info!("{} has got other tokens meanwhile", self.id);
-                    return Done::with(newer);
-                }
-                Ok(None) => {}
-                Err(error) if *error.code() == ErrorCode::AuthNotFound => {
-                    return Done::failed(error);
-                }
-                Err(error) => log::warn!("{} cannot be looked up again: {error}", self.id),
-            }
-        }
-        let answer_lost = self.tries > 1;
-        let error = if answer_lost {
-            error.context("the answer to a refresh was lost, and the next refresh token with it")
-        } else {
-            error
-        };
-        let (engine, id) = (self.engine, self.id);
-        engine.tracks.note(id, &self.base, |track| {
-            track.is_over = true;
-            track.answer_lost = answer_lost;
-        });
-        // It is known what came of it.
-        if let Err(error) = self.held.set_intent(None) {
-            log::debug!("the end of {id}'s refresh could not be noted: {error}");
-        }
-        let event = RefreshEvent::NeedsLogin {
-            auth_id: id,
-            error: &error,
-            answer_lost,
-        };
-        log::error!("{event}");
-        let done = engine.record_failure(id, &self.base, Failure::LoginOver, error.clone());
-        engine.let_go(id, self.held);
-        services.hooks.refresh_event(&event);
-        done
-    }
-
-    /// No new tokens this time.
-    fn put_off(mut self, failure: Failure, error: &Error) -> Done {
-        let engine = self.engine;
-        if !failure.leaves_doubt() {
-            // This try has left the token as it was: in doubt only if it was so before.
-            let sent_before = self.tries - 1;
-            let intent = (sent_before > 0).then(|| {
-                let at = self.earlier.as_ref().map(|intent| intent.at);
-                let at = at.unwrap_or_else(|| engine.services.clock.now());
-                Intent::new(self.base.generation, at).with_tries(sent_before)
-            });
-            if let Err(error) = self.held.set_intent(intent.as_ref()) {
-                log::debug!(
-                    "the end of {}'s refresh could not be noted: {error}",
-                    self.id
-                );
-            }
-            self.tries = sent_before;
-        }
-        let tries = self.tries;
-        engine.tracks.note(self.id, &self.base, |track| {
-            track.doubtful_tries = tries;
-        });
-        let done = engine.record_failure(self.id, &self.base, failure, error.clone());
-        engine.let_go(self.id, self.held);
-        if failure.leaves_doubt() {
-            let event = RefreshEvent::InDoubt {
-                auth_id: self.id,
-                error,
-            };
-            engine.services.hooks.refresh_event(&event);
-        }
-        done
-    }
-}
-
 impl RefreshEngine {
     /// Notes a failed refresh and when to try again.
-    fn record_failure(&self, id: &Arc<str>, base: &Auth, failure: Failure, error: Error) -> Done {
+    pub(super) fn record_failure(
+        &self,
+        id: &Arc<str>,
+        base: &Auth,
+        failure: Failure,
+        error: Error,
+    ) -> Done {
         let services = &self.services;
         let Some(current) = services.registry.get(id) else {
             return Done::failed(error);
@@ -474,23 +262,6 @@ impl RefreshEngine {
     }
 }
 
-/// The part of a record that a refresh, and the host before it, changed.
-fn take_renewed(auth: &mut Auth, durable: Auth) {
-    auth.metadata = durable.metadata;
-    auth.attributes = durable.attributes;
-    auth.label = durable.label;
-    auth.proxy_url = durable.proxy_url;
-    auth.file_name = durable.file_name;
-    auth.runtime = durable.runtime;
-    auth.storage = durable.storage;
-    auth.generation = durable.generation;
-    auth.last_refreshed_at = durable.last_refreshed_at;
-    auth.next_refresh_after = durable.next_refresh_after;
-    if auth.disabled != durable.disabled {
-        super::adopt::switch(auth, durable.disabled);
-    }
-}
-
 /// The failure of a former refresh says nothing of new tokens.
 pub(crate) fn forget_failure(auth: &mut Auth) {
     if auth.status_message == FAILED || auth.status_message == NEEDS_LOGIN {
@@ -507,7 +278,7 @@ fn is_due(auth: &Auth, engine: &RefreshEngine) -> bool {
     }
 }
 
-fn is_due_before(auth: &Auth, moment: crate::Timestamp) -> bool {
+pub(super) fn is_due_before(auth: &Auth, moment: crate::Timestamp) -> bool {
     match due_in_pool(auth, 0.0) {
         Due::Never => false,
         Due::Asks => true,
@@ -531,9 +302,6 @@ const PENDING: Duration = Duration::from_secs(60);
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 const LEAST_DEFERRAL: Duration = Duration::from_secs(1);
-
-/// How long somebody else, who has used the token, may take to make the next one durable.
-const SOMEBODY_ELSE: Duration = Duration::from_secs(2);
 
 /// Status messages of a record whose refresh failed.
 const FAILED: &str = "refresh failed";

@@ -7,7 +7,6 @@ mod net;
 mod program;
 #[path = "../refresh_support/mod.rs"]
 mod refresh_support;
-#[cfg(any(feature = "postgres", feature = "redis"))]
 #[path = "../store_support/mod.rs"]
 mod store_support;
 mod stores;

@@ -4,10 +4,10 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use credpool::provider::OpenAi;
-use credpool::testing::{Reply, Upstream};
+use credpool::testing::{Reply, ScriptedExecutor, Upstream};
 use credpool::{
-    Attempt, Auth, ChunkSource, Clock, Error, FailurePolicy, Hook, Manager, OAuthTokens, Options,
-    Outcome, ProviderExecutor, Request, Response, SystemClock,
+    Auth, Clock, Error, FailurePolicy, Hook, Manager, OAuthTokens, Options, Outcome, Request,
+    SystemClock,
 };
 use parking_lot::Mutex;
 
@@ -124,46 +124,9 @@ impl log::Log for Keep {
 }
 
 /// Quotes what it was given, as careless executors do.
-struct Careless;
-
-impl ProviderExecutor for Careless {
-    fn identifier(&self) -> &'static str {
-        "careless"
-    }
-
-    fn execute(
-        &self,
-        _: &Attempt,
-        auth: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        let metadata = auth.metadata.as_ref().unwrap();
-        let token = metadata.text("access_token").unwrap();
-        let text = format!("{{\"token\": \"{token}\"");
-        let parse = serde_json::from_str::<u32>(&format!("\"{token}\"")).unwrap_err();
-        Err(Error::other(parse).context(text))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Ok(Box::new(std::iter::empty()))
-    }
-
-    fn count_tokens(
-        &self,
-        a: &Attempt,
-        auth: &Auth,
-        r: &Request,
-        o: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(a, auth, r, o)
-    }
+fn careless(token: &str) -> Error {
+    let parse = serde_json::from_str::<u32>(&format!("\"{token}\"")).unwrap_err();
+    Error::other(parse).context(format!("{{\"token\": \"{token}\""))
 }
 
 #[test]
@@ -175,7 +138,9 @@ fn fault_19_secrets_are_asked_for_in_every_way() {
     let policy = FailurePolicy::default().without_waiting();
     let manager = Manager::builder().policy(policy).build().unwrap();
     manager.register_executor(OpenAi::named("p"));
-    manager.register_executor(Careless);
+    let executor = ScriptedExecutor::new("careless");
+    executor.on_execute(|_| Err(careless(CANARY)));
+    manager.register_executor(executor);
     let mut ask = |auth: Auth| {
         let provider = auth.provider.clone();
         let id = auth.id.clone();

@@ -115,20 +115,12 @@ fn fault_20_a_store_is_busy_or_loses_what_it_had() {
     redis::fails_over();
 }
 
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-fn of_generation(generation: u64) -> Auth {
-    let auth = Auth::api_key("p", "k")
-        .with_id("a")
-        .with_metadata("n", generation);
-    let mut json = serde_json::to_value(auth).unwrap();
-    json["generation"] = generation.into();
-    serde_json::from_value(json).unwrap()
-}
-
 /// Another process writes, and does not come to an end.
 #[cfg(feature = "sqlite")]
 fn busy_sqlite() {
     use credpool::{ErrorCode, Saved, SqliteStore};
+
+    use crate::store_support::of_generation;
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("c.db");
@@ -163,8 +155,7 @@ mod postgres {
 
     use credpool::{PostgresStore, Saved, Store};
 
-    use super::of_generation;
-    use crate::store_support::{postgres, when_up};
+    use crate::store_support::{of_generation, postgres, when_up};
 
     /// The connection is gone after the statement was sent, and before its answer has come: it is done, and nobody knows.
     pub(super) fn loses_the_answer_to_a_commit() {
@@ -233,8 +224,7 @@ mod redis {
     use credpool::{RedisStore, Saved, Store};
     use redis::Commands;
 
-    use super::of_generation;
-    use crate::store_support::{start_redis, when_up};
+    use crate::store_support::{of_generation, start_redis, when_up};
 
     /// The replica that takes over has not heard of the last write.
     pub(super) fn fails_over() {

@@ -172,7 +172,9 @@ fn fault_06_a_refusal_comes_after_another_process_has_the_next_token() {
     assert_eq!(call(&slow).unwrap(), "theirs");
     let auth = slow.get_by_id("a").unwrap();
     assert_eq!((auth.status, auth.disabled), (Status::Active, false));
+    assert_eq!(auth.generation(), 2);
     assert!(slow.refresh_health().is_good());
+    assert_eq!(fleet.events.heard(), Vec::<String>::new());
 }
 
 #[test]
@@ -233,7 +235,8 @@ fn fault_07_results_and_a_new_login_come_during_a_refresh() {
 
 #[test]
 fn fault_08_an_answer_has_no_refresh_token_or_an_odd_lifetime() {
-    for expires_in in ["null", "0", "-1", "5", "1e18", "\"soon\""] {
+    let odd = ["null", "0", "-1", "5", "1e18", "0.001", "\"soon\"", "1e300"];
+    for expires_in in odd {
         let fleet = Fleet::new();
         let value: serde_json::Value = serde_json::from_str(expires_in).unwrap();
         fleet.server.set_expires_in(value);
@@ -251,18 +254,27 @@ fn fault_08_an_answer_has_no_refresh_token_or_an_odd_lifetime() {
             "{expires_in}: {asked} within a minute of the first"
         );
         assert_eq!(fleet.server.replays(), 0, "{expires_in}");
+        assert_eq!(
+            fleet.store.record("a").generation(),
+            manager.get_by_id("a").unwrap().generation()
+        );
         manager.shutdown(SOON).unwrap();
     }
     let fleet = Fleet::new();
     fleet.server.set_rotation(false);
     let manager = fleet.process();
     let login = manager.register(fleet.server.login("p", "a")).unwrap();
-    let refreshed = manager.refresh_now("a").unwrap();
     let refresh_token = |auth: &credpool::Auth| {
         let metadata = auth.metadata.as_ref().unwrap();
         metadata.text("refresh_token").unwrap().to_owned()
     };
-    assert_eq!(refresh_token(&login), refresh_token(&refreshed));
+    for round in 1..=3 {
+        let refreshed = manager.refresh_now("a").unwrap();
+        assert_eq!(refreshed.generation(), 1 + round);
+        for auth in [&*refreshed, &fleet.store.record("a")] {
+            assert_eq!(refresh_token(auth), refresh_token(&login));
+        }
+    }
 }
 
 #[test]

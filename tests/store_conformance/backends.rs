@@ -4,13 +4,11 @@ use std::sync::Arc;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 use std::sync::atomic::{AtomicU32, Ordering};
 
-#[cfg(feature = "postgres")]
-use credpool::PostgresStore;
 #[cfg(feature = "redis")]
 use credpool::RedisStore;
-#[cfg(feature = "sqlite")]
-use credpool::SqliteStore;
-use credpool::{FileStore, MemoryStore, Store};
+use credpool::{MemoryStore, Store};
+
+use crate::store_support::open;
 
 pub(crate) trait Backend: Send + Sync {
     /// Another handle on the same records.
@@ -95,23 +93,6 @@ fn unique() -> String {
 fn local(kind: &'static str) -> Found {
     let dir = tempfile::tempdir().unwrap();
     Some(Box::new(Local { kind, dir }))
-}
-
-/// Opens the store that another process has named.
-pub(crate) fn open(address: &str) -> Arc<dyn Store> {
-    match address.split_once('|').unwrap() {
-        ("file", dir) => Arc::new(FileStore::open(dir).unwrap()),
-        #[cfg(feature = "sqlite")]
-        ("sqlite", path) => Arc::new(SqliteStore::open(path).unwrap()),
-        #[cfg(feature = "postgres")]
-        ("postgres", url) => Arc::new(PostgresStore::connect(url).unwrap()),
-        #[cfg(feature = "redis")]
-        ("redis", address) => {
-            let (name, url) = address.split_once('|').unwrap();
-            Arc::new(RedisStore::connect(url).unwrap().with_name(name))
-        }
-        (other, _) => panic!("no such backend: {other}"),
-    }
 }
 
 impl Backend for Memory {

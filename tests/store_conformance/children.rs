@@ -7,7 +7,7 @@ use std::time::Duration;
 use credpool::{Intent, Saved};
 use time::macros::utc_datetime;
 
-use crate::backends::{self, Backend};
+use crate::backends::Backend;
 use crate::swaps::{generation_of, successor};
 
 pub(crate) struct Other {
@@ -66,7 +66,7 @@ fn child() {
     let Ok(address) = std::env::var(ADDRESS) else {
         return;
     };
-    let store = backends::open(&address);
+    let store = crate::store_support::open(&address);
     match std::env::var(WHAT).unwrap().split_once(' ').unwrap() {
         ("hold", id) => {
             let mut lock = store.lock(id, Duration::from_secs(30)).unwrap().unwrap();

@@ -6,9 +6,60 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use credpool::{Auth, FileStore, Store};
+
+/// Opens a store by its kind and where it is: that is how processes tell each other.
+pub(crate) fn open(address: &str) -> Arc<dyn Store> {
+    match address.split_once('|').unwrap() {
+        ("file", directory) => Arc::new(FileStore::open(directory).unwrap()),
+        #[cfg(feature = "sqlite")]
+        ("sqlite", path) => Arc::new(credpool::SqliteStore::open(path).unwrap()),
+        #[cfg(feature = "postgres")]
+        ("postgres", url) => Arc::new(credpool::PostgresStore::connect(url).unwrap()),
+        #[cfg(feature = "redis")]
+        ("redis", address) => {
+            let (name, url) = address.split_once('|').unwrap();
+            Arc::new(credpool::RedisStore::connect(url).unwrap().with_name(name))
+        }
+        (other, _) => panic!("no such store: {other}"),
+    }
+}
+
+/// A PostgreSQL of one's own that is up, and the address of a store in it.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres_store() -> Option<(Server, String)> {
+    let server = start_postgres()?;
+    let url = server.postgres_url("public");
+    when_up(|| credpool::PostgresStore::connect(&*url));
+    Some((server, format!("postgres|{url}")))
+}
+
+/// A Redis of one's own that is up, and the address of a store in it.
+#[cfg(feature = "redis")]
+pub(crate) fn redis_store() -> Option<(Server, String)> {
+    let server = start_redis()?;
+    let url = server.redis_url();
+    when_up(|| credpool::RedisStore::connect(&*url));
+    Some((server, format!("redis|credpool|{url}")))
+}
+
+/// A record with something to write.
+pub(crate) fn sample(id: &str) -> Auth {
+    Auth::api_key("p", "sk-canary")
+        .with_id(id)
+        .with_metadata("n", 1)
+}
+
+/// The sample `a`, as that many changes of its tokens have left it.
+pub(crate) fn of_generation(generation: u64) -> Auth {
+    let mut json = serde_json::to_value(sample("a")).unwrap();
+    json["generation"] = generation.into();
+    serde_json::from_value(json).unwrap()
+}
 
 /// A server, and how to reach it.
 pub(crate) struct Server {

@@ -1,0 +1,191 @@
+//! [`Response`] and [`StreamChunk`]: what an executor gives back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::auth::Metadata;
+use crate::limits::RateLimits;
+
+/// The answer to a call that is not a stream.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Response {
+    /// The upstream's body.
+    pub payload: Bytes,
+    /// What the executor wants to say beside it.
+    pub metadata: Option<Metadata>,
+    /// The reply's text, where the executor knows it; conversation affinity needs it.
+    pub reply_text: Option<String>,
+    /// Tokens used, where the upstream says so.
+    pub usage: Option<Usage>,
+    /// What the upstream says of its limits.
+    pub rate_limits: Option<Arc<RateLimits>>,
+    /// Who served: the provider. Set by the manager.
+    pub provider: Arc<str>,
+    /// Who served: the credential's id. Set by the manager.
+    pub auth_id: Arc<str>,
+    /// How many attempts the call took, this one included. Set by the manager.
+    pub attempts: u32,
+}
+
+/// Tokens used by one attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the prompt, cached ones included.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+    /// Tokens of the prompt that came from a cache.
+    pub cached: u64,
+}
+
+/// One piece of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamChunk {
+    /// The piece, in the provider's own form: for server-sent events, the event's data.
+    pub payload: Bytes,
+    /// The event's name, where the stream has names.
+    pub event: Option<String>,
+    /// The text that it adds to the reply, where the executor knows it.
+    pub text: Option<String>,
+    /// Tokens used so far, where the chunk says so.
+    pub usage: Option<Usage>,
+    /// What the upstream says of its limits: on the first chunk.
+    pub rate_limits: Option<Arc<RateLimits>>,
+    /// It comes before any content (a greeting, a keep-alive): an error after it can still fail over.
+    pub preamble: bool,
+    pub(crate) followed: Followed,
+}
+
+/// Whether the next chunk has been read already, so that the two can be handed over together. It is about the moment, not
+/// about the chunk: it makes no difference between two.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Followed(pub(crate) bool);
+
+impl PartialEq for Followed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Followed {}
+
+impl Default for Response {
+    fn default() -> Self {
+        Self::new(Bytes::new())
+    }
+}
+
+thread_local! {
+    /// Shared by all empty names of a thread: one for all threads would be a place where they wait for each other.
+    static NO_NAME: Arc<str> = Arc::from("");
+}
+
+impl Response {
+    /// A response with a payload.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        let no_name = NO_NAME.with(Arc::clone);
+        Self {
+            payload: payload.into(),
+            metadata: None,
+            reply_text: None,
+            usage: None,
+            rate_limits: None,
+            provider: Arc::clone(&no_name),
+            auth_id: no_name,
+            attempts: 0,
+        }
+    }
+
+    /// Adds the reply's text.
+    pub fn with_reply_text(mut self, text: impl Into<String>) -> Self {
+        self.reply_text = Some(text.into());
+        self
+    }
+
+    /// Adds the tokens used.
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
+    /// Adds what the upstream says of its limits.
+    ///
+    /// ```
+    /// use credpool::{LimitWindow, RateLimits, Response};
+    ///
+    /// let limits = RateLimits::new().with_window(LimitWindow::new("requests").with_remaining(9));
+    /// let response = Response::new("{}").with_rate_limits(limits);
+    /// assert!(response.rate_limits.is_some());
+    /// ```
+    pub fn with_rate_limits(mut self, limits: impl Into<Arc<RateLimits>>) -> Self {
+        self.rate_limits = Some(limits.into());
+        self
+    }
+
+    /// Adds the executor's notes.
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+}
+
+impl Usage {
+    /// Tokens in and out.
+    pub const fn new(input: u64, output: u64) -> Self {
+        Self {
+            input,
+            output,
+            cached: 0,
+        }
+    }
+
+    /// Says how many of the input tokens were cached.
+    pub const fn with_cached(mut self, cached: u64) -> Self {
+        self.cached = cached;
+        self
+    }
+}
+
+impl StreamChunk {
+    /// A chunk of content.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self {
+            payload: payload.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Names the event.
+    pub fn with_event(mut self, event: impl Into<String>) -> Self {
+        self.event = Some(event.into());
+        self
+    }
+
+    /// Adds the text.
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+
+    /// Adds the tokens used.
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
+    /// Adds what the upstream says of its limits: for a stream's first chunk.
+    pub fn with_rate_limits(mut self, limits: impl Into<Arc<RateLimits>>) -> Self {
+        self.rate_limits = Some(limits.into());
+        self
+    }
+
+    /// Marks it as coming before the content.
+    pub fn with_preamble(mut self) -> Self {
+        self.preamble = true;
+        self
+    }
+}
