@@ -5,10 +5,12 @@
 mod store_support;
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
 
 use credpool::testing::{ScriptedExecutor, TokenServer};
 use credpool::{
@@ -105,7 +107,7 @@ fn call(manager: &Manager, id: &str) -> Result<Response, Error> {
 struct Member {
     process: Child,
     to: ChildStdin,
-    from: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Member {
@@ -120,7 +122,14 @@ impl Member {
             .unwrap();
         let to = process.stdin.take().unwrap();
         let from = BufReader::new(process.stdout.take().unwrap());
-        let mut member = Self { process, to, from };
+        let (sender, lines) = crossbeam_channel::unbounded();
+        // It ends with the process.
+        thread::spawn(move || {
+            for line in from.lines() {
+                let _ = sender.send(line.unwrap());
+            }
+        });
+        let member = Self { process, to, lines };
         assert_eq!(member.hears("ready"), "");
         member
     }
@@ -130,11 +139,9 @@ impl Member {
     }
 
     /// What comes after this word.
-    fn hears(&mut self, word: &str) -> String {
-        let mut line = String::new();
+    fn hears(&self, word: &str) -> String {
         loop {
-            line.clear();
-            assert!(self.from.read_line(&mut line).unwrap() > 0, "it has ended");
+            let line = self.lines.recv_timeout(PATIENCE * 2).expect(word);
             // The harness of the tests speaks, too, and may do so on the same line.
             if let Some((_, after)) = line.split_once(word) {
                 return after.trim().to_owned();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use credpool::{
     Auth, Availability, Error, FailurePolicy, FileStore, Manager, ManualClock, MemoryStore,
-    Options, Outcome, Request,
+    Options, Outcome, Request, Store,
 };
 use support::{Fake, Recorder, SOON, eventually, manual};
 
@@ -157,7 +157,22 @@ fn what_a_process_writes_itself_is_no_news_to_it() {
 }
 
 #[test]
-fn a_store_that_cannot_tell_is_left_alone() {
+fn what_comes_between_the_load_and_the_first_look_is_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::over(directory.path());
+    process.manager.stop_hot_reload();
+    process.manager.load().unwrap();
+    FileStore::open(directory.path())
+        .unwrap()
+        .save(&key("a"))
+        .unwrap();
+    process.manager.start_hot_reload(SECOND).unwrap();
+    process.sees("the new one", |manager| manager.get_by_id("a").is_some());
+    process.manager.shutdown(SOON).unwrap();
+}
+
+#[test]
+fn it_ends_and_begins_again() {
     let clock = manual();
     let manager = Manager::builder()
         .clock(clock.clone())

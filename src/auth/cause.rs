@@ -28,6 +28,8 @@ pub(crate) struct Cause {
     pub(crate) half_open: bool,
     /// Somebody is trying: nobody else may before then. Never stored.
     pub(crate) permit: Option<Timestamp>,
+    /// Which of the credential's setbacks was the last of them. Never stored.
+    pub(crate) setback: u32,
 }
 
 impl Cause {
@@ -50,6 +52,7 @@ impl Cause {
         Self {
             origin: Origin::Restored,
             until: self.until.map(|until| until.min(latest)),
+            setback: 0,
             ..self
         }
     }
@@ -99,6 +102,7 @@ impl Cause {
             probe_at: members.time(PROBE_AT)?,
             half_open: members.flag(HALF_OPEN)?,
             permit: None,
+            setback: 0,
         }))
     }
 }

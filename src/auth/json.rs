@@ -115,6 +115,7 @@ pub(crate) fn from_json(json: Map<String, Value>) -> Result<Auth, Malformed> {
         last_refreshed_at: members.time("last_refreshed_at")?,
         next_refresh_after: members.time("next_refresh_after")?,
         generation: members.count("generation")?,
+        recoveries_unknown: true,
         ..Auth::default()
     };
     read_state(&mut auth, &mut members)?;
@@ -342,6 +343,7 @@ impl Members {
                         quota: state.quota("quota")?,
                         updated_at: state.time("updated_at")?,
                         cause: Cause::from_json(state.nested(CAUSE)?)?,
+                        recovered_at: None,
                         extra: state.rest(),
                     },
                 );

@@ -8,6 +8,7 @@ mod fields;
 mod json;
 mod login;
 mod numbers;
+mod recovery;
 mod scrub;
 mod secret;
 mod service_account;
@@ -28,6 +29,7 @@ pub use expiry::Expiry;
 pub(crate) use expiry::{read_text as read_time_text, read_value as read_time};
 pub use fields::{Attributes, Metadata};
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
+pub(crate) use recovery::{add_recoveries, recoveries_to_json};
 pub(crate) use scrub::scrub;
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
@@ -106,6 +108,14 @@ pub struct Auth {
     pub(crate) outage: Option<Cause>,
     /// What failed of calls without a model.
     pub(crate) cause: Option<Cause>,
+    /// When the last of these two was over.
+    pub(crate) recovered_at: Option<Timestamp>,
+    /// Counts what has put it out: failures, and what other processes have met.
+    pub(crate) setbacks: u32,
+    /// The last of these that another process has met.
+    pub(crate) learned: u32,
+    /// It was read, and nobody had kept when what was over.
+    pub(crate) recoveries_unknown: bool,
     /// Counts changes of the tokens.
     pub(crate) generation: u64,
     /// The metadata that this copy was taken with: what the host changed in it shows against this.
@@ -134,6 +144,8 @@ pub struct ModelState {
     pub updated_at: Option<Timestamp>,
     /// What failed of it, and what follows.
     pub(crate) cause: Option<Cause>,
+    /// When its last failure was over.
+    pub(crate) recovered_at: Option<Timestamp>,
     pub(crate) extra: Option<Metadata>,
 }
 

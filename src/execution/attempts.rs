@@ -103,7 +103,6 @@ impl Engine {
                 provider,
                 attempts: number,
                 request,
-                started,
                 first_byte: self.services.clock.monotonic() - started,
                 permit,
                 lease,

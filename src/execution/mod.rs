@@ -17,7 +17,7 @@ mod turn;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -77,7 +77,6 @@ struct Served<'a> {
     provider: &'a Arc<str>,
     request: Addressed<'a>,
     attempts: u32,
-    started: Instant,
     first_byte: Duration,
     /// Held until the success is recorded.
     permit: Option<Box<Permit>>,
@@ -140,7 +139,7 @@ impl Engine {
         outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(served.first_byte);
-        self.record(outcome, Some(&served.lease), served.first_byte);
+        self.record(outcome, Some(&served.lease));
         drop(served.permit);
         response.provider = Arc::clone(served.provider);
         response.auth_id = Arc::clone(served.lease.id());
@@ -149,21 +148,26 @@ impl Engine {
     }
 
     /// Records what became of an attempt: state first, then whoever listens. Who has the credential's lease shows it.
-    /// `took` is how long ago the attempt began.
-    pub(crate) fn record(&self, outcome: Outcome<'_>, lease: Option<&Lease>, took: Duration) {
+    pub(crate) fn record(&self, outcome: Outcome<'_>, lease: Option<&Lease>) {
         if outcome.auth_id.is_empty() {
             return;
         }
         let now = self.services.clock.now();
         let known = match &outcome.kind {
             OutcomeKind::Abandoned => true,
-            OutcomeKind::Success => self.apply(&outcome, lease, &Effect::Success { took }, now),
+            OutcomeKind::Success => self.apply_success(&outcome, lease, now),
             OutcomeKind::Failure(error) => {
                 let verdict = self.policy.classify_outcome(error.as_ref());
                 self.apply_failure(&outcome, error.as_ref(), &verdict, now)
             }
         };
         self.tell(outcome, known, now);
+    }
+
+    /// What the program has observed by itself, it observed now.
+    fn apply_success(&self, outcome: &Outcome<'_>, lease: Option<&Lease>, now: Timestamp) -> bool {
+        let knows = lease.map_or(u32::MAX, Lease::knows);
+        self.apply(outcome, lease, &Effect::Success { knows }, now)
     }
 
     fn apply_failure(

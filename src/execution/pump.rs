@@ -12,7 +12,7 @@ use crate::executor::ChunkSource;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::StreamCommit;
-use crate::registry::{Effect, Lease};
+use crate::registry::Lease;
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
@@ -49,7 +49,6 @@ struct Report {
     model: String,
     messages: Vec<Message>,
     session_key: Option<String>,
-    started: Instant,
     first_byte: Duration,
     usage: Option<Usage>,
     rate_limits: Option<Arc<RateLimits>>,
@@ -129,13 +128,7 @@ impl Engine {
             // Content came: the credential serves again. How the stream ends is told then.
             let outcome = report.outcome(OutcomeKind::Success);
             let now = self.services.clock.now();
-            let took = served.first_byte;
-            self.apply(
-                &outcome,
-                Some(&served.lease),
-                &Effect::Success { took },
-                now,
-            );
+            self.apply_success(&outcome, Some(&served.lease), now);
             drop(permit);
         }
         let pump = Pump {
@@ -301,9 +294,7 @@ impl Pump {
             End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
             End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
         };
-        let took = self.engine.services.clock.monotonic() - report.started;
-        self.engine
-            .record(report.outcome(kind), Some(&self.lease), took);
+        self.engine.record(report.outcome(kind), Some(&self.lease));
         let _ = self.ending.set(ending);
         self.feed = None;
     }
@@ -333,7 +324,6 @@ impl Report {
             model: served.request.model.clone(),
             messages: options.messages.clone(),
             session_key: options.session_key.clone(),
-            started: served.started,
             first_byte: served.first_byte,
             usage: None,
             rate_limits: None,

@@ -285,6 +285,7 @@ impl Builder {
                 services,
                 refresher: Mutex::new(None),
                 reloader: Mutex::new(None),
+                seen: Arc::default(),
                 writer: Mutex::new(Some(writer)),
                 shutdown: Mutex::new(None),
             }),

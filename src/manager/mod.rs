@@ -68,6 +68,8 @@ struct Inner {
     refresh: Arc<RefreshEngine>,
     refresher: Mutex<Option<Worker>>,
     reloader: Mutex<Option<Worker>>,
+    /// Up to where the store has been read.
+    seen: reload::Seen,
     writer: Mutex<Option<Worker>>,
     /// Disconnects when the shutdown that has begun is done.
     shutdown: Mutex<Option<Receiver<Never>>>,
@@ -199,9 +201,7 @@ impl Manager {
 
     /// Records a result that the program observed by itself. Unknown credentials change nothing, but hooks hear of it.
     pub fn mark_result(&self, outcome: &Outcome<'_>) {
-        self.inner
-            .engine
-            .record(outcome.clone(), None, Duration::ZERO);
+        self.inner.engine.record(outcome.clone(), None);
     }
 
     /// Puts a credential into an HTTP request that the program sends by itself.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select};
+use parking_lot::Mutex;
 
 use crate::auth::Auth;
 use crate::cancel::Never;
@@ -17,11 +18,15 @@ use crate::store::{Changes, Cursor, Skipped};
 
 use super::{Inner, LoadReport, Manager, THREAD_END};
 
+/// Up to where the store has been read, for whoever reads on.
+pub(super) type Seen = Arc<Mutex<Option<Cursor>>>;
+
 /// What takes over records of the store.
 pub(super) struct Intake {
     pub(super) services: Arc<Services>,
     pub(super) engine: Arc<Engine>,
     pub(super) refresh: Arc<RefreshEngine>,
+    pub(super) seen: Seen,
 }
 
 /// What became of a record.
@@ -34,27 +39,31 @@ enum Taken {
 }
 
 impl Manager {
-    /// Sees what others change in the store from now on: an operator who adds, edits, disables or removes a credential, another
-    /// process that shares the store. The store is asked every `interval` (100 ms at least); a second is a good one. What was
-    /// observed here stays; a cooldown that another process has met since is taken over. Again: the former one is replaced.
+    /// Sees what others change in the store from the last [`load`](Self::load) on: an operator who adds, edits, disables or removes a
+    /// credential, another process that shares the store. The store is asked every `interval` (100 ms at least); a second is a
+    /// good one. What was observed here stays; a cooldown that another process has met since is taken over, and so is its end. A
+    /// request that was under way then ends neither. Again: the former one is replaced.
     ///
     /// A store that cannot tell what has changed ([`Store::changes`](crate::Store::changes)) is not asked again.
     ///
     /// # Errors
     /// When the store cannot be read, or the system gives no thread; `shut_down`.
     pub fn start_hot_reload(&self, interval: Duration) -> Result<(), Error> {
-        let services = &self.inner.services;
-        // From here on nothing is missed; what came before is the affair of `load`.
-        let Some(changes) = services.keeper.changes(None)? else {
-            log::debug!("the store cannot tell what changes in it: there is no hot reload");
-            return Ok(());
-        };
         let inner = &self.inner;
+        let services = &inner.services;
+        let seen = inner.seen.lock().clone();
+        if seen.is_none() {
+            let Some(changes) = services.keeper.changes(None)? else {
+                log::debug!("the store cannot tell what changes in it: there is no hot reload");
+                return Ok(());
+            };
+            *inner.seen.lock() = Some(changes.cursor);
+        }
         let mut reloader = Reloader {
             services: Arc::downgrade(&inner.services),
             engine: Arc::downgrade(&inner.engine),
             refresh: Arc::downgrade(&inner.refresh),
-            cursor: changes.cursor,
+            seen: Arc::clone(&inner.seen),
             interval: interval.max(LEAST_INTERVAL),
         };
         let former = {
@@ -89,6 +98,7 @@ impl Inner {
             services: Arc::clone(&self.services),
             engine: Arc::clone(&self.engine),
             refresh: Arc::clone(&self.refresh),
+            seen: Arc::clone(&self.seen),
         }
     }
 }
@@ -109,6 +119,9 @@ impl Intake {
                 }
             }
             tell_skipped(&report.skipped);
+            if listing.cursor.is_some() {
+                *self.seen.lock() = listing.cursor;
+            }
             Ok(report)
         })
     }
@@ -163,13 +176,19 @@ impl Intake {
         let id = auth.id.clone();
         let turn = services.keeper.turn(&id)?;
         let now = services.clock.now();
+        let current = services.registry.get(&id);
+        let current = current.filter(|current| current.provider == auth.provider);
+        if current.is_some() {
+            // Whatever else has changed here meanwhile: what was met elsewhere is not told twice.
+            let adopted = services.registry.adopt_state(&id, &auth, now);
+            self.engine.note_for_store(adopted);
+        }
         let taken = if services.registry.is_newer_than_store(&id) {
             log::debug!("{id} has changed since the store was read: it stays as it is");
             Taken::Older
         } else {
-            match services.registry.get(&id) {
-                Some(current) if current.provider == auth.provider => {
-                    services.registry.adopt_state(&id, &auth, now);
+            match current {
+                Some(current) => {
                     let adopted = services.registry.modify(&id, |current| {
                         adopt(current, auth);
                     });
@@ -178,7 +197,7 @@ impl Intake {
                         _ => Taken::Same,
                     }
                 }
-                _ => {
+                None => {
                     auth.restore(now);
                     Taken::New(services.registry.insert(auth))
                 }
@@ -216,7 +235,7 @@ struct Reloader {
     services: Weak<Services>,
     engine: Weak<Engine>,
     refresh: Weak<RefreshEngine>,
-    cursor: Cursor,
+    seen: Seen,
     interval: Duration,
 }
 
@@ -244,9 +263,13 @@ impl Reloader {
             services,
             engine,
             refresh,
+            seen: Arc::clone(&self.seen),
         };
-        match intake.catch_up(&self.cursor) {
-            Ok(Some(cursor)) => self.cursor = cursor,
+        let Some(seen) = self.seen.lock().clone() else {
+            return false;
+        };
+        match intake.catch_up(&seen) {
+            Ok(Some(cursor)) => *self.seen.lock() = Some(cursor),
             Ok(None) => {
                 log::warn!("the store no longer tells what changes in it: hot reload has ended");
                 return false;

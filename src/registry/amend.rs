@@ -6,17 +6,17 @@ use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;
 
 use super::apply::{
-    MOST_MODELS, derive, is_failing_for_a_model, settle, state_of, succeed, succeed_model,
+    clear_if_well, derive, is_failing_for_a_model, settle, state_of, succeed, succeed_model,
 };
 
 /// The operator ends all that results have led to: of one model, or of the credential and all its models.
 pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
-    if model.is_none() {
-        auth.outage = None;
+    if model.is_none() && auth.outage.take().is_some() {
+        auth.recovered_at = Some(now);
     }
     if model.is_none_or(str::is_empty) {
-        succeed(auth);
+        succeed(auth, now);
     }
     for (name, state) in &mut auth.model_states {
         if model.is_none_or(|model| model == name) {
@@ -27,11 +27,7 @@ pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     if !auth.model_states.is_empty() {
         derive(auth, now);
     }
-    if !is_failing_for_a_model(auth, now) && auth.outage.is_none() {
-        auth.last_error = None;
-        auth.status_message.clear();
-        auth.status = Status::Active;
-    }
+    clear_if_well(auth, now);
     settle(auth, disabled, now);
 }
 
@@ -47,6 +43,7 @@ pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, 
         probe_at: None,
         half_open: false,
         permit: None,
+        setback: 0,
     });
     match model {
         None => {
@@ -84,42 +81,6 @@ pub(super) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
     pardoned
 }
 
-/// Takes over what another process that shares the store has met since: for each model, and for the whole, whoever wrote last
-/// is right. Nothing that ends later than any cooldown may is believed.
-pub(super) fn adopt_state(auth: &mut Auth, stored: &Auth, now: Timestamp) {
-    let disabled = auth.disabled || auth.status == Status::Disabled;
-    let mut stored = stored.clone();
-    stored.restore(now);
-    let is_newer = stored.updated_at > auth.updated_at;
-    for (model, theirs) in stored.model_states {
-        let is_news = match auth.model_states.get(&model) {
-            Some(ours) => theirs.updated_at > ours.updated_at,
-            None => auth.model_states.len() < MOST_MODELS,
-        };
-        if is_news {
-            auth.model_states.insert(model, theirs);
-        }
-    }
-    if !is_newer {
-        return;
-    }
-    let kept = auth.outage.filter(|outage| outage.is_operators(now));
-    auth.outage = kept.or(stored.outage);
-    auth.cause = stored.cause;
-    auth.unavailable = stored.unavailable;
-    auth.next_retry_after = stored.next_retry_after;
-    auth.quota = stored.quota;
-    auth.last_error = stored.last_error;
-    auth.status_message = stored.status_message;
-    auth.status = stored.status;
-    auth.updated_at = stored.updated_at;
-    if disabled {
-        auth.status = Status::Disabled;
-    } else if auth.status == Status::Disabled {
-        auth.status = Status::Active;
-    }
-}
-
 /// A new token is there: what the old one was refused for says nothing of it.
 pub(super) fn token_renewed(auth: &mut Auth, now: Timestamp) {
     for state in auth.model_states.values_mut() {
@@ -127,6 +88,7 @@ pub(super) fn token_renewed(auth: &mut Auth, now: Timestamp) {
             *state = ModelState {
                 status: Status::Active,
                 updated_at: Some(now),
+                recovered_at: Some(now),
                 extra: state.extra.take(),
                 ..ModelState::default()
             };
@@ -138,6 +100,7 @@ pub(super) fn token_renewed(auth: &mut Auth, now: Timestamp) {
     let was_out = refused(auth.outage);
     if was_out {
         auth.outage = None;
+        auth.recovered_at = Some(now);
     }
     if refused(auth.cause) {
         auth.cause = None;
@@ -145,9 +108,9 @@ pub(super) fn token_renewed(auth: &mut Auth, now: Timestamp) {
     let about_token = auth.last_error.as_ref().is_none_or(refuses_token);
     if auth.model_states.is_empty() {
         if about_token {
-            let (outage, cause) = (auth.outage, auth.cause);
-            succeed(auth);
-            (auth.outage, auth.cause) = (outage, cause);
+            let cause = auth.cause;
+            succeed(auth, now);
+            auth.cause = cause;
         }
     } else if was_out || about_token {
         derive(auth, now);

@@ -1,23 +1,22 @@
 //! How a result changes a record. Pure: record, result and time in, record out.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use crate::Timestamp;
 use crate::auth::{Auth, Cause, ModelState, QuotaState, Status};
-use crate::clock::earlier;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::policy::{Probes, Scope, Verdict};
 
 use super::block::Failing;
+use super::member::{is_calm_by_itself, is_calm_model};
 
 /// What a result says about a credential.
 #[derive(Debug)]
 pub(crate) enum Effect<'a> {
     Success {
-        /// Since the request began.
-        took: Duration,
+        /// How many setbacks the credential had met when the request began.
+        knows: u32,
     },
     /// It failed by nobody's fault, and the limits that came with the answer are far from used up.
     Healthy,
@@ -45,23 +44,16 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
     let disabled = auth.disabled || auth.status == Status::Disabled;
     match (effect, model) {
         (Effect::Healthy, _) if !is_out_of_quota(auth, model) => return,
-        (Effect::Success { took }, _) if has_failed_since(auth, model, earlier(now, *took)) => {
-            return;
-        }
+        (Effect::Success { knows }, _) if has_failed_since(auth, model, *knows) => return,
         (Effect::Success { .. } | Effect::Healthy, "") => {
-            let kept = end_outage(auth, now);
-            succeed(auth);
-            auth.outage = kept;
+            end_outage(auth, now);
+            succeed(auth, now);
         }
         (Effect::Success { .. } | Effect::Healthy, model) => {
-            auth.outage = end_outage(auth, now);
+            end_outage(auth, now);
             succeed_model(state_of(auth, model), now);
             derive(auth, now);
-            if !is_failing_for_a_model(auth, now) {
-                auth.last_error = None;
-                auth.status_message.clear();
-                auth.status = Status::Active;
-            }
+            clear_if_well(auth, now);
         }
         (Effect::Failure { verdict, .. }, _) if spares_everybody(verdict.scope) => return,
         (
@@ -73,7 +65,8 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             },
             model,
         ) => {
-            let failing = Failing::new(*error, verdict, *jitter, *probes, now);
+            auth.setbacks = auth.setbacks.saturating_add(1);
+            let failing = Failing::new(*error, verdict, *jitter, *probes, now, auth.setbacks);
             let until = if verdict.scope == Scope::Credential {
                 failing.add_to(&mut auth.outage, None)
             } else if model.is_empty() {
@@ -100,14 +93,19 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
 
 /// What is true of a record after whatever happened to it.
 pub(super) fn settle(auth: &mut Auth, disabled: bool, now: Timestamp) {
+    keep_out(auth, now);
+    auth.updated_at = Some(now);
+    if disabled {
+        auth.status = Status::Disabled;
+    }
+}
+
+/// Shows an outage in the record's own flags.
+pub(super) fn keep_out(auth: &mut Auth, now: Timestamp) {
     let out = auth.outage.and_then(|outage| outage.until);
     if let Some(until) = out.filter(|until| *until > now) {
         auth.unavailable = true;
         auth.next_retry_after = auth.next_retry_after.max(Some(until));
-    }
-    auth.updated_at = Some(now);
-    if disabled {
-        auth.status = Status::Disabled;
     }
 }
 
@@ -180,9 +178,26 @@ fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
     own.is_some_and(limited) || auth.outage.is_some_and(limited)
 }
 
-/// What a success leaves of an outage: the operator's word alone.
-fn end_outage(auth: &Auth, now: Timestamp) -> Option<Cause> {
-    auth.outage.filter(|outage| outage.is_operators(now))
+/// A success ends an outage, and what the model shows of it that met it. The operator's word is kept.
+fn end_outage(auth: &mut Auth, now: Timestamp) {
+    let Some(outage) = auth.outage.take_if(|outage| !outage.is_operators(now)) else {
+        return;
+    };
+    auth.recovered_at = Some(now);
+    for state in auth.model_states.values_mut() {
+        if state.cause.is_none() && state.next_retry_after == outage.until {
+            succeed_model(state, now);
+        }
+    }
+}
+
+/// Where no model fails and nothing keeps the credential out as a whole, there is no error to show.
+pub(super) fn clear_if_well(auth: &mut Auth, now: Timestamp) {
+    if !is_failing_for_a_model(auth, now) && auth.outage.is_none() {
+        auth.last_error = None;
+        auth.status_message.clear();
+        auth.status = Status::Active;
+    }
 }
 
 pub(super) fn is_failing_for_a_model(auth: &Auth, now: Timestamp) -> bool {
@@ -191,7 +206,11 @@ pub(super) fn is_failing_for_a_model(auth: &Auth, now: Timestamp) -> bool {
         .any(|state| is_failing(state, now))
 }
 
-pub(super) fn succeed(auth: &mut Auth) {
+/// What failed of calls without a model is over.
+pub(super) fn succeed(auth: &mut Auth, now: Timestamp) {
+    if !is_calm_by_itself(auth) {
+        auth.recovered_at = Some(now);
+    }
     auth.status = Status::Active;
     auth.status_message.clear();
     auth.unavailable = false;
@@ -202,13 +221,13 @@ pub(super) fn succeed(auth: &mut Auth) {
 }
 
 /// Whether the credential was put out while the request that has now succeeded was under way: it says nothing of that.
-fn has_failed_since(auth: &Auth, model: &str, began: Timestamp) -> bool {
+fn has_failed_since(auth: &Auth, model: &str, knows: u32) -> bool {
     let own = match auth.model_states.get(model) {
         Some(state) => state.cause,
         None => auth.cause.filter(|_| model.is_empty()),
     };
-    let since = [own, auth.outage].into_iter().flatten();
-    since.map(|cause| cause.since).any(|since| since > began)
+    let causes = [own, auth.outage].into_iter().flatten();
+    auth.learned > knows || causes.map(|cause| cause.setback).any(|last| last > knows)
 }
 
 fn fail(
@@ -239,6 +258,9 @@ fn fail(
 }
 
 pub(super) fn succeed_model(state: &mut ModelState, now: Timestamp) {
+    if !is_calm_model(state) {
+        state.recovered_at = Some(now);
+    }
     state.last_error = None;
     state.quota = QuotaState::default();
     state.updated_at = Some(now);
@@ -379,15 +401,15 @@ pub(super) const MOST_MODELS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     use crate::clock::later;
     use crate::policy::{FailurePolicy, Rule};
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
-    const SUCCESS: Effect<'static> = Effect::Success {
-        took: Duration::ZERO,
-    };
+    const SUCCESS: Effect<'static> = Effect::Success { knows: u32::MAX };
 
     /// Half an hour for 429, a minute for 500, nothing for the rest.
     fn reference() -> FailurePolicy {
@@ -431,14 +453,11 @@ mod tests {
         for model in ["", "m"] {
             let mut record = Auth::new("p");
             fail_with(&mut record, model, 429, START);
-            let (now, second) = (later(START, Duration::from_secs(5)), Duration::from_secs(1));
-            for (took, ready) in [(6 * second, false), (5 * second, true)] {
-                apply(&mut record, model, &Effect::Success { took }, now);
-                assert_eq!(
-                    readiness(&record, model) == Readiness::Ready,
-                    ready,
-                    "{took:?}"
-                );
+            let before = record.setbacks;
+            fail_with(&mut record, model, 500, START);
+            for (knows, ready) in [(before, false), (record.setbacks, true)] {
+                apply(&mut record, model, &Effect::Success { knows }, START);
+                assert_eq!(readiness(&record, model) == Readiness::Ready, ready);
             }
         }
     }

@@ -21,6 +21,7 @@ pub(super) struct Failing<'a> {
     jitter: f64,
     probes: Option<&'a Probes>,
     now: Timestamp,
+    setback: u32,
 }
 
 impl<'a> Failing<'a> {
@@ -30,6 +31,7 @@ impl<'a> Failing<'a> {
         jitter: f64,
         probes: Option<&'a Probes>,
         now: Timestamp,
+        setback: u32,
     ) -> Self {
         let hint = error.filter(|_| verdict.cooldown.obeys_hints());
         let told = hint.and_then(|error| Some((error.retry_after()?, origin(error))));
@@ -40,6 +42,7 @@ impl<'a> Failing<'a> {
             jitter,
             probes,
             now,
+            setback,
         }
     }
 
@@ -69,6 +72,7 @@ impl<'a> Failing<'a> {
         let mut cause_now = Cause {
             failures,
             permit: None,
+            setback: self.setback,
             ..if decides { self.first() } else { former }
         };
         cause_now.until = open.max(block);
@@ -91,6 +95,7 @@ impl<'a> Failing<'a> {
             probe_at: None,
             half_open: self.probes.is_some(),
             permit: None,
+            setback: self.setback,
         }
     }
 

@@ -11,6 +11,8 @@ use crate::auth::Auth;
 #[derive(Debug)]
 pub(crate) struct Lease {
     member: Arc<Member>,
+    /// How many setbacks the credential had met by then.
+    knows: u32,
     /// It is counted among what its provider has in flight.
     counted: bool,
     /// What it takes of the credential's limits, where it has any.
@@ -42,14 +44,15 @@ impl Registry {
         tokens: u64,
     ) -> Option<(Lease, Arc<Auth>)> {
         let Picked { member, auth, .. } = picked;
+        let knows = auth.setbacks;
         if !picked.limited {
-            return Some((Lease::new(member, None), auth));
+            return Some((Lease::new(member, knows, None), auth));
         }
         let mut state = self.state.lock();
         // If it was removed meanwhile, what is under way with it comes to its end.
         let record = state.slots.of_mut(&member);
         let Some(limiter) = record.and_then(|record| record.limiter.as_mut()) else {
-            return Some((Lease::new(member, None), auth));
+            return Some((Lease::new(member, knows, None), auth));
         };
         let model: Arc<str> = query.model.into();
         let granted = limiter.take(query.model, || Arc::clone(&model), tokens, query.now);
@@ -62,15 +65,16 @@ impl Registry {
             granted,
             used: None,
         };
-        Some((Lease::new(member, Some(Box::new(share))), auth))
+        Some((Lease::new(member, knows, Some(Box::new(share))), auth))
     }
 }
 
 impl Lease {
-    fn new(member: Arc<Member>, share: Option<Box<Share>>) -> Self {
+    fn new(member: Arc<Member>, knows: u32, share: Option<Box<Share>>) -> Self {
         let counted = member.begin();
         Self {
             member,
+            knows,
             counted,
             share,
         }
@@ -83,6 +87,11 @@ impl Lease {
 
     pub(crate) fn member(&self) -> &Arc<Member> {
         &self.member
+    }
+
+    /// How many setbacks the credential had met when it was picked.
+    pub(crate) fn knows(&self) -> u32 {
+        self.knows
     }
 
     /// How many tokens the request really used; it was reckoned with a guess until now.
@@ -121,7 +130,7 @@ mod tests {
     fn leases_are_counted_until_they_are_dropped() {
         let of_provider = Arc::<InFlight>::default();
         let member = Arc::new(Member::new("a".into(), 0, Arc::clone(&of_provider)));
-        let lease = || Lease::new(Arc::clone(&member), None);
+        let lease = || Lease::new(Arc::clone(&member), 0, None);
         let before = lease();
         assert_eq!(of_provider.count(), 0, "nobody had asked");
         let leases = [lease(), lease()];

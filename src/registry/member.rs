@@ -147,19 +147,25 @@ fn note(auth: &mut Auth, model: &str, at: Timestamp) {
 
 /// Whether a success with any model changes nothing but times, and adds the model's state.
 fn is_calm(auth: &Auth) -> bool {
-    auth.status == Status::Active
-        && !auth.disabled
-        && !auth.unavailable
+    !auth.disabled
         && auth.outage.is_none()
+        && is_calm_by_itself(auth)
+        && auth.model_states.values().all(is_calm_model)
+}
+
+/// Whether nothing is amiss but what its models, or an outage, tell of.
+pub(super) fn is_calm_by_itself(auth: &Auth) -> bool {
+    auth.status == Status::Active
+        && !auth.unavailable
         && auth.cause.is_none()
         && auth.last_error.is_none()
         && auth.status_message.is_empty()
         && auth.next_retry_after.is_none()
         && auth.quota == QuotaState::default()
-        && auth.model_states.values().all(is_calm_model)
 }
 
-fn is_calm_model(state: &ModelState) -> bool {
+/// Whether a success changes nothing of a model but times.
+pub(super) fn is_calm_model(state: &ModelState) -> bool {
     state.status == Status::Active
         && !state.unavailable
         && state.cause.is_none()

@@ -10,6 +10,7 @@ mod lane;
 mod lease;
 mod limiter;
 mod member;
+mod merge;
 mod order;
 mod permit;
 mod picks;
@@ -421,5 +422,7 @@ impl fmt::Debug for Registry {
     }
 }
 
+#[cfg(test)]
+mod fleet_tests;
 #[cfg(test)]
 mod tests;

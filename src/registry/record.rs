@@ -61,13 +61,6 @@ impl Record {
         auth
     }
 
-    /// Takes in what was met elsewhere. Successes that change nothing here do not speak against it: they may be later and yet know
-    /// nothing of it.
-    pub(super) fn learn(&mut self, learn: impl FnOnce(&mut Auth)) {
-        learn(Arc::make_mut(&mut self.auth));
-        self.change();
-    }
-
     pub(super) fn readiness(&self, model: &str) -> Readiness {
         if !self.troubled {
             return Readiness::Ready;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::apply::Effect;
+use super::merge::merge;
+use super::record::Record;
 use super::{Lease, Registry, State, Unsaved, amend, apply};
 use crate::Timestamp;
 use crate::auth::Auth;
@@ -95,19 +97,25 @@ impl Registry {
         })
     }
 
-    /// Takes over what another process has met with a credential since.
-    pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, now: Timestamp) {
-        {
+    /// Takes over what another process has met with a credential since. Where that process did not know what was met here, the
+    /// store must be told again.
+    pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, now: Timestamp) -> Applied {
+        let applied = {
             let mut state = self.state.lock();
             let Some(slot) = state.slot(id) else {
-                return;
+                return Applied::Unknown;
             };
-            // The store has it already: there is nothing for the writer to do.
-            let adopt = |auth: &mut Auth| amend::adopt_state(auth, stored, now);
-            state.slots[slot].learn(adopt);
+            let record = &mut state.slots[slot];
+            let applied = if merge(record.change(), stored, now).ahead {
+                record.needs_writing()
+            } else {
+                Applied::Known
+            };
             state.look_again(slot, "", true);
-        }
+            applied
+        };
         self.waiters.wake();
+        applied
     }
 
     /// Changes how a record stands for `model`; `change` says whether the other models are concerned, too.
@@ -121,18 +129,27 @@ impl Registry {
         let was_clean = is_clean(&record.auth, model);
         let everywhere = change(record.change());
         let is_clean = is_clean(&record.auth, model);
-        let news = !(was_clean && is_clean)
-            && record.unsaved == Unsaved::Nothing
-            && !record.auth.is_runtime_only();
-        if news {
-            record.unsaved = Unsaved::State;
-        }
-        let shared = news.then(|| Arc::clone(record.id()));
+        let applied = if was_clean && is_clean {
+            Applied::Known
+        } else {
+            record.needs_writing()
+        };
         state.look_again(slot, model, everywhere);
         if !was_clean && is_clean {
             self.waiters.wake();
         }
-        shared.map_or(Applied::Known, Applied::Unsaved)
+        applied
+    }
+}
+
+impl Record {
+    /// The store lacks something of its state.
+    fn needs_writing(&mut self) -> Applied {
+        if self.unsaved != Unsaved::Nothing || self.auth.is_runtime_only() {
+            return Applied::Known;
+        }
+        self.unsaved = Unsaved::State;
+        Applied::Unsaved(Arc::clone(self.id()))
     }
 }
 

@@ -165,7 +165,7 @@ proptest! {
                     let error = status.map(|status| Error::upstream(status, "no"));
                     let verdict = error.as_ref().map(|error| policy.classify(error));
                     let effect = match &verdict {
-                        None => Effect::Success { took: Duration::ZERO },
+                        None => Effect::Success { knows: u32::MAX },
                         Some(verdict) => Effect::Failure { error: error.as_ref(), verdict, jitter: 0.0, probes: policy.probes() },
                     };
                     registry.apply(target(&name(id)), model_name(model), &effect, now);
@@ -253,7 +253,7 @@ proptest! {
             match event {
                 Event::Pass(seconds) => now = later(now, Duration::from_secs(seconds)),
                 Event::Serves(model) => {
-                    apply::apply(&mut auth, model_name(model), &Effect::Success { took: Duration::ZERO }, now);
+                    apply::apply(&mut auth, model_name(model), &Effect::Success { knows: u32::MAX }, now);
                     prop_assert!(end(&auth, model_name(model)).is_none_or(|end| end <= now));
                     prop_assert!(auth.outage.is_none());
                 }

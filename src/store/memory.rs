@@ -52,7 +52,8 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn list(&self) -> Result<Listing, Error> {
         let records = self.records.lock();
-        Ok(Listing::of(records.kept.values().cloned().collect()))
+        let listing = Listing::of(records.kept.values().cloned().collect());
+        Ok(listing.with_cursor(records.cursor()))
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
@@ -111,7 +112,7 @@ impl Store for MemoryStore {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         let records = self.records.lock();
-        let mut changes = Changes::none(Cursor::new(records.version.to_string()));
+        let mut changes = Changes::none(records.cursor());
         if let Some(since) = since {
             let since = since.as_str().parse().unwrap_or(0);
             for (id, _) in records.changed.iter().filter(|(_, at)| **at > since) {
@@ -131,6 +132,10 @@ impl Records {
         kept.runtime = None;
         self.kept.insert(auth.id.clone(), kept);
         self.note(&auth.id);
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor::new(self.version.to_string())
     }
 
     fn note(&mut self, id: &str) {

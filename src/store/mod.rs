@@ -178,6 +178,8 @@ pub struct Listing {
     pub records: Vec<Auth>,
     /// What is there but could not be read.
     pub skipped: Vec<Skipped>,
+    /// From where [`Store::changes`] tells what changed since; `None` of a store that cannot tell.
+    pub cursor: Option<Cursor>,
 }
 
 /// Something in a store that is not a readable record. It is left as it is.
@@ -195,8 +197,14 @@ impl Listing {
     pub fn of(records: Vec<Auth>) -> Self {
         Self {
             records,
-            skipped: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// Says from where [`Store::changes`] tells what changed since.
+    pub fn with_cursor(mut self, cursor: Cursor) -> Self {
+        self.cursor = Some(cursor);
+        self
     }
 }
 

@@ -6,7 +6,10 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::auth::{Auth, Status, from_json, state_from_json, state_to_json, to_json};
+use crate::auth::{
+    Auth, Status, add_recoveries, from_json, recoveries_to_json, state_from_json, state_to_json,
+    to_json,
+};
 use crate::error::{Error, ErrorCode};
 
 /// Why a part does not read or cannot be written: names members, never their values.
@@ -26,6 +29,7 @@ pub(super) fn state(auth: &Auth) -> Map<String, Value> {
     let mut object = state_to_json(auth);
     object.insert("id".into(), auth.id.clone().into());
     object.insert(DISABLED.into(), auth.disabled.into());
+    object.insert(RECOVERED.into(), recoveries_to_json(auth).into());
     object
 }
 
@@ -44,7 +48,9 @@ pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Resul
         return Err("holds the state of another credential".into());
     }
     let disabled_then = state.remove(DISABLED);
+    let recovered = state.remove(RECOVERED);
     state_from_json(auth, state).map_err(|problem| problem.to_string())?;
+    add_recoveries(auth, recovered.as_ref());
     // It may have been switched in the credential since.
     if disabled_then.is_some_and(|then| then != auth.disabled)
         && (auth.disabled || auth.status == Status::Disabled)
@@ -106,3 +112,4 @@ fn switched(disabled: bool) -> Status {
 
 /// In a state: whether the credential was disabled when it was written.
 const DISABLED: &str = "disabled";
+const RECOVERED: &str = "recovered";

@@ -48,6 +48,29 @@ pub(crate) fn changes_begin_where_one_asks(backend: &dyn Backend) {
     assert!(then.removed.is_empty());
 }
 
+pub(crate) fn a_listing_says_where_changes_begin(backend: &dyn Backend) {
+    let other = backend.open();
+    other.save(&sample("before")).unwrap();
+    let store = backend.open();
+    let listing = store.list().unwrap();
+    assert_eq!(listing.records.len(), 1);
+    other.save(&sample("after")).unwrap();
+    let cursor = listing.cursor.unwrap();
+    let news = look(&*store, Some(&cursor));
+    // What was being written at that moment may be told again.
+    let seen = written(&news);
+    assert!(seen.contains_key("after"));
+    assert!(seen.keys().all(|id| ["before", "after"].contains(id)));
+    let read_again = store.list().unwrap();
+    let news = look(&*store, read_again.cursor.as_ref());
+    assert!(news.written.iter().all(|auth| {
+        read_again
+            .records
+            .iter()
+            .any(|listed| json(listed) == json(auth))
+    }));
+}
+
 pub(crate) fn what_another_handle_does_is_seen(backend: &dyn Backend) {
     let store = backend.open();
     let other = backend.open();

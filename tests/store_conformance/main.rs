@@ -70,6 +70,7 @@ conformance! {
         a_deleted_record_has_no_intent;
     changes:
         changes_begin_where_one_asks,
+        a_listing_says_where_changes_begin,
         what_another_handle_does_is_seen,
         own_writes_are_no_news,
         no_writer_is_missed;

@@ -63,10 +63,6 @@ impl Index {
         self.former.get(id)
     }
 
-    pub(super) fn version(&self) -> u64 {
-        self.version
-    }
-
     /// What to give to [`seen`](Self::seen) with what is read from now on.
     pub(super) fn writes(&self) -> u64 {
         self.writes
@@ -113,7 +109,7 @@ impl Index {
         paths: &[String],
         sights: Vec<Sight>,
         is_known: impl Fn(&str) -> bool,
-    ) {
+    ) -> u64 {
         let version = self.version + 1;
         let mut changed = BTreeSet::new();
         let mut news = false;
@@ -135,6 +131,7 @@ impl Index {
         self.changed
             .extend(changed.into_iter().map(|id| (id, version)));
         self.scanned = true;
+        self.version
     }
 
     /// `None`: everything.

@@ -160,23 +160,23 @@ impl FileStore {
     /// Reads all records.
     fn scan(&self) -> Result<Listing, Error> {
         let mut found = Found::default();
-        let files = self.look(|_| None, |path, stored| found.add(path, stored))?;
-        Ok(found.listing(files))
+        let (files, version) = self.look(|_| None, |path, stored| found.add(path, stored))?;
+        Ok(found.listing(files).with_cursor(self.cursor(version)))
     }
 
-    /// Reads what has changed since the last look.
-    fn look_again(&self) -> Result<(), Error> {
+    /// Reads what has changed since the last look, and says which version that is.
+    fn look_again(&self) -> Result<u64, Error> {
         // A copy: files are looked at without the lock.
         let known = |path: &str| self.index.lock().marks(path);
         self.look(known, |_, stored| stored.ok()??.into_auth().err())
-            .map(drop)
+            .map(|(_, version)| version)
     }
 
     fn look(
         &self,
         known: impl Fn(&str) -> Option<Marks>,
         read: impl FnMut(&str, Result<Option<Stored>, Unreadable>) -> Option<Unreadable>,
-    ) -> Result<Files, Error> {
+    ) -> Result<(Files, u64), Error> {
         let writes = self.index.lock().writes();
         let files = scan::files(&self.root).map_err(|error| {
             let message = format!(
@@ -186,10 +186,9 @@ impl FileStore {
             Error::new(ErrorCode::Store, message).with_source(error)
         })?;
         let sights = files.read(&self.root, known, read);
-        self.index
-            .lock()
-            .seen(writes, &files.paths, sights, |path| files.know(path));
-        Ok(files)
+        let known = |path: &str| files.know(path);
+        let version = self.index.lock().seen(writes, &files.paths, sights, known);
+        Ok((files, version))
     }
 
     /// Where the record is, or where it goes when it is new.
@@ -289,12 +288,8 @@ impl FileStore {
         index.wrote(id, &written.home, |marks| written.mark(marks));
     }
 
-    fn cursor(&self) -> Cursor {
-        Cursor::new(format!(
-            "{:016x}.{}",
-            self.instance,
-            self.index.lock().version()
-        ))
+    fn cursor(&self, version: u64) -> Cursor {
+        Cursor::new(format!("{:016x}.{version}", self.instance))
     }
 
     /// The version that one of this handle's cursors stands for. For any other, everything is new.
@@ -374,8 +369,8 @@ impl Store for FileStore {
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        self.look_again()?;
-        let mut changes = Changes::none(self.cursor());
+        let version = self.look_again()?;
+        let mut changes = Changes::none(self.cursor(version));
         let Some(since) = since else {
             return Ok(Some(changes));
         };

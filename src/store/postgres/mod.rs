@@ -102,10 +102,12 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     fn list(&self) -> Result<Listing, Error> {
-        let rows = self.run("list the credentials", rows::all)?;
-        let mut listing = Listing::default();
+        let (horizon, rows) = self.run("list the credentials", rows::all)?;
+        let mut listing = Listing::default().with_cursor(Cursor::new(horizon.to_string()));
         for row in rows {
-            let Listing { records, skipped } = &mut listing;
+            let Listing {
+                records, skipped, ..
+            } = &mut listing;
             add_row(
                 records,
                 skipped,

@@ -48,10 +48,13 @@ pub(super) fn create(connection: &mut PgConnection) -> QueryResult<()> {
 }
 
 /// All records, in the order of their ids.
-pub(super) fn all(connection: &mut PgConnection) -> QueryResult<Vec<Row>> {
-    let sql = "SELECT id, credential, state FROM credpool_records
-        WHERE credential IS NOT NULL ORDER BY id";
-    sql_query(sql).load(connection)
+/// The horizon, and all records.
+pub(super) fn all(connection: &mut PgConnection) -> QueryResult<(i64, Vec<Row>)> {
+    at_one_moment(connection, |connection| {
+        let sql = "SELECT id, credential, state FROM credpool_records
+            WHERE credential IS NOT NULL ORDER BY id";
+        Ok((horizon(connection)?, sql_query(sql).load(connection)?))
+    })
 }
 
 pub(super) fn get(connection: &mut PgConnection, id: &str) -> QueryResult<Option<Row>> {
@@ -156,9 +159,7 @@ pub(super) fn since(
     writer: i64,
     since: Option<i64>,
 ) -> QueryResult<(i64, Vec<Row>)> {
-    // Both of one moment.
-    let mut transaction = connection.build_transaction().read_only().repeatable_read();
-    transaction.run(|connection| {
+    at_one_moment(connection, |connection| {
         let horizon = horizon(connection)?;
         let sql = "SELECT id, credential, state FROM credpool_records
             WHERE $1 IS NULL
@@ -172,6 +173,14 @@ pub(super) fn since(
             .load(connection)?;
         Ok((horizon, rows))
     })
+}
+
+fn at_one_moment<T>(
+    connection: &mut PgConnection,
+    read: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+) -> QueryResult<T> {
+    let mut transaction = connection.build_transaction().read_only().repeatable_read();
+    transaction.run(read)
 }
 
 pub(super) fn try_lock(connection: &mut PgConnection, key: i64) -> QueryResult<bool> {

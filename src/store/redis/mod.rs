@@ -135,17 +135,20 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn list(&self) -> Result<Listing, Error> {
-        let mut ids = self.run("list the credentials", |connection| {
-            self.names.ids(connection)
+        // What changes while it is read is told as a change.
+        let ((version, count), mut ids) = self.run("list the credentials", |connection| {
+            Ok((self.names.version(connection)?, self.names.ids(connection)?))
         })?;
         ids.sort_unstable();
-        let mut listing = Listing::default();
+        let mut listing = Listing::default().with_cursor(cursor(version, &count));
         for some in ids.chunks(AT_ONCE) {
             let rows = self.run("list the credentials", |connection| {
                 self.names.rows(connection, some)
             })?;
             for row in rows {
-                let Listing { records, skipped } = &mut listing;
+                let Listing {
+                    records, skipped, ..
+                } = &mut listing;
                 match row {
                     Row::Record {
                         id,
@@ -209,9 +212,8 @@ impl Store for RedisStore {
         let (now, count) = self.run("look for changes", |connection| {
             self.names.version(connection)
         })?;
-        let cursor = |version: u64| Cursor::new(format!("{version} {count}"));
         let Some(since) = since else {
-            return Ok(Some(Changes::none(cursor(now))));
+            return Ok(Some(Changes::none(cursor(now, &count))));
         };
         // One of another count begins at the beginning: the same numbers stand for other changes.
         let since: Option<u64> = since
@@ -221,7 +223,7 @@ impl Store for RedisStore {
             .and_then(|(version, _)| version.parse().ok());
         let since = since.filter(|since| *since <= now).unwrap_or(0);
         let mut from = since;
-        let mut changes = Changes::none(cursor(now));
+        let mut changes = Changes::none(cursor(now, &count));
         loop {
             let (to, rows) = self.run("look for changes", |connection| {
                 self.names
@@ -248,7 +250,7 @@ impl Store for RedisStore {
                 None => break,
             }
         }
-        changes.cursor = cursor(from.max(now));
+        changes.cursor = cursor(from.max(now), &count);
         Ok(Some(changes))
     }
 }
@@ -269,6 +271,11 @@ impl fmt::Debug for RedisStore {
             .field("lease", &self.lease)
             .finish_non_exhaustive()
     }
+}
+
+/// A version of a count of changes.
+fn cursor(version: u64, count: &str) -> Cursor {
+    Cursor::new(format!("{version} {count}"))
 }
 
 /// Refuses a server that would throw tokens away, and warns of one that keeps nothing.

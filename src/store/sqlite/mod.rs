@@ -122,9 +122,11 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn list(&self) -> Result<Listing, Error> {
         self.inner.rows("list the credentials", |rows| {
-            let mut listing = Listing::default();
+            let mut listing = Listing::default().with_cursor(rows.cursor()?.1);
             rows.each(|id, credential, state| {
-                let Listing { records, skipped } = &mut listing;
+                let Listing {
+                    records, skipped, ..
+                } = &mut listing;
                 add_row(records, skipped, id, credential, state);
             })?;
             Ok(listing)
@@ -201,8 +203,8 @@ impl Store for SqliteStore {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         self.inner.rows("look for changes", |rows| {
-            let version = rows.version()?;
-            let mut changes = Changes::none(Cursor::new(version.to_string()));
+            let (version, cursor) = rows.cursor()?;
+            let mut changes = Changes::none(cursor);
             if let Some(since) = since {
                 // One that is not this database's begins at the beginning.
                 let since = since.as_str().parse().ok();
