@@ -1,5 +1,5 @@
 //! Servers for tests of stores: started on loopback in a directory of their own, when somebody needs them, and ended with the
-//! test program, however that ends.
+//! test program, however that ends. They do not wait for the disk: it is their processes that tests end, not the machine.
 #![allow(dead_code, reason = "not every test program uses every server")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -89,7 +89,7 @@ pub(crate) fn start_redis() -> Option<Server> {
     Some(Server::start(
         "",
         &format!(
-            "{} --port $port --bind 127.0.0.1 --dir \"$dir\" --save '' --appendonly yes --appendfsync always",
+            "{} --port $port --bind 127.0.0.1 --dir \"$dir\" --save '' --appendonly yes --appendfsync no",
             bin.display()
         ),
     ))
@@ -113,7 +113,7 @@ pub(crate) fn start_postgres() -> Option<Server> {
         ),
         &format!(
             "{0}/postgres -D \"$dir/data\" -p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-             -c max_connections=300 -c shared_buffers=16MB -c restart_after_crash=on",
+             -c max_connections=300 -c shared_buffers=16MB -c restart_after_crash=on -c fsync=off",
             bin.display()
         ),
     ))
