@@ -1,6 +1,7 @@
 //! What calls a provider: the [`ProviderExecutor`] trait and the [`Attempt`] that it is told about.
 
 mod attempt;
+mod per_thread;
 
 pub use attempt::Attempt;
 pub(crate) use attempt::Tools;
@@ -15,6 +16,8 @@ use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::request::{Format, Options, Request, Response, StreamChunk, normalized};
 use crate::runtime::guard;
+
+use per_thread::PerThread;
 
 /// Calls one provider: the seam between the pool and an upstream.
 ///
@@ -104,7 +107,7 @@ pub trait RequestPreparer: Send + Sync {
     -> Result<(), Error>;
 }
 
-type ByProvider = HashMap<Arc<str>, Arc<Provider>, foldhash::fast::RandomState>;
+type ByProvider = HashMap<Arc<str>, PerThread<Arc<Provider>>, foldhash::fast::RandomState>;
 
 /// The executors of a manager, by provider.
 #[derive(Default)]
@@ -112,7 +115,8 @@ pub(crate) struct Executors {
     by_provider: ArcSwap<ByProvider>,
 }
 
-/// A provider that a call asks.
+/// A provider that a call asks. On a cache line of its own: calls count themselves in and out of it.
+#[repr(align(128))]
 pub(crate) struct Provider {
     /// In normal form.
     pub(crate) name: Arc<str>,
@@ -134,14 +138,16 @@ impl Executors {
                 return;
             }
         };
-        let provider: Arc<str> = provider.into();
+        // Whoever uses a provider, or says that it has served, counts: each copy for fewer.
+        let copies = PerThread::new(|| {
+            Arc::new(Provider {
+                name: provider.as_str().into(),
+                executor: Some(Arc::clone(executor)),
+            })
+        });
         self.by_provider.rcu(|present| {
             let mut changed = ByProvider::clone(present);
-            let with_executor = Provider {
-                name: Arc::clone(&provider),
-                executor: Some(Arc::clone(executor)),
-            };
-            changed.insert(Arc::clone(&provider), Arc::new(with_executor));
+            changed.insert(provider.as_str().into(), copies.clone());
             changed
         });
     }
@@ -150,8 +156,8 @@ impl Executors {
     pub(crate) fn provider(&self, name: &str) -> Arc<Provider> {
         let by_provider = self.by_provider.load();
         // The name of an executor is in normal form.
-        if let Some(provider) = by_provider.get(name) {
-            return Arc::clone(provider);
+        if let Some(copies) = by_provider.get(name) {
+            return Arc::clone(copies.own());
         }
         let name = normalized(name);
         by_provider.get(&*name).map_or_else(
@@ -161,7 +167,7 @@ impl Executors {
                     executor: None,
                 })
             },
-            Arc::clone,
+            |copies| Arc::clone(copies.own()),
         )
     }
 }

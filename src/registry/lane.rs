@@ -97,7 +97,7 @@ impl Pool {
         order.insert_after(
             before,
             slot,
-            |slot, place| slots[slot].place = Some(place),
+            |slot, place| slots[slot].put_at(Some(place)),
             |order, shift| {
                 for lane in lanes.values_mut() {
                     lane.ready[tier].bits.shift(order, shift);
@@ -111,7 +111,7 @@ impl Pool {
         let Some(Seat { place, ranks }) = slots[slot].seat() else {
             return;
         };
-        slots[slot].place = None;
+        slots[slot].put_at(None);
         let Some(tier) = self.tier(ranks.priority) else {
             return;
         };
@@ -129,7 +129,7 @@ impl Pool {
         }
         tiers[tier].order.remove(
             place,
-            |slot, place| slots[slot].place = Some(place),
+            |slot, place| slots[slot].put_at(Some(place)),
             |order, shift| {
                 for lane in lanes.values_mut() {
                     lane.ready[tier].bits.shift(order, shift);
@@ -371,7 +371,7 @@ impl View<'_> {
     fn after_last_picked(&self, slots: &Slots, tier: usize) -> Option<Place> {
         match &self.lane.ready[tier].last_picked {
             Cursor::Nobody => None,
-            Cursor::Slot(slot) => slots[*slot].place,
+            Cursor::Slot(slot) => slots[*slot].place(),
             Cursor::Gone(id) => self.place_up_to(slots, tier, id),
         }
     }
@@ -411,7 +411,7 @@ impl View<'_> {
                 if busy < fewest {
                     (best, fewest) = (Some(slot), busy);
                 }
-                after = slots[slot].place;
+                after = slots[slot].place();
                 if fewest == 0 {
                     break;
                 }

@@ -11,13 +11,14 @@ use crate::auth::{Auth, ModelState, QuotaState, Status};
 
 use super::apply;
 
-/// A registered credential, as long as anybody uses it.
+/// A registered credential, as long as anybody uses it. What a pick touches comes first, next to the count of its users.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Member {
-    pub(crate) id: Arc<str>,
-    pub(super) slot: u32,
     in_flight: AtomicU32,
+    pub(super) slot: u32,
     of_provider: Arc<InFlight>,
+    pub(crate) id: Arc<str>,
     served: Mutex<Served>,
 }
 

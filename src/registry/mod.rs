@@ -367,7 +367,7 @@ impl State {
         self.note_trouble(slot);
         let record = &self.slots[slot];
         let (ranks, disabled) = (record.ranks_asked_for(), record.auth.disabled);
-        if record.place.is_some() && (disabled || record.ranks != ranks) {
+        if record.place().is_some() && (disabled || record.ranks != ranks) {
             self.unseat(slot);
         }
         self.slots[slot].ranks = ranks;
@@ -382,7 +382,7 @@ impl State {
         let Some(pool) = pools.get_mut(provider) else {
             return;
         };
-        if slots[slot].place.is_none() {
+        if slots[slot].place().is_none() {
             pool.join(slots, slot);
         }
         let record = &slots[slot];

@@ -175,7 +175,7 @@ impl Registry {
         };
         let is_member = |slot: u32| {
             let record = &state.slots[slot];
-            record.place.is_some() && record.auth.provider == query.provider
+            record.place().is_some() && record.auth.provider == query.provider
         };
         let candidates = match call.who {
             Who::Nobody => 0,
@@ -220,7 +220,7 @@ impl Registry {
         let slot = state.slot(id)?;
         let record = &state.slots[slot];
         let blocked = record.readiness(query.model) == Readiness::Blocked;
-        (record.place.is_some() && !blocked).then(|| record.picked(query.model))
+        (record.place().is_some() && !blocked).then(|| record.picked(query.model))
     }
 
     /// Whether a credential is out for the model at the moment, but not for good.

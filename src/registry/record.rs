@@ -13,13 +13,15 @@ use super::order::Place;
 use super::picks::Picked;
 use crate::auth::{Auth, Cause, Status};
 
+/// On a cache line of its own: a pick looks at one of many.
+#[repr(align(64))]
 pub(super) struct Record {
     /// What it shares with those who use it.
     pub(super) member: Arc<Member>,
     /// As the last change left it. Successes that change nothing but times are with the member.
     pub(super) auth: Arc<Auth>,
     /// Where it is in its provider's pool; a disabled one is in none.
-    pub(super) place: Option<Place>,
+    place: Option<(u32, u8)>,
     pub(super) ranks: Ranks,
     /// What is used of it, where it has limits.
     pub(super) limiter: Option<Box<Limiter>>,
@@ -46,6 +48,25 @@ impl Record {
 
     pub(super) fn id(&self) -> &Arc<str> {
         &self.member.id
+    }
+
+    pub(super) fn place(&self) -> Option<Place> {
+        let (chunk, index) = self.place?;
+        Some(Place {
+            chunk: chunk as usize,
+            index: index.into(),
+        })
+    }
+
+    pub(super) fn put_at(&mut self, place: Option<Place>) {
+        // There are no more chunks than slots, and few places in one.
+        let short = |place: Place| {
+            Some((
+                u32::try_from(place.chunk).ok()?,
+                u8::try_from(place.index).ok()?,
+            ))
+        };
+        self.place = place.and_then(short);
     }
 
     /// The record as it is.
@@ -121,7 +142,7 @@ impl Record {
 
     pub(super) fn seat(&self) -> Option<Seat> {
         Some(Seat {
-            place: self.place?,
+            place: self.place()?,
             ranks: self.ranks,
         })
     }
@@ -212,5 +233,15 @@ impl IndexMut<u32> for Slots {
         self.records[slot as usize]
             .as_mut()
             .expect("a known slot holds a record")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_cache_line() {
+        assert_eq!(size_of::<Option<Record>>(), 64);
     }
 }

@@ -1,0 +1,27 @@
+//! [`PerThread`]: copies of something that threads would otherwise wait for.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// As many copies as threads are likely to be at work at once. More share them.
+#[derive(Clone, Debug)]
+pub(super) struct PerThread<T>([T; COPIES]);
+
+impl<T> PerThread<T> {
+    pub(super) fn new(mut copy: impl FnMut() -> T) -> Self {
+        Self(std::array::from_fn(|_| copy()))
+    }
+
+    /// This thread's copy.
+    pub(super) fn own(&self) -> &T {
+        &self.0[THREAD.get() % COPIES]
+    }
+}
+
+const COPIES: usize = 16;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed));
+}
