@@ -1,4 +1,5 @@
-//! What a pick, a call and a result cost against the size of the pool: `cargo bench --bench scaling`, or `-- --quick`.
+//! What a pick, a call and a result cost against the size of the pool: `cargo bench --bench scaling`, or `-- --quick`; parts of it by
+//! their names (`-- threads streams`): sizes, store, selectors, threads, storm, membership, streams.
 //!
 //! A line of JSON for each figure. Beside the nanoseconds stand the machine's own units, measured in the same rounds: an uncontended
 //! lock and unlock of a mutex (`mutex_ns`), and a message through a channel (`channel_ns`). Figures of two runs compare only in those. `allocs`
@@ -40,17 +41,30 @@ fn main() {
             &[1, 10, 100, 1_000, 10_000, 100_000]
         },
     };
-    let (plot, mutex) = bench.by_size();
-    if !quick {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/scaling.svg");
-        std::fs::write(path, plot.svg(mutex)).unwrap();
+    let asked_for: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let parts: [(&str, &dyn Fn()); 7] = [
+        ("sizes", &|| {
+            let (plot, mutex) = bench.by_size();
+            if !quick {
+                let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/scaling.svg");
+                std::fs::write(path, plot.svg(mutex)).unwrap();
+            }
+        }),
+        ("store", &|| bench.with_a_store()),
+        ("selectors", &|| bench.by_selector()),
+        ("threads", &|| bench.by_threads()),
+        ("storm", &|| bench.storm()),
+        ("membership", &|| bench.membership()),
+        ("streams", &|| streams::bench(&bench.effort)),
+    ];
+    for (name, part) in parts {
+        if asked_for.is_empty() || asked_for.iter().any(|asked| asked == name) {
+            part();
+        }
     }
-    bench.with_a_store();
-    bench.by_selector();
-    bench.by_threads();
-    bench.storm();
-    bench.membership();
-    streams::bench(&bench.effort);
 }
 
 struct Bench {

@@ -18,7 +18,8 @@ pub(super) fn handover(capacity: usize) -> (Feed, Intake) {
     let (wake_writer, writer_woken) = crossbeam_channel::bounded(1);
     let queue = Arc::new(Queue {
         capacity: capacity.max(1),
-        read: AtomicUsize::new(0),
+        read: OwnLine::default(),
+        given: OwnLine::default(),
         inner: Mutex::default(),
     });
     let feed = Feed {
@@ -28,6 +29,10 @@ pub(super) fn handover(capacity: usize) -> (Feed, Intake) {
     };
     let intake = Intake {
         taken: VecDeque::new(),
+        read: 0,
+        room_at: 0,
+        seen: 0,
+        keeps_up: false,
         queue,
         wake_writer,
         woken: reader_woken,
@@ -45,6 +50,14 @@ pub(super) struct Feed {
 /// The caller's end.
 pub(super) struct Intake {
     taken: VecDeque<StreamChunk>,
+    /// How many chunks have been read.
+    read: usize,
+    /// When so many have been, a writer that waits for room has it.
+    room_at: usize,
+    /// How many chunks had been given when it last looked.
+    seen: usize,
+    /// The writer was nearly as fast, the last time.
+    keeps_up: bool,
     queue: Arc<Queue>,
     wake_writer: Sender<()>,
     woken: Receiver<()>,
@@ -70,16 +83,24 @@ pub(super) enum Arrived {
 
 struct Queue {
     capacity: usize,
-    /// How many chunks have been read. What was fetched is read without the lock.
-    read: AtomicUsize,
+    /// How many chunks have been read, for a writer that waits.
+    read: OwnLine,
+    /// How many have been given, and one for the end: a reader that looks again needs no lock to see that there is nothing.
+    given: OwnLine,
     inner: Mutex<Inner>,
 }
+
+/// A count that one side writes and the other looks at, with nothing else on its cache line.
+#[derive(Default)]
+#[repr(align(128))]
+struct OwnLine(AtomicUsize);
 
 #[derive(Default)]
 struct Inner {
     chunks: VecDeque<StreamChunk>,
-    /// How many the reader has taken and may not have read yet.
-    with_reader: usize,
+    given: usize,
+    /// How many had been read when the reader last made room.
+    room_from: usize,
     /// Who is to be woken: the reader waits where there is nothing, the writer where there is no room.
     waits: Option<Side>,
     reader_gone: bool,
@@ -100,9 +121,11 @@ impl Feed {
         if queue.reader_gone {
             return Pushed::Gone;
         }
-        let full = queue.chunks.len() + queue.with_reader >= self.queue.capacity;
+        let full = queue.given - queue.room_from >= self.queue.capacity;
         if !full {
             queue.chunks.extend(chunk.take());
+            queue.given += 1;
+            self.queue.given.0.store(queue.given, Ordering::Release);
         }
         let wake = queue.waits == Some(Side::Reader) && (full || !more);
         if wake {
@@ -120,7 +143,7 @@ impl Feed {
 
     /// How many chunks the reader has read.
     pub(super) fn read(&self) -> usize {
-        self.queue.read.load(Ordering::Relaxed)
+        self.queue.read.0.load(Ordering::Relaxed)
     }
 
     /// Gets a message when there may be room again after a chunk was refused, or nobody reads any more.
@@ -133,12 +156,38 @@ impl Intake {
     /// A chunk that was fetched already.
     pub(super) fn fetched(&mut self) -> Option<StreamChunk> {
         let chunk = self.taken.pop_front()?;
-        // Nobody else writes it.
-        let read = self.queue.read.load(Ordering::Relaxed);
-        self.queue
-            .read
-            .store(read.wrapping_add(1), Ordering::Relaxed);
+        self.read += 1;
+        self.queue.read.0.store(self.read, Ordering::Relaxed);
+        if self.read == self.room_at {
+            self.make_room();
+        }
         Some(chunk)
+    }
+
+    /// Tells the writer of room, which need not wait until all that was fetched is read.
+    #[cold]
+    fn make_room(&self) {
+        let wake = self.queue.inner.lock().make_room(self.read);
+        if wake {
+            let _ = self.wake_writer.try_send(());
+        }
+    }
+
+    /// Waits for a very short while: a writer that is nearly as fast is not worth going to sleep for. From one that keeps being so,
+    /// several chunks are fetched together.
+    pub(super) fn linger(&mut self) {
+        let spin = |times: u32| (0..times).for_each(|_| std::hint::spin_loop());
+        for step in 0..STEPS {
+            if self.queue.given.0.load(Ordering::Acquire) != self.seen {
+                if self.keeps_up {
+                    spin(FOR_MORE);
+                }
+                self.keeps_up = true;
+                return;
+            }
+            spin(1 << step);
+        }
+        self.keeps_up = false;
     }
 
     /// What has arrived, without waiting.
@@ -148,24 +197,18 @@ impl Intake {
         }
         let wake = {
             let mut queue = self.queue.inner.lock();
-            if queue.chunks.is_empty() {
-                queue.with_reader = 0;
-                if queue.writer_gone {
-                    return Arrived::Ended;
-                }
-                let wake = queue.waits.replace(Side::Reader) == Some(Side::Writer);
-                drop(queue);
-                if wake {
-                    let _ = self.wake_writer.try_send(());
-                }
-                return Arrived::Nothing;
+            self.seen = self.queue.given.0.load(Ordering::Relaxed);
+            let wake = queue.make_room(self.read);
+            if queue.chunks.is_empty() && queue.writer_gone {
+                return Arrived::Ended;
             }
-            // The writer has room while these are read.
-            let half = (self.queue.capacity / 2).max(1);
-            let take = queue.chunks.len().min(half);
-            self.taken.extend(queue.chunks.drain(..take));
-            queue.with_reader = take - 1;
-            queue.waits.take() == Some(Side::Writer)
+            if queue.chunks.is_empty() {
+                queue.waits = Some(Side::Reader);
+            } else {
+                std::mem::swap(&mut self.taken, &mut queue.chunks);
+                self.room_at = self.read + self.taken.len().div_ceil(2);
+            }
+            wake
         };
         if wake {
             let _ = self.wake_writer.try_send(());
@@ -184,9 +227,22 @@ impl Intake {
     }
 }
 
+impl Inner {
+    /// So many have been read. Whether the writer waits and is to be woken.
+    fn make_room(&mut self, read: usize) -> bool {
+        let more = read != self.room_from;
+        self.room_from = read;
+        more && self.waits.take_if(|side| *side == Side::Writer).is_some()
+    }
+}
+
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.queue.inner.lock().writer_gone = true;
+        {
+            let mut queue = self.queue.inner.lock();
+            queue.writer_gone = true;
+            self.queue.given.0.store(queue.given + 1, Ordering::Release);
+        }
         let _ = self.wake_reader.try_send(());
     }
 }
@@ -202,6 +258,10 @@ impl Drop for Intake {
         let _ = self.wake_writer.try_send(());
     }
 }
+
+/// About half a microsecond, all together.
+const STEPS: u32 = 6;
+const FOR_MORE: u32 = 96;
 
 #[cfg(test)]
 mod tests {
@@ -229,10 +289,12 @@ mod tests {
         assert!(["a", "b", "c", "d"].iter().all(|text| push(&feed, text)));
         assert!(!push(&feed, "e"));
         assert!(matches!(intake.next(), Arrived::Chunk(_)));
+        assert!(!push(&feed, "e"), "room is made for several");
+        assert!(matches!(intake.next(), Arrived::Chunk(_)));
         assert!(feed.woken().try_recv().is_ok());
-        assert!(push(&feed, "e") && !push(&feed, "f"));
+        assert!(push(&feed, "e") && push(&feed, "f") && !push(&feed, "g"));
         assert_eq!(intake.len(), 4);
-        assert_eq!(texts(&mut intake), ["b", "c", "d", "e"]);
+        assert_eq!(texts(&mut intake), ["c", "d", "e", "f"]);
         assert!(feed.woken().try_recv().is_ok());
         assert!(matches!(intake.next(), Arrived::Nothing));
         drop(feed);

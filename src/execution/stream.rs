@@ -120,6 +120,7 @@ impl ChunkStream {
 
     fn wait(&mut self, timer: &Receiver<Instant>) -> StreamEvent {
         loop {
+            self.intake.linger();
             let now = self.try_recv();
             if !matches!(now, StreamEvent::Pending) {
                 return now;
