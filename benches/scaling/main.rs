@@ -216,7 +216,10 @@ impl Bench {
                 };
                 scope.spawn(move || {
                     let (request, options) = (Request::new(model, ""), Options::new());
-                    let _ = manager.execute(["p"], &request, &options);
+                    // Rotations that began at different times are at different places.
+                    for _ in 0..=thread * 100 {
+                        black_box(manager.execute(["p"], &request, &options)).unwrap();
+                    }
                     together.wait();
                     for _ in 0..calls {
                         black_box(manager.execute(["p"], &request, &options)).unwrap();
