@@ -54,7 +54,7 @@ use crate::error::Error;
 /// Methods block and are called with no lock held. Those that write a record are called one at a time for one id within a
 /// process.
 pub trait Store: Send + Sync {
-    /// All records, and what could not be read.
+    /// All records, what could not be read, and, of a store with [`changes`](Store::changes), from where these begin.
     ///
     /// # Errors
     /// When the backend as a whole cannot be read. One bad record is no error: it is skipped, with its reason.
@@ -74,6 +74,11 @@ pub trait Store: Send + Sync {
     fn delete(&self, id: &str) -> Result<(), Error>;
 
     /// Writes the runtime state of a record that [`save`](Store::save) has written: status, errors, quota, cooldowns.
+    ///
+    /// Each process writes the whole of what it knows. What another one had written before is put together with it when that one
+    /// next sees the change, and written again where something was missing: for each model, what failed or came back last counts.
+    /// The stores of this crate keep beside the record's JSON form what was over when; where a store keeps that form alone, the
+    /// state that was written last is believed.
     ///
     /// The default saves the whole record.
     ///
