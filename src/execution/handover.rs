@@ -265,6 +265,8 @@ const FOR_MORE: u32 = 96;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn texts(intake: &mut Intake) -> Vec<String> {
@@ -323,6 +325,40 @@ mod tests {
         assert_eq!(feed.push(&mut Some(chunk("a")), true), Pushed::Taken);
         assert_eq!(feed.push(&mut Some(chunk("b")), true), Pushed::Full);
         assert!(intake.woken().try_recv().is_ok());
+    }
+
+    #[test]
+    fn nobody_sleeps_through_what_the_other_does() {
+        const CHUNKS: usize = 20_000;
+        let patience = Duration::from_secs(30);
+        for capacity in [1, 2, 3, 7, 256] {
+            let (feed, mut intake) = handover(capacity);
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    for number in 0..CHUNKS {
+                        let mut chunk = Some(chunk(&number.to_string()));
+                        while feed.push(&mut chunk, number % 3 == 0) != Pushed::Taken {
+                            feed.woken().recv_timeout(patience).unwrap();
+                        }
+                    }
+                });
+                let mut read = 0;
+                loop {
+                    if read % 5 == 0 {
+                        intake.linger();
+                    }
+                    match intake.next() {
+                        Arrived::Chunk(chunk) => {
+                            assert_eq!(chunk.payload, read.to_string().as_bytes());
+                            read += 1;
+                        }
+                        Arrived::Nothing => intake.woken().recv_timeout(patience).unwrap(),
+                        Arrived::Ended => break,
+                    }
+                }
+                assert_eq!(read, CHUNKS);
+            });
+        }
     }
 
     #[test]
