@@ -1,5 +1,8 @@
+use super::scope::{Restore, SCOPE};
 use super::*;
+use crate::cancel::CancelToken;
 use std::sync::atomic::AtomicU32;
+use ureq::Timeout;
 
 struct Socket(AtomicU32);
 
@@ -60,7 +63,7 @@ fn a_dropped_binding_is_forgotten() {
 
 #[test]
 fn scopes_nest_and_survive_panics() {
-    let current = || SCOPE.with_borrow(|scope| scope.as_ref().map(|scope| scope.pace.is_some()));
+    let current = || super::current().map(|scope| scope.pace.is_some());
     let token = CancelToken::new();
     let pace = Some(Pace {
         first_chunk: Duration::ZERO,

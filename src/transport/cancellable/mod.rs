@@ -2,7 +2,7 @@
 //!
 //! A blocked read can only be ended by closing its socket. The HTTP client hands out a handle for that when a socket is
 //! opened, meant for closing a whole agent. The outermost connector here keeps the handle with the connection instead, and
-//! ties it to the [`CancelToken`] of one request at a time:
+//! ties it to the [`CancelToken`](crate::cancel::CancelToken) of one request at a time:
 //!
 //! * [`within`] names the token (the *scope*) for the requests that the current thread starts;
 //! * a connection that is opened or first written to inside a scope is *bound* to its token: cancelling closes the socket,
@@ -10,23 +10,22 @@
 //! * a connection that goes back to the pool is unbound. A cancel that comes later finds nothing to close, also where it
 //!   races with the return.
 //!
-//! This is the only file that builds on the `unversioned` part of ureq's interface.
+//! This is the only room that builds on the `unversioned` part of ureq's interface.
 
-use std::cell::RefCell;
+mod binding;
+mod line;
+mod scope;
+
 use std::collections::hash_map::DefaultHasher;
-use std::error::Error as StdError;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::Uri;
-use parking_lot::Mutex;
 use ureq::Agent;
-use ureq::Timeout;
 use ureq::config::Config;
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
@@ -35,7 +34,11 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, ShutdownHandle, Transport,
 };
 
-use crate::cancel::{CancelToken, OnCancel};
+use self::binding::{Binding, elapsed};
+use self::line::{Line, told};
+pub(super) use self::line::{is_cancellation, lost_connection};
+use self::scope::current;
+pub(super) use self::scope::{Pace, Scope, within};
 
 /// Makes agents whose requests can be cancelled. Agents of one maker share their TLS set-up, so they must have the same TLS
 /// configuration.
@@ -80,80 +83,6 @@ impl Resolver for AddressesAtOnce {
     }
 }
 
-/// How fast a stream must be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// From the end of the request to the first chunk.
-    pub(super) first_chunk: Duration,
-    /// Between two chunks.
-    pub(super) idle: Duration,
-}
-
-/// Runs `work`; the requests that it starts on this thread end when the scope's token is cancelled.
-pub(super) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> T) -> T {
-    let _restore = Restore(SCOPE.replace(Some(scope)));
-    work()
-}
-
-/// Whether this error says that the request's token was cancelled.
-pub(super) fn is_cancellation(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .is_some_and(<dyn StdError + Send + Sync>::is::<Cancelled>)
-}
-
-/// The lost connection behind this error.
-pub(super) fn lost_connection(error: &io::Error) -> Option<&io::Error> {
-    let Lost(inner) = error.get_ref()?.downcast_ref()?;
-    Some(inner)
-}
-
-/// What the requests have in common that are started within it.
-pub(super) struct Scope {
-    token: CancelToken,
-    pace: Option<Pace>,
-    hurried: AtomicBool,
-    /// Whether a request has been handed to a connection, in part at least.
-    sent: AtomicBool,
-}
-
-impl Scope {
-    pub(super) fn new(token: &CancelToken, pace: Option<Pace>) -> Arc<Self> {
-        Arc::new(Self {
-            token: token.clone(),
-            pace,
-            hurried: AtomicBool::new(false),
-            sent: AtomicBool::new(false),
-        })
-    }
-
-    /// Whether anything of a request was sent, as far as this process can tell.
-    pub(super) fn has_sent(&self) -> bool {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// From now on, what is left of a body has [`HURRIED`] and no more.
-    pub(super) fn hurry(&self) {
-        self.hurried.store(true, Ordering::Relaxed);
-    }
-}
-
-/// How long the rest of a body may take that is of little use.
-const HURRIED: Duration = Duration::from_secs(3);
-
-thread_local! {
-    static SCOPE: RefCell<Option<Arc<Scope>>> = const { RefCell::new(None) };
-}
-
-/// Puts the outer scope back, also when the work panics.
-struct Restore(Option<Arc<Scope>>);
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        SCOPE.set(self.0.take());
-    }
-}
-
 struct CancellableConnector {
     inner: Arc<DefaultConnector>,
     /// Of the agent's TLS configuration.
@@ -169,9 +98,7 @@ impl Connector for CancellableConnector {
         chained: Option<()>,
     ) -> Result<Option<Cancellable>, ureq::Error> {
         let line = Arc::new(Line::default());
-        let binding = SCOPE
-            .with_borrow(Clone::clone)
-            .map(|scope| Binding::new(&line, scope, details.now));
+        let binding = current().map(|scope| Binding::new(&line, scope, details.now));
         line.check()?;
 
         let register = {
@@ -215,7 +142,7 @@ impl Connector for CancellableConnector {
         };
         let transport = self.inner.connect(&details_here, chained);
         line.check()?;
-        line.state.lock().ready = true;
+        line.set_ready();
         Ok(transport?.map(|inner| Cancellable {
             inner,
             line,
@@ -266,9 +193,7 @@ impl Transport for Cancellable {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         // A connection from the pool: this is the first that the new request does with it.
         if self.binding.is_none() {
-            self.binding = SCOPE
-                .with_borrow(Clone::clone)
-                .map(|scope| Binding::new(&self.line, scope, (self.clock)()));
+            self.binding = current().map(|scope| Binding::new(&self.line, scope, (self.clock)()));
         }
         self.line.check()?;
         let is_first = !std::mem::replace(&mut self.in_use, true);
@@ -377,7 +302,7 @@ impl Transport for ToProxy {
     }
 
     fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        if !self.line.state.lock().ready {
+        if !self.line.is_ready() {
             let left = self
                 .limit
                 .saturating_sub(elapsed(self.started_at, (self.clock)()));
@@ -398,201 +323,6 @@ impl Transport for ToProxy {
 impl fmt::Debug for ToProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ToProxy")
-    }
-}
-
-/// One request's hold on a connection.
-struct Binding {
-    _on_cancel: OnCancel,
-    scope: Arc<Scope>,
-    sent_at: Instant,
-    /// The body's first bytes have come.
-    flowing: bool,
-    /// When it was first waited for in a hurry.
-    hurried_at: Option<Instant>,
-}
-
-impl Binding {
-    fn new(line: &Arc<Line>, scope: Arc<Scope>, now: Instant) -> Self {
-        let request = line.request();
-        let on_cancel = scope.token.on_cancel({
-            let line = Arc::clone(line);
-            move || line.cut(request)
-        });
-        Self {
-            _on_cancel: on_cancel,
-            scope,
-            sent_at: now,
-            flowing: false,
-            hurried_at: None,
-        }
-    }
-
-    /// The head of an answer is read inside the scope, the body of a stream outside.
-    fn reads_head(&self) -> bool {
-        SCOPE.with_borrow(|current| {
-            current
-                .as_ref()
-                .is_some_and(|scope| Arc::ptr_eq(scope, &self.scope))
-        })
-    }
-
-    fn watch_for_body(&mut self, buffers: &dyn Buffers) {
-        if self.scope.pace.is_some()
-            && !self.flowing
-            && !buffers.input().is_empty()
-            && !self.reads_head()
-        {
-            self.flowing = true;
-        }
-    }
-
-    fn paced(&mut self, mut timeout: NextTimeout, clock: &dyn Fn() -> Instant) -> NextTimeout {
-        if self.scope.hurried.load(Ordering::Relaxed) {
-            let now = clock();
-            let since = *self.hurried_at.get_or_insert(now);
-            let left = HURRIED.saturating_sub(elapsed(since, now));
-            return sooner(timeout, left);
-        }
-        let Some(pace) = self.scope.pace else {
-            return timeout;
-        };
-        if self.flowing {
-            timeout.per_read = Some(pace.idle.into());
-            return timeout;
-        }
-        // The first chunk has one limit, however many reads it takes; for the head, the client itself keeps it.
-        timeout.per_read = None;
-        if !self.reads_head() {
-            let left = pace
-                .first_chunk
-                .saturating_sub(elapsed(self.sent_at, clock()));
-            return sooner(timeout, left);
-        }
-        timeout
-    }
-}
-
-/// The timeout, but not after `left`.
-fn sooner(mut timeout: NextTimeout, left: Duration) -> NextTimeout {
-    if left < *timeout.after {
-        timeout.after = left.into();
-        timeout.reason = Timeout::PerRead;
-    }
-    timeout
-}
-
-/// The socket below a connection, and which request may close it.
-#[derive(Default)]
-struct Line {
-    state: Mutex<LineState>,
-}
-
-#[derive(Default)]
-struct LineState {
-    /// Counts the requests that used the connection.
-    request: u64,
-    cut: bool,
-    /// Proxies and TLS are through.
-    ready: bool,
-    sockets: Vec<Weak<dyn ShutdownHandle>>,
-}
-
-impl Line {
-    fn request(&self) -> u64 {
-        self.state.lock().request
-    }
-
-    /// The current request is over; whether the connection survived it.
-    fn end_request(&self) -> bool {
-        let mut state = self.state.lock();
-        state.request += 1;
-        !state.cut
-    }
-
-    fn add(&self, socket: Weak<dyn ShutdownHandle>) -> Result<(), ureq::Error> {
-        let mut state = self.state.lock();
-        if state.cut {
-            return Err(cancelled());
-        }
-        state.sockets.push(socket);
-        Ok(())
-    }
-
-    /// Closes the connection, unless it serves another request by now.
-    fn cut(&self, request: u64) {
-        let sockets = {
-            let mut state = self.state.lock();
-            if state.request != request {
-                return;
-            }
-            state.cut = true;
-            std::mem::take(&mut state.sockets)
-        };
-        for socket in sockets.iter().filter_map(Weak::upgrade) {
-            socket.shutdown();
-        }
-    }
-
-    fn check(&self) -> Result<(), ureq::Error> {
-        if self.state.lock().cut {
-            Err(cancelled())
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// Travels inside an [`io::Error`]; a type of its own, because the client takes some kinds for the end of a body.
-#[derive(Debug)]
-struct Cancelled;
-
-impl fmt::Display for Cancelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request was cancelled")
-    }
-}
-
-impl StdError for Cancelled {}
-
-fn cancelled() -> ureq::Error {
-    ureq::Error::Io(io::Error::other(Cancelled))
-}
-
-/// A connection that was reset, in a form that the client does not take for the end of a body.
-#[derive(Debug)]
-struct Lost(io::Error);
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Lost {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.0)
-    }
-}
-
-fn told(error: ureq::Error) -> ureq::Error {
-    match error {
-        ureq::Error::Io(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
-            ) =>
-        {
-            ureq::Error::Io(io::Error::other(Lost(error)))
-        }
-        other => other,
-    }
-}
-
-fn elapsed(from: Instant, to: Instant) -> Duration {
-    match (from, to) {
-        (Instant::Exact(from), Instant::Exact(to)) => to.saturating_duration_since(from),
-        _ => Duration::ZERO,
     }
 }
 

@@ -1,0 +1,101 @@
+//! [`Binding`]: one request's hold on a connection, and how long it waits there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ureq::Timeout;
+use ureq::unversioned::transport::time::Instant;
+use ureq::unversioned::transport::{Buffers, NextTimeout};
+
+use super::line::Line;
+use super::scope::{HURRIED, Scope, current};
+use crate::cancel::OnCancel;
+
+/// One request's hold on a connection.
+pub(super) struct Binding {
+    _on_cancel: OnCancel,
+    pub(super) scope: Arc<Scope>,
+    pub(super) sent_at: Instant,
+    /// The body's first bytes have come.
+    pub(super) flowing: bool,
+    /// When it was first waited for in a hurry.
+    hurried_at: Option<Instant>,
+}
+
+impl Binding {
+    pub(super) fn new(line: &Arc<Line>, scope: Arc<Scope>, now: Instant) -> Self {
+        let request = line.request();
+        let on_cancel = scope.token.on_cancel({
+            let line = Arc::clone(line);
+            move || line.cut(request)
+        });
+        Self {
+            _on_cancel: on_cancel,
+            scope,
+            sent_at: now,
+            flowing: false,
+            hurried_at: None,
+        }
+    }
+
+    /// The head of an answer is read inside the scope, the body of a stream outside.
+    fn reads_head(&self) -> bool {
+        current().is_some_and(|scope| Arc::ptr_eq(&scope, &self.scope))
+    }
+
+    pub(super) fn watch_for_body(&mut self, buffers: &dyn Buffers) {
+        if self.scope.pace.is_some()
+            && !self.flowing
+            && !buffers.input().is_empty()
+            && !self.reads_head()
+        {
+            self.flowing = true;
+        }
+    }
+
+    pub(super) fn paced(
+        &mut self,
+        mut timeout: NextTimeout,
+        clock: &dyn Fn() -> Instant,
+    ) -> NextTimeout {
+        if self.scope.hurried.load(Ordering::Relaxed) {
+            let now = clock();
+            let since = *self.hurried_at.get_or_insert(now);
+            let left = HURRIED.saturating_sub(elapsed(since, now));
+            return sooner(timeout, left);
+        }
+        let Some(pace) = self.scope.pace else {
+            return timeout;
+        };
+        if self.flowing {
+            timeout.per_read = Some(pace.idle.into());
+            return timeout;
+        }
+        // The first chunk has one limit, however many reads it takes; for the head, the client itself keeps it.
+        timeout.per_read = None;
+        if !self.reads_head() {
+            let left = pace
+                .first_chunk
+                .saturating_sub(elapsed(self.sent_at, clock()));
+            return sooner(timeout, left);
+        }
+        timeout
+    }
+}
+
+/// The timeout, but not after `left`.
+fn sooner(mut timeout: NextTimeout, left: Duration) -> NextTimeout {
+    if left < *timeout.after {
+        timeout.after = left.into();
+        timeout.reason = Timeout::PerRead;
+    }
+    timeout
+}
+
+pub(super) fn elapsed(from: Instant, to: Instant) -> Duration {
+    match (from, to) {
+        (Instant::Exact(from), Instant::Exact(to)) => to.saturating_duration_since(from),
+        _ => Duration::ZERO,
+    }
+}

@@ -1,0 +1,74 @@
+//! [`Scope`]: what the requests of one call have in common, on whatever connection.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::cancel::CancelToken;
+
+/// How fast a stream must be.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::transport) struct Pace {
+    /// From the end of the request to the first chunk.
+    pub(in crate::transport) first_chunk: Duration,
+    /// Between two chunks.
+    pub(in crate::transport) idle: Duration,
+}
+
+/// Runs `work`; the requests that it starts on this thread end when the scope's token is cancelled.
+pub(in crate::transport) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> T) -> T {
+    let _restore = Restore(SCOPE.replace(Some(scope)));
+    work()
+}
+
+/// What the requests have in common that are started within it.
+pub(in crate::transport) struct Scope {
+    pub(super) token: CancelToken,
+    pub(super) pace: Option<Pace>,
+    pub(super) hurried: AtomicBool,
+    /// Whether a request has been handed to a connection, in part at least.
+    pub(super) sent: AtomicBool,
+}
+
+impl Scope {
+    pub(in crate::transport) fn new(token: &CancelToken, pace: Option<Pace>) -> Arc<Self> {
+        Arc::new(Self {
+            token: token.clone(),
+            pace,
+            hurried: AtomicBool::new(false),
+            sent: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether anything of a request was sent, as far as this process can tell.
+    pub(in crate::transport) fn has_sent(&self) -> bool {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// From now on, what is left of a body has [`HURRIED`] and no more.
+    pub(in crate::transport) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How long the rest of a body may take that is of little use.
+pub(super) const HURRIED: Duration = Duration::from_secs(3);
+
+thread_local! {
+    pub(super) static SCOPE: RefCell<Option<Arc<Scope>>> = const { RefCell::new(None) };
+}
+
+/// The scope that this thread is in.
+pub(super) fn current() -> Option<Arc<Scope>> {
+    SCOPE.with_borrow(Clone::clone)
+}
+
+/// Puts the outer scope back, also when the work panics.
+pub(super) struct Restore(pub(super) Option<Arc<Scope>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        SCOPE.set(self.0.take());
+    }
+}
