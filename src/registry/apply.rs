@@ -185,7 +185,7 @@ fn end_outage(auth: &mut Auth, now: Timestamp) {
     };
     auth.recovered_at = Some(now);
     for state in auth.model_states.values_mut() {
-        if state.cause.is_none() && state.next_retry_after == outage.until {
+        if state.unavailable && state.cause.is_none() && state.next_retry_after == outage.until {
             succeed_model(state, now);
         }
     }

@@ -112,4 +112,5 @@ fn switched(disabled: bool) -> Status {
 
 /// In a state: whether the credential was disabled when it was written.
 const DISABLED: &str = "disabled";
+/// In a state: when what was over, see [`recoveries_to_json`].
 const RECOVERED: &str = "recovered";

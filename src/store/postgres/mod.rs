@@ -103,7 +103,7 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn list(&self) -> Result<Listing, Error> {
         let (horizon, rows) = self.run("list the credentials", rows::all)?;
-        let mut listing = Listing::default().with_cursor(Cursor::new(horizon.to_string()));
+        let mut listing = Listing::default().with_cursor(cursor(horizon));
         for row in rows {
             let Listing {
                 records, skipped, ..
@@ -176,13 +176,13 @@ impl Store for PostgresStore {
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         let Some(since) = since else {
             let horizon = self.run("look for changes", rows::horizon)?;
-            return Ok(Some(Changes::none(Cursor::new(horizon.to_string()))));
+            return Ok(Some(Changes::none(cursor(horizon))));
         };
         let since = since.as_str().parse().ok();
         let (horizon, rows) = self.run("look for changes", |connection| {
             rows::since(connection, self.writer, since)
         })?;
-        let mut changes = Changes::none(Cursor::new(horizon.to_string()));
+        let mut changes = Changes::none(cursor(horizon));
         for row in rows {
             let Changes {
                 written,
@@ -200,6 +200,11 @@ impl Store for PostgresStore {
         }
         Ok(Some(changes))
     }
+}
+
+/// Where what has changed from this horizon on begins.
+fn cursor(horizon: i64) -> Cursor {
+    Cursor::new(horizon.to_string())
 }
 
 impl fmt::Debug for PostgresStore {

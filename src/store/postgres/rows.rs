@@ -47,8 +47,7 @@ pub(super) fn create(connection: &mut PgConnection) -> QueryResult<()> {
     connection.transaction(|connection| connection.batch_execute(TABLES))
 }
 
-/// All records, in the order of their ids.
-/// The horizon, and all records.
+/// The horizon, and all records in the order of their ids.
 pub(super) fn all(connection: &mut PgConnection) -> QueryResult<(i64, Vec<Row>)> {
     at_one_moment(connection, |connection| {
         let sql = "SELECT id, credential, state FROM credpool_records

@@ -122,7 +122,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn list(&self) -> Result<Listing, Error> {
         self.inner.rows("list the credentials", |rows| {
-            let mut listing = Listing::default().with_cursor(rows.cursor()?.1);
+            let mut listing = Listing::default().with_cursor(cursor(rows.version()?));
             rows.each(|id, credential, state| {
                 let Listing {
                     records, skipped, ..
@@ -203,8 +203,8 @@ impl Store for SqliteStore {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         self.inner.rows("look for changes", |rows| {
-            let (version, cursor) = rows.cursor()?;
-            let mut changes = Changes::none(cursor);
+            let version = rows.version()?;
+            let mut changes = Changes::none(cursor(version));
             if let Some(since) = since {
                 // One that is not this database's begins at the beginning.
                 let since = since.as_str().parse().ok();
@@ -222,6 +222,11 @@ impl Store for SqliteStore {
             Ok(Some(changes))
         })
     }
+}
+
+/// Where what has changed after this version begins.
+fn cursor(version: i64) -> Cursor {
+    Cursor::new(version.to_string())
 }
 
 /// The right to refresh one record.

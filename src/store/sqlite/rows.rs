@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::store::Cursor;
 use crate::store::texts::Texts;
 
 pub(super) struct Rows<'a> {
@@ -143,15 +142,9 @@ impl Rows<'_> {
     }
 
     /// The version of the last write. Writers take turns, so that it is also that of the last commit.
-    fn version(&self) -> rusqlite::Result<i64> {
+    pub(super) fn version(&self) -> rusqlite::Result<i64> {
         let sql = "SELECT version FROM credpool_version";
         self.tables.query_row(sql, [], |row| row.get(0))
-    }
-
-    /// Where what has changed from now on begins.
-    pub(super) fn cursor(&self) -> rusqlite::Result<(i64, Cursor)> {
-        let version = self.version()?;
-        Ok((version, Cursor::new(version.to_string())))
     }
 
     fn next_version(&self) -> rusqlite::Result<i64> {
