@@ -10,7 +10,9 @@ use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
-use super::{Attributes, Auth, Cause, Metadata, ModelState, QuotaState, Status, expiry};
+use super::{
+    Attributes, Auth, Cause, Metadata, ModelState, QuotaState, SpentTokens, Status, expiry,
+};
 use crate::Timestamp;
 use crate::error::Error;
 
@@ -66,6 +68,9 @@ pub(crate) fn to_json(auth: &Auth) -> Map<String, Value> {
     if auth.generation > 0 {
         json.insert("generation".into(), auth.generation.into());
     }
+    if let Some(spent) = auth.spent.to_json() {
+        json.insert(SPENT.into(), spent);
+    }
     put_time(&mut json, "created_at", auth.created_at);
     put_time(&mut json, "last_refreshed_at", auth.last_refreshed_at);
     put_time(&mut json, "next_refresh_after", auth.next_refresh_after);
@@ -115,6 +120,7 @@ pub(crate) fn from_json(json: Map<String, Value>) -> Result<Auth, Malformed> {
         last_refreshed_at: members.time("last_refreshed_at")?,
         next_refresh_after: members.time("next_refresh_after")?,
         generation: members.count("generation")?,
+        spent: SpentTokens::from_json(members.take(SPENT).as_ref()),
         recoveries_unknown: true,
         ..Auth::default()
     };
@@ -369,6 +375,8 @@ const UNSET: &str = "0001-01-01T00:00:00Z";
 const CAUSE: &str = "cooldown_cause";
 /// Why a record is out for every model.
 const OUTAGE: &str = "outage_cause";
+/// Digests of tokens that the grant has spent: an older copy of the record that holds one of them is older.
+const SPENT: &str = "spent_tokens";
 
 #[cfg(test)]
 mod tests {

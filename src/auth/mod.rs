@@ -5,8 +5,10 @@ mod cause;
 mod duration;
 mod expiry;
 mod fields;
+mod grant;
 mod json;
 mod login;
+mod merge;
 mod numbers;
 mod recovery;
 mod scrub;
@@ -28,6 +30,8 @@ pub(crate) use duration::refresh_interval;
 pub use expiry::Expiry;
 pub(crate) use expiry::{read_text as read_time_text, read_value as read_time};
 pub use fields::{Attributes, Metadata};
+pub(crate) use grant::{GrantToken, SpentTokens, has_tokens, same_tokens};
+pub(crate) use merge::Base;
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use recovery::{add_recoveries, recoveries_to_json};
 pub(crate) use scrub::scrub;
@@ -118,8 +122,12 @@ pub struct Auth {
     pub(crate) recoveries_unknown: bool,
     /// Counts changes of the tokens.
     pub(crate) generation: u64,
-    /// The metadata that this copy was taken with: what the host changed in it shows against this.
-    pub(crate) base: Option<Metadata>,
+    /// The tokens that its grant has spent.
+    pub(crate) spent: SpentTokens,
+    /// The token that the token endpoint refused for good: a person must log in, as long as the record has it.
+    pub(crate) revoked: Option<GrantToken>,
+    /// What this copy was taken with: what the host changed in it shows against this.
+    pub(crate) base: Option<Arc<Base>>,
     /// Members of a stored record that this crate does not know.
     pub(crate) extra: Option<Metadata>,
 }

@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::executor::Provider;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{FailurePolicy, Verdict};
-use crate::refresh::RefreshEngine;
+use crate::refresh::RefreshCoordinator;
 use crate::registry::{Applied, Effect, Lease, Permit, Rotation, Target};
 use crate::request::{Addressed, Options, Request, Response};
 use crate::runtime::guard;
@@ -42,7 +42,7 @@ use crate::services::Services;
 /// Makes calls.
 pub(crate) struct Engine {
     services: Arc<Services>,
-    refresh: Arc<RefreshEngine>,
+    refresh: Arc<RefreshCoordinator>,
     policy: FailurePolicy,
     selector: Arc<dyn Selector>,
     /// What was put around it since.
@@ -87,7 +87,7 @@ struct Served<'a> {
 impl Engine {
     pub(crate) fn new(
         services: Arc<Services>,
-        refresh: Arc<RefreshEngine>,
+        refresh: Arc<RefreshCoordinator>,
         policy: FailurePolicy,
         selector: Arc<dyn Selector>,
         streams: StreamSettings,

@@ -12,7 +12,7 @@ use crate::executor::{Executors, Tools};
 use crate::hook::{Hook, Hooks, NoopHook};
 use crate::policy::FailurePolicy;
 use crate::random::Random;
-use crate::refresh::RefreshEngine;
+use crate::refresh::{self, RefreshCoordinator};
 use crate::registry::{Registry, UseLimits};
 use crate::runtime::{LaneLimits, Pool};
 use crate::selection::{RoundRobin, Selector};
@@ -45,6 +45,7 @@ pub struct Builder {
     jobs: LaneLimits,
     max_streams: usize,
     refresh_threads: usize,
+    refreshes_per_client: usize,
     min_refresh_gap: Duration,
     stream_buffer: usize,
     consumer_timeout: Duration,
@@ -77,6 +78,7 @@ impl Builder {
             },
             max_streams: 256,
             refresh_threads: 8,
+            refreshes_per_client: 8,
             min_refresh_gap: Duration::from_secs(30),
             stream_buffer: 256,
             consumer_timeout: Duration::from_secs(60),
@@ -140,14 +142,24 @@ impl Builder {
         self
     }
 
-    /// At most this many refreshes at once. Default: 8.
+    /// At most this many refreshes at once. Default: 8. A refresh that has run for two seconds, because its token endpoint hangs, no
+    /// longer counts, up to 15 of those for each one here.
     pub fn refresh_threads(mut self, threads: usize) -> Self {
         self.refresh_threads = threads;
         self
     }
 
-    /// The least time between two refreshes of one credential, whatever its token endpoint says of lifetimes. Only
-    /// [`Manager::refresh_now`], and the second try after an answer was lost, come sooner. Default: 30 s.
+    /// At most this many refreshes at once for one client of a token endpoint (`token_url` and `client_id`; without them, the
+    /// provider). Default: 8. Of one login there is never more than one. 1 is for a token endpoint that revokes the logins of a client
+    /// when two of them are refreshed concurrently.
+    pub fn refreshes_per_client(mut self, refreshes: usize) -> Self {
+        self.refreshes_per_client = refreshes;
+        self
+    }
+
+    /// The least time between two refreshes of one credential, whatever its token endpoint says of lifetimes. Only these come
+    /// sooner: [`Manager::refresh_now`]; the tries after an answer was lost; and, where the token has ended, those after a passing fault of
+    /// the token endpoint (408, 429, 5xx), which back off from a second on. Default: 30 s.
     pub fn min_refresh_gap(mut self, gap: Duration) -> Self {
         self.min_refresh_gap = gap;
         self
@@ -203,6 +215,7 @@ impl Builder {
             ("max_job_threads", self.jobs.threads),
             ("max_streams", self.max_streams),
             ("refresh_threads", self.refresh_threads),
+            ("refreshes_per_client", self.refreshes_per_client),
             ("stream_buffer", self.stream_buffer),
         ] {
             check(name, value, 1)?;
@@ -242,8 +255,8 @@ impl Builder {
                 queue: 0,
             },
             LaneLimits {
-                threads: self.refresh_threads,
-                queue: REFRESH_QUEUE,
+                threads: refresh::threads(self.refresh_threads),
+                queue: 0,
             },
         );
         let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
@@ -266,9 +279,11 @@ impl Builder {
             buffer: self.stream_buffer,
             consumer_timeout: self.consumer_timeout,
         };
-        let refresh = Arc::new(RefreshEngine::new(
+        let refresh = Arc::new(RefreshCoordinator::new(
             Arc::clone(&services),
             self.min_refresh_gap,
+            self.refresh_threads,
+            self.refreshes_per_client,
         ));
         let engine = Engine::new(
             Arc::clone(&services),
@@ -302,6 +317,7 @@ impl fmt::Debug for Builder {
             .field("jobs", &self.jobs)
             .field("max_streams", &self.max_streams)
             .field("refresh_threads", &self.refresh_threads)
+            .field("refreshes_per_client", &self.refreshes_per_client)
             .field("min_refresh_gap", &self.min_refresh_gap)
             .field("stream_buffer", &self.stream_buffer)
             .field("consumer_timeout", &self.consumer_timeout)
@@ -321,6 +337,3 @@ fn check(name: &str, value: usize, least: usize) -> Result<(), Error> {
 
 /// No limit may be higher: channels of this size are made at once.
 const MOST: usize = 1 << 20;
-
-/// Refreshes that may wait for a thread.
-const REFRESH_QUEUE: usize = 4096;

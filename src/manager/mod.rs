@@ -23,7 +23,7 @@ use crate::execution::{CallHandle, ChunkStream, Engine, Plain, Providers};
 use crate::executor::ProviderExecutor;
 use crate::hook::Hook;
 use crate::outcome::Outcome;
-use crate::refresh::{RefreshEngine, RefreshHealth, start_refresher};
+use crate::refresh::{RefreshCoordinator, RefreshHealth, start_scheduler};
 use crate::request::{Options, Request, Response};
 use crate::runtime::{Worker, guard};
 use crate::selection::{Affinity, Selector};
@@ -65,7 +65,7 @@ pub struct Manager {
 struct Inner {
     services: Arc<Services>,
     engine: Arc<Engine>,
-    refresh: Arc<RefreshEngine>,
+    refresh: Arc<RefreshCoordinator>,
     refresher: Mutex<Option<Worker>>,
     reloader: Mutex<Option<Worker>>,
     /// Up to where the store has been read.
@@ -247,7 +247,7 @@ impl Manager {
             let mut refresher = self.inner.refresher.lock();
             // Under the lock: a shutdown that comes after it finds the new one.
             self.inner.services.pool.check_open()?;
-            refresher.replace(start_refresher(&self.inner.refresh, interval)?)
+            refresher.replace(start_scheduler(&self.inner.refresh, interval)?)
         };
         if let Some(mut former) = former {
             former.join(THREAD_END);
@@ -358,6 +358,7 @@ impl Inner {
         let end = deadline(SystemClock.monotonic(), timeout);
         let left = || end.saturating_duration_since(SystemClock.monotonic());
         self.services.pool.close();
+        self.refresh.close();
         let mut complete = true;
         for thread in [&self.refresher, &self.reloader] {
             let worker = thread.lock().take();

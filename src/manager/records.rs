@@ -1,13 +1,11 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::auth::{Auth, Metadata, Status};
+use crate::auth::{Auth, Status, has_tokens};
 use crate::error::{Error, ErrorCode};
-use crate::refresh::{adopt, forget_failure, has_tokens, same_tokens, switch};
 use crate::registry::release;
 use crate::request::normalized;
 use crate::runtime::guard;
-use crate::store::{Skipped, Turn};
+use crate::store::{Committed, Skipped, Turn};
 
 use super::{Manager, unknown};
 
@@ -33,7 +31,7 @@ impl Manager {
     }
 
     /// Adds a credential. Its provider is trimmed and lower-cased; an empty id is replaced by a unique one. An id that is
-    /// registered already: an [`update`](Self::update).
+    /// registered already, or is in the store: an [`update`](Self::update).
     ///
     /// # Errors
     /// `config` for a record without a provider, or with an attribute that must be a number (`priority`, `weight`,
@@ -61,14 +59,14 @@ impl Manager {
             release(current);
             return replaced;
         }
-        let given = auth.generation;
-        if has_tokens(auth.metadata.as_ref()) {
-            auth.generation = given.max(1);
+        let mut new = auth.clone();
+        if has_tokens(new.metadata.as_ref()) {
+            new.generation = new.generation.max(1);
         }
-        if let Some(mut stored) = self.save_newer(&auth, 0)? {
+        if let Some(mut stored) = services.keeper.create(&new)? {
             // The store knows it already: it was not loaded, or another process has registered it.
-            auth.generation = given;
             stored.provider = normalized(&stored.provider);
+            stored.restore(services.clock.now());
             let current = services.registry.insert(*stored);
             let replaced = self.replace(turn, &current, &auth);
             if replaced.is_err() {
@@ -76,9 +74,9 @@ impl Manager {
             }
             return replaced;
         }
-        let auth = services.registry.insert(auth);
+        let auth = services.registry.insert(new);
         drop(turn);
-        log::debug!("registered {id} of {}", auth.provider);
+        log::debug!("registered credential {id} of {}", auth.provider);
         services.hooks.registered(&auth);
         self.inner.refresh.note_change(&id);
         Ok(auth)
@@ -87,15 +85,18 @@ impl Manager {
     /// Replaces what the host owns of a credential: label, disabled, proxy, attributes, metadata, storage and runtime. What
     /// was observed (status, errors, cooldowns, quota) stays.
     ///
-    /// A record that was taken from the manager, by [`get_by_id`](Self::get_by_id) for example, is merged by what was changed in
-    /// it: tokens that were refreshed meanwhile stay. One that the program has made itself, with new tokens in it, is a new
-    /// login, and replaces those that are there.
+    /// A record that was taken from the manager, by [`get_by_id`](Self::get_by_id) for example, changes what was changed in it, and
+    /// nothing else: the changes of other threads, processes and operators stay, and so do tokens that were refreshed meanwhile. Where
+    /// both sides changed one field, the later call counts.
+    ///
+    /// A record that the program has made itself replaces the host's part as a whole, with two exceptions: it never enables what
+    /// the operator disabled, and tokens that the login has spent since, or none at all, leave those that are there. Other tokens
+    /// are a new login, and replace those that are there.
     ///
     /// # Errors
-    /// `auth_not_found`; `config` for another provider than the registered one, and as
-    /// [`register`](Self::register); `conflict` when the copy changes a metadata
-    /// value, or one of the tokens, that has changed since it was taken, or brings back the tokens of an older
-    /// [generation](Auth::generation): read it again; what the store says. Then nothing changes.
+    /// `auth_not_found`, also where the record was removed from the store; `config` for another provider than the registered one, and as
+    /// [`register`](Self::register); `conflict` when the copy brings tokens that were spent or replaced before: read it again; what the
+    /// store says. Then nothing changes.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the record is given away, as to `register`"
@@ -117,7 +118,7 @@ impl Manager {
         let turn = self.inner.services.keeper.turn(id)?;
         let current = self.known(id)?;
         self.rewrite(turn, &current, |auth| {
-            switch(auth, disabled);
+            auth.switch(disabled);
             Ok(())
         })
     }
@@ -148,7 +149,7 @@ impl Manager {
         self.inner.services.registry.list()
     }
 
-    /// A snapshot of one credential; the seed's `GetByID`.
+    /// A snapshot of one credential.
     #[doc(alias = "GetByID")]
     pub fn get_by_id(&self, id: &str) -> Option<Arc<Auth>> {
         self.inner.services.registry.get(id)
@@ -167,66 +168,40 @@ impl Manager {
             )
             .with_auth_id(&current.id));
         }
-        self.rewrite(turn, current, |current| {
-            let metadata = merged_metadata(current, new)?;
-            replace_host_part(current, new, metadata);
-            Ok(())
-        })
+        self.rewrite(turn, current, |current| current.merge_copy(new))
     }
 
-    /// Changes a record durably: in the store first, then in memory. Where the store has newer tokens, another process has
-    /// refreshed them: they are taken over, and the change is made to that.
+    /// Changes a record durably: in the store first, then in memory. The change is made to what the store has by now.
     fn rewrite(
         &self,
         turn: Turn<'_>,
         current: &Auth,
-        change: impl Fn(&mut Auth) -> Result<(), Error>,
+        mut change: impl FnMut(&mut Auth) -> Result<(), Error>,
     ) -> Result<Arc<Auth>, Error> {
         let services = &self.inner.services;
         let id = current.id.as_str();
-        let mut seen = current.clone();
-        let durable = loop {
-            let mut durable = seen.clone();
-            change(&mut durable)?;
-            if durable.is_runtime_only() && !seen.is_runtime_only() {
-                services.keeper.delete(id)?;
-                break durable;
-            }
-            match self.save_newer(&durable, seen.generation)? {
-                None => break durable,
-                Some(newer) => {
-                    adopt(&mut seen, *newer);
+        let mut only_in_memory = current.clone();
+        change(&mut only_in_memory)?;
+        let record = if only_in_memory.is_runtime_only() && !current.is_runtime_only() {
+            services.keeper.delete(id)?;
+            only_in_memory
+        } else {
+            match services.keeper.commit(current, &mut change)? {
+                Committed::Saved(record) => *record,
+                Committed::Removed => {
+                    drop(turn);
+                    self.inner.intake().removed_from_store(id);
+                    return Err(unknown(id));
                 }
             }
         };
-        // Results may have come in while the store was writing: they leave the host's part alone.
-        let auth = if durable.generation == current.generation {
-            services
-                .registry
-                .modify(id, |auth| take_host_part(auth, durable))
-        } else {
-            let now = services.clock.now();
-            services.registry.renew(id, now, |auth| {
-                take_host_part(auth, durable);
-                forget_failure(auth);
-            })
-        };
+        let renewed = record.grant_token() != current.grant_token();
+        let auth = self.inner.refresh.publish(id, record, renewed);
         let auth = auth.ok_or_else(|| unknown(id))?;
         drop(turn);
-        services.hooks.updated(&auth);
         self.inner.refresh.note_change(id);
+        services.hooks.updated(&auth);
         Ok(auth)
-    }
-
-    /// Saves a change to the generation `from`, unless the store has newer tokens: the record with them. A record without tokens
-    /// has none to lose.
-    fn save_newer(&self, auth: &Auth, from: u64) -> Result<Option<Box<Auth>>, Error> {
-        let keeper = &self.inner.services.keeper;
-        if from > 0 || has_tokens(auth.metadata.as_ref()) {
-            keeper.save_newer(auth, from)
-        } else {
-            keeper.save(auth).map(|()| None)
-        }
     }
 
     fn unique_id(&self, provider: &str) -> Result<String, Error> {
@@ -243,93 +218,5 @@ impl Manager {
                 return Ok(id);
             }
         }
-    }
-}
-
-/// The metadata that a host's copy leads to. What the host changed in it goes over what is there; the rest, tokens that were
-/// refreshed since the copy was taken, stays. Tokens go together.
-fn merged_metadata(current: &Auth, new: &Auth) -> Result<Option<Metadata>, Error> {
-    let (Some(base), Some(new_metadata), Some(current_metadata)) =
-        (&new.base, &new.metadata, &current.metadata)
-    else {
-        // A record without a generation is the program's own.
-        let is_older = (1..current.generation).contains(&new.generation);
-        if is_older && !same_tokens(new.metadata.as_ref(), current.metadata.as_ref()) {
-            return Err(outdated(&current.id));
-        }
-        return Ok(new.metadata.clone());
-    };
-    let brings_tokens = !same_tokens(Some(new_metadata), Some(base));
-    let has_others = !same_tokens(Some(current_metadata), Some(base));
-    let agree = same_tokens(Some(new_metadata), Some(current_metadata));
-    if brings_tokens && has_others && !agree {
-        return Err(outdated(&current.id));
-    }
-    let mut merged = current_metadata.clone();
-    let names = new_metadata.iter().chain(base.iter()).map(|(name, _)| name);
-    for name in names.collect::<BTreeSet<_>>() {
-        let value = new_metadata.get(name);
-        if value == base.get(name) || value == merged.get(name) {
-            continue;
-        }
-        if merged.get(name) != base.get(name) {
-            return Err(Error::new(
-                ErrorCode::Conflict,
-                format!(
-                    "metadata `{name}` of credential {} has changed since the copy was taken; read it again and change that",
-                    current.id
-                ),
-            )
-            .with_auth_id(&current.id));
-        }
-        match value {
-            Some(value) => merged.insert(name, value.clone()),
-            None => merged.remove(name),
-        }
-    }
-    Ok(Some(merged))
-}
-
-fn outdated(id: &str) -> Error {
-    let what = format!(
-        "the tokens of credential {id} have changed since the copy was taken, which brings others; read it again and change that"
-    );
-    Error::new(ErrorCode::Conflict, what).with_auth_id(id)
-}
-
-fn replace_host_part(current: &mut Auth, new: &Auth, metadata: Option<Metadata>) {
-    let relogged = current.metadata != metadata;
-    if !same_tokens(current.metadata.as_ref(), metadata.as_ref()) {
-        current.generation = current.generation.saturating_add(1).max(new.generation);
-    }
-    current.label.clone_from(&new.label);
-    current.proxy_url.clone_from(&new.proxy_url);
-    current.attributes.clone_from(&new.attributes);
-    current.metadata = metadata;
-    current.storage.clone_from(&new.storage);
-    current.runtime.clone_from(&new.runtime);
-    if relogged {
-        // New tokens owe nothing to the failures of the old ones.
-        current.next_refresh_after = None;
-    }
-    if current.disabled != new.disabled {
-        switch(current, new.disabled);
-    }
-}
-
-/// The host's part of a record that is durable now, and the tokens that are in it.
-fn take_host_part(current: &mut Auth, durable: Auth) {
-    current.label = durable.label;
-    current.proxy_url = durable.proxy_url;
-    current.attributes = durable.attributes;
-    current.metadata = durable.metadata;
-    current.file_name = durable.file_name;
-    current.storage = durable.storage;
-    current.runtime = durable.runtime;
-    current.generation = durable.generation;
-    current.last_refreshed_at = durable.last_refreshed_at;
-    current.next_refresh_after = durable.next_refresh_after;
-    if current.disabled != durable.disabled {
-        switch(current, durable.disabled);
     }
 }

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// How the refreshes of a manager stand: what a person, or a probe, should know of. Everything empty is good.
@@ -18,16 +19,40 @@ pub struct RefreshHealth {
     pub unpersisted_rotation: Vec<String>,
     /// Credentials whose last refresh was sent and not answered: the refresh token may be spent.
     pub in_doubt: Vec<String>,
-    /// Credentials for which a person must log in again.
+    /// Credentials for which a person must log in again: their token endpoint has refused their refresh token for good, in this process or
+    /// in another one that shares the store. It is not sent again while it is the same.
     pub needs_login: Vec<String>,
     /// Those among them whose login ended because the answer to a refresh was lost.
     pub lost_answers: Vec<String>,
+    /// Credentials whose refresh is due and cannot begin, because the store fails or another process holds it up. A refresh token is not
+    /// sent while the store cannot note it: a token that is in memory alone is lost with the process.
+    pub deferred: Vec<DeferredRefresh>,
+    /// Credentials that hold the refresh token of another one, such as a backup copy of its file. They are not refreshed by themselves but
+    /// get the new tokens of the other one; one of the two should be removed.
+    pub shared_logins: Vec<String>,
+}
+
+/// A refresh that cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeferredRefresh {
+    /// The credential.
+    pub auth_id: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in words.
+    pub reason: String,
 }
 
 impl RefreshHealth {
-    /// Whether there is nothing to do for anybody.
+    /// Whether all refreshes go well. [Shared logins](Self::shared_logins) do, too.
     pub fn is_good(&self) -> bool {
-        *self == Self::default()
+        let shared_logins = self.shared_logins.clone();
+        *self
+            == Self {
+                shared_logins,
+                ..Self::default()
+            }
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::contained;
-use super::decide::last_refresh;
-use crate::Timestamp;
+use super::due::last_refresh;
 use crate::auth::{Auth, AuthRuntime};
+use crate::clock::Timestamp;
 use crate::request::normalized;
 
 /// Sets, for the whole process, how long before expiry the tokens of `provider` are refreshed.

@@ -1,35 +1,37 @@
 //! Keeping tokens fresh: when a credential is due, how long before its expiry that is, and how it is done.
+//!
+//! A refresh is asked for at the [`coordinator`]; the [`scheduler`] asks when a credential is due, a call when its token has ended.
+//! [`single_flight`] has one run for all who ask, [`admission`] says which runs begin, [`attempt`] is one run through the states of the
+//! [`machine`].
 
-mod adopt;
-mod course;
-mod decide;
-mod engine;
-mod failure;
-mod flight;
-mod fresh;
+mod admission;
+mod attempt;
+mod backoff;
+mod coordinator;
+mod due;
+mod endpoint_backoff;
+mod ensure_fresh;
+mod grants;
 mod health;
-mod held;
-mod inbox;
 mod lead;
-mod merge;
-mod procedure;
+mod lock;
+mod machine;
+mod pending_saves;
 mod queue;
-mod quiet;
-mod refresher;
-mod tokens;
-mod track;
-mod unpersisted;
+mod scheduler;
+mod single_flight;
+mod state;
+mod wakeups;
 
-pub(crate) use adopt::{adopt, switch};
-pub use decide::should_refresh;
-pub(crate) use engine::RefreshEngine;
-pub use health::{RefreshEvent, RefreshHealth};
+pub(crate) use admission::threads;
+pub(crate) use attempt::forget_failure;
+pub(crate) use coordinator::RefreshCoordinator;
+pub use due::should_refresh;
+pub use health::{DeferredRefresh, RefreshEvent, RefreshHealth};
 pub use lead::{provider_refresh_lead, register_refresh_lead_provider};
-pub(crate) use procedure::forget_failure;
 #[cfg(feature = "testing")]
 pub(crate) use queue::DueQueue;
-pub(crate) use refresher::start as start_refresher;
-pub(crate) use tokens::{has_tokens, same_tokens};
+pub(crate) use scheduler::start as start_scheduler;
 
 use crate::runtime::guard;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 
 /// The moments at which credentials are due, the earliest first. Putting one in and taking one out cost the same for ten and,
 /// near enough, for a hundred thousand.

@@ -117,7 +117,7 @@ impl Registry {
 
     /// Puts a record in; one with the same id is replaced and returned.
     pub(crate) fn insert(&self, mut auth: Auth) -> Arc<Auth> {
-        auth.base.clone_from(&auth.metadata);
+        auth.set_base();
         let auth = Arc::new(auth);
         let id: Arc<str> = auth.id.as_str().into();
         let former = {
@@ -205,7 +205,7 @@ impl Registry {
         self.modify_entry(id, |record| {
             let auth = record.change();
             change(auth);
-            auth.base.clone_from(&auth.metadata);
+            auth.set_base();
         })
     }
 
@@ -219,7 +219,7 @@ impl Registry {
         self.modify_entry(id, |record| {
             let auth = record.change();
             change(auth);
-            auth.base.clone_from(&auth.metadata);
+            auth.set_base();
             amend::token_renewed(auth, now);
             record.refresh_failures = 0;
         })

@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::auth::{
-    Auth, Status, add_recoveries, from_json, recoveries_to_json, state_from_json, state_to_json,
+    Auth, GrantToken, Status, add_recoveries, from_json, recoveries_to_json, state_from_json, state_to_json,
     to_json,
 };
 use crate::error::{Error, ErrorCode};
@@ -30,6 +30,9 @@ pub(super) fn state(auth: &Auth) -> Map<String, Value> {
     object.insert("id".into(), auth.id.clone().into());
     object.insert(DISABLED.into(), auth.disabled.into());
     object.insert(RECOVERED.into(), recoveries_to_json(auth).into());
+    if let Some(revoked) = auth.revoked {
+        object.insert(REVOKED.into(), revoked.to_hex().into());
+    }
     object
 }
 
@@ -49,8 +52,11 @@ pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Resul
     }
     let disabled_then = state.remove(DISABLED);
     let recovered = state.remove(RECOVERED);
+    let revoked = state.remove(REVOKED);
     state_from_json(auth, state).map_err(|problem| problem.to_string())?;
     add_recoveries(auth, recovered.as_ref());
+    let revoked = revoked.as_ref().and_then(Value::as_str);
+    auth.revoked = revoked.and_then(GrantToken::from_hex);
     // It may have been switched in the credential since.
     if disabled_then.is_some_and(|then| then != auth.disabled)
         && (auth.disabled || auth.status == Status::Disabled)
@@ -114,3 +120,5 @@ fn switched(disabled: bool) -> Status {
 const DISABLED: &str = "disabled";
 /// In a state: when what was over, see [`recoveries_to_json`].
 const RECOVERED: &str = "recovered";
+/// In a state: a digest of the token that the token endpoint refused for good.
+const REVOKED: &str = "revoked";

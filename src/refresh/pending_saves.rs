@@ -1,4 +1,4 @@
-//! New tokens that are in use but that the store has not taken: written again and again until it does.
+//! Pending saves: new tokens that are in use but that the store has not taken. They are saved again and again until it does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -7,30 +7,31 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, select};
 use parking_lot::Mutex;
 
-use super::adopt::adopt;
-use super::engine::RefreshEngine;
+use super::coordinator::RefreshCoordinator;
 use super::health::RefreshEvent;
-use super::held::Held;
-use super::tokens::same_tokens;
+use super::lock::RefreshLock;
+use crate::auth::{Auth, same_tokens};
 use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
+use crate::registry::release;
 use crate::runtime::Worker;
+use crate::store::Committed;
 
 /// The credentials whose tokens are newer than the store's, and the thread that sees to them.
 #[derive(Default)]
-pub(super) struct Unpersisted(Mutex<State>);
+pub(super) struct PendingSaves(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     /// With the right to refresh each: who got it would send the old refresh token again.
-    pending: BTreeMap<Arc<str>, Held>,
+    pending: BTreeMap<Arc<str>, RefreshLock>,
     worker: Option<Worker>,
     /// Whether the worker will look again.
     looking: bool,
 }
 
-impl Unpersisted {
+impl PendingSaves {
     pub(super) fn ids(&self) -> Vec<String> {
         let state = self.0.lock();
         state.pending.keys().map(ToString::to_string).collect()
@@ -41,7 +42,7 @@ impl Unpersisted {
     }
 
     /// Takes a credential out, to be refreshed once more.
-    pub(super) fn take(&self, id: &str) -> Option<Held> {
+    pub(super) fn take(&self, id: &str) -> Option<RefreshLock> {
         self.0.lock().pending.remove(id)
     }
 
@@ -50,11 +51,11 @@ impl Unpersisted {
     }
 }
 
-impl RefreshEngine {
+impl RefreshCoordinator {
     /// Keeps the right to refresh a credential until its tokens are saved.
-    pub(super) fn hold_on(self: &Arc<Self>, id: &Arc<str>, held: Held) {
-        let mut state = self.unpersisted.0.lock();
-        let former = state.pending.insert(Arc::clone(id), held);
+    pub(super) fn hold_on(self: &Arc<Self>, id: &Arc<str>, lock: RefreshLock) {
+        let mut state = self.pending_saves.0.lock();
+        let former = state.pending.insert(Arc::clone(id), lock);
         if !std::mem::replace(&mut state.looking, true) {
             let weak = Arc::downgrade(self);
             let worker = Worker::spawn("credpool-rescuer", move |stop| look_after(&weak, &stop));
@@ -62,7 +63,7 @@ impl RefreshEngine {
                 Ok(worker) => state.worker = Some(worker),
                 Err(error) => {
                     state.looking = false;
-                    log::error!("the new tokens of {id} cannot be seen to: {error}");
+                    log::error!("credential {id}: its new tokens cannot be saved again: {error}");
                 }
             }
         }
@@ -71,7 +72,7 @@ impl RefreshEngine {
     }
 
     /// Tries once more to save the tokens of a credential.
-    pub(super) fn persist(&self, id: &str) -> Result<(), Error> {
+    pub(super) fn save_pending(&self, id: &str) -> Result<(), Error> {
         let services = &self.services;
         let turn = services.keeper.turn(id)?;
         let Some(current) = services.registry.get(id) else {
@@ -79,28 +80,15 @@ impl RefreshEngine {
             self.saved(id, false);
             return Ok(());
         };
-        let mut durable = (*current).clone();
-        let mut from = 0;
-        if let Some(stored) = services.keeper.load(id)? {
-            let theirs = stored.metadata.as_ref();
-            if stored.generation() >= current.generation()
-                && !same_tokens(theirs, current.metadata.as_ref())
-            {
-                self.take_over(id, stored);
-                drop(turn);
-                self.saved(id, true);
-                return Ok(());
+        let committed = services.keeper.commit(&current, &mut |_: &mut Auth| Ok(()))?;
+        match committed {
+            Committed::Saved(record) => {
+                let renewed = !same_tokens(record.metadata.as_ref(), current.metadata.as_ref());
+                self.publish(id, *record, renewed);
             }
-            from = stored.generation();
-            adopt(&mut durable, stored.clone());
-            services.registry.modify(id, |auth| {
-                adopt(auth, stored);
-            });
+            Committed::Removed => {}
         }
-        drop(current);
-        if let Some(newer) = services.keeper.save_newer(&durable, from)? {
-            self.take_over(id, *newer);
-        }
+        release(current);
         drop(turn);
         self.saved(id, true);
         Ok(())
@@ -108,13 +96,11 @@ impl RefreshEngine {
 
     /// Gives back the right to refresh a credential whose tokens are saved, or gone.
     fn saved(&self, id: &str, tell: bool) {
-        let Some(mut held) = self.unpersisted.take(id) else {
+        let Some(mut lock) = self.pending_saves.take(id) else {
             return;
         };
-        if let Err(error) = held.set_intent(None) {
-            log::debug!("the end of {id}'s refresh could not be noted: {error}");
-        }
-        drop(held);
+        lock.clear_intent(id);
+        drop(lock);
         if tell {
             let event = RefreshEvent::Persisted { auth_id: id };
             log::info!("{event}");
@@ -124,16 +110,16 @@ impl RefreshEngine {
 
     /// Tries to save what is left until `end`, by the machine's clock: a test's may never move again. How much is left then.
     pub(crate) fn settle(&self, end: Instant) -> usize {
-        let worker = self.unpersisted.0.lock().worker.take();
+        let worker = self.pending_saves.0.lock().worker.take();
         if let Some(mut worker) = worker {
             worker.join(end.saturating_duration_since(SystemClock.monotonic()));
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            for id in self.unpersisted.all() {
-                let _ = self.persist(&id);
+            for id in self.pending_saves.all() {
+                let _ = self.save_pending(&id);
             }
-            let left = self.unpersisted.all().len();
+            let left = self.pending_saves.all().len();
             let time = end.saturating_duration_since(SystemClock.monotonic());
             if left == 0 || time.is_zero() {
                 return left;
@@ -145,12 +131,12 @@ impl RefreshEngine {
 }
 
 /// The rescuer: tries until nothing is left.
-fn look_after(engine: &Weak<RefreshEngine>, stop: &Receiver<Never>) {
+fn look_after(coordinator: &Weak<RefreshCoordinator>, stop: &Receiver<Never>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let Some(clock) = engine
+        let Some(clock) = coordinator
             .upgrade()
-            .map(|engine| Arc::clone(&engine.services.clock))
+            .map(|coordinator| Arc::clone(&coordinator.services.clock))
         else {
             return;
         };
@@ -158,14 +144,14 @@ fn look_after(engine: &Weak<RefreshEngine>, stop: &Receiver<Never>) {
             recv(clock.after(pause)) -> _ => {}
             recv(stop) -> _ => return,
         }
-        let Some(engine) = engine.upgrade() else {
+        let Some(coordinator) = coordinator.upgrade() else {
             return;
         };
-        let ids = engine.unpersisted.all();
-        let failed = ids.iter().filter(|id| match engine.persist(id) {
+        let ids = coordinator.pending_saves.all();
+        let failed = ids.iter().filter(|id| match coordinator.save_pending(id) {
             Ok(()) => false,
             Err(error) => {
-                log::error!("the new tokens of {id} are still not saved: {error}");
+                log::debug!("credential {id}: its new tokens are still not saved: {error}");
                 true
             }
         });
@@ -174,7 +160,7 @@ fn look_after(engine: &Weak<RefreshEngine>, stop: &Receiver<Never>) {
         } else {
             (pause * 2).min(LONGEST_PAUSE)
         };
-        let mut state = engine.unpersisted.0.lock();
+        let mut state = coordinator.pending_saves.0.lock();
         if state.pending.is_empty() {
             state.looking = false;
             return;
@@ -182,7 +168,7 @@ fn look_after(engine: &Weak<RefreshEngine>, stop: &Receiver<Never>) {
     }
 }
 
-impl std::fmt::Debug for Unpersisted {
+impl std::fmt::Debug for PendingSaves {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.lock().pending.keys()).finish()
     }

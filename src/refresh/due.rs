@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::contained;
 use super::lead::{lifetime, own_lead, provider_refresh_lead};
-use crate::Timestamp;
 use crate::auth::{Auth, Expiry, read_time, read_time_text};
-use crate::clock::{earlier, later};
+use crate::clock::{Timestamp, earlier, later};
 
 /// Whether `auth` should be refreshed at `now`.
 ///
@@ -94,6 +93,15 @@ pub(super) fn due_in_pool(auth: &Auth, chance: f64) -> Due {
 /// Whether the runtime of a record for which [`due_in_pool`] asks wants a refresh now.
 pub(super) fn asks_for_refresh(auth: &Auth, now: Timestamp) -> bool {
     evaluator_says(auth, now)
+}
+
+/// Whether a record is due before `moment`.
+pub(super) fn is_due_before(auth: &Auth, moment: Timestamp) -> bool {
+    match due_in_pool(auth, 0.0) {
+        Due::Never => false,
+        Due::Asks => true,
+        Due::At(at) => at < moment,
+    }
 }
 
 /// From this moment on a call waits for new tokens rather than be made with the old ones: half a minute before they end, or a

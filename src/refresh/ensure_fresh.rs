@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::decide::{Due, stretch};
-use super::engine::{RefreshEngine, Waited};
+use super::coordinator::{RefreshCoordinator, Waited};
+use super::due::{Due, stretch};
 use crate::auth::{Auth, Metadata};
 use crate::cancel::Never;
 use crate::clock::until;
 use crate::registry::release;
 
-impl RefreshEngine {
+impl RefreshCoordinator {
     /// Waits for new tokens where those of `auth` have ended, or do so in a moment; the record with them, where there are any.
     ///
     /// Costs next to nothing for a key and for tokens that live on. It fails no call: what comes of the refresh or not, the call
@@ -24,7 +24,8 @@ impl RefreshEngine {
         left: impl FnOnce() -> Option<Duration>,
         cancelled: impl FnOnce() -> &'c Receiver<Never>,
     ) -> Option<Arc<Auth>> {
-        if auth.metadata.as_ref().is_none_or(Metadata::is_empty) {
+        let has_no_token = auth.metadata.as_ref().is_none_or(Metadata::is_empty);
+        if has_no_token && !auth.awaits_first_token() {
             return None;
         }
         let good_for = match stretch(auth) {
@@ -60,24 +61,24 @@ impl RefreshEngine {
             })
         };
         loop {
-            let landings = self.landings();
+            let completed = self.completed();
             let current = self.services.registry.get(id)?;
             if current.generation() != auth.generation() {
                 return Some(current);
             }
-            let may_wait = self.is_in_flight(id)
+            let may_wait = self.is_under_way(&current)
                 || (can_refresh(&current) || self.mailbox.is_open())
                     && self.wants_refresh(&current);
             release(current);
             if !may_wait {
-                if self.landings() == landings {
+                if self.completed() == completed {
                     return None;
                 }
-                // One has landed between the looks.
+                // One has completed between the looks.
                 continue;
             }
             // Whatever comes of it: who needs to know hears of it otherwise.
-            match self.wait_for(id, Some(landings), &late(), cancelled) {
+            match self.wait_for(id, Some(completed), &late(), cancelled) {
                 Waited::Outdated => {}
                 Waited::Over(_) | Waited::LongEnough => break,
             }
@@ -99,13 +100,5 @@ impl RefreshEngine {
 
 /// Whether the record itself says that its tokens can be had anew. For others the program says so, by having them refreshed.
 fn can_refresh(auth: &Auth) -> bool {
-    let has = |name: &str| {
-        let token = auth.metadata.as_ref()?.get(name)?;
-        let token = token.get("refresh_token").unwrap_or(token).as_str()?;
-        Some(!token.is_empty())
-    };
-    ["refresh_token", "token", "Token"]
-        .into_iter()
-        .any(|name| has(name).unwrap_or(false))
-        || auth.gets_own_tokens()
+    auth.has_refresh_token() || auth.gets_own_tokens()
 }

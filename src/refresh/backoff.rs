@@ -38,7 +38,7 @@ impl Failure {
             ErrorCode::Config => Self::Misconfigured,
             ErrorCode::Unsupported | ErrorCode::ExecutorNotFound => Self::CannotRefresh,
             _ if NotSent::is_in(error) => Self::NotSent,
-            ErrorCode::Transport => Self::InDoubt,
+            ErrorCode::Transport | ErrorCode::DeadlineExceeded => Self::InDoubt,
             ErrorCode::Cancelled | ErrorCode::Panicked => Self::CutOff,
             _ => match error.http_status() {
                 // The server itself says that it did nothing.
@@ -59,29 +59,49 @@ pub(super) fn back_off(failures: u32, chance: f64) -> Duration {
     most.mul_f64(chance.clamp(0.0, 1.0)).max(LEAST_BACK_OFF)
 }
 
-/// How long to wait after an error: by the server's word where it has one, at most an hour.
-pub(super) fn pause_after(
-    failure: Failure,
-    error: &Error,
-    failures: u32,
-    gap: Duration,
-    chance: f64,
-) -> Duration {
+/// A refresh that has failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setback {
+    pub(super) failure: Failure,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// How often the refresh token was sent.
+    pub(super) tries: u32,
+    /// Calls have no token to go on with.
+    pub(super) tokens_ended: bool,
+}
+
+/// How long to wait after a failure: as the token endpoint's Retry-After says, at most an hour.
+pub(super) fn pause_after(setback: Setback, error: &Error, gap: Duration, chance: f64) -> Duration {
     let asked = error.retry_after().unwrap_or_default().min(MOST_ASKED);
-    match failure {
-        Failure::NotSent => back_off(failures, chance),
+    let back_off = back_off(setback.failures, chance);
+    match setback.failure {
+        Failure::NotSent => back_off.max(asked),
         Failure::Misconfigured => MISCONFIGURED.max(asked),
         Failure::CannotRefresh => CANNOT_REFRESH,
+        // Servers that forgive a lost answer do so for some seconds: all of these come within ten.
+        Failure::InDoubt if setback.tries < IN_DOUBT_TRIES => {
+            Duration::from_secs(setback.tries.max(2).into()).max(asked)
+        }
+        Failure::Refused if setback.tokens_ended && is_passing(error) => back_off.max(asked),
         Failure::InDoubt | Failure::CutOff | Failure::Refused | Failure::LoginOver => {
-            back_off(failures, chance).max(gap).max(asked)
+            back_off.max(gap).max(asked)
         }
     }
+}
+
+/// Whether the server itself says that the fault passes.
+fn is_passing(error: &Error) -> bool {
+    matches!(error.http_status(), Some(408 | 429 | 500..=599))
 }
 
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const MOST_BACK_OFF: Duration = Duration::from_secs(300);
 /// Chance may draw nothing: no spinning then.
 const LEAST_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How often a refresh token is sent within ten seconds while it is in doubt: at 0, 0, 2, 5 and 9 s.
+const IN_DOUBT_TRIES: u32 = 5;
 
 /// The longest wait that a token endpoint may ask for.
 pub(super) const MOST_ASKED: Duration = Duration::from_secs(3600);
@@ -157,13 +177,56 @@ mod tests {
         assert_eq!(back_off(u32::MAX, 1.0), MOST_BACK_OFF);
         let gap = Duration::from_secs(30);
         let error = Error::new(ErrorCode::RefreshFailed, "");
-        let wait = |failure, error: &Error| pause_after(failure, error, 1, gap, 0.0);
+        let setback = |failure| Setback {
+            failure,
+            failures: 1,
+            tries: 1,
+            tokens_ended: false,
+        };
+        let wait = |failure, error: &Error| pause_after(setback(failure), error, gap, 0.0);
         assert_eq!(wait(Failure::NotSent, &error), LEAST_BACK_OFF);
         assert_eq!(wait(Failure::Refused, &error), gap);
         assert_eq!(wait(Failure::Misconfigured, &error), MISCONFIGURED);
         let asked = error.clone().with_retry_after(Duration::from_secs(90));
         assert_eq!(wait(Failure::Refused, &asked), Duration::from_secs(90));
-        let hostile = error.with_retry_after(Duration::MAX);
+        let hostile = error.clone().with_retry_after(Duration::MAX);
         assert_eq!(wait(Failure::InDoubt, &hostile), MOST_ASKED);
+    }
+
+    #[test]
+    fn a_token_in_doubt_is_sent_again_within_seconds_and_then_no_sooner_than_the_gap() {
+        let gap = Duration::from_secs(30);
+        let error = Error::new(ErrorCode::Transport, "");
+        let wait = |tries| {
+            let setback = Setback {
+                failure: Failure::InDoubt,
+                failures: tries,
+                tries,
+                tokens_ended: true,
+            };
+            pause_after(setback, &error, gap, 0.0).as_secs()
+        };
+        // The second is sent immediately.
+        assert_eq!([wait(2), wait(3), wait(4), wait(5)], [2, 3, 4, 30]);
+    }
+
+    #[test]
+    fn a_passing_fault_of_the_token_endpoint_costs_a_second_where_calls_have_no_token() {
+        let gap = Duration::from_secs(30);
+        let wait = |status, tokens_ended| {
+            let error = Error::new(ErrorCode::RefreshFailed, "").with_http_status(status);
+            let setback = Setback {
+                failure: Failure::of(&error),
+                failures: 1,
+                tries: 1,
+                tokens_ended,
+            };
+            pause_after(setback, &error, gap, 1.0)
+        };
+        for status in [429, 503] {
+            assert_eq!(wait(status, true), FIRST_BACK_OFF);
+            assert_eq!(wait(status, false), gap);
+        }
+        assert_eq!(wait(400, true), gap);
     }
 }

@@ -6,24 +6,23 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
 
-use super::decide::{Due, asks_for_refresh, due_in_pool};
-use super::engine::{NO_WORKER, RefreshEngine};
-use super::inbox::Inbox;
+use super::due::{Due, asks_for_refresh, due_in_pool};
+use super::coordinator::{NO_WORKER, RefreshCoordinator};
 use super::queue::DueQueue;
-use crate::Timestamp;
+use super::wakeups::Inbox;
 use crate::auth::Auth;
 use crate::cancel::Never;
-use crate::clock::{Clock, later, until};
+use crate::clock::{Clock, Timestamp, later, until};
 use crate::error::Error;
 use crate::runtime::Worker;
 
 /// Starts the refresher. `interval` is how often a credential is looked at whose runtime decides by itself.
-pub(crate) fn start(engine: &Arc<RefreshEngine>, interval: Duration) -> Result<Worker, Error> {
-    let weak = Arc::downgrade(engine);
-    let inbox = engine.mailbox.open();
+pub(crate) fn start(coordinator: &Arc<RefreshCoordinator>, interval: Duration) -> Result<Worker, Error> {
+    let weak = Arc::downgrade(coordinator);
+    let inbox = coordinator.mailbox.open();
     Worker::spawn("credpool-refresher", move |stop| {
         let mut refresher = Refresher {
-            engine: weak,
+            coordinator: weak,
             interval: interval.max(LEAST_INTERVAL),
             inbox,
             queue: DueQueue::default(),
@@ -33,14 +32,14 @@ pub(crate) fn start(engine: &Arc<RefreshEngine>, interval: Duration) -> Result<W
         };
         refresher.look_at_all();
         while refresher.sleep(&stop) {}
-        if let Some(engine) = refresher.engine.upgrade() {
-            engine.mailbox.close(&refresher.inbox);
+        if let Some(coordinator) = refresher.coordinator.upgrade() {
+            coordinator.mailbox.close(&refresher.inbox);
         }
     })
 }
 
 struct Refresher {
-    engine: Weak<RefreshEngine>,
+    coordinator: Weak<RefreshCoordinator>,
     interval: Duration,
     inbox: Arc<Inbox>,
     queue: DueQueue,
@@ -53,40 +52,40 @@ struct Refresher {
 
 impl Refresher {
     fn look_at_all(&mut self) {
-        if let Some(engine) = self.engine.upgrade() {
+        if let Some(coordinator) = self.coordinator.upgrade() {
             self.queue.clear();
-            let now = engine.services.clock.now();
-            for auth in engine.services.registry.list() {
-                self.schedule(&engine, &auth, now);
+            let now = coordinator.services.clock.now();
+            for auth in coordinator.services.registry.list() {
+                self.schedule(&coordinator, &auth, now);
             }
         }
     }
 
     /// Starts what is due, then sleeps until something is, or something changes. False: stop.
     fn sleep(&mut self, stop: &Receiver<Never>) -> bool {
-        let Some(engine) = self.engine.upgrade() else {
+        let Some(coordinator) = self.coordinator.upgrade() else {
             return false;
         };
-        let clock = Arc::clone(&engine.services.clock);
+        let clock = Arc::clone(&coordinator.services.clock);
         if self.clock_has_jumped(&*clock) {
             log::info!("the wall clock has jumped: all tokens are looked at anew");
             self.look_at_all();
         }
         for id in self.inbox.take() {
-            match engine.services.registry.get(&id) {
-                Some(auth) => self.schedule(&engine, &auth, clock.now()),
+            match coordinator.services.registry.get(&id) {
+                Some(auth) => self.schedule(&coordinator, &auth, clock.now()),
                 None => self.forget(&id),
             }
         }
         let now = clock.now();
         while let Some(id) = self.queue.pop_due(now) {
             self.fresh_starts.remove(&id);
-            let landings = engine.landings();
-            if let Some(auth) = engine.services.registry.get(&id) {
-                self.start_or_schedule(&engine, id, &auth, landings, now);
+            let completed = coordinator.completed();
+            if let Some(auth) = coordinator.services.registry.get(&id) {
+                self.start_or_schedule(&coordinator, id, &auth, completed, now);
             }
         }
-        drop(engine);
+        drop(coordinator);
         let next = self.queue.next();
         // With nothing to wait for, there is no timer either. Else the wall clock may jump, and a machine may sleep: look again
         // in a while, however far the next one seems.
@@ -120,21 +119,21 @@ impl Refresher {
     /// Its moment has come: refresh it, unless it has changed its mind since.
     fn start_or_schedule(
         &mut self,
-        engine: &Arc<RefreshEngine>,
+        coordinator: &Arc<RefreshCoordinator>,
         id: Arc<str>,
         auth: &Auth,
-        landings: u64,
+        completed: u64,
         now: Timestamp,
     ) {
-        match engine.next_due(auth) {
+        match coordinator.next_due(auth) {
             Due::Asks if !asks_for_refresh(auth, now) => {
                 self.queue.put(id, later(now, self.interval));
             }
             Due::At(at) if at > now => self.queue.put(id, at),
             Due::Never => {}
-            Due::Asks | Due::At(_) => match engine.take_off(&id, Some(landings), None) {
+            Due::Asks | Due::At(_) => match coordinator.request(&id, Some(completed), None) {
                 Ok(true) => {}
-                // Another one has landed: what was seen may be old.
+                // Another one has completed: what was seen may be old.
                 Ok(false) => self.queue.put(id, now),
                 Err(error) => {
                     log::debug!("the refresh of {id} has to wait: {error}");
@@ -144,10 +143,10 @@ impl Refresher {
         }
     }
 
-    fn schedule(&mut self, engine: &RefreshEngine, auth: &Auth, now: Timestamp) {
+    fn schedule(&mut self, coordinator: &RefreshCoordinator, auth: &Auth, now: Timestamp) {
         let id: Arc<str> = auth.id.as_str().into();
         let is_new = self.seen.insert(Arc::clone(&id));
-        let at = match engine.next_due(auth) {
+        let at = match coordinator.next_due(auth) {
             Due::Never => {
                 self.fresh_starts.remove(&id);
                 self.queue.remove(&id);
@@ -171,7 +170,7 @@ impl Refresher {
                 .saturating_mul(u32::try_from(self.fresh_starts.len()).unwrap_or(u32::MAX))
                 .min(MOST_START_SPREAD);
             self.fresh_starts.insert(Arc::clone(&id));
-            later(now, span.mul_f64(engine.services.random.fraction()))
+            later(now, span.mul_f64(coordinator.services.random.fraction()))
         } else {
             now
         };

@@ -1,0 +1,442 @@
+//! Which login the tokens of a record belong to, and which of its tokens have been spent.
+//!
+//! A refresh token serves once ([RFC 9700 section 4.14.2](https://www.rfc-editor.org/rfc/rfc9700#section-4.14.2)): an older copy of a
+//! record holds a token that ends the login when it is sent again. So a record keeps digests of the tokens that its grant has spent.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{Auth, Metadata};
+
+/// A digest of what a grant is renewed with: its refresh token; without one, its access token; else all its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct GrantToken(u64);
+
+/// The tokens that a grant has spent, the last ones of them; the newest is the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SpentTokens(Option<Arc<[GrantToken]>>);
+
+/// Which of two versions of a record has the newer tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewerTokens {
+    /// Both have the same.
+    Neither,
+    Ours,
+    Theirs,
+}
+
+impl GrantToken {
+    /// That of a record's tokens. `None` where there are no tokens.
+    pub(crate) fn of(metadata: Option<&Metadata>) -> Option<Self> {
+        let metadata = metadata?;
+        let single = refresh_token(metadata).or_else(|| access_token(metadata));
+        if let Some(token) = single {
+            return Some(Self::digest(|hasher| hasher.update(token)));
+        }
+        let tokens: Vec<_> = metadata
+            .iter()
+            .filter(|(name, value)| is_token(name) && holds_text(value))
+            .collect();
+        (!tokens.is_empty()).then(|| {
+            Self::digest(|hasher| {
+                for (name, value) in tokens {
+                    hasher.update(name);
+                    hasher.update(value.to_string());
+                }
+            })
+        })
+    }
+
+    fn digest(feed: impl FnOnce(&mut Sha256)) -> Self {
+        let mut hasher = Sha256::new();
+        feed(&mut hasher);
+        let digest = hasher.finalize();
+        let first = digest.iter().take(8);
+        Self(first.fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    pub(crate) fn to_hex(self) -> String {
+        format!("{:016x}", self.0)
+    }
+
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl SpentTokens {
+    pub(crate) fn contains(&self, token: GrantToken) -> bool {
+        self.as_slice().contains(&token)
+    }
+
+    /// Adds a token; the oldest of too many is forgotten.
+    pub(crate) fn add(&mut self, token: GrantToken) {
+        self.extend(&[token]);
+    }
+
+    /// Adds what another version of the record knows.
+    pub(crate) fn join(&mut self, other: &Self) {
+        if self.0 != other.0 {
+            self.extend(other.as_slice());
+        }
+    }
+
+    fn extend(&mut self, tokens: &[GrantToken]) {
+        let new = tokens.iter().filter(|token| !self.contains(**token));
+        let all: Vec<_> = self.as_slice().iter().chain(new).copied().collect();
+        let first = all.len().saturating_sub(MOST_SPENT);
+        self.0 = (!all.is_empty()).then(|| all[first..].into());
+    }
+
+    /// A token that is in use is not spent.
+    fn forget(&mut self, token: GrantToken) {
+        if self.contains(token) {
+            let others = self.as_slice().iter().copied();
+            let others: Vec<_> = others.filter(|spent| *spent != token).collect();
+            self.0 = (!others.is_empty()).then(|| others.into());
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[GrantToken] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// Its JSON form; `None` where there are none.
+    pub(super) fn to_json(&self) -> Option<Value> {
+        let texts = self.as_slice().iter().map(|token| token.to_hex().into());
+        self.0.as_ref().map(|_| Value::Array(texts.collect()))
+    }
+
+    pub(super) fn from_json(json: Option<&Value>) -> Self {
+        let texts = json.and_then(Value::as_array).into_iter().flatten();
+        let mut spent = Self::default();
+        let tokens = texts.filter_map(|text| GrantToken::from_hex(text.as_str()?));
+        spent.extend(&tokens.collect::<Vec<_>>());
+        spent
+    }
+}
+
+impl Auth {
+    /// What the grant of this record is renewed with.
+    pub(crate) fn grant_token(&self) -> Option<GrantToken> {
+        GrantToken::of(self.metadata.as_ref())
+    }
+
+    /// Whether there is a refresh token.
+    pub(crate) fn has_refresh_token(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| refresh_token(metadata).is_some())
+    }
+
+    /// Whether the login is known to be over: the server refused the very token that the record has.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.is_some() && self.revoked == self.grant_token()
+    }
+
+    /// Notes that tokens took the place of `former`, which must never be sent again.
+    pub(super) fn note_spent(&mut self, former: Option<GrantToken>) {
+        let now = self.grant_token();
+        if let Some(former) = former.filter(|former| Some(*former) != now) {
+            self.spent.add(former);
+        }
+        if let Some(now) = now {
+            self.spent.forget(now);
+        }
+    }
+
+    /// Which of this version of a record and another one has the newer tokens.
+    ///
+    /// A token that the other side has spent is older. Where neither knows the other's, it is another login, which takes over; unless
+    /// the other version is so old that its token may be one of those which were forgotten.
+    pub(crate) fn newer_tokens(&self, theirs: &Self) -> NewerTokens {
+        let (ours_token, theirs_token) = (self.grant_token(), theirs.grant_token());
+        if ours_token == theirs_token {
+            return self.newer_of_one_grant(theirs);
+        }
+        let spent_here = theirs_token.is_some_and(|token| self.spent.contains(token));
+        let spent_there = ours_token.is_some_and(|token| theirs.spent.contains(token));
+        match (spent_here, spent_there) {
+            (true, false) => NewerTokens::Ours,
+            (false, true) => NewerTokens::Theirs,
+            (true, true) => self.newer_by_count(theirs),
+            (false, false) if theirs_token.is_none() => self.newer_by_count(theirs),
+            (false, false) => {
+                let remembered = u64::try_from(self.spent.as_slice().len()).unwrap_or(u64::MAX);
+                let oldest = self.generation.saturating_sub(remembered);
+                // A generation of 0: its writer does not count.
+                if theirs.generation == 0 || theirs.generation >= oldest {
+                    NewerTokens::Theirs
+                } else {
+                    NewerTokens::Ours
+                }
+            }
+        }
+    }
+
+    fn newer_of_one_grant(&self, theirs: &Self) -> NewerTokens {
+        let same = same_members(
+            self.metadata.as_ref(),
+            theirs.metadata.as_ref(),
+            belongs_to_tokens,
+        );
+        if same {
+            NewerTokens::Neither
+        } else {
+            self.newer_by_count(theirs)
+        }
+    }
+
+    /// By the number of changes. Of two that say the same number, the stored one was changed by a writer that does not count.
+    fn newer_by_count(&self, theirs: &Self) -> NewerTokens {
+        if theirs.generation >= self.generation {
+            NewerTokens::Theirs
+        } else {
+            NewerTokens::Ours
+        }
+    }
+}
+
+/// Whether two records have the same tokens, whenever they end.
+pub(crate) fn same_tokens(one: Option<&Metadata>, other: Option<&Metadata>) -> bool {
+    one == other || same_members(one, other, is_token)
+}
+
+fn same_members(
+    one: Option<&Metadata>,
+    other: Option<&Metadata>,
+    counts: impl Fn(&str) -> bool,
+) -> bool {
+    let members = |metadata: Option<&Metadata>| {
+        let metadata = metadata.map(Metadata::iter).into_iter().flatten();
+        metadata
+            .filter(|(name, _)| counts(name))
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect::<Vec<_>>()
+    };
+    members(one) == members(other)
+}
+
+/// Whether there are any tokens.
+pub(crate) fn has_tokens(metadata: Option<&Metadata>) -> bool {
+    metadata.is_some_and(|metadata| metadata.iter().any(|(name, _)| is_token(name)))
+}
+
+/// Puts the tokens of `from`, and when they end, into `into`, in place of what is there.
+pub(super) fn take_tokens(into: &mut Metadata, from: Option<&Metadata>) {
+    let own: Vec<_> = into
+        .iter()
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| belongs_to_tokens(name))
+        .collect();
+    for name in own {
+        into.remove(&name);
+    }
+    let theirs = from.map(Metadata::iter).into_iter().flatten();
+    for (name, value) in theirs.filter(|(name, _)| belongs_to_tokens(name)) {
+        into.insert(name, value.clone());
+    }
+}
+
+/// The refresh token, at the top of the metadata or in a nested token object.
+fn refresh_token(metadata: &Metadata) -> Option<&str> {
+    find_text(metadata, &["refresh_token", "refreshToken"])
+}
+
+fn access_token(metadata: &Metadata) -> Option<&str> {
+    find_text(metadata, &["access_token", "accessToken"])
+}
+
+fn find_text<'a>(metadata: &'a Metadata, names: &[&str]) -> Option<&'a str> {
+    let top = names.iter().filter_map(|name| metadata.get(name));
+    let nested = NESTED
+        .iter()
+        .filter_map(|object| metadata.get(object))
+        .flat_map(|object| names.iter().filter_map(|name| object.get(*name)));
+    top.chain(nested)
+        .filter_map(Value::as_str)
+        .find(|text| !text.is_empty())
+}
+
+fn holds_text(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    }
+}
+
+/// Whether a member of the metadata is a token. Other members whose names speak of tokens, such as `max_tokens`, are settings.
+fn is_token(name: &str) -> bool {
+    is_one_of(name, &TOKENS)
+}
+
+/// Whether a member of the metadata is a token, or says when the tokens end or when they came. A refresh replaces these together.
+pub(super) fn belongs_to_tokens(name: &str) -> bool {
+    is_token(name) || is_one_of(name, &TIMES)
+}
+
+/// Compares names as programs spell them: `refresh_token`, `refreshToken`, `Refresh-Token`.
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    let plain = |name: &str| {
+        name.bytes()
+            .filter(|byte| !matches!(byte, b'_' | b'-'))
+            .map(|byte| byte.to_ascii_lowercase())
+            .collect::<Vec<_>>()
+    };
+    let name = plain(name);
+    names.iter().any(|known| known.as_bytes() == name)
+}
+
+/// How many spent tokens a record remembers.
+const MOST_SPENT: usize = 32;
+
+const NESTED: [&str; 3] = ["token", "Token", "tokens"];
+
+const TOKENS: [&str; 12] = [
+    "accesstoken",
+    "refreshtoken",
+    "idtoken",
+    "token",
+    "tokens",
+    "tokentype",
+    "cookie",
+    "cookies",
+    "secure1psid",
+    "secure1psidts",
+    "sessiontoken",
+    "sessionkey",
+];
+
+/// When tokens end, and when they came.
+const TIMES: [&str; 9] = [
+    "expired",
+    "expire",
+    "expiresat",
+    "expiry",
+    "expires",
+    "expiresin",
+    "expirydate",
+    "lastrefresh",
+    "lastrefreshedat",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn metadata(value: Value) -> Metadata {
+        let Value::Object(map) = value else {
+            panic!("metadata is an object");
+        };
+        map.into()
+    }
+
+    fn login(generation: u64, token: &str, spent: &[&str]) -> Auth {
+        let mut auth = Auth::new("p").with_metadata("refresh_token", token);
+        auth.generation = generation;
+        for spent in spent {
+            let id = login(0, spent, &[]).grant_token().unwrap();
+            auth.spent.add(id);
+        }
+        auth
+    }
+
+    #[test]
+    fn tokens_are_told_from_settings_by_exact_names() {
+        for name in [
+            "access_token",
+            "refreshToken",
+            "id_token",
+            "Token",
+            "token_type",
+            "cookie",
+            "__Secure-1PSIDTS",
+            "secure_1psid",
+        ] {
+            assert!(is_token(name) && belongs_to_tokens(name), "{name}");
+        }
+        for name in ["expires_at", "expiry_date", "last_refresh", "lastRefreshedAt"] {
+            assert!(!is_token(name) && belongs_to_tokens(name), "{name}");
+        }
+        for name in [
+            "max_tokens",
+            "token_limit",
+            "tokens_used",
+            "token_url",
+            "token_uri",
+            "token_endpoint",
+            "email",
+            "note",
+            "scope",
+        ] {
+            assert!(!belongs_to_tokens(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_grant_is_known_by_its_refresh_token_wherever_it_is() {
+        let of = |value| GrantToken::of(Some(&metadata(value)));
+        let top = of(json!({"refresh_token": "r", "access_token": "a"}));
+        assert_eq!(top, of(json!({"token": {"refreshToken": "r"}, "expiry": 3})));
+        assert_ne!(top, of(json!({"refresh_token": "s", "access_token": "a"})));
+        assert_ne!(top, of(json!({"access_token": "a"})));
+        assert_eq!(of(json!({"refresh_token": "", "max_tokens": 7})), None);
+        assert!(of(json!({"cookie": "c"})).is_some());
+        assert_eq!(of(json!({"cookie": null, "expires_at": 5})), None);
+    }
+
+    #[test]
+    fn spent_tokens_are_older_and_others_are_another_login() {
+        let newer = |ours: &Auth, theirs: &Auth| ours.newer_tokens(theirs);
+        let ours = login(3, "r3", &["r1", "r2"]);
+        // An old buffer, whatever it says of its generation.
+        for generation in [0, 1, 2, 3, 9] {
+            assert_eq!(newer(&ours, &login(generation, "r2", &["r1"])), NewerTokens::Ours);
+        }
+        let rotated = login(4, "r4", &["r1", "r2", "r3"]);
+        assert_eq!(newer(&ours, &rotated), NewerTokens::Theirs);
+        for generation in [0, 1, 3, 4] {
+            let other = login(generation, "another", &[]);
+            assert_eq!(newer(&ours, &other), NewerTokens::Theirs, "{generation}");
+        }
+        assert_eq!(newer(&ours, &login(3, "r3", &[])), NewerTokens::Neither);
+    }
+
+    #[test]
+    fn a_copy_older_than_what_is_remembered_is_no_other_login() {
+        let mut ours = login(100, "r100", &[]);
+        for number in 60..100 {
+            ours.spent.add(login(0, &format!("r{number}"), &[]).grant_token().unwrap());
+        }
+        assert_eq!(ours.spent.as_slice().len(), MOST_SPENT);
+        let copy = |generation| login(generation, "r1", &[]);
+        assert_eq!(ours.newer_tokens(&copy(67)), NewerTokens::Ours);
+        assert_eq!(ours.newer_tokens(&copy(68)), NewerTokens::Theirs);
+    }
+
+    #[test]
+    fn of_one_grant_the_count_decides() {
+        let with = |generation, access: &str| {
+            login(generation, "r", &[]).with_metadata("access_token", access)
+        };
+        let ours = with(3, "a");
+        assert_eq!(ours.newer_tokens(&with(2, "b")), NewerTokens::Ours);
+        assert_eq!(ours.newer_tokens(&with(3, "b")), NewerTokens::Theirs);
+        assert_eq!(ours.newer_tokens(&with(2, "a")), NewerTokens::Neither);
+        let edited = with(3, "a").with_metadata("expires_at", 5);
+        assert_eq!(ours.newer_tokens(&edited), NewerTokens::Theirs);
+    }
+
+    #[test]
+    fn spent_tokens_read_as_they_were_written() {
+        let auth = login(3, "r3", &["r1", "r2"]);
+        let json = auth.spent.to_json();
+        assert_eq!(SpentTokens::from_json(json.as_ref()), auth.spent);
+        assert_eq!(SpentTokens::default().to_json(), None);
+        for odd in [json!("x"), json!([1, null, "zz"]), json!({})] {
+            assert_eq!(SpentTokens::from_json(Some(&odd)), SpentTokens::default());
+        }
+    }
+}

@@ -1,0 +1,560 @@
+//! The coordinator: whoever wants a credential refreshed asks here. One refresh of a grant at a time, whoever asks, and so many at once.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, select};
+use parking_lot::Mutex;
+
+use super::admission::Admission;
+use super::attempt;
+use super::due::{Due, due_in_pool};
+use super::endpoint_backoff::{EndpointBackoff, client};
+use super::grants::Grants;
+use super::health::{DeferredRefresh, RefreshHealth};
+use super::pending_saves::PendingSaves;
+use super::single_flight::{Joined, SingleFlight};
+use super::state::{RefreshState, RefreshStates};
+use super::wakeups::Mailbox;
+use crate::auth::Auth;
+use crate::cancel::Never;
+use crate::clock::{Timestamp, deadline, later};
+use crate::error::{Error, ErrorCode};
+use crate::registry::release;
+use crate::runtime::{Lane, WaitFor, Worker};
+use crate::services::Services;
+
+/// What those who wait for a refresh hear.
+pub(super) type Refreshed = Result<Arc<Auth>, Error>;
+
+/// How a refresh ended.
+pub(super) struct Done {
+    pub(super) outcome: Refreshed,
+    /// The records to tell the hook of.
+    pub(super) changed: Vec<Arc<Auth>>,
+}
+
+/// Runs refreshes, and remembers what came of them.
+#[derive(Debug)]
+pub(crate) struct RefreshCoordinator {
+    pub(super) services: Arc<Services>,
+    /// Between two refreshes of one credential, whatever the server says.
+    pub(super) gap: Duration,
+    queue: Mutex<Queue>,
+    grants: Mutex<Grants>,
+    pub(super) endpoints: EndpointBackoff,
+    pub(super) states: RefreshStates,
+    pub(super) pending_saves: PendingSaves,
+    pub(super) mailbox: Mailbox,
+    /// Makes chance another one for each process.
+    salt: u64,
+}
+
+/// The refreshes that were asked for and have not come to their end.
+#[derive(Debug)]
+struct Queue {
+    flights: SingleFlight<Arc<str>, Waiter>,
+    admission: Admission,
+    /// Sees to what waits while all that runs hangs.
+    watcher: Option<Worker>,
+    is_watched: bool,
+}
+
+/// Waits for a credential's tokens.
+#[derive(Debug)]
+struct Waiter {
+    id: Arc<str>,
+    tell: Sender<Refreshed>,
+}
+
+/// A refresh that runs. Dropped without an answer, it tells those who wait.
+struct Flight {
+    coordinator: Arc<RefreshCoordinator>,
+    id: Arc<str>,
+    done: Option<Done>,
+}
+
+/// What came of waiting for a refresh.
+pub(super) enum Waited {
+    Over(Refreshed),
+    /// The refresh goes on.
+    LongEnough,
+    /// Another one has completed since the credential was looked at: look again.
+    Outdated,
+}
+
+impl RefreshCoordinator {
+    /// `width`: how many refreshes run at once, and `per_client`, for one client of a token endpoint.
+    pub(crate) fn new(
+        services: Arc<Services>,
+        gap: Duration,
+        width: usize,
+        per_client: usize,
+    ) -> Self {
+        let salt = services.random.fraction().to_bits();
+        Self {
+            services,
+            gap,
+            queue: Mutex::new(Queue {
+                flights: SingleFlight::default(),
+                admission: Admission::new(width, per_client),
+                watcher: None,
+                is_watched: false,
+            }),
+            grants: Mutex::default(),
+            endpoints: EndpointBackoff::default(),
+            states: RefreshStates::default(),
+            pending_saves: PendingSaves::default(),
+            mailbox: Mailbox::default(),
+            salt,
+        }
+    }
+
+    /// Refreshes a credential now, due or not, and waits for the outcome. One that is under way already is not asked for again.
+    pub(crate) fn refresh_now(self: &Arc<Self>, id: &str) -> Refreshed {
+        let never = crossbeam_channel::never();
+        match self.wait_for(id, None, &crossbeam_channel::never(), &never) {
+            Waited::Over(refreshed) => refreshed,
+            Waited::LongEnough | Waited::Outdated => Err(cut_off(id)),
+        }
+    }
+
+    /// As [`refresh_now`](Self::refresh_now), but does not wait beyond either of the two, and does not begin a refresh that must
+    /// wait: because the last one is too fresh, or has failed. `None` then. The refresh goes on all the same.
+    pub(crate) fn refresh_while(
+        self: &Arc<Self>,
+        id: &str,
+        late: &Receiver<Instant>,
+        cancelled: &Receiver<Never>,
+    ) -> Option<Refreshed> {
+        loop {
+            let completed = self.completed();
+            let auth = self.services.registry.get(id)?;
+            if !self.may_begin(&auth) && !self.is_under_way(&auth) {
+                if self.completed() == completed {
+                    return None;
+                }
+                // One has completed between the looks.
+                continue;
+            }
+            release(auth);
+            match self.wait_for(id, Some(completed), late, cancelled) {
+                Waited::Over(refreshed) => return Some(refreshed),
+                Waited::LongEnough => return None,
+                Waited::Outdated => {}
+            }
+        }
+    }
+
+    /// Starts or joins a refresh, as [`request`](Self::request) does, and waits for it.
+    pub(super) fn wait_for(
+        self: &Arc<Self>,
+        id: &str,
+        completed: Option<u64>,
+        late: &Receiver<Instant>,
+        cancelled: &Receiver<Never>,
+    ) -> Waited {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        match self.request(id, completed, Some(tell)) {
+            Ok(true) => {}
+            Ok(false) => return Waited::Outdated,
+            Err(error) => return Waited::Over(Err(error)),
+        }
+        select! {
+            recv(told) -> outcome => {
+                Waited::Over(outcome.unwrap_or_else(|_| Err(cut_off(id))))
+            }
+            recv(late) -> _ => Waited::LongEnough,
+            recv(cancelled) -> _ => Waited::LongEnough,
+        }
+    }
+
+    /// Asks for a refresh; with somebody to tell, it goes before those that no call waits for.
+    ///
+    /// With the number of completed refreshes from before the credential was looked at, none is begun where another one has completed
+    /// since: false.
+    pub(super) fn request(
+        self: &Arc<Self>,
+        id: &str,
+        completed: Option<u64>,
+        tell: Option<Sender<Refreshed>>,
+    ) -> Result<bool, Error> {
+        self.services.pool.check_open()?;
+        let auth = self.services.registry.get(id).ok_or_else(|| not_found(id))?;
+        let key = self.key(&auth);
+        let (client, ends) = (client(&auth), ends(&auth));
+        release(auth);
+        {
+            let mut queue = self.queue.lock();
+            let is_new = !queue.flights.contains(&key);
+            if is_new && completed.is_some_and(|completed| completed != queue.flights.completed()) {
+                return Ok(false);
+            }
+            let attended = tell.is_some();
+            let waiter = tell.map(|tell| Waiter {
+                id: id.into(),
+                tell,
+            });
+            match queue.flights.join(&key, waiter) {
+                Joined::New => queue.admission.queue(key, client, ends, attended),
+                Joined::Running if attended => queue.admission.attend(&key),
+                Joined::Running => {}
+                Joined::OwnRun => {
+                    let what = format!(
+                        "the refresh of credential {id} asks to wait for itself: an executor's refresh must not refresh its own credential"
+                    );
+                    return Err(Error::new(ErrorCode::Conflict, what).with_auth_id(id));
+                }
+            }
+        }
+        self.dispatch();
+        Ok(true)
+    }
+
+    /// The credential that is refreshed for this one: the first of those that have the same login.
+    fn key(&self, auth: &Auth) -> Arc<str> {
+        let leader = self.grants.lock().leader(auth);
+        let same_token = |leader: &Arc<str>| {
+            let leader = self.services.registry.get(leader);
+            leader.is_some_and(|leader| leader.grant_token() == auth.grant_token())
+        };
+        leader.filter(same_token).unwrap_or_else(|| auth.id.as_str().into())
+    }
+
+    /// A credential with the same login that has rotated its tokens already.
+    pub(super) fn ahead_of(&self, auth: &Auth) -> Option<Arc<Auth>> {
+        let leader = self.grants.lock().leader(auth)?;
+        let leader = self.services.registry.get(&leader)?;
+        (leader.grant_token() != auth.grant_token()).then_some(leader)
+    }
+
+    /// The other credentials that hold the login which `leader` had before it was renewed.
+    pub(super) fn followers(&self, former: &Auth) -> Vec<Arc<str>> {
+        let grants = self.grants.lock();
+        let token = former.grant_token();
+        token.map_or_else(Vec::new, |token| grants.followers(&former.id, token))
+    }
+
+    /// Begins what may begin.
+    fn dispatch(self: &Arc<Self>) {
+        loop {
+            let now = self.services.clock.monotonic();
+            let Some(id) = self.queue.lock().admission.next(now) else {
+                break;
+            };
+            let flight = Flight {
+                coordinator: Arc::clone(self),
+                id,
+                done: None,
+            };
+            match self.services.pool.reserve(Lane::Refreshes, AT_ONCE) {
+                // Where it is refused, the flight is dropped, and says so.
+                Ok(slot) => drop(self.services.pool.run(slot, move || flight.run())),
+                Err(error) => {
+                    flight.give_up(&error);
+                    return;
+                }
+            }
+        }
+        self.watch();
+    }
+
+    /// Has somebody look again when a refresh that hangs makes room.
+    fn watch(self: &Arc<Self>) {
+        let now = self.services.clock.monotonic();
+        let mut queue = self.queue.lock();
+        if queue.is_watched || queue.admission.makes_room_in(now).is_none() {
+            return;
+        }
+        let weak = Arc::downgrade(self);
+        let watcher = Worker::spawn("credpool-refresh-queue", move |stop| {
+            while wait_for_room(&weak, &stop) {}
+        });
+        match watcher {
+            Ok(watcher) => {
+                queue.is_watched = true;
+                let former = queue.watcher.replace(watcher);
+                drop(queue);
+                // It has come to its end.
+                drop(former);
+            }
+            Err(error) => log::error!("refreshes wait for others that hang: {error}"),
+        }
+    }
+
+    /// Refuses what waits from now on: for a shutdown, with which nothing new begins.
+    pub(crate) fn close(&self) {
+        let (waiting, watcher) = {
+            let mut queue = self.queue.lock();
+            (queue.admission.clear(), queue.watcher.take())
+        };
+        let error = Error::new(ErrorCode::ShutDown, "the manager has been shut down");
+        for id in waiting {
+            self.tell(&id, Done::failed(error.clone()));
+        }
+        if let Some(mut watcher) = watcher {
+            watcher.join(WATCHER_END);
+        }
+    }
+
+    /// Tells those who wait for a refresh what came of it.
+    fn tell(&self, id: &Arc<str>, done: Done) {
+        let waiters = {
+            let mut queue = self.queue.lock();
+            queue.admission.ended(id);
+            queue.flights.complete(id)
+        };
+        // The refresh is over: the hook may change the credential, or ask for another refresh.
+        for auth in &done.changed {
+            self.note_change(&auth.id);
+            self.services.hooks.updated(auth);
+        }
+        for Waiter { id: asked, tell } in waiters {
+            let outcome = match &done.outcome {
+                Ok(auth) if auth.id != *asked => {
+                    self.services.registry.get(&asked).ok_or_else(|| not_found(&asked))
+                }
+                outcome => outcome.clone(),
+            };
+            let _ = tell.try_send(outcome);
+        }
+        self.note_change(id);
+    }
+
+    /// How many refreshes have completed.
+    pub(super) fn completed(&self) -> u64 {
+        self.queue.lock().flights.completed()
+    }
+
+    /// Whether a refresh of the credential's login runs or waits to.
+    pub(super) fn is_under_way(&self, auth: &Auth) -> bool {
+        let key = self.key(auth);
+        self.queue.lock().flights.contains(&key)
+    }
+
+    /// Takes note that a credential was changed, added or removed.
+    pub(crate) fn note_change(&self, id: &str) {
+        match self.services.registry.get(id) {
+            Some(auth) => {
+                self.grants.lock().note(&auth);
+                release(auth);
+            }
+            None => {
+                self.grants.lock().forget(id);
+                self.states.forget(id);
+            }
+        }
+        self.mailbox.post(id);
+    }
+
+    /// How the refreshes stand.
+    pub(crate) fn health(&self) -> RefreshHealth {
+        let mut health = RefreshHealth {
+            unpersisted_rotation: self.pending_saves.ids(),
+            shared_logins: self.grants.lock().all_followers().into_iter().collect(),
+            ..RefreshHealth::default()
+        };
+        for auth in self.services.registry.list() {
+            if auth.is_revoked() {
+                health.needs_login.push(auth.id.clone());
+            }
+            release(auth);
+        }
+        for (id, state) in self.states.all() {
+            let current = self.services.registry.get(&id);
+            let Some(auth) = current.filter(|auth| self.states.of(auth).is_some()) else {
+                continue;
+            };
+            let RefreshState {
+                in_doubt,
+                answer_lost,
+                deferred,
+                ..
+            } = state;
+            let id = || id.to_string();
+            if auth.is_revoked() {
+                health.lost_answers.extend(answer_lost.then(id));
+            } else {
+                health.in_doubt.extend((in_doubt > 0).then(id));
+                health.deferred.extend(deferred.map(|deferred| DeferredRefresh {
+                    auth_id: id(),
+                    since: deferred.since,
+                    reason: deferred.reason,
+                }));
+            }
+        }
+        health
+    }
+
+    /// When a credential is due: by its record, but not before it may be refreshed again.
+    pub(super) fn next_due(&self, auth: &Auth) -> Due {
+        let due = due_in_pool(auth, self.chance(auth));
+        if due == Due::Never || auth.is_revoked() {
+            return Due::Never;
+        }
+        let state = self.states.of(auth);
+        let now = self.services.clock.now();
+        let shown = state.as_ref().and_then(|state| state.shown);
+        let asked = auth
+            .next_refresh_after
+            .filter(|after| shown != Some(*after));
+        let floor = self.own_floor(auth, state.as_ref(), now).max(asked);
+        match (due, floor) {
+            (Due::At(at), Some(floor)) => Due::At(at.max(floor)),
+            (Due::Asks, Some(floor)) if floor > now => Due::At(floor),
+            (due, _) => due,
+        }
+    }
+
+    /// Whether a refresh that is not commanded may begin now.
+    pub(super) fn may_begin(&self, auth: &Auth) -> bool {
+        let now = self.services.clock.now();
+        let state = self.states.of(auth);
+        !auth.is_revoked()
+            && self
+                .own_floor(auth, state.as_ref(), now)
+                .is_none_or(|floor| floor <= now)
+    }
+
+    /// No refresh before this moment: by what this process remembers, on a clock that does not jump; and by the record, which
+    /// another process may have refreshed.
+    fn own_floor(
+        &self,
+        auth: &Auth,
+        state: Option<&RefreshState>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let monotonic = self.services.clock.monotonic();
+        let remembered = state
+            .and_then(|state| state.not_before)
+            .filter(|not_before| *not_before > monotonic)
+            .map(|not_before| later(now, not_before - monotonic));
+        let last = auth.last_refreshed_at.filter(|last| *last <= now);
+        remembered.max(last.map(|last| later(last, self.gap)))
+    }
+
+    /// From 0 to 1: drawn once for each generation of a credential.
+    fn chance(&self, auth: &Auth) -> f64 {
+        let mut hasher = DefaultHasher::new();
+        (self.salt, &auth.id, auth.generation()).hash(&mut hasher);
+        let bits = u32::try_from(hasher.finish() >> 32).unwrap_or(0);
+        f64::from(bits) / f64::from(u32::MAX)
+    }
+}
+
+impl Flight {
+    fn run(mut self) {
+        self.coordinator.queue.lock().flights.runs_here(&self.id);
+        self.done = Some(attempt::run(&self.coordinator, &self.id));
+    }
+
+    /// There is no thread for it, nor for the others.
+    fn give_up(mut self, error: &Error) {
+        let coordinator = Arc::clone(&self.coordinator);
+        let waiting = coordinator.queue.lock().admission.clear();
+        self.done = Some(Done::failed(error.clone()));
+        for id in waiting.iter().chain([&self.id]) {
+            if let Some(auth) = coordinator.services.registry.get(id) {
+                let not_before = deadline(coordinator.services.clock.monotonic(), NO_WORKER);
+                coordinator
+                    .states
+                    .note(id, &auth, |state| state.not_before = Some(not_before));
+            }
+        }
+        for id in waiting {
+            coordinator.tell(&id, Done::failed(error.clone()));
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let done = self.done.take();
+        let done = done.unwrap_or_else(|| Done::failed(cut_off(&self.id)));
+        self.coordinator.tell(&self.id, done);
+        if self.coordinator.services.pool.check_open().is_ok() {
+            self.coordinator.dispatch();
+        }
+    }
+}
+
+impl Done {
+    pub(super) fn failed(error: Error) -> Self {
+        Self {
+            outcome: Err(error),
+            changed: Vec::new(),
+        }
+    }
+
+    pub(super) fn with(auth: Arc<Auth>) -> Self {
+        Self {
+            outcome: Ok(Arc::clone(&auth)),
+            changed: vec![auth],
+        }
+    }
+}
+
+/// Waits until a refresh that hangs makes room. False when there is nothing to wait for.
+fn wait_for_room(coordinator: &Weak<RefreshCoordinator>, stop: &Receiver<Never>) -> bool {
+    let Some(strong) = coordinator.upgrade() else {
+        return false;
+    };
+    let clock = Arc::clone(&strong.services.clock);
+    let now = clock.monotonic();
+    let wait = {
+        let mut queue = strong.queue.lock();
+        let wait = queue.admission.makes_room_in(now);
+        queue.is_watched = wait.is_some();
+        wait
+    };
+    drop(strong);
+    let Some(wait) = wait else {
+        return false;
+    };
+    let timer = clock.after(wait);
+    select! {
+        recv(timer) -> _ => {}
+        recv(stop) -> _ => return false,
+    }
+    if let Some(strong) = coordinator.upgrade() {
+        strong.dispatch();
+    }
+    true
+}
+
+/// When the tokens of a credential end: what ends first is refreshed first.
+fn ends(auth: &Auth) -> Timestamp {
+    if auth.awaits_first_token() {
+        return Timestamp::MIN;
+    }
+    auth.expiration_time().at().unwrap_or(Timestamp::MAX)
+}
+
+pub(super) fn not_found(id: &str) -> Error {
+    Error::new(
+        ErrorCode::AuthNotFound,
+        format!("no credential {id} is registered"),
+    )
+    .with_auth_id(id)
+}
+
+pub(super) fn cut_off(id: &str) -> Error {
+    Error::new(
+        ErrorCode::RefreshFailed,
+        format!("the refresh of {id} was cut off before it was done"),
+    )
+    .with_auth_id(id)
+}
+
+/// Until a worker may be free.
+pub(super) const NO_WORKER: Duration = Duration::from_secs(1);
+
+/// How long the end of the thread is waited for that sees to what waits.
+const WATCHER_END: Duration = Duration::from_millis(500);
+
+const AT_ONCE: WaitFor<'static> = WaitFor {
+    deadline: None,
+    cancel: None,
+};
