@@ -1,6 +1,8 @@
 //! Where credentials are kept: the [`Store`] trait, its backends, and the writer that keeps slow stores away from calls.
 
+mod backlog;
 mod contract;
+mod crew;
 mod file;
 mod health;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
@@ -8,6 +10,7 @@ mod idle;
 mod keeper;
 mod lock_file;
 mod memory;
+mod monitor;
 mod parts;
 #[cfg(feature = "postgres")]
 mod postgres;
