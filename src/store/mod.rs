@@ -78,6 +78,9 @@ pub trait Store: Send + Sync {
 
     /// Writes the runtime state of a record that [`save`](Store::save) has written: status, errors, quota, cooldowns.
     ///
+    /// It need not be durable: a state may be lost when the machine fails. What was written must be whole, and
+    /// seen by the other processes.
+    ///
     /// Each process writes the whole of what it knows. What another one had written before is put together with it when that one
     /// next sees the change, and written again where something was missing: for each model, what failed or came back last counts.
     /// The stores of this crate keep beside the record's JSON form what was over when; where a store keeps that form alone, the
