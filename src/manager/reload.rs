@@ -1,5 +1,6 @@
 //! What others change in the store: read at the start, and again while the manager runs.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,12 +15,19 @@ use crate::refresh::{RefreshEngine, adopt};
 use crate::request::normalized;
 use crate::runtime::{Worker, guard};
 use crate::services::Services;
-use crate::store::{Changes, Cursor, Skipped};
+use crate::store::{Changes, Cursor, Skipped, Turn};
 
 use super::{Inner, LoadReport, Manager, THREAD_END};
 
-/// Up to where the store has been read, for whoever reads on.
-pub(super) type Seen = Arc<Mutex<Option<Cursor>>>;
+/// How far the store has been read, for the next look.
+pub(super) type Seen = Arc<Mutex<Progress>>;
+
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    cursor: Option<Cursor>,
+    /// Records that have changed in the store while they were being written here. They are read again at the next look.
+    busy: BTreeSet<String>,
+}
 
 /// What takes over records of the store.
 pub(super) struct Intake {
@@ -51,13 +59,13 @@ impl Manager {
     pub fn start_hot_reload(&self, interval: Duration) -> Result<(), Error> {
         let inner = &self.inner;
         let services = &inner.services;
-        let seen = inner.seen.lock().clone();
-        if seen.is_none() {
+        let is_loaded = inner.seen.lock().cursor.is_some();
+        if !is_loaded {
             let Some(changes) = services.keeper.changes(None)? else {
                 log::debug!("the store cannot tell what changes in it: there is no hot reload");
                 return Ok(());
             };
-            *inner.seen.lock() = Some(changes.cursor);
+            inner.seen.lock().cursor = Some(changes.cursor);
         }
         let mut reloader = Reloader {
             services: Arc::downgrade(&inner.services),
@@ -113,21 +121,25 @@ impl Intake {
                 skipped: listing.skipped,
             };
             for auth in listing.records {
-                match self.take(auth)? {
+                let id = auth.id.clone();
+                let turn = self.services.keeper.turn(&id)?;
+                match self.take(auth, turn) {
                     Ok(_) => report.loaded += 1,
                     Err(skipped) => report.skipped.push(skipped),
                 }
             }
             tell_skipped(&report.skipped);
             if listing.cursor.is_some() {
-                *self.seen.lock() = listing.cursor;
+                self.seen.lock().cursor = listing.cursor;
             }
             Ok(report)
         })
     }
 
-    /// Takes over what has changed since, and says where the next look begins.
+    /// Takes over what has changed since, and says where the next look begins. A record that is being written here is left for
+    /// the next look: a write that hangs holds up no other record.
     fn catch_up(&self, since: &Cursor) -> Result<Option<Cursor>, Error> {
+        self.take_busy();
         self.watching(|| {
             let Some(changes) = self.services.keeper.changes(Some(since))? else {
                 return Ok(None);
@@ -140,18 +152,54 @@ impl Intake {
             } = changes;
             tell_skipped(&skipped);
             for auth in written {
-                match self.take(auth)? {
-                    Ok(Taken::New(auth)) => self.services.hooks.registered(&auth),
-                    Ok(Taken::Changed(auth)) => self.services.hooks.updated(&auth),
-                    Ok(Taken::Same | Taken::Older) => {}
-                    Err(skipped) => tell_skipped(&[skipped]),
+                let id = auth.id.clone();
+                match self.services.keeper.try_turn(&id) {
+                    Some(turn) => self.take_and_tell(auth, turn),
+                    None => self.leave(&id),
                 }
             }
             for id in removed {
-                self.let_go(&id)?;
+                match self.services.keeper.try_turn(&id) {
+                    Some(turn) => self.let_go(&id, turn),
+                    None => self.leave(&id),
+                }
             }
             Ok(Some(cursor))
         })
+    }
+
+    fn leave(&self, id: &str) {
+        self.seen.lock().busy.insert(id.to_owned());
+    }
+
+    /// Takes over records that were being written at the last look. What was read then may be older than what is here by now: they
+    /// are read again.
+    fn take_busy(&self) {
+        let busy = std::mem::take(&mut self.seen.lock().busy);
+        for id in busy {
+            let Some(turn) = self.services.keeper.try_turn(&id) else {
+                self.leave(&id);
+                continue;
+            };
+            let loaded = self.watching(|| {
+                self.services.keeper.load(&id).map(|stored| match stored {
+                    Some(auth) => self.take_and_tell(auth, turn),
+                    None => self.let_go(&id, turn),
+                })
+            });
+            if loaded.is_err() {
+                self.leave(&id);
+            }
+        }
+    }
+
+    fn take_and_tell(&self, auth: Auth, turn: Turn<'_>) {
+        match self.take(auth, turn) {
+            Ok(Taken::New(auth)) => self.services.hooks.registered(&auth),
+            Ok(Taken::Changed(auth)) => self.services.hooks.updated(&auth),
+            Ok(Taken::Same | Taken::Older) => {}
+            Err(skipped) => tell_skipped(&[skipped]),
+        }
     }
 
     /// What changes while the store is being read is newer than what was read.
@@ -162,19 +210,19 @@ impl Intake {
         done
     }
 
-    fn take(&self, mut auth: Auth) -> Result<Result<Taken, Skipped>, Error> {
+    /// Takes a record over that the store has. The turn is the record's.
+    fn take(&self, mut auth: Auth, turn: Turn<'_>) -> Result<Taken, Skipped> {
         let services = &self.services;
         auth.provider = normalized(&auth.provider);
         if auth.id.is_empty() || auth.provider.is_empty() {
             let location = auth.file_name.unwrap_or(auth.id);
             let reason = "the record has no id or no provider";
-            return Ok(Err(Skipped::new(location, reason)));
+            return Err(Skipped::new(location, reason));
         }
         if let Err(error) = auth.check_numbers() {
             log::warn!("{error}; the default is used");
         }
         let id = auth.id.clone();
-        let turn = services.keeper.turn(&id)?;
         let now = services.clock.now();
         let current = services.registry.get(&id);
         let current = current.filter(|current| current.provider == auth.provider);
@@ -205,17 +253,16 @@ impl Intake {
         };
         drop(turn);
         self.refresh.note_change(&id);
-        Ok(Ok(taken))
+        Ok(taken)
     }
 
     /// Somebody has removed a credential from the store.
-    fn let_go(&self, id: &str) -> Result<(), Error> {
+    fn let_go(&self, id: &str, turn: Turn<'_>) {
         let services = &self.services;
-        let turn = services.keeper.turn(id)?;
         let known = services.registry.get(id);
         let stays = known.is_none_or(|auth| auth.is_runtime_only());
         if stays || services.registry.is_newer_than_store(id) {
-            return Ok(());
+            return;
         }
         let removed = services.registry.remove(id);
         drop(turn);
@@ -226,7 +273,6 @@ impl Intake {
             services.hooks.removed(&removed);
             self.refresh.note_change(id);
         }
-        Ok(())
     }
 }
 
@@ -265,16 +311,17 @@ impl Reloader {
             refresh,
             seen: Arc::clone(&self.seen),
         };
-        let Some(seen) = self.seen.lock().clone() else {
+        let Some(seen) = self.seen.lock().cursor.clone() else {
             return false;
         };
         match intake.catch_up(&seen) {
-            Ok(Some(cursor)) => *self.seen.lock() = Some(cursor),
+            Ok(Some(cursor)) => self.seen.lock().cursor = Some(cursor),
             Ok(None) => {
                 log::warn!("the store no longer tells what changes in it: hot reload has ended");
                 return false;
             }
-            Err(error) => log::warn!("what has changed in the store could not be read: {error}"),
+            // The store's health has it, and so has the log, once.
+            Err(error) => log::debug!("what has changed in the store could not be read: {error}"),
         }
         true
     }

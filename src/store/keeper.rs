@@ -6,9 +6,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
+use super::monitor::{Call, Kind, Monitor};
 use super::turns::{Turn, Turns};
 use super::{Changes, Cursor, Listing, RecordLock, Saved, Store, StoreHealth};
 use crate::auth::Auth;
+use crate::clock::Clock;
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
 
@@ -17,23 +19,31 @@ use crate::runtime::guard;
 pub(crate) struct Keeper {
     store: RwLock<Option<Arc<dyn Store>>>,
     turns: Turns,
-    noted: Mutex<Vec<Arc<str>>>,
-    /// As the writer sees it.
-    health: Mutex<StoreHealth>,
+    news: Mutex<News>,
+    monitor: Monitor,
     /// What the writer had to leave behind.
     left_unsaved: AtomicUsize,
     wake: Sender<()>,
     woken: Receiver<()>,
 }
 
+/// Records that the store does not have as they are.
+#[derive(Default)]
+struct News {
+    /// Those that the writer has not been told of.
+    noted: Vec<Arc<str>>,
+    /// How many the writer knows of.
+    pending: usize,
+}
+
 impl Keeper {
-    pub(crate) fn new(store: Option<Arc<dyn Store>>) -> Self {
+    pub(crate) fn new(store: Option<Arc<dyn Store>>, clock: Arc<dyn Clock>) -> Self {
         let (wake, woken) = crossbeam_channel::bounded(1);
         Self {
             store: RwLock::new(store),
             turns: Turns::default(),
-            noted: Mutex::default(),
-            health: Mutex::default(),
+            news: Mutex::default(),
+            monitor: Monitor::new(clock),
             left_unsaved: AtomicUsize::new(0),
             wake,
             woken,
@@ -50,12 +60,17 @@ impl Keeper {
         self.turns.take(id)
     }
 
+    /// As [`turn`](Self::turn), if it is free now.
+    pub(crate) fn try_turn<'a>(&'a self, id: &'a str) -> Option<Turn<'a>> {
+        self.turns.try_take(id)
+    }
+
     pub(crate) fn list(&self) -> Result<Listing, Error> {
-        self.with_store(Listing::default(), |store| store.list())
+        self.with_store(Call::of_all(), Listing::default(), |store| store.list())
     }
 
     pub(crate) fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        self.with_store(None, |store| store.changes(since))
+        self.with_store(Call::of_all(), None, |store| store.changes(since))
     }
 
     /// Makes a record durable; nothing to do for one that lives in memory alone.
@@ -63,8 +78,8 @@ impl Keeper {
         if auth.is_runtime_only() {
             return Ok(());
         }
-        self.with_store((), |store| store.save(auth).map(drop))
-            .map_err(|error| error.about(&auth.id))
+        let call = Call::of(Kind::Write, &auth.id);
+        self.with_store(call, (), |store| store.save(auth).map(drop))
     }
 
     /// As [`save`](Self::save), for a change that was made to the generation `from`. Where the store has a newer one, nothing is
@@ -75,11 +90,10 @@ impl Keeper {
         }
         let mut expected = from;
         for _ in 0..MOST_RACES {
-            let saved = self
-                .with_store(Saved::At(String::new()), |store| {
-                    store.save_if(auth, expected)
-                })
-                .map_err(|error| error.about(&auth.id))?;
+            let call = Call::of(Kind::Write, &auth.id);
+            let saved = self.with_store(call, Saved::At(String::new()), |store| {
+                store.save_if(auth, expected)
+            })?;
             match saved {
                 Saved::At(_) => return Ok(None),
                 Saved::Refused(stored) if stored.generation() > from => return Ok(Some(stored)),
@@ -92,8 +106,8 @@ impl Keeper {
 
     /// A record as the store has it now.
     pub(crate) fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
-        self.with_store(None, |store| store.load(id))
-            .map_err(|error| error.about(id))
+        let call = Call::of(Kind::Load, id);
+        self.with_store(call, None, |store| store.load(id))
     }
 
     /// The right to refresh a record across processes; `None` when another one still has it after `wait`. Without a store there
@@ -104,8 +118,8 @@ impl Keeper {
         wait: Duration,
     ) -> Result<Option<Box<dyn RecordLock>>, Error> {
         let nothing: Box<dyn RecordLock> = Box::new(super::Unlocked);
-        self.with_store(Some(nothing), |store| store.lock(id, wait))
-            .map_err(|error| error.about(id))
+        let call = Call::of(Kind::Lock, id).waiting(wait);
+        self.with_store(call, Some(nothing), |store| store.lock(id, wait))
     }
 
     /// Whether there is a store that others may write, too.
@@ -117,31 +131,32 @@ impl Keeper {
         if auth.is_runtime_only() {
             return Ok(());
         }
-        self.with_store((), |store| store.save_state(auth))
-            .map_err(|error| error.about(&auth.id))
+        let call = Call::of(Kind::Write, &auth.id);
+        self.with_store(call, (), |store| store.save_state(auth))
     }
 
     pub(crate) fn delete(&self, id: &str) -> Result<(), Error> {
-        self.with_store((), |store| store.delete(id))
-            .map_err(|error| error.about(id))
+        let call = Call::of(Kind::Write, id);
+        self.with_store(call, (), |store| store.delete(id))
     }
 
     /// Tells the writer that a record has news. The registry sees to it that a record is noted once until it is written.
     pub(crate) fn note(&self, id: Arc<str>) {
-        self.noted.lock().push(id);
+        self.news.lock().noted.push(id);
         let _ = self.wake.try_send(());
     }
 
-    /// How the store stands.
+    /// How the store is doing.
     pub(crate) fn health(&self) -> StoreHealth {
-        let noted = self.noted.lock().len();
-        let mut health = self.health.lock().clone();
-        health.unsaved += noted;
+        let mut health = self.monitor.health();
+        let news = self.news.lock();
+        health.unsaved = news.pending + news.noted.len();
         health
     }
 
-    pub(super) fn note_health(&self, note: impl FnOnce(&mut StoreHealth)) {
-        note(&mut self.health.lock());
+    /// Notes how the writer's save of a record went.
+    pub(super) fn note_saved(&self, id: &str, saved: &Result<(), Error>) {
+        self.monitor.saved(id, saved);
     }
 
     /// How many records the writer could not save before it ended.
@@ -153,9 +168,16 @@ impl Keeper {
         self.left_unsaved.store(records, Ordering::Relaxed);
     }
 
-    /// What was noted since the last time.
+    /// What was noted since the last time: from here on the writer knows of it.
     pub(super) fn take_noted(&self) -> Vec<Arc<str>> {
-        std::mem::take(&mut *self.noted.lock())
+        let mut news = self.news.lock();
+        news.pending += news.noted.len();
+        std::mem::take(&mut news.noted)
+    }
+
+    /// How many records wait for the writer, as it counts them itself.
+    pub(super) fn set_pending(&self, records: usize) {
+        self.news.lock().pending = records;
     }
 
     /// Gets a message when there is something noted.
@@ -163,8 +185,10 @@ impl Keeper {
         self.woken.clone()
     }
 
+    /// The one place where the store is called: panics are contained, and every call counts for the store's health.
     fn with_store<T>(
         &self,
+        call: Call<'_>,
         without: T,
         work: impl FnOnce(&dyn Store) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -172,14 +196,20 @@ impl Keeper {
         let Some(store) = store else {
             return Ok(without);
         };
-        guard(|| "the store".to_owned(), || work(&*store))
-            .flatten()
-            .map_err(|error| match error.code() {
-                ErrorCode::Unspecified => error
-                    .context("the store failed")
-                    .with_code(ErrorCode::Store),
-                _ => error,
-            })
+        self.monitor.watch(call, || {
+            guard(|| "the store".to_owned(), || work(&*store))
+                .flatten()
+                .map_err(|error| match error.code() {
+                    ErrorCode::Unspecified => error
+                        .context("the store failed")
+                        .with_code(ErrorCode::Store),
+                    _ => error,
+                })
+                .map_err(|error| match call.id {
+                    Some(id) => error.about(id),
+                    None => error,
+                })
+        })
     }
 }
 
@@ -189,7 +219,7 @@ const MOST_RACES: usize = 16;
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keeper")
-            .field("noted", &self.noted.lock().len())
+            .field("noted", &self.news.lock().noted.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,8 @@
 //! Where credentials are kept: the [`Store`] trait, its backends, and the writer that keeps slow stores away from calls.
 
+mod backlog;
 mod contract;
+mod crew;
 mod file;
 mod health;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
@@ -8,6 +10,7 @@ mod idle;
 mod keeper;
 mod lock_file;
 mod memory;
+mod monitor;
 mod parts;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -74,6 +77,9 @@ pub trait Store: Send + Sync {
     fn delete(&self, id: &str) -> Result<(), Error>;
 
     /// Writes the runtime state of a record that [`save`](Store::save) has written: status, errors, quota, cooldowns.
+    ///
+    /// It need not be durable: a state may be lost when the machine fails. What was written must be whole, and
+    /// seen by the other processes.
     ///
     /// Each process writes the whole of what it knows. What another one had written before is put together with it when that one
     /// next sees the change, and written again where something was missing: for each model, what failed or came back last counts.

@@ -38,6 +38,16 @@ impl Turns {
         taken.insert(id.to_owned(), me);
         Ok(Turn { turns: self, id })
     }
+
+    /// The record's turn, if it is free now.
+    pub(crate) fn try_take<'a>(&'a self, id: &'a str) -> Option<Turn<'a>> {
+        let mut taken = self.taken.lock();
+        if taken.contains_key(id) {
+            return None;
+        }
+        taken.insert(id.to_owned(), std::thread::current().id());
+        Some(Turn { turns: self, id })
+    }
 }
 
 impl Drop for Turn<'_> {

@@ -1,134 +1,160 @@
-//! The writer: takes to the store what results changed, beside the calls and a few times a second at most.
+//! The writer (write-behind): takes to the store what results changed, beside the calls.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select};
 
+use super::backlog::Backlog;
+use super::crew::{Crew, Done};
 use crate::cancel::Never;
+use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::registry::Unsaved;
 use crate::runtime::Worker;
 use crate::services::Services;
 
-/// Starts the writer thread. Told to stop, it makes a last attempt at what is left and ends.
+/// Starts the writer. Told to stop, it makes a last attempt at what is left and ends.
 pub(crate) fn start(services: &Arc<Services>) -> Result<Worker, Error> {
-    let weak = Arc::downgrade(services);
-    let woken = services.keeper.woken();
-    Worker::spawn("credpool-writer", move |stop| {
-        let mut writer = Writer {
-            services: weak,
-            unsaved: BTreeSet::new(),
-            failures: 0,
-        };
-        while writer.wait(&woken, &stop) && writer.write() {}
-    })
+    let writer = Writer {
+        woken: services.keeper.woken(),
+        clock: Arc::clone(&services.clock),
+        backlog: Backlog::default(),
+        crew: Crew::new(
+            Arc::downgrade(services),
+            write_one,
+            services.clock.monotonic(),
+        ),
+        services: Arc::downgrade(services),
+        timer: None,
+    };
+    Worker::spawn("credpool-writer", move |stop| writer.run(&stop))
 }
 
+/// Hands records with news to the threads that write them. It waits for no store call itself, except at the end.
 struct Writer {
     services: Weak<Services>,
-    /// Records with news; at most all of them.
-    unsaved: BTreeSet<Arc<str>>,
-    /// Rounds in a row in which a write failed.
-    failures: u32,
+    clock: Arc<dyn Clock>,
+    woken: Receiver<()>,
+    backlog: Backlog,
+    crew: Crew,
+    /// The one that was set last, and for when.
+    timer: Option<(Instant, Receiver<Instant>)>,
 }
 
 impl Writer {
-    /// Sleeps until there is news, then for as long as more may come. False: stop, after one last round.
-    fn wait(&mut self, woken: &Receiver<()>, stop: &Receiver<Never>) -> bool {
-        if self.unsaved.is_empty() {
+    fn run(mut self, stop: &Receiver<Never>) {
+        while self.distribute() {
+            let timer = self.timer();
             select! {
-                recv(woken) -> _ => {}
-                recv(stop) -> _ => return self.last_round(),
+                recv(self.woken) -> _ => {}
+                recv(timer) -> _ => self.timer = None,
+                recv(self.crew.done()) -> done => {
+                    self.finish(done.ok());
+                }
+                recv(stop) -> _ => return self.end(),
             }
         }
-        let pause = COALESCE
-            .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(MOST_BACK_OFF);
-        let Some(clock) = self
-            .services
-            .upgrade()
-            .map(|services| Arc::clone(&services.clock))
-        else {
-            return false;
-        };
-        select! {
-            recv(clock.after(pause)) -> _ => true,
-            recv(stop) -> _ => self.last_round(),
-        }
     }
 
-    fn last_round(&mut self) -> bool {
-        self.write();
-        if !self.unsaved.is_empty() {
-            log::error!(
-                "shutdown: {} credentials were not saved, because the store fails",
-                self.unsaved.len()
-            );
-        }
-        if let Some(services) = self.services.upgrade() {
-            services.keeper.leave_unsaved(self.unsaved.len());
-        }
-        false
-    }
-
-    /// Writes everything once; what fails stays for the next round. False when the manager is gone.
-    fn write(&mut self) -> bool {
+    /// Gives away what is due. False when the manager is gone.
+    fn distribute(&mut self) -> bool {
         let Some(services) = self.services.upgrade() else {
             return false;
         };
-        self.unsaved.extend(services.keeper.take_noted());
-        let before = self.unsaved.len();
-        services.keeper.note_health(|health| {
-            health.unsaved = before;
-            health.writing_since = Some(services.clock.now());
-        });
-        let mut failure = None;
-        self.unsaved.retain(|id| match write_one(&services, id) {
-            Ok(()) => false,
-            Err(error) => {
-                failure = Some(error);
-                true
-            }
-        });
-        services.keeper.note_health(|health| {
-            health.unsaved = self.unsaved.len();
-            health.writing_since = None;
-            health.last_error.clone_from(&failure);
-            match failure {
-                None => (health.failures, health.failing_since) = (0, None),
-                Some(_) => {
-                    health.failures = health.failures.saturating_add(1);
-                    let since = health.failing_since.or(Some(services.clock.now()));
-                    health.failing_since = since;
+        let now = self.clock.monotonic();
+        for id in services.keeper.take_noted() {
+            self.backlog.note(id, now);
+        }
+        while let Some(id) = self.backlog.take_due(now) {
+            self.crew.give(id, now);
+        }
+        self.crew.reinforce(now);
+        services.keeper.set_pending(self.backlog.unsaved());
+        true
+    }
+
+    /// Notes what is done, and says which records that were.
+    fn finish(&mut self, done: Option<Done>) -> Vec<Arc<str>> {
+        let now = self.clock.monotonic();
+        let more = std::iter::from_fn(|| self.crew.done().try_recv().ok());
+        let done: Vec<_> = done.into_iter().chain(more).collect();
+        let note = |Done { id, is_saved }| {
+            self.crew.count_done(now);
+            self.backlog.finish(&id, is_saved, now);
+            id
+        };
+        done.into_iter().map(note).collect()
+    }
+
+    /// Fires when a record is due, or another thread.
+    fn timer(&mut self) -> Receiver<Instant> {
+        let wakes = [self.backlog.next_due(), self.crew.impatient_at()];
+        let Some(at) = wakes.into_iter().flatten().min() else {
+            return never();
+        };
+        if let Some((set, timer)) = &self.timer
+            && *set == at
+        {
+            return timer.clone();
+        }
+        let wait = at.saturating_duration_since(self.clock.monotonic());
+        let timer = self.clock.after(wait);
+        self.timer = Some((at, timer.clone()));
+        timer
+    }
+
+    /// The last round: every record with news is tried once more, whenever it is due. From here on time goes by the machine's
+    /// clock, since a test's may never move again.
+    fn end(mut self) {
+        let clock = SystemClock;
+        self.distribute();
+        self.crew.restart_patience(clock.monotonic());
+        let mut tried = BTreeSet::new();
+        while let Some(id) = self.backlog.take_any() {
+            tried.insert(Arc::clone(&id));
+            self.crew.give(id, clock.monotonic());
+        }
+        while !self.crew.is_idle() {
+            self.crew.reinforce(clock.monotonic());
+            let timer = self.crew.impatient_at().map_or_else(never, |at| {
+                clock.after(at.saturating_duration_since(clock.monotonic()))
+            });
+            select! {
+                recv(timer) -> _ => {}
+                recv(self.crew.done()) -> done => {
+                    let done = self.finish(done.ok());
+                    self.crew.restart_patience(clock.monotonic());
+                    // Those that were under way when this round began.
+                    for id in done {
+                        if !tried.contains(&id) && self.backlog.take(&id) {
+                            tried.insert(Arc::clone(&id));
+                            self.crew.give(id, clock.monotonic());
+                        }
+                    }
                 }
             }
-        });
-        match failure {
-            None if self.failures > 0 => {
-                log::info!("the store works again");
-                self.failures = 0;
-            }
-            None => {}
-            Some(error) => {
-                self.failures += 1;
-                log::warn!(
-                    "the state of {} of {before} credentials could not be saved, trying again: {error}",
-                    self.unsaved.len()
-                );
-            }
         }
-        true
+        self.crew.end();
+        let unsaved = self.backlog.unsaved();
+        if unsaved > 0 {
+            log::error!("shutdown: {unsaved} credentials were not saved, because the store fails");
+        }
+        if let Some(services) = self.services.upgrade() {
+            services.keeper.set_pending(unsaved);
+            services.keeper.leave_unsaved(unsaved);
+        }
     }
 }
 
 fn write_one(services: &Services, id: &str) -> Result<(), Error> {
-    let _turn = services.keeper.turn(id)?;
+    let turn = services.keeper.turn(id)?;
     let Some((auth, what)) = services.registry.take_unsaved(id) else {
+        services.keeper.note_saved(id, &Ok(()));
         return Ok(());
     };
-    let written = match what {
+    let saved = match what {
         // Another process may have refreshed the tokens since.
         Unsaved::Record if auth.generation() > 0 => services
             .keeper
@@ -137,14 +163,10 @@ fn write_one(services: &Services, id: &str) -> Result<(), Error> {
         Unsaved::Record => services.keeper.save(&auth),
         Unsaved::State | Unsaved::Nothing => services.keeper.save_state(&auth),
     };
-    if written.is_err() {
+    if saved.is_err() {
         services.registry.mark_unsaved(id, what);
     }
-    written
+    drop(turn);
+    services.keeper.note_saved(id, &saved);
+    saved
 }
-
-/// News that come within this time are written together.
-const COALESCE: Duration = Duration::from_millis(500);
-
-/// The longest pause between attempts with a store that fails.
-const MOST_BACK_OFF: Duration = Duration::from_secs(30);

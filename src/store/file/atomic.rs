@@ -20,11 +20,25 @@ pub(super) struct Staged {
 impl Staged {
     /// A durable new file with `bytes` in it.
     pub(super) fn write(target: PathBuf, bytes: &[u8]) -> io::Result<Self> {
+        Self::write_and(target, bytes, File::sync_all)
+    }
+
+    /// A new file with `bytes` in it, for what may be lost when the machine fails. Readers see it whole, and the end of the process
+    /// does not harm it.
+    pub(super) fn write_volatile(target: PathBuf, bytes: &[u8]) -> io::Result<Self> {
+        Self::write_and(target, bytes, |_| Ok(()))
+    }
+
+    fn write_and(
+        target: PathBuf,
+        bytes: &[u8],
+        finish: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let temp = target.with_file_name(temp_name(&target));
         let mut file = modes::create_file(&temp)?;
         let mut staged = Self::of(temp, target);
         file.write_all(bytes)?;
-        file.sync_all()?;
+        finish(&file)?;
         staged.mark = Mark::of(&file.metadata()?, bytes);
         Ok(staged)
     }

@@ -62,6 +62,8 @@ use crate::error::{Error, ErrorCode};
 ///
 /// * A file is replaced as a whole. At any moment, also after a crash, a reader finds the former or the new one, and when
 ///   [`save`](Store::save) returns, the new one is durable. What has not changed is not written.
+/// * A state file of a `.credential` is replaced without `fsync`: it survives the end of the process. A failure of the machine (a
+///   power cut) may bring a former state back, or leave a damaged one, which costs the state alone: cooldowns, never a credential.
 /// * Files are private to their owner (0600), the directory too (0700). Wider rights are taken away, with a warning.
 /// * What a writer that was killed left staged is put in place by whoever looks next, where it is whole and of a higher
 ///   generation than what is there: it may hold the only copy of a rotated token. Anything else it left is removed.

@@ -69,7 +69,8 @@ pub(super) fn save(root: &Path, auth: &Auth, former: &Home) -> Result<Written, E
     })
 }
 
-/// Writes the state file alone.
+/// Writes the state file alone, which need not be durable: a cooldown costs no `fsync`. That of a token file holds what belongs to
+/// the credential, too, and is durable.
 pub(super) fn save_state(root: &Path, auth: &Auth, home: &Home) -> Result<Written, Error> {
     recover(root, home, auth)?;
     let path = home.state_path();
@@ -87,11 +88,21 @@ pub(super) fn save_state(root: &Path, auth: &Auth, home: &Home) -> Result<Writte
         credential: None,
         state: None,
     };
-    if let Some(staged) = stage(root, &path, &state, auth)? {
-        let mark = staged
-            .commit()
-            .and_then(|mark| modes::sync_dir(&parent(root, &path)).map(|()| mark))
-            .map_err(|error| failed("write the state of", auth, error))?;
+    let is_durable = home.form == Form::Token;
+    let write = if is_durable {
+        Staged::write
+    } else {
+        Staged::write_volatile
+    };
+    if let Some(staged) = stage_with(root, &path, &state, auth, write)? {
+        let commit = || {
+            let mark = staged.commit()?;
+            if is_durable {
+                modes::sync_dir(&parent(root, &path))?;
+            }
+            Ok(mark)
+        };
+        let mark = commit().map_err(|error| failed("write the state of", auth, error))?;
         written.state = Some(mark);
     }
     Ok(written)
@@ -249,6 +260,16 @@ fn stage(
     object: &Map<String, Value>,
     auth: &Auth,
 ) -> Result<Option<Staged>, Error> {
+    stage_with(root, path, object, auth, Staged::write)
+}
+
+fn stage_with(
+    root: &Path,
+    path: &str,
+    object: &Map<String, Value>,
+    auth: &Auth,
+    write: fn(PathBuf, &[u8]) -> io::Result<Staged>,
+) -> Result<Option<Staged>, Error> {
     let Current {
         object: current,
         damaged,
@@ -272,7 +293,7 @@ fn stage(
         return Err(refused(auth, &"it is nested too deeply to be read again"));
     }
     let place = prepare_parent(root, path, auth)?;
-    Staged::write(place, &bytes)
+    write(place, &bytes)
         .map(|staged| Some(staged.keep_former(damaged)))
         .map_err(|error| failed("write", auth, error))
 }

@@ -29,7 +29,8 @@ use crate::error::{Error, ErrorCode};
 /// # Guarantees
 ///
 /// * When [`save`](Store::save) returns, the record is durable: the database is in WAL mode with `synchronous=FULL`. After a
-///   crash, the former or the new record is there, whole.
+///   crash, the former or the new record is there, whole. A state that [`save_state`](Store::save_state) has written survives the
+///   end of the process; a failure of the machine may bring a former one back (`synchronous=NORMAL`).
 /// * [`save_if`](Store::save_if) compares and writes in one transaction (`BEGIN IMMEDIATE`). A database that is busy is waited
 ///   for, 5 seconds at most.
 /// * [`lock`](Store::lock) is a lock of the system on a file in the directory `NAME.locks` beside the database: a process that
@@ -147,7 +148,7 @@ impl Store for SqliteStore {
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         let state = state_text(auth)?;
         self.inner
-            .write(&auth.id, |rows| rows.put_state(&auth.id, &state))
+            .write_volatile(&auth.id, |rows| rows.put_state(&auth.id, &state))
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
@@ -261,6 +262,23 @@ impl Inner {
         self.within(TransactionBehavior::Deferred, what, work)
     }
 
+    /// As [`write`](Self::write), for what may be lost when the machine fails: the transaction is not waited for to be on the disk.
+    fn write_volatile<T>(
+        &self,
+        id: &str,
+        work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let what = format!("write the state of credential {}", shown(id));
+        let behavior = TransactionBehavior::Immediate;
+        self.with_connection(&what, |connection| {
+            connection.execute_batch("PRAGMA synchronous=NORMAL")?;
+            let done = self.transaction(connection, behavior, work)?;
+            connection.execute_batch(DURABLE)?;
+            Ok(done)
+        })
+        .map_err(|error| error.with_auth_id(id))
+    }
+
     /// Reads and writes in one transaction, which is durable when this returns.
     fn write<T>(
         &self,
@@ -278,6 +296,32 @@ impl Inner {
         what: &str,
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        self.with_connection(what, |connection| {
+            self.transaction(connection, behavior, work)
+        })
+    }
+
+    fn transaction<T>(
+        &self,
+        connection: &mut Connection,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let transaction = connection.transaction_with_behavior(behavior)?;
+        let rows = Rows {
+            tables: &transaction,
+            writer: self.writer,
+        };
+        let done = work(&rows)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    fn with_connection<T>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         let failed = |error: rusqlite::Error| {
             let message = format!(
                 "could not {what} in {}: {error}; check that it is an intact database, that there is space, and that nobody keeps it locked",
@@ -287,18 +331,7 @@ impl Inner {
         };
         self.idle.with(
             || self.connect(),
-            |connection| {
-                let transaction = connection
-                    .transaction_with_behavior(behavior)
-                    .map_err(failed)?;
-                let rows = Rows {
-                    tables: &transaction,
-                    writer: self.writer,
-                };
-                let done = work(&rows).map_err(failed)?;
-                transaction.commit().map_err(failed)?;
-                Ok(done)
-            },
+            |connection| work(connection).map_err(failed),
         )
     }
 
@@ -311,7 +344,7 @@ impl Inner {
             let connection = Connection::open_with_flags(&self.path, flags)?;
             connection.busy_timeout(BUSY)?;
             let mode = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
-            connection.execute_batch("PRAGMA synchronous=FULL")?;
+            connection.execute_batch(DURABLE)?;
             Ok((connection, mode))
         };
         // To go over to WAL needs the file alone, and SQLite does not wait for that itself.
@@ -373,6 +406,9 @@ fn prepare(path: &Path) -> io::Result<PathBuf> {
     modes::tighten_file(&file, &file.metadata()?, &path.display().to_string());
     Ok(path)
 }
+
+/// Every commit is on the disk when it returns.
+const DURABLE: &str = "PRAGMA synchronous=FULL";
 
 /// How long a database is waited for that another one is writing to.
 const BUSY: Duration = Duration::from_secs(5);

@@ -1,0 +1,205 @@
+//! Which records have news that the store lacks, and from when on each may be written.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::deadline;
+
+/// Records with news, each with a due time and a back-off of its own, so that one which cannot be saved delays no other.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    records: HashMap<Arc<str>, Entry>,
+    /// Those with news that nobody is writing, by when they are due.
+    waiting: BTreeSet<(Instant, Arc<str>)>,
+    /// Those that were written just now, by when their next news need not wait.
+    resting: BTreeSet<(Instant, Arc<str>)>,
+    under_way: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// From when on it may be written.
+    due: Instant,
+    /// How many writes in a row have failed.
+    failures: u32,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    /// It is being written, and may have got news since that began.
+    UnderWay {
+        has_news: bool,
+    },
+    Resting,
+}
+
+impl Backlog {
+    /// Notes news of a record: the first are due immediately, what follows a write when [`COALESCE`] has passed.
+    pub(super) fn note(&mut self, id: Arc<str>, now: Instant) {
+        let Some(entry) = self.records.get_mut(&id) else {
+            self.waiting.insert((now, Arc::clone(&id)));
+            let entry = Entry {
+                due: now,
+                failures: 0,
+                stage: Stage::Waiting,
+            };
+            self.records.insert(id, entry);
+            return;
+        };
+        match entry.stage {
+            Stage::Waiting => {}
+            Stage::UnderWay { .. } => entry.stage = Stage::UnderWay { has_news: true },
+            Stage::Resting => {
+                entry.stage = Stage::Waiting;
+                let place = (entry.due, id);
+                self.resting.remove(&place);
+                self.waiting.insert(place);
+            }
+        }
+    }
+
+    /// A record that is due; from here on it is under way.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Arc<str>> {
+        while self.resting.first().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, id)) = self.resting.pop_first() {
+                self.records.remove(&id);
+            }
+        }
+        let due = self.waiting.first().is_some_and(|(due, _)| *due <= now);
+        due.then(|| self.take_any()).flatten()
+    }
+
+    /// As [`take_due`](Self::take_due), for any record with news.
+    pub(super) fn take_any(&mut self) -> Option<Arc<str>> {
+        let (_, id) = self.waiting.pop_first()?;
+        self.begin(&id);
+        Some(id)
+    }
+
+    /// Takes this record, if it has news and is not under way.
+    pub(super) fn take(&mut self, id: &Arc<str>) -> bool {
+        let due = self.records.get(id).map(|entry| entry.due);
+        let waits = due.is_some_and(|due| self.waiting.remove(&(due, Arc::clone(id))));
+        if waits {
+            self.begin(id);
+        }
+        waits
+    }
+
+    fn begin(&mut self, id: &Arc<str>) {
+        if let Some(entry) = self.records.get_mut(id) {
+            entry.stage = Stage::UnderWay { has_news: false };
+            self.under_way += 1;
+        }
+    }
+
+    /// A record that was taken is written, or could not be: then it waits for longer and longer.
+    pub(super) fn finish(&mut self, id: &Arc<str>, is_saved: bool, now: Instant) {
+        let Some(entry) = self.records.get_mut(id) else {
+            return;
+        };
+        let has_news = entry.stage == Stage::UnderWay { has_news: true };
+        entry.failures = if is_saved {
+            0
+        } else {
+            entry.failures.saturating_add(1)
+        };
+        let pause = COALESCE.saturating_mul(2_u32.saturating_pow(entry.failures));
+        entry.due = deadline(now, pause.min(LONGEST_BACK_OFF));
+        let place = (entry.due, Arc::clone(id));
+        self.under_way -= 1;
+        if has_news || !is_saved {
+            entry.stage = Stage::Waiting;
+            self.waiting.insert(place);
+        } else {
+            entry.stage = Stage::Resting;
+            self.resting.insert(place);
+        }
+    }
+
+    /// When the next record with news is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.waiting.first().map(|(due, _)| *due)
+    }
+
+    /// How many records the store does not have as they are.
+    pub(super) fn unsaved(&self) -> usize {
+        self.waiting.len() + self.under_way
+    }
+}
+
+/// News of a record that come within this time of its last write are written together.
+const COALESCE: Duration = Duration::from_millis(500);
+
+/// The longest pause between attempts to save a record.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+
+    const TICK: Duration = Duration::from_millis(1);
+
+    fn all_due(backlog: &mut Backlog, now: Instant) -> Vec<String> {
+        std::iter::from_fn(|| backlog.take_due(now))
+            .map(|id| id.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn first_news_are_due_immediately_and_what_follows_is_coalesced() {
+        let now = ManualClock::at(crate::Timestamp::UNIX_EPOCH).monotonic();
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut backlog = Backlog::default();
+        backlog.note(Arc::clone(&a), now);
+        backlog.note(Arc::clone(&a), now);
+        assert_eq!(all_due(&mut backlog, now), ["a"]);
+        // News of a record that is being written, and of another one.
+        backlog.note(Arc::clone(&a), now);
+        backlog.note(Arc::clone(&b), now);
+        assert_eq!(all_due(&mut backlog, now), ["b"]);
+        assert_eq!((backlog.unsaved(), backlog.next_due()), (2, None));
+        backlog.finish(&a, true, now);
+        backlog.finish(&b, true, now);
+        assert_eq!(backlog.unsaved(), 1, "a has news again");
+        assert!(all_due(&mut backlog, now + COALESCE.checked_sub(TICK).unwrap()).is_empty());
+        assert_eq!(all_due(&mut backlog, now + COALESCE), ["a"]);
+        backlog.finish(&a, true, now + COALESCE);
+        // News while it rests wait for the rest of the pause; without news, it is forgotten.
+        backlog.note(Arc::clone(&a), now + COALESCE + TICK);
+        assert_eq!(backlog.next_due(), Some(now + 2 * COALESCE));
+        assert_eq!(all_due(&mut backlog, now + 2 * COALESCE), ["a"]);
+        backlog.finish(&a, true, now + 2 * COALESCE);
+        assert!(all_due(&mut backlog, now + 3 * COALESCE).is_empty());
+        assert!(backlog.records.is_empty() && backlog.resting.is_empty());
+    }
+
+    #[test]
+    fn a_record_that_fails_waits_longer_and_longer_alone() {
+        let mut now = ManualClock::at(crate::Timestamp::UNIX_EPOCH).monotonic();
+        let (bad, good): (Arc<str>, Arc<str>) = ("bad".into(), "good".into());
+        let mut backlog = Backlog::default();
+        backlog.note(Arc::clone(&bad), now);
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
+            assert_eq!(all_due(&mut backlog, now), ["bad"]);
+            backlog.finish(&bad, false, now);
+            // News do not shorten its pause, and others go on.
+            backlog.note(Arc::clone(&bad), now);
+            backlog.note(Arc::clone(&good), now);
+            assert_eq!(all_due(&mut backlog, now), ["good"]);
+            backlog.finish(&good, true, now);
+            let due = now + Duration::from_secs(pause);
+            assert_eq!(backlog.next_due(), Some(due));
+            assert!(all_due(&mut backlog, due.checked_sub(TICK).unwrap()).is_empty());
+            now = due;
+        }
+        assert!(backlog.take(&bad), "a last attempt needs no due time");
+        assert!(!backlog.take(&bad) && backlog.take_any().is_none());
+        backlog.finish(&bad, true, now);
+        assert_eq!(backlog.unsaved(), 0);
+    }
+}

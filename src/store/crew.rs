@@ -1,0 +1,159 @@
+//! The writer's threads: one, and further ones while a store call hangs.
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::clock::deadline;
+use crate::error::Error;
+use crate::runtime::{guard, spawn};
+use crate::services::Services;
+
+/// What writes one record.
+pub(super) type Write = fn(&Services, &str) -> Result<(), Error>;
+
+/// Threads that write one record after the other. The first comes with the first record; another one, up to [`MOST`], when
+/// records wait and none was done for [`PATIENCE`].
+pub(super) struct Crew {
+    services: Weak<Services>,
+    write: Write,
+    jobs: Sender<Arc<str>>,
+    taken: Receiver<Arc<str>>,
+    report: Sender<Done>,
+    done: Receiver<Done>,
+    threads: Vec<JoinHandle<()>>,
+    /// How many records were given and are not done.
+    given: usize,
+    /// When one was done last, or a thread began.
+    progress: Instant,
+}
+
+/// A record that was written, or could not be.
+pub(super) struct Done {
+    pub(super) id: Arc<str>,
+    pub(super) is_saved: bool,
+}
+
+impl Crew {
+    pub(super) fn new(services: Weak<Services>, write: Write, now: Instant) -> Self {
+        let (jobs, taken) = crossbeam_channel::unbounded();
+        let (report, done) = crossbeam_channel::unbounded();
+        Self {
+            services,
+            write,
+            jobs,
+            taken,
+            report,
+            done,
+            threads: Vec::new(),
+            given: 0,
+            progress: now,
+        }
+    }
+
+    /// Where it is told what is done; each is to be [counted](Self::count_done).
+    pub(super) fn done(&self) -> &Receiver<Done> {
+        &self.done
+    }
+
+    pub(super) fn give(&mut self, id: Arc<str>, now: Instant) {
+        if self.given == 0 {
+            self.progress = now;
+        }
+        self.given += 1;
+        let _ = self.jobs.send(id);
+    }
+
+    pub(super) fn count_done(&mut self, now: Instant) {
+        self.given -= 1;
+        self.progress = now;
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.given == 0
+    }
+
+    /// From now on, time goes by another clock.
+    pub(super) fn restart_patience(&mut self, now: Instant) {
+        self.progress = now;
+    }
+
+    /// When another thread is needed, unless a record is done by then.
+    pub(super) fn impatient_at(&self) -> Option<Instant> {
+        match self.threads.len() {
+            _ if self.given <= self.threads.len() => None,
+            0 => Some(self.progress),
+            MOST.. => None,
+            _ => Some(deadline(self.progress, PATIENCE)),
+        }
+    }
+
+    /// Brings another thread in, if it is time.
+    pub(super) fn reinforce(&mut self, now: Instant) {
+        if self.impatient_at().is_none_or(|at| now < at) {
+            return;
+        }
+        self.progress = now;
+        let hand = self.hand();
+        match spawn("credpool-write".to_owned(), move || hand.work()) {
+            Ok(thread) => self.threads.push(thread),
+            Err(error) if self.threads.is_empty() => {
+                log::warn!("the system gives no thread to write with: {error}");
+                let hand = self.hand();
+                while let Ok(id) = self.taken.try_recv() {
+                    hand.write(id);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn hand(&self) -> Hand {
+        Hand {
+            services: self.services.clone(),
+            write: self.write,
+            taken: self.taken.clone(),
+            report: self.report.clone(),
+        }
+    }
+
+    /// Ends the threads, when nothing is left for them to do.
+    pub(super) fn end(self) {
+        drop((self.jobs, self.taken));
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a thread needs. It keeps the manager alive only while it writes.
+struct Hand {
+    services: Weak<Services>,
+    write: Write,
+    taken: Receiver<Arc<str>>,
+    report: Sender<Done>,
+}
+
+impl Hand {
+    fn work(self) {
+        for id in &self.taken {
+            self.write(id);
+        }
+    }
+
+    fn write(&self, id: Arc<str>) {
+        let is_saved = self.services.upgrade().is_some_and(|services| {
+            let write = || (self.write)(&services, &id);
+            guard(|| "the writer".to_owned(), write).flatten().is_ok()
+        });
+        let _ = self.report.send(Done { id, is_saved });
+    }
+}
+
+/// The most threads that write, hanging ones included.
+const MOST: usize = 4;
+
+/// How long a thread may take for a record before another one is brought in.
+const PATIENCE: Duration = Duration::from_millis(250);

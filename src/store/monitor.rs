@@ -1,0 +1,262 @@
+//! What the calls of a store say of its health: which kinds fail, which records cannot be saved, which calls hang.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::StoreHealth;
+use crate::Timestamp;
+use crate::clock::{Clock, deadline};
+use crate::error::{Error, ErrorCode};
+
+/// Watches the calls of one store.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+/// The kinds of calls. A success says that its own kind works, and nothing of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Read,
+    Load,
+    Lock,
+    Write,
+}
+
+/// A call of the store, for as long as it is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    kind: Kind,
+    pub(super) id: Option<&'a str>,
+    /// How long it may wait by its nature.
+    wait: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: BTreeMap<u64, UnderWay>,
+    next: u64,
+    /// By kind, since when it fails.
+    failing: [Option<Timestamp>; Kind::COUNT],
+    /// Records that the writer could not save, and since when.
+    unsaved: BTreeMap<String, Timestamp>,
+    failures: u32,
+    last_error: Option<Error>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    kind: Kind,
+    id: Option<String>,
+    since: Timestamp,
+    /// From here on it hangs.
+    late: Instant,
+    /// The log has it.
+    told: bool,
+}
+
+impl<'a> Call<'a> {
+    /// A call that concerns the whole store.
+    pub(super) fn of_all() -> Self {
+        Self {
+            kind: Kind::Read,
+            id: None,
+            wait: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn of(kind: Kind, id: &'a str) -> Self {
+        Self {
+            kind,
+            id: Some(id),
+            wait: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+}
+
+impl Monitor {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Makes a call and notes how it goes.
+    pub(super) fn watch<T>(
+        &self,
+        call: Call<'_>,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let number = self.begin(call);
+        let done = work();
+        self.end(number, done.as_ref().err());
+        done
+    }
+
+    fn begin(&self, call: Call<'_>) -> u64 {
+        let now = self.clock.monotonic();
+        let under_way = UnderWay {
+            kind: call.kind,
+            id: call.id.map(str::to_owned),
+            since: self.clock.now(),
+            late: deadline(now, call.wait.saturating_add(HANGS)),
+            told: false,
+        };
+        let mut state = self.state.lock();
+        state.tell_hanging(now);
+        let number = state.next;
+        state.next += 1;
+        state.calls.insert(number, under_way);
+        number
+    }
+
+    fn end(&self, number: u64, error: Option<&Error>) {
+        let mut state = self.state.lock();
+        let Some(call) = state.calls.remove(&number) else {
+            return;
+        };
+        if call.told {
+            log::info!("the store has returned from {}", call.what());
+        }
+        match error {
+            // What the caller asked for cannot be: the store itself works.
+            Some(error) if matches!(error.code(), ErrorCode::Conflict | ErrorCode::Config) => {}
+            Some(error) => {
+                let since = self.clock.now();
+                state.change(call.kind, |state| {
+                    state.failing[call.kind as usize].get_or_insert(since);
+                    state.count(error);
+                });
+            }
+            None => state.change(call.kind, |state| {
+                state.failing[call.kind as usize] = None;
+            }),
+        }
+    }
+
+    /// Notes that the writer could, or could not, save a record; one that is gone needs no save.
+    pub(super) fn saved(&self, id: &str, saved: &Result<(), Error>) {
+        let now = self.clock.now();
+        self.state.lock().change(Kind::Write, |state| match saved {
+            Ok(()) => {
+                state.unsaved.remove(id);
+            }
+            Err(error) => {
+                state.unsaved.entry(id.to_owned()).or_insert(now);
+                // The call has counted it, except where the store refused the record.
+                if state.failing[Kind::Write as usize].is_none() {
+                    state.count(error);
+                }
+            }
+        });
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        let now = self.clock.monotonic();
+        let mut state = self.state.lock();
+        state.tell_hanging(now);
+        let oldest = |which: &dyn Fn(&UnderWay) -> bool| {
+            let calls = state.calls.values().filter(|call| which(call));
+            calls.map(|call| call.since).min()
+        };
+        let hanging = state.calls.values().filter(|call| call.hangs(now));
+        let hanging = hanging.filter(|call| call.kind == Kind::Write);
+        let records: BTreeSet<_> = hanging
+            .filter_map(|call| call.id.as_ref())
+            .chain(state.unsaved.keys())
+            .collect();
+        StoreHealth {
+            unsaved: 0,
+            failures: state.failures,
+            failing_since: state.failing_since(),
+            failing_records: records.into_iter().cloned().collect(),
+            last_error: state.last_error.clone(),
+            writing_since: oldest(&|call| call.kind == Kind::Write),
+            hanging_since: oldest(&|call| call.hangs(now)),
+        }
+    }
+}
+
+impl State {
+    /// Makes a change, and tells the log where a fault of this kind begins or ends with it.
+    fn change(&mut self, kind: Kind, change: impl FnOnce(&mut Self)) {
+        let failed = self.has_fault(kind);
+        change(self);
+        match (failed, self.has_fault(kind), &self.last_error) {
+            (false, true, Some(error)) => log::warn!(
+                "the store fails to {}; trying again, and saying nothing of it until it works: {error}",
+                kind.verb()
+            ),
+            (true, false, _) => log::info!("the store can {} again", kind.verb()),
+            _ => {}
+        }
+        if self.failing_since().is_none() {
+            self.failures = 0;
+            self.last_error = None;
+        }
+    }
+
+    fn count(&mut self, error: &Error) {
+        self.failures = self.failures.saturating_add(1);
+        self.last_error = Some(error.clone());
+    }
+
+    fn has_fault(&self, kind: Kind) -> bool {
+        let unsaved = kind == Kind::Write && !self.unsaved.is_empty();
+        unsaved || self.failing[kind as usize].is_some()
+    }
+
+    fn failing_since(&self) -> Option<Timestamp> {
+        let kinds = self.failing.iter().flatten();
+        kinds.chain(self.unsaved.values()).min().copied()
+    }
+
+    fn tell_hanging(&mut self, now: Instant) {
+        for call in self.calls.values_mut() {
+            if call.hangs(now) && !call.told {
+                call.told = true;
+                log::warn!("the store hangs: {} has not returned", call.what());
+            }
+        }
+    }
+}
+
+impl UnderWay {
+    fn hangs(&self, now: Instant) -> bool {
+        now >= self.late
+    }
+
+    fn what(&self) -> String {
+        let verb = self.kind.verb();
+        let id = self.id.as_deref();
+        id.map_or_else(
+            || format!("a call to {verb}"),
+            |id| format!("a call to {verb} for credential {id}"),
+        )
+    }
+}
+
+impl Kind {
+    const COUNT: usize = 4;
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Read => "read what has changed",
+            Self::Load => "load a record",
+            Self::Lock => "lock a record",
+            Self::Write => "write a record",
+        }
+    }
+}
+
+/// A call that takes longer than this hangs.
+const HANGS: Duration = Duration::from_secs(5);
