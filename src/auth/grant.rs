@@ -126,7 +126,9 @@ impl Auth {
 
     /// Whether there is a refresh token.
     pub(crate) fn has_refresh_token(&self) -> bool {
-        self.metadata.as_ref().is_some_and(|metadata| refresh_token(metadata).is_some())
+        self.metadata
+            .as_ref()
+            .is_some_and(|metadata| refresh_token(metadata).is_some())
     }
 
     /// Whether the login is known to be over: the server refused the very token that the record has.
@@ -357,7 +359,12 @@ mod tests {
         ] {
             assert!(is_token(name) && belongs_to_tokens(name), "{name}");
         }
-        for name in ["expires_at", "expiry_date", "last_refresh", "lastRefreshedAt"] {
+        for name in [
+            "expires_at",
+            "expiry_date",
+            "last_refresh",
+            "lastRefreshedAt",
+        ] {
             assert!(!is_token(name) && belongs_to_tokens(name), "{name}");
         }
         for name in [
@@ -379,7 +386,10 @@ mod tests {
     fn a_grant_is_known_by_its_refresh_token_wherever_it_is() {
         let of = |value| GrantToken::of(Some(&metadata(value)));
         let top = of(json!({"refresh_token": "r", "access_token": "a"}));
-        assert_eq!(top, of(json!({"token": {"refreshToken": "r"}, "expiry": 3})));
+        assert_eq!(
+            top,
+            of(json!({"token": {"refreshToken": "r"}, "expiry": 3}))
+        );
         assert_ne!(top, of(json!({"refresh_token": "s", "access_token": "a"})));
         assert_ne!(top, of(json!({"access_token": "a"})));
         assert_eq!(of(json!({"refresh_token": "", "max_tokens": 7})), None);
@@ -393,7 +403,10 @@ mod tests {
         let ours = login(3, "r3", &["r1", "r2"]);
         // An old buffer, whatever it says of its generation.
         for generation in [0, 1, 2, 3, 9] {
-            assert_eq!(newer(&ours, &login(generation, "r2", &["r1"])), NewerTokens::Ours);
+            assert_eq!(
+                newer(&ours, &login(generation, "r2", &["r1"])),
+                NewerTokens::Ours
+            );
         }
         let rotated = login(4, "r4", &["r1", "r2", "r3"]);
         assert_eq!(newer(&ours, &rotated), NewerTokens::Theirs);
@@ -408,7 +421,8 @@ mod tests {
     fn a_copy_older_than_what_is_remembered_is_no_other_login() {
         let mut ours = login(100, "r100", &[]);
         for number in 60..100 {
-            ours.spent.add(login(0, &format!("r{number}"), &[]).grant_token().unwrap());
+            ours.spent
+                .add(login(0, &format!("r{number}"), &[]).grant_token().unwrap());
         }
         assert_eq!(ours.spent.as_slice().len(), MOST_SPENT);
         let copy = |generation| login(generation, "r1", &[]);

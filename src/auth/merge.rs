@@ -116,8 +116,8 @@ impl Auth {
     /// the host changed meanwhile a refresh does not undo.
     pub(crate) fn merge_refreshed(&mut self, base: &Self, answer: &Self) -> bool {
         let former = self.grant_token();
-        let renewed = answer.metadata.is_some()
-            && (former.is_none() || former == base.grant_token());
+        let renewed =
+            answer.metadata.is_some() && (former.is_none() || former == base.grant_token());
         if let Some(new) = &answer.metadata {
             let empty = Metadata::default();
             let base = base.metadata.as_ref().unwrap_or(&empty);
@@ -130,9 +130,12 @@ impl Auth {
                 }
             });
         }
-        merge_attributes(&base.attributes, &answer.attributes, &mut self.attributes, |untouched| {
-            untouched
-        });
+        merge_attributes(
+            &base.attributes,
+            &answer.attributes,
+            &mut self.attributes,
+            |untouched| untouched,
+        );
         if answer.label != base.label && self.label == base.label {
             self.label.clone_from(&answer.label);
         }
@@ -155,7 +158,10 @@ impl Auth {
     /// Takes the tokens of another record that has the same login, and has rotated them.
     pub(crate) fn follow(&mut self, leader: &Self) {
         let former = self.grant_token();
-        take_tokens(self.metadata.get_or_insert_default(), leader.metadata.as_ref());
+        take_tokens(
+            self.metadata.get_or_insert_default(),
+            leader.metadata.as_ref(),
+        );
         self.spent.join(&leader.spent);
         self.note_spent(former);
         self.generation = self.generation.saturating_add(1);
@@ -206,7 +212,12 @@ impl Auth {
             (new, metadata) if *new != base.metadata => metadata.clone_from(new),
             _ => {}
         }
-        merge_attributes(&base.attributes, &copy.attributes, &mut self.attributes, |_| true);
+        merge_attributes(
+            &base.attributes,
+            &copy.attributes,
+            &mut self.attributes,
+            |_| true,
+        );
         if copy.label != base.label {
             self.label.clone_from(&copy.label);
         }

@@ -11,11 +11,12 @@ use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::error::Error;
 use crate::execution::Engine;
-use crate::refresh::{RefreshEngine, adopt};
+use crate::refresh::RefreshCoordinator;
+use crate::registry::Unsaved;
 use crate::request::normalized;
 use crate::runtime::{Worker, guard};
 use crate::services::Services;
-use crate::store::{Changes, Cursor, Skipped, Turn};
+use crate::store::{Changes, Cursor, Missing, Skipped, Turn};
 
 use super::{Inner, LoadReport, Manager, THREAD_END};
 
@@ -33,7 +34,7 @@ pub(super) struct Progress {
 pub(super) struct Intake {
     pub(super) services: Arc<Services>,
     pub(super) engine: Arc<Engine>,
-    pub(super) refresh: Arc<RefreshEngine>,
+    pub(super) refresh: Arc<RefreshCoordinator>,
     pub(super) seen: Seen,
 }
 
@@ -120,14 +121,17 @@ impl Intake {
                 loaded: 0,
                 skipped: listing.skipped,
             };
+            let mut present = BTreeSet::new();
             for auth in listing.records {
                 let id = auth.id.clone();
+                present.insert(id.clone());
                 let turn = self.services.keeper.turn(&id)?;
                 match self.take(auth, turn) {
                     Ok(_) => report.loaded += 1,
                     Err(skipped) => report.skipped.push(skipped),
                 }
             }
+            self.look_for_missing(&present);
             tell_skipped(&report.skipped);
             if listing.cursor.is_some() {
                 self.seen.lock().cursor = listing.cursor;
@@ -149,10 +153,13 @@ impl Intake {
                 written,
                 removed,
                 skipped,
+                complete,
             } = changes;
             tell_skipped(&skipped);
+            let mut present = BTreeSet::new();
             for auth in written {
                 let id = auth.id.clone();
+                present.insert(id.clone());
                 match self.services.keeper.try_turn(&id) {
                     Some(turn) => self.take_and_tell(auth, turn),
                     None => self.leave(&id),
@@ -164,8 +171,41 @@ impl Intake {
                     None => self.leave(&id),
                 }
             }
+            if complete {
+                self.look_for_missing(&present);
+            }
             Ok(Some(cursor))
         })
+    }
+
+    /// The store has told of all its records: a credential that is not among them was removed there, or the store has lost it.
+    fn look_for_missing(&self, present: &BTreeSet<String>) {
+        for auth in self.services.registry.list() {
+            if !auth.is_runtime_only() && !present.contains(&auth.id) {
+                self.leave(&auth.id);
+            }
+        }
+        self.take_busy();
+    }
+
+    /// The store does not have a credential.
+    fn miss(&self, id: &str, turn: Turn<'_>) -> Result<(), Error> {
+        let services = &self.services;
+        if services.keeper.missing(id)? == Missing::Removed {
+            self.let_go(id, turn);
+        } else if services.registry.mark_unsaved(id, Unsaved::Record) {
+            log::warn!("the store has lost credential {id}: it is written again");
+            services.keeper.note(id.into());
+        }
+        Ok(())
+    }
+
+    /// As a removal that hot reload has seen.
+    pub(super) fn removed_from_store(&self, id: &str) {
+        match self.services.keeper.try_turn(id) {
+            Some(turn) => self.let_go(id, turn),
+            None => self.leave(id),
+        }
     }
 
     fn leave(&self, id: &str) {
@@ -181,11 +221,12 @@ impl Intake {
                 self.leave(&id);
                 continue;
             };
-            let loaded = self.watching(|| {
-                self.services.keeper.load(&id).map(|stored| match stored {
-                    Some(auth) => self.take_and_tell(auth, turn),
-                    None => self.let_go(&id, turn),
-                })
+            let loaded = self.watching(|| match self.services.keeper.load(&id)? {
+                Some(auth) => {
+                    self.take_and_tell(auth, turn);
+                    Ok(())
+                }
+                None => self.miss(&id, turn),
             });
             if loaded.is_err() {
                 self.leave(&id);
@@ -236,15 +277,10 @@ impl Intake {
             Taken::Older
         } else {
             match current {
-                Some(current) => {
-                    let adopted = services.registry.modify(&id, |current| {
-                        adopt(current, auth);
-                    });
-                    match adopted.and_then(|_| services.registry.get(&id)) {
-                        Some(after) if !is_same(&current, &after) => Taken::Changed(after),
-                        _ => Taken::Same,
-                    }
-                }
+                Some(current) => match self.refresh.take_over(&id, auth) {
+                    Some(after) if !is_same(&current, &after) => Taken::Changed(after),
+                    _ => Taken::Same,
+                },
                 None => {
                     auth.restore(now);
                     Taken::New(services.registry.insert(auth))
@@ -280,7 +316,7 @@ impl Intake {
 struct Reloader {
     services: Weak<Services>,
     engine: Weak<Engine>,
-    refresh: Weak<RefreshEngine>,
+    refresh: Weak<RefreshCoordinator>,
     seen: Seen,
     interval: Duration,
 }

@@ -77,7 +77,10 @@ impl Admission {
 
     /// A call waits for a refresh now that is queued already.
     pub(super) fn attend(&mut self, id: &str) {
-        if self.waiting.get(id).is_some_and(|(_, rank)| rank.unattended)
+        if self
+            .waiting
+            .get(id)
+            .is_some_and(|(_, rank)| rank.unattended)
             && let Some((id, client, rank)) = self.take(id)
         {
             let rank = Rank {
@@ -101,7 +104,10 @@ impl Admission {
         if self.young(now) >= self.width || self.running.len() >= self.threads {
             return None;
         }
-        let open = self.clients.values().filter(|queue| queue.running < self.per_client);
+        let open = self
+            .clients
+            .values()
+            .filter(|queue| queue.running < self.per_client);
         let first = open.filter_map(|queue| queue.waiting.first_key_value());
         let (_, id) = first.min_by_key(|(rank, _)| **rank)?;
         let id = Arc::clone(id);
@@ -139,7 +145,10 @@ impl Admission {
         if self.waiting.is_empty() || self.running.len() >= self.threads {
             return None;
         }
-        let ages = self.running.values().map(|running| now.saturating_duration_since(running.since));
+        let ages = self
+            .running
+            .values()
+            .map(|running| now.saturating_duration_since(running.since));
         ages.filter(|age| *age < OLD).map(|age| OLD - age).min()
     }
 
@@ -153,14 +162,19 @@ impl Admission {
     }
 
     fn young(&self, now: Instant) -> usize {
-        let ages = self.running.values().map(|running| now.saturating_duration_since(running.since));
+        let ages = self
+            .running
+            .values()
+            .map(|running| now.saturating_duration_since(running.since));
         ages.filter(|age| *age < OLD).count()
     }
 }
 
 /// How many threads refreshes may have, those that hang included.
-pub(super) fn threads(width: usize) -> usize {
-    width.saturating_mul(HANGING + 1).min(width.max(MOST_THREADS))
+pub(crate) fn threads(width: usize) -> usize {
+    width
+        .saturating_mul(HANGING + 1)
+        .min(width.max(MOST_THREADS))
 }
 
 /// From when on a refresh counts as one that hangs.
@@ -182,7 +196,9 @@ mod tests {
     }
 
     fn begin(admission: &mut Admission, now: Instant) -> Vec<String> {
-        std::iter::from_fn(|| admission.next(now)).map(|id| id.to_string()).collect()
+        std::iter::from_fn(|| admission.next(now))
+            .map(|id| id.to_string())
+            .collect()
     }
 
     #[test]

@@ -202,7 +202,9 @@ impl RefreshAttempt<'_> {
         let now = self.coordinator.services.clock.monotonic();
         let holder_is_dead = self.lock.holder_is_dead();
         let (in_doubt, left) = self.coordinator.states.note(self.id, &self.base, |state| {
-            let own = intent.as_ref().is_none_or(|intent| intent.tries <= state.in_doubt);
+            let own = intent
+                .as_ref()
+                .is_none_or(|intent| intent.tries <= state.in_doubt);
             if own || holder_is_dead {
                 state.seen_intent = None;
                 return (state.in_doubt, Duration::ZERO);
@@ -295,7 +297,9 @@ impl RefreshAttempt<'_> {
             return Event::OtherLogin;
         };
         let Some(current) = services.registry.get(id) else {
-            log::info!("credential {id} was removed during its refresh: the new tokens are dropped");
+            log::info!(
+                "credential {id} was removed during its refresh: the new tokens are dropped"
+            );
             return Event::Gone;
         };
         let now = services.clock.now();
@@ -493,7 +497,10 @@ impl RefreshAttempt<'_> {
     fn put_off(mut self, failure: Failure, error: &Error) -> Done {
         let services = &self.coordinator.services;
         if let Some(asked) = error.retry_after() {
-            let end = deadline(services.clock.monotonic(), asked.min(super::backoff::MOST_ASKED));
+            let end = deadline(
+                services.clock.monotonic(),
+                asked.min(super::backoff::MOST_ASKED),
+            );
             self.coordinator.endpoints.set(client(&self.base), end);
         }
         if !failure.leaves_doubt() {
@@ -654,10 +661,12 @@ impl RefreshCoordinator {
 
     /// Puts a record that is durable, or is to be, in use. The caller has the record's turn: nothing but results can have come in
     /// since it was read, and they leave these parts alone.
-    pub(super) fn publish(&self, id: &str, record: Auth, renewed: bool) -> Option<Arc<Auth>> {
+    pub(crate) fn publish(&self, id: &str, record: Auth, renewed: bool) -> Option<Arc<Auth>> {
         let services = &self.services;
         if !renewed {
-            return services.registry.modify(id, |auth| auth.take_durable(record));
+            return services
+                .registry
+                .modify(id, |auth| auth.take_durable(record));
         }
         let now = services.clock.now();
         let auth = services.registry.renew(id, now, |auth| {
@@ -693,7 +702,10 @@ impl RefreshCoordinator {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    log::warn!("credential {id} could not be given the new tokens of {}: {error}", leader.id);
+                    log::warn!(
+                        "credential {id} could not be given the new tokens of {}: {error}",
+                        leader.id
+                    );
                 }
             }
         }
@@ -792,7 +804,7 @@ impl RefreshCoordinator {
 }
 
 /// The failure of a former refresh says nothing of new tokens.
-pub(crate) fn forget_failure(auth: &mut Auth) {
+fn forget_failure(auth: &mut Auth) {
     if auth.status_message == FAILED || auth.status_message == NEEDS_LOGIN {
         auth.last_error = None;
         auth.status_message.clear();

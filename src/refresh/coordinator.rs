@@ -182,7 +182,11 @@ impl RefreshCoordinator {
         tell: Option<Sender<Refreshed>>,
     ) -> Result<bool, Error> {
         self.services.pool.check_open()?;
-        let auth = self.services.registry.get(id).ok_or_else(|| not_found(id))?;
+        let auth = self
+            .services
+            .registry
+            .get(id)
+            .ok_or_else(|| not_found(id))?;
         let key = self.key(&auth);
         let (client, ends) = (client(&auth), ends(&auth));
         release(auth);
@@ -220,7 +224,9 @@ impl RefreshCoordinator {
             let leader = self.services.registry.get(leader);
             leader.is_some_and(|leader| leader.grant_token() == auth.grant_token())
         };
-        leader.filter(same_token).unwrap_or_else(|| auth.id.as_str().into())
+        leader
+            .filter(same_token)
+            .unwrap_or_else(|| auth.id.as_str().into())
     }
 
     /// A credential with the same login that has rotated its tokens already.
@@ -313,9 +319,11 @@ impl RefreshCoordinator {
         }
         for Waiter { id: asked, tell } in waiters {
             let outcome = match &done.outcome {
-                Ok(auth) if auth.id != *asked => {
-                    self.services.registry.get(&asked).ok_or_else(|| not_found(&asked))
-                }
+                Ok(auth) if auth.id != *asked => self
+                    .services
+                    .registry
+                    .get(&asked)
+                    .ok_or_else(|| not_found(&asked)),
                 outcome => outcome.clone(),
             };
             let _ = tell.try_send(outcome);
@@ -378,11 +386,13 @@ impl RefreshCoordinator {
                 health.lost_answers.extend(answer_lost.then(id));
             } else {
                 health.in_doubt.extend((in_doubt > 0).then(id));
-                health.deferred.extend(deferred.map(|deferred| DeferredRefresh {
-                    auth_id: id(),
-                    since: deferred.since,
-                    reason: deferred.reason,
-                }));
+                health
+                    .deferred
+                    .extend(deferred.map(|deferred| DeferredRefresh {
+                        auth_id: id(),
+                        since: deferred.since,
+                        reason: deferred.reason,
+                    }));
             }
         }
         health

@@ -29,9 +29,17 @@ impl Grants {
         let spent = auth.spent.as_slice().iter().rev().take(LAST_SPENT);
         let mut tokens = vec![current];
         tokens.extend(spent.filter(|token| **token != current));
-        self.holders.entry(current).or_default().current.insert(Arc::clone(&id));
+        self.holders
+            .entry(current)
+            .or_default()
+            .current
+            .insert(Arc::clone(&id));
         for token in &tokens[1..] {
-            self.holders.entry(*token).or_default().spent.insert(Arc::clone(&id));
+            self.holders
+                .entry(*token)
+                .or_default()
+                .spent
+                .insert(Arc::clone(&id));
         }
         self.tokens.insert(id, tokens);
     }
@@ -64,9 +72,10 @@ impl Grants {
 
     /// All that follow another one.
     pub(super) fn all_followers(&self) -> BTreeSet<String> {
-        let shared = self.holders.values().filter(|holders| {
-            holders.current.len() + usize::from(!holders.spent.is_empty()) > 1
-        });
+        let shared = self
+            .holders
+            .values()
+            .filter(|holders| holders.current.len() + usize::from(!holders.spent.is_empty()) > 1);
         shared
             .flat_map(|holders| {
                 let first = usize::from(holders.spent.is_empty());

@@ -323,7 +323,10 @@ mod tests {
         let mut reached = HashSet::from([Begun]);
         let mut news = vec![Begun];
         while let Some(state) = news.pop() {
-            let next: Vec<_> = EVENTS.iter().filter_map(|event| state.after(*event)).collect();
+            let next: Vec<_> = EVENTS
+                .iter()
+                .filter_map(|event| state.after(*event))
+                .collect();
             assert_eq!(next.is_empty(), matches!(state, Ended(_)), "{state:?}");
             news.extend(next.into_iter().filter(|state| reached.insert(*state)));
         }

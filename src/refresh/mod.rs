@@ -24,7 +24,6 @@ mod state;
 mod wakeups;
 
 pub(crate) use admission::threads;
-pub(crate) use attempt::forget_failure;
 pub(crate) use coordinator::RefreshCoordinator;
 pub use due::should_refresh;
 pub use health::{DeferredRefresh, RefreshEvent, RefreshHealth};

@@ -80,7 +80,9 @@ impl RefreshCoordinator {
             self.saved(id, false);
             return Ok(());
         };
-        let committed = services.keeper.commit(&current, &mut |_: &mut Auth| Ok(()))?;
+        let committed = services
+            .keeper
+            .commit(&current, &mut |_: &mut Auth| Ok(()))?;
         match committed {
             Committed::Saved(record) => {
                 let renewed = !same_tokens(record.metadata.as_ref(), current.metadata.as_ref());

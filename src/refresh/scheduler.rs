@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
 
-use super::due::{Due, asks_for_refresh, due_in_pool};
 use super::coordinator::{NO_WORKER, RefreshCoordinator};
+use super::due::{Due, asks_for_refresh, due_in_pool};
 use super::queue::DueQueue;
 use super::wakeups::Inbox;
 use crate::auth::Auth;
@@ -17,7 +17,10 @@ use crate::error::Error;
 use crate::runtime::Worker;
 
 /// Starts the refresher. `interval` is how often a credential is looked at whose runtime decides by itself.
-pub(crate) fn start(coordinator: &Arc<RefreshCoordinator>, interval: Duration) -> Result<Worker, Error> {
+pub(crate) fn start(
+    coordinator: &Arc<RefreshCoordinator>,
+    interval: Duration,
+) -> Result<Worker, Error> {
     let weak = Arc::downgrade(coordinator);
     let inbox = coordinator.mailbox.open();
     Worker::spawn("credpool-refresher", move |stop| {

@@ -67,7 +67,9 @@ impl<K: Hash + Eq + Clone, W> SingleFlight<K, W> {
     /// The run is over: those who wait for it.
     pub(super) fn complete(&mut self, key: &K) -> Vec<W> {
         self.completed += 1;
-        self.flights.remove(key).map_or_else(Vec::new, |flight| flight.waiters)
+        self.flights
+            .remove(key)
+            .map_or_else(Vec::new, |flight| flight.waiters)
     }
 
     pub(super) fn completed(&self) -> u64 {

@@ -72,8 +72,10 @@ pub(crate) enum Unsaved {
     Nothing,
     /// Status, errors, quota, cooldowns.
     State,
-    /// All of it, tokens included.
+    /// All of it, tokens included: the store has older ones, or has lost it.
     Record,
+    /// The store has never had it.
+    Everything,
 }
 
 #[derive(Default)]
@@ -155,7 +157,7 @@ impl Registry {
     pub(crate) fn is_newer_than_store(&self, id: &str) -> bool {
         let state = self.state.lock();
         let record = state.record(id);
-        state.touched.has(id) || record.is_some_and(|record| record.unsaved == Unsaved::Record)
+        state.touched.has(id) || record.is_some_and(|record| record.unsaved >= Unsaved::Record)
     }
 
     /// Ends a [`watch`](Self::watch).
@@ -174,7 +176,7 @@ impl Registry {
             if record.unsaved == Unsaved::Nothing {
                 news.push(Arc::clone(record.id()));
             }
-            record.unsaved = Unsaved::Record;
+            record.unsaved = Unsaved::Everything;
         }
         news
     }

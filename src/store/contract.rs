@@ -14,8 +14,35 @@ use crate::error::Error;
 pub enum Saved {
     /// It is durable, at this place: a path, a key.
     At(String),
-    /// The store has another generation of the record, this one; nothing was written.
-    Refused(Box<Auth>),
+    /// The store has another revision of the record, this one, or none at all; nothing was written.
+    Conflict(Option<Box<Auth>>),
+}
+
+/// A digest of a record's credential part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Revision([u8; 16]);
+
+impl Revision {
+    /// That of a record.
+    pub fn of(auth: &Auth) -> Self {
+        use sha2::{Digest, Sha256};
+        let mut part = super::parts::credential(auth);
+        part.remove("next_refresh_after");
+        let digest = Sha256::digest(serde_json::to_vec(&part).unwrap_or_default());
+        let mut first = [0; 16];
+        first.copy_from_slice(&digest[..16]);
+        Self(first)
+    }
+}
+
+/// What it means that a store has no record of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// It was removed.
+    Removed,
+    /// The store has lost it, or cannot tell.
+    Lost,
 }
 
 /// The right to refresh one record, from [`Store::lock`](super::Store::lock). Given back when it is dropped.
@@ -33,6 +60,11 @@ pub trait RecordLock: Send {
     /// # Errors
     /// When it was not noted. A refresh then does not begin.
     fn set_intent(&mut self, intent: Option<&Intent>) -> Result<(), Error>;
+
+    /// Whether getting this lock proves that its former holder is dead or has given it back.
+    fn holder_is_dead(&self) -> bool {
+        true
+    }
 }
 
 /// That a refresh has begun. One that is found by the next who has the lock, for the generation that the record still has, says
@@ -134,6 +166,8 @@ pub struct Changes {
     pub removed: Vec<String>,
     /// What was written and does not read.
     pub skipped: Vec<Skipped>,
+    /// The answer names every record that the store has.
+    pub complete: bool,
 }
 
 impl Changes {
@@ -144,6 +178,7 @@ impl Changes {
             written: Vec::new(),
             removed: Vec::new(),
             skipped: Vec::new(),
+            complete: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::monitor::{Call, Kind, Monitor};
 use super::turns::{Turn, Turns};
-use super::{Changes, Cursor, Listing, RecordLock, Saved, Store, StoreHealth};
+use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store, StoreHealth};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode};
@@ -73,35 +73,71 @@ impl Keeper {
         self.with_store(Call::of_all(), None, |store| store.changes(since))
     }
 
-    /// Makes a record durable; nothing to do for one that lives in memory alone.
-    pub(crate) fn save(&self, auth: &Auth) -> Result<(), Error> {
-        if auth.is_runtime_only() {
-            return Ok(());
-        }
-        let call = Call::of(Kind::Write, &auth.id);
-        self.with_store(call, (), |store| store.save(auth).map(drop))
-    }
-
-    /// As [`save`](Self::save), for a change that was made to the generation `from`. Where the store has a newer one, nothing is
-    /// written, and that is given back. An older one is overwritten: the store has lost a write.
-    pub(crate) fn save_newer(&self, auth: &Auth, from: u64) -> Result<Option<Box<Auth>>, Error> {
+    /// Adds a record to the store, wherever it was before. Where the store has one of this id, nothing is written, and that is
+    /// given back. Nothing to do for a record that lives in memory alone.
+    pub(crate) fn create(&self, auth: &Auth) -> Result<Option<Box<Auth>>, Error> {
         if auth.is_runtime_only() {
             return Ok(None);
         }
-        let mut expected = from;
         for _ in 0..MOST_RACES {
-            let call = Call::of(Kind::Write, &auth.id);
-            let saved = self.with_store(call, Saved::At(String::new()), |store| {
-                store.save_if(auth, expected)
-            })?;
-            match saved {
+            match self.save_if(auth, None)? {
                 Saved::At(_) => return Ok(None),
-                Saved::Refused(stored) if stored.generation() > from => return Ok(Some(stored)),
-                Saved::Refused(stored) => expected = stored.generation(),
+                Saved::Conflict(Some(stored)) => return Ok(Some(stored)),
+                Saved::Conflict(None) => {}
             }
         }
-        let what = format!("{} is being written by somebody else all the time", auth.id);
-        Err(Error::new(ErrorCode::Conflict, what).with_auth_id(&auth.id))
+        Err(raced(&auth.id))
+    }
+
+    /// Changes a record durably: what the store has by now is merged into `current`, `change` is made to that, and it is swapped for
+    /// what was read; all of it again where another writer was faster. The caller has the record's turn.
+    pub(crate) fn commit(
+        &self,
+        current: &Auth,
+        change: &mut dyn FnMut(&mut Auth) -> Result<(), Error>,
+    ) -> Result<Committed, Error> {
+        let id = current.id.as_str();
+        let is_stored = self.has_store() && !current.is_runtime_only();
+        if !is_stored {
+            let mut record = current.clone();
+            change(&mut record)?;
+            return Ok(Committed::Saved(Box::new(record)));
+        }
+        // A record that does not read is replaced, where the store can; else the swap says so.
+        let loaded = self.load(id);
+        let is_damaged = loaded.is_err();
+        let mut stored = loaded.ok().flatten().map(Box::new);
+        for _ in 0..MOST_RACES {
+            let expected = stored.as_deref().map(Revision::of);
+            let mut record = current.clone();
+            match stored {
+                Some(stored) => {
+                    record.merge_stored(*stored);
+                }
+                None if is_damaged => {}
+                None if self.missing(id)? == Missing::Removed => return Ok(Committed::Removed),
+                None => {}
+            }
+            change(&mut record)?;
+            match self.save_if(&record, expected.as_ref())? {
+                Saved::At(_) => return Ok(Committed::Saved(Box::new(record))),
+                Saved::Conflict(now) => stored = now,
+            }
+        }
+        Err(raced(id))
+    }
+
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
+        let call = Call::of(Kind::Write, &auth.id);
+        self.with_store(call, Saved::At(String::new()), |store| {
+            store.save_if(auth, expected)
+        })
+    }
+
+    /// What it means that the store has no such record.
+    pub(crate) fn missing(&self, id: &str) -> Result<Missing, Error> {
+        let call = Call::of(Kind::Load, id);
+        self.with_store(call, Missing::Lost, |store| store.missing(id))
     }
 
     /// A record as the store has it now.
@@ -213,7 +249,21 @@ impl Keeper {
     }
 }
 
-/// How often somebody else may write a record between a look and a write.
+/// What became of a change.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// It is durable: the record as the store has it now.
+    Saved(Box<Auth>),
+    /// The record was removed from the store: nothing was written.
+    Removed,
+}
+
+fn raced(id: &str) -> Error {
+    let what = format!("credential {id} is being written by other processes all the time");
+    Error::new(ErrorCode::Conflict, what).with_auth_id(id)
+}
+
+/// How often another process may write a record between a look and a write.
 const MOST_RACES: usize = 16;
 
 impl fmt::Debug for Keeper {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::wait::poll;
-use super::{Changes, Cursor, Intent, Listing, RecordLock, Saved, Store, parts};
+use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store, parts};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -85,17 +85,25 @@ impl Store for MemoryStore {
         Ok(self.records.lock().kept.get(id).cloned())
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let mut records = self.records.lock();
-        match records.kept.get(&auth.id) {
-            Some(kept) if kept.generation() != expected && !parts::is_made(kept, auth) => {
-                Ok(Saved::Refused(Box::new(kept.clone())))
-            }
-            _ => {
-                records.save(auth);
-                Ok(Saved::At(auth.id.clone()))
-            }
+        let kept = records.kept.get(&auth.id);
+        if kept.map(Revision::of).as_ref() != expected
+            && !kept.is_some_and(|kept| parts::is_made(kept, auth))
+        {
+            return Ok(Saved::Conflict(kept.cloned().map(Box::new)));
         }
+        records.save(auth);
+        Ok(Saved::At(auth.id.clone()))
+    }
+
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        let known = self.records.lock().changed.contains_key(id);
+        Ok(if known {
+            Missing::Removed
+        } else {
+            Missing::Lost
+        })
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {

@@ -30,10 +30,10 @@ use std::time::Duration;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
-pub use contract::{Changes, Cursor, Intent, RecordLock, Saved, Unlocked};
+pub use contract::{Changes, Cursor, Intent, Missing, RecordLock, Revision, Saved, Unlocked};
 pub use file::FileStore;
 pub use health::StoreHealth;
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Committed, Keeper};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
@@ -113,13 +113,25 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// When it is not written for another reason; the former record is then untouched.
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
-        match self.load(&auth.id)? {
-            Some(stored) if stored.generation() != expected && !parts::is_made(&stored, auth) => {
-                Ok(Saved::Refused(Box::new(stored)))
-            }
-            _ => self.save(auth).map(Saved::At),
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
+        let stored = self.load(&auth.id)?;
+        if stored.as_ref().map(Revision::of).as_ref() != expected
+            && !stored
+                .as_ref()
+                .is_some_and(|stored| parts::is_made(stored, auth))
+        {
+            return Ok(Saved::Conflict(stored.map(Box::new)));
         }
+        self.save(auth).map(Saved::At)
+    }
+
+    /// What it means that the store has no such record.
+    ///
+    /// # Errors
+    /// When the store cannot tell at the moment.
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        let _ = id;
+        Ok(Missing::Lost)
     }
 
     /// The right to refresh the tokens of a record, across all processes that share the store; dropping it gives it back, and so
@@ -168,8 +180,12 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).load(id)
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         (**self).save_if(auth, expected)
+    }
+
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        (**self).missing(id)
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {

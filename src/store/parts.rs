@@ -7,8 +7,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::auth::{
-    Auth, GrantToken, Status, add_recoveries, from_json, recoveries_to_json, state_from_json, state_to_json,
-    to_json,
+    Auth, GrantToken, Status, add_recoveries, from_json, recoveries_to_json, state_from_json,
+    state_to_json, to_json,
 };
 use crate::error::{Error, ErrorCode};
 

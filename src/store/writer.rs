@@ -8,6 +8,8 @@ use crossbeam_channel::{Receiver, never, select};
 
 use super::backlog::Backlog;
 use super::crew::{Crew, Done};
+use super::keeper::Committed;
+use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
@@ -155,12 +157,8 @@ fn write_one(services: &Services, id: &str) -> Result<(), Error> {
         return Ok(());
     };
     let saved = match what {
-        // Another process may have refreshed the tokens since.
-        Unsaved::Record if auth.generation() > 0 => services
-            .keeper
-            .save_newer(&auth, auth.generation())
-            .map(drop),
-        Unsaved::Record => services.keeper.save(&auth),
+        Unsaved::Everything => bring(services, &auth),
+        Unsaved::Record => repair(services, &auth),
         Unsaved::State | Unsaved::Nothing => services.keeper.save_state(&auth),
     };
     if saved.is_err() {
@@ -169,4 +167,21 @@ fn write_one(services: &Services, id: &str) -> Result<(), Error> {
     drop(turn);
     services.keeper.note_saved(id, &saved);
     saved
+}
+
+/// Takes a record to a store that it was never in.
+fn bring(services: &Services, auth: &Auth) -> Result<(), Error> {
+    match services.keeper.create(auth)? {
+        Some(_) => repair(services, auth),
+        None => Ok(()),
+    }
+}
+
+/// Writes a record again that the store has lost, or has older tokens of. What others changed there stays.
+fn repair(services: &Services, auth: &Auth) -> Result<(), Error> {
+    if let Committed::Saved(record) = services.keeper.commit(auth, &mut |_: &mut Auth| Ok(()))? {
+        let take = |auth: &mut Auth| auth.take_durable(*record);
+        services.registry.modify(&auth.id, take);
+    }
+    Ok(())
 }

@@ -71,7 +71,10 @@ fn an_old_copy_brings_its_settings_and_no_spent_token() {
     let further = rotated(&current, "r3");
     assert!(current.merge_stored(further).renewed);
     assert!(current.merge_stored(login(0, "another")).renewed);
-    assert!(current.merge_stored(login(9, "r3")).behind, "the former login is spent");
+    assert!(
+        current.merge_stored(login(9, "r3")).behind,
+        "the former login is spent"
+    );
 }
 
 #[test]
@@ -102,7 +105,10 @@ fn no_edit_keeps_the_answer_of_a_token_endpoint_out() {
         ("note", json!("edited")),
     ] {
         let mut current = base.clone().with_metadata(name, value.clone());
-        assert!(current.merge_refreshed(&base, &answer(&base, "r1")), "{name}");
+        assert!(
+            current.merge_refreshed(&base, &answer(&base, "r1")),
+            "{name}"
+        );
         assert_eq!(text(&current, "refresh_token"), Some("r1"));
         assert_eq!(text(&current, "access_token"), Some("access of r1"));
         assert_eq!(text(&current, "expires_at"), Some("end of r1"));
@@ -118,7 +124,9 @@ fn a_refresh_and_the_host_keep_what_each_changed() {
     let base = login(1, "r0")
         .with_metadata("gone", 1)
         .with_metadata("both", "a");
-    let mut new = answer(&base, "r1").with_metadata("both", "b").with_attribute("k", "v");
+    let mut new = answer(&base, "r1")
+        .with_metadata("both", "b")
+        .with_attribute("k", "v");
     new.metadata.as_mut().unwrap().remove("gone");
     let mut current = base.clone().with_metadata("both", "c").with_label("mine");
     current.disabled = true;
@@ -152,7 +160,10 @@ fn a_copy_changes_what_was_changed_in_it() {
     assert_eq!(text(&current, "refresh_token"), Some("r1"));
     assert_eq!(current.attributes.get("url"), Some("new"));
     assert!(current.disabled && current.label == "new");
-    assert_eq!(current.metadata.as_ref().unwrap().get("max_tokens"), Some(&json!(5)));
+    assert_eq!(
+        current.metadata.as_ref().unwrap().get("max_tokens"),
+        Some(&json!(5))
+    );
     // The later change of one field counts.
     let copy = base.clone().with_attribute("url", "newest");
     current.merge_copy(&copy).unwrap();
@@ -181,7 +192,9 @@ fn a_record_that_the_program_makes_never_enables_and_never_brings_a_spent_token(
     let start = login(0, "r0").with_metadata("note", "made");
     let mut current = rotated(&login(1, "r0"), "r1");
     current.switch(true);
-    current.merge_copy(&start.clone().with_label("made")).unwrap();
+    current
+        .merge_copy(&start.clone().with_label("made"))
+        .unwrap();
     assert_eq!(text(&current, "refresh_token"), Some("r1"));
     assert_eq!(text(&current, "note"), Some("made"));
     assert!(current.disabled && current.label == "made");
@@ -190,9 +203,17 @@ fn a_record_that_the_program_makes_never_enables_and_never_brings_a_spent_token(
     current.merge_copy(&bare).unwrap();
     assert_eq!(text(&current, "refresh_token"), Some("r1"));
     let error = current.merge_copy(&login(1, "r0")).unwrap_err();
-    assert_eq!(*error.code(), ErrorCode::Conflict, "a written copy is older");
+    assert_eq!(
+        *error.code(),
+        ErrorCode::Conflict,
+        "a written copy is older"
+    );
     current.merge_copy(&login(0, "another")).unwrap();
     assert_eq!(text(&current, "refresh_token"), Some("another"));
     current.merge_copy(&Auth::api_key("p", "k")).unwrap();
-    assert_eq!(current.grant_token(), None, "a key takes the place of a login");
+    assert_eq!(
+        current.grant_token(),
+        None,
+        "a key takes the place of a login"
+    );
 }

@@ -29,7 +29,7 @@ use self::scan::{Files, Found};
 use self::write::Written;
 use super::lock_file::LockFile;
 use super::parts::{self, check, shown};
-use super::{Changes, Cursor, Listing, RecordLock, Saved, Skipped, Store};
+use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -348,21 +348,25 @@ impl Store for FileStore {
         self.read(id)
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         check(auth)?;
         let home = self.home(&auth.id)?;
         let lock = own::write_lock(&self.root, &auth.id)?;
         self.recover(&home, &auth.id)?;
-        // A file that does not read has no generation: it is kept under another name, as by any save.
-        let stored = record::load(&self.root, &home.path).ok().flatten();
-        let stored = stored.filter(|stored| stored.id == auth.id);
-        if stored.is_some_and(|stored| stored.generation() != expected)
-            && let Some(stored) = self.read_at(&home, &auth.id)?
-            && !parts::is_made(&stored, auth)
+        // A file that does not read has no revision: it is kept under another name, as by any save.
+        let stored = self.read_at(&home, &auth.id).ok().flatten();
+        if stored.as_ref().map(Revision::of).as_ref() != expected
+            && !stored
+                .as_ref()
+                .is_some_and(|stored| parts::is_made(stored, auth))
         {
-            return Ok(Saved::Refused(Box::new(stored)));
+            return Ok(Saved::Conflict(stored.map(Box::new)));
         }
         self.write(auth, &home, &lock).map(Saved::At)
+    }
+
+    fn missing(&self, _: &str) -> Result<Missing, Error> {
+        Ok(Missing::Removed)
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
