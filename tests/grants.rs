@@ -104,19 +104,24 @@ fn an_old_copy_brings_no_token_back_and_a_new_login_replaces_all() {
     let foreign: Auth = serde_json::from_str(&text).unwrap();
     let error = manager.update(foreign).unwrap_err();
     assert_eq!(error.code(), &ErrorCode::Conflict);
-    // A copy with a base: the tokens go together, whichever of them was changed.
-    let error = manager
-        .update((*copy).clone().with_metadata("token_type", "other"))
-        .unwrap_err();
-    assert_eq!(error.code(), &ErrorCode::Conflict);
-    assert_eq!(token(&manager, "a"), "access-1");
+    // A copy that was taken before changes what was changed in it.
+    let old = (*copy).clone().with_metadata("token_type", "other");
+    let auth = manager.update(old).unwrap();
+    assert_eq!(
+        auth.metadata.as_ref().unwrap().text("token_type"),
+        Some("other")
+    );
+    assert_eq!(
+        (auth.generation(), token(&manager, "a").as_str()),
+        (3, "access-1")
+    );
     let login = Auth::oauth("p", OAuthTokens::new("by hand")).with_id("a");
     let auth = manager.register(login).unwrap();
     assert_eq!(
         (auth.generation(), token(&manager, "a").as_str()),
-        (3, "by hand")
+        (4, "by hand")
     );
-    assert_eq!(fleet.store.record("a").generation(), 3);
+    assert_eq!(fleet.store.record("a").generation(), 4);
 }
 
 #[test]
@@ -179,8 +184,18 @@ fn a_process_that_has_the_lock_too_long_defers_the_others() {
     manager.register(fleet.server.login("p", "a")).unwrap();
     fleet.store.set_patience(Duration::from_millis(1));
     let lock = fleet.store.lock("a", SECOND).unwrap();
-    let error = manager.refresh_now("a").unwrap_err();
+    let error = std::thread::scope(|scope| {
+        let refresh = scope.spawn(|| manager.refresh_now("a").unwrap_err());
+        eventually("the wait for the lock", || fleet.store.locks_refused() > 0);
+        fleet.clock.advance(10 * SECOND);
+        refresh.join().unwrap()
+    });
     assert!(error.is_retryable(), "{error}");
+    let deferred = &manager.refresh_health().deferred;
+    assert!(
+        deferred.len() == 1 && deferred[0].auth_id == "a",
+        "{deferred:?}"
+    );
     let auth = manager.get_by_id("a").unwrap();
     assert_eq!(
         (auth.status, auth.last_error.is_none()),
@@ -191,6 +206,7 @@ fn a_process_that_has_the_lock_too_long_defers_the_others() {
     drop(lock);
     manager.refresh_now("a").unwrap();
     assert_eq!(token(&manager, "a"), "access-1");
+    assert!(manager.refresh_health().is_good());
 }
 
 #[test]
@@ -237,7 +253,11 @@ fn a_grant_that_stays_in_doubt_backs_off_while_the_old_token_lives() {
     assert_eq!(fleet.server.server().request_count(), 2);
     manager.start_auto_refresh(HOUR).unwrap();
     fleet.until("the next try", || token(&manager, "a") != "access-0");
-    assert!(fleet.clock.now() >= START + 30 * SECOND);
+    let waited = fleet.clock.now() - START;
+    assert!(
+        waited >= 2 * SECOND && waited < 30 * SECOND,
+        "{waited}: servers forgive for some seconds"
+    );
     assert!(manager.refresh_health().is_good());
     manager.shutdown(SOON).unwrap();
 }
@@ -385,9 +405,9 @@ fn a_busy_token_endpoint_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[test]
-fn the_accounts_of_one_client_are_refreshed_one_after_the_other() {
+fn the_accounts_of_one_client_are_refreshed_one_after_the_other_where_the_program_says_so() {
     let fleet = Fleet::new();
-    let manager = fleet.process();
+    let manager = fleet.process_with(|builder| builder.refreshes_per_client(1));
     for n in 0..40 {
         let login = fleet.server.login("p", &format!("a{n}"));
         let login = login.with_attribute("client_id", "the app");

@@ -669,7 +669,7 @@ fn no_log_line_holds_a_secret() {
         .unwrap();
     manager.shutdown(LONG).unwrap();
     let lines = lines.0.lock().join("\n");
-    assert!(lines.contains("refreshed robot"), "{lines}");
+    assert!(lines.contains("refreshed credential robot"), "{lines}");
     assert_clean(&lines);
     assert!(!lines.contains("access-1"), "{lines}");
 }

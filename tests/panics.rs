@@ -174,6 +174,10 @@ impl Store for BadStore {
         Ok(String::new())
     }
 
+    fn load(&self, _: &str) -> Result<Option<Auth>, Error> {
+        Ok(None)
+    }
+
     fn delete(&self, _: &str) -> Result<(), Error> {
         panic!("the store is told to panic");
     }

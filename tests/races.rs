@@ -179,11 +179,16 @@ fn a_copy_from_before_a_refresh_brings_no_old_token_back() {
     let auth = manager.get_by_id("a").unwrap();
     assert_eq!(auth.label, "renamed");
     assert_eq!(auth.metadata.as_ref().unwrap().text("note"), Some("mine"));
-    // Both sides changed the same value: somebody must decide.
-    let edited = copy.with_metadata("refresh_token", "by hand");
+    // What the grant has spent is refused, whoever brings it.
+    let current = (*manager.get_by_id("a").unwrap()).clone();
+    let edited = current.with_metadata("refresh_token", "first");
     let error = manager.update(edited).unwrap_err();
     assert_eq!(error.code(), &ErrorCode::Conflict);
     assert_eq!(refresh_token(&manager, "a"), "rotated");
+    // A new login is the later change.
+    let edited = copy.with_metadata("refresh_token", "by hand");
+    manager.update(edited).unwrap();
+    assert_eq!(refresh_token(&manager, "a"), "by hand");
 }
 
 /// A store whose listing can be held up after it was read.
@@ -297,7 +302,7 @@ fn a_replaced_refresher_that_ends_late_leaves_its_successor_alone() {
     eventually("the slow one's refresh", || fake.refreshes("slow") > 0);
     rotating(&fake);
     manager
-        .register(login("late", "r").with_metadata("expires_at", "2025-01-01T10:00:00Z"))
+        .register(login("late", "another").with_metadata("expires_at", "2025-01-01T10:00:00Z"))
         .unwrap();
     eventually("the late one's refresh", || fake.refreshes("late") == 1);
 }

@@ -35,6 +35,7 @@ pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done 
         tries: 0,
         calls: 0,
         answer: None,
+        is_half: false,
         failure: None,
         renewed: None,
     };
@@ -64,6 +65,8 @@ struct RefreshAttempt<'a> {
     /// How often the executor was asked.
     calls: u32,
     answer: Option<Auth>,
+    /// The answer holds a new refresh token, and no access token that is good.
+    is_half: bool,
     failure: Option<(Failure, Error)>,
     /// The record with its new tokens.
     renewed: Option<Arc<Auth>>,
@@ -131,17 +134,13 @@ impl RefreshAttempt<'_> {
             return Event::Locked;
         }
         let end = deadline(services.clock.monotonic(), LOCK_WAIT);
-        let mut pause = FIRST_PAUSE;
         loop {
-            match RefreshLock::take(&services.keeper, self.id) {
+            match RefreshLock::take(&services.keeper, self.id, LOCK_STEP) {
                 Ok(Some(lock)) => {
                     self.lock = lock;
                     return Event::Locked;
                 }
-                Ok(None) if services.clock.monotonic() < end && !self.is_stopping() => {
-                    self.pause(pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+                Ok(None) if services.clock.monotonic() < end && !self.is_stopping() => {}
                 Ok(None) => {
                     self.failed(Failure::NotSent, being_refreshed(self.id));
                     return Event::Busy;
@@ -256,11 +255,11 @@ impl RefreshAttempt<'_> {
         self.calls += 1;
         let error = match self.coordinator.call(&self.base, self.calls) {
             Ok(answer) => {
-                let half = answer.grant_token() != self.base.grant_token()
-                    && answer.access_token() == self.base.access_token();
+                let now = self.coordinator.services.clock.now();
+                // Once only: the token endpoint may have nothing better to give.
+                self.is_half = self.calls == 1 && is_half(&self.base, &answer, now);
                 self.answer = Some(answer);
-                // Only once: a token endpoint may give the same access token again.
-                return if half && self.calls == 1 {
+                return if self.is_half {
                     Event::HalfAnswered
                 } else {
                     Event::Answered
@@ -354,13 +353,11 @@ impl RefreshAttempt<'_> {
         match failed {
             None => {
                 coordinator.lead(&former, &self.base);
-                if self.base.access_token() == former.access_token()
-                    && self.base.grant_token() != former.grant_token()
-                    && self.calls == 1
-                {
-                    return Event::HalfSaved;
+                if self.is_half {
+                    Event::HalfSaved
+                } else {
+                    Event::Saved
                 }
-                Event::Saved
             }
             Some(error) => {
                 self.failed(Failure::NotSent, error);
@@ -814,6 +811,14 @@ fn forget_failure(auth: &mut Auth) {
     }
 }
 
+/// Whether an answer brought a new refresh token and no access token: then the executor has set the end of the old one.
+fn is_half(base: &Auth, answer: &Auth, now: Timestamp) -> bool {
+    answer.grant_token() != base.grant_token()
+        && answer.access_token() == base.access_token()
+        && answer.expiration_time() != base.expiration_time()
+        && has_ended(answer, now)
+}
+
 fn has_ended(auth: &Auth, now: Timestamp) -> bool {
     auth.awaits_first_token() || auth.expiration_time().at().is_some_and(|end| end <= now)
 }
@@ -845,8 +850,8 @@ const PENDING: Duration = Duration::from_secs(60);
 
 /// How long another process may refresh the same record before this one gives up for the moment.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long it waits in the store for that, until it looks again whether a shutdown is in a hurry.
+const LOCK_STEP: Duration = Duration::from_millis(100);
 
 /// The longest that one request to a token endpoint takes.
 const LONGEST_REQUEST: Duration = Duration::from_secs(30);

@@ -1,9 +1,10 @@
 //! [`RefreshLock`]: the right to refresh a record, across processes. It is the program's own code: its panics are contained.
 
+use std::time::Duration;
+
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
 use crate::store::{Intent, Keeper, RecordLock};
-use std::time::Duration;
 
 #[derive(Default)]
 pub(super) struct RefreshLock {
@@ -14,9 +15,9 @@ pub(super) struct RefreshLock {
 }
 
 impl RefreshLock {
-    /// The lock, where no other process has it.
-    pub(super) fn take(keeper: &Keeper, id: &str) -> Result<Option<Self>, Error> {
-        let lock = keeper.lock(id, Duration::ZERO)?;
+    /// Waits for the lock, for a while. `None` when another process has it.
+    pub(super) fn take(keeper: &Keeper, id: &str, wait: Duration) -> Result<Option<Self>, Error> {
+        let lock = keeper.lock(id, wait)?;
         Ok(lock.map(|lock| Self {
             lock: Some(lock),
             unsaved: false,

@@ -288,7 +288,7 @@ fn fault_09_a_hundred_accounts_have_expired_together() {
     fleet
         .server
         .answer_instead(Reply::json(429, "{}").header("retry-after", "60"));
-    let manager = fleet.process();
+    let manager = fleet.process_with(|builder| builder.refreshes_per_client(1));
     manager.start_auto_refresh(HOUR).unwrap();
     fleet.until("the refusal", || fleet.server.server().request_count() == 1);
     let refused = fleet.clock.now();

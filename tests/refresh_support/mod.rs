@@ -13,8 +13,9 @@ use std::time::Duration;
 use credpool::provider::refresh_tokens;
 use credpool::testing::TokenServer;
 use credpool::{
-    Attempt, Auth, ChunkSource, Error, ErrorCode, Hook, Intent, Listing, Manager, ManualClock,
-    Options, ProviderExecutor, RecordLock, RefreshEvent, Request, Response, Saved, Store,
+    Attempt, Auth, Builder, ChunkSource, Error, ErrorCode, Hook, Intent, Listing, Manager,
+    ManualClock, Options, ProviderExecutor, RecordLock, RefreshEvent, Request, Response, Revision,
+    Saved, Store,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -37,8 +38,9 @@ struct State {
     intents: HashMap<String, Intent>,
     fails: HashSet<Fails>,
     patience: Option<Duration>,
-    /// How often a lock was taken.
+    /// How often a lock was taken, and not to be had.
     locks: usize,
+    refused: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +97,10 @@ impl Shared {
 
     pub fn locks_taken(&self) -> usize {
         self.0.state.lock().locks
+    }
+
+    pub fn locks_refused(&self) -> usize {
+        self.0.state.lock().refused
     }
 
     pub fn is_locked(&self, id: &str) -> bool {
@@ -155,14 +161,13 @@ impl Store for Shared {
         Ok(text.map(|text| serde_json::from_str(text).unwrap()))
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let mut state = self.0.state.lock();
         Self::check(&state, Fails::Save)?;
-        if let Some(text) = state.records.get(&auth.id) {
-            let stored: Auth = serde_json::from_str(text).unwrap();
-            if stored.generation() != expected {
-                return Ok(Saved::Refused(Box::new(stored)));
-            }
+        let stored = state.records.get(&auth.id);
+        let stored: Option<Auth> = stored.map(|text| serde_json::from_str(text).unwrap());
+        if stored.as_ref().map(Revision::of).as_ref() != expected {
+            return Ok(Saved::Conflict(stored.map(Box::new)));
         }
         let text = serde_json::to_string(auth).unwrap();
         state.records.insert(auth.id.clone(), text);
@@ -179,6 +184,7 @@ impl Store for Shared {
             .wait_while_for(&mut state, locked, wait)
             .timed_out()
         {
+            state.refused += 1;
             return Ok(None);
         }
         state.locks += 1;
@@ -289,13 +295,21 @@ impl Hook for Events {
 
 /// A process: a manager over the shared store.
 pub fn process(clock: &ManualClock, store: &Shared, events: &Events) -> Manager {
-    let manager = Manager::builder()
+    process_with(clock, store, events, |builder| builder)
+}
+
+pub fn process_with(
+    clock: &ManualClock,
+    store: &Shared,
+    events: &Events,
+    settings: impl FnOnce(Builder) -> Builder,
+) -> Manager {
+    let builder = Manager::builder()
         .clock(clock.clone())
         .store(store.clone())
         .hook(events.clone())
-        .seed(7)
-        .build()
-        .unwrap();
+        .seed(7);
+    let manager = settings(builder).build().unwrap();
     manager.register_executor(Client);
     manager
 }
@@ -335,6 +349,12 @@ impl Fleet {
     /// A process that has loaded what is there.
     pub fn process(&self) -> Manager {
         let manager = process(&self.clock, &self.store, &self.events);
+        manager.load().unwrap();
+        manager
+    }
+
+    pub fn process_with(&self, settings: impl FnOnce(Builder) -> Builder) -> Manager {
+        let manager = process_with(&self.clock, &self.store, &self.events, settings);
         manager.load().unwrap();
         manager
     }

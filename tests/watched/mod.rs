@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use credpool::{Auth, Changes, Cursor, Error, ErrorCode, Listing, RecordLock, Saved, Store};
+use credpool::{
+    Auth, Changes, Cursor, Error, ErrorCode, Listing, RecordLock, Revision, Saved, Store,
+};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
@@ -131,7 +133,7 @@ impl Store for Watched {
         self.store.load(id)
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         self.write(&auth.id)?;
         self.store.save_if(auth, expected)
     }
