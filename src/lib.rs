@@ -122,8 +122,8 @@ pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{
-    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, RecordLock, Saved, Skipped, Store,
-    StoreHealth, Unlocked,
+    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,
+    Skipped, Store, StoreHealth, Unlocked,
 };
 
 pub use cancel::{CancelToken, Never, OnCancel};

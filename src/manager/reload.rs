@@ -137,6 +137,7 @@ impl Intake {
                 written,
                 removed,
                 skipped,
+                complete: _,
             } = changes;
             tell_skipped(&skipped);
             for auth in written {

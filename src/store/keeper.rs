@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
 use super::turns::{Turn, Turns};
-use super::{Changes, Cursor, Listing, RecordLock, Saved, Store, StoreHealth};
+use super::{Changes, Cursor, Listing, RecordLock, Revision, Saved, Store, StoreHealth};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
@@ -73,17 +73,20 @@ impl Keeper {
         if auth.is_runtime_only() {
             return Ok(None);
         }
-        let mut expected = from;
+        // That there is none: if there is one, the store gives it.
+        let mut expected = None;
         for _ in 0..MOST_RACES {
             let saved = self
                 .with_store(Saved::At(String::new()), |store| {
-                    store.save_if(auth, expected)
+                    store.save_if(auth, expected.as_ref())
                 })
                 .map_err(|error| error.about(&auth.id))?;
             match saved {
                 Saved::At(_) => return Ok(None),
-                Saved::Refused(stored) if stored.generation() > from => return Ok(Some(stored)),
-                Saved::Refused(stored) => expected = stored.generation(),
+                Saved::Conflict(Some(stored)) if stored.generation() > from => {
+                    return Ok(Some(stored));
+                }
+                Saved::Conflict(stored) => expected = stored.as_deref().map(Revision::of),
             }
         }
         let what = format!("{} is being written by somebody else all the time", auth.id);

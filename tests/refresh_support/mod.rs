@@ -14,7 +14,7 @@ use credpool::provider::refresh_tokens;
 use credpool::testing::TokenServer;
 use credpool::{
     Attempt, Auth, ChunkSource, Error, ErrorCode, Hook, Intent, Listing, Manager, ManualClock,
-    Options, ProviderExecutor, RecordLock, RefreshEvent, Request, Response, Saved, Store,
+    Options, ProviderExecutor, RecordLock, RefreshEvent, Request, Response, Revision, Saved, Store,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -155,14 +155,15 @@ impl Store for Shared {
         Ok(text.map(|text| serde_json::from_str(text).unwrap()))
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let mut state = self.0.state.lock();
         Self::check(&state, Fails::Save)?;
-        if let Some(text) = state.records.get(&auth.id) {
-            let stored: Auth = serde_json::from_str(text).unwrap();
-            if stored.generation() != expected {
-                return Ok(Saved::Refused(Box::new(stored)));
-            }
+        let stored: Option<Auth> = state
+            .records
+            .get(&auth.id)
+            .map(|text| serde_json::from_str(text).unwrap());
+        if stored.as_ref().map(Revision::of).as_ref() != expected {
+            return Ok(Saved::Conflict(stored.map(Box::new)));
         }
         let text = serde_json::to_string(auth).unwrap();
         state.records.insert(auth.id.clone(), text);

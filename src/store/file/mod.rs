@@ -28,8 +28,8 @@ use self::record::{Home, Stored};
 use self::scan::{Files, Found};
 use self::write::Written;
 use super::lock_file::LockFile;
-use super::parts::{self, check, shown};
-use super::{Changes, Cursor, Listing, RecordLock, Saved, Skipped, Store};
+use super::parts::{check, shown};
+use super::{Changes, Cursor, Listing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -346,19 +346,16 @@ impl Store for FileStore {
         self.read(id)
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         check(auth)?;
         let home = self.home(&auth.id)?;
         let lock = own::write_lock(&self.root, &auth.id)?;
         self.recover(&home, &auth.id)?;
-        // A file that does not read has no generation: it is kept under another name, as by any save.
-        let stored = record::load(&self.root, &home.path).ok().flatten();
-        let stored = stored.filter(|stored| stored.id == auth.id);
-        if stored.is_some_and(|stored| stored.generation() != expected)
-            && let Some(stored) = self.read_at(&home, &auth.id)?
-            && !parts::is_made(&stored, auth)
+        // A file that does not read has no revision: it is kept under another name, as by any save.
+        if let Ok(stored) = self.read_at(&home, &auth.id)
+            && !Revision::allows(expected, stored.as_ref(), auth)
         {
-            return Ok(Saved::Refused(Box::new(stored)));
+            return Ok(Saved::Conflict(stored.map(Box::new)));
         }
         self.write(auth, &home, &lock).map(Saved::At)
     }
