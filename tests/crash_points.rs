@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use credpool::testing::TokenServer;
-use credpool::{Auth, FileStore, Manager, Saved, Status, Store, provider::OpenAi};
+use credpool::{Auth, FileStore, Manager, Revision, Saved, Status, Store, provider::OpenAi};
 
 const WORK: &str = "CREDPOOL_CRASH_WORK";
 const DIRECTORY: &str = "CREDPOOL_CRASH_DIRECTORY";
@@ -49,9 +49,9 @@ fn child() {
     println!("\nopened");
     match &*work {
         "save" => {
-            match store.save_if(&record(2), 1) {
+            match store.save_if(&record(2), Some(&Revision::of(&record(1)))) {
                 Ok(Saved::At(_)) => println!("saved"),
-                Ok(Saved::Refused(_)) => println!("refused"),
+                Ok(Saved::Conflict(_)) => println!("refused"),
                 Err(error) => println!("failed {error}"),
             }
             let mut state = record(2);
@@ -171,7 +171,7 @@ fn check(directory: &Path, output: &Output, what: &str) {
     let lock = store.lock("a", Duration::ZERO).unwrap();
     assert!(lock.is_some(), "{what}: the lock is not free");
     let next = record(auth.generation() + 1);
-    let saved = store.save_if(&next, auth.generation()).unwrap();
+    let saved = store.save_if(&next, Some(&Revision::of(&auth))).unwrap();
     assert!(matches!(saved, Saved::At(_)), "{what}: {saved:?}");
 }
 

@@ -8,11 +8,11 @@ use std::error::Error as _;
 use std::thread;
 use std::time::Duration;
 
-use credpool::{ErrorCode, Intent, PostgresStore, Saved, Store};
+use credpool::{ErrorCode, Intent, PostgresStore, Revision, Saved, Store};
 use diesel::connection::{Connection, SimpleConnection};
 use diesel::pg::PgConnection;
 use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types::BigInt};
-use store_support::{Server, of_generation, sample, when_up};
+use store_support::{Server, of_generation, revision, sample, when_up};
 use time::macros::utc_datetime;
 
 fn direct(server: &Server, schema: &str) -> PgConnection {
@@ -44,10 +44,11 @@ fn connections_that_died_are_replaced() {
     cut(&mut admin);
     assert!(store.load("a").unwrap().is_some());
     cut(&mut admin);
-    store.save(&sample("a").with_label("new")).unwrap();
+    let relabelled = sample("a").with_label("new");
+    store.save(&relabelled).unwrap();
     cut(&mut admin);
     assert!(matches!(
-        store.save_if(&of_generation(1), 0),
+        store.save_if(&of_generation(1), Some(&Revision::of(&relabelled))),
         Ok(Saved::At(_))
     ));
     cut(&mut admin);
@@ -91,17 +92,20 @@ fn a_swap_whose_answer_was_lost_is_found_made() {
         .unwrap();
     // Here the connection goes before the commit: it is made by the second try.
     assert!(matches!(
-        store.save_if(&of_generation(1), 0),
+        store.save_if(&of_generation(1), Some(&revision(0))),
         Ok(Saved::At(_))
     ));
     assert_eq!(store.load("a").unwrap().unwrap().generation(), 1);
     // Here it went after: the swap is there, and to ask for it again is no refusal.
     assert!(matches!(
-        store.save_if(&of_generation(1), 0),
+        store.save_if(&of_generation(1), Some(&revision(0))),
         Ok(Saved::At(_))
     ));
     // Somebody else was faster: theirs stays.
-    let Saved::Refused(newer) = store.save_if(&of_generation(5), 0).unwrap() else {
+    let Saved::Conflict(Some(newer)) = store
+        .save_if(&of_generation(5), Some(&revision(0)))
+        .unwrap()
+    else {
         panic!("an older generation has won");
     };
     assert_eq!(newer.generation(), 1);
@@ -118,7 +122,7 @@ fn a_server_that_crashes_has_what_it_acknowledged() {
     for round in 0..3 {
         for step in 0..5 {
             let generation = round * 5 + step;
-            let saved = store.save_if(&of_generation(generation + 1), generation);
+            let saved = store.save_if(&of_generation(generation + 1), Some(&revision(generation)));
             assert!(matches!(saved, Ok(Saved::At(_))), "{saved:?}");
         }
         server.crash();
@@ -142,7 +146,7 @@ fn a_server_that_is_down_is_an_error_without_secrets() {
     let errors = [
         store.list().unwrap_err(),
         store.save(&sample("a")).unwrap_err(),
-        store.save_if(&sample("a"), 0).unwrap_err(),
+        store.save_if(&sample("a"), Some(&revision(0))).unwrap_err(),
         store.save_state(&sample("a")).unwrap_err(),
         store.delete("a").unwrap_err(),
         store.load("a").unwrap_err(),
@@ -251,7 +255,9 @@ fn a_commit_is_durable_whatever_the_server_does_by_default() {
         )
         .unwrap();
     store.save(&sample("a")).unwrap();
-    store.save_if(&of_generation(1), 0).unwrap();
+    store
+        .save_if(&of_generation(1), Some(&revision(0)))
+        .unwrap();
     let mut seen = |condition: &str| {
         let sql = format!("SELECT count(*) AS count FROM seen WHERE setting {condition} 'on'");
         let Count { count } = sql_query(sql).get_result(&mut admin).unwrap();

@@ -7,9 +7,9 @@ mod store_support;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use credpool::{ErrorCode, Intent, RedisStore, Saved, Store};
+use credpool::{ErrorCode, Intent, RedisStore, Revision, Saved, Store};
 use redis::Commands;
-use store_support::{Server, of_generation, sample, when_up};
+use store_support::{Server, of_generation, revision, sample, when_up};
 use time::macros::utc_datetime;
 
 fn connect(server: &Server) -> RedisStore {
@@ -45,10 +45,11 @@ fn connections_that_died_are_replaced() {
     cut(&mut admin);
     assert!(store.load("a").unwrap().is_some());
     cut(&mut admin);
-    store.save(&sample("a").with_label("new")).unwrap();
+    let relabelled = sample("a").with_label("new");
+    store.save(&relabelled).unwrap();
     cut(&mut admin);
     assert!(matches!(
-        store.save_if(&of_generation(1), 0),
+        store.save_if(&of_generation(1), Some(&Revision::of(&relabelled))),
         Ok(Saved::At(_))
     ));
     cut(&mut admin);
@@ -66,7 +67,7 @@ fn what_was_answered_outlives_a_crash_of_the_server() {
     let store = connect(&server);
     for generation in 0..20 {
         if generation > 0 {
-            let saved = store.save_if(&of_generation(generation), generation - 1);
+            let saved = store.save_if(&of_generation(generation), Some(&revision(generation - 1)));
             assert!(matches!(saved, Ok(Saved::At(_))), "{saved:?}");
         } else {
             store.save(&of_generation(0)).unwrap();
@@ -103,11 +104,11 @@ fn a_lease_that_is_not_renewed_goes_to_the_next_one() {
     assert!(error.to_string().contains("was lost"), "{error}");
     assert_eq!(next.intent().unwrap().unwrap().tries, 2);
     assert!(matches!(
-        store.save_if(&of_generation(2), 1),
+        store.save_if(&of_generation(2), Some(&revision(1))),
         Ok(Saved::At(_))
     ));
-    let Saved::Refused(there) = store
-        .save_if(&of_generation(2).with_label("late"), 1)
+    let Saved::Conflict(Some(there)) = store
+        .save_if(&of_generation(2).with_label("late"), Some(&revision(1)))
         .unwrap()
     else {
         panic!("a holder without a lease has won");

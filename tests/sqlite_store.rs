@@ -5,7 +5,7 @@
 use std::fs;
 use std::thread;
 
-use credpool::{Auth, ErrorCode, Saved, SqliteStore, Store};
+use credpool::{Auth, ErrorCode, Revision, Saved, SqliteStore, Store};
 use rusqlite::Connection;
 
 fn sample(id: &str) -> Auth {
@@ -97,7 +97,9 @@ fn a_database_that_stays_locked_is_an_error_and_changes_nothing() {
     // Whoever reads is not disturbed.
     assert_eq!(store.list().unwrap().records.len(), 1);
     let changed = sample("a").with_label("changed");
-    let error = store.save_if(&changed, 0).unwrap_err();
+    let error = store
+        .save_if(&changed, Some(&Revision::of(&sample("a"))))
+        .unwrap_err();
     assert_eq!(
         (error.code(), error.auth_id()),
         (&ErrorCode::Store, Some("a"))
@@ -110,7 +112,10 @@ fn a_database_that_stays_locked_is_an_error_and_changes_nothing() {
     assert_eq!(store.load("a").unwrap().unwrap().label, "");
     // It goes on when the other one is done, without being opened again.
     other.execute_batch("COMMIT").unwrap();
-    assert!(matches!(store.save_if(&changed, 0), Ok(Saved::At(_))));
+    assert!(matches!(
+        store.save_if(&changed, Some(&Revision::of(&sample("a")))),
+        Ok(Saved::At(_))
+    ));
     assert_eq!(store.load("a").unwrap().unwrap().label, "changed");
 }
 

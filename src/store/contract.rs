@@ -3,8 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
-use super::Skipped;
+use super::{Skipped, parts};
 use crate::Timestamp;
 use crate::auth::Auth;
 use crate::error::Error;
@@ -18,30 +20,94 @@ pub enum Saved {
     Conflict(Option<Box<Auth>>),
 }
 
-/// A digest of a record's credential part.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a record's credential is: a digest of all of it that is stored apart from its runtime state, tokens and settings alike.
+///
+/// Two records have one revision where their credentials say the same, however that was formatted, and whoever wrote it. It is made
+/// from the decoded record, so that it needs no counter, which a store that is restored counts again and other programs do not
+/// know. [`next_refresh_after`](Auth::next_refresh_after) is left out: it is when this process looks again, not what the
+/// credential is.
+///
+/// ```
+/// use credpool::{Auth, Revision};
+///
+/// let auth = Auth::api_key("openai", "sk-123").with_id("a");
+/// assert_eq!(Revision::of(&auth), Revision::of(&auth.clone()));
+/// assert_ne!(Revision::of(&auth), Revision::of(&auth.with_label("renamed")));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revision([u8; 16]);
 
 impl Revision {
-    /// That of a record.
+    /// The revision of a record.
     pub fn of(auth: &Auth) -> Self {
-        use sha2::{Digest, Sha256};
-        let mut part = super::parts::credential(auth);
-        part.remove("next_refresh_after");
-        let digest = Sha256::digest(serde_json::to_vec(&part).unwrap_or_default());
-        let mut first = [0; 16];
-        first.copy_from_slice(&digest[..16]);
-        Self(first)
+        let mut credential = parts::credential(auth);
+        credential.remove("next_refresh_after");
+        let mut digest = Sha256::new();
+        add_object(&mut digest, &credential);
+        let mut revision = [0; 16];
+        revision.copy_from_slice(&digest.finalize()[..16]);
+        Self(revision)
+    }
+
+    /// Whether `auth` may be written where the store has `stored`: that is what the writer expects, or an earlier attempt has
+    /// written `auth` already.
+    pub(super) fn allows(expected: Option<&Self>, stored: Option<&Auth>, auth: &Auth) -> bool {
+        let there = stored.map(Self::of);
+        there.as_ref() == expected || there == Some(Self::of(auth))
     }
 }
 
-/// What it means that a store has no record of an id.
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Revision({:032x})", u128::from_be_bytes(self.0))
+    }
+}
+
+/// Members in the order of their names, whatever the order in which the map has them.
+fn add_object(digest: &mut Sha256, object: &Map<String, Value>) {
+    let mut members: Vec<_> = object.iter().collect();
+    members.sort_unstable_by_key(|(name, _)| *name);
+    add_count(digest, b'{', members.len());
+    for (name, value) in members {
+        add_text(digest, b'"', name);
+        add_value(digest, value);
+    }
+}
+
+fn add_value(digest: &mut Sha256, value: &Value) {
+    match value {
+        Value::Null => digest.update(b"n"),
+        Value::Bool(yes) => digest.update(if *yes { b"t" } else { b"f" }),
+        Value::Number(number) => add_text(digest, b'#', &number.to_string()),
+        Value::String(text) => add_text(digest, b'"', text),
+        Value::Array(values) => {
+            add_count(digest, b'[', values.len());
+            for value in values {
+                add_value(digest, value);
+            }
+        }
+        Value::Object(object) => add_object(digest, object),
+    }
+}
+
+fn add_text(digest: &mut Sha256, kind: u8, text: &str) {
+    add_count(digest, kind, text.len());
+    digest.update(text);
+}
+
+/// With its kind and length before it, no value reads as another one.
+fn add_count(digest: &mut Sha256, kind: u8, count: usize) {
+    digest.update([kind]);
+    digest.update((count as u64).to_be_bytes());
+}
+
+/// What it means that a store has no record of an id, from [`Store::missing`](super::Store::missing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {
-    /// It was removed.
+    /// The record was removed, and stays so.
     Removed,
-    /// The store has lost it, or cannot tell.
+    /// The store knows of no removal: it has lost the record, or never had it. Whoever still has it writes it again.
     Lost,
 }
 
@@ -61,8 +127,20 @@ pub trait RecordLock: Send {
     /// When it was not noted. A refresh then does not begin.
     fn set_intent(&mut self, intent: Option<&Intent>) -> Result<(), Error>;
 
-    /// Whether getting this lock proves that its former holder is dead or has given it back.
+    /// Whether to get this lock proves that its former holder is dead, or has given it back. Default: true.
+    ///
+    /// A lock of the system on an open file (`flock`) proves it. One that ends with a lease or a connection does not: these may
+    /// end while the holder lives and its request is under way. Where it is false, the refresh token of an unfinished
+    /// [`Intent`] is sent again only when the longest request is over, counted from when the intent was first seen.
     fn holder_is_dead(&self) -> bool {
+        true
+    }
+
+    /// Whether the lock is still held, as far as is known without asking. Default: true.
+    ///
+    /// False: it was lost, or may be within moments, because it could not be renewed; another process may get it. A holder then
+    /// ends its request.
+    fn is_held(&self) -> bool {
         true
     }
 }
@@ -162,11 +240,13 @@ pub struct Changes {
     pub cursor: Cursor,
     /// Records that were written, as they are now.
     pub written: Vec<Auth>,
-    /// Ids of records that are gone.
+    /// Ids of records that were removed.
     pub removed: Vec<String>,
     /// What was written and does not read.
     pub skipped: Vec<Skipped>,
-    /// The answer names every record that the store has.
+    /// Whether the answer names every record that the store has, because it began at the beginning: the cursor was not of this
+    /// store, or was ahead of it, as after a server lost its last writes or an older copy was restored. What `written` and `skipped`
+    /// then do not name is not in the store; [`Store::missing`](super::Store::missing) tells what that means.
     pub complete: bool,
 }
 
@@ -186,6 +266,55 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(text: &str) -> Auth {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_revision_is_what_the_credential_says_however_it_is_written() {
+        let one = r#"{"id":"a","provider":"p","disabled":false,"metadata":{"x":1,"y":{"b":[1,"2"],"a":null}},"other":1.5}"#;
+        let same = r#"{ "other": 1.50, "metadata": {"y": {"a": null, "b": [1, "\u0032"]}, "x": 1},
+            "provider": "p", "id": "a", "status": "error", "status_message": "slow", "updated_at": "2026-01-01T00:00:00Z",
+            "next_refresh_after": "2026-01-01T00:00:00Z", "created_at": "0001-01-01T00:00:00Z", "generation": 0 }"#;
+        let revision = Revision::of(&record(one));
+        assert_eq!(revision, Revision::of(&record(same)));
+        for (part, other) in [
+            (r#""x":1"#, r#""x":"1""#),
+            (r#""x":1"#, r#""x":1.0"#),
+            (r#"[1,"2"]"#, r#"[1,2]"#),
+            (r#"[1,"2"]"#, r#"["2",1]"#),
+            (r#"[1,"2"]"#, r#"[[1],"2"]"#),
+            (r#""a":null"#, r#""a":false"#),
+            (r#","a":null"#, ""),
+            (r#""id":"a""#, r#""id":"b""#),
+            (r#""disabled":false"#, r#""disabled":true"#),
+            (r#""disabled":false"#, r#""proxy_url":"http://h:1""#),
+            (r#""disabled":false"#, r#""generation":1"#),
+            (
+                r#""disabled":false"#,
+                r#""created_at":"2026-01-01T00:00:00Z""#,
+            ),
+            (
+                r#""disabled":false"#,
+                r#""last_refreshed_at":"2026-01-01T00:00:00Z""#,
+            ),
+            (r#""disabled":false"#, r#""attributes":{"base_url":"u"}"#),
+            (r#""other":1.5"#, r#""another":1.5"#),
+        ] {
+            let changed = one.replace(part, other);
+            assert_ne!(changed, one);
+            assert_ne!(revision, Revision::of(&record(&changed)), "{part} {other}");
+        }
+    }
+
+    #[test]
+    fn a_revision_shows_no_secret() {
+        let shown = format!("{:?}", Revision::of(&Auth::api_key("p", "k").with_id("a")));
+        let digits = shown.trim_start_matches("Revision(").trim_end_matches(')');
+        assert_eq!(digits.len(), 32);
+        assert!(digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    }
 
     #[test]
     fn an_intent_reads_as_it_was_written() {

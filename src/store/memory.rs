@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -34,6 +35,18 @@ struct Records {
     /// In which version an id was last written or removed.
     changed: BTreeMap<String, u64>,
     version: u64,
+    store: Number,
+}
+
+/// Tells the cursors of one store of this process from those of another.
+#[derive(Debug)]
+struct Number(u64);
+
+impl Default for Number {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -88,9 +101,7 @@ impl Store for MemoryStore {
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let mut records = self.records.lock();
         let kept = records.kept.get(&auth.id);
-        if kept.map(Revision::of).as_ref() != expected
-            && !kept.is_some_and(|kept| parts::is_made(kept, auth))
-        {
+        if !Revision::allows(expected, kept, auth) {
             return Ok(Saved::Conflict(kept.cloned().map(Box::new)));
         }
         records.save(auth);
@@ -98,8 +109,9 @@ impl Store for MemoryStore {
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        let known = self.records.lock().changed.contains_key(id);
-        Ok(if known {
+        let records = self.records.lock();
+        let was_here = records.changed.contains_key(id) && !records.kept.contains_key(id);
+        Ok(if was_here {
             Missing::Removed
         } else {
             Missing::Lost
@@ -122,8 +134,9 @@ impl Store for MemoryStore {
         let records = self.records.lock();
         let mut changes = Changes::none(records.cursor());
         if let Some(since) = since {
-            let since = since.as_str().parse().unwrap_or(0);
-            for (id, _) in records.changed.iter().filter(|(_, at)| **at > since) {
+            let since = records.version_of(since);
+            changes.complete = since.is_none();
+            for (id, _) in records.changed.iter().filter(|(_, at)| Some(**at) > since) {
                 match records.kept.get(id) {
                     Some(auth) => changes.written.push(auth.clone()),
                     None => changes.removed.push(id.clone()),
@@ -143,7 +156,14 @@ impl Records {
     }
 
     fn cursor(&self) -> Cursor {
-        Cursor::new(self.version.to_string())
+        Cursor::new(format!("{}.{}", self.store.0, self.version))
+    }
+
+    /// None: it is not a cursor of this store.
+    fn version_of(&self, cursor: &Cursor) -> Option<u64> {
+        let (store, version) = cursor.as_str().split_once('.')?;
+        let version = version.parse().ok()?;
+        (store.parse() == Ok(self.store.0) && version <= self.version).then_some(version)
     }
 
     fn note(&mut self, id: &str) {

@@ -47,12 +47,16 @@ use crate::error::Error;
 
 /// Keeps records across restarts.
 ///
-/// Three methods are enough for a store that one process uses. One that can keep the runtime state apart from the credential
-/// should also override [`save_state`](Store::save_state): it is called often, and a cooldown should never rewrite a token.
+/// Three methods, `list`, `save` and `delete`, are enough for a store that one process uses alone. Then a cooldown rewrites the whole
+/// record; a look for one record reads all of them; a process that ends during a refresh leaves no word of it; and a
+/// record that was removed behind the process's back is taken for lost, and written again. One that can keep the runtime state apart
+/// from the credential should also override [`save_state`](Store::save_state): it is called often, and a cooldown should never
+/// rewrite a token.
 ///
 /// A store that several processes share overrides the rest too: [`lock`](Store::lock), so that one of them refreshes a token at
-/// a time and learns how the last refresh ended; [`save_if`](Store::save_if), so that a late writer cannot bring back an old token;
-/// [`changes`](Store::changes), so that each sees what the others, and operators, changed.
+/// a time and learns how the last refresh ended; [`save_if`](Store::save_if), so that no write undoes what another process has
+/// just written; [`changes`](Store::changes), so that each sees what the others, and operators, changed; and
+/// [`missing`](Store::missing), so that a removed record stays so while a lost one is written again.
 ///
 /// Methods block and are called with no lock held. Those that write a record are called one at a time for one id within a
 /// process.
@@ -105,30 +109,35 @@ pub trait Store: Send + Sync {
         Ok(listing.records.into_iter().find(|auth| auth.id == id))
     }
 
-    /// As [`save`](Store::save), but only where the store's record has the [generation](Auth::generation) `expected`, or there is
-    /// none; otherwise nothing is written and the store's record is given back. Where the store has the very credential that is
-    /// to be written, an earlier attempt has succeeded: that is no refusal.
+    /// As [`save`](Store::save), but only where the store's record has the [revision](Revision) `expected`, or, with `None`, where
+    /// it has none; otherwise nothing is written and [`Saved::Conflict`] gives back what is there. Where the store has the very
+    /// credential that is to be written, an earlier attempt has succeeded: that is no conflict.
     ///
-    /// The default looks and then writes: right for one process alone.
+    /// The runtime state is written with it, whatever the store's state is. A record that does not read has no revision: it is an
+    /// error, or, where the store says so, is kept elsewhere and replaced.
+    ///
+    /// The default looks and then writes: right for one process alone. What another one writes in between is lost.
     ///
     /// # Errors
     /// When it is not written for another reason; the former record is then untouched.
+    #[doc(alias = "compare-and-swap")]
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let stored = self.load(&auth.id)?;
-        if stored.as_ref().map(Revision::of).as_ref() != expected
-            && !stored
-                .as_ref()
-                .is_some_and(|stored| parts::is_made(stored, auth))
-        {
-            return Ok(Saved::Conflict(stored.map(Box::new)));
+        if Revision::allows(expected, stored.as_ref(), auth) {
+            self.save(auth).map(Saved::At)
+        } else {
+            Ok(Saved::Conflict(stored.map(Box::new)))
         }
-        self.save(auth).map(Saved::At)
     }
 
-    /// What it means that the store has no such record.
+    /// What it means that the store has no record of this id: that it was removed, or that the store has lost it, as a server does
+    /// that fails over to a replica, or a database that is restored from an older copy.
+    ///
+    /// The default is [`Missing::Lost`]: a store that does not remember removals cannot tell, and a credential that is lost costs
+    /// more than one that comes back. What this process removed itself does not come back either way.
     ///
     /// # Errors
-    /// When the store cannot tell at the moment.
+    /// When the store cannot be read at the moment, or is not what it was: neither is then known.
     fn missing(&self, id: &str) -> Result<Missing, Error> {
         let _ = id;
         Ok(Missing::Lost)

@@ -66,11 +66,6 @@ pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Resul
     Ok(())
 }
 
-/// Whether a stored credential is the very one that is to be written: an earlier attempt has succeeded.
-pub(super) fn is_made(stored: &Auth, wanted: &Auth) -> bool {
-    stored.generation() == wanted.generation() && credential(stored) == credential(wanted)
-}
-
 /// What a record without a state of its own is.
 pub(super) fn without_state(auth: &mut Auth) {
     if auth.status == Status::Unset {

@@ -6,7 +6,7 @@ use super::parts::{
     MOST_BYTES, Unfit, add_state, check, credential, from_credential, refused, shown, state,
     without_state,
 };
-use super::{Intent, Skipped};
+use super::{Intent, Revision, Skipped};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -98,6 +98,36 @@ pub(super) fn read(id: &str, credential: &str, state: Option<&str>) -> Result<Au
         log::warn!("credential {}: {problem}", shown(id));
     }
     Ok(auth)
+}
+
+/// The stored record, where it keeps `auth` from being written.
+pub(super) fn conflict(
+    stored: Option<&(String, Option<String>)>,
+    expected: Option<&Revision>,
+    auth: &Auth,
+) -> Result<Option<Conflict>, Error> {
+    let stored = stored
+        .map(|(credential, state)| read(&auth.id, credential, state.as_deref()))
+        .transpose()?;
+    let is_free = Revision::allows(expected, stored.as_ref(), auth);
+    Ok((!is_free).then(|| stored.map(Box::new)))
+}
+
+/// What is there instead of what a writer expected.
+pub(super) type Conflict = Option<Box<Auth>>;
+
+/// How often another one may write a record between a look and a swap. Each time, one of those who try succeeds.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(super) const MOST_RACES: usize = 100;
+
+/// That others were always faster.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(super) fn overtaken(id: &str) -> Error {
+    let message = format!(
+        "credential {} was not saved: others write it all the time; see what they are doing",
+        shown(id)
+    );
+    Error::new(ErrorCode::Conflict, message).with_auth_id(id)
 }
 
 /// An intent as it is stored.

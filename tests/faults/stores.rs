@@ -120,7 +120,7 @@ fn fault_20_a_store_is_busy_or_loses_what_it_had() {
 fn busy_sqlite() {
     use credpool::{ErrorCode, Saved, SqliteStore};
 
-    use crate::store_support::of_generation;
+    use crate::store_support::{of_generation, revision};
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("c.db");
@@ -128,7 +128,9 @@ fn busy_sqlite() {
     store.save(&of_generation(1)).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.save_if(&of_generation(2), 1).unwrap_err();
+    let error = store
+        .save_if(&of_generation(2), Some(&revision(1)))
+        .unwrap_err();
     assert_eq!(
         (error.code(), error.auth_id()),
         (&ErrorCode::Store, Some("a"))
@@ -136,12 +138,12 @@ fn busy_sqlite() {
     assert_eq!(store.load("a").unwrap().unwrap().generation(), 1);
     other.execute_batch("COMMIT").unwrap();
     assert!(matches!(
-        store.save_if(&of_generation(2), 1),
+        store.save_if(&of_generation(2), Some(&revision(1))),
         Ok(Saved::At(_))
     ));
     assert!(matches!(
-        store.save_if(&of_generation(2).with_label("late"), 1),
-        Ok(Saved::Refused(_))
+        store.save_if(&of_generation(2).with_label("late"), Some(&revision(1))),
+        Ok(Saved::Conflict(Some(_)))
     ));
 }
 
@@ -155,7 +157,7 @@ mod postgres {
 
     use credpool::{PostgresStore, Saved, Store};
 
-    use crate::store_support::{of_generation, postgres, when_up};
+    use crate::store_support::{of_generation, postgres, revision, when_up};
 
     /// The connection is gone after the statement was sent, and before its answer has come: it is done, and nobody knows.
     pub(super) fn loses_the_answer_to_a_commit() {
@@ -172,16 +174,16 @@ mod postgres {
         let direct = PostgresStore::connect(server.postgres_url("public")).unwrap();
         store.save(&of_generation(1)).unwrap();
         swallow.store(true, Ordering::SeqCst);
-        let saved = store.save_if(&of_generation(2), 1);
+        let saved = store.save_if(&of_generation(2), Some(&revision(1)));
         assert!(matches!(saved, Ok(Saved::At(_))), "{saved:?}");
         assert!(!swallow.load(Ordering::SeqCst), "no answer was lost");
         assert_eq!(direct.load("a").unwrap().unwrap().generation(), 2);
         // The same where another process was faster in between: it is told, and nothing of it is lost.
         direct.save(&of_generation(5)).unwrap();
         swallow.store(true, Ordering::SeqCst);
-        let saved = store.save_if(&of_generation(3), 2);
+        let saved = store.save_if(&of_generation(3), Some(&revision(2)));
         assert!(
-            matches!(&saved, Ok(Saved::Refused(there)) if there.generation() == 5),
+            matches!(&saved, Ok(Saved::Conflict(Some(there))) if there.generation() == 5),
             "{saved:?}"
         );
         assert_eq!(direct.load("a").unwrap().unwrap().generation(), 5);
@@ -224,7 +226,7 @@ mod redis {
     use credpool::{RedisStore, Saved, Store};
     use redis::Commands;
 
-    use crate::store_support::{of_generation, start_redis, when_up};
+    use crate::store_support::{of_generation, revision, start_redis, when_up};
 
     /// The replica that takes over has not heard of the last write.
     pub(super) fn fails_over() {
@@ -239,7 +241,9 @@ mod redis {
             .arg("{credpool}:record:a")
             .query(&mut admin)
             .unwrap();
-        store.save_if(&of_generation(2), 1).unwrap();
+        store
+            .save_if(&of_generation(2), Some(&revision(1)))
+            .unwrap();
         let _: () = admin.del("{credpool}:record:a").unwrap();
         let _: () = redis::cmd("RESTORE")
             .arg("{credpool}:record:a")
@@ -248,13 +252,15 @@ mod redis {
             .query(&mut admin)
             .unwrap();
         // Who expects what it has written is told what there is, and may then decide; nobody overwrites blindly.
-        let saved = store.save_if(&of_generation(3), 2).unwrap();
+        let saved = store
+            .save_if(&of_generation(3), Some(&revision(2)))
+            .unwrap();
         assert!(
-            matches!(&saved, Saved::Refused(there) if there.generation() == 1),
+            matches!(&saved, Saved::Conflict(Some(there)) if there.generation() == 1),
             "{saved:?}"
         );
         assert!(matches!(
-            store.save_if(&of_generation(3), 1),
+            store.save_if(&of_generation(3), Some(&revision(1))),
             Ok(Saved::At(_))
         ));
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use credpool::{Auth, FileStore, Saved, Store};
+use credpool::{Auth, FileStore, Revision, Saved, Store};
 use serde_json::{Value, json};
 
 use crate::place::{Place, sample};
@@ -64,8 +64,8 @@ fn newer_tokens_that_were_left_staged_are_recovered() {
     let looks: [fn(&FileStore) -> Auth; 3] = [
         |store| store.list().unwrap().records.remove(0),
         |store| store.load("a").unwrap().unwrap(),
-        |store| match store.save_if(&of_generation(&sample("a"), 1, "lost"), 0) {
-            Ok(Saved::Refused(newer)) => *newer,
+        |store| match store.save_if(&of_generation(&sample("a"), 1, "lost"), None) {
+            Ok(Saved::Conflict(Some(newer))) => *newer,
             other => panic!("{other:?}"),
         },
     ];
@@ -160,7 +160,10 @@ fn token_files_have_generations_too() {
     let first = store.load(id).unwrap().unwrap();
     assert_eq!(first.generation(), 0);
     let second = of_generation(&first, 1, "r1");
-    assert!(matches!(store.save_if(&second, 0), Ok(Saved::At(_))));
+    assert!(matches!(
+        store.save_if(&second, Some(&Revision::of(&first))),
+        Ok(Saved::At(_))
+    ));
     // Its own form is kept: the generation is beside it.
     assert_eq!(
         place.json("sub/t.json"),
@@ -175,7 +178,11 @@ fn token_files_have_generations_too() {
     // The tool that shares the file has refreshed: our answer is late.
     labelled["refresh_token"] = "theirs".into();
     place.put("sub/t.json", labelled.to_string());
-    let Saved::Refused(theirs) = store.save_if(&of_generation(&second, 2, "r2"), 1).unwrap() else {
+    let late = store.save_if(
+        &of_generation(&second, 2, "r2"),
+        Some(&Revision::of(&second)),
+    );
+    let Ok(Saved::Conflict(Some(theirs))) = late else {
         panic!("an older token has won");
     };
     assert_eq!((theirs.generation(), token(&theirs)), (2, "theirs"));
@@ -183,7 +190,10 @@ fn token_files_have_generations_too() {
     store.save_state(&second).unwrap();
     assert_eq!(store.load(id).unwrap().unwrap().generation(), 2);
     let third = of_generation(&theirs, 3, "r3");
-    assert!(matches!(store.save_if(&third, 2), Ok(Saved::At(_))));
+    assert!(matches!(
+        store.save_if(&third, Some(&Revision::of(&theirs))),
+        Ok(Saved::At(_))
+    ));
     assert_eq!(place.open().load(id).unwrap().unwrap().generation(), 3);
 }
 
@@ -253,7 +263,10 @@ fn a_damaged_file_is_set_aside_when_its_place_is_taken() {
     let error = store.load("a").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("half"), "{error:?}");
     assert_eq!(place.names(), ["a.credential", "a.state"]);
-    let saved = store.save_if(&of_generation(&sample("a"), 5, "whole"), 4);
+    let saved = store.save_if(
+        &of_generation(&sample("a"), 5, "whole"),
+        Some(&Revision::of(&sample("a"))),
+    );
     assert!(matches!(saved, Ok(Saved::At(_))), "{saved:?}");
     assert_eq!(token(&place.listed()["a"]), "whole");
     assert!(place.skipped().is_empty());

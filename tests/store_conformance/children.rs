@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use credpool::{Intent, Saved};
+use credpool::{Intent, Revision, Saved};
 use time::macros::utc_datetime;
 
 use crate::backends::Backend;
-use crate::swaps::{generation_of, successor};
+use crate::swaps::successor;
 
 pub(crate) struct Other {
     child: Child,
@@ -78,10 +78,12 @@ fn child() {
             let mut won = 0;
             for _ in 0..SWAPS {
                 let stored = store.load(id).unwrap().unwrap();
-                let generation = generation_of(&stored);
-                match store.save_if(&successor(&stored), generation).unwrap() {
+                let expected = Revision::of(&stored);
+                match store.save_if(&successor(&stored), Some(&expected)).unwrap() {
                     Saved::At(_) => won += 1,
-                    Saved::Refused(newer) => assert!(generation_of(&newer) > generation),
+                    Saved::Conflict(newer) => {
+                        assert!(newer.unwrap().generation() > stored.generation());
+                    }
                 }
             }
             say(&won.to_string());
@@ -89,7 +91,7 @@ fn child() {
         ("write", id) => loop {
             let stored = store.load(id).unwrap().unwrap();
             let next = successor(&stored);
-            store.save_if(&next, generation_of(&stored)).unwrap();
+            store.save_if(&next, Some(&Revision::of(&stored))).unwrap();
             store.save_state(&next).unwrap();
             say(&next.generation().to_string());
         },

@@ -56,8 +56,10 @@ conformance! {
         large_records_are_whole,
         what_is_not_saved_changes_nothing;
     swaps:
-        a_swap_needs_the_generation_that_is_there,
+        a_swap_needs_the_revision_that_is_there,
+        a_state_changes_no_revision,
         a_swap_that_was_made_is_made,
+        no_update_is_lost,
         one_thread_wins_each_generation,
         one_process_wins_each_generation,
         a_killed_writer_leaves_the_last_record_whole;

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use credpool::{Auth, Error, ModelState, QuotaState, Status, Store};
+use credpool::{Auth, Error, ModelState, QuotaState, Revision, Status, Store};
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
 
@@ -197,7 +197,7 @@ pub(crate) fn what_is_not_saved_changes_nothing(backend: &dyn Backend) {
         // Some stores have no such limits.
         let expected = if let Err(error) = store.save(&auth) {
             assert_eq!(error.auth_id(), Some("a"));
-            assert!(store.save_if(&auth, 0).is_err());
+            assert!(store.save_if(&auth, Some(&Revision::of(&former))).is_err());
             json(&former)
         } else {
             json(&auth)

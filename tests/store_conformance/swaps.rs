@@ -3,16 +3,12 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use credpool::{Auth, Saved};
+use credpool::{Auth, Revision, Saved};
 use parking_lot::Mutex;
 
 use crate::backends::Backend;
 use crate::children::{Other, SWAPS};
 use crate::records::{json, stored};
-
-pub(crate) fn generation_of(auth: &Auth) -> u64 {
-    auth.generation()
-}
 
 /// The same record with tokens of another generation, as a refresh makes it.
 pub(crate) fn of_generation(auth: &Auth, generation: u64) -> Auth {
@@ -31,9 +27,10 @@ fn writer() -> String {
     format!("{} {:?}", std::process::id(), thread::current().id())
 }
 
-fn refused(saved: Saved) -> Auth {
+/// What is there instead.
+fn conflict(saved: Saved) -> Option<Auth> {
     match saved {
-        Saved::Refused(auth) => *auth,
+        Saved::Conflict(there) => there.map(|there| *there),
         Saved::At(place) => panic!("saved at {place}"),
     }
 }
@@ -41,44 +38,111 @@ fn refused(saved: Saved) -> Auth {
 fn at(saved: Saved) -> String {
     match saved {
         Saved::At(place) => place,
-        Saved::Refused(auth) => panic!("refused for {}", auth.generation()),
+        Saved::Conflict(there) => panic!("there is {:?}", there.map(|there| there.generation())),
     }
 }
 
-pub(crate) fn a_swap_needs_the_generation_that_is_there(backend: &dyn Backend) {
+pub(crate) fn a_swap_needs_the_revision_that_is_there(backend: &dyn Backend) {
+    let store = backend.open();
+    let first = Auth::api_key("p", "k").with_id("a").with_metadata("n", 1);
+    let revision = Revision::of(&first);
+    let second = first.clone().with_label("second");
+    // Not where there is none.
+    assert!(conflict(store.save_if(&second, Some(&revision)).unwrap()).is_none());
+    assert!(store.load("a").unwrap().is_none());
+    let place = at(store.save_if(&first, None).unwrap());
+    assert!(!place.is_empty());
+    // Every setting is part of it: no generation tells these from what is there.
+    let mut disabled = first.clone();
+    disabled.disabled = true;
+    let others = [
+        disabled,
+        first.clone().with_attribute("api_key", "other"),
+        first.clone().with_metadata("n", 2),
+        of_generation(&first, 1),
+    ];
+    for expected in others.iter().map(Revision::of).map(Some).chain([None]) {
+        let there = conflict(store.save_if(&second, expected.as_ref()).unwrap()).unwrap();
+        assert_eq!(json(&there), json(&first));
+        assert_eq!(Revision::of(&there), revision);
+    }
+    assert_eq!(stored(&*store), [json(&first)]);
+    assert_eq!(
+        at(backend.open().save_if(&second, Some(&revision)).unwrap()),
+        place
+    );
+    assert_eq!(stored(&*store), [json(&second)]);
+    // What was removed is not there.
+    store.delete("a").unwrap();
+    let expected = Some(&Revision::of(&second));
+    assert!(conflict(backend.open().save_if(&first, expected).unwrap()).is_none());
+    assert!(stored(&*store).is_empty());
+    at(backend.open().save_if(&first, None).unwrap());
+    assert_eq!(stored(&*backend.open()), [json(&first)]);
+}
+
+pub(crate) fn a_state_changes_no_revision(backend: &dyn Backend) {
     let store = backend.open();
     let first = Auth::api_key("p", "k").with_id("a");
-    // There is none: any generation will do.
-    let place = at(store.save_if(&of_generation(&first, 5), 4).unwrap());
-    assert!(!place.is_empty());
-    let sixth = of_generation(&first, 6).with_label("sixth");
-    for expected in [0, 4, 6, 7] {
-        let there = refused(store.save_if(&sixth, expected).unwrap());
-        assert_eq!(json(&there), json(&of_generation(&first, 5)), "{expected}");
-    }
-    assert_eq!(stored(&*store), [json(&of_generation(&first, 5))]);
-    assert_eq!(at(backend.open().save_if(&sixth, 5).unwrap()), place);
-    assert_eq!(stored(&*store), [json(&sixth)]);
-    // The same generation may be written again, by who knows it: a label is no token.
-    let relabelled = of_generation(&first, 6).with_label("again");
-    at(store.save_if(&relabelled, 6).unwrap());
-    assert_eq!(stored(&*store), [json(&relabelled)]);
-    store.delete("a").unwrap();
-    at(store.save_if(&sixth, 0).unwrap());
-    assert_eq!(stored(&*backend.open()), [json(&sixth)]);
+    store.save(&first).unwrap();
+    let mut cooling = first.clone();
+    cooling.status_message = "slow".into();
+    backend.open().save_state(&cooling).unwrap();
+    let there = store.load("a").unwrap().unwrap();
+    assert_eq!(there.status_message, "slow");
+    assert_eq!(Revision::of(&there), Revision::of(&first));
+    at(store
+        .save_if(&first.clone().with_label("l"), Some(&Revision::of(&first)))
+        .unwrap());
 }
 
 pub(crate) fn a_swap_that_was_made_is_made(backend: &dyn Backend) {
     // Whoever lost the answer to a swap tries it again.
     let store = backend.open();
     let first = Auth::api_key("p", "k").with_id("a");
-    store.save(&first).unwrap();
+    let place = at(store.save_if(&first, None).unwrap());
+    assert_eq!(at(store.save_if(&first, None).unwrap()), place);
     let second = of_generation(&first, 1);
-    let place = at(store.save_if(&second, 0).unwrap());
-    assert_eq!(at(store.save_if(&second, 0).unwrap()), place);
+    let expected = Some(&Revision::of(&first));
+    assert_eq!(at(store.save_if(&second, expected).unwrap()), place);
+    assert_eq!(at(store.save_if(&second, expected).unwrap()), place);
     let other = second.clone().with_metadata("refresh_token", "another");
-    refused(store.save_if(&other, 0).unwrap());
+    let there = conflict(store.save_if(&other, expected).unwrap()).unwrap();
+    assert_eq!(json(&there), json(&second));
     assert_eq!(stored(&*backend.open()), [json(&second)]);
+}
+
+/// Two who count, each from what it has read, leave nothing out.
+pub(crate) fn no_update_is_lost(backend: &dyn Backend) {
+    const EACH: i64 = 500;
+    let start = Auth::api_key("p", "k").with_id("a").with_metadata("n", 0);
+    backend.open().save(&start).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let store = backend.open();
+                let mut seen = store.load("a").unwrap().unwrap();
+                for _ in 0..EACH {
+                    loop {
+                        let next = seen.clone().with_metadata("n", counted(&seen) + 1);
+                        match store.save_if(&next, Some(&Revision::of(&seen))).unwrap() {
+                            Saved::At(_) => {
+                                seen = next;
+                                break;
+                            }
+                            Saved::Conflict(there) => seen = *there.unwrap(),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let last = backend.open().load("a").unwrap().unwrap();
+    assert_eq!(counted(&last), 2 * EACH);
+}
+
+fn counted(auth: &Auth) -> i64 {
+    json(auth)["metadata"]["n"].as_i64().unwrap()
 }
 
 pub(crate) fn one_thread_wins_each_generation(backend: &dyn Backend) {
@@ -92,7 +156,8 @@ pub(crate) fn one_thread_wins_each_generation(backend: &dyn Backend) {
                 for _ in 0..10 {
                     let seen = store.load("a").unwrap().unwrap();
                     let next = successor(&seen);
-                    if let Saved::At(_) = store.save_if(&next, seen.generation()).unwrap() {
+                    let saved = store.save_if(&next, Some(&Revision::of(&seen))).unwrap();
+                    if let Saved::At(_) = saved {
                         won.lock().push(next.generation());
                     }
                 }

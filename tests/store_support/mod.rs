@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use credpool::{Auth, FileStore, Store};
+use credpool::{Auth, FileStore, Revision, Store};
 
 /// Opens a store by its kind and where it is: that is how processes tell each other.
 pub(crate) fn open(address: &str) -> Arc<dyn Store> {
@@ -59,6 +59,11 @@ pub(crate) fn of_generation(generation: u64) -> Auth {
     let mut json = serde_json::to_value(sample("a")).unwrap();
     json["generation"] = generation.into();
     serde_json::from_value(json).unwrap()
+}
+
+/// The revision of the sample `a` of a generation.
+pub(crate) fn revision(generation: u64) -> Revision {
+    Revision::of(&of_generation(generation))
 }
 
 /// A server, and how to reach it.

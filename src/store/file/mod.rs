@@ -28,8 +28,8 @@ use self::record::{Home, Stored};
 use self::scan::{Files, Found};
 use self::write::Written;
 use super::lock_file::LockFile;
-use super::parts::{self, check, shown};
-use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
+use super::parts::{check, shown};
+use super::{Changes, Cursor, Listing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -354,19 +354,12 @@ impl Store for FileStore {
         let lock = own::write_lock(&self.root, &auth.id)?;
         self.recover(&home, &auth.id)?;
         // A file that does not read has no revision: it is kept under another name, as by any save.
-        let stored = self.read_at(&home, &auth.id).ok().flatten();
-        if stored.as_ref().map(Revision::of).as_ref() != expected
-            && !stored
-                .as_ref()
-                .is_some_and(|stored| parts::is_made(stored, auth))
+        if let Ok(stored) = self.read_at(&home, &auth.id)
+            && !Revision::allows(expected, stored.as_ref(), auth)
         {
             return Ok(Saved::Conflict(stored.map(Box::new)));
         }
         self.write(auth, &home, &lock).map(Saved::At)
-    }
-
-    fn missing(&self, _: &str) -> Result<Missing, Error> {
-        Ok(Missing::Removed)
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {

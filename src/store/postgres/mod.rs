@@ -12,9 +12,9 @@ use diesel::pg::PgConnection;
 use diesel::result::QueryResult;
 
 use self::link::Link;
-use self::rows::Swap;
-use super::texts::{add_row, read, state_text, texts};
-use super::{Changes, Cursor, Listing, RecordLock, Saved, Store};
+use self::rows::Over;
+use super::texts::{MOST_RACES, add_row, conflict, overtaken, read, state_text, texts};
+use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
 
@@ -98,6 +98,14 @@ impl PostgresStore {
     ) -> Result<T, Error> {
         self.run(what, work).map_err(|error| error.with_auth_id(id))
     }
+
+    /// A credential and its state, as they are stored.
+    fn parts(&self, id: &str) -> Result<Option<(String, Option<String>)>, Error> {
+        let row = self.run_for(id, "load a credential", |connection| {
+            rows::get(connection, id)
+        })?;
+        Ok(row.and_then(|row| Some((row.credential?, row.state))))
+    }
 }
 
 impl Store for PostgresStore {
@@ -122,7 +130,7 @@ impl Store for PostgresStore {
     fn save(&self, auth: &Auth) -> Result<String, Error> {
         let texts = texts(auth)?;
         self.run_for(&auth.id, "save a credential", |connection| {
-            rows::put(connection, self.writer, &auth.id, &texts, Swap::Always)
+            rows::put(connection, self.writer, &auth.id, &texts, Over::Anything)
         })?;
         Ok(location(&auth.id))
     }
@@ -141,31 +149,42 @@ impl Store for PostgresStore {
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
-        let row = self.run_for(id, "load a credential", |connection| {
-            rows::get(connection, id)
-        })?;
-        let parts = row.and_then(|row| Some((row.credential?, row.state)));
-        parts.map_or(Ok(None), |(credential, state)| {
+        self.parts(id)?.map_or(Ok(None), |(credential, state)| {
             read(id, &credential, state.as_deref()).map(Some)
         })
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let texts = texts(auth)?;
-        let expected = i64::try_from(expected).unwrap_or(i64::MAX);
-        loop {
-            let is_made = self.run_for(&auth.id, "save a credential", |connection| {
-                let swap = Swap::Expecting(expected);
-                rows::put(connection, self.writer, &auth.id, &texts, swap)
-            })?;
+        for _ in 0..MOST_RACES {
+            let stored = self.parts(&auth.id)?;
+            if let Some(stored) = conflict(stored.as_ref(), expected, auth)? {
+                return Ok(Saved::Conflict(stored));
+            }
+            let is_made =
+                self.run_for(&auth.id, "save a credential", |connection| match &stored {
+                    Some((there, _)) => {
+                        rows::swap(connection, self.writer, &auth.id, &texts, there)
+                    }
+                    None => rows::put(connection, self.writer, &auth.id, &texts, Over::Nothing),
+                })?;
             if is_made {
                 return Ok(Saved::At(location(&auth.id)));
             }
-            if let Some(stored) = self.load(&auth.id)? {
-                return Ok(Saved::Refused(Box::new(stored)));
-            }
-            // It was removed in between: now any generation will do.
+            // Another one has written it in between, or the answer to an attempt that succeeded was lost.
         }
+        Err(overtaken(&auth.id))
+    }
+
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        let removed = self.run_for(id, "look for a removal", |connection| {
+            rows::is_removed(connection, id)
+        })?;
+        Ok(if removed {
+            Missing::Removed
+        } else {
+            Missing::Lost
+        })
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -179,10 +198,11 @@ impl Store for PostgresStore {
             return Ok(Some(Changes::none(cursor(horizon))));
         };
         let since = since.as_str().parse().ok();
-        let (horizon, rows) = self.run("look for changes", |connection| {
+        let (horizon, complete, rows) = self.run("look for changes", |connection| {
             rows::since(connection, self.writer, since)
         })?;
         let mut changes = Changes::none(cursor(horizon));
+        changes.complete = complete;
         for row in rows {
             let Changes {
                 written,

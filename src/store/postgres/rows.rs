@@ -21,12 +21,12 @@ pub(super) struct Row {
     pub(super) state: Option<String>,
 }
 
-/// When a record may be replaced.
-#[derive(Clone, Copy)]
-pub(super) enum Swap {
-    Always,
-    /// Where it has this generation, or is the very one that is to be written.
-    Expecting(i64),
+/// What a record may be written over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    Anything,
+    /// What was removed is nothing, too.
+    Nothing,
 }
 
 impl Row {
@@ -69,7 +69,7 @@ pub(super) fn put(
     writer: i64,
     id: &str,
     texts: &Texts,
-    swap: Swap,
+    over: Over,
 ) -> QueryResult<bool> {
     let sql = "INSERT INTO credpool_records AS there
             (key, id, generation, credential, credential_at, credential_writer,
@@ -89,14 +89,7 @@ pub(super) fn put(
             state_writer = CASE WHEN there.state IS NOT DISTINCT FROM excluded.state
                 THEN there.state_writer ELSE excluded.state_writer END,
             removed_at = NULL
-        WHERE $7 IS NULL
-            OR there.credential IS NULL
-            OR there.generation = $7
-            OR there.credential = excluded.credential";
-    let expected = match swap {
-        Swap::Always => None,
-        Swap::Expecting(generation) => Some(generation),
-    };
+        WHERE $7 OR there.credential IS NULL";
     let written = sql_query(sql)
         .bind::<Binary, _>(key(id))
         .bind::<Binary, _>(id.as_bytes())
@@ -104,9 +97,49 @@ pub(super) fn put(
         .bind::<Text, _>(&texts.credential)
         .bind::<Text, _>(&texts.state)
         .bind::<BigInt, _>(writer)
-        .bind::<Nullable<BigInt>, _>(expected)
+        .bind::<Bool, _>(over == Over::Anything)
         .execute(connection)?;
     Ok(written > 0)
+}
+
+/// Writes a record over one whose credential is stored as `there`.
+pub(super) fn swap(
+    connection: &mut PgConnection,
+    writer: i64,
+    id: &str,
+    texts: &Texts,
+    there: &str,
+) -> QueryResult<bool> {
+    let sql = "UPDATE credpool_records SET
+            generation = $2,
+            credential = $3,
+            credential_at = CASE WHEN credential = $3
+                THEN credential_at ELSE pg_current_xact_id()::text::bigint END,
+            credential_writer = CASE WHEN credential = $3 THEN credential_writer ELSE $5 END,
+            state = $4,
+            state_at = CASE WHEN state IS NOT DISTINCT FROM $4
+                THEN state_at ELSE pg_current_xact_id()::text::bigint END,
+            state_writer = CASE WHEN state IS NOT DISTINCT FROM $4 THEN state_writer ELSE $5 END
+        WHERE key = $1 AND credential = $6";
+    let written = sql_query(sql)
+        .bind::<Binary, _>(key(id))
+        .bind::<BigInt, _>(texts.generation)
+        .bind::<Text, _>(&texts.credential)
+        .bind::<Text, _>(&texts.state)
+        .bind::<BigInt, _>(writer)
+        .bind::<Text, _>(there)
+        .execute(connection)?;
+    Ok(written > 0)
+}
+
+/// Whether it is remembered that a record was removed.
+pub(super) fn is_removed(connection: &mut PgConnection, id: &str) -> QueryResult<bool> {
+    let sql = "SELECT EXISTS
+        (SELECT 1 FROM credpool_records WHERE key = $1 AND credential IS NULL) AS yes";
+    let Answer { yes } = sql_query(sql)
+        .bind::<Binary, _>(key(id))
+        .get_result(connection)?;
+    Ok(yes)
 }
 
 /// Writes the state of a record that is there.
@@ -152,25 +185,26 @@ pub(super) fn horizon(connection: &mut PgConnection) -> QueryResult<i64> {
     Ok(number)
 }
 
-/// The horizon, and what others have written since a former one, or everything.
+/// The horizon, whether it is everything, and what others have written since a former one, or everything.
 pub(super) fn since(
     connection: &mut PgConnection,
     writer: i64,
     since: Option<i64>,
-) -> QueryResult<(i64, Vec<Row>)> {
+) -> QueryResult<(i64, bool, Vec<Row>)> {
     at_one_moment(connection, |connection| {
         let horizon = horizon(connection)?;
+        // One that is not this server's begins at the beginning.
+        let since = since.filter(|since| (0..=horizon).contains(since));
         let sql = "SELECT id, credential, state FROM credpool_records
             WHERE $1 IS NULL
                 OR (credential_at >= $1 AND credential_writer <> $2)
                 OR (state_at >= $1 AND state_writer <> $2)
             ORDER BY id";
         let rows = sql_query(sql)
-            // One that is not this server's begins at the beginning.
-            .bind::<Nullable<BigInt>, _>(since.filter(|since| (0..=horizon).contains(since)))
+            .bind::<Nullable<BigInt>, _>(since)
             .bind::<BigInt, _>(writer)
             .load(connection)?;
-        Ok((horizon, rows))
+        Ok((horizon, since.is_none(), rows))
     })
 }
 

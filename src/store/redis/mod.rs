@@ -11,9 +11,9 @@ use std::time::Duration;
 use redis::RedisResult;
 
 use self::link::Link;
-use self::scripts::{Names, Row, Written};
-use super::texts::{add_row, read, state_text, texts};
-use super::{Changes, Cursor, Listing, RecordLock, Saved, Skipped, Store};
+use self::scripts::{Names, Over, Row};
+use super::texts::{MOST_RACES, add_row, conflict, overtaken, read, state_text, texts};
+use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
 
@@ -120,11 +120,18 @@ impl RedisStore {
         self.run(what, work).map_err(|error| error.with_auth_id(id))
     }
 
-    fn put(&self, auth: &Auth, expected: Option<u64>) -> Result<Written, Error> {
+    fn put(&self, auth: &Auth, over: Over<'_>) -> Result<bool, Error> {
         let texts = texts(auth)?;
         self.run_for(&auth.id, "save a credential", |connection| {
             self.names
-                .put(connection, &self.writer, &auth.id, &texts, expected)
+                .put(connection, &self.writer, &auth.id, &texts, over)
+        })
+    }
+
+    /// A credential and its state, as they are stored.
+    fn parts(&self, id: &str) -> Result<Option<(String, Option<String>)>, Error> {
+        self.run_for(id, "load a credential", |connection| {
+            self.names.get(connection, id)
         })
     }
 
@@ -164,7 +171,7 @@ impl Store for RedisStore {
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        self.put(auth, None)?;
+        self.put(auth, Over::Anything)?;
         Ok(self.location(&auth.id))
     }
 
@@ -183,24 +190,37 @@ impl Store for RedisStore {
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
-        let parts = self.run_for(id, "load a credential", |connection| {
-            self.names.get(connection, id)
-        })?;
-        parts.map_or(Ok(None), |(credential, state)| {
+        self.parts(id)?.map_or(Ok(None), |(credential, state)| {
             read(id, &credential, state.as_deref()).map(Some)
         })
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
-        loop {
-            if self.put(auth, Some(expected))? == Written::Yes {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
+        for _ in 0..MOST_RACES {
+            let stored = self.parts(&auth.id)?;
+            if let Some(stored) = conflict(stored.as_ref(), expected, auth)? {
+                return Ok(Saved::Conflict(stored));
+            }
+            let over = stored
+                .as_ref()
+                .map_or(Over::Nothing, |(there, _)| Over::This(there));
+            if self.put(auth, over)? {
                 return Ok(Saved::At(self.location(&auth.id)));
             }
-            if let Some(stored) = self.load(&auth.id)? {
-                return Ok(Saved::Refused(Box::new(stored)));
-            }
-            // It was removed in between: now any generation will do.
+            // Another one has written it in between, or the answer to an attempt that succeeded was lost.
         }
+        Err(overtaken(&auth.id))
+    }
+
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        let removed = self.run_for(id, "look for a removal", |connection| {
+            self.names.is_removed(connection, id)
+        })?;
+        Ok(if removed {
+            Missing::Removed
+        } else {
+            Missing::Lost
+        })
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -221,9 +241,11 @@ impl Store for RedisStore {
             .split_once(' ')
             .filter(|(_, of)| *of == count)
             .and_then(|(version, _)| version.parse().ok());
-        let since = since.filter(|since| *since <= now).unwrap_or(0);
-        let mut from = since;
+        let since = since.filter(|since| *since <= now);
         let mut changes = Changes::none(cursor(now, &count));
+        changes.complete = since.is_none();
+        let since = since.unwrap_or(0);
+        let mut from = since;
         loop {
             let (to, rows) = self.run("look for changes", |connection| {
                 self.names

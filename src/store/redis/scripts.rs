@@ -41,11 +41,14 @@ pub(super) enum Row {
     Odd(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    Yes,
-    /// Another generation is there.
-    No,
+/// What a record may be written over.
+#[derive(Clone, Copy)]
+pub(super) enum Over<'a> {
+    Anything,
+    /// What was removed is nothing, too.
+    Nothing,
+    /// A record whose credential is stored as this.
+    This(&'a str),
 }
 
 type Parts = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, bool);
@@ -75,10 +78,14 @@ impl Names {
         writer: &str,
         id: &str,
         texts: &Texts,
-        expected: Option<u64>,
-    ) -> RedisResult<Written> {
-        let written: bool = PUT
-            .key(self.record(id))
+        over: Over<'_>,
+    ) -> RedisResult<bool> {
+        let (kind, there) = match over {
+            Over::Anything => ("anything", ""),
+            Over::Nothing => ("nothing", ""),
+            Over::This(there) => ("this", there),
+        };
+        PUT.key(self.record(id))
             .key(&self.version)
             .key(&self.changes)
             .key(&self.gone)
@@ -87,9 +94,9 @@ impl Names {
             .arg(&texts.credential)
             .arg(&texts.state)
             .arg(writer)
-            .arg(expected.map_or_else(String::new, |expected| expected.to_string()))
-            .invoke(connection)?;
-        Ok(if written { Written::Yes } else { Written::No })
+            .arg(kind)
+            .arg(there)
+            .invoke(connection)
     }
 
     /// Writes the state of a record that is there.
@@ -138,6 +145,13 @@ impl Names {
         let (credential, state): (Option<Vec<u8>>, Option<Vec<u8>>) =
             connection.hmget(self.record(id), &["c", "s"])?;
         Ok(credential.map(|credential| (text(&credential), state.as_deref().map(text))))
+    }
+
+    /// Whether it is remembered that a record was removed.
+    pub(super) fn is_removed(&self, connection: &mut Connection, id: &str) -> RedisResult<bool> {
+        let (credential, version): (Option<Vec<u8>>, Option<u64>) =
+            connection.hmget(self.record(id), &["c", "cv"])?;
+        Ok(credential.is_none() && version.is_some())
     }
 
     /// All ids, and those of some who were removed.
@@ -319,9 +333,9 @@ const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 static PUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local id, generation, credential, state, writer, expected = unpack(ARGV)
+        local id, generation, credential, state, writer, over, expected = unpack(ARGV)
         local there = redis.call('HMGET', KEYS[1], 'g', 'c', 's')
-        if expected ~= '' and there[2] and there[1] ~= expected and there[2] ~= credential then
+        if over == 'nothing' and there[2] or over == 'this' and there[2] ~= expected then
             return 0
         end
         local new_credential, new_state = there[2] ~= credential, there[3] ~= state

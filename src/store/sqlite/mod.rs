@@ -16,9 +16,9 @@ use super::file::{modes, names};
 use super::idle::Idle;
 use super::lock_file::LockFile;
 use super::parts::shown;
-use super::texts::{add_row, intent_text, read, read_intent, state_text, texts};
+use super::texts::{add_row, conflict, intent_text, read, read_intent, state_text, texts};
 use super::wait::poll;
-use super::{Changes, Cursor, Intent, Listing, RecordLock, Saved, Store};
+use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -159,23 +159,32 @@ impl Store for SqliteStore {
         })
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let texts = texts(auth)?;
-        let expected = i64::try_from(expected).unwrap_or(i64::MAX);
-        let refused = self.inner.write(&auth.id, |rows| {
-            let stored = rows.get_if_other(&auth.id, expected, &texts)?;
-            if stored.is_none() {
+        let conflict = self.inner.write(&auth.id, |rows| {
+            let stored = rows.get(&auth.id)?;
+            let conflict = conflict(stored.as_ref(), expected, auth);
+            if matches!(conflict, Ok(None)) {
                 rows.put(&auth.id, &texts)?;
             }
-            Ok(stored)
-        })?;
-        match refused {
-            None => Ok(Saved::At(self.location(&auth.id))),
-            Some((credential, state)) => {
-                let stored = read(&auth.id, &credential, state.as_deref())?;
-                Ok(Saved::Refused(Box::new(stored)))
-            }
-        }
+            Ok(conflict)
+        })??;
+        Ok(match conflict {
+            None => Saved::At(self.location(&auth.id)),
+            Some(stored) => Saved::Conflict(stored),
+        })
+    }
+
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        let removed = self
+            .inner
+            .rows("look for a removal", |rows| rows.is_removed(id))
+            .map_err(|error| error.with_auth_id(id))?;
+        Ok(if removed {
+            Missing::Removed
+        } else {
+            Missing::Lost
+        })
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -210,6 +219,7 @@ impl Store for SqliteStore {
                 // One that is not this database's begins at the beginning.
                 let since = since.as_str().parse().ok();
                 let since = since.filter(|since| (0..=version).contains(since));
+                changes.complete = since.is_none();
                 rows.each_since(since, |id, credential, state| match credential {
                     Some(credential) => {
                         let Changes {

@@ -26,21 +26,12 @@ impl Rows<'_> {
         row.optional()
     }
 
-    /// The record that keeps a swap from being made.
-    pub(super) fn get_if_other(
-        &self,
-        id: &str,
-        expected: i64,
-        wanted: &Texts,
-    ) -> rusqlite::Result<Option<Parts>> {
-        let sql = "SELECT credential, state FROM credpool_records
-            WHERE id = ?1 AND generation <> ?2 AND credential <> ?3";
-        let row = self.tables.query_row(
-            sql,
-            params![id.as_bytes(), expected, wanted.credential],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        );
-        row.optional()
+    /// Whether it is remembered that a record was removed.
+    pub(super) fn is_removed(&self, id: &str) -> rusqlite::Result<bool> {
+        let sql = "SELECT EXISTS
+            (SELECT 1 FROM credpool_records WHERE id = ?1 AND credential IS NULL)";
+        self.tables
+            .query_row(sql, [id.as_bytes()], |row| row.get(0))
     }
 
     /// Writes a record. A part that says what it said has not changed.
