@@ -165,7 +165,7 @@ pub struct QuotaState {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct OAuthTokens {
-    /// The bearer token.
+    /// The bearer token. Empty: a refresh gets the first one.
     pub access_token: Secret,
     /// What gets a new access token, where the provider gave one.
     pub refresh_token: Option<Secret>,
@@ -246,9 +246,14 @@ impl Auth {
     ///     .with_attribute("client_id", "my-app");
     /// assert_eq!(auth.metadata.unwrap().text("refresh_token"), Some("refresh"));
     /// ```
+    ///
+    /// With a refresh token alone ([`OAuthTokens::refresh_only`]) the first call gets the access token, with or without the
+    /// refresher.
     pub fn oauth(provider: impl Into<String>, tokens: OAuthTokens) -> Self {
         let mut metadata = Metadata::default();
-        metadata.insert("access_token", tokens.access_token.expose());
+        if !tokens.access_token.is_empty() {
+            metadata.insert("access_token", tokens.access_token.expose());
+        }
         if let Some(refresh_token) = tokens.refresh_token {
             metadata.insert("refresh_token", refresh_token.expose());
         }
@@ -376,6 +381,19 @@ impl OAuthTokens {
             access_token: access_token.into(),
             ..Self::default()
         }
+    }
+
+    /// A refresh token alone, as exports and imports of logins have it. The first call gets the access token.
+    ///
+    /// ```
+    /// use credpool::{Auth, OAuthTokens};
+    ///
+    /// let auth = Auth::oauth("openai", OAuthTokens::refresh_only("refresh"))
+    ///     .with_attribute("token_url", "https://login.example.org/token");
+    /// assert_eq!(auth.metadata.unwrap().get("access_token"), None);
+    /// ```
+    pub fn refresh_only(token: impl Into<Secret>) -> Self {
+        Self::default().with_refresh_token(token)
     }
 
     /// Adds the refresh token.

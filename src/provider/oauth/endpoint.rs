@@ -227,8 +227,9 @@ pub(super) fn text<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 /// `invalid_grant` of [RFC 6749 section 5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2), and what servers say
-/// instead of it.
-const GRANT_IS_OVER: [&str; 10] = [
+/// instead of it. The last five are those for which Microsoft's client library has a person log in:
+/// <https://learn.microsoft.com/javascript/api/@azure/msal-node/interactionrequiredautherrorcodes>.
+const GRANT_IS_OVER: [&str; 15] = [
     "invalid_grant",
     "invalid_refresh_token",
     "bad_refresh_token",
@@ -239,6 +240,11 @@ const GRANT_IS_OVER: [&str; 10] = [
     "expired_token",
     "token_expired",
     "token_revoked",
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "interrupted_user",
+    "bad_token",
 ];
 
 /// Fields that may be shown.

@@ -102,7 +102,8 @@ pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
 /// ```
 ///
 /// # Errors
-/// Code `needs_login` when there is no refresh token or the server no longer takes it (`invalid_grant` and its relatives);
+/// Code `needs_login` when there is no refresh token or the server no longer takes it (`invalid_grant` and its relatives) or
+/// asks for a person (`interaction_required`, `login_required`, `consent_required`);
 /// `config` when a setting is missing or wrong, or the server does not know the client (`invalid_client`); `transport` when
 /// there was no answer; `refresh_failed` with the HTTP status for every other answer. Retryable are `transport` and answers
 /// 408, 429 and 5xx. Messages quote the answer's `error` and `error_description` alone.
