@@ -191,10 +191,19 @@ mod client_credentials {
             );
             assert!(error.message().contains(name), "{error}");
         }
-        let nowhere = client(&upstream).runtime_only();
+        let mut nowhere = client(&upstream);
+        nowhere.metadata = None;
         let error = refresh_tokens(&attempt(), &nowhere).unwrap_err();
         assert!(error.message().contains("no metadata"), "{error}");
         assert_eq!(upstream.connections_opened(), 0);
+    }
+
+    #[test]
+    fn a_client_that_stays_in_memory_has_a_place_for_its_token() {
+        let upstream = Upstream::start(|_| Reply::json(200, r#"{"access_token":"new"}"#));
+        let auth = refresh_tokens(&attempt(), &client(&upstream).runtime_only()).unwrap();
+        assert_eq!(text(&auth, "access_token").as_deref(), Some("new"));
+        assert!(auth.is_runtime_only());
     }
 
     /// Section 5.2: <https://www.rfc-editor.org/rfc/rfc6749#section-5.2>.

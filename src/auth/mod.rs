@@ -83,8 +83,8 @@ pub struct Auth {
     pub proxy_url: Secret,
     /// Configuration that executors read.
     pub attributes: Attributes,
-    /// Changing state such as tokens. `None` is not the same as empty: a record without metadata is *runtime-only* and is
-    /// never written to a store.
+    /// Changing state such as tokens. `None` is not the same as empty: a record without metadata is *runtime-only*, as one with
+    /// [`Auth::runtime_only`] is, and is never written to a store.
     pub metadata: Option<Metadata>,
     /// The quota, over all models.
     pub quota: QuotaState,
@@ -122,6 +122,8 @@ pub struct Auth {
     pub(crate) base: Option<Metadata>,
     /// Members of a stored record that this crate does not know.
     pub(crate) extra: Option<Metadata>,
+    /// Kept out of stores, metadata or not.
+    pub(crate) runtime_only: bool,
 }
 
 /// What is known of one model under a credential.
@@ -283,7 +285,7 @@ impl Auth {
         self
     }
 
-    /// Sets one metadata value; the record is then not runtime-only.
+    /// Sets one metadata value. A record that has metadata is stored, unless it is [`runtime_only`](Self::runtime_only).
     pub fn with_metadata(
         mut self,
         name: impl Into<String>,
@@ -299,9 +301,19 @@ impl Auth {
         self
     }
 
-    /// Drops the metadata: the record is used, but never written to a store.
+    /// Keeps the record in memory alone: it is used, and its tokens are refreshed, but neither is ever written to a store.
+    ///
+    /// Its JSON form does not tell: a copy that is read from there is an ordinary record.
+    ///
+    /// ```
+    /// use credpool::{Auth, OAuthTokens};
+    ///
+    /// let auth = Auth::oauth("openai", OAuthTokens::new("access")).runtime_only();
+    /// assert!(auth.is_runtime_only());
+    /// assert_eq!(auth.metadata.unwrap().text("access_token"), Some("access"));
+    /// ```
     pub fn runtime_only(mut self) -> Self {
-        self.metadata = None;
+        self.runtime_only = true;
         self
     }
 
@@ -313,14 +325,14 @@ impl Auth {
         self.generation
     }
 
-    /// Whether the record lives in memory alone.
+    /// Whether the record lives in memory alone: it is [`runtime_only`](Self::runtime_only), or has no metadata.
     pub fn is_runtime_only(&self) -> bool {
-        self.metadata.is_none()
+        self.runtime_only || self.metadata.is_none()
     }
 
     /// What kind of account this is and what names it: an e-mail, a key, a cookie's label. `None` when nothing tells.
     ///
-    /// An API key counts only where there is no metadata, as in the seed's system.
+    /// An API key counts only for a record that is [runtime-only](Self::is_runtime_only) and whose metadata names no account.
     #[doc(alias = "AccountInfo")]
     pub fn account_info(&self) -> Option<AccountInfo> {
         account::account_info(self)

@@ -306,6 +306,7 @@ fn replace_host_part(current: &mut Auth, new: &Auth, metadata: Option<Metadata>)
     current.proxy_url.clone_from(&new.proxy_url);
     current.attributes.clone_from(&new.attributes);
     current.metadata = metadata;
+    current.runtime_only = new.runtime_only;
     current.storage.clone_from(&new.storage);
     current.runtime.clone_from(&new.runtime);
     if relogged {
@@ -323,6 +324,7 @@ fn take_host_part(current: &mut Auth, durable: Auth) {
     current.proxy_url = durable.proxy_url;
     current.attributes = durable.attributes;
     current.metadata = durable.metadata;
+    current.runtime_only = durable.runtime_only;
     current.file_name = durable.file_name;
     current.storage = durable.storage;
     current.runtime = durable.runtime;

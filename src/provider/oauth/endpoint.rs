@@ -214,7 +214,7 @@ impl Grant {
 
 /// Refuses a record that has no place for a token: giving it metadata would have it written to the store.
 pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
-    if auth.is_runtime_only() {
+    if auth.metadata.is_none() && !auth.runtime_only {
         let what = "it has no metadata, which is where its tokens would go";
         return Err(key::config(auth, what));
     }
