@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 /// The value in `bytes`, also where they begin with a byte order mark, hold half of a surrogate pair as an escape
 /// ([RFC 8259 section 8.2](https://www.rfc-editor.org/rfc/rfc8259#section-8.2) leaves it to receivers), a byte that is no
@@ -13,7 +14,8 @@ use serde_json::Value;
 /// When it is not JSON even so. The error's own text may quote what was read.
 pub(crate) fn parse_lenient(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let bytes = without_mark(bytes);
-    serde_json::from_slice(bytes).or_else(|_| serde_json::from_slice(&mended(bytes)))
+    serde_json::from_slice(bytes)
+        .or_else(|_| serde_json::from_slice(&Zeroizing::new(mended(bytes))))
 }
 
 /// The bytes behind a byte order mark.

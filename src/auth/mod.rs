@@ -13,6 +13,7 @@ mod scrub;
 mod secret;
 mod service_account;
 mod status;
+mod wipe;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub(crate) use scrub::scrub;
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
+pub(crate) use wipe::{Wipe, Wiped, make_room};
 
 use crate::Timestamp;
 use crate::error::Error;
