@@ -1,5 +1,6 @@
 //! Tokens from an authorization server: by refresh token, by a client's own secret, by a service account's signature.
 
+mod answer;
 mod client_credentials;
 mod endpoint;
 mod merge;
@@ -88,6 +89,9 @@ pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
 /// (`access_token`, `refresh_token`, `token_type`, `scope`, `id_token`) replaces what is there under the same name, and goes
 /// beside the refresh token otherwise. Without a new refresh token the old one stays. The end of the token is put in place of
 /// what says it so far, else into `expires_at`; an answer that names no lifetime above zero leaves none.
+///
+/// An answer may bring a new refresh token and no access token. It is kept all the same, because the old refresh token may be
+/// spent; the record's tokens end now then, and the next refresh gets the access token with the new one.
 ///
 /// ```
 /// use credpool::{Attempt, Auth, Error, OAuthTokens};
