@@ -102,7 +102,7 @@ impl<'a> TokenRequest<'a> {
                     let what = "client_auth = basic needs client_id and client_secret";
                     return Err(key::config(auth, what));
                 };
-                self.authorization = key::sensitive(&basic(id, secret));
+                self.authorization = key::sensitive(basic(id, secret));
                 Ok(())
             }
             _ => Err(key::config(auth, "client_auth is neither body nor basic")),
