@@ -11,7 +11,8 @@ use crate::json_input::parse_lenient;
 /// Also read are a form, as GitHub sends it
 /// (<https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/refreshing-user-access-tokens>);
 /// names in camel case, as of AWS (<https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken.html>);
-/// tokens inside another object, as of Lark and TikTok (`data`) or Slack (`authed_user`, <https://docs.slack.dev/reference/methods/oauth.v2.access>);
+/// tokens inside another object, as of Lark (`data`) or Slack (`authed_user`,
+/// <https://docs.slack.dev/reference/methods/oauth.v2.access>);
 /// and tokens that are numbers.
 pub(super) fn read(body: &[u8]) -> Wiped<Value> {
     let json = parse_lenient(body).ok().filter(Value::is_object);

@@ -205,7 +205,7 @@ impl Transport for Cancellable {
             return Ok(());
         }
         let sent = match self.head.take() {
-            Some(head) => self.transmit_with(head, amount, timeout),
+            Some(head) => self.transmit_with(&head, amount, timeout),
             None => self.transmit(amount, timeout),
         };
         self.sent(sent)
@@ -216,7 +216,7 @@ impl Transport for Cancellable {
         // There is no body.
         if let Some(head) = self.head.take() {
             let timeout = head.timeout;
-            let sent = self.transmit_with(head, 0, timeout);
+            let sent = self.transmit_with(&head, 0, timeout);
             self.sent(sent)?;
         }
         let timeout = match &mut self.binding {
@@ -257,7 +257,7 @@ impl Cancellable {
     /// Sends the head and `amount` bytes of output behind it in one write if they fit, so that they travel together.
     fn transmit_with(
         &mut self,
-        head: Head,
+        head: &Head,
         amount: usize,
         timeout: NextTimeout,
     ) -> Result<(), ureq::Error> {
