@@ -13,8 +13,8 @@ use credpool::testing::{
     Gate, GeminiUpstream, KeyBehaviour, Reply, Upstream, service_account_file,
 };
 use credpool::{
-    Attempt, Auth, CancelToken, Clock, Error, ErrorCode, FileStore, Manager, ManualClock, Options,
-    ProviderExecutor, Request, Status, SystemClock, Timestamp,
+    Attempt, Auth, CancelToken, Clock, Error, ErrorCode, FileStore, Manager, ManualClock,
+    MemoryStore, Options, ProviderExecutor, Request, Status, Store, SystemClock, Timestamp,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -676,6 +676,50 @@ mod pool {
         let manager = Manager::builder().clock(clock.clone()).build().unwrap();
         manager.register_executor(Gemini::new());
         manager
+    }
+
+    #[test]
+    fn a_refresh_token_that_comes_alone_is_stored_before_it_is_sent() {
+        let number = Mutex::new(0);
+        let upstream = Upstream::start(move |_| {
+            let mut number = number.lock();
+            *number += 1;
+            match *number {
+                1 => Reply::json(200, r#"{"refresh_token":"r1"}"#),
+                _ => Reply::json(200, r#"{"access_token":"a2","refresh_token":"r2"}"#),
+            }
+        });
+        let clock = ManualClock::at(NOW);
+        let store = std::sync::Arc::new(MemoryStore::new());
+        let manager = Manager::builder()
+            .clock(clock.clone())
+            .store(std::sync::Arc::clone(&store))
+            .build()
+            .unwrap();
+        manager.register_executor(Gemini::new());
+        manager
+            .register(login(&upstream).with_metadata("access_token", "a0"))
+            .unwrap();
+        let refreshed = manager.refresh_now("team-a").unwrap();
+        let stored = store.load("team-a").unwrap().unwrap();
+        assert_ne!(
+            text(&stored, "refresh_token").as_deref(),
+            Some("canary-refresh")
+        );
+        if text(&refreshed, "access_token").as_deref() == Some("a0") {
+            assert_eq!(stored.expiration_time().at(), Some(NOW));
+            clock.advance(Duration::from_secs(60));
+            manager.refresh_now("team-a").unwrap();
+        }
+        let stored = store.load("team-a").unwrap().unwrap();
+        assert_eq!(text(&stored, "access_token").as_deref(), Some("a2"));
+        assert_eq!(text(&stored, "refresh_token").as_deref(), Some("r2"));
+        let requests = upstream.requests();
+        let sent: Vec<_> = requests
+            .iter()
+            .map(|got| field(&got.body, "refresh_token").unwrap())
+            .collect();
+        assert_eq!(sent, ["canary-refresh", "r1"]);
     }
 
     #[test]

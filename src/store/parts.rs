@@ -7,8 +7,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::auth::{
-    Auth, Status, add_recoveries, from_json, recoveries_to_json, state_from_json, state_to_json,
-    to_json,
+    Auth, Status, Wiped, add_recoveries, from_json, recoveries_to_json, state_from_json,
+    state_to_json, to_json,
 };
 use crate::error::{Error, ErrorCode};
 
@@ -62,7 +62,8 @@ pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Resul
 
 /// Whether a stored credential is the very one that is to be written: an earlier attempt has succeeded.
 pub(super) fn is_made(stored: &Auth, wanted: &Auth) -> bool {
-    stored.generation() == wanted.generation() && credential(stored) == credential(wanted)
+    let part = |auth| Wiped::new(credential(auth));
+    stored.generation() == wanted.generation() && part(stored) == part(wanted)
 }
 
 /// What a record without a state of its own is.
