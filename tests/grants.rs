@@ -63,6 +63,56 @@ fn eight_processes_with_many_threads_refresh_once() {
 }
 
 #[test]
+fn a_refresh_token_alone_is_enough_for_the_first_call() {
+    let fleet = Fleet::new();
+    let manager = fleet.process();
+    let mut login = fleet.server.login("p", "a");
+    let metadata = login.metadata.as_mut().unwrap();
+    for name in ["access_token", "expires_at"] {
+        metadata.remove(name);
+    }
+    assert_eq!(metadata.len(), 1);
+    manager.register(login).unwrap();
+    let threads: Vec<_> = (0..16)
+        .map(|_| {
+            let manager = manager.clone();
+            std::thread::spawn(move || call(&manager).unwrap())
+        })
+        .collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), "access-1");
+    }
+    assert_eq!((fleet.server.refreshes(), fleet.server.replays()), (1, 0));
+    assert_eq!(fleet.store.token("a"), "access-1");
+}
+
+#[test]
+fn a_login_that_stays_in_memory_is_refreshed_there_and_never_stored() {
+    let fleet = Fleet::new();
+    let manager = fleet.process();
+    let login = fleet.server.login("p", "a");
+    manager.register(login.clone().runtime_only()).unwrap();
+    assert_eq!(call(&manager).unwrap(), "access-1");
+    manager.refresh_now("a").unwrap();
+    assert_eq!(token(&manager, "a"), "access-2");
+    manager.set_disabled("a", true).unwrap();
+    manager.set_disabled("a", false).unwrap();
+    let copy = (*manager.get_by_id("a").unwrap()).clone().with_label("x");
+    assert!(manager.update(copy).unwrap().is_runtime_only());
+    assert_eq!(call(&manager).unwrap(), "access-2");
+    assert!(fleet.store.list().unwrap().records.is_empty());
+    assert!(manager.refresh_health().is_good());
+    // The very same id, stored: it is there until the record in memory takes its place.
+    manager.register(fleet.server.login("p", "b")).unwrap();
+    assert_eq!(fleet.store.list().unwrap().records.len(), 1);
+    let login = fleet.server.login("p", "b").runtime_only();
+    assert!(manager.register(login).unwrap().is_runtime_only());
+    manager.refresh_now("b").unwrap();
+    assert!(fleet.store.list().unwrap().records.is_empty());
+    assert_eq!((fleet.server.refreshes(), fleet.server.replays()), (3, 0));
+}
+
+#[test]
 fn what_another_process_has_refreshed_is_taken_over_without_a_request() {
     let fleet = Fleet::new();
     let (first, second) = (fleet.process(), fleet.process());

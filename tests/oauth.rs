@@ -13,8 +13,8 @@ use credpool::testing::{
     Gate, GeminiUpstream, KeyBehaviour, Reply, Upstream, service_account_file,
 };
 use credpool::{
-    Attempt, Auth, CancelToken, Clock, Error, ErrorCode, FileStore, Manager, ManualClock, Options,
-    ProviderExecutor, Request, Status, SystemClock, Timestamp,
+    Attempt, Auth, CancelToken, Clock, Error, ErrorCode, FileStore, Manager, ManualClock,
+    MemoryStore, Options, ProviderExecutor, Request, Status, Store, SystemClock, Timestamp,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -191,10 +191,19 @@ mod client_credentials {
             );
             assert!(error.message().contains(name), "{error}");
         }
-        let nowhere = client(&upstream).runtime_only();
+        let mut nowhere = client(&upstream);
+        nowhere.metadata = None;
         let error = refresh_tokens(&attempt(), &nowhere).unwrap_err();
         assert!(error.message().contains("no metadata"), "{error}");
         assert_eq!(upstream.connections_opened(), 0);
+    }
+
+    #[test]
+    fn a_client_that_stays_in_memory_has_a_place_for_its_token() {
+        let upstream = Upstream::start(|_| Reply::json(200, r#"{"access_token":"new"}"#));
+        let auth = refresh_tokens(&attempt(), &client(&upstream).runtime_only()).unwrap();
+        assert_eq!(text(&auth, "access_token").as_deref(), Some("new"));
+        assert!(auth.is_runtime_only());
     }
 
     /// Section 5.2: <https://www.rfc-editor.org/rfc/rfc6749#section-5.2>.
@@ -367,6 +376,144 @@ mod refresh_token {
         assert_eq!(*error.code(), ErrorCode::NeedsLogin);
     }
 
+    /// Of a server that answers each refresh token with the next one, in this form.
+    fn chain(form: fn(usize) -> Reply) -> (Upstream, Auth) {
+        let number = Mutex::new(0);
+        let upstream = Upstream::start(move |_| {
+            let mut number = number.lock();
+            *number += 1;
+            form(*number)
+        });
+        let auth = login(&upstream);
+        (upstream, auth)
+    }
+
+    fn sent(upstream: &Upstream) -> Vec<String> {
+        let requests = upstream.requests();
+        let sent = requests.iter().map(|got| field(&got.body, "refresh_token"));
+        sent.map(Option::unwrap).collect()
+    }
+
+    #[test]
+    fn no_form_of_an_answer_costs_the_next_refresh_token() {
+        let forms: [fn(usize) -> Reply; 6] = [
+            |n| {
+                let body = format!("access_token=a{n}&refresh_token=r{n}&token_type=bearer");
+                Reply::new(200)
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(body)
+            },
+            |n| {
+                Reply::json(
+                    200,
+                    format!("\u{feff}{{\"access_token\":\"a{n}\",\"refresh_token\":\"r{n}\"}}"),
+                )
+            },
+            |n| {
+                Reply::json(
+                    200,
+                    format!(r#"{{"name":"\ud83d","access_token":"a{n}","refresh_token":"r{n}"}}"#),
+                )
+            },
+            |n| {
+                Reply::json(
+                    200,
+                    format!(r#"{{"data":{{"access_token":"a{n}","refresh_token":"r{n}"}}}}"#),
+                )
+            },
+            |n| {
+                Reply::json(
+                    200,
+                    format!(r#"{{"n":1e400,"accessToken":"a{n}","refreshToken":"r{n}"}}"#),
+                )
+            },
+            |n| {
+                Reply::json(
+                    200,
+                    format!(r#"{{"error":"none","access_token":"a{n}","refresh_token":"r{n}"}}"#),
+                )
+            },
+        ];
+        for form in forms {
+            let (upstream, auth) = chain(form);
+            let auth = refresh_tokens(&attempt(), &auth).unwrap();
+            assert_eq!(text(&auth, "access_token").as_deref(), Some("a1"));
+            refresh_tokens(&attempt(), &auth).unwrap();
+            assert_eq!(sent(&upstream), ["canary-refresh", "r1"]);
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_that_comes_alone_is_kept_and_sent_next() {
+        let (upstream, auth) = chain(|n| match n {
+            1 => Reply::json(200, r#"{"refresh_token":"r1","expires_in":3600}"#),
+            _ => Reply::json(200, r#"{"access_token":"a2","refresh_token":"r2"}"#),
+        });
+        let auth = auth
+            .with_metadata("access_token", "a0")
+            .with_metadata("expires_at", "2025-06-01T18:00:00Z");
+        let rotated = refresh_tokens(&attempt(), &auth).unwrap();
+        assert_eq!(text(&rotated, "refresh_token").as_deref(), Some("r1"));
+        assert_eq!(rotated.expiration_time().at(), Some(NOW));
+        let renewed = refresh_tokens(&attempt(), &rotated).unwrap();
+        assert_eq!(text(&renewed, "access_token").as_deref(), Some("a2"));
+        assert_eq!(renewed.expiration_time().at(), None);
+        assert_eq!(sent(&upstream), ["canary-refresh", "r1"]);
+    }
+
+    #[test]
+    fn an_answer_that_brings_nothing_new_is_no_refresh() {
+        for body in [
+            r#"{"refresh_token":"canary-refresh"}"#,
+            r#"{"refresh_token":""}"#,
+            r#"{"access_token":"","refresh_token":null}"#,
+            "refresh_token=canary-refresh",
+        ] {
+            let upstream = Upstream::start(move |_| Reply::json(200, body));
+            let error = refresh_tokens(&attempt(), &login(&upstream)).unwrap_err();
+            assert_eq!(
+                (error.code(), error.is_retryable()),
+                (&ErrorCode::RefreshFailed, true),
+                "{body}"
+            );
+            assert_clean(&shown(&error));
+        }
+        // A grant without refresh tokens has no use for one.
+        let upstream = Upstream::start(|_| Reply::json(200, r#"{"refresh_token":"r"}"#));
+        assert!(refresh_tokens(&attempt(), &client(&upstream)).is_err());
+        // An error may repeat what was sent.
+        let upstream = Upstream::start(|_| {
+            Reply::json(
+                200,
+                r#"{"error":"invalid_grant","refresh_token":"canary-refresh"}"#,
+            )
+        });
+        let error = refresh_tokens(&attempt(), &login(&upstream)).unwrap_err();
+        assert_eq!(error.code(), &ErrorCode::NeedsLogin);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_a_person_needs_a_login() {
+        for name in [
+            "interaction_required",
+            "login_required",
+            "consent_required",
+            "bad_token",
+        ] {
+            let upstream = Upstream::start(move |_| {
+                let body = json!({"error": name, "error_description": "AADSTS50076: canary-refresh", "suberror": "basic_action"});
+                Reply::json(400, body.to_string())
+            });
+            let error = refresh_tokens(&attempt(), &login(&upstream)).unwrap_err();
+            assert_eq!(
+                (error.code(), error.is_retryable()),
+                (&ErrorCode::NeedsLogin, false)
+            );
+            assert!(error.message().contains("log in again"), "{error}");
+            assert_clean(&shown(&error));
+        }
+    }
+
     #[test]
     fn an_answer_without_a_refresh_token_keeps_the_old_one() {
         for (expires_in, end) in [
@@ -529,6 +676,50 @@ mod pool {
         let manager = Manager::builder().clock(clock.clone()).build().unwrap();
         manager.register_executor(Gemini::new());
         manager
+    }
+
+    #[test]
+    fn a_refresh_token_that_comes_alone_is_stored_before_it_is_sent() {
+        let number = Mutex::new(0);
+        let upstream = Upstream::start(move |_| {
+            let mut number = number.lock();
+            *number += 1;
+            match *number {
+                1 => Reply::json(200, r#"{"refresh_token":"r1"}"#),
+                _ => Reply::json(200, r#"{"access_token":"a2","refresh_token":"r2"}"#),
+            }
+        });
+        let clock = ManualClock::at(NOW);
+        let store = std::sync::Arc::new(MemoryStore::new());
+        let manager = Manager::builder()
+            .clock(clock.clone())
+            .store(std::sync::Arc::clone(&store))
+            .build()
+            .unwrap();
+        manager.register_executor(Gemini::new());
+        manager
+            .register(login(&upstream).with_metadata("access_token", "a0"))
+            .unwrap();
+        let refreshed = manager.refresh_now("team-a").unwrap();
+        let stored = store.load("team-a").unwrap().unwrap();
+        assert_ne!(
+            text(&stored, "refresh_token").as_deref(),
+            Some("canary-refresh")
+        );
+        if text(&refreshed, "access_token").as_deref() == Some("a0") {
+            assert_eq!(stored.expiration_time().at(), Some(NOW));
+            clock.advance(Duration::from_secs(60));
+            manager.refresh_now("team-a").unwrap();
+        }
+        let stored = store.load("team-a").unwrap().unwrap();
+        assert_eq!(text(&stored, "access_token").as_deref(), Some("a2"));
+        assert_eq!(text(&stored, "refresh_token").as_deref(), Some("r2"));
+        let requests = upstream.requests();
+        let sent: Vec<_> = requests
+            .iter()
+            .map(|got| field(&got.body, "refresh_token").unwrap())
+            .collect();
+        assert_eq!(sent, ["canary-refresh", "r1"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use super::{Auth, Secret};
+use super::{Auth, Metadata, Secret};
 
 /// What kind of account a credential is, and the text that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,20 +34,17 @@ impl AccountKind {
 }
 
 pub(super) fn account_info(auth: &Auth) -> Option<AccountInfo> {
-    let info = |kind, text: &str| {
-        Some(AccountInfo {
-            kind,
-            text: text.into(),
-        })
-    };
-    let Some(metadata) = &auth.metadata else {
-        return auth
-            .attributes
-            .get("api_key")
-            .filter(|key| !key.is_empty())
-            .and_then(|key| info(AccountKind::ApiKey, key));
-    };
-    if auth.provider.eq_ignore_ascii_case("gemini-web") {
+    let named = auth.metadata.as_ref();
+    let named = named.and_then(|metadata| named_in(metadata, &auth.provider));
+    named.or_else(|| {
+        let key = auth.attributes.get("api_key").filter(|key| !key.is_empty());
+        info(AccountKind::ApiKey, key.filter(|_| auth.is_runtime_only())?)
+    })
+}
+
+/// The account that the metadata names.
+fn named_in(metadata: &Metadata, provider: &str) -> Option<AccountInfo> {
+    if provider.eq_ignore_ascii_case("gemini-web") {
         let label = metadata.text("label").map(str::trim);
         let cookies = ["secure_1psid", "__Secure-1PSID"].map(|name| metadata.text(name));
         let named = std::iter::once(label)
@@ -59,7 +56,7 @@ pub(super) fn account_info(auth: &Auth) -> Option<AccountInfo> {
         }
     }
     let email = metadata.text("email")?;
-    if auth.provider.eq_ignore_ascii_case("gemini-cli") && !email.trim().is_empty() {
+    if provider.eq_ignore_ascii_case("gemini-cli") && !email.trim().is_empty() {
         let email = email.trim();
         return match metadata.text("project_id").map(str::trim) {
             Some(project) if !project.is_empty() => {
@@ -69,4 +66,13 @@ pub(super) fn account_info(auth: &Auth) -> Option<AccountInfo> {
         };
     }
     info(AccountKind::OAuth, email)
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the end of functions that may find none"
+)]
+fn info(kind: AccountKind, text: &str) -> Option<AccountInfo> {
+    let text = text.into();
+    Some(AccountInfo { kind, text })
 }

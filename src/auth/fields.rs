@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::Wiped;
+
 /// A credential's configuration: text by name (`api_key`, `base_url`, `priority`…).
 ///
 /// Shared on clone and copied on the first change, so that a clone costs nothing and a change never shows elsewhere.
-/// `Debug` prints the names alone, because values may be secret.
+/// `Debug` prints the names alone, because values may be secret; for the same reason values are overwritten in memory when the
+/// last copy is dropped, and when they are replaced or removed.
 ///
 /// ```
 /// let mut attributes = credpool::Attributes::default();
@@ -16,11 +19,12 @@ use serde_json::{Map, Value};
 /// assert_eq!(format!("{attributes:?}"), r#"{"api_key": ***}"#);
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Attributes(Arc<BTreeMap<String, String>>);
+pub struct Attributes(Arc<Wiped<BTreeMap<String, String>>>);
 
 /// A credential's changing state as JSON: tokens, cookies, expiry, e-mail.
 ///
-/// Shared on clone and copied on the first change. `Debug` prints the names alone, because values may be secret.
+/// Shared on clone and copied on the first change. `Debug` prints the names alone, because values may be secret; for the same
+/// reason texts are overwritten in memory when the last copy is dropped, and when they are replaced or removed.
 ///
 /// ```
 /// let mut metadata = credpool::Metadata::default();
@@ -29,7 +33,7 @@ pub struct Attributes(Arc<BTreeMap<String, String>>);
 /// assert_eq!(format!("{metadata:?}"), r#"{"access_token": ***}"#);
 /// ```
 #[derive(Clone, Default, PartialEq)]
-pub struct Metadata(Arc<Map<String, Value>>);
+pub struct Metadata(Arc<Wiped<Map<String, Value>>>);
 
 impl Attributes {
     /// The value under `name`.
@@ -39,13 +43,15 @@ impl Attributes {
 
     /// Sets a value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        Arc::make_mut(&mut self.0).insert(name.into(), value.into());
+        let former = Arc::make_mut(&mut self.0).insert(name.into(), value.into());
+        drop(former.map(Wiped::new));
     }
 
     /// Removes a value.
     pub fn remove(&mut self, name: &str) {
         if self.0.contains_key(name) {
-            Arc::make_mut(&mut self.0).remove(name);
+            let former = Arc::make_mut(&mut self.0).remove(name);
+            drop(former.map(Wiped::new));
         }
     }
 
@@ -80,13 +86,15 @@ impl Metadata {
 
     /// Sets a value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) {
-        Arc::make_mut(&mut self.0).insert(name.into(), value.into());
+        let former = Arc::make_mut(&mut self.0).insert(name.into(), value.into());
+        drop(former.map(Wiped::new));
     }
 
     /// Removes a value.
     pub fn remove(&mut self, name: &str) {
         if self.0.contains_key(name) {
-            Arc::make_mut(&mut self.0).remove(name);
+            let former = Arc::make_mut(&mut self.0).remove(name);
+            drop(former.map(Wiped::new));
         }
     }
 
@@ -112,29 +120,23 @@ impl Metadata {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Attributes {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self(Arc::new(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        ))
+        let pairs = pairs.into_iter();
+        let values = pairs.map(|(name, value)| (name.into(), value.into()));
+        Self(Arc::new(Wiped::new(values.collect())))
     }
 }
 
 impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Metadata {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self(Arc::new(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        ))
+        let pairs = pairs.into_iter();
+        let values = pairs.map(|(name, value)| (name.into(), value.into()));
+        Self(Arc::new(Wiped::new(values.collect())))
     }
 }
 
 impl From<Map<String, Value>> for Metadata {
     fn from(map: Map<String, Value>) -> Self {
-        Self(Arc::new(map))
+        Self(Arc::new(Wiped::new(map)))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::{Auth, Metadata};
 
@@ -43,7 +44,7 @@ impl GrantToken {
             Self::digest(|hasher| {
                 for (name, value) in tokens {
                     hasher.update(name);
-                    hasher.update(value.to_string());
+                    hasher.update(Zeroizing::new(value.to_string()).as_bytes());
                 }
             })
         })
@@ -209,14 +210,15 @@ fn same_members(
     other: Option<&Metadata>,
     counts: impl Fn(&str) -> bool,
 ) -> bool {
-    let members = |metadata: Option<&Metadata>| {
-        let metadata = metadata.map(Metadata::iter).into_iter().flatten();
-        metadata
+    fn members(metadata: Option<&Metadata>) -> impl Iterator<Item = (&str, &Value)> {
+        metadata.map(Metadata::iter).into_iter().flatten()
+    }
+    let of = |metadata| {
+        members(metadata)
             .filter(|(name, _)| counts(name))
-            .map(|(name, value)| (name.to_owned(), value.clone()))
             .collect::<Vec<_>>()
     };
-    members(one) == members(other)
+    of(one) == of(other)
 }
 
 /// Whether there are any tokens.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Attributes, Auth, Cause, Metadata, ModelState, QuotaState, SpentTokens, Status, expiry,
+    Attributes, Auth, Cause, Metadata, ModelState, QuotaState, SpentTokens, Status, Wiped, expiry,
 };
 use crate::Timestamp;
 use crate::error::Error;
@@ -25,7 +25,7 @@ pub(crate) struct Malformed {
 
 impl Serialize for Auth {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        to_json(self).serialize(serializer)
+        Wiped::new(to_json(self)).serialize(serializer)
     }
 }
 
@@ -208,14 +208,14 @@ pub(crate) fn time_text(at: Timestamp) -> String {
 
 /// The members of an object, taken out one by one.
 pub(super) struct Members {
-    json: Map<String, Value>,
+    json: Wiped<Map<String, Value>>,
     path: String,
 }
 
 impl Members {
     fn of(json: Map<String, Value>) -> Self {
         Self {
-            json,
+            json: Wiped::new(json),
             path: String::new(),
         }
     }
@@ -271,7 +271,7 @@ impl Members {
 
     fn nested(&mut self, name: &str) -> Result<Option<Self>, Malformed> {
         Ok(self.object(name)?.map(|json| Self {
-            json,
+            json: Wiped::new(json),
             path: format!("{}{name}.", self.path),
         }))
     }
@@ -359,7 +359,7 @@ impl Members {
     }
 
     fn rest(self) -> Option<Metadata> {
-        (!self.json.is_empty()).then(|| Metadata::from(self.json))
+        (!self.json.is_empty()).then(|| Metadata::from(self.json.into_inner()))
     }
 }
 

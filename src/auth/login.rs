@@ -1,4 +1,5 @@
-//! Credentials that get their tokens by themselves, without a person: a service account, a client with a secret.
+//! Credentials that get their first token without a person: a service account, a client with a secret, a login that holds a
+//! refresh token alone.
 
 use serde_json::Value;
 
@@ -10,9 +11,8 @@ impl Auth {
     /// A credential that is a Google service account, from the JSON file that the console gives out. The file's members
     /// become the metadata.
     ///
-    /// It has no access token yet. The manager's refresher gets one as soon as the credential is registered, and
-    /// [`Manager::refresh_now`](crate::Manager::refresh_now) at once; see
-    /// [`refresh_tokens`](crate::provider::refresh_tokens) for what can be set.
+    /// The credential has no access token yet: its first call gets one, with or without the refresher, which gets one as soon
+    /// as the credential is registered. See [`refresh_tokens`](crate::provider::refresh_tokens) for what can be set.
     ///
     /// ```
     /// use credpool::Auth;
@@ -48,9 +48,8 @@ impl Auth {
     /// A credential that is a client of an authorization server, with a secret of its own: attributes `grant_type`,
     /// `token_url`, `client_id` and `client_secret`.
     ///
-    /// It has no access token yet. The manager's refresher gets one as soon as the credential is registered, and
-    /// [`Manager::refresh_now`](crate::Manager::refresh_now) at once; see
-    /// [`refresh_tokens`](crate::provider::refresh_tokens) for what else can be set.
+    /// The credential has no access token yet: its first call gets one, with or without the refresher, which gets one as soon
+    /// as the credential is registered. See [`refresh_tokens`](crate::provider::refresh_tokens) for what else can be set.
     ///
     /// ```
     /// use credpool::Auth;
@@ -89,28 +88,46 @@ impl Auth {
         self.uses_client_credentials() || ServiceAccount::is_in(self)
     }
 
-    /// Whether the credential is still to get its first token, and can.
+    /// Whether the credential has no access token yet and can get one without a person.
     pub(crate) fn awaits_first_token(&self) -> bool {
-        self.gets_own_tokens() && !self.has_access_token()
+        (self.gets_own_tokens() && !self.has_access_token()) || self.holds_refresh_token_alone()
+    }
+
+    /// Whether a refresh token is all that the credential has: no key, and no access token under any name that programs use.
+    fn holds_refresh_token_alone(&self) -> bool {
+        let key = self.attributes.get("api_key");
+        self.has_token(&["refresh_token"])
+            && key.is_none_or(|key| key.trim().is_empty())
+            && !self.has_token(&ACCESS_TOKENS)
     }
 
     fn has_access_token(&self) -> bool {
+        self.has_token(&["access_token"])
+    }
+
+    /// Whether the metadata, or a token object in it, has a text that is not empty under one of these names.
+    fn has_token(&self, names: &[&str]) -> bool {
         let Some(metadata) = &self.metadata else {
             return false;
         };
-        let nested = ["token", "Token"].map(|name| metadata.get(name)?.get("access_token"));
-        std::iter::once(metadata.get("access_token"))
+        let nested = ["token", "Token"].map(|object| metadata.get(object)?.as_object());
+        std::iter::once(Some(metadata.as_map()))
             .chain(nested)
             .flatten()
+            .flat_map(|object| names.iter().filter_map(|name| object.get(*name)))
             .any(|token| token.as_str().is_some_and(|token| !token.is_empty()))
     }
 }
+
+/// Names of what a login shows to its provider, as this crate and other programs write them.
+const ACCESS_TOKENS: [&str; 5] = ["access_token", "accessToken", "token", "Token", "cookie"];
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::OAuthTokens;
     use serde_json::json;
 
     #[test]
@@ -134,10 +151,31 @@ mod tests {
         for other in [
             Auth::new("p"),
             Auth::api_key("p", "k"),
-            Auth::new("p").with_metadata("refresh_token", "r"),
+            Auth::new("p").with_metadata("refresh_token", ""),
+            Auth::new("p")
+                .with_metadata("token", json!({"refresh_token": "r", "access_token": "t"})),
             Auth::new("p").with_attribute("grant_type", "refresh_token"),
         ] {
             assert!(!other.awaits_first_token());
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_alone_waits_for_a_first_token() {
+        let login = Auth::oauth("p", OAuthTokens::refresh_only("r"));
+        assert_eq!(login.metadata.as_ref().map(Metadata::len), Some(1));
+        assert!(login.awaits_first_token() && !login.gets_own_tokens() && !login.is_api_key());
+        let stripped = login.clone().with_metadata("access_token", "");
+        assert!(stripped.awaits_first_token());
+        for object in ["token", "Token"] {
+            let nested = Auth::new("p").with_metadata(object, json!({"refresh_token": "r"}));
+            assert!(nested.awaits_first_token(), "{object}");
+        }
+        let keyed = |key| login.clone().with_attribute("api_key", key);
+        assert!(keyed(" ").awaits_first_token() && !keyed("k").awaits_first_token());
+        for name in ACCESS_TOKENS {
+            let other = login.clone().with_metadata(name, "t");
+            assert!(!other.awaits_first_token(), "{name}");
         }
     }
 

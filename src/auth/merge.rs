@@ -16,6 +16,7 @@ pub(crate) struct Base {
     proxy_url: Secret,
     attributes: Attributes,
     metadata: Option<Metadata>,
+    runtime_only: bool,
     storage: Option<Arc<dyn TokenStorage>>,
     runtime: Option<Arc<dyn AuthRuntime>>,
 }
@@ -37,6 +38,7 @@ impl Base {
             proxy_url: auth.proxy_url.clone(),
             attributes: auth.attributes.clone(),
             metadata: auth.metadata.clone(),
+            runtime_only: auth.runtime_only,
             storage: auth.storage.clone(),
             runtime: auth.runtime.clone(),
         }
@@ -48,6 +50,7 @@ impl Base {
             && self.proxy_url.expose() == auth.proxy_url.expose()
             && self.attributes == auth.attributes
             && self.metadata == auth.metadata
+            && self.runtime_only == auth.runtime_only
             && same_arc(self.storage.as_ref(), auth.storage.as_ref())
             && same_arc(self.runtime.as_ref(), auth.runtime.as_ref())
     }
@@ -230,6 +233,9 @@ impl Auth {
         if !same_arc(copy.runtime.as_ref(), base.runtime.as_ref()) {
             self.runtime.clone_from(&copy.runtime);
         }
+        if copy.runtime_only != base.runtime_only {
+            self.runtime_only = copy.runtime_only;
+        }
         if copy.disabled != base.disabled {
             self.switch(copy.disabled);
         }
@@ -249,6 +255,7 @@ impl Auth {
         if keeps_tokens && let Some(metadata) = &mut self.metadata {
             take_tokens(metadata, ours.as_ref());
         }
+        self.runtime_only = made.runtime_only;
         self.label.clone_from(&made.label);
         self.proxy_url.clone_from(&made.proxy_url);
         self.attributes.clone_from(&made.attributes);
@@ -266,6 +273,7 @@ impl Auth {
         self.proxy_url = durable.proxy_url;
         self.attributes = durable.attributes;
         self.metadata = durable.metadata;
+        self.runtime_only = durable.runtime_only;
         self.file_name = durable.file_name;
         self.storage = durable.storage;
         self.runtime = durable.runtime;

@@ -15,6 +15,7 @@ mod scrub;
 mod secret;
 mod service_account;
 mod status;
+mod wipe;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(crate) use scrub::scrub;
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
+pub(crate) use wipe::{Wipe, Wiped, make_room};
 
 use crate::Timestamp;
 use crate::error::Error;
@@ -62,6 +64,10 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each of them stands for itself"
+)]
 pub struct Auth {
     /// Identifies the credential, also across restarts. Empty on a new one: [`register`](crate::Manager::register)
     /// then makes a unique id.
@@ -87,8 +93,8 @@ pub struct Auth {
     pub proxy_url: Secret,
     /// Configuration that executors read.
     pub attributes: Attributes,
-    /// Changing state such as tokens. `None` is not the same as empty: a record without metadata is *runtime-only* and is
-    /// never written to a store.
+    /// Changing state such as tokens. `None` is not the same as empty: a record without metadata is *runtime-only*, as one with
+    /// [`Auth::runtime_only`] is, and is never written to a store.
     pub metadata: Option<Metadata>,
     /// The quota, over all models.
     pub quota: QuotaState,
@@ -130,6 +136,8 @@ pub struct Auth {
     pub(crate) base: Option<Arc<Base>>,
     /// Members of a stored record that this crate does not know.
     pub(crate) extra: Option<Metadata>,
+    /// Kept out of stores, metadata or not.
+    pub(crate) runtime_only: bool,
 }
 
 /// What is known of one model under a credential.
@@ -173,7 +181,7 @@ pub struct QuotaState {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct OAuthTokens {
-    /// The bearer token.
+    /// The bearer token. Empty: a refresh gets the first one.
     pub access_token: Secret,
     /// What gets a new access token, where the provider gave one.
     pub refresh_token: Option<Secret>,
@@ -254,9 +262,14 @@ impl Auth {
     ///     .with_attribute("client_id", "my-app");
     /// assert_eq!(auth.metadata.unwrap().text("refresh_token"), Some("refresh"));
     /// ```
+    ///
+    /// With a refresh token alone ([`OAuthTokens::refresh_only`]) the first call gets the access token, with or without the
+    /// refresher.
     pub fn oauth(provider: impl Into<String>, tokens: OAuthTokens) -> Self {
         let mut metadata = Metadata::default();
-        metadata.insert("access_token", tokens.access_token.expose());
+        if !tokens.access_token.is_empty() {
+            metadata.insert("access_token", tokens.access_token.expose());
+        }
         if let Some(refresh_token) = tokens.refresh_token {
             metadata.insert("refresh_token", refresh_token.expose());
         }
@@ -286,7 +299,7 @@ impl Auth {
         self
     }
 
-    /// Sets one metadata value; the record is then not runtime-only.
+    /// Sets one metadata value. A record that has metadata is stored, unless it is [`runtime_only`](Self::runtime_only).
     pub fn with_metadata(
         mut self,
         name: impl Into<String>,
@@ -302,9 +315,19 @@ impl Auth {
         self
     }
 
-    /// Drops the metadata: the record is used, but never written to a store.
+    /// Keeps the record in memory alone: it is used, and its tokens are refreshed, but neither is ever written to a store.
+    ///
+    /// Its JSON form does not tell: a copy that is read from there is an ordinary record.
+    ///
+    /// ```
+    /// use credpool::{Auth, OAuthTokens};
+    ///
+    /// let auth = Auth::oauth("openai", OAuthTokens::new("access")).runtime_only();
+    /// assert!(auth.is_runtime_only());
+    /// assert_eq!(auth.metadata.unwrap().text("access_token"), Some("access"));
+    /// ```
     pub fn runtime_only(mut self) -> Self {
-        self.metadata = None;
+        self.runtime_only = true;
         self
     }
 
@@ -316,14 +339,14 @@ impl Auth {
         self.generation
     }
 
-    /// Whether the record lives in memory alone.
+    /// Whether the record lives in memory alone: it is [`runtime_only`](Self::runtime_only), or has no metadata.
     pub fn is_runtime_only(&self) -> bool {
-        self.metadata.is_none()
+        self.runtime_only || self.metadata.is_none()
     }
 
     /// What kind of account this is and what names it: an e-mail, a key, a cookie's label. `None` when nothing tells.
     ///
-    /// An API key counts only where there is no metadata, as in the seed's system.
+    /// An API key counts only for a record that is [runtime-only](Self::is_runtime_only) and whose metadata names no account.
     #[doc(alias = "AccountInfo")]
     pub fn account_info(&self) -> Option<AccountInfo> {
         account::account_info(self)
@@ -384,6 +407,19 @@ impl OAuthTokens {
             access_token: access_token.into(),
             ..Self::default()
         }
+    }
+
+    /// A refresh token alone, as exports and imports of logins have it. The first call gets the access token.
+    ///
+    /// ```
+    /// use credpool::{Auth, OAuthTokens};
+    ///
+    /// let auth = Auth::oauth("openai", OAuthTokens::refresh_only("refresh"))
+    ///     .with_attribute("token_url", "https://login.example.org/token");
+    /// assert_eq!(auth.metadata.unwrap().get("access_token"), None);
+    /// ```
+    pub fn refresh_only(token: impl Into<Secret>) -> Self {
+        Self::default().with_refresh_token(token)
     }
 
     /// Adds the refresh token.

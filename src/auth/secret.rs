@@ -2,8 +2,9 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A text that must not be shown: it prints as `***` and is wiped from memory when dropped (best effort: copies made by
-/// other libraries, the network stack for example, are beyond its reach).
+/// A text that must not be shown: it prints as `***` and is overwritten in memory when dropped, as the values of
+/// [`Attributes`](crate::Attributes) and [`Metadata`](crate::Metadata) are. Beyond reach are copies made by other libraries: TLS,
+/// the JSON reader where a text has escapes, clients of databases.
 ///
 /// ```
 /// let secret = credpool::Secret::new("sk-123");

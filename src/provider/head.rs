@@ -97,8 +97,10 @@ pub(super) fn configured(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderMa
         if value.is_empty() {
             continue;
         }
-        let (Ok(header), Some(value)) = (HeaderName::try_from(header), key::sensitive(value))
-        else {
+        let (Ok(header), Some(value)) = (
+            HeaderName::try_from(header),
+            key::sensitive(value.to_owned().into()),
+        ) else {
             let what = format!("attribute {attribute:?} is not a header that HTTP allows");
             return Err(key::config(auth, &what));
         };

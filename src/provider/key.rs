@@ -1,6 +1,8 @@
 //! A credential's key or token as an HTTP header value.
 
+use bytes::Bytes;
 use http::HeaderValue;
+use zeroize::Zeroizing;
 
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
@@ -23,18 +25,22 @@ pub(super) fn secret_of(auth: &Auth) -> Option<&str> {
 /// The secret as it is, marked sensitive.
 pub(super) fn plain(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
     check(auth, secret)?;
-    sensitive(secret).ok_or_else(|| unfit(auth))
+    sensitive(secret.to_owned().into()).ok_or_else(|| unfit(auth))
 }
 
 /// `Bearer` and the secret, marked sensitive.
 pub(super) fn bearer(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
     check(auth, secret)?;
-    sensitive(&format!("Bearer {secret}")).ok_or_else(|| unfit(auth))
+    let mut text = Zeroizing::new(String::with_capacity(BEARER.len() + secret.len()));
+    text.push_str(BEARER);
+    text.push_str(secret);
+    sensitive(text).ok_or_else(|| unfit(auth))
 }
 
-/// A header value that prints as `Sensitive`; `None` where HTTP does not allow the text.
-pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
+/// A header value that prints as `Sensitive` and is overwritten in memory when its last copy is dropped; `None` where HTTP does
+/// not allow the text.
+pub(super) fn sensitive(text: Zeroizing<String>) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
@@ -63,6 +69,8 @@ pub(super) fn config(auth: &Auth, what: &str) -> Error {
     )
     .with_auth_id(&auth.id)
 }
+
+const BEARER: &str = "Bearer ";
 
 const LONGEST: usize = 8 * 1024;
 

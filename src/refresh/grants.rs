@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(grants.leader(&a), None);
         assert_eq!(grants.leader(&c), None);
         let token = a.grant_token().unwrap();
-        assert_eq!(grants.followers("a", token), ["b".into()]);
+        assert_eq!(grants.followers("a", token), [Arc::from("b")]);
         assert_eq!(grants.all_followers(), BTreeSet::from(["b".to_owned()]));
         // The other one has rotated it.
         let mut rotated = b.clone();

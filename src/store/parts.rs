@@ -78,7 +78,7 @@ pub(super) fn check(auth: &Auth) -> Result<(), Error> {
     let problem = if auth.id.is_empty() {
         "a credential without an id cannot be stored: give it one"
     } else if auth.is_runtime_only() {
-        "a credential without metadata is runtime-only and is not stored: give it metadata, which may be empty"
+        "a runtime-only credential is not stored: leave `runtime_only` away, or give it metadata, which may be empty, where it has none"
     } else {
         return Ok(());
     };

@@ -1,19 +1,29 @@
 //! The parts of a record as texts, for stores that keep them so.
 
+use std::io;
+
+use serde::Serialize;
 use serde_json::{Map, Value};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::parts::{
     MOST_BYTES, Unfit, add_state, check, credential, from_credential, refused, shown, state,
     without_state,
 };
 use super::{Intent, Revision, Skipped};
-use crate::auth::Auth;
+use crate::auth::{Auth, Wiped, make_room};
 use crate::error::{Error, ErrorCode};
 
 pub(super) struct Texts {
     pub(super) credential: String,
     pub(super) state: String,
     pub(super) generation: i64,
+}
+
+impl Drop for Texts {
+    fn drop(&mut self) {
+        self.credential.zeroize();
+    }
 }
 
 /// A record as it is stored.
@@ -33,7 +43,8 @@ pub(super) fn state_text(auth: &Auth) -> Result<String, Error> {
 }
 
 fn text(auth: &Auth, part: Map<String, Value>) -> Result<String, Error> {
-    let text = Value::from(part).to_string();
+    let text = json_text(&*Wiped::new(part));
+    let mut text = text.map_err(|error| refused(auth, &error))?;
     if text.len() > MOST_BYTES {
         let why = format!("it is larger than {MOST_BYTES} bytes");
         return Err(refused(auth, &why));
@@ -41,7 +52,7 @@ fn text(auth: &Auth, part: Map<String, Value>) -> Result<String, Error> {
     if object(&text).is_err() {
         return Err(refused(auth, &"it is nested too deeply to be read again"));
     }
-    Ok(text)
+    Ok(std::mem::take(&mut *text))
 }
 
 /// The record `id`, and what is wrong with its state.
@@ -143,4 +154,40 @@ pub(super) fn read_intent(id: &str, text: &str) -> Result<Intent, Error> {
         );
         Error::new(ErrorCode::Store, message).with_auth_id(id)
     })
+}
+
+/// The JSON text of a value that holds secrets: no part of it stays behind.
+fn json_text(value: &impl Serialize) -> serde_json::Result<Zeroizing<String>> {
+    let mut text = SecretText::default();
+    serde_json::to_writer(&mut text, value)?;
+    Ok(text.0)
+}
+
+/// A text that is written piece by piece.
+#[derive(Default)]
+struct SecretText(Zeroizing<String>);
+
+impl io::Write for SecretText {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let text = str::from_utf8(piece).map_err(io::Error::other)?;
+        make_room(&mut self.0, text.len());
+        self.0.push_str(text);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn json_is_written_as_ever() {
+        let value = json!({"a": ["ä\u{1}\"", 1.5, null], "long": "x".repeat(1000)});
+        assert_eq!(*json_text(&value).unwrap(), value.to_string());
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use zeroize::Zeroizing;
 
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
@@ -240,6 +241,30 @@ impl Body {
         Ok(bytes.into())
     }
 
+    /// As [`into_bytes`](Self::into_bytes), for a body that holds secrets: no copy of it stays in memory.
+    pub(crate) fn into_secret(mut self, limit: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let mut bytes = Zeroizing::new(vec![0; SECRET]);
+        let mut length = 0;
+        loop {
+            if length > limit {
+                return Err(self.route.too_large());
+            }
+            if length == bytes.len() {
+                let mut larger = Zeroizing::new(vec![0; 2 * length]);
+                larger[..length].copy_from_slice(&bytes);
+                bytes = larger;
+            }
+            match self.read(&mut bytes[length..]) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Self::error_in(error)),
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
     /// Gives what is left of it three seconds: an error's body is worth no longer wait.
     pub(crate) fn hurry(&self) {
         self.scope.hurry();
@@ -277,6 +302,9 @@ impl fmt::Debug for Body {
 
 /// How much room is made before a body comes, whatever it announces.
 const ANNOUNCED: u64 = 64 * 1024;
+
+/// How much room is made for a body of secrets, at first.
+const SECRET: usize = 8 * 1024;
 
 fn run(
     agent: &ureq::Agent,

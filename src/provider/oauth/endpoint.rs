@@ -16,8 +16,9 @@ use super::super::key;
 use super::super::limits::retry_after;
 use super::super::problem::Problem;
 use super::super::url::{encode_into, endpoint};
+use super::answer;
 use super::setting::{basic, setting};
-use crate::auth::{Auth, scrub};
+use crate::auth::{Auth, Wiped, make_room, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::request::Timeouts;
@@ -36,6 +37,8 @@ pub(super) struct TokenRequest<'a> {
     token_url: Cow<'a, str>,
     form: Zeroizing<String>,
     authorization: Option<HeaderValue>,
+    /// The refresh token that is sent.
+    refresh_token: Option<&'a str>,
     /// What the form holds in another spelling than the credential, and must be in no message.
     secrets: Vec<Zeroizing<String>>,
 }
@@ -47,13 +50,20 @@ impl<'a> TokenRequest<'a> {
             token_url: token_url.into(),
             form: Zeroizing::default(),
             authorization: None,
+            refresh_token: None,
             secrets: Vec::new(),
         };
         request.field("grant_type", grant.name());
         request
     }
 
+    pub(super) fn refresh_token(&mut self, token: &'a str) {
+        self.field("refresh_token", token);
+        self.refresh_token = Some(token);
+    }
+
     pub(super) fn field(&mut self, name: &str, value: &str) {
+        make_room(&mut self.form, name.len() + 3 * value.len() + "&=".len());
         if !self.form.is_empty() {
             self.form.push('&');
         }
@@ -92,41 +102,46 @@ impl<'a> TokenRequest<'a> {
                     let what = "client_auth = basic needs client_id and client_secret";
                     return Err(key::config(auth, what));
                 };
-                self.authorization = key::sensitive(&basic(id, secret));
+                self.authorization = key::sensitive(basic(id, secret));
                 Ok(())
             }
             _ => Err(key::config(auth, "client_auth is neither body nor basic")),
         }
     }
 
-    /// Asks, and returns the answer, which has an access token.
-    pub(super) fn send(self, attempt: &Attempt, auth: &Auth) -> Result<Value, Error> {
-        let request = http::Request::from_parts(
-            self.head(auth)?,
-            Bytes::copy_from_slice(self.form.as_bytes()),
-        );
+    /// Asks, and returns the answer, which has an access token, a new refresh token, or both.
+    pub(super) fn send(mut self, attempt: &Attempt, auth: &Auth) -> Result<Wiped<Value>, Error> {
+        let form = Bytes::from_owner(std::mem::take(&mut self.form));
+        let request = http::Request::from_parts(self.head(auth)?, form);
         let limits = attempt.call_limits(&Timeouts::new().with_total(LONGEST));
         let answer = attempt.send_unpooled(auth, request, &limits)?;
         let (head, body) = answer.into_parts();
-        let body = Zeroizing::new(body.into_bytes(LARGEST_ANSWER)?.to_vec());
-        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let json = answer::read(&body.into_secret(LARGEST_ANSWER)?);
+        if head.status.is_success() && self.is_granted_by(&json) {
+            return Ok(json);
+        }
         let problem = Problem::find(&json);
         let error = if !head.status.is_success() || problem.is_some() {
             self.refused(auth, head.status, problem.unwrap_or_default())
-        } else if text(&json, "access_token").is_none() {
+        } else {
             let what = "the token endpoint's answer holds no access_token";
             // The old refresh token may or may not be spent: only another attempt tells.
             Error::new(ErrorCode::RefreshFailed, what)
                 .with_http_status(head.status.as_u16())
                 .with_auth_id(&auth.id)
                 .with_retryable(true)
-        } else {
-            return Ok(json);
         };
         Err(match retry_after(&head.headers, attempt.clock().now()) {
             Some(wait) => error.with_retry_after(wait),
             None => error,
         })
+    }
+
+    /// Whether the answer brings what must not be lost: an access token, or a refresh token in place of the one that was sent.
+    fn is_granted_by(&self, json: &Value) -> bool {
+        let rotated = || text(json, "refresh_token").filter(|_| self.refresh_token.is_some());
+        text(json, "access_token").is_some()
+            || rotated().is_some_and(|token| self.refresh_token != Some(token))
     }
 
     fn head(&self, auth: &Auth) -> Result<Parts, Error> {
@@ -214,7 +229,7 @@ impl Grant {
 
 /// Refuses a record that has no place for a token: giving it metadata would have it written to the store.
 pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
-    if auth.is_runtime_only() {
+    if auth.metadata.is_none() && !auth.runtime_only {
         let what = "it has no metadata, which is where its tokens would go";
         return Err(key::config(auth, what));
     }
@@ -227,8 +242,9 @@ pub(super) fn text<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 /// `invalid_grant` of [RFC 6749 section 5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2), and what servers say
-/// instead of it.
-const GRANT_IS_OVER: [&str; 10] = [
+/// instead of it. The last five are those for which Microsoft's client library has a person log in:
+/// <https://learn.microsoft.com/javascript/api/@azure/msal-node/interactionrequiredautherrorcodes>.
+const GRANT_IS_OVER: [&str; 15] = [
     "invalid_grant",
     "invalid_refresh_token",
     "bad_refresh_token",
@@ -239,6 +255,11 @@ const GRANT_IS_OVER: [&str; 10] = [
     "expired_token",
     "token_expired",
     "token_revoked",
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "interrupted_user",
+    "bad_token",
 ];
 
 /// Fields that may be shown.

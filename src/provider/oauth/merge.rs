@@ -8,10 +8,10 @@ use time::format_description::well_known::Rfc3339;
 use super::endpoint::text;
 use super::setting::NESTED;
 use crate::Timestamp;
-use crate::auth::{Auth, Metadata};
+use crate::auth::{Auth, Metadata, Wipe};
 use crate::clock;
 
-/// An answer with an access token.
+/// An answer with tokens.
 pub(super) struct Answer<'a> {
     json: &'a Value,
     expires_at: Option<Timestamp>,
@@ -29,10 +29,12 @@ pub(super) struct Place {
 impl<'a> Answer<'a> {
     pub(super) fn read(json: &'a Value, now: Timestamp) -> Self {
         let lifetime = json.get("expires_in").and_then(lifetime);
-        Self {
-            json,
-            expires_at: lifetime.map(|lifetime| clock::later(now, lifetime)),
-        }
+        // Without a new access token there is one to be had, with the new refresh token.
+        let expires_at = match text(json, "access_token") {
+            Some(_) => lifetime.map(|lifetime| clock::later(now, lifetime)),
+            None => Some(now),
+        };
+        Self { json, expires_at }
     }
 }
 
@@ -69,7 +71,7 @@ impl Place {
         };
         for name in TOKENS.iter().chain(refresh) {
             if let Some(value) = text(answer.json, name) {
-                self.put(&mut metadata, name, value.into());
+                self.put(&mut metadata, name, value);
             }
         }
         self.put_expiry(&mut metadata, answer.expires_at);
@@ -77,16 +79,17 @@ impl Place {
     }
 
     /// Replaces `name` wherever it stands, or puts it beside the refresh token.
-    fn put(self, metadata: &mut Map<String, Value>, name: &str, value: Value) {
+    fn put(self, metadata: &mut Map<String, Value>, name: &str, value: &str) {
         let mut replaced = false;
         for_each_object(metadata, |object| {
             if let Some(old) = object.get_mut(name) {
-                *old = value.clone();
+                old.wipe();
+                *old = value.into();
                 replaced = true;
             }
         });
         if !replaced {
-            self.insert(metadata, name, value);
+            self.insert(metadata, name, value.into());
         }
     }
 
@@ -238,6 +241,27 @@ mod tests {
             "access_token": "new", "refresh_token": "r1", "expiry": "2025-01-01T00:01:00Z", "token_type": "Bearer",
         }});
         assert_eq!(json_of(&nested), expected);
+    }
+
+    #[test]
+    fn a_refresh_token_alone_leaves_an_access_token_that_has_ended() {
+        for metadata in [
+            json!({"access_token": "old", "refresh_token": "r1", "expires_at": 4_000_000_000_u64}),
+            json!({"access_token": "old", "refresh_token": "r1"}),
+            json!({"refresh_token": "r1"}),
+            json!({"Token": {"access_token": "old", "refresh_token": "r1", "expiry": "2030-01-01T00:00:00Z"}}),
+        ] {
+            let mut auth = auth(metadata);
+            let answer = json!({"refresh_token": "r2", "expires_in": 3600});
+            let (_, place) = refresh_token::request(&auth).unwrap();
+            auth.metadata = Some(place.merged(&auth, &Answer::read(&answer, NOW)));
+            assert_eq!(auth.expiration_time().at(), Some(NOW));
+            let text = json_of(&auth).to_string();
+            assert!(
+                text.contains("\"r2\"") && !text.contains("\"r1\""),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Tokens from an authorization server: by refresh token, by a client's own secret, by a service account's signature.
 
+mod answer;
 mod client_credentials;
 mod endpoint;
 mod merge;
@@ -89,6 +90,9 @@ pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
 /// beside the refresh token otherwise. Without a new refresh token the old one stays. The end of the token is put in place of
 /// what says it so far, else into `expires_at`; an answer that names no lifetime above zero leaves none.
 ///
+/// An answer may bring a new refresh token and no access token. It is kept all the same, because the old refresh token may be
+/// spent; the record's tokens end now then, and the next refresh gets the access token with the new one.
+///
 /// ```
 /// use credpool::{Attempt, Auth, Error, OAuthTokens};
 ///
@@ -102,7 +106,8 @@ pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
 /// ```
 ///
 /// # Errors
-/// Code `needs_login` when there is no refresh token or the server no longer takes it (`invalid_grant` and its relatives);
+/// Code `needs_login` when there is no refresh token or the server no longer takes it (`invalid_grant` and its relatives) or
+/// asks for a person (`interaction_required`, `login_required`, `consent_required`);
 /// `config` when a setting is missing or wrong, or the server does not know the client (`invalid_client`); `transport` when
 /// there was no answer; `refresh_failed` with the HTTP status for every other answer. Retryable are `transport` and answers
 /// 408, 429 and 5xx. Messages quote the answer's `error` and `error_description` alone.

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorCode};
 pub(super) fn request(auth: &Auth) -> Result<(TokenRequest<'_>, Place), Error> {
     let (token, place) = refresh_token(auth)?;
     let mut request = TokenRequest::new(Grant::RefreshToken, token_url(auth)?);
-    request.field("refresh_token", token);
+    request.refresh_token(token);
     request.add_client(auth)?;
     if let Some(scope) = setting(auth, "scope") {
         request.field("scope", scope);

@@ -12,7 +12,7 @@ use super::super::key;
 use super::endpoint::{Grant, TokenRequest, check_place};
 use super::setting::attribute;
 use crate::Timestamp;
-use crate::auth::{Auth, ServiceAccount};
+use crate::auth::{Auth, ServiceAccount, make_room};
 use crate::error::Error;
 use crate::executor::Attempt;
 
@@ -59,6 +59,7 @@ fn assertion(
     let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let mut assertion = Zeroizing::new(format!("{}.{}", part(header), part(claims)));
     let signature = account.sign(assertion.as_bytes())?;
+    make_room(&mut assertion, 1 + 4 * signature.len().div_ceil(3));
     assertion.push('.');
     assertion.push_str(&URL_SAFE_NO_PAD.encode(signature));
     Ok(assertion)

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::super::key;
 use super::super::url::encode_into;
-use crate::auth::Auth;
+use crate::auth::{Auth, make_room};
 use crate::error::Error;
 
 /// An attribute, else a member of the metadata or of its token object; blank ones do not count.
@@ -40,12 +40,17 @@ pub(super) fn token_url(auth: &Auth) -> Result<&str, Error> {
 
 /// `Basic` and the client's name and secret, in the encoding of
 /// [RFC 6749 section 2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1).
-pub(super) fn basic(id: &str, secret: &str) -> String {
-    let mut pair = Zeroizing::new(String::new());
+pub(super) fn basic(id: &str, secret: &str) -> Zeroizing<String> {
+    let mut pair = Zeroizing::default();
+    make_room(&mut pair, 3 * (id.len() + secret.len()) + 1);
     encode_into(&mut pair, id);
     pair.push(':');
     encode_into(&mut pair, secret);
-    format!("Basic {}", STANDARD.encode(pair.as_bytes()))
+    let mut text = Zeroizing::default();
+    make_room(&mut text, "Basic ".len() + 4 * pair.len().div_ceil(3));
+    text.push_str("Basic ");
+    STANDARD.encode_string(pair.as_bytes(), &mut text);
+    text
 }
 
 /// Where tokens may be inside the metadata.

@@ -33,6 +33,7 @@ use ureq::unversioned::transport::time::{Duration as Span, Instant};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, ShutdownHandle, Transport,
 };
+use zeroize::Zeroizing;
 
 use self::binding::{Binding, elapsed};
 use self::line::{Line, told};
@@ -173,7 +174,7 @@ struct Cancellable {
 }
 
 struct Head {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
     /// For a head that goes out alone.
     timeout: NextTimeout,
 }
@@ -199,12 +200,12 @@ impl Transport for Cancellable {
         let is_first = !std::mem::replace(&mut self.in_use, true);
         let output = &self.inner.buffers().output()[..amount];
         if is_first && output.ends_with(END_OF_HEAD) {
-            let bytes = output.to_vec();
+            let bytes = Zeroizing::new(output.to_vec());
             self.head = Some(Head { bytes, timeout });
             return Ok(());
         }
         let sent = match self.head.take() {
-            Some(head) => self.transmit_with(head, amount, timeout),
+            Some(head) => self.transmit_with(&head, amount, timeout),
             None => self.transmit(amount, timeout),
         };
         self.sent(sent)
@@ -215,7 +216,7 @@ impl Transport for Cancellable {
         // There is no body.
         if let Some(head) = self.head.take() {
             let timeout = head.timeout;
-            let sent = self.transmit_with(head, 0, timeout);
+            let sent = self.transmit_with(&head, 0, timeout);
             self.sent(sent)?;
         }
         let timeout = match &mut self.binding {
@@ -241,16 +242,30 @@ impl Transport for Cancellable {
     }
 }
 
+impl Drop for Cancellable {
+    /// Keys and tokens have gone through the buffers. What drops them is another crate's, so that the writes are not left out.
+    fn drop(&mut self) {
+        let buffers = self.inner.buffers();
+        let unread = buffers.input().len();
+        buffers.input_consume(unread);
+        buffers.input_append_buf().fill(0);
+        buffers.output().fill(0);
+    }
+}
+
 impl Cancellable {
     /// Sends the head and `amount` bytes of output behind it in one write if they fit, so that they travel together.
     fn transmit_with(
         &mut self,
-        head: Head,
+        head: &Head,
         amount: usize,
         timeout: NextTimeout,
     ) -> Result<(), ureq::Error> {
-        let mut bytes = head.bytes;
-        bytes.extend_from_slice(&self.inner.buffers().output()[..amount]);
+        let body = &self.inner.buffers().output()[..amount];
+        // As large as it gets: growing would leave a copy of the head, and of the key in it, behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(head.bytes.len() + amount));
+        bytes.extend_from_slice(&head.bytes);
+        bytes.extend_from_slice(body);
         let most = self.inner.buffers().output().len();
         for part in bytes.chunks(most) {
             self.inner.buffers().output()[..part.len()].copy_from_slice(part);

@@ -1,0 +1,135 @@
+//! [`Wiped`]: values whose texts are overwritten in memory when they are dropped.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+
+use serde_json::{Map, Value};
+use zeroize::{Zeroize, Zeroizing};
+
+/// A value that may hold secrets as text.
+pub(crate) trait Wipe {
+    /// Overwrites every text in it. Names of members are no secrets and stay.
+    fn wipe(&mut self);
+}
+
+/// A value that is wiped when it is dropped, wherever that is.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wiped<T: Wipe>(T);
+
+impl<T: Wipe> Wiped<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value itself, which its new owner has to wipe.
+    pub(crate) fn into_inner(mut self) -> T
+    where
+        T: Default,
+    {
+        mem::take(&mut self.0)
+    }
+}
+
+impl<T: Wipe> Drop for Wiped<T> {
+    fn drop(&mut self) {
+        self.0.wipe();
+    }
+}
+
+impl<T: Wipe> Deref for Wiped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Wipe> DerefMut for Wiped<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T: Wipe> fmt::Debug for Wiped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Wipe for String {
+    fn wipe(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl Wipe for Value {
+    fn wipe(&mut self) {
+        match self {
+            Self::String(text) => text.zeroize(),
+            Self::Array(values) => values.iter_mut().for_each(Wipe::wipe),
+            Self::Object(members) => members.wipe(),
+            Self::Null | Self::Bool(_) | Self::Number(_) => {}
+        }
+    }
+}
+
+impl Wipe for Map<String, Value> {
+    fn wipe(&mut self) {
+        self.values_mut().for_each(Wipe::wipe);
+    }
+}
+
+impl Wipe for BTreeMap<String, String> {
+    fn wipe(&mut self) {
+        self.values_mut().for_each(Wipe::wipe);
+    }
+}
+
+/// Makes room for `more` bytes; a text that grew by itself would leave a copy behind.
+pub(crate) fn make_room(text: &mut Zeroizing<String>, more: usize) {
+    if text.capacity() - text.len() < more {
+        let capacity = text.len().saturating_add(more).saturating_mul(2);
+        let mut larger = Zeroizing::new(String::with_capacity(capacity));
+        larger.push_str(text);
+        *text = larger;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_text_is_emptied_and_every_name_stays() {
+        let mut value = json!({"a": "s", "b": ["s", {"c": "s"}], "n": 1, "t": true, "z": null});
+        value.wipe();
+        assert_eq!(
+            value,
+            json!({"a": "", "b": ["", {"c": ""}], "n": 1, "t": true, "z": null})
+        );
+        let mut map = BTreeMap::from([("a".to_owned(), "s".to_owned())]);
+        map.wipe();
+        assert_eq!(map["a"], "");
+    }
+
+    #[test]
+    fn room_is_made_by_copying() {
+        let mut text = Zeroizing::new("secret".to_owned());
+        make_room(&mut text, 100);
+        assert!(text.capacity() - text.len() >= 100);
+        let place = text.as_ptr();
+        make_room(&mut text, 100);
+        text.push_str(&"x".repeat(100));
+        assert_eq!((text.as_ptr(), &text[..7]), (place, "secretx"));
+    }
+
+    #[test]
+    fn what_is_taken_out_is_whole() {
+        let wiped = Wiped::new("secret".to_owned());
+        assert_eq!(format!("{wiped:?}"), "***");
+        assert_eq!(wiped.into_inner(), "secret");
+    }
+}
