@@ -65,10 +65,11 @@ fn child() {
                 println!("removed");
             }
         }
-        "cool" => cool(store),
+        "cool" => cool(&store),
         #[cfg(feature = "sqlite")]
         "cool in SQLite" => {
-            cool(credpool::SqliteStore::open(std::env::var(DIRECTORY).unwrap() + "/db").unwrap())
+            let path = std::env::var(DIRECTORY).unwrap() + "/db";
+            cool(&credpool::SqliteStore::open(path).unwrap());
         }
         "refresh" => {
             let manager = manager(store);
@@ -81,7 +82,7 @@ fn child() {
 }
 
 /// A record that is saved, and as many cooldowns as `COOLDOWNS`, each written.
-fn cool(store: impl Store) {
+fn cool(store: &impl Store) {
     store.save(&record(1)).unwrap();
     println!("\nsaved");
     for round in 0..COOLDOWNS {

@@ -168,6 +168,26 @@ fn a_record_that_cannot_be_saved_is_named_until_it_is_saved_or_gone() {
     }
 }
 
+#[test]
+fn another_store_begins_without_the_faults_of_the_former_one() {
+    let (manager, store, clock) = pool();
+    store.is_away(Some("*"));
+    manager.load().unwrap_err();
+    manager.cool_down("a", None, SECOND * 3600).unwrap();
+    eventually("the failure", || {
+        manager.store_health().failing_records == ["a"]
+    });
+    manager.set_store(None);
+    assert!(manager.store_health().is_good());
+    manager.set_store(Some(Arc::new(MemoryStore::new())));
+    eventually("all is written", || {
+        clock.advance(SECOND);
+        let health = manager.store_health();
+        health.is_good() && health.unsaved == 0
+    });
+    manager.shutdown(SOON).unwrap();
+}
+
 /// The lines that say how the store is doing.
 struct Lines(Mutex<Vec<String>>);
 

@@ -53,6 +53,7 @@ impl Keeper {
     pub(crate) fn set_store(&self, store: Option<Arc<dyn Store>>) {
         let former = std::mem::replace(&mut *self.store.write(), store);
         drop(former);
+        self.monitor.forget();
     }
 
     /// The right to write the record: hold it from reading what is to be written until it is.

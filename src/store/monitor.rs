@@ -160,6 +160,13 @@ impl Monitor {
         });
     }
 
+    /// Forgets the faults of a store that is no longer used.
+    pub(super) fn forget(&self) {
+        let mut state = self.state.lock();
+        let State { calls, next, .. } = std::mem::take(&mut *state);
+        (state.calls, state.next) = (calls, next);
+    }
+
     pub(super) fn health(&self) -> StoreHealth {
         let now = self.clock.monotonic();
         let mut state = self.state.lock();
