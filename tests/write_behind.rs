@@ -339,7 +339,9 @@ fn two_idle_processes_write_nothing() {
         for process in [&one, &other] {
             let looks = process.store.looks();
             eventually("a look", || {
-                process.clock.advance(SECOND);
+                if process.clock.timers() > 0 {
+                    process.clock.advance(SECOND);
+                }
                 process.store.looks() > looks
             });
         }
