@@ -61,7 +61,7 @@ impl Keeper {
         self.turns.take(id)
     }
 
-    /// As [`turn`](Self::turn), if it is free now.
+    /// As [`turn`](Self::turn); `None` where the record has been taken for long.
     pub(crate) fn try_turn<'a>(&'a self, id: &'a str) -> Option<Turn<'a>> {
         self.turns.try_take(id)
     }
