@@ -16,6 +16,8 @@ use credpool::{Auth, FileStore, Manager, Revision, Saved, Status, Store, provide
 const WORK: &str = "CREDPOOL_CRASH_WORK";
 const DIRECTORY: &str = "CREDPOOL_CRASH_DIRECTORY";
 
+const COOLDOWNS: usize = 100;
+
 /// What a save, a removal or a refresh asks of the system. Those of one name are one.
 const CALLS: [&str; 10] = [
     "openat",
@@ -63,6 +65,12 @@ fn child() {
                 println!("removed");
             }
         }
+        "cool" => cool(&store),
+        #[cfg(feature = "sqlite")]
+        "cool in SQLite" => {
+            let path = std::env::var(DIRECTORY).unwrap() + "/db";
+            cool(&credpool::SqliteStore::open(path).unwrap());
+        }
         "refresh" => {
             let manager = manager(store);
             manager.load().unwrap();
@@ -71,6 +79,18 @@ fn child() {
         }
         other => panic!("what is {other}?"),
     }
+}
+
+/// A record that is saved, and as many cooldowns as `COOLDOWNS`, each written.
+fn cool(store: &impl Store) {
+    store.save(&record(1)).unwrap();
+    println!("\nsaved");
+    for round in 0..COOLDOWNS {
+        let mut state = record(1);
+        state.status_message = format!("round {round}");
+        store.save_state(&state).unwrap();
+    }
+    println!("noted");
 }
 
 fn manager(store: FileStore) -> Manager {
@@ -240,6 +260,29 @@ fn a_save_that_the_system_refuses_leaves_the_old_record_and_says_so() {
     }
     println!("{refused} calls refused, {failed} saves failed");
     assert!(failed >= 8, "{failed}");
+}
+
+#[test]
+fn a_cooldown_does_not_wait_for_the_disk() {
+    if !can_trace() {
+        return;
+    }
+    let works = ["cool", "cool in SQLite"];
+    let works = &works[..if cfg!(feature = "sqlite") { 2 } else { 1 }];
+    for work in works {
+        let directory = tempfile::tempdir().unwrap();
+        let trace = directory.path().join("trace");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "--trace=fsync,fdatasync,sync_file_range", "-o"]);
+        command.arg(&trace);
+        let output = at_work(command, work, &directory.path().join("store"));
+        assert!(said(&output, "noted"), "{output:?}");
+        let trace = std::fs::read_to_string(&trace).unwrap();
+        let synced = trace.lines().filter(|line| line.contains("sync")).count();
+        // The record itself does wait for it, and the database when it is made.
+        println!("{work}: {COOLDOWNS} cooldowns, {synced} times synchronised");
+        assert!((1..COOLDOWNS / 2).contains(&synced), "{work}: {synced}");
+    }
 }
 
 #[test]

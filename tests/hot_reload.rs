@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
+mod watched;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
@@ -13,6 +15,7 @@ use credpool::{
     Options, Outcome, Request, Store,
 };
 use support::{Fake, Recorder, SOON, eventually, manual};
+use watched::Watched;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -21,16 +24,18 @@ struct Process {
     manager: Manager,
     clock: ManualClock,
     hook: Recorder,
+    store: Watched,
 }
 
 impl Process {
     fn over(directory: &Path) -> Self {
         let (clock, hook) = (manual(), Recorder::default());
+        let store = Watched::new(Arc::new(FileStore::open(directory).unwrap()));
         let manager = Manager::builder()
             .clock(clock.clone())
             .hook(hook.clone())
             .policy(FailurePolicy::default().with_jitter(0.0).without_waiting())
-            .store(FileStore::open(directory).unwrap())
+            .store(store.clone())
             .build()
             .unwrap();
         manager.register_executor(Fake::new("p"));
@@ -40,19 +45,23 @@ impl Process {
             manager,
             clock,
             hook,
+            store,
         }
     }
 
-    /// Lets two seconds pass, and more where a thread of the manager is slow, until something has come about.
+    /// Lets two looks at the store pass and waits for what must have come about by then.
     fn sees(&self, what: &str, holds: impl Fn(&Manager) -> bool) {
-        let mut looks = 0;
-        eventually(what, || {
-            if looks % 50 < 2 {
-                self.clock.advance(SECOND);
-            }
-            looks += 1;
-            holds(&self.manager)
-        });
+        for _ in 0..2 {
+            let looks = self.store.looks();
+            eventually("a look", || {
+                // A thread sleeps: the reloader, or the writer.
+                if self.clock.timers() > 0 {
+                    self.clock.advance(SECOND);
+                }
+                self.store.looks() > looks
+            });
+        }
+        eventually(what, || holds(&self.manager));
     }
 
     fn availability(&self, id: &str) -> Option<Availability> {

@@ -333,16 +333,32 @@ fn two_idle_processes_write_nothing() {
     other.cool("b");
     one.manager.reset("b").unwrap();
     let writes = || one.store.writes() + other.store.writes();
-    let both_look = || {
-        one.looks("a look", |_| true);
-        other.looks("a look", |_| true);
+    // Each learns of the other, and writes what the other lacks; then both fall silent.
+    let round = || {
+        let before = writes();
+        for process in [&one, &other] {
+            let looks = process.store.looks();
+            eventually("a look", || {
+                if process.clock.timers() > 0 {
+                    process.clock.advance(SECOND);
+                }
+                process.store.looks() > looks
+            });
+        }
+        let unsaved = |process: &Process| process.manager.store_health().unsaved;
+        writes() == before && unsaved(&one) + unsaved(&other) == 0
     };
-    for _ in 0..5 {
-        both_look();
+    let mut silent = 0;
+    for rounds in 0.. {
+        silent = if round() { silent + 1 } else { 0 };
+        if silent == 5 {
+            break;
+        }
+        assert!(rounds < 50, "they do not fall silent");
     }
     let before = writes();
     for _ in 0..20 {
-        both_look();
+        round();
     }
     for process in [&one, &other] {
         assert_eq!(process.manager.store_health().unsaved, 0);

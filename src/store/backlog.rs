@@ -125,6 +125,11 @@ impl Backlog {
         self.waiting.first().map(|(due, _)| *due)
     }
 
+    /// The ids of records that wait, the first due first.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &str> {
+        self.waiting.iter().map(|(_, id)| &**id)
+    }
+
     /// How many records the store does not have as they are.
     pub(super) fn unsaved(&self) -> usize {
         self.waiting.len() + self.under_way

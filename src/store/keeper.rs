@@ -53,6 +53,7 @@ impl Keeper {
     pub(crate) fn set_store(&self, store: Option<Arc<dyn Store>>) {
         let former = std::mem::replace(&mut *self.store.write(), store);
         drop(former);
+        self.monitor.forget();
     }
 
     /// The right to write the record: hold it from reading what is to be written until it is.
@@ -60,7 +61,7 @@ impl Keeper {
         self.turns.take(id)
     }
 
-    /// As [`turn`](Self::turn), if it is free now.
+    /// As [`turn`](Self::turn); `None` where the record has been taken for long.
     pub(crate) fn try_turn<'a>(&'a self, id: &'a str) -> Option<Turn<'a>> {
         self.turns.try_take(id)
     }

@@ -160,6 +160,13 @@ impl Monitor {
         });
     }
 
+    /// Forgets the faults of a store that is no longer used.
+    pub(super) fn forget(&self) {
+        let mut state = self.state.lock();
+        let State { calls, next, .. } = std::mem::take(&mut *state);
+        (state.calls, state.next) = (calls, next);
+    }
+
     pub(super) fn health(&self) -> StoreHealth {
         let now = self.clock.monotonic();
         let mut state = self.state.lock();
@@ -193,7 +200,7 @@ impl State {
         change(self);
         match (failed, self.has_fault(kind), &self.last_error) {
             (false, true, Some(error)) => log::warn!(
-                "the store fails to {}; trying again, and saying nothing of it until it works: {error}",
+                "the store fails to {}; retrying, and no further line until it works: {error}",
                 kind.verb()
             ),
             (true, false, _) => log::info!("the store can {} again", kind.verb()),
@@ -260,3 +267,95 @@ impl Kind {
 
 /// A call that takes longer than this hangs.
 const HANGS: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const TICK: Duration = Duration::from_millis(1);
+
+    fn monitor() -> (Monitor, ManualClock) {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        (Monitor::new(Arc::new(clock.clone())), clock)
+    }
+
+    fn fails(code: ErrorCode) -> Result<(), Error> {
+        Err(Error::new(code, "no"))
+    }
+
+    #[test]
+    fn a_lock_may_wait_as_long_as_it_was_told() {
+        let (monitor, clock) = monitor();
+        let wait = Duration::from_secs(10);
+        let call = Call::of(Kind::Lock, "a").waiting(wait);
+        let under_way = monitor.watch(call, || {
+            clock.advance((wait + HANGS).checked_sub(TICK).unwrap());
+            let before = monitor.health();
+            clock.advance(TICK);
+            Ok((before, monitor.health()))
+        });
+        let (before, at) = under_way.unwrap();
+        assert!(before.is_good() && !at.is_good());
+        assert_eq!(at.hanging_since, Some(Timestamp::UNIX_EPOCH));
+        assert!(at.failing_records.is_empty() && at.writing_since.is_none());
+        assert!(monitor.health().is_good());
+    }
+
+    #[test]
+    fn the_oldest_call_says_since_when() {
+        let (monitor, clock) = monitor();
+        let times = monitor.watch(Call::of(Kind::Write, "a"), || {
+            clock.advance(TICK);
+            monitor.watch(Call::of(Kind::Write, "b"), || {
+                clock.advance(HANGS.checked_sub(TICK).unwrap());
+                let one = monitor.health();
+                clock.advance(TICK);
+                Ok((one, monitor.health()))
+            })
+        });
+        let (one, both) = times.unwrap();
+        assert_eq!(one.failing_records, ["a"]);
+        assert_eq!(both.failing_records, ["a", "b"]);
+        assert_eq!(both.hanging_since, Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(both.writing_since, Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(monitor.health(), StoreHealth::default());
+    }
+
+    #[test]
+    fn a_record_that_is_refused_is_named_although_the_store_works() {
+        let (monitor, _clock) = monitor();
+        for _ in 0..2 {
+            let saved = monitor.watch(Call::of(Kind::Write, "a"), || fails(ErrorCode::Conflict));
+            monitor.saved("a", &saved);
+            monitor
+                .watch(Call::of(Kind::Write, "b"), || Ok(()))
+                .unwrap();
+        }
+        let health = monitor.health();
+        assert_eq!(
+            (health.failures, health.failing_records),
+            (2, vec!["a".to_owned()])
+        );
+        monitor.saved("a", &Ok(()));
+        assert_eq!(monitor.health(), StoreHealth::default());
+    }
+
+    #[test]
+    fn what_fails_from_one_success_to_the_next_is_counted() {
+        let (monitor, clock) = monitor();
+        clock.advance(TICK);
+        let since = clock.now();
+        for _ in 0..3 {
+            monitor
+                .watch(Call::of_all(), || fails(ErrorCode::Store))
+                .unwrap_err();
+            monitor.watch(Call::of(Kind::Load, "a"), || Ok(())).unwrap();
+            clock.advance(TICK);
+        }
+        let health = monitor.health();
+        assert_eq!((health.failures, health.failing_since), (3, Some(since)));
+        monitor.watch(Call::of_all(), || Ok(())).unwrap();
+        assert!(monitor.health().is_good());
+    }
+}

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -39,9 +40,11 @@ impl Turns {
         Ok(Turn { turns: self, id })
     }
 
-    /// The record's turn, if it is free now.
+    /// The record's turn, unless it is taken for longer than a write usually takes: then it may be taken for ever.
     pub(crate) fn try_take<'a>(&'a self, id: &'a str) -> Option<Turn<'a>> {
         let mut taken = self.taken.lock();
+        let is_taken = |taken: &mut HashMap<_, _>| taken.contains_key(id);
+        self.freed.wait_while_for(&mut taken, is_taken, A_WRITE);
         if taken.contains_key(id) {
             return None;
         }
@@ -50,9 +53,31 @@ impl Turns {
     }
 }
 
+/// Longer than most writes take, in real time.
+const A_WRITE: Duration = Duration::from_millis(50);
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.turns.taken.lock().remove(self.id);
         self.turns.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_is_held_is_not_waited_for_without_end() {
+        let turns = Turns::default();
+        let held = turns.take("a").unwrap();
+        assert!(turns.try_take("a").is_none());
+        assert!(turns.try_take("b").is_some(), "another record is free");
+        drop(held);
+        let held = turns.try_take("a").unwrap();
+        let again = turns.take("a").unwrap_err();
+        assert_eq!(*again.code(), ErrorCode::Conflict);
+        drop(held);
+        assert!(turns.take("a").is_ok());
     }
 }

@@ -141,7 +141,11 @@ impl Writer {
         self.crew.end();
         let unsaved = self.backlog.unsaved();
         if unsaved > 0 {
-            log::error!("shutdown: {unsaved} credentials were not saved, because the store fails");
+            let some: Vec<_> = self.backlog.waiting().take(MOST_NAMED).collect();
+            log::error!(
+                "shutdown: the store fails, and {unsaved} credentials were not saved, among them {}",
+                some.join(", ")
+            );
         }
         if let Some(services) = self.services.upgrade() {
             services.keeper.set_pending(unsaved);
@@ -185,3 +189,5 @@ fn repair(services: &Services, auth: &Auth) -> Result<(), Error> {
     }
     Ok(())
 }
+/// How many credentials a line of the log names.
+const MOST_NAMED: usize = 5;
