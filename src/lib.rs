@@ -58,6 +58,7 @@ mod executor;
 mod exhaustion;
 mod fault;
 mod hook;
+mod json_input;
 mod limits;
 mod manager;
 mod outcome;

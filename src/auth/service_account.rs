@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::Auth;
+use crate::json_input::parse_lenient;
 
 /// A service account that can sign.
 pub(crate) struct ServiceAccount {
@@ -72,7 +73,7 @@ impl ServiceAccount {
 
 /// The JSON object in `text`.
 pub(super) fn object(text: &str) -> Result<Map<String, Value>, &'static str> {
-    match serde_json::from_str(text) {
+    match parse_lenient(text.as_bytes()) {
         Ok(Value::Object(object)) => Ok(object),
         // The parser's own words may quote what it read.
         Ok(_) | Err(_) => Err("it is not a JSON object"),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::mark::Mark;
 use super::modes;
+use crate::json_input::parse_lenient;
 
 /// Why a file does not read.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Unreadable> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Unreadable::Empty);
     }
-    match serde_json::from_slice(bytes).map_err(Unreadable::Json)? {
+    match parse_lenient(bytes).map_err(Unreadable::Json)? {
         Value::Object(object) => Ok(object),
         _ => Err(Unreadable::NotAnObject),
     }

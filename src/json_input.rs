@@ -1,0 +1,219 @@
+//! JSON that other programs wrote: read as well as it can be, and told apart into the texts of its parts.
+
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+/// The value in `bytes`, also where they begin with a byte order mark, hold half of a surrogate pair as an escape
+/// ([RFC 8259 section 8.2](https://www.rfc-editor.org/rfc/rfc8259#section-8.2) leaves it to receivers), a byte that is no
+/// UTF-8, or a number beyond any `f64`. Text that cannot be had is U+FFFD then, and the number the outermost one.
+///
+/// # Errors
+/// When it is not JSON even so. The error's own text may quote what was read.
+pub(crate) fn parse_lenient(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    let bytes = without_mark(bytes);
+    serde_json::from_slice(bytes).or_else(|_| serde_json::from_slice(&mended(bytes)))
+}
+
+/// The bytes behind a byte order mark.
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+}
+
+/// Where the string or the number ends that begins at `start`.
+pub(crate) fn scalar_end(bytes: &[u8], start: usize) -> usize {
+    if bytes.get(start) == Some(&b'"') {
+        return string_end(bytes, start);
+    }
+    let rest = bytes.get(start..).unwrap_or_default();
+    let length = rest.iter().position(|byte| !is_word(*byte));
+    start + length.unwrap_or(rest.len())
+}
+
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    loop {
+        match bytes.get(at) {
+            None => return bytes.len(),
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at = (at + 2).min(bytes.len()),
+            Some(_) => at += 1,
+        }
+    }
+}
+
+/// What a number, `true`, `false` and `null` are made of.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
+}
+
+fn mended(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    let bytes = text.as_bytes();
+    let mut mended = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let end = match byte {
+            b'"' => string_end(bytes, at),
+            byte if is_word(byte) => scalar_end(bytes, at),
+            _ => at + 1,
+        };
+        let part = &bytes[at..end];
+        match byte {
+            b'"' => with_whole_pairs(part, &mut mended),
+            _ => mended.extend_from_slice(&finite(part)),
+        }
+        at = end;
+    }
+    mended
+}
+
+/// Copies a string; half a surrogate pair becomes U+FFFD.
+fn with_whole_pairs(string: &[u8], into: &mut Vec<u8>) {
+    let mut rest = string;
+    while let [first, tail @ ..] = rest {
+        let length = match (surrogate(rest), rest.get(6..).and_then(surrogate)) {
+            (Some(Half::High), Some(Half::Low)) => 12,
+            (Some(_), _) => {
+                into.extend_from_slice(UNKNOWN);
+                rest = &rest[6..];
+                continue;
+            }
+            // An escape as a whole, so that a `\\` begins no other.
+            (None, _) if *first == b'\\' && !tail.is_empty() => 2,
+            (None, _) => 1,
+        };
+        into.extend_from_slice(&rest[..length]);
+        rest = &rest[length..];
+    }
+}
+
+enum Half {
+    High,
+    Low,
+}
+
+/// The half of a surrogate pair that `text` begins with as an escape.
+fn surrogate(text: &[u8]) -> Option<Half> {
+    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    match u16::from_str_radix(digits, 16).ok()? {
+        0xd800..=0xdbff => Some(Half::High),
+        0xdc00..=0xdfff => Some(Half::Low),
+        _ => None,
+    }
+}
+
+/// A number that any reader takes; anything else as it is.
+fn finite(word: &[u8]) -> Cow<'_, [u8]> {
+    let is_json = serde_json::from_slice::<IgnoredAny>(word).is_ok();
+    let text = std::str::from_utf8(word).ok().filter(|_| is_json);
+    match text.and_then(|text| text.parse::<f64>().ok()) {
+        Some(number) if number.is_infinite() => {
+            let outermost = f64::MAX.copysign(number);
+            Cow::Owned(format!("{outermost:e}").into_bytes())
+        }
+        _ => Cow::Borrowed(word),
+    }
+}
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// U+FFFD as an escape.
+const UNKNOWN: &[u8] = b"\\ufffd";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: impl AsRef<[u8]>) -> Value {
+        parse_lenient(text.as_ref()).unwrap()
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_once() {
+        assert_eq!(read("\u{feff}{\"a\":1}"), json!({"a": 1}));
+        assert_eq!(read("\u{feff} [\"\u{feff}\"]"), json!(["\u{feff}"]));
+        for text in ["\u{feff}", "\u{feff}\u{feff}{}", "{}\u{feff}"] {
+            assert!(parse_lenient(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn half_a_pair_costs_itself_alone() {
+        for (text, value) in [
+            (r#""\ud83d""#, "\u{fffd}"),
+            (r#""a\uDE00b""#, "a\u{fffd}b"),
+            (r#""\ud83d\ude00""#, "\u{1f600}"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            (r#""\ude00\ud83d""#, "\u{fffd}\u{fffd}"),
+            (r#""\ud83dx\ude00""#, "\u{fffd}x\u{fffd}"),
+            (r#""\\ud83d \" \ud83d""#, "\\ud83d \" \u{fffd}"),
+            (r#""\\\ud83d""#, "\\\u{fffd}"),
+        ] {
+            assert_eq!(read(text), json!(value), "{text}");
+        }
+        let text = r#"{"note":"\ud83d","\udc00":[1],"access_token":"a\u0062","n":1.50}"#;
+        assert_eq!(
+            read(text),
+            json!({"note": "\u{fffd}", "\u{fffd}": [1], "access_token": "ab", "n": 1.5})
+        );
+    }
+
+    #[test]
+    fn numbers_of_any_size_and_bytes_of_any_kind_hide_nothing() {
+        let long = "9".repeat(400);
+        let text = format!(r#"{{"a":1e400,"b":-1e400,"c":{long},"d":1e-400,"e":7,"f":"1e400"}}"#);
+        assert_eq!(
+            read(text),
+            json!({"a": f64::MAX, "b": f64::MIN, "c": f64::MAX, "d": 0.0, "e": 7, "f": "1e400"})
+        );
+        assert_eq!(
+            read(b"{\"name\":\"Jos\xe9\",\"t\":1}"),
+            json!({"name": "Jos\u{fffd}", "t": 1})
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_is_an_error() {
+        for text in [
+            "",
+            "{",
+            r#"{"a":"\ud83d"#,
+            r#"["\ud83"]"#,
+            r#"["\"#,
+            "[1e400",
+            "[infinity]",
+            "[inf]",
+            "[NaN]",
+            "[1e400x]",
+            "[.1e400]",
+            "[01e400]",
+            "[+1e400]",
+            "\u{fffd}",
+        ] {
+            assert!(parse_lenient(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(parse_lenient(b"\xff\xfe{\x00}\x00").is_err());
+        assert!(parse_lenient("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_breaks_it(text in "[\\[\\]{}\"\\\\ud83e0,:1.-]{0,24}", end in any::<Vec<u8>>()) {
+            let _ = parse_lenient(&[text.as_bytes(), &end].concat());
+        }
+
+        #[test]
+        fn whole_json_reads_as_ever(text in any::<String>(), number in any::<f64>()) {
+            let value = json!({"text": text, "number": number});
+            let bytes = serde_json::to_vec(&value).unwrap();
+            prop_assert_eq!(&parse_lenient(&bytes).unwrap(), &value);
+            prop_assert_eq!(&serde_json::from_slice::<Value>(&mended(&bytes)).unwrap(), &value);
+        }
+    }
+}
