@@ -11,6 +11,7 @@ mod own;
 mod read;
 mod record;
 mod scan;
+mod text;
 mod write;
 
 use std::fmt;

@@ -11,7 +11,7 @@ use super::atomic::Staged;
 use super::mark::{Mark, Marks};
 use super::read::{self, Unreadable};
 use super::record::{self, Form, Home, Note};
-use super::{legacy, modes, names, orphan};
+use super::{legacy, modes, names, orphan, text};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
@@ -179,6 +179,7 @@ fn prepare_tokens(
     let Current {
         object: former,
         damaged,
+        ..
     } = current(root, &path, auth)?;
     let place = prepare_parent(root, &path, auth)?;
     let new_home = Home {
@@ -250,6 +251,7 @@ fn stage(
     auth: &Auth,
 ) -> Result<Option<Staged>, Error> {
     let Current {
+        text: former,
         object: current,
         damaged,
     } = current(root, path, auth)?;
@@ -262,9 +264,7 @@ fn stage(
     if let Some(other) = other.filter(|other| names::is_credential(path) && *other != auth.id) {
         return Err(taken(auth, path, other));
     }
-    let mut bytes = serde_json::to_vec_pretty(object)
-        .map_err(|error| refused(auth, &Unreadable::Json(error)))?;
-    bytes.push(b'\n');
+    let bytes = text::write(object, &former);
     if bytes.len() > read::MAX_BYTES {
         return Err(refused(auth, &format_args!("it {}", Unreadable::TooLarge)));
     }
@@ -278,7 +278,9 @@ fn stage(
 }
 
 /// What a new file takes the place of.
+#[derive(Default)]
 struct Current {
+    text: Vec<u8>,
     object: Option<Map<String, Value>>,
     /// There is a file, and it does not read.
     damaged: bool,
@@ -286,18 +288,24 @@ struct Current {
 
 /// What is at `path` now, if that can be replaced.
 fn current(root: &Path, path: &str, auth: &Auth) -> Result<Current, Error> {
-    match read::object(root, path) {
-        Ok(object) => Ok(Current {
-            object,
-            damaged: false,
+    let damaged = Current {
+        damaged: true,
+        ..Current::default()
+    };
+    match read::text(root, path) {
+        Ok(None) => Ok(Current::default()),
+        Ok(Some(text)) => Ok(match read::parse(&text) {
+            Ok(object) => Current {
+                text,
+                object: Some(object),
+                damaged: false,
+            },
+            Err(_) => damaged,
         }),
         Err(Unreadable::Kind(why)) => {
             Err(refused(auth, &format_args!("{path:?} {why}: move it away")))
         }
-        Err(_) => Ok(Current {
-            object: None,
-            damaged: true,
-        }),
+        Err(_) => Ok(damaged),
     }
 }
 
