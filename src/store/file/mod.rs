@@ -1,6 +1,7 @@
 //! [`FileStore`]: one readable file per record, replaced as a whole, in a directory that other tools may share.
 
 mod atomic;
+mod foreign;
 mod index;
 mod legacy;
 mod mark;
@@ -58,6 +59,12 @@ use crate::error::{Error, ErrorCode};
 /// `proxy_url` are understood. Either is saved back to the same file in the same form, with members that the crate does not
 /// know. A record with a [`TokenStorage`](crate::TokenStorage) is written by it, to the record's `file_name` where that is
 /// a relative path to a `.json` file, and keeps its id.
+///
+/// A `.json` file of another program that holds nothing of use is skipped and never written to: it is an object with neither a
+/// token or key that is read (`access_token`, `refresh_token`, `id_token`, `api_key`, `cookie`, `private_key`, `grant_type`,
+/// at the top or inside `token`, `Token` or `service_account`) nor a text `type`, `provider`, `email`, `project_id` or `proxy_url` at its
+/// top. So are Google's files of types `external_account`, `gdch_service_account` and `impersonated_service_account`. One of
+/// type `authorized_user` is a credential of a provider of that name, see [`Auth::authorized_user`].
 ///
 /// # Guarantees
 ///
@@ -216,9 +223,13 @@ impl FileStore {
         Ok(Home::native(id))
     }
 
-    /// Whether no other record has taken the home. One that is gone or damaged is restored by a save.
+    /// Whether neither another record nor another program has taken the home. One that is gone or damaged is restored by a save.
     fn is_free_for(&self, id: &str, home: &Home) -> bool {
-        !matches!(record::load(&self.root, &home.path), Ok(Some(found)) if found.id != id)
+        match record::load(&self.root, &home.path) {
+            Ok(Some(found)) => found.id == id,
+            Err(Unreadable::Foreign) => false,
+            Ok(None) | Err(_) => true,
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) enum Unreadable {
     Empty,
     Json(serde_json::Error),
     NotAnObject,
+    /// A file of another program that is of no use here.
+    Foreign,
     /// JSON that is not what it should be: a reason that quotes no value.
     Content(String),
     Io(io::Error),
@@ -187,6 +189,7 @@ impl fmt::Display for Unreadable {
                 )
             }
             Self::NotAnObject => f.write_str("is not a JSON object"),
+            Self::Foreign => f.write_str("has no token or key in it that is understood"),
             Self::Content(reason) => f.write_str(reason),
             Self::Io(error) => write!(f, "could not be read: {error}"),
         }

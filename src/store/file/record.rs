@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::mark::Marks;
 use super::read::{self, Unreadable};
-use super::{legacy, names};
+use super::{foreign, legacy, names};
 use crate::auth::Auth;
 use crate::store::Skipped;
 use crate::store::parts;
@@ -106,6 +106,10 @@ fn stored(
     };
     if id.is_empty() {
         return Err(Unreadable::Content("has no id".into()));
+    }
+    let is_ours = || matches!(&state, Ok(Some(state)) if Note::of(state, id).tokens.is_some());
+    if form == Form::Token && !foreign::is_understood(&object) && !is_ours() {
+        return Err(Unreadable::Foreign);
     }
     if names::is_credential(path) && names::credential_file(id) != path {
         return Err(Unreadable::Content(
