@@ -65,6 +65,7 @@ impl Manager {
             refresh: Arc::downgrade(&inner.refresh),
             seen: Arc::clone(&inner.seen),
             interval: interval.max(LEAST_INTERVAL),
+            fails: false,
         };
         let former = {
             let mut current = inner.reloader.lock();
@@ -237,6 +238,8 @@ struct Reloader {
     refresh: Weak<RefreshEngine>,
     seen: Seen,
     interval: Duration,
+    /// The store could not be read at the last look, which has been told.
+    fails: bool,
 }
 
 impl Reloader {
@@ -269,12 +272,21 @@ impl Reloader {
             return false;
         };
         match intake.catch_up(&seen) {
-            Ok(Some(cursor)) => *self.seen.lock() = Some(cursor),
+            Ok(Some(cursor)) => {
+                *self.seen.lock() = Some(cursor);
+                if std::mem::take(&mut self.fails) {
+                    log::info!("what changes in the store can be read again");
+                }
+            }
             Ok(None) => {
                 log::warn!("the store no longer tells what changes in it: hot reload has ended");
                 return false;
             }
-            Err(error) => log::warn!("what has changed in the store could not be read: {error}"),
+            Err(error) => {
+                if !std::mem::replace(&mut self.fails, true) {
+                    log::warn!("what has changed in the store could not be read: {error}");
+                }
+            }
         }
         true
     }

@@ -6,6 +6,7 @@ mod left_behind;
 mod operators;
 mod place;
 mod records;
+mod root;
 mod storage;
 mod tokens;
 #[cfg(unix)]

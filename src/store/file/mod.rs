@@ -11,6 +11,7 @@ mod orphan;
 mod own;
 mod read;
 mod record;
+mod root;
 mod scan;
 mod text;
 mod write;
@@ -27,6 +28,7 @@ use self::index::{Index, News};
 use self::mark::Marks;
 use self::read::Unreadable;
 use self::record::{Home, Stored};
+use self::root::{Identity, Root, Sight};
 use self::scan::{Files, Found};
 use self::write::Written;
 use super::lock_file::LockFile;
@@ -110,6 +112,9 @@ use crate::error::{Error, ErrorCode};
 /// ```
 pub struct FileStore {
     root: PathBuf,
+    place: Root,
+    /// Whether there was a record when it was opened.
+    held: bool,
     /// Tells this handle's cursors from those of others.
     instance: u64,
     index: Mutex<Index>,
@@ -146,15 +151,18 @@ impl FileStore {
             return Err(Error::new(ErrorCode::Config, message));
         }
         modes::create_dirs(dir).map_err(|error| failed("could not create", error))?;
-        // Absolute, so that a later change of the working directory changes nothing.
-        let root = fs::canonicalize(dir).map_err(|error| failed("could not open", error))?;
+        // Absolute, so that a later change of the working directory changes nothing; a link in it may be led elsewhere.
+        let root = std::path::absolute(dir).map_err(|error| failed("could not open", error))?;
         modes::tighten_dir(&root);
-        fs::read_dir(&root).map_err(|error| failed("could not read", error))?;
+        let held = scan::holds_any(&root).map_err(|error| failed("could not read", error))?;
+        let place = Root::open(&root).map_err(|error| failed("could not read", error))?;
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|error| failed("could not open", io::Error::other(error.to_string())))?;
         Ok(Self {
             root,
+            place,
+            held,
             instance: u64::from_le_bytes(random),
             index: Mutex::default(),
         })
@@ -169,7 +177,13 @@ impl FileStore {
     fn scan(&self) -> Result<Listing, Error> {
         let mut found = Found::default();
         let (files, version) = self.look(|_| None, |path, stored| found.add(path, stored))?;
-        Ok(found.listing(files).with_cursor(self.cursor(version)))
+        let mut listing = found.listing(files).with_cursor(self.cursor(version));
+        let index = self.index.lock();
+        let lost = index.lost();
+        let lost = lost.map(|(path, reason, _)| Skipped::new(path, reason));
+        listing.skipped.extend(lost);
+        drop(index);
+        Ok(listing)
     }
 
     /// Reads what has changed since the last look, and says which version that is.
@@ -180,20 +194,35 @@ impl FileStore {
             .map(|(_, version)| version)
     }
 
+    /// Makes sure that the directory is the one that is known, or takes over the one that took its place.
+    fn check_root(&self) -> Result<Identity, Error> {
+        loop {
+            let held = {
+                let index = self.index.lock();
+                index.has_records() || (self.held && !index.is_scanned())
+            };
+            match self.place.look(held)? {
+                Sight::Same(identity) => return Ok(identity),
+                Sight::Another => self.index.lock().replaced(),
+            }
+        }
+    }
+
+    fn check_root_for(&self, id: &str) -> Result<(), Error> {
+        let checked = self.check_root().map(drop);
+        checked.map_err(|error| error.with_auth_id(id))
+    }
+
     fn look(
         &self,
         known: impl Fn(&str) -> Option<Marks>,
         read: impl FnMut(&str, Result<Option<Stored>, Unreadable>) -> Option<Unreadable>,
     ) -> Result<(Files, u64), Error> {
+        let identity = self.check_root()?;
         let writes = self.index.lock().writes();
-        let files = scan::files(&self.root).map_err(|error| {
-            let message = format!(
-                "could not read the directory {}: {error}; check that it exists and is readable",
-                self.root.display()
-            );
-            Error::new(ErrorCode::Store, message).with_source(error)
-        })?;
+        let files = scan::files(&self.root).map_err(|error| self.place.unreadable(error))?;
         let sights = files.read(&self.root, known, read);
+        self.place.is_still(&identity)?;
         let known = |path: &str| files.know(path);
         let version = self.index.lock().seen(writes, &files.paths, sights, known);
         Ok((files, version))
@@ -319,6 +348,7 @@ impl Store for FileStore {
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
         check(auth)?;
+        self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
         let lock = own::write_lock(&self.root, &auth.id)?;
         self.write(auth, &home, &lock)
@@ -328,6 +358,7 @@ impl Store for FileStore {
         if id.is_empty() {
             return Ok(());
         }
+        self.check_root_for(id)?;
         let home = self.home(id)?;
         let _lock = own::write_lock(&self.root, id)?;
         // The store's own file too: a crash may have left it beside a token file that replaced it.
@@ -342,6 +373,7 @@ impl Store for FileStore {
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         check(auth)?;
+        self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
         let _lock = own::write_lock(&self.root, &auth.id)?;
         if fs::symlink_metadata(self.root.join(&home.path)).is_err() {
@@ -354,12 +386,14 @@ impl Store for FileStore {
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        self.check_root_for(id)?;
         self.settle(id)?;
         self.read(id)
     }
 
     fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
         check(auth)?;
+        self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
         let lock = own::write_lock(&self.root, &auth.id)?;
         self.recover(&home, &auth.id)?;
@@ -376,6 +410,7 @@ impl Store for FileStore {
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        self.check_root_for(id)?;
         let lock = own::refresh_lock(&self.root, id, wait)?;
         Ok(lock.map(|lock| Box::new(lock) as Box<dyn RecordLock>))
     }

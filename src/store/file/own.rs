@@ -127,10 +127,11 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn lock_failed(id: &str, error: io::Error) -> Error {
-    let message = format!(
-        "could not lock credential {}: {error}; check that the store's directory exists and is writable, and that its file system knows locks",
-        shown(id)
+    let advice = modes::advice(
+        &error,
+        "check that the store's directory exists and is writable, and that its file system knows locks",
     );
+    let message = format!("could not lock credential {}: {error}; {advice}", shown(id));
     Error::new(ErrorCode::Store, message)
         .with_auth_id(id)
         .with_source(error)

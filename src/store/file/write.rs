@@ -328,8 +328,12 @@ fn parent(root: &Path, path: &str) -> PathBuf {
 }
 
 fn failed(what: &str, auth: &Auth, error: io::Error) -> Error {
+    let advice = modes::advice(
+        &error,
+        "check that the store's directory exists, is writable and has space",
+    );
     let message = format!(
-        "could not {what} credential {}: {error}; check that the store's directory exists, is writable and has space",
+        "could not {what} credential {}: {error}; {advice}",
         shown(&auth.id)
     );
     Error::new(ErrorCode::Store, message)
@@ -338,8 +342,9 @@ fn failed(what: &str, auth: &Auth, error: io::Error) -> Error {
 }
 
 pub(super) fn delete_failed(id: &str, error: io::Error) -> Error {
+    let advice = modes::advice(&error, "check that the store's directory is writable");
     let message = format!(
-        "could not delete credential {}: {error}; check that the store's directory is writable",
+        "could not delete credential {}: {error}; {advice}",
         shown(id)
     );
     Error::new(ErrorCode::Store, message)
