@@ -200,10 +200,11 @@ impl Index {
     ) -> bool {
         let Sight {
             path,
-            marks,
+            mut marks,
             record,
         } = sight;
         if let Some(seen) = self.files.get_mut(&path) {
+            marks = marks.after(&seen.marks);
             if seen.write > writes {
                 return false;
             }
