@@ -136,7 +136,7 @@ fn the_managers_report_names_them() {
 fn ends_in_milliseconds_are_read_at_the_top_and_inside() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let login = json!({"access_token": "ya29", "refresh_token": "1//r", "expiry_date": 1_795_728_742_362.779_1});
+    let login = json!({"access_token": "ya29", "refresh_token": "1//r", "expiry_date": 1_795_728_742_362.779});
     let mut typed = login.clone();
     typed["type"] = "gemini".into();
     put(dir, "oauth_creds.json", &typed);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_files;
+mod former;
 mod left_behind;
 mod operators;
 mod place;

@@ -163,7 +163,7 @@ mod tests {
     fn a_file_settles_two_seconds_after_its_time() {
         let clock = ManualClock::at(NOW);
         for (age, settled) in [
-            (SETTLES - MOMENT, false),
+            (SETTLES.saturating_sub(MOMENT), false),
             (SETTLES, false),
             (SETTLES + MOMENT, true),
         ] {
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_time_in_the_future_settles_when_it_was_seen_for_two_seconds() {
         for (apart, settled) in [
-            (SETTLES - MOMENT, false),
+            (SETTLES.saturating_sub(MOMENT), false),
             (SETTLES, true),
             (SETTLES + MOMENT, true),
         ] {
@@ -186,7 +186,7 @@ mod tests {
             // Looks between the two begin nothing anew.
             clock.advance(MOMENT);
             let second = seen(stamp, &clock).after(&first);
-            clock.advance(apart - MOMENT);
+            clock.advance(apart.saturating_sub(MOMENT));
             let last = seen(stamp, &clock).after(&second);
             assert_eq!(last.stands(Some(stamp)), settled, "{apart:?}");
             assert!(!last.stands(None));

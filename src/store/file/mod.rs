@@ -51,10 +51,10 @@ use crate::error::{Error, ErrorCode};
 /// | `.credpool/` | locks, one empty file each that is never removed, and what was noted of refreshes under way |
 /// | `.credpool-….tmp` | a new file that is not in its place yet |
 ///
-/// `name` is the id where that consists of `a-z`, `0-9`, `.`, `_` and `-`, does not start with a dot, does not end in
-/// `.json` and is at most 100 bytes long; other ids get a readable start, `~` and a digest. An id never leads outside the
-/// directory. Nothing that the store adds ends in `.json`, because tools that share the directory read such files as
-/// token files.
+/// `name` is the id where that consists of `a-z`, `0-9`, `.`, `_` and `-`, does not start or end with a dot, does not end in
+/// `.json`, is no device's name on Windows (`con`, `nul.x`, `com1`) and is at most 100 bytes long; other ids get a readable
+/// start, `~` and a digest. An id never leads outside the directory. Nothing that the store adds ends in `.json`, because
+/// tools that share the directory read such files as token files.
 ///
 /// A `.json` file with `id` and `provider` is a record. Any other is a *token file*, the form of older tools: its `type` is
 /// the provider, its path the id, the whole object the metadata; `label` (else `email`, else `project_id`), `disabled` and
@@ -362,7 +362,7 @@ impl Store for FileStore {
         let home = self.home(id)?;
         let _lock = own::write_lock(&self.root, id)?;
         // The store's own file too: a crash may have left it beside a token file that replaced it.
-        for home in [home, Home::native(id)] {
+        for home in std::iter::once(home).chain(Home::natives(id)) {
             if self.is_free_for(id, &home) {
                 write::remove(&self.root, &home, id)?;
                 self.index.lock().removed(id, &home.path);

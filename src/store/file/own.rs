@@ -115,8 +115,12 @@ fn take(root: &Path, id: &str, kind: &str, wait: Duration) -> Result<Option<Lock
 
 /// No two of these names meet: an id's name is one part, and the kind is another.
 fn file(root: &Path, id: &str, kind: &str) -> PathBuf {
-    root.join(DIR)
-        .join(format!("{}.{kind}", names::safe_name(id)))
+    let dir = root.join(DIR);
+    let file = |name: &str| dir.join(format!("{name}.{kind}"));
+    // What an earlier version noted, and what it locks, still counts.
+    let former = names::former_name(id).map(file);
+    let former = former.filter(|former| former.exists());
+    former.unwrap_or_else(|| file(&names::safe_name(id)))
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -56,6 +56,15 @@ impl Home {
         }
     }
 
+    /// Where the record may be in the crate's own form: an earlier version may have put it elsewhere.
+    pub(super) fn natives(id: &str) -> impl Iterator<Item = Self> + use<> {
+        let former = names::former_credential_file(id).map(|path| Self {
+            path,
+            form: Form::Record,
+        });
+        std::iter::once(Self::native(id)).chain(former)
+    }
+
     pub(super) fn state_path(&self) -> String {
         names::state_file(&self.path)
     }
@@ -111,7 +120,7 @@ fn stored(
     if form == Form::Token && !foreign::is_understood(&object) && !is_ours() {
         return Err(Unreadable::Foreign);
     }
-    if names::is_credential(path) && names::credential_file(id) != path {
+    if names::is_credential(path) && Home::natives(id).all(|home| home.path != path) {
         return Err(Unreadable::Content(
             "holds a record whose id belongs to another file name".into(),
         ));

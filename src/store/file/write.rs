@@ -236,7 +236,10 @@ fn token_path(auth: &Auth, former: &Home) -> String {
     let wish = auth.file_name.as_deref().unwrap_or("");
     [wish, &former.path, &auth.id]
         .into_iter()
-        .find(|path| names::is_token_path(path))
+        .find(|path| {
+            let is_there = *path == former.path;
+            names::is_token_path(path) && (is_there || names::is_portable(path))
+        })
         .map_or_else(
             || format!("{}.json", names::safe_name(&auth.id)),
             str::to_owned,
