@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use credpool::{Auth, Changes, Cursor, ErrorCode, FileStore, Store};
@@ -203,4 +204,59 @@ fn links_below_the_directory_are_told_and_not_followed() {
     lead(&place.path("..data"), Path::new("..2027"));
     let changes = look(&store, &mut cursor);
     assert_eq!(ids(&changes.written), ["a.json"]);
+}
+
+/// One logger for the whole process, which keeps every line.
+struct Lines(Mutex<Vec<String>>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}", record.level(), record.args());
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+#[test]
+fn a_trouble_is_told_when_it_begins_and_when_it_ends() {
+    let _ = log::set_logger(&LINES);
+    log::set_max_level(log::LevelFilter::Info);
+    let place = Place::new();
+    let store = place.open();
+    store.save(&sample("a")).unwrap();
+    let mut cursor = cursor(&store);
+    let aside = place.dir.with_extension("aside");
+    let told = || {
+        let dir = place.dir.display().to_string();
+        let lines = LINES.0.lock().unwrap();
+        let told = lines.iter().filter(|line| line.contains(&dir));
+        told.cloned().collect::<Vec<_>>()
+    };
+    for round in 1..=2 {
+        fs::rename(&place.dir, &aside).unwrap();
+        fs::create_dir(&place.dir).unwrap();
+        for _ in 0..3 {
+            store.changes(Some(&cursor)).unwrap_err();
+            store.load("a").unwrap_err();
+        }
+        fs::remove_dir(&place.dir).unwrap();
+        fs::rename(&aside, &place.dir).unwrap();
+        for _ in 0..3 {
+            look(&store, &mut cursor);
+        }
+        let told = told();
+        assert_eq!(told.len(), 2 * round, "{told:?}");
+        let [begin, end] = &told[told.len() - 2..] else {
+            panic!("{told:?}");
+        };
+        assert!(begin.starts_with("WARN") && begin.contains("is empty"));
+        assert!(end.starts_with("INFO") && end.ends_with("is back"));
+    }
 }

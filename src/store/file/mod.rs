@@ -76,9 +76,15 @@ use crate::error::{Error, ErrorCode};
 /// * What a writer that was killed left staged is put in place by whoever looks next, where it is whole and of a higher
 ///   generation than what is there: it may hold the only copy of a rotated token. Anything else it left is removed.
 /// * The state is apart from the credential: a cooldown never rewrites a token.
+/// * Another directory in the place of the one that held the records, such as that below a file system that is no longer mounted,
+///   removes none of them: where it is empty, everything that the store does is an error until the former is back; where it holds
+///   records, as after a link to the directory was led elsewhere, these are read, and those that it lacks stay and are told as
+///   skipped. A store that is opened anew takes a directory as it is.
 /// * One bad file hides no other, and stays as it is: [`list`](Store::list) says why it was skipped and
 ///   quotes nothing of it. It is never deleted; a save that needs its place keeps it under another name.
-/// * Symbolic links below the directory are not followed, and files over 1 MiB are neither read nor written.
+/// * What a save does not change keeps its spelling: numbers of more digits than an `f64` has, halves of surrogate pairs. A byte
+///   order mark is passed over.
+/// * Symbolic links below the directory are not followed (a volume of Kubernetes is opened by its link `..data`), and files over 1 MiB are neither read nor written.
 ///
 /// # Several processes, other tools and people
 ///
