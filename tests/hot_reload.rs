@@ -184,6 +184,33 @@ fn what_comes_between_the_load_and_the_first_look_is_seen() {
 }
 
 #[test]
+fn a_directory_that_is_unmounted_removes_nothing_and_is_read_again_when_it_is_back() {
+    let home = tempfile::tempdir().unwrap();
+    let [directory, aside] = ["store", "aside"].map(|name| home.path().join(name));
+    let process = Process::over(&directory);
+    for id in ["a", "b"] {
+        process.manager.register(key(id)).unwrap();
+    }
+    fs::rename(&directory, &aside).unwrap();
+    fs::create_dir(&directory).unwrap();
+    process.sees("both", |manager| manager.list().len() == 2);
+    let request = Request::new("m", "{}");
+    let served = process.manager.execute(["p"], &request, &Options::new());
+    served.unwrap();
+    let error = process.manager.register(key("c")).unwrap_err();
+    assert!(error.to_string().contains("is empty"), "{error}");
+    assert!(fs::read_dir(&directory).unwrap().next().is_none());
+    assert!(!process.hook.events().contains(&"removed a".to_owned()));
+
+    fs::remove_dir(&directory).unwrap();
+    fs::rename(&aside, &directory).unwrap();
+    fs::remove_file(directory.join("a.credential")).unwrap();
+    process.sees("the removal", |manager| manager.get_by_id("a").is_none());
+    process.manager.register(key("c")).unwrap();
+    assert_eq!(process.manager.list().len(), 2);
+}
+
+#[test]
 fn it_ends_and_begins_again() {
     let clock = manual();
     let manager = Manager::builder()

@@ -26,7 +26,7 @@ impl Expiry {
 
 /// The first member that reads as a time, here or in a nested token object.
 pub(super) fn find(metadata: &Map<String, Value>) -> Expiry {
-    NAMES
+    EXPIRY_NAMES
         .iter()
         .find_map(|name| metadata.get(*name).and_then(read_value))
         .or_else(|| {
@@ -108,13 +108,19 @@ fn from_unix(raw: i64) -> Option<Expiry> {
         .map(Expiry::At)
 }
 
-const NAMES: [&str; 6] = [
+/// The members of the metadata that say when the tokens end; the first that reads as a time counts.
+pub(crate) const EXPIRY_NAMES: [&str; 7] = [
     "expired",
     "expire",
     "expires_at",
     "expiresAt",
     "expiry",
     "expires",
+    EXPIRY_DATE,
 ];
+
+/// That of Google's libraries for Node.js: milliseconds, maybe with a fraction, see
+/// <https://github.com/googleapis/google-auth-library-nodejs>.
+pub(crate) const EXPIRY_DATE: &str = "expiry_date";
 
 const MILLISECONDS_ABOVE: i64 = 1_000_000_000_000;

@@ -45,6 +45,55 @@ impl Auth {
         Ok(auth)
     }
 
+    /// A credential that is a user's login with Google, from the JSON file of type `authorized_user` that
+    /// `gcloud auth application-default login` writes
+    /// (<https://cloud.google.com/docs/authentication/application-default-credentials#personal>). The file's members become
+    /// the metadata.
+    ///
+    /// It has no access token yet: [`Manager::refresh_now`](crate::Manager::refresh_now) gets one, from
+    /// `https://oauth2.googleapis.com/token` where the file names no other place. The file's `quota_project_id` is the
+    /// project that calls of [`Gemini`](crate::provider::Gemini) count for.
+    ///
+    /// A file that is dropped into the directory of a [`FileStore`](crate::FileStore) is of provider `authorized_user`:
+    /// `Gemini::named("authorized_user")` serves it.
+    ///
+    /// ```
+    /// use credpool::Auth;
+    ///
+    /// // In a program: std::fs::read_to_string("application_default_credentials.json")?
+    /// let file = r#"{"type": "authorized_user", "client_id": "app", "client_secret": "s", "refresh_token": "1//r"}"#;
+    /// let auth = Auth::authorized_user("gemini", file)?.with_id("ada");
+    /// assert_eq!(auth.metadata.unwrap().text("refresh_token"), Some("1//r"));
+    ///
+    /// let error = Auth::authorized_user("gemini", "{}").unwrap_err();
+    /// assert!(error.to_string().contains("client_id is missing"));
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Code `config` when the text is not such a file. Messages quote nothing of it.
+    pub fn authorized_user(provider: impl Into<String>, file: &str) -> Result<Self, Error> {
+        let unfit = |what: &str| {
+            let what = format!("the login of an authorized user cannot be used: {what}");
+            Error::new(ErrorCode::Config, what)
+        };
+        let mut members = object(file).map_err(unfit)?;
+        match members.get("type").map(Value::as_str) {
+            None => members.insert("type".into(), AUTHORIZED_USER.into()),
+            Some(Some(AUTHORIZED_USER)) => None,
+            Some(_) => return Err(unfit("its type is another than authorized_user")),
+        };
+        for name in ["client_id", "client_secret", "refresh_token"] {
+            let text = members.get(name).and_then(Value::as_str);
+            if text.is_none_or(|text| text.trim().is_empty()) {
+                return Err(unfit(&format!("{name} is missing")));
+            }
+        }
+        let mut auth = Self::new(provider);
+        auth.metadata = Some(members.into());
+        Ok(auth)
+    }
+
     /// A credential that is a client of an authorization server, with a secret of its own: attributes `grant_type`,
     /// `token_url`, `client_id` and `client_secret`.
     ///
@@ -81,6 +130,12 @@ impl Auth {
         named
             .or_else(|| metadata?.text("grant_type"))
             .is_some_and(|name| name.trim() == CLIENT_CREDENTIALS)
+    }
+
+    /// Whether it is a user's login in the form of Google's files.
+    pub(crate) fn is_authorized_user(&self) -> bool {
+        let metadata = self.metadata.as_ref();
+        metadata.is_some_and(|metadata| metadata.text("type") == Some(AUTHORIZED_USER))
     }
 
     /// Whether tokens can be had without a person and without a token.
@@ -123,6 +178,7 @@ impl Auth {
 const ACCESS_TOKENS: [&str; 5] = ["access_token", "accessToken", "token", "Token", "cookie"];
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
+const AUTHORIZED_USER: &str = "authorized_user";
 
 #[cfg(test)]
 mod tests {
@@ -176,6 +232,31 @@ mod tests {
         for name in ACCESS_TOKENS {
             let other = login.clone().with_metadata(name, "t");
             assert!(!other.awaits_first_token(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_users_file_is_taken_as_a_whole_or_refused() {
+        let file = json!({
+            "type": "authorized_user", "client_id": "app", "client_secret": "s", "refresh_token": "1//r",
+            "quota_project_id": "proj", "account": "",
+        });
+        let auth = Auth::authorized_user("gemini", &format!("\u{feff}{file}")).unwrap();
+        assert_eq!(Value::from(auth.metadata.unwrap().as_map().clone()), file);
+        for name in ["client_id", "client_secret", "refresh_token"] {
+            for odd in [json!(null), json!(" "), json!(["canary"])] {
+                let mut file = file.clone();
+                file[name] = odd;
+                let error = Auth::authorized_user("gemini", &file.to_string()).unwrap_err();
+                assert!(error.to_string().contains(&format!("{name} is missing")));
+                assert!(!format!("{error:?}").contains("canary"));
+            }
+        }
+        for kind in [json!("service_account"), json!(null), json!(7)] {
+            let mut file = file.clone();
+            file["type"] = kind;
+            let error = Auth::authorized_user("gemini", &file.to_string()).unwrap_err();
+            assert_eq!(*error.code(), ErrorCode::Config);
         }
     }
 

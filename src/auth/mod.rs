@@ -29,7 +29,9 @@ pub use account::{AccountInfo, AccountKind};
 pub(crate) use cause::Cause;
 pub(crate) use duration::refresh_interval;
 pub use expiry::Expiry;
-pub(crate) use expiry::{read_text as read_time_text, read_value as read_time};
+pub(crate) use expiry::{
+    EXPIRY_DATE, EXPIRY_NAMES, read_text as read_time_text, read_value as read_time,
+};
 pub use fields::{Attributes, Metadata};
 pub(crate) use grant::{GrantToken, SpentTokens, has_tokens, same_tokens};
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_files;
+mod former;
 mod left_behind;
 mod operators;
 mod place;
 mod records;
+mod root;
 mod storage;
 mod tokens;
 #[cfg(unix)]

@@ -51,7 +51,7 @@ use super::sse::DEFAULT_EVENT_LIMIT;
 /// |---|---|---|
 /// | `base_url` | where the API is, with its version | `https://generativelanguage.googleapis.com/v1beta` |
 /// | `api_version` | the version, put behind `base_url` | `v1beta` where `base_url` has no path, else nothing |
-/// | `quota_project` | the `x-goog-user-project` header: the project that an access token's calls count for | not sent |
+/// | `quota_project` | the `x-goog-user-project` header: the project that an access token's calls count for | `quota_project_id` of the metadata, else not sent |
 /// | `header:NAME` | one more header; with `header:authorization` or `header:x-goog-api-key` there need be no `api_key` | |
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
 ///

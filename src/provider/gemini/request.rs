@@ -25,6 +25,7 @@ impl Vendor for Gemini {
             own.insert(KEY_HEADER, key::plain(auth, api_key)?);
         } else if let Some(token) = key::secret_of(auth) {
             own.insert(AUTHORIZATION, key::bearer(auth, token)?);
+            add_quota_project(&mut own, auth)?;
         } else if !(own.contains_key(KEY_HEADER) || own.contains_key(AUTHORIZATION)) {
             return Err(key::config(
                 auth,
@@ -40,6 +41,20 @@ impl Vendor for Gemini {
         put(headers, own);
         Ok(())
     }
+}
+
+/// The project of a Google file, which counts for its tokens, where no attribute names another.
+fn add_quota_project(own: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
+    let metadata = auth.metadata.as_ref();
+    let project = metadata.and_then(|metadata| metadata.text("quota_project_id"));
+    let project = project.map(str::trim).filter(|project| !project.is_empty());
+    if let Some(project) = project.filter(|_| !own.contains_key(QUOTA_PROJECT)) {
+        let value = key::sensitive(project.to_owned().into()).ok_or_else(|| {
+            key::config(auth, "quota_project_id is not a header that HTTP allows")
+        })?;
+        own.insert(QUOTA_PROJECT, value);
+    }
+    Ok(())
 }
 
 /// What is between the address and the model: attribute `api_version`, else `v1beta` where the address has no path.
@@ -89,7 +104,8 @@ fn is_secret(parameter: &str) -> bool {
 const KEY_HEADER: &str = "x-goog-api-key";
 
 /// Attributes with headers of their own.
-const NAMED_HEADERS: [(&str, &str); 1] = [("quota_project", "x-goog-user-project")];
+const NAMED_HEADERS: [(&str, &str); 1] = [("quota_project", QUOTA_PROJECT)];
+const QUOTA_PROJECT: &str = "x-goog-user-project";
 
 #[cfg(test)]
 mod tests {
@@ -111,6 +127,20 @@ mod tests {
         assert_eq!(keyed.headers["x-goog-user-project"], "proj");
         assert!(keyed.headers[KEY_HEADER].is_sensitive());
         assert!(!keyed.headers.contains_key(AUTHORIZATION));
+
+        let user = Auth::new("gemini")
+            .with_metadata("access_token", "ya29")
+            .with_metadata("quota_project_id", " theirs ");
+        let project = |auth: &Auth| {
+            let sent = sent(auth, &Options::new());
+            sent.headers.get("x-goog-user-project").cloned()
+        };
+        assert_eq!(project(&user).unwrap(), "theirs");
+        let other = user.clone().with_attribute("quota_project", "ours");
+        assert_eq!(project(&other).unwrap(), "ours");
+        let keyed = user.clone().with_attribute("api_key", "AIza");
+        assert_eq!(project(&keyed), None);
+        assert_eq!(project(&user.with_metadata("quota_project_id", " ")), None);
 
         let auth = Auth::new("gemini").with_metadata("access_token", "ya29");
         let options = Options::new()

@@ -8,12 +8,13 @@ use time::format_description::well_known::Rfc3339;
 use super::endpoint::text;
 use super::setting::NESTED;
 use crate::Timestamp;
-use crate::auth::{Auth, Metadata, Wipe};
+use crate::auth::{Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, Wipe, read_time_text};
 use crate::clock;
 
 /// An answer with tokens.
 pub(super) struct Answer<'a> {
     json: &'a Value,
+    came_at: Timestamp,
     expires_at: Option<Timestamp>,
 }
 
@@ -34,7 +35,11 @@ impl<'a> Answer<'a> {
             Some(_) => lifetime.map(|lifetime| clock::later(now, lifetime)),
             None => Some(now),
         };
-        Self { json, expires_at }
+        Self {
+            json,
+            came_at: now,
+            expires_at,
+        }
     }
 }
 
@@ -75,6 +80,7 @@ impl Place {
             }
         }
         self.put_expiry(&mut metadata, answer.expires_at);
+        put_refreshed(&mut metadata, answer.came_at);
         metadata.into()
     }
 
@@ -103,14 +109,14 @@ impl Place {
                 };
                 replaced = true;
                 if let Some(at) = at {
-                    *old = expiry_like(old, at);
+                    *old = time_like(name, old, at);
                 } else {
                     object.remove(name);
                 }
             }
         });
         if let Some(at) = at.filter(|_| !replaced) {
-            self.insert(metadata, "expires_at", expiry_like(&Value::Null, at));
+            self.insert(metadata, "expires_at", rfc3339(at).into());
         }
     }
 
@@ -146,15 +152,56 @@ fn lifetime(value: &Value) -> Option<Duration> {
     (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
-/// A time in the form of the one that it replaces: a number stays a number of seconds or milliseconds.
-fn expiry_like(old: &Value, at: Timestamp) -> Value {
-    match old.as_f64() {
-        Some(number) if number > MILLISECONDS_ABOVE => {
-            (at.unix_timestamp().saturating_mul(1000)).into()
+/// Replaces the members that say when the tokens came, where they are there: their readers refresh by them.
+fn put_refreshed(metadata: &mut Map<String, Value>, at: Timestamp) {
+    for_each_object(metadata, |object| {
+        for name in REFRESH_NAMES {
+            if let Some(old) = object.get_mut(name) {
+                *old = time_like(name, old, at);
+            }
         }
-        Some(_) => at.unix_timestamp().into(),
-        None => at.format(&Rfc3339).unwrap_or_default().into(),
+    });
+}
+
+/// A time in the form of the one that it replaces: seconds, milliseconds, either as text, a calendar with or without a zone.
+fn time_like(name: &str, old: &Value, at: Timestamp) -> Value {
+    match old {
+        Value::Number(number) => unix_like(name, number.as_f64().unwrap_or(0.0), at).into(),
+        Value::String(text) => text_like(text.trim(), at).into(),
+        _ if name == EXPIRY_DATE => milliseconds(at).into(),
+        _ => rfc3339(at).into(),
     }
+}
+
+/// Seconds, or milliseconds where the former number is of these.
+fn unix_like(name: &str, old: f64, at: Timestamp) -> i64 {
+    if old > MILLISECONDS_ABOVE || name == EXPIRY_DATE {
+        milliseconds(at)
+    } else {
+        at.unix_timestamp()
+    }
+}
+
+fn text_like(old: &str, at: Timestamp) -> String {
+    if old.parse::<i64>().is_ok() {
+        let number = old.parse().unwrap_or(0.0);
+        return unix_like("", number, at).to_string();
+    }
+    let text = rfc3339(at);
+    let has_no_zone = old.as_bytes().get(10) == Some(&b' ') && read_time_text(old).is_some();
+    if has_no_zone {
+        text.replace('T', " ").replace('Z', "")
+    } else {
+        text
+    }
+}
+
+fn milliseconds(at: Timestamp) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
 }
 
 /// What is kept of every answer.
@@ -163,14 +210,12 @@ const TOKENS: [&str; 3] = ["access_token", "token_type", "id_token"];
 /// What is kept besides where there is a refresh token.
 const OF_REFRESH: [&str; 2] = ["refresh_token", "scope"];
 
-/// The names under which [`Auth::expiration_time`] looks.
-const EXPIRY_NAMES: [&str; 6] = [
-    "expired",
-    "expire",
-    "expires_at",
-    "expiresAt",
-    "expiry",
-    "expires",
+/// Where the time of the last refresh may be, as [`should_refresh`](crate::should_refresh) reads it.
+const REFRESH_NAMES: [&str; 4] = [
+    "last_refresh",
+    "lastRefresh",
+    "last_refreshed_at",
+    "lastRefreshedAt",
 ];
 
 const MILLISECONDS_ABOVE: f64 = 1e12;
@@ -284,6 +329,67 @@ mod tests {
                     let auth = merged(metadata, &json!({}));
                     assert_eq!(auth.expiration_time().at(), None);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn times_keep_their_form() {
+        for (old, new) in [
+            (json!(1), json!(1_735_689_660)),
+            (json!(1.6e12), json!(1_735_689_660_000_i64)),
+            (json!("5"), json!("1735689660")),
+            (json!("1600000000000"), json!("1735689660000")),
+            (json!("2020-01-01 00:00:00"), json!("2025-01-01 00:01:00")),
+            (
+                json!("2020-01-01T08:00:00+08:00"),
+                json!("2025-01-01T00:01:00Z"),
+            ),
+            (json!("soon"), json!("2025-01-01T00:01:00Z")),
+            (json!(null), json!("2025-01-01T00:01:00Z")),
+        ] {
+            let auth = merged(
+                json!({"refresh_token": "r", "expired": old}),
+                &json!({"expires_in": 60}),
+            );
+            let expected = json!({"access_token": "new", "refresh_token": "r", "expired": new});
+            assert_eq!(json_of(&auth), expected, "{old}");
+        }
+    }
+
+    #[test]
+    fn an_end_in_milliseconds_is_replaced_and_nothing_is_added() {
+        let new = json!(1_735_689_660_000_i64);
+        for old in [json!(1_795_729_804_362.779), json!(0), json!(null)] {
+            let top = json!({"access_token": "old", "refresh_token": "r", "expiry_date": old});
+            let nested = json!({"token": top, "oauth2ClientSettings": {"clientId": "c"}, "isLocalCreds": false});
+            let renewed = json!({"access_token": "new", "refresh_token": "r", "expiry_date": new});
+            let auth = merged(top, &json!({"expires_in": 60}));
+            assert_eq!(json_of(&auth), renewed);
+            assert_eq!(
+                auth.expiration_time().at(),
+                Some(utc_datetime!(2025-01-01 00:01))
+            );
+            let auth = merged(nested.clone(), &json!({"expires_in": 60}));
+            let mut expected = nested;
+            expected["token"] = renewed;
+            assert_eq!(json_of(&auth), expected);
+        }
+    }
+
+    #[test]
+    fn the_time_of_the_refresh_is_replaced_where_it_is() {
+        for name in REFRESH_NAMES {
+            for (old, new) in [
+                (json!("2026-11-26T21:50:04Z"), json!("2025-01-01T00:00:00Z")),
+                (json!(1_600_000_000), json!(1_735_689_600)),
+                (json!(1.6e12), json!(1_735_689_600_000_i64)),
+            ] {
+                let login = json!({"refresh_token": "r", "access_token": "old", name: old});
+                let renewed = json!({"refresh_token": "r", "access_token": "new", name: new});
+                assert_eq!(json_of(&merged(login.clone(), &json!({}))), renewed);
+                let auth = merged(json!({"Token": login}), &json!({}));
+                assert_eq!(json_of(&auth), json!({"Token": renewed}));
             }
         }
     }

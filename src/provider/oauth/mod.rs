@@ -81,14 +81,15 @@ pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
 ///
 /// | name | meaning | default |
 /// |---|---|---|
-/// | `token_url` (or `token_uri`) | where to ask; `https`, or this machine | needed |
+/// | `token_url` (or `token_uri`) | where to ask; `https`, or this machine | needed; with `type` = `authorized_user` ([`Auth::authorized_user`]) `https://oauth2.googleapis.com/token` |
 /// | `client_id`, `client_secret`, `scope` | sent where they are set | |
 /// | `client_auth` | `body`, or `basic` for an `Authorization` header (section 2.3.1) | `body` |
 ///
 /// The refresh token is in the metadata, at its top or inside a nested `token` or `Token` object. What comes back
 /// (`access_token`, `refresh_token`, `token_type`, `scope`, `id_token`) replaces what is there under the same name, and goes
 /// beside the refresh token otherwise. Without a new refresh token the old one stays. The end of the token is put in place of
-/// what says it so far, else into `expires_at`; an answer that names no lifetime above zero leaves none.
+/// what says it so far, in its form, else into `expires_at`; an answer that names no lifetime above zero leaves none. So does the
+/// time of the refresh, where `last_refresh`, `lastRefresh`, `last_refreshed_at` or `lastRefreshedAt` is there.
 ///
 /// An answer may bring a new refresh token and no access token. It is kept all the same, because the old refresh token may be
 /// spent; the record's tokens end now then, and the next refresh gets the access token with the new one.

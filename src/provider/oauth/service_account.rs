@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::super::key;
 use super::endpoint::{Grant, TokenRequest, check_place};
-use super::setting::attribute;
+use super::setting::{GOOGLE, attribute};
 use crate::Timestamp;
 use crate::auth::{Auth, ServiceAccount, make_room};
 use crate::error::Error;
@@ -67,10 +67,8 @@ fn assertion(
 
 /// For whom an assertion is: the server's own name, wherever it is asked.
 fn audience(account: &ServiceAccount) -> &str {
-    account.token_uri.as_deref().unwrap_or(TOKEN_URI)
+    account.token_uri.as_deref().unwrap_or(GOOGLE)
 }
-
-const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
 /// What <https://ai.google.dev/gemini-api/docs/oauth> asks for.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform \

@@ -31,10 +31,11 @@ pub(super) fn attribute<'a>(auth: &'a Auth, name: &str) -> Option<&'a str> {
     value.filter(|value| !value.is_empty())
 }
 
-/// Where to ask for tokens.
+/// Where to ask for tokens. Google's files of a user's login never say so; Google's libraries know.
 pub(super) fn token_url(auth: &Auth) -> Result<&str, Error> {
     setting(auth, "token_url")
         .or_else(|| setting(auth, "token_uri"))
+        .or_else(|| auth.is_authorized_user().then_some(GOOGLE))
         .ok_or_else(|| key::config(auth, "a refresh needs attribute token_url"))
 }
 
@@ -53,5 +54,30 @@ pub(super) fn basic(id: &str, secret: &str) -> Zeroizing<String> {
     text
 }
 
+/// Google's token endpoint: <https://developers.google.com/identity/protocols/oauth2/web-server#offline>.
+pub(super) const GOOGLE: &str = "https://oauth2.googleapis.com/token";
+
 /// Where tokens may be inside the metadata.
 pub(super) const NESTED: [&str; 2] = ["token", "Token"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn google_is_asked_for_its_own_files_alone() {
+        let user = Auth::new("gemini").with_metadata("type", "authorized_user");
+        assert_eq!(
+            token_url(&user).unwrap(),
+            "https://oauth2.googleapis.com/token"
+        );
+        let placed = user.with_metadata("token_uri", "https://login.example.org/token");
+        assert_eq!(
+            token_url(&placed).unwrap(),
+            "https://login.example.org/token"
+        );
+        for kind in ["external_account", "gemini", ""] {
+            token_url(&Auth::new("gemini").with_metadata("type", kind)).unwrap_err();
+        }
+    }
+}

@@ -16,6 +16,9 @@ pub(super) struct Index {
     former: BTreeMap<String, Home>,
     /// In which version an id last changed by another hand.
     changed: BTreeMap<String, u64>,
+    /// Records that the directory held before another one took its place, which lacks them: where they were, and in which
+    /// version that came. Nobody has removed them.
+    lost: BTreeMap<String, (String, u64)>,
     version: u64,
     /// Counts this store's own writes.
     writes: u64,
@@ -63,6 +66,30 @@ impl Index {
         self.former.get(id)
     }
 
+    /// Whether the directory has, or had, any.
+    pub(super) fn has_records(&self) -> bool {
+        !self.homes.is_empty() || !self.lost.is_empty()
+    }
+
+    /// Another directory has taken the place of the one that was known.
+    pub(super) fn replaced(&mut self) {
+        self.version += 1;
+        self.files.clear();
+        for (id, homes) in std::mem::take(&mut self.homes) {
+            if let Some(home) = homes.into_iter().next() {
+                self.lost
+                    .insert(id.clone(), (home.path.clone(), self.version));
+                self.former.insert(id, home);
+            }
+        }
+    }
+
+    /// Where the records were that the directory lacks, why that is told, and since which version.
+    pub(super) fn lost(&self) -> impl Iterator<Item = (&String, &str, u64)> {
+        let lost = self.lost.values();
+        lost.map(|(path, since)| (path, LOST, *since))
+    }
+
     /// What to give to [`seen`](Self::seen) with what is read from now on.
     pub(super) fn writes(&self) -> u64 {
         self.writes
@@ -99,6 +126,7 @@ impl Index {
             self.unlink(seen.record);
         }
         self.former.remove(id);
+        self.lost.remove(id);
     }
 
     /// Takes in what was read since `writes`. Own writes that came meanwhile are newer. `paths`: all that there are;
@@ -140,20 +168,24 @@ impl Index {
         let version = version.unwrap_or(0);
         let changed = self.changed.iter();
         let mut ids: BTreeSet<&String> = changed
-            .filter(|(_, changed)| everything || **changed > version)
+            .filter(|(id, changed)| {
+                (everything || **changed > version) && !self.lost.contains_key(*id)
+            })
             .map(|(id, _)| id)
             .collect();
         if everything {
             ids.extend(self.homes.keys());
         }
+        let unread = self.files.iter().filter_map(|(path, seen)| {
+            let (reason, found) = seen.problem.as_ref()?;
+            Some((path, reason.as_str(), *found))
+        });
         News {
             ids: ids.into_iter().cloned().collect(),
-            problems: self
-                .files
-                .iter()
-                .filter_map(|(path, seen)| Some((path, seen.problem.as_ref()?)))
-                .filter(|(_, (_, found))| everything || *found > version)
-                .map(|(path, (reason, _))| (path.clone(), reason.clone()))
+            problems: unread
+                .chain(self.lost())
+                .filter(|(_, _, found)| everything || *found > version)
+                .map(|(path, reason, _)| (path.clone(), reason.to_owned()))
                 .collect(),
         }
     }
@@ -168,10 +200,11 @@ impl Index {
     ) -> bool {
         let Sight {
             path,
-            marks,
+            mut marks,
             record,
         } = sight;
         if let Some(seen) = self.files.get_mut(&path) {
+            marks = marks.after(&seen.marks);
             if seen.write > writes {
                 return false;
             }
@@ -214,6 +247,7 @@ impl Index {
     fn link(&mut self, record: Option<(String, Home)>) {
         if let Some((id, home)) = record {
             self.former.remove(&id);
+            self.lost.remove(&id);
             let homes = self.homes.entry(id.clone()).or_default();
             homes.push(home);
             homes.sort_by_cached_key(|home| (home.rank(&id), home.path.clone()));
@@ -242,3 +276,6 @@ impl Sight {
         }
     }
 }
+
+const LOST: &str =
+    "is not in the directory that has taken the place of the former one: its credential stays";

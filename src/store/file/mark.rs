@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::Timestamp;
 use crate::clock::{Clock, SystemClock, later};
@@ -15,6 +15,10 @@ pub(super) struct Mark {
     /// precision of the file system's clock.
     settled: bool,
     content: u64,
+    /// Since when the file is known with this stamp and this content.
+    since: Option<Instant>,
+    /// When it was read last.
+    read: Option<Instant>,
 }
 
 /// What the directory says of a file, without opening it.
@@ -42,15 +46,33 @@ impl Mark {
 
     /// A file that does not read.
     pub(super) fn unread(found: &Metadata) -> Self {
-        let stamp = Stamp::of(found);
+        Self::at(Stamp::of(found), SystemClock.now(), SystemClock.monotonic())
+    }
+
+    fn at(stamp: Stamp, wall: Timestamp, monotonic: Instant) -> Self {
         let settled = stamp
             .modified
-            .is_some_and(|modified| later(Timestamp::from(modified), SETTLES) < SystemClock.now());
+            .is_some_and(|modified| later(Timestamp::from(modified), SETTLES) < wall);
         Self {
             stamp: Some(stamp),
             settled,
             content: 0,
+            since: Some(monotonic),
+            read: Some(monotonic),
         }
+    }
+
+    /// The mark of a file that was read before, as `former`. The file's time says nothing where it lies in the future: a change
+    /// would set it back. So one that was the same for long enough has settled too.
+    #[must_use]
+    fn after(mut self, former: &Self) -> Self {
+        if self.stamp == former.stamp && self.content == former.content {
+            self.since = former.since;
+            let known_for = self.read.zip(self.since);
+            self.settled |=
+                known_for.is_some_and(|(read, since)| read.duration_since(since) >= SETTLES);
+        }
+        self
     }
 
     /// Whether the file is, for certain, the one that was seen.
@@ -64,6 +86,15 @@ impl Mark {
 }
 
 impl Marks {
+    /// The marks of files that were read before, as `former`.
+    #[must_use]
+    pub(super) fn after(self, former: &Self) -> Self {
+        Self {
+            credential: self.credential.after(&former.credential),
+            state: self.state.after(&former.state),
+        }
+    }
+
     pub(super) fn say_the_same(&self, other: &Self) -> bool {
         self.credential.says_the_same(&other.credential) && self.state.says_the_same(&other.state)
     }
@@ -107,3 +138,80 @@ const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Longer than the precision of any file system's clock.
 const SETTLES: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, earlier};
+
+    const NOW: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+    const MOMENT: Duration = Duration::from_nanos(1);
+
+    fn stamp(modified: Timestamp) -> Stamp {
+        Stamp {
+            file: 1,
+            length: 2,
+            modified: Some(modified.into()),
+        }
+    }
+
+    fn seen(stamp: Stamp, clock: &ManualClock) -> Mark {
+        Mark::at(stamp, clock.now(), clock.monotonic())
+    }
+
+    #[test]
+    fn a_file_settles_two_seconds_after_its_time() {
+        let clock = ManualClock::at(NOW);
+        for (age, settled) in [
+            (SETTLES.saturating_sub(MOMENT), false),
+            (SETTLES, false),
+            (SETTLES + MOMENT, true),
+        ] {
+            let stamp = stamp(earlier(NOW, age));
+            assert_eq!(seen(stamp, &clock).stands(Some(stamp)), settled, "{age:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_in_the_future_settles_when_it_was_seen_for_two_seconds() {
+        for (apart, settled) in [
+            (SETTLES.saturating_sub(MOMENT), false),
+            (SETTLES, true),
+            (SETTLES + MOMENT, true),
+        ] {
+            let clock = ManualClock::at(NOW);
+            let stamp = stamp(later(NOW, Duration::from_secs(86_400)));
+            let first = seen(stamp, &clock);
+            assert!(!first.stands(Some(stamp)));
+            // Looks between the two begin nothing anew.
+            clock.advance(MOMENT);
+            let second = seen(stamp, &clock).after(&first);
+            clock.advance(apart.saturating_sub(MOMENT));
+            let last = seen(stamp, &clock).after(&second);
+            assert_eq!(last.stands(Some(stamp)), settled, "{apart:?}");
+            assert!(!last.stands(None));
+        }
+    }
+
+    #[test]
+    fn a_change_begins_anew() {
+        let clock = ManualClock::at(NOW);
+        let future = stamp(later(NOW, Duration::from_secs(86_400)));
+        let first = seen(future, &clock);
+        clock.advance(SETTLES);
+        let longer = Stamp {
+            length: 3,
+            ..future
+        };
+        let rewritten = Mark {
+            content: 7,
+            ..seen(future, &clock)
+        };
+        for (now, stamp) in [(seen(longer, &clock), longer), (rewritten, future)] {
+            assert!(!now.after(&first).stands(Some(stamp)));
+        }
+        // Whatever the wall clock is set to.
+        clock.set_wall(earlier(NOW, Duration::from_secs(86_400)));
+        assert!(seen(future, &clock).after(&first).stands(Some(future)));
+    }
+}

@@ -1,6 +1,7 @@
 //! [`FileStore`]: one readable file per record, replaced as a whole, in a directory that other tools may share.
 
 mod atomic;
+mod foreign;
 mod index;
 mod legacy;
 mod mark;
@@ -10,7 +11,9 @@ mod orphan;
 mod own;
 mod read;
 mod record;
+mod root;
 mod scan;
+mod text;
 mod write;
 
 use std::fmt;
@@ -25,6 +28,7 @@ use self::index::{Index, News};
 use self::mark::Marks;
 use self::read::Unreadable;
 use self::record::{Home, Stored};
+use self::root::{Identity, Root, Sight};
 use self::scan::{Files, Found};
 use self::write::Written;
 use super::lock_file::LockFile;
@@ -47,16 +51,22 @@ use crate::error::{Error, ErrorCode};
 /// | `.credpool/` | locks, one empty file each that is never removed, and what was noted of refreshes under way |
 /// | `.credpool-….tmp` | a new file that is not in its place yet |
 ///
-/// `name` is the id where that consists of `a-z`, `0-9`, `.`, `_` and `-`, does not start with a dot, does not end in
-/// `.json` and is at most 100 bytes long; other ids get a readable start, `~` and a digest. An id never leads outside the
-/// directory. Nothing that the store adds ends in `.json`, because tools that share the directory read such files as
-/// token files.
+/// `name` is the id where that consists of `a-z`, `0-9`, `.`, `_` and `-`, does not start or end with a dot, does not end in
+/// `.json`, is no device's name on Windows (`con`, `nul.x`, `com1`) and is at most 100 bytes long; other ids get a readable
+/// start, `~` and a digest. An id never leads outside the directory. Nothing that the store adds ends in `.json`, because
+/// tools that share the directory read such files as token files.
 ///
 /// A `.json` file with `id` and `provider` is a record. Any other is a *token file*, the form of older tools: its `type` is
 /// the provider, its path the id, the whole object the metadata; `label` (else `email`, else `project_id`), `disabled` and
 /// `proxy_url` are understood. Either is saved back to the same file in the same form, with members that the crate does not
 /// know. A record with a [`TokenStorage`](crate::TokenStorage) is written by it, to the record's `file_name` where that is
 /// a relative path to a `.json` file, and keeps its id.
+///
+/// A `.json` file of another program that holds nothing of use is skipped and never written to: it is an object with neither a
+/// token or key that is read (`access_token`, `refresh_token`, `id_token`, `api_key`, `cookie`, `private_key`, `grant_type`,
+/// at the top or inside `token`, `Token` or `service_account`) nor a text `type`, `provider`, `email`, `project_id` or `proxy_url` at its
+/// top. So are Google's files of types `external_account`, `gdch_service_account` and `impersonated_service_account`. One of
+/// type `authorized_user` is a credential of a provider of that name, see [`Auth::authorized_user`].
 ///
 /// # Guarantees
 ///
@@ -68,9 +78,15 @@ use crate::error::{Error, ErrorCode};
 /// * What a writer that was killed left staged is put in place by whoever looks next, where it is whole and of a higher
 ///   generation than what is there: it may hold the only copy of a rotated token. Anything else it left is removed.
 /// * The state is apart from the credential: a cooldown never rewrites a token.
+/// * Another directory in the place of the one that held the records, such as that below a file system that is no longer mounted,
+///   removes none of them: where it is empty, everything that the store does is an error until the former is back; where it holds
+///   records, as after a link to the directory was led elsewhere, these are read, and those that it lacks stay and are told as
+///   skipped. A store that is opened anew takes a directory as it is.
 /// * One bad file hides no other, and stays as it is: [`list`](Store::list) says why it was skipped and
 ///   quotes nothing of it. It is never deleted; a save that needs its place keeps it under another name.
-/// * Symbolic links below the directory are not followed, and files over 1 MiB are neither read nor written.
+/// * What a save does not change keeps its spelling: numbers of more digits than an `f64` has, halves of surrogate pairs. A byte
+///   order mark is passed over.
+/// * Symbolic links below the directory are not followed (a volume of Kubernetes is opened by its link `..data`), and files over 1 MiB are neither read nor written.
 ///
 /// # Several processes, other tools and people
 ///
@@ -104,6 +120,9 @@ use crate::error::{Error, ErrorCode};
 /// ```
 pub struct FileStore {
     root: PathBuf,
+    place: Root,
+    /// Whether there was a record when it was opened.
+    held: bool,
     /// Tells this handle's cursors from those of others.
     instance: u64,
     index: Mutex<Index>,
@@ -140,15 +159,18 @@ impl FileStore {
             return Err(Error::new(ErrorCode::Config, message));
         }
         modes::create_dirs(dir).map_err(|error| failed("could not create", error))?;
-        // Absolute, so that a later change of the working directory changes nothing.
-        let root = fs::canonicalize(dir).map_err(|error| failed("could not open", error))?;
+        // Absolute, so that a later change of the working directory changes nothing; a link in it may be led elsewhere.
+        let root = std::path::absolute(dir).map_err(|error| failed("could not open", error))?;
         modes::tighten_dir(&root);
-        fs::read_dir(&root).map_err(|error| failed("could not read", error))?;
+        let held = scan::holds_any(&root).map_err(|error| failed("could not read", error))?;
+        let place = Root::open(&root).map_err(|error| failed("could not read", error))?;
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|error| failed("could not open", io::Error::other(error.to_string())))?;
         Ok(Self {
             root,
+            place,
+            held,
             instance: u64::from_le_bytes(random),
             index: Mutex::default(),
         })
@@ -163,7 +185,13 @@ impl FileStore {
     fn scan(&self) -> Result<Listing, Error> {
         let mut found = Found::default();
         let (files, version) = self.look(|_| None, |path, stored| found.add(path, stored))?;
-        Ok(found.listing(files).with_cursor(self.cursor(version)))
+        let mut listing = found.listing(files).with_cursor(self.cursor(version));
+        let index = self.index.lock();
+        let lost = index.lost();
+        let lost = lost.map(|(path, reason, _)| Skipped::new(path, reason));
+        listing.skipped.extend(lost);
+        drop(index);
+        Ok(listing)
     }
 
     /// Reads what has changed since the last look, and says which version that is.
@@ -174,20 +202,35 @@ impl FileStore {
             .map(|(_, version)| version)
     }
 
+    /// Makes sure that the directory is the one that is known, or takes over the one that took its place.
+    fn check_root(&self) -> Result<Identity, Error> {
+        loop {
+            let held = {
+                let index = self.index.lock();
+                index.has_records() || (self.held && !index.is_scanned())
+            };
+            match self.place.look(held)? {
+                Sight::Same(identity) => return Ok(identity),
+                Sight::Another => self.index.lock().replaced(),
+            }
+        }
+    }
+
+    fn check_root_for(&self, id: &str) -> Result<(), Error> {
+        let checked = self.check_root().map(drop);
+        checked.map_err(|error| error.with_auth_id(id))
+    }
+
     fn look(
         &self,
         known: impl Fn(&str) -> Option<Marks>,
         read: impl FnMut(&str, Result<Option<Stored>, Unreadable>) -> Option<Unreadable>,
     ) -> Result<(Files, u64), Error> {
+        let identity = self.check_root()?;
         let writes = self.index.lock().writes();
-        let files = scan::files(&self.root).map_err(|error| {
-            let message = format!(
-                "could not read the directory {}: {error}; check that it exists and is readable",
-                self.root.display()
-            );
-            Error::new(ErrorCode::Store, message).with_source(error)
-        })?;
+        let files = scan::files(&self.root).map_err(|error| self.place.unreadable(error))?;
         let sights = files.read(&self.root, known, read);
+        self.place.is_still(&identity)?;
         let known = |path: &str| files.know(path);
         let version = self.index.lock().seen(writes, &files.paths, sights, known);
         Ok((files, version))
@@ -217,9 +260,13 @@ impl FileStore {
         Ok(Home::native(id))
     }
 
-    /// Whether no other record has taken the home. One that is gone or damaged is restored by a save.
+    /// Whether neither another record nor another program has taken the home. One that is gone or damaged is restored by a save.
     fn is_free_for(&self, id: &str, home: &Home) -> bool {
-        !matches!(record::load(&self.root, &home.path), Ok(Some(found)) if found.id != id)
+        match record::load(&self.root, &home.path) {
+            Ok(Some(found)) => found.id == id,
+            Err(Unreadable::Foreign) => false,
+            Ok(None) | Err(_) => true,
+        }
     }
 }
 
@@ -309,6 +356,7 @@ impl Store for FileStore {
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
         check(auth)?;
+        self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
         let lock = own::write_lock(&self.root, &auth.id)?;
         self.write(auth, &home, &lock)
@@ -318,10 +366,11 @@ impl Store for FileStore {
         if id.is_empty() {
             return Ok(());
         }
+        self.check_root_for(id)?;
         let home = self.home(id)?;
         let _lock = own::write_lock(&self.root, id)?;
         // The store's own file too: a crash may have left it beside a token file that replaced it.
-        for home in [home, Home::native(id)] {
+        for home in std::iter::once(home).chain(Home::natives(id)) {
             if self.is_free_for(id, &home) {
                 write::remove(&self.root, &home, id)?;
                 self.index.lock().removed(id, &home.path);
@@ -332,6 +381,7 @@ impl Store for FileStore {
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         check(auth)?;
+        self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
         let _lock = own::write_lock(&self.root, &auth.id)?;
         if fs::symlink_metadata(self.root.join(&home.path)).is_err() {
@@ -344,12 +394,14 @@ impl Store for FileStore {
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
+        self.check_root_for(id)?;
         self.settle(id)?;
         self.read(id)
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         check(auth)?;
+        self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
         let lock = own::write_lock(&self.root, &auth.id)?;
         self.recover(&home, &auth.id)?;
@@ -363,6 +415,7 @@ impl Store for FileStore {
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        self.check_root_for(id)?;
         let lock = own::refresh_lock(&self.root, id, wait)?;
         Ok(lock.map(|lock| Box::new(lock) as Box<dyn RecordLock>))
     }

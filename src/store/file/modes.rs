@@ -134,6 +134,16 @@ pub(super) fn tighten(_: &File, _: &fs::Metadata) -> io::Result<bool> {
     Ok(false)
 }
 
+/// What to do about a write that failed; `otherwise` where the file system can be written to.
+pub(super) fn advice<'a>(error: &io::Error, otherwise: &'a str) -> &'a str {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is read-only: mount it for writing, or copy the directory to another one"
+        }
+        _ => otherwise,
+    }
+}
+
 /// Makes the names in a directory durable.
 #[cfg(unix)]
 pub(in crate::store) fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -157,15 +167,20 @@ pub(super) fn sync_file(path: &Path) -> io::Result<()> {
 }
 
 /// Whether two descriptions are of the same file.
-#[cfg(unix)]
 pub(in crate::store) fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    file_number(one) == file_number(other)
+}
+
+/// Device and inode; the same for all files where the system does not tell.
+#[cfg(unix)]
+pub(super) fn file_number(found: &fs::Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+    (found.dev(), found.ino())
 }
 
 #[cfg(not(unix))]
-pub(in crate::store) fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
-    true
+pub(super) fn file_number(_: &fs::Metadata) -> (u64, u64) {
+    (0, 0)
 }
 
 #[cfg(unix)]

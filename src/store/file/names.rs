@@ -9,6 +9,16 @@ pub(super) fn credential_file(id: &str) -> String {
     format!("{}{CREDENTIAL}", safe_name(id))
 }
 
+/// Where earlier versions put the record, if they put it elsewhere: under its id as it is. On Windows they could not.
+pub(super) fn former_credential_file(id: &str) -> Option<String> {
+    former_name(id).map(|name| format!("{name}{CREDENTIAL}"))
+}
+
+/// What earlier versions had for a [`safe_name`], if it was another.
+pub(super) fn former_name(id: &str) -> Option<&str> {
+    Some(id).filter(|id| !cfg!(windows) && is_plain(id) && !is_portable_part(id))
+}
+
 /// The file of the runtime state beside the file of a credential. The two kinds of names never meet, because no safe name
 /// ends in `.json`.
 pub(super) fn state_file(path: &str) -> String {
@@ -17,7 +27,7 @@ pub(super) fn state_file(path: &str) -> String {
 
 /// A name that is one plain path component, and another one for every id, also where upper and lower case are one.
 pub(in crate::store) fn safe_name(id: &str) -> String {
-    if is_plain(id) {
+    if is_plain(id) && is_portable_part(id) {
         return id.to_owned();
     }
     let mut name: String = id
@@ -62,6 +72,24 @@ pub(super) fn is_token_path(path: &str) -> bool {
         && parts().all(|part| part.len() <= MAX_COMPONENT && !leads_elsewhere(part))
 }
 
+/// Whether a file can have this path on any system: Windows has devices of some names, whatever their ending
+/// (<https://learn.microsoft.com/windows/win32/fileio/naming-a-file>), and drops a dot or a blank at the end of a name.
+pub(super) fn is_portable(path: &str) -> bool {
+    path.split('/').all(is_portable_part)
+}
+
+fn is_portable_part(part: &str) -> bool {
+    let stem = part.split('.').next().unwrap_or_default();
+    let stem = stem.trim_end().to_ascii_lowercase();
+    let is_port = |kind| {
+        let number = stem.strip_prefix(kind);
+        number.is_some_and(|number| matches!(number.as_bytes(), [b'0'..=b'9']))
+    };
+    !(part.ends_with(['.', ' '])
+        || DEVICES.contains(&stem.as_str())
+        || PORTS.into_iter().any(is_port))
+}
+
 fn leads_elsewhere(part: &str) -> bool {
     matches!(part, "" | "." | "..")
         || part.contains('\0')
@@ -85,6 +113,8 @@ pub(super) const MAX_DEPTH: usize = 8;
 const CREDENTIAL: &str = ".credential";
 const STATE: &str = ".state";
 const JSON: &str = ".json";
+const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
+const PORTS: [&str; 2] = ["com", "lpt"];
 const MAX_PLAIN: usize = 100;
 const MAX_COMPONENT: usize = 240;
 const SLUG: usize = 40;
@@ -109,6 +139,7 @@ mod tests {
             "[./\\\\a\u{0}~]{0,6}",
             "[aA]{1,2}(\\.json|\\.credential|\\.state)?",
             "[a-c]{99,101}",
+            "(con|nul|com[0-9]|lpt1)(\\.[a-z.]{0,3})?",
         ]
     }
 
@@ -118,8 +149,9 @@ mod tests {
             for name in [credential_file(&id), state_file(&credential_file(&id))] {
                 prop_assert!(one_normal_component(&name), "{name}");
                 prop_assert!(name.len() <= 120);
-                prop_assert!(!name.starts_with('.') && !is_json(&name));
+                prop_assert!(!name.starts_with('.') && !is_json(&name) && is_portable(&name));
             }
+            prop_assert!(is_portable(&safe_name(&id)));
         }
 
         #[test]
@@ -156,6 +188,51 @@ mod tests {
         }
         assert!(safe_name("Team A").starts_with("teama~"));
         assert!(safe_name(&"a".repeat(4096)).len() == SLUG + 17);
+    }
+
+    #[test]
+    fn names_of_devices_get_a_digest() {
+        for id in [
+            "con",
+            "nul.x",
+            "com0",
+            "lpt9.a.b",
+            "aux.",
+            "a.",
+            "prn.credential",
+        ] {
+            let name = safe_name(id);
+            assert!(name.contains('~') && is_portable(&name), "{name}");
+            assert_eq!(former_name(id), (!cfg!(windows)).then_some(id));
+        }
+        for id in [
+            "cons",
+            "com",
+            "com10",
+            "lpt",
+            "a.nul",
+            "console.x",
+            "com-1",
+            "null",
+        ] {
+            assert_eq!((safe_name(id), former_name(id)), (id.to_owned(), None));
+        }
+        for id in ["CON", "Nul", "a b", "x.json"] {
+            assert_eq!(former_name(id), None, "it always had a digest");
+        }
+        for path in [
+            "a/Con.json",
+            "a./x.json",
+            "a /x.json",
+            "lpt1/x.json",
+            "NUL .json",
+            "sub/aux",
+        ] {
+            assert!(!is_portable(path), "{path}");
+        }
+        for path in ["a/x.json", ".a/x.json", "a/ x.json", "a b/console.json"] {
+            assert!(is_portable(path), "{path}");
+        }
     }
 
     #[test]

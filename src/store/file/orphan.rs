@@ -90,8 +90,8 @@ fn by_path(root: &Path, path: &str) -> Option<(Home, String)> {
 fn by_content(root: &Path, temp: &str) -> Option<(Home, String)> {
     let object = read::object(root, temp).ok()??;
     let id = record::text(&object, "id").to_owned();
-    let homes = [Some(Home::native(&id)), record::home_of(&object)];
-    let home = homes.into_iter().flatten().find(|home| {
+    let mut homes = Home::natives(&id).chain(record::home_of(&object));
+    let home = homes.find(|home| {
         [home.path.clone(), home.state_path()]
             .iter()
             .any(|path| beside(&home.path, path) == temp)

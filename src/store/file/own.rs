@@ -115,8 +115,12 @@ fn take(root: &Path, id: &str, kind: &str, wait: Duration) -> Result<Option<Lock
 
 /// No two of these names meet: an id's name is one part, and the kind is another.
 fn file(root: &Path, id: &str, kind: &str) -> PathBuf {
-    root.join(DIR)
-        .join(format!("{}.{kind}", names::safe_name(id)))
+    let dir = root.join(DIR);
+    let file = |name: &str| dir.join(format!("{name}.{kind}"));
+    // What an earlier version noted, and what it locks, still counts.
+    let former = names::former_name(id).map(file);
+    let former = former.filter(|former| former.exists());
+    former.unwrap_or_else(|| file(&names::safe_name(id)))
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -127,10 +131,11 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn lock_failed(id: &str, error: io::Error) -> Error {
-    let message = format!(
-        "could not lock credential {}: {error}; check that the store's directory exists and is writable, and that its file system knows locks",
-        shown(id)
+    let advice = modes::advice(
+        &error,
+        "check that the store's directory exists and is writable, and that its file system knows locks",
     );
+    let message = format!("could not lock credential {}: {error}; {advice}", shown(id));
     Error::new(ErrorCode::Store, message)
         .with_auth_id(id)
         .with_source(error)

@@ -21,6 +21,8 @@ pub(super) enum Unreadable {
     Empty,
     Json(serde_json::Error),
     NotAnObject,
+    /// A file of another program that is of no use here.
+    Foreign,
     /// JSON that is not what it should be: a reason that quotes no value.
     Content(String),
     Io(io::Error),
@@ -44,8 +46,7 @@ pub(super) fn look(root: &Path, path: &str) -> Look {
         Ok(None) => return nothing(Ok(None)),
         Err(problem) => return nothing(Err(problem)),
     };
-    let read = bytes(&place, |file, found| modes::tighten_file(file, found, path));
-    match read {
+    match contents(&place, path) {
         Ok((bytes, found)) => Look {
             object: parse(&bytes).map(Some),
             mark: Mark::of(&found, &bytes),
@@ -58,6 +59,22 @@ pub(super) fn look(root: &Path, path: &str) -> Look {
                 .unwrap_or_default(),
         },
     }
+}
+
+/// What is in the file at `path` below `root`; none if there is no such file.
+pub(super) fn text(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Unreadable> {
+    let Some(place) = place(root, path)? else {
+        return Ok(None);
+    };
+    match contents(&place, path) {
+        Ok((bytes, _)) => Ok(Some(bytes)),
+        Err(Unreadable::Io(error)) if is_missing(&error) => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn contents(place: &Path, path: &str) -> Result<(Vec<u8>, Metadata), Unreadable> {
+    bytes(place, |file, found| modes::tighten_file(file, found, path))
 }
 
 /// The object in the file at `path` below `root`; none if there is no such file.
@@ -172,6 +189,7 @@ impl fmt::Display for Unreadable {
                 )
             }
             Self::NotAnObject => f.write_str("is not a JSON object"),
+            Self::Foreign => f.write_str("has no token or key in it that is understood"),
             Self::Content(reason) => f.write_str(reason),
             Self::Io(error) => write!(f, "could not be read: {error}"),
         }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::mark::Marks;
 use super::read::{self, Unreadable};
-use super::{legacy, names};
+use super::{foreign, legacy, names};
 use crate::auth::Auth;
 use crate::store::Skipped;
 use crate::store::parts;
@@ -54,6 +54,15 @@ impl Home {
             path: names::credential_file(id),
             form: Form::Record,
         }
+    }
+
+    /// Where the record may be in the crate's own form: an earlier version may have put it elsewhere.
+    pub(super) fn natives(id: &str) -> impl Iterator<Item = Self> + use<> {
+        let former = names::former_credential_file(id).map(|path| Self {
+            path,
+            form: Form::Record,
+        });
+        std::iter::once(Self::native(id)).chain(former)
     }
 
     pub(super) fn state_path(&self) -> String {
@@ -107,7 +116,11 @@ fn stored(
     if id.is_empty() {
         return Err(Unreadable::Content("has no id".into()));
     }
-    if names::is_credential(path) && names::credential_file(id) != path {
+    let is_ours = || matches!(&state, Ok(Some(state)) if Note::of(state, id).tokens.is_some());
+    if form == Form::Token && !foreign::is_understood(&object) && !is_ours() {
+        return Err(Unreadable::Foreign);
+    }
+    if names::is_credential(path) && Home::natives(id).all(|home| home.path != path) {
         return Err(Unreadable::Content(
             "holds a record whose id belongs to another file name".into(),
         ));

@@ -51,6 +51,20 @@ pub(super) fn files(root: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
+/// Whether there is a record, or a directory that may have one. Nothing is read of them.
+pub(super) fn holds_any(root: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let shown = name.to_string_lossy();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if names::is_json(&shown) || names::is_credential(&shown) || (is_dir && shown != own::DIR) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Files {
     /// Whether it is known what is at `path`.
     pub(super) fn know(&self, path: &str) -> bool {

@@ -11,7 +11,7 @@ use super::atomic::Staged;
 use super::mark::{Mark, Marks};
 use super::read::{self, Unreadable};
 use super::record::{self, Form, Home, Note};
-use super::{legacy, modes, names, orphan};
+use super::{legacy, modes, names, orphan, text};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
@@ -190,6 +190,7 @@ fn prepare_tokens(
     let Current {
         object: former,
         damaged,
+        ..
     } = current(root, &path, auth)?;
     let place = prepare_parent(root, &path, auth)?;
     let new_home = Home {
@@ -246,7 +247,10 @@ fn token_path(auth: &Auth, former: &Home) -> String {
     let wish = auth.file_name.as_deref().unwrap_or("");
     [wish, &former.path, &auth.id]
         .into_iter()
-        .find(|path| names::is_token_path(path))
+        .find(|path| {
+            let is_there = *path == former.path;
+            names::is_token_path(path) && (is_there || names::is_portable(path))
+        })
         .map_or_else(
             || format!("{}.json", names::safe_name(&auth.id)),
             str::to_owned,
@@ -271,6 +275,7 @@ fn stage_with(
     write: fn(PathBuf, &[u8]) -> io::Result<Staged>,
 ) -> Result<Option<Staged>, Error> {
     let Current {
+        text: former,
         object: current,
         damaged,
     } = current(root, path, auth)?;
@@ -283,9 +288,7 @@ fn stage_with(
     if let Some(other) = other.filter(|other| names::is_credential(path) && *other != auth.id) {
         return Err(taken(auth, path, other));
     }
-    let mut bytes = serde_json::to_vec_pretty(object)
-        .map_err(|error| refused(auth, &Unreadable::Json(error)))?;
-    bytes.push(b'\n');
+    let bytes = text::write(object, &former);
     if bytes.len() > read::MAX_BYTES {
         return Err(refused(auth, &format_args!("it {}", Unreadable::TooLarge)));
     }
@@ -299,7 +302,9 @@ fn stage_with(
 }
 
 /// What a new file takes the place of.
+#[derive(Default)]
 struct Current {
+    text: Vec<u8>,
     object: Option<Map<String, Value>>,
     /// There is a file, and it does not read.
     damaged: bool,
@@ -307,18 +312,24 @@ struct Current {
 
 /// What is at `path` now, if that can be replaced.
 fn current(root: &Path, path: &str, auth: &Auth) -> Result<Current, Error> {
-    match read::object(root, path) {
-        Ok(object) => Ok(Current {
-            object,
-            damaged: false,
+    let damaged = Current {
+        damaged: true,
+        ..Current::default()
+    };
+    match read::text(root, path) {
+        Ok(None) => Ok(Current::default()),
+        Ok(Some(text)) => Ok(match read::parse(&text) {
+            Ok(object) => Current {
+                text,
+                object: Some(object),
+                damaged: false,
+            },
+            Err(_) => damaged,
         }),
         Err(Unreadable::Kind(why)) => {
             Err(refused(auth, &format_args!("{path:?} {why}: move it away")))
         }
-        Err(_) => Ok(Current {
-            object: None,
-            damaged: true,
-        }),
+        Err(_) => Ok(damaged),
     }
 }
 
@@ -341,8 +352,12 @@ fn parent(root: &Path, path: &str) -> PathBuf {
 }
 
 fn failed(what: &str, auth: &Auth, error: io::Error) -> Error {
+    let advice = modes::advice(
+        &error,
+        "check that the store's directory exists, is writable and has space",
+    );
     let message = format!(
-        "could not {what} credential {}: {error}; check that the store's directory exists, is writable and has space",
+        "could not {what} credential {}: {error}; {advice}",
         shown(&auth.id)
     );
     Error::new(ErrorCode::Store, message)
@@ -351,8 +366,9 @@ fn failed(what: &str, auth: &Auth, error: io::Error) -> Error {
 }
 
 pub(super) fn delete_failed(id: &str, error: io::Error) -> Error {
+    let advice = modes::advice(&error, "check that the store's directory is writable");
     let message = format!(
-        "could not delete credential {}: {error}; check that the store's directory is writable",
+        "could not delete credential {}: {error}; {advice}",
         shown(id)
     );
     Error::new(ErrorCode::Store, message)

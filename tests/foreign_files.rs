@@ -1,0 +1,221 @@
+//! Files of other programs in a shared directory: what is used, what is left alone, and that each stays in its own form.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use credpool::provider::OpenAi;
+use credpool::{Auth, Expiry, FileStore, Manager, Store};
+use serde_json::{Value, json};
+use time::macros::utc_datetime;
+
+fn put(dir: &Path, name: &str, content: &Value) {
+    let path = dir.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, serde_json::to_vec_pretty(content).unwrap()).unwrap();
+}
+
+fn listed(dir: &Path) -> (BTreeMap<String, Auth>, BTreeMap<String, String>) {
+    let listing = FileStore::open(dir).unwrap().list().unwrap();
+    let records = listing.records.into_iter();
+    let skipped = listing.skipped.into_iter();
+    (
+        records.map(|auth| (auth.id.clone(), auth)).collect(),
+        skipped
+            .map(|skipped| (skipped.location, skipped.reason))
+            .collect(),
+    )
+}
+
+/// Each with a reason to be left alone, and the form that it has on the machines of its users.
+fn others() -> [(&'static str, Value); 5] {
+    [
+        (
+            "opencode-auth.json",
+            json!({
+                "anthropic": {"type": "oauth", "refresh": "sk-ant-ort01-x", "access": "sk-ant-oat01-x", "expires": 1_795_729_804_000_i64},
+                "openrouter": {"type": "api", "key": "sk-or-v1-x"},
+            }),
+        ),
+        (
+            "hosts.json",
+            json!({"github.com": {"user": "ada", "oauth_token": "gho_x"}}),
+        ),
+        (
+            "sso-cache.json",
+            json!({
+                "startUrl": "https://example.awsapps.com/start", "region": "us-east-1", "accessToken": "aoa",
+                "expiresAt": "2026-11-26T21:50:04Z", "clientId": "cid", "clientSecret": "csec", "refreshToken": "aor",
+            }),
+        ),
+        (
+            "wif.json",
+            json!({
+                "universe_domain": "googleapis.com", "type": "external_account", "audience": "//iam.googleapis.com/x",
+                "token_url": "https://sts.googleapis.com/v1/token", "credential_source": {"file": "/var/run/token"},
+            }),
+        ),
+        (
+            "sub/package.json",
+            json!({"name": "tool", "version": "1.0.0"}),
+        ),
+    ]
+}
+
+#[test]
+fn what_is_not_understood_is_skipped_and_never_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let others = others();
+    for (name, content) in &others {
+        put(dir, name, content);
+    }
+    put(
+        dir,
+        "claude.json",
+        &json!({"type": "claude", "access_token": "a"}),
+    );
+    let before = others
+        .clone()
+        .map(|(name, _)| fs::read(dir.join(name)).unwrap());
+
+    let (records, skipped) = listed(dir);
+    assert_eq!(records.keys().collect::<Vec<_>>(), ["claude.json"]);
+    for (name, _) in &others {
+        assert_eq!(
+            skipped[*name],
+            "has no token or key in it that is understood"
+        );
+    }
+    // Not by a record of the same name, not by a record whose file it has become.
+    let store = FileStore::open(dir).unwrap();
+    store
+        .save(&Auth::api_key("openai", "k").with_id("hosts.json"))
+        .unwrap();
+    put(dir, "claude.json", &others[0].1);
+    let mut claude = records["claude.json"].clone();
+    claude.label = "mine".into();
+    store.save(&claude).unwrap();
+    store.save_state(&claude).unwrap();
+    let (records, skipped) = listed(dir);
+    assert_eq!(
+        records.keys().collect::<Vec<_>>(),
+        ["claude.json", "hosts.json"]
+    );
+    assert_eq!(records["claude.json"].label, "mine");
+    assert_eq!(skipped.len(), others.len() + 1);
+    store.delete("hosts.json").unwrap();
+    store.delete("claude.json").unwrap();
+    assert!(listed(dir).0.is_empty());
+    let after = others
+        .clone()
+        .map(|(name, _)| fs::read(dir.join(name)).unwrap());
+    assert!(before == after);
+    let claude: Value =
+        serde_json::from_slice(&fs::read(dir.join("claude.json")).unwrap()).unwrap();
+    assert_eq!(claude, others[0].1);
+}
+
+#[test]
+fn the_managers_report_names_them() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in others() {
+        put(dir.path(), name, &content);
+    }
+    let store = FileStore::open(dir.path()).unwrap();
+    let manager = Manager::builder().store(store).build().unwrap();
+    manager.register_executor(OpenAi::new());
+    let report = manager.load().unwrap();
+    assert_eq!((report.loaded, report.skipped.len()), (0, others().len()));
+    manager.shutdown(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn ends_in_milliseconds_are_read_at_the_top_and_inside() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let login = json!({"access_token": "ya29", "refresh_token": "1//r", "expiry_date": 1_795_728_742_362.779});
+    let mut typed = login.clone();
+    typed["type"] = "gemini".into();
+    put(dir, "oauth_creds.json", &typed);
+    put(
+        dir,
+        "clasprc.json",
+        &json!({"token": login, "isLocalCreds": false}),
+    );
+    // What is read first says more exactly what the login is.
+    typed["expires_at"] = "2030-01-01T00:00:00Z".into();
+    put(dir, "both.json", &typed);
+    let (records, _) = listed(dir);
+    let end = |name: &str| records[name].expiration_time();
+    let expected = Expiry::At(utc_datetime!(2026-11-26 21:32:22.362));
+    assert_eq!(
+        (end("oauth_creds.json"), end("clasprc.json")),
+        (expected, expected)
+    );
+    assert_eq!(
+        end("both.json"),
+        Expiry::At(utc_datetime!(2030-01-01 00:00))
+    );
+}
+
+#[test]
+fn a_google_users_file_is_a_credential_of_its_own_provider() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = json!({
+        "account": "", "client_id": "app", "client_secret": "s", "quota_project_id": "proj-1",
+        "refresh_token": "1//r", "type": "authorized_user", "universe_domain": "googleapis.com",
+    });
+    put(dir.path(), "application_default_credentials.json", &file);
+    let (records, skipped) = listed(dir.path());
+    assert!(skipped.is_empty());
+    let dropped = &records["application_default_credentials.json"];
+    assert_eq!(dropped.provider, "authorized_user");
+    let ready_made = Auth::authorized_user("gemini", &file.to_string()).unwrap();
+    assert_eq!(ready_made.provider, "gemini");
+    assert!(ready_made.metadata == dropped.metadata);
+}
+
+#[test]
+fn a_save_leaves_what_it_does_not_change_as_it_was_spelt() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let text = "\u{feff}{\"type\":\"openai\",\"access_token\":\"t\",\"account\":12345678901234567890123,\"tiny\":1e-400,\
+                \"far\":1e400,\"half\":\"\\ud83d\",\"token\":{\"n\":1e400}}";
+    fs::write(dir.join("t.json"), text).unwrap();
+    fs::write(
+        dir.join("latin.json"),
+        b"{\"type\":\"x\",\"name\":\"Jos\xe9\"}",
+    )
+    .unwrap();
+    let (records, skipped) = listed(dir);
+    assert!(skipped.is_empty(), "{skipped:?}");
+    let store = FileStore::open(dir).unwrap();
+    for (id, auth) in records {
+        let before = fs::read(dir.join(&id)).unwrap();
+        store.save(&auth).unwrap();
+        assert_eq!(
+            fs::read(dir.join(&id)).unwrap(),
+            before,
+            "nothing has changed"
+        );
+        store.save(&auth.with_metadata("note", "new")).unwrap();
+    }
+    let written = fs::read_to_string(dir.join("t.json")).unwrap();
+    let written: String = written.split_whitespace().collect();
+    for kept in [
+        r#""account":12345678901234567890123,"#,
+        r#""tiny":1e-400,"#,
+        r#""far":1e400,"#,
+        r#""half":"\ud83d","#,
+        r#""token":{"n":1e400}"#,
+        r#""note":"new""#,
+    ] {
+        assert!(written.contains(kept), "{kept} is missing in {written}");
+    }
+    assert!(!written.contains('\u{feff}'));
+    let latin = fs::read(dir.join("latin.json")).unwrap();
+    assert!(latin.windows(4).any(|part| part == b"Jos\xe9"));
+}
