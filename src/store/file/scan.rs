@@ -52,6 +52,11 @@ pub(super) fn files(root: &Path) -> io::Result<Files> {
 }
 
 impl Files {
+    /// Whether every directory was read.
+    pub(super) fn are_all(&self) -> bool {
+        self.unread.is_empty()
+    }
+
     /// Whether it is known what is at `path`.
     pub(super) fn know(&self, path: &str) -> bool {
         !self.unread.iter().any(|start| path.starts_with(start))

@@ -244,12 +244,13 @@ impl Store for RedisStore {
         let since = since.filter(|since| *since <= now);
         let mut changes = Changes::none(cursor(now, &count));
         changes.complete = since.is_none();
+        // From the beginning, what this handle wrote is told too: whether it is still there is the question.
+        let own = if changes.complete { "" } else { &*self.writer };
         let since = since.unwrap_or(0);
         let mut from = since;
         loop {
             let (to, rows) = self.run("look for changes", |connection| {
-                self.names
-                    .since(connection, &self.writer, since, from, AT_ONCE)
+                self.names.since(connection, own, since, from, AT_ONCE)
             })?;
             for row in rows {
                 match row {
