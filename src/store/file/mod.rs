@@ -27,6 +27,7 @@ use self::read::Unreadable;
 use self::record::{Home, Stored};
 use self::scan::{Files, Found};
 use self::write::{Prepared, Written};
+use super::contract::Conflict;
 use super::lock_file::LockFile;
 use super::parts::{check, shown};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
@@ -236,12 +237,7 @@ impl FileStore {
 
     /// What keeps `auth` from being written. A file that does not read has no revision: it is kept under another name, as by any
     /// save.
-    fn conflict(
-        &self,
-        home: &Home,
-        auth: &Auth,
-        expected: Option<&Revision>,
-    ) -> Option<Option<Box<Auth>>> {
+    fn conflict(&self, home: &Home, auth: &Auth, expected: Option<&Revision>) -> Option<Conflict> {
         let stored = self.read_at(home, &auth.id).ok()?;
         let is_free = Revision::allows(expected, stored.as_ref(), auth);
         (!is_free).then(|| stored.map(Box::new))
