@@ -96,7 +96,9 @@ fn a_lease_that_is_not_renewed_goes_to_the_next_one() {
     let mut next = store.lock("a", Duration::from_secs(5)).unwrap().unwrap();
     assert_eq!(next.intent().unwrap(), Some(intent()));
     next.set_intent(Some(&intent().with_tries(2))).unwrap();
+    assert!(!next.holder_is_dead(), "it was stopped, and lives");
     let error = late.set_intent(None).unwrap_err();
+    assert!(!late.is_held() && next.is_held());
     assert_eq!(
         (error.code(), error.auth_id()),
         (&ErrorCode::Store, Some("a"))
@@ -140,10 +142,32 @@ fn a_lease_is_renewed_as_long_as_it_is_held() {
         let left: i64 = admin.pttl("{credpool}:lock:a").unwrap();
         most = most.max(left);
     }
+    assert!(lock.is_held());
     assert!(most > 100, "{most}");
     drop(lock);
     let left: i64 = admin.pttl("{credpool}:lock:a").unwrap();
     assert_eq!(left, -2, "there is none");
+}
+
+/// A server that stopped answering takes the lease away unheard.
+#[test]
+fn a_holder_that_cannot_renew_knows_it() {
+    let Some(server) = store_support::start_redis() else {
+        return;
+    };
+    let store = connect(&server).with_lease(Duration::from_millis(600));
+    let lock = store.lock("a", Duration::ZERO).unwrap().unwrap();
+    assert!(lock.is_held());
+    server.signal("-STOP");
+    let start = Instant::now();
+    while lock.is_held() {
+        assert!(
+            start.elapsed() < Duration::from_millis(1_200),
+            "it believes in it"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+    server.signal("-CONT");
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub enum Saved {
     Conflict(Option<Box<Auth>>),
 }
 
+/// What is there instead of what a writer expected.
+pub(super) type Conflict = Option<Box<Auth>>;
+
 /// What a record's credential is: a digest of all of it that is stored apart from its runtime state, tokens and settings alike.
 ///
 /// Two records have one revision where their credentials say the same, however that was formatted, and whoever wrote it. It is made

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::contract::Conflict;
 use super::parts::{
     MOST_BYTES, Unfit, add_state, check, credential, from_credential, refused, shown, state,
     without_state,
@@ -123,9 +124,6 @@ pub(super) fn conflict(
     let is_free = Revision::allows(expected, stored.as_ref(), auth);
     Ok((!is_free).then(|| stored.map(Box::new)))
 }
-
-/// What is there instead of what a writer expected.
-pub(super) type Conflict = Option<Box<Auth>>;
 
 /// How often another one may write a record between a look and a swap. Each time, one of those who try succeeds.
 #[cfg(any(feature = "postgres", feature = "redis"))]

@@ -21,6 +21,11 @@ pub(crate) trait Backend: Send + Sync {
     fn knows_its_own_writes(&self) -> bool {
         true
     }
+
+    /// Whether it tells what was removed from what was never there.
+    fn remembers_removals(&self) -> bool {
+        true
+    }
 }
 
 struct Memory(Arc<MemoryStore>);
@@ -117,6 +122,10 @@ impl Backend for Local {
     fn address(&self) -> Option<String> {
         let place = self.dir.path().join("store");
         Some(format!("{}|{}", self.kind, place.display()))
+    }
+
+    fn remembers_removals(&self) -> bool {
+        self.kind != "file"
     }
 }
 

@@ -174,3 +174,23 @@ pub(crate) fn no_writer_is_missed(backend: &dyn Backend) {
     });
     assert_eq!(seen.len(), WRITERS * RECORDS);
 }
+
+/// As after a server has lost its last writes, or an older copy was put back.
+pub(crate) fn a_foreign_cursor_gives_all_there_is(backend: &dyn Backend) {
+    let store = backend.open();
+    for id in ["a", "b", "c"] {
+        store.save(&sample(id)).unwrap();
+    }
+    store.delete("c").unwrap();
+    let begin = look(&*store, None);
+    assert!(!begin.complete);
+    assert!(!look(&*store, Some(&begin.cursor)).complete);
+    for foreign in ["", "elsewhere", "9223372036854775807"] {
+        let all = look(&*store, Some(&Cursor::new(foreign)));
+        assert!(all.complete, "{foreign:?}");
+        let ids: Vec<_> = written(&all).into_keys().map(str::to_owned).collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert!(all.removed.iter().all(|id| id == "c"), "{:?}", all.removed);
+        assert!(!look(&*store, Some(&all.cursor)).complete);
+    }
+}

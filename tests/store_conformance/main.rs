@@ -60,6 +60,7 @@ conformance! {
         a_state_changes_no_revision,
         a_swap_that_was_made_is_made,
         no_update_is_lost,
+        a_removal_is_told_from_a_loss,
         one_thread_wins_each_generation,
         one_process_wins_each_generation,
         a_killed_writer_leaves_the_last_record_whole;
@@ -75,5 +76,6 @@ conformance! {
         a_listing_says_where_changes_begin,
         what_another_handle_does_is_seen,
         own_writes_are_no_news,
-        no_writer_is_missed;
+        no_writer_is_missed,
+        a_foreign_cursor_gives_all_there_is;
 }

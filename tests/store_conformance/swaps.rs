@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use credpool::{Auth, Revision, Saved};
+use credpool::{Auth, Missing, Revision, Saved};
 use parking_lot::Mutex;
 
 use crate::backends::Backend;
@@ -124,7 +124,9 @@ pub(crate) fn no_update_is_lost(backend: &dyn Backend) {
                 let mut seen = store.load("a").unwrap().unwrap();
                 for _ in 0..EACH {
                     loop {
-                        let next = seen.clone().with_metadata("n", counted(&seen) + 1);
+                        // Two who write the very same record have both written it.
+                        let next = seen.clone().with_metadata("writer", writer());
+                        let next = next.with_metadata("n", counted(&seen) + 1);
                         match store.save_if(&next, Some(&Revision::of(&seen))).unwrap() {
                             Saved::At(_) => {
                                 seen = next;
@@ -139,6 +141,19 @@ pub(crate) fn no_update_is_lost(backend: &dyn Backend) {
     });
     let last = backend.open().load("a").unwrap().unwrap();
     assert_eq!(counted(&last), 2 * EACH);
+}
+
+pub(crate) fn a_removal_is_told_from_a_loss(backend: &dyn Backend) {
+    let store = backend.open();
+    let auth = Auth::api_key("p", "k").with_id("a");
+    store.save(&auth).unwrap();
+    store.delete("a").unwrap();
+    assert_eq!(backend.open().missing("a").unwrap(), Missing::Removed);
+    if backend.remembers_removals() {
+        assert_eq!(store.missing("never").unwrap(), Missing::Lost);
+        at(store.save_if(&auth, None).unwrap());
+        assert_eq!(store.missing("a").unwrap(), Missing::Lost, "it is there");
+    }
 }
 
 fn counted(auth: &Auth) -> i64 {

@@ -30,10 +30,11 @@ use self::read::Unreadable;
 use self::record::{Home, Stored};
 use self::root::{Identity, Root, Sight};
 use self::scan::{Files, Found};
-use self::write::Written;
+use self::write::{Prepared, Written};
+use super::contract::Conflict;
 use super::lock_file::LockFile;
 use super::parts::{check, shown};
-use super::{Changes, Cursor, Listing, RecordLock, Revision, Saved, Skipped, Store};
+use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -95,7 +96,9 @@ use crate::error::{Error, ErrorCode};
 /// compares and writes under one of them. [`changes`](Store::changes) looks at the directory (about 5 µs for a record) and tells
 /// what others did, people included; a file that is half written is told as unreadable, not as removed.
 ///
-/// Other tools take no locks. When one writes new tokens into a token file, the record's generation rises by one, so that
+/// Other tools take no locks. [`save_if`](Store::save_if) looks at the file a second time when the new one is durable and only
+/// has to be renamed; what another tool writes between that look and the rename, some ten microseconds, is lost. A file that is
+/// gone was removed: [`missing`](Store::missing) says so as long as the directory can be read. When another tool writes new tokens into a token file, the record's generation rises by one, so that
 /// older ones are not written over them. Whoever edits the tokens of a `.credential` by hand raises its `generation` too.
 ///
 /// # Limits
@@ -195,11 +198,10 @@ impl FileStore {
     }
 
     /// Reads what has changed since the last look, and says which version that is.
-    fn look_again(&self) -> Result<u64, Error> {
+    fn look_again(&self) -> Result<(Files, u64), Error> {
         // A copy: files are looked at without the lock.
         let known = |path: &str| self.index.lock().marks(path);
         self.look(known, |_, stored| stored.ok()??.into_auth().err())
-            .map(|(_, version)| version)
     }
 
     /// Makes sure that the directory is the one that is known, or takes over the one that took its place.
@@ -282,6 +284,14 @@ impl FileStore {
         home.map_or(Ok(None), |home| self.read_at(&home, id))
     }
 
+    /// What keeps `auth` from being written. A file that does not read has no revision: it is kept under another name, as by any
+    /// save.
+    fn conflict(&self, home: &Home, auth: &Auth, expected: Option<&Revision>) -> Option<Conflict> {
+        let stored = self.read_at(home, &auth.id).ok()?;
+        let is_free = Revision::allows(expected, stored.as_ref(), auth);
+        (!is_free).then(|| stored.map(Box::new))
+    }
+
     fn read_at(&self, home: &Home, id: &str) -> Result<Option<Auth>, Error> {
         let stored = match record::load(&self.root, &home.path) {
             Ok(Some(stored)) if stored.id == id => stored.into_auth(),
@@ -320,9 +330,15 @@ impl FileStore {
         })
     }
 
-    /// Writes the record at once. The lock is the right to do so.
-    fn write(&self, auth: &Auth, former: &Home, _: &LockFile) -> Result<String, Error> {
-        let written = write::save(&self.root, auth, former)?;
+    /// Puts the record's files in place. The lock is the right to do so.
+    fn put(
+        &self,
+        auth: &Auth,
+        former: &Home,
+        prepared: Prepared,
+        _: &LockFile,
+    ) -> Result<String, Error> {
+        let written = write::save(&self.root, auth, prepared)?;
         let home = written.home.clone();
         self.wrote(&auth.id, &written);
         if home.path != former.path && self.is_free_for(&auth.id, former) {
@@ -359,7 +375,8 @@ impl Store for FileStore {
         self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
         let lock = own::write_lock(&self.root, &auth.id)?;
-        self.write(auth, &home, &lock)
+        let prepared = write::stage_save(&self.root, auth, &home)?;
+        self.put(auth, &home, prepared, &lock)
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
@@ -405,13 +422,30 @@ impl Store for FileStore {
         let home = self.home(&auth.id)?;
         let lock = own::write_lock(&self.root, &auth.id)?;
         self.recover(&home, &auth.id)?;
-        // A file that does not read has no revision: it is kept under another name, as by any save.
-        if let Ok(stored) = self.read_at(&home, &auth.id)
-            && !Revision::allows(expected, stored.as_ref(), auth)
-        {
-            return Ok(Saved::Conflict(stored.map(Box::new)));
+        if let Some(there) = self.conflict(&home, auth, expected) {
+            return Ok(Saved::Conflict(there));
         }
-        self.write(auth, &home, &lock).map(Saved::At)
+        let prepared = write::stage_save(&self.root, auth, &home)?;
+        // Programs that take no lock may have written it while that was being made durable.
+        if let Some(there) = self.conflict(&home, auth, expected) {
+            return Ok(Saved::Conflict(there));
+        }
+        self.put(auth, &home, prepared, &lock).map(Saved::At)
+    }
+
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        // A directory that is away says nothing of what was in it.
+        fs::read_dir(&self.root).map_err(|error| {
+            let message = format!(
+                "could not look for credential {} in the directory {}: {error}; check that it exists and is readable",
+                shown(id),
+                self.root.display()
+            );
+            Error::new(ErrorCode::Store, message)
+                .with_auth_id(id)
+                .with_source(error)
+        })?;
+        Ok(Missing::Removed)
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -421,12 +455,14 @@ impl Store for FileStore {
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        let version = self.look_again()?;
+        let (files, version) = self.look_again()?;
         let mut changes = Changes::none(self.cursor(version));
         let Some(since) = since else {
             return Ok(Some(changes));
         };
-        let News { ids, problems } = self.index.lock().since(self.version(since));
+        let since = self.version(since);
+        changes.complete = since.is_none() && files.are_all();
+        let News { ids, problems } = self.index.lock().since(since);
         for id in ids {
             let home = self.index.lock().home(&id).cloned();
             let Some(home) = home else {

@@ -66,6 +66,11 @@ pub(super) fn holds_any(root: &Path) -> io::Result<bool> {
 }
 
 impl Files {
+    /// Whether every directory was read.
+    pub(super) fn are_all(&self) -> bool {
+        self.unread.is_empty()
+    }
+
     /// Whether it is known what is at `path`.
     pub(super) fn know(&self, path: &str) -> bool {
         !self.unread.iter().any(|start| path.starts_with(start))

@@ -37,17 +37,22 @@ impl Written {
     }
 }
 
-/// Writes a record; both of its files, where they changed.
-pub(super) fn save(root: &Path, auth: &Auth, former: &Home) -> Result<Written, Error> {
+/// Makes a record's files ready to be put in place, both of them, where they changed. Dropped, nothing has happened.
+pub(super) fn stage_save(root: &Path, auth: &Auth, former: &Home) -> Result<Prepared, Error> {
     recover(root, former, auth)?;
+    match auth.storage.as_deref() {
+        Some(storage) => prepare_tokens(root, auth, storage, token_path(auth, former)),
+        None => prepare(root, auth, former),
+    }
+}
+
+/// Puts them in place.
+pub(super) fn save(root: &Path, auth: &Auth, prepared: Prepared) -> Result<Written, Error> {
     let Prepared {
         home,
         credential,
         state,
-    } = match auth.storage.as_deref() {
-        Some(storage) => prepare_tokens(root, auth, storage, token_path(auth, former))?,
-        None => prepare(root, auth, former)?,
-    };
+    } = prepared;
     let commit = |staged: Option<Staged>| {
         let committed = staged.map(Staged::commit).transpose();
         committed.map_err(|error| failed("write", auth, error))
@@ -142,7 +147,7 @@ fn recover(root: &Path, home: &Home, auth: &Auth) -> Result<(), Error> {
 }
 
 /// A record's files, ready to be put in place; none where it is unchanged.
-struct Prepared {
+pub(super) struct Prepared {
     home: Home,
     credential: Option<Staged>,
     state: Option<Staged>,

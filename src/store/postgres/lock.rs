@@ -103,6 +103,15 @@ impl RecordLock for PostgresLock {
             rows::set_intent(connection, &self.id, text.as_deref())
         })
     }
+
+    /// The server takes the lock back when a connection ends, also where it restarts or ends it itself: its holder then lives.
+    fn holder_is_dead(&self) -> bool {
+        false
+    }
+
+    fn is_held(&self) -> bool {
+        self.connection.borrow().is_some()
+    }
 }
 
 impl Drop for PostgresLock {

@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorCode};
 ///
 /// * When [`save`](Store::save) returns, the transaction is committed with `synchronous_commit` on. After a crash of either
 ///   side, the former or the new record is there, whole.
-/// * [`save_if`](Store::save_if) compares and writes in one statement. Where the answer to a commit is lost, it asks again: the
+/// * [`save_if`](Store::save_if) compares what it has read, and writes in one statement, only over that. Where the answer to a commit is lost, it asks again: the
 ///   same record is there, or the former one, or a later one that is given back.
 /// * [`lock`](Store::lock) is an advisory lock on a connection of its own. The server takes it back when that connection ends,
 ///   hence when the process does; when its machine is gone without a word, after about half a minute.
@@ -41,7 +41,8 @@ use crate::error::{Error, ErrorCode};
 /// # Limits
 ///
 /// Locks need a session: a connection pooler in transaction mode breaks them. A holder that loses its connection does not know
-/// until it notes an intent or saves; what another one has written by then wins, by its generation. What a server with
+/// until it notes an intent or saves; what another one has written by then wins. It may live on, so that
+/// [`holder_is_dead`](RecordLock::holder_is_dead) is false. What a server with
 /// `fsync=off`, or a failover to a replica that is not synchronous, has lost is lost here too. Tokens are in the tables as they
 /// are: grant access accordingly. Part of a record that is over 1 MiB is refused. That a record was removed is remembered
 /// for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.

@@ -1,13 +1,14 @@
 //! The right to refresh a record: a lease that is renewed as long as it is held.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{TryRecvError, select};
+use parking_lot::Mutex;
 
 use super::link::Link;
 use super::scripts::{self, Names};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::runtime::Worker;
 use crate::store::texts::{intent_text, read_intent};
@@ -27,6 +28,8 @@ struct Held {
     /// Whose the lease is: nobody else has this text.
     token: String,
     lease: Duration,
+    /// Until when the lease lasts for certain, on this process's clock; none when it is known to be lost.
+    until: Mutex<Option<Instant>>,
 }
 
 /// Waits for the lock of a record for `wait` at most.
@@ -43,6 +46,7 @@ pub(super) fn take(
         id: id.to_owned(),
         token: scripts::token()?,
         lease,
+        until: Mutex::new(None),
     };
     let taken = poll(wait, || held.take().map(|taken| taken.then_some(())))?;
     if taken.is_none() {
@@ -91,17 +95,30 @@ impl Held {
     }
 
     fn take(&self) -> Result<bool, Error> {
-        self.run("lock a credential", |connection| {
-            self.names
-                .lock(connection, &self.id, &self.token, self.lease)
+        self.lease(|| {
+            self.run("lock a credential", |connection| {
+                self.names
+                    .lock(connection, &self.id, &self.token, self.lease)
+            })
         })
     }
 
     fn renew(&self) -> Result<bool, Error> {
-        self.run("renew a lock", |connection| {
-            self.names
-                .renew(connection, &self.id, &self.token, self.lease)
+        self.lease(|| {
+            self.run("renew a lock", |connection| {
+                self.names
+                    .renew(connection, &self.id, &self.token, self.lease)
+            })
         })
+    }
+
+    /// Notes until when the lease lasts that `ask` asks for: counted from before the question, so that the server never ends it
+    /// earlier.
+    fn lease(&self, ask: impl FnOnce() -> Result<bool, Error>) -> Result<bool, Error> {
+        let end = deadline(SystemClock.monotonic(), self.lease);
+        let is_ours = ask()?;
+        *self.until.lock() = is_ours.then_some(end);
+        Ok(is_ours)
     }
 
     fn give_back(&self) {
@@ -136,6 +153,7 @@ impl RecordLock for RedisLock {
         if noted {
             Ok(())
         } else {
+            *held.until.lock() = None;
             let message = format!(
                 "the lock of {} was lost: it was not renewed within {} ms, and another process may have it",
                 held.id,
@@ -143,6 +161,17 @@ impl RecordLock for RedisLock {
             );
             Err(Error::new(ErrorCode::Store, message).with_auth_id(&held.id))
         }
+    }
+
+    /// A lease ends while a holder that is stopped, or does not reach the server, lives.
+    fn holder_is_dead(&self) -> bool {
+        false
+    }
+
+    /// Until a sixth of the lease before it can end: two renewals have failed by then.
+    fn is_held(&self) -> bool {
+        let soon = deadline(SystemClock.monotonic(), self.held.lease / 6);
+        self.held.until.lock().is_some_and(|until| soon < until)
     }
 }
 

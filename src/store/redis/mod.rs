@@ -27,11 +27,12 @@ use crate::error::{Error, ErrorCode};
 ///
 /// * What is written is written by a script, whole. When [`save`](Store::save) returns, the server has the record; whether it is on disk
 ///   is up to the server, see below.
-/// * [`save_if`](Store::save_if) compares and writes in one step. Where the answer is lost, it asks again: the same record is there,
+/// * [`save_if`](Store::save_if) compares what it has read, and writes in one step, only over that. Where the answer is lost, it asks again: the same record is there,
 ///   or the former one, or a later one that is given back.
 /// * [`lock`](Store::lock) is a lease of three seconds ([`with_lease`](Self::with_lease)) that a thread renews as long as it is
 ///   held: when its holder is gone, however it went, others have it after that time. A holder that was out for longer can neither note an
-///   intent nor, by its generation, replace what the next one has saved.
+///   intent nor replace what the next one has saved. A lease may end while its holder lives, so that
+///   [`holder_is_dead`](RecordLock::holder_is_dead) is false; [`is_held`](RecordLock::is_held) tells the holder.
 /// * [`changes`](Store::changes) tells what others wrote and removed, in the order in which they did, and no write of this handle.
 /// * The runtime state is apart from the credential: a cooldown never rewrites a token.
 /// * A connection that has died is replaced, and what it was used for is done again, once.
@@ -244,12 +245,13 @@ impl Store for RedisStore {
         let since = since.filter(|since| *since <= now);
         let mut changes = Changes::none(cursor(now, &count));
         changes.complete = since.is_none();
+        // From the beginning, what this handle wrote is told too: whether it is still there is the question.
+        let own = if changes.complete { "" } else { &*self.writer };
         let since = since.unwrap_or(0);
         let mut from = since;
         loop {
             let (to, rows) = self.run("look for changes", |connection| {
-                self.names
-                    .since(connection, &self.writer, since, from, AT_ONCE)
+                self.names.since(connection, own, since, from, AT_ONCE)
             })?;
             for row in rows {
                 match row {
