@@ -28,7 +28,7 @@
 //!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
 //! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
-//!   [`FileStore`].
+//!   [`Auth::authorized_user`], [`FileStore`].
 //! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], or a [`ProviderExecutor`] of your
 //!   own.
 //! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`FillFirst`],

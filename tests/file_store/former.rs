@@ -148,6 +148,16 @@ fn a_copy_in_a_subdirectory_is_a_record_of_its_own() {
         listed.keys().collect::<Vec<_>>(),
         ["a.json", "backup/a.json"]
     );
+    let told = place.skipped();
+    assert_eq!(
+        (told.len(), told[0].location.as_str()),
+        (1, "backup/a.json")
+    );
+    assert!(
+        told[0]
+            .reason
+            .contains("the same refresh token as \"a.json\"")
+    );
     let store = place.open();
     let changed: Auth = listed["a.json"]
         .clone()
@@ -157,6 +167,7 @@ fn a_copy_in_a_subdirectory_is_a_record_of_its_own() {
         fs::read_to_string(place.path("backup/a.json")).unwrap(),
         login
     );
+    assert!(place.skipped().is_empty(), "they are two logins now");
     store.delete("a.json").unwrap();
     assert_eq!(place.listed().len(), 1);
     let error = store

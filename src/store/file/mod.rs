@@ -83,6 +83,7 @@ use crate::error::{Error, ErrorCode};
 ///   removes none of them: where it is empty, everything that the store does is an error until the former is back; where it holds
 ///   records, as after a link to the directory was led elsewhere, these are read, and those that it lacks stay and are told as
 ///   skipped. A store that is opened anew takes a directory as it is.
+/// * Two records with one refresh token, such as a file and its backup copy, are both used, and the second is told as skipped.
 /// * One bad file hides no other, and stays as it is: [`list`](Store::list) says why it was skipped and
 ///   quotes nothing of it. It is never deleted; a save that needs its place keeps it under another name.
 /// * What a save does not change keeps its spelling: numbers of more digits than an `f64` has, halves of surrogate pairs. A byte

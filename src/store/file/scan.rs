@@ -1,5 +1,6 @@
 //! Finding every record of a directory, and saying what else looks like one.
 
+use std::collections::HashMap;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
@@ -159,11 +160,44 @@ impl Found {
                 }
             }
         }
+        self.skipped.extend(copies(&listing.records));
         listing.skipped = files.skipped;
         listing.skipped.append(&mut self.skipped);
         listing.skipped.sort_by(|a, b| a.location.cmp(&b.location));
         listing
     }
+}
+
+/// Records whose refresh token another one has too, as a backup copy has: each is used, and the second refresh may end both.
+fn copies(records: &[Auth]) -> Vec<Skipped> {
+    let mut first = HashMap::new();
+    let mut copies = Vec::new();
+    for auth in records {
+        let (Some(token), Some(path)) = (refresh_token(auth), &auth.file_name) else {
+            continue;
+        };
+        if let Some(former) = first.insert(token, path) {
+            let reason = format!(
+                "holds the same refresh token as {former:?}: both are used, but a server that rotates tokens may revoke both at the \
+                 second refresh; remove one"
+            );
+            copies.push(Skipped::new(path, reason));
+        }
+    }
+    copies
+}
+
+fn refresh_token(auth: &Auth) -> Option<&str> {
+    let metadata = auth.metadata.as_ref()?;
+    let nested = |name| metadata.get(name)?.get("refresh_token")?.as_str();
+    [
+        metadata.text("refresh_token"),
+        nested("token"),
+        nested("Token"),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|token| !token.is_empty())
 }
 
 struct Walk {
