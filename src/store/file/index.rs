@@ -84,6 +84,11 @@ impl Index {
         }
     }
 
+    /// Whether the record was in a former directory, and is not in the one that has taken its place.
+    pub(super) fn has_lost(&self, id: &str) -> bool {
+        self.lost.contains_key(id)
+    }
+
     /// Where the records were that the directory lacks, why that is told, and since which version.
     pub(super) fn lost(&self) -> impl Iterator<Item = (&String, &str, u64)> {
         let lost = self.lost.values();

@@ -435,17 +435,11 @@ impl Store for FileStore {
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        // A directory that is away says nothing of what was in it.
-        fs::read_dir(&self.root).map_err(|error| {
-            let message = format!(
-                "could not look for credential {} in the directory {}: {error}; check that it exists and is readable",
-                shown(id),
-                self.root.display()
-            );
-            Error::new(ErrorCode::Store, message)
-                .with_auth_id(id)
-                .with_source(error)
-        })?;
+        // A directory that is away, or is another one, says nothing of what was in it.
+        self.check_root_for(id)?;
+        if self.index.lock().has_lost(id) {
+            return Ok(Missing::Lost);
+        }
         Ok(Missing::Removed)
     }
 
