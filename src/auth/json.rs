@@ -10,7 +10,9 @@ use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
-use super::{Attributes, Auth, Cause, Metadata, ModelState, QuotaState, Status, expiry};
+use super::{
+    Attributes, Auth, Cause, Metadata, ModelState, OrderedBy, QuotaState, Status, Version, expiry,
+};
 use crate::Timestamp;
 use crate::error::Error;
 
@@ -115,7 +117,7 @@ pub(crate) fn from_json(json: Map<String, Value>) -> Result<Auth, Malformed> {
         last_refreshed_at: members.time("last_refreshed_at")?,
         next_refresh_after: members.time("next_refresh_after")?,
         generation: members.count("generation")?,
-        recoveries_unknown: true,
+        ordered_by: OrderedBy::Use,
         ..Auth::default()
     };
     read_state(&mut auth, &mut members)?;
@@ -344,6 +346,7 @@ impl Members {
                         updated_at: state.time("updated_at")?,
                         cause: Cause::from_json(state.nested(CAUSE)?)?,
                         recovered_at: None,
+                        version: Version::default(),
                         extra: state.rest(),
                     },
                 );

@@ -13,6 +13,7 @@ mod scrub;
 mod secret;
 mod service_account;
 mod status;
+mod version;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub(crate) use scrub::scrub;
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
+pub(crate) use version::{OrderedBy, Version, Versions, add_versions, versions_to_json};
 
 use crate::Timestamp;
 use crate::error::Error;
@@ -114,8 +116,10 @@ pub struct Auth {
     pub(crate) setbacks: u32,
     /// The last of these that another process has met.
     pub(crate) learned: u32,
-    /// It was read, and nobody had kept when what was over.
-    pub(crate) recoveries_unknown: bool,
+    /// The order of what has happened to its state, as all processes see it.
+    pub(crate) versions: Versions,
+    /// What the writer of a stored state kept of that order.
+    pub(crate) ordered_by: OrderedBy,
     /// Counts changes of the tokens.
     pub(crate) generation: u64,
     /// The metadata that this copy was taken with: what the host changed in it shows against this.
@@ -146,6 +150,8 @@ pub struct ModelState {
     pub(crate) cause: Option<Cause>,
     /// When its last failure was over.
     pub(crate) recovered_at: Option<Timestamp>,
+    /// Of its last failure, or of what ended it.
+    pub(crate) version: Version,
     pub(crate) extra: Option<Metadata>,
 }
 

@@ -203,8 +203,14 @@ impl Registry {
     /// Changes a record in one step. The id and the provider stay. `None` when there is no such record.
     pub(crate) fn modify(&self, id: &str, change: impl FnOnce(&mut Auth)) -> Option<Arc<Auth>> {
         self.modify_entry(id, |record| {
+            let before = Arc::clone(&record.auth);
             let auth = record.change();
             change(auth);
+            if !auth.shows_the_same_as(&before)
+                && let Some(now) = auth.updated_at
+            {
+                auth.raise_own(now);
+            }
             auth.base.clone_from(&auth.metadata);
         })
     }
@@ -220,7 +226,8 @@ impl Registry {
             let auth = record.change();
             change(auth);
             auth.base.clone_from(&auth.metadata);
-            amend::token_renewed(auth, now);
+            amend::token_renewed(auth, |_| true, now);
+            auth.updated_at = Some(now);
             record.refresh_failures = 0;
         })
     }

@@ -126,13 +126,15 @@ impl Registry {
             return Applied::Unknown;
         };
         let record = &mut state.slots[slot];
+        let before = record.auth.versions;
         let was_clean = is_clean(&record.auth, model);
         let everywhere = change(record.change());
+        let changed = record.auth.versions != before;
         let is_clean = is_clean(&record.auth, model);
-        let applied = if was_clean && is_clean {
-            Applied::Known
-        } else {
+        let applied = if changed {
             record.needs_writing()
+        } else {
+            Applied::Known
         };
         state.look_again(slot, model, everywhere);
         if !was_clean && is_clean {
@@ -181,7 +183,7 @@ impl State {
     }
 }
 
-/// Nothing but the time of its last use is worth telling the store.
+/// Nothing keeps it from serving, and it shows no error.
 fn is_clean(auth: &Auth, model: &str) -> bool {
     auth.last_error.is_none()
         && !auth.unavailable

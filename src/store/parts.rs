@@ -7,8 +7,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::auth::{
-    Auth, Status, add_recoveries, from_json, recoveries_to_json, state_from_json, state_to_json,
-    to_json,
+    Auth, Status, add_recoveries, add_versions, from_json, recoveries_to_json, state_from_json,
+    state_to_json, to_json, versions_to_json,
 };
 use crate::error::{Error, ErrorCode};
 
@@ -30,6 +30,7 @@ pub(super) fn state(auth: &Auth) -> Map<String, Value> {
     object.insert("id".into(), auth.id.clone().into());
     object.insert(DISABLED.into(), auth.disabled.into());
     object.insert(RECOVERED.into(), recoveries_to_json(auth).into());
+    object.insert(VERSIONS.into(), versions_to_json(auth).into());
     object
 }
 
@@ -49,8 +50,10 @@ pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Resul
     }
     let disabled_then = state.remove(DISABLED);
     let recovered = state.remove(RECOVERED);
+    let versions = state.remove(VERSIONS);
     state_from_json(auth, state).map_err(|problem| problem.to_string())?;
     add_recoveries(auth, recovered.as_ref());
+    add_versions(auth, versions.as_ref());
     // It may have been switched in the credential since.
     if disabled_then.is_some_and(|then| then != auth.disabled)
         && (auth.disabled || auth.status == Status::Disabled)
@@ -114,3 +117,5 @@ fn switched(disabled: bool) -> Status {
 const DISABLED: &str = "disabled";
 /// In a state: when what was over, see [`recoveries_to_json`].
 const RECOVERED: &str = "recovered";
+/// In a state: the order of what has happened to it, see [`versions_to_json`].
+const VERSIONS: &str = "versions";
