@@ -175,7 +175,7 @@ impl Intake {
         }
         let id = auth.id.clone();
         let turn = services.keeper.turn(&id)?;
-        let now = services.clock.now();
+        let now = services.moment();
         let current = services.registry.get(&id);
         let current = current.filter(|current| current.provider == auth.provider);
         if current.is_some() {
@@ -197,10 +197,7 @@ impl Intake {
                         _ => Taken::Same,
                     }
                 }
-                None => {
-                    auth.restore(now);
-                    Taken::New(services.registry.insert(auth))
-                }
+                None => Taken::New(services.registry.restore(auth, now)),
             }
         };
         drop(turn);

@@ -130,6 +130,16 @@ pub(crate) enum Readiness {
     Blocked,
 }
 
+impl Readiness {
+    /// What it is at a moment: what has ended by then is over.
+    pub(super) fn at(self, now: Timestamp) -> Self {
+        match self {
+            Self::Until(at, _) | Self::Full(at) if at <= now => Self::Ready,
+            readiness => readiness,
+        }
+    }
+}
+
 pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
     if auth.disabled || auth.status == Status::Disabled {
         return Readiness::Blocked;

@@ -8,8 +8,8 @@ use proptest::test_runner::FileFailurePersistence;
 
 use super::apply::{MOST_MODELS, readiness};
 use super::*;
-use crate::auth::Version;
-use crate::clock::later;
+use crate::auth::{Cause, Version};
+use crate::clock::{ManualClock, later, until};
 use crate::error::Error;
 use crate::policy::{FailurePolicy, Rule, Scope, refuses_token};
 use crate::store::{MemoryStore, Store};
@@ -76,7 +76,7 @@ struct Fleet {
     met: Vec<[u32; PROCESSES]>,
     policy: FailurePolicy,
     now: Timestamp,
-    clocks: [i64; PROCESSES],
+    clocks: [ManualClock; PROCESSES],
     events: Vec<Event>,
     /// The events that each process, and the store, knows of.
     known: [BTreeSet<usize>; PROCESSES],
@@ -102,15 +102,15 @@ impl Fleet {
                 .with_rule(Rule::status(401).cooldown(DAY))
                 .with_rule(Rule::status(402).cooldown(DAY).scope(Scope::Credential)),
             now: START,
-            clocks: [0; PROCESSES],
+            clocks: std::array::from_fn(|_| ManualClock::at(START)),
             events: Vec::new(),
             known: std::array::from_fn(|_| BTreeSet::new()),
             stored: BTreeSet::new(),
         }
     }
 
-    fn now(&self, process: usize) -> Timestamp {
-        self.now + time::Duration::seconds(self.clocks[process])
+    fn now(&self, process: usize) -> Moment {
+        Moment::of(&self.clocks[process])
     }
 
     fn apply(&self, process: usize, model: &str, effect: &Effect<'_>) {
@@ -161,7 +161,7 @@ impl Fleet {
     fn renew(&self, process: usize) {
         let generation = self.load().generation + 1;
         let now = self.now(process);
-        self.processes[process].renew("a", now, |auth| auth.generation = generation);
+        self.processes[process].renew("a", now.wall, |auth| auth.generation = generation);
         let mut credential = self.load();
         credential.generation = generation;
         self.store.save(&credential).unwrap();
@@ -181,7 +181,11 @@ impl Fleet {
 
     /// Takes a step, and notes what happened in it.
     fn take(&mut self, step: &Step) {
-        self.now = later(self.now, Duration::from_millis(10));
+        let moment = Duration::from_millis(10);
+        self.now = later(self.now, moment);
+        for clock in &self.clocks {
+            clock.advance(moment);
+        }
         let before: Vec<_> = (0..PROCESSES).map(|process| self.record(process)).collect();
         match *step {
             Step::Fail(process, model, everywhere) => {
@@ -227,7 +231,10 @@ impl Fleet {
                     }
                 }
             }
-            Step::SetClock(process, by) => self.clocks[process] = by,
+            Step::SetClock(process, by) => {
+                let wall = self.now + time::Duration::seconds(by);
+                self.clocks[process].set_wall(wall);
+            }
         }
         let met = std::array::from_fn(|process| self.record(process).setbacks);
         self.met.push(met);
@@ -286,11 +293,19 @@ fn versions(auth: &Auth) -> [Version; PARTS] {
     [m, n, auth.versions.outage]
 }
 
+fn ends(auth: &Auth) -> impl Iterator<Item = Timestamp> {
+    let of = |cause: Option<Cause>| cause.and_then(|cause| cause.until);
+    let models = auth.model_states.values();
+    let models = models.flat_map(move |state| [state.next_retry_after, of(state.cause)]);
+    let own = [auth.next_retry_after, of(auth.cause), of(auth.outage)];
+    own.into_iter().chain(models).flatten()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_failure_persistence(FileFailurePersistence::WithSource("regressions")))]
 
     /// Whoever writes over what another one has written, in whatever order and whatever the clocks say: in the end all know the
-    /// last change of each model and of the whole, and nobody writes any more.
+    /// last change of each model and of the whole, nobody writes any more, and no cooldown is longer than it was told to be.
     #[test]
     fn nothing_that_one_has_met_is_lost(steps in steps()) {
         let mut fleet = Fleet::start();
@@ -315,6 +330,9 @@ proptest! {
                 let refused = state.last_error.as_ref().is_some_and(refuses_token);
                 prop_assert!(!refused || !state.version.is_older_than(generation));
             }
+            let now = fleet.now(process).wall;
+            let remaining = ends(&auth).map(|end| until(now, end)).max();
+            prop_assert!(remaining <= Some(DAY), "{} {:?}", process, remaining);
             prop_assert!(fleet.processes[process].take_unsaved("a").is_none(), "it writes for ever");
         }
     }
