@@ -246,3 +246,118 @@ fn show_failure(auth: &mut Auth, now: Timestamp) {
         auth.status = Status::Error;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::amend::reset;
+    use super::super::apply::{Effect, Readiness, apply, readiness};
+    use super::*;
+    use crate::auth::Versions;
+    use crate::clock::later;
+    use crate::error::Error;
+    use crate::policy::{FailurePolicy, Rule};
+
+    const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+    const TOLD: Duration = Duration::from_secs(600);
+
+    fn fail(auth: &mut Auth, status: u16, now: Timestamp) {
+        let policy = FailurePolicy::empty()
+            .with_rule(Rule::status(429).cooldown(TOLD))
+            .with_rule(Rule::status(401).cooldown(TOLD));
+        let error = Error::upstream(status, "no");
+        let effect = Effect::Failure {
+            error: Some(&error),
+            verdict: &policy.classify(&error),
+            jitter: 0.0,
+            probes: None,
+        };
+        apply(auth, "m", &effect, now);
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        START + time::Duration::seconds(seconds)
+    }
+
+    /// As a process of the former version writes it.
+    fn without_versions(auth: &Auth) -> Auth {
+        let mut auth = auth.clone();
+        auth.versions = Versions::default();
+        auth.ordered_by = OrderedBy::Change;
+        for state in auth.model_states.values_mut() {
+            state.version = Version::default();
+        }
+        auth
+    }
+
+    fn is_out(auth: &Auth) -> bool {
+        matches!(readiness(auth, "m"), Readiness::Until(..))
+    }
+
+    #[test]
+    fn a_reset_stays_and_a_cooldown_is_as_long_as_told_whatever_the_clocks_say() {
+        for ahead in [-300, -2, 0, 2, 300] {
+            let (mut failing, mut resetting) = (Auth::new("p"), Auth::new("p"));
+            fail(&mut failing, 429, at(ahead));
+            assert!(merge(&mut resetting, &failing, at(0)).learned);
+            let longest = later(at(0), TOLD);
+            assert!(
+                matches!(readiness(&resetting, "m"), Readiness::Until(end, _) if end <= longest)
+            );
+            reset(&mut resetting, None, at(1));
+            let stored = resetting.clone();
+            assert!(merge(&mut resetting, &failing, at(2)).ahead);
+            assert!(!is_out(&resetting));
+            assert!(merge(&mut failing, &stored, at(2 + ahead)).learned);
+            assert!(!is_out(&failing));
+            // Until a newer failure.
+            fail(&mut failing, 429, at(3 + ahead));
+            merge(&mut resetting, &failing, at(3));
+            assert!(is_out(&resetting));
+        }
+    }
+
+    #[test]
+    fn a_state_without_versions_is_ordered_by_time_and_gets_versions() {
+        let (mut ours, mut former) = (Auth::new("p"), Auth::new("p"));
+        fail(&mut former, 429, at(10));
+        let merged = merge(&mut ours, &without_versions(&former), at(11));
+        assert!(is_out(&ours) && merged.learned && merged.ahead);
+        assert!(ours.model_states["m"].version.is_some());
+        // As long as the store has no versions, it is to get them; nothing is learned twice.
+        let again = merge(&mut ours, &without_versions(&former), at(12));
+        assert_eq!((again.learned, again.ahead), (false, true));
+        // An older one of the former version says nothing.
+        reset(&mut ours, None, at(20));
+        assert!(!merge(&mut ours, &without_versions(&former), at(21)).learned);
+        assert!(!is_out(&ours));
+        let stored = ours.clone();
+        assert_eq!(merge(&mut ours, &stored, at(22)), Merged::default());
+    }
+
+    #[test]
+    fn what_older_tokens_met_labels_no_newer_ones() {
+        for (status, stays) in [(401, false), (429, true)] {
+            let (mut renewed, mut failing) = (Auth::new("p"), Auth::new("p"));
+            renewed.generation = 2;
+            failing.generation = 1;
+            // More changes than the renewed one has met.
+            for second in 0..3 {
+                fail(&mut failing, status, at(second));
+            }
+            let merged = merge(&mut renewed, &failing, at(10));
+            assert_eq!(is_out(&renewed), stays, "{status}");
+            assert_eq!(renewed.status == Status::Error, stays, "{status}");
+            assert_eq!(merged.ahead, !stays, "{status}");
+            merge(&mut failing, &renewed, at(11));
+            assert_eq!(is_out(&failing), stays, "{status}");
+            // Where the tokens are the same, so is what they met.
+            let mut other = Auth::new("p");
+            other.generation = 1;
+            fail(&mut failing, status, at(12));
+            merge(&mut other, &failing, at(12));
+            assert!(is_out(&other), "{status}");
+        }
+    }
+}

@@ -119,3 +119,37 @@ const DISABLED: &str = "disabled";
 const RECOVERED: &str = "recovered";
 /// In a state: the order of what has happened to it, see [`versions_to_json`].
 const VERSIONS: &str = "versions";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{OrderedBy, Version};
+
+    const START: crate::Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+
+    #[test]
+    fn versions_are_beside_the_record_and_a_state_without_them_is_one_of_a_former_writer() {
+        let mut auth = Auth::api_key("p", "k").with_id("a");
+        auth.model_states.entry("m".into()).or_default().status = Status::Error;
+        auth.raise_model("m", START);
+        auth.raise_outage(START);
+        let read = |state| {
+            let mut read = from_credential(credential(&auth)).unwrap();
+            add_state(&mut read, state).unwrap();
+            read
+        };
+        let whole = read(state(&auth));
+        assert_eq!(whole.versions, auth.versions);
+        assert_eq!(whole.model_states, auth.model_states);
+        assert!(!to_json(&auth).contains_key(VERSIONS));
+        let mut former = state(&auth);
+        former.remove(VERSIONS);
+        let former = read(former);
+        assert_eq!(former.ordered_by, OrderedBy::Change);
+        assert_eq!(former.model_states["m"].version, Version::default());
+        let mut oldest = state(&auth);
+        oldest.remove(VERSIONS);
+        oldest.remove(RECOVERED);
+        assert_eq!(read(oldest).ordered_by, OrderedBy::Use);
+    }
+}
