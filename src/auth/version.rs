@@ -232,6 +232,19 @@ mod tests {
         assert!(version(&long) > version(&short));
         short.raise_model("m", START);
         assert!(version(&long) < version(&short));
+        let mut other = long.clone();
+        other.versions = Versions::default();
+        other
+            .model_states
+            .entry("m".into())
+            .or_default()
+            .status_message = "no".into();
+        other.raise_model("m", START);
+        assert_ne!(
+            version(&long),
+            version(&other),
+            "no two changes are taken for one"
+        );
     }
 
     #[test]

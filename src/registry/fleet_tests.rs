@@ -319,6 +319,7 @@ proptest! {
         }
         let generation = fleet.load().generation;
         for process in 0..PROCESSES {
+            fleet.look(process);
             let auth = fleet.record(process);
             prop_assert_eq!(is_out(&auth), out, "{}", process);
             prop_assert_eq!(versions(&auth), versions(&fleet.record(0)), "{}", process);
@@ -348,6 +349,7 @@ fn models_that_the_other_record_has_no_room_for_are_no_news() {
     }
     fleet.settle();
     for process in 0..PROCESSES {
+        fleet.look(process);
         assert!(!fleet.write(process), "{process} writes for ever");
         assert_eq!(fleet.record(process).model_states.len(), MOST_MODELS);
     }
