@@ -257,7 +257,7 @@ mod tests {
     use crate::auth::Versions;
     use crate::clock::later;
     use crate::error::Error;
-    use crate::policy::{FailurePolicy, Rule};
+    use crate::policy::{FailurePolicy, Rule, Scope};
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
     const TOLD: Duration = Duration::from_secs(600);
@@ -265,6 +265,7 @@ mod tests {
     fn fail(auth: &mut Auth, status: u16, now: Timestamp) {
         let policy = FailurePolicy::empty()
             .with_rule(Rule::status(429).cooldown(TOLD))
+            .with_rule(Rule::status(402).cooldown(TOLD).scope(Scope::Credential))
             .with_rule(Rule::status(401).cooldown(TOLD));
         let error = Error::upstream(status, "no");
         let effect = Effect::Failure {
@@ -297,9 +298,10 @@ mod tests {
 
     #[test]
     fn a_reset_stays_and_a_cooldown_is_as_long_as_told_whatever_the_clocks_say() {
-        for ahead in [-300, -2, 0, 2, 300] {
+        let cases = [-300, -2, 0, 2, 300].map(|ahead| [(ahead, 429), (ahead, 402)]);
+        for (ahead, status) in cases.into_iter().flatten() {
             let (mut failing, mut resetting) = (Auth::new("p"), Auth::new("p"));
-            fail(&mut failing, 429, at(ahead));
+            fail(&mut failing, status, at(ahead));
             assert!(merge(&mut resetting, &failing, at(0)).learned);
             let longest = later(at(0), TOLD);
             assert!(
@@ -312,7 +314,7 @@ mod tests {
             assert!(merge(&mut failing, &stored, at(2 + ahead)).learned);
             assert!(!is_out(&failing));
             // Until a newer failure.
-            fail(&mut failing, 429, at(3 + ahead));
+            fail(&mut failing, status, at(3 + ahead));
             merge(&mut resetting, &failing, at(3));
             assert!(is_out(&resetting));
         }

@@ -176,6 +176,8 @@ fn a_moment_from_before_a_step_is_of_the_present_clock() {
     pool.fail(Scope::Model, pool.moment());
     pool.registry.reset("a", None, pool.moment());
     pool.fail(Scope::Model, before);
+    let (late, query) = (before, pool.query());
+    assert!(pool.registry.supply(Query { now: late, ..query }) != Supply::Ready);
     pool.is_out_for(TOLD.saturating_sub(Duration::from_secs(1)));
 }
 
