@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::executor::{Executors, Tools};
 use crate::hook::Hooks;
 use crate::random::Random;
-use crate::registry::Registry;
+use crate::registry::{Moment, Registry};
 use crate::runtime::Pool;
 use crate::store::Keeper;
 use crate::transport::Transport;
@@ -23,4 +23,11 @@ pub(crate) struct Services {
     pub(crate) tools: Arc<Tools>,
     pub(crate) pool: Pool,
     pub(crate) random: Arc<Random>,
+}
+
+impl Services {
+    /// Now, as the registry takes it.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment::of(&*self.clock)
+    }
 }

@@ -8,8 +8,9 @@ use crate::Timestamp;
 use crate::clock::later;
 use crate::fault::{Fault, Origin};
 
-use super::Auth;
 use super::json::{Malformed, Members, put_time};
+use super::version::bounded;
+use super::{Auth, Version, Versions};
 
 /// What the failures in a row of one model, or of a credential as a whole, were, and what follows from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,15 +47,6 @@ impl Cause {
     /// Whether one request has to go first.
     pub(crate) fn needs_permit(&self) -> bool {
         self.half_open && self.until.is_some()
-    }
-
-    fn restored(self, latest: Timestamp) -> Self {
-        Self {
-            origin: Origin::Restored,
-            until: self.until.map(|until| until.min(latest)),
-            setback: 0,
-            ..self
-        }
     }
 
     /// Its JSON form. `None` where the seed's record says as much: a cooldown of a fixed length that simply ends.
@@ -108,21 +100,59 @@ impl Cause {
 }
 
 impl Auth {
-    /// After a restart: what the record says of cooldowns is not believed for longer than any may last, whatever the clock
-    /// was when it was written. The operator's word is kept.
+    /// Of what was stored: no cooldown lasts longer from now on than it was told to last, nor than any may, whatever the clock
+    /// was that wrote it. What the operator has set may last for longer than any.
     pub(crate) fn restore(&mut self, now: Timestamp) {
-        let latest = later(now, LONGEST);
-        let restore = |cause: &mut Option<Cause>, visible: &mut Option<Timestamp>| {
-            if !cause.is_some_and(|cause| cause.is_operators(now)) {
-                *cause = cause.map(|cause| cause.restored(latest));
-                *visible = visible.map(|at| at.min(latest));
+        let restore = |version: Version,
+                       changed_at,
+                       ends: [&mut Option<Timestamp>; 2],
+                       cause: &mut Option<Cause>| {
+            let is_operators = cause.is_some_and(|cause| cause.is_operators(now));
+            let latest = if is_operators {
+                Timestamp::MAX
+            } else {
+                later(now, LONGEST)
+            };
+            let bounded = |end| bounded(version, changed_at, end, now).min(latest);
+            for end in ends {
+                *end = end.map(bounded);
             }
+            let Some(cause) = cause else { return };
+            let since = Some(cause.since);
+            cause.until = cause
+                .until
+                .map(|end| self::bounded(version, since, end, now).min(latest));
+            let probe_at = cause
+                .probe_at
+                .map(|at| self::bounded(Version::default(), since, at, now));
+            cause.probe_at = probe_at.min(cause.until);
+            if !is_operators {
+                cause.origin = Origin::Restored;
+            }
+            cause.setback = 0;
         };
-        restore(&mut self.cause, &mut self.next_retry_after);
-        restore(&mut self.outage, &mut None);
+        let Versions { own, outage, .. } = self.versions;
+        restore(outage, None, [&mut None, &mut None], &mut self.outage);
+        let mut visible = self.next_retry_after;
+        let mut quota = self.quota.next_recover_at;
+        restore(
+            own,
+            self.updated_at,
+            [&mut visible, &mut quota],
+            &mut self.cause,
+        );
+        // The record shows the ends of its outage and of its models, too.
+        let mut latest = visible.max(self.outage.and_then(|outage| outage.until));
         for state in self.model_states.values_mut() {
-            restore(&mut state.cause, &mut state.next_retry_after);
+            let ends = [
+                &mut state.next_retry_after,
+                &mut state.quota.next_recover_at,
+            ];
+            restore(state.version, state.updated_at, ends, &mut state.cause);
+            latest = latest.max(state.next_retry_after);
         }
+        self.next_retry_after = self.next_retry_after.min(latest);
+        self.quota.next_recover_at = self.quota.next_recover_at.min(quota.max(latest));
     }
 }
 

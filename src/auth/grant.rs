@@ -137,6 +137,19 @@ impl Auth {
         self.revoked.is_some() && self.revoked == self.grant_token()
     }
 
+    /// The failure of a former refresh says nothing of new tokens.
+    pub(crate) fn forget_refresh_failure(&mut self) {
+        if [Self::REFRESH_FAILED, Self::NEEDS_LOGIN].contains(&self.status_message.as_str()) {
+            self.last_error = None;
+        }
+    }
+
+    /// The status message of a record whose refresh failed.
+    pub(crate) const REFRESH_FAILED: &str = "refresh failed";
+
+    /// The status message of a record whose login is over.
+    pub(crate) const NEEDS_LOGIN: &str = "needs login";
+
     /// Notes that tokens took the place of `former`, which must never be sent again.
     pub(super) fn note_spent(&mut self, former: Option<GrantToken>) {
         let now = self.grant_token();

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Attributes, Auth, Cause, Metadata, ModelState, QuotaState, SpentTokens, Status, Wiped, expiry,
+    Attributes, Auth, Cause, Metadata, ModelState, OrderedBy, QuotaState, SpentTokens, Status,
+    Version, Wiped, expiry,
 };
 use crate::Timestamp;
 use crate::error::Error;
@@ -121,7 +122,7 @@ pub(crate) fn from_json(json: Map<String, Value>) -> Result<Auth, Malformed> {
         next_refresh_after: members.time("next_refresh_after")?,
         generation: members.count("generation")?,
         spent: SpentTokens::from_json(members.take(SPENT).as_ref()),
-        recoveries_unknown: true,
+        ordered_by: OrderedBy::Use,
         ..Auth::default()
     };
     read_state(&mut auth, &mut members)?;
@@ -350,6 +351,7 @@ impl Members {
                         updated_at: state.time("updated_at")?,
                         cause: Cause::from_json(state.nested(CAUSE)?)?,
                         recovered_at: None,
+                        version: Version::default(),
                         extra: state.rest(),
                     },
                 );

@@ -15,6 +15,7 @@ mod scrub;
 mod secret;
 mod service_account;
 mod status;
+mod version;
 mod wipe;
 
 use std::any::Any;
@@ -41,6 +42,7 @@ pub(crate) use scrub::scrub;
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
+pub(crate) use version::{OrderedBy, Version, Versions, add_versions, versions_to_json};
 pub(crate) use wipe::{Wipe, Wiped, make_room};
 
 use crate::Timestamp;
@@ -126,8 +128,10 @@ pub struct Auth {
     pub(crate) setbacks: u32,
     /// The last of these that another process has met.
     pub(crate) learned: u32,
-    /// It was read, and nobody had kept when what was over.
-    pub(crate) recoveries_unknown: bool,
+    /// The order of what has happened to its state, as all processes see it.
+    pub(crate) versions: Versions,
+    /// What the writer of a stored state kept of that order.
+    pub(crate) ordered_by: OrderedBy,
     /// Counts changes of the tokens.
     pub(crate) generation: u64,
     /// The tokens that its grant has spent.
@@ -164,6 +168,8 @@ pub struct ModelState {
     pub(crate) cause: Option<Cause>,
     /// When its last failure was over.
     pub(crate) recovered_at: Option<Timestamp>,
+    /// Of its last failure, or of what ended it.
+    pub(crate) version: Version,
     pub(crate) extra: Option<Metadata>,
 }
 

@@ -1,11 +1,11 @@
-//! When a credential and its models came back: what processes that share a store must know to tell a recovery from a success that
-//! knew of no failure. The record's own JSON form, the seed's, has no place for it: it is kept beside the state.
+//! When a credential and its models came back. Processes of a former version of this crate, which keep no
+//! [`Version`](super::Version)s, tell by it a recovery from a success that knew of no failure. It is kept beside the state.
 
 use serde_json::{Map, Value};
 
-use super::Auth;
 use super::expiry::from_calendar;
 use super::json::time_text;
+use super::{Auth, OrderedBy};
 use crate::Timestamp;
 
 /// By model; of the credential as a whole, by the empty one.
@@ -27,7 +27,7 @@ pub(crate) fn add_recoveries(auth: &mut Auth, kept: Option<&Value>) {
     let Some(Value::Object(kept)) = kept else {
         return;
     };
-    auth.recoveries_unknown = false;
+    auth.ordered_by = OrderedBy::Change;
     let of = |model: &str| -> Option<Timestamp> { from_calendar(kept.get(model)?.as_str()?) };
     auth.recovered_at = of("");
     for (model, state) in &mut auth.model_states {

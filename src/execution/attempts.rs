@@ -185,13 +185,14 @@ impl Engine {
         recorded: &Error,
         verdict: &Verdict,
     ) -> Option<usize> {
-        let now = self.services.clock.now();
+        let moment = self.services.moment();
+        let now = moment.wall;
         let healthy = |limits: &Arc<RateLimits>| limits.is_healthy();
         let spared = matches!(verdict.scope, Scope::Request | Scope::Nobody);
         let known = if spared && failed.error.rate_limits().is_some_and(healthy) {
-            self.apply(&outcome, None, &Effect::Healthy, now)
+            self.apply(&outcome, None, &Effect::Healthy, moment)
         } else {
-            self.apply_failure(&outcome, Some(recorded), verdict, now)
+            self.apply_failure(&outcome, Some(recorded), verdict, moment)
         };
         let shared = self.sightings.note(Seen {
             provider: failed.provider,
@@ -208,7 +209,7 @@ impl Engine {
                 &sighting.id,
                 &sighting.model,
                 sighting.since,
-                now,
+                moment,
             ));
         }
         self.tell(outcome, known, now);

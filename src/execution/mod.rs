@@ -33,7 +33,7 @@ use crate::executor::Provider;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshCoordinator;
-use crate::registry::{Applied, Effect, Lease, Permit, Rotation, Target};
+use crate::registry::{Applied, Effect, Lease, Moment, Permit, Rotation, Target};
 use crate::request::{Addressed, Options, Request, Response};
 use crate::runtime::guard;
 use crate::selection::Selector;
@@ -152,7 +152,7 @@ impl Engine {
         if outcome.auth_id.is_empty() {
             return;
         }
-        let now = self.services.clock.now();
+        let now = self.services.moment();
         let known = match &outcome.kind {
             OutcomeKind::Abandoned => true,
             OutcomeKind::Success => self.apply_success(&outcome, lease, now),
@@ -161,11 +161,11 @@ impl Engine {
                 self.apply_failure(&outcome, error.as_ref(), &verdict, now)
             }
         };
-        self.tell(outcome, known, now);
+        self.tell(outcome, known, now.wall);
     }
 
     /// What the program has observed by itself, it observed now.
-    fn apply_success(&self, outcome: &Outcome<'_>, lease: Option<&Lease>, now: Timestamp) -> bool {
+    fn apply_success(&self, outcome: &Outcome<'_>, lease: Option<&Lease>, now: Moment) -> bool {
         let knows = lease.map_or(u32::MAX, Lease::knows);
         self.apply(outcome, lease, &Effect::Success { knows }, now)
     }
@@ -175,7 +175,7 @@ impl Engine {
         outcome: &Outcome<'_>,
         error: Option<&Error>,
         verdict: &Verdict,
-        now: Timestamp,
+        now: Moment,
     ) -> bool {
         let jitter = self.policy.jitter() * self.services.random.fraction();
         let effect = Effect::Failure {
@@ -213,7 +213,7 @@ impl Engine {
         outcome: &Outcome<'_>,
         lease: Option<&Lease>,
         effect: &Effect<'_>,
-        now: Timestamp,
+        now: Moment,
     ) -> bool {
         let registry = &self.services.registry;
         let target = Target {

@@ -127,7 +127,7 @@ impl Engine {
         {
             // Content came: the credential serves again. How the stream ends is told then.
             let outcome = report.outcome(OutcomeKind::Success);
-            let now = self.services.clock.now();
+            let now = self.services.moment();
             self.apply_success(&outcome, Some(&served.lease), now);
             drop(permit);
         }

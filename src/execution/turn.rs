@@ -15,7 +15,7 @@ use crate::auth::Auth;
 use crate::clock::until;
 use crate::error::Error;
 use crate::executor::{Provider, ProviderExecutor};
-use crate::registry::{Lease, Permit, Query, Supply, Tried};
+use crate::registry::{Lease, Moment, Permit, Query, Supply, Tried};
 use crate::request::{Addressed, Options, Request};
 use crate::runtime::guard;
 use crate::selection::Candidates;
@@ -75,7 +75,7 @@ impl Engine {
                 plan.next_provider();
                 continue;
             }
-            let query = query_at(TIMELESS, call, &asked, Some(&plan.tried));
+            let query = query_at(Moment::TIMELESS, call, &asked, Some(&plan.tried));
             if self.services.registry.is_behind(query, plan.place.as_ref()) {
                 plan.refuse(others_wait(asked.provider));
                 continue;
@@ -106,25 +106,25 @@ impl Engine {
     ) -> Result<Result<Taken, Error>, Error> {
         let query = |now| query_at(now, call, asked, Some(&plan.tried));
         let taken = self.choose(query, call.options, reckoned(&asked.request))?;
-        let now = || self.services.clock.now();
+        let now = || self.services.moment();
         Ok(taken.ok_or_else(|| nobody(&self.services.registry, query(now()))))
     }
 
     /// Asks the selector until its choice can be had, or it makes none.
     fn choose<'q>(
         &self,
-        query_at: impl Fn(Timestamp) -> Query<'q>,
+        query_at: impl Fn(Moment) -> Query<'q>,
         options: &Options,
         tokens: u64,
     ) -> Result<Option<Taken>, Error> {
         let registry = &self.services.registry;
         let selector = self.selector();
-        let now = || self.services.clock.now();
+        let now = || self.services.moment();
         // Reading the clock costs as much as half a pick, and where nobody is out it says nothing.
         let mut query = query_at(if registry.may_anybody_be_out() {
             now()
         } else {
-            TIMELESS
+            Moment::TIMELESS
         });
         loop {
             let candidates = Candidates::new(registry, &*self.services.clock, query);
@@ -142,7 +142,7 @@ impl Engine {
                 },
                 None => return Ok(None),
             };
-            if query.now == TIMELESS && (picked.needs_permit || picked.limited) {
+            if query.now == Moment::TIMELESS && (picked.needs_permit || picked.limited) {
                 // Somebody has failed in this moment.
                 query = query_at(now());
             }
@@ -388,7 +388,7 @@ impl Engine {
         asked: &'q Asked<'_>,
         tried: Option<&'q Tried>,
     ) -> Query<'q> {
-        query_at(self.services.clock.now(), call, asked, tried)
+        query_at(self.services.moment(), call, asked, tried)
     }
 
     /// How much longer the call may wait for credentials.
@@ -440,7 +440,7 @@ fn ask_for<'c>(call: &'c Call<'_>, provider: &'c Provider) -> Result<Asked<'c>, 
 }
 
 fn query_at<'q>(
-    now: Timestamp,
+    now: Moment,
     call: &Call<'q>,
     asked: &'q Asked<'_>,
     tried: Option<&'q Tried>,
@@ -453,9 +453,6 @@ fn query_at<'q>(
         now,
     }
 }
-
-/// A time at which nobody who is out has returned.
-const TIMELESS: Timestamp = Timestamp::MIN;
 
 /// How many tokens a request is reckoned with until its answer says: one for every four bytes.
 fn reckoned(request: &Request) -> u64 {

@@ -66,8 +66,7 @@ impl Manager {
         if let Some(mut stored) = services.keeper.create(&new)? {
             // The store knows it already: it was not loaded, or another process has registered it.
             stored.provider = normalized(&stored.provider);
-            stored.restore(services.clock.now());
-            let current = services.registry.insert(*stored);
+            let current = services.registry.restore(*stored, services.moment());
             let replaced = self.replace(turn, &current, &auth);
             if replaced.is_err() {
                 drop(services.registry.remove(&id));

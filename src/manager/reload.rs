@@ -267,7 +267,7 @@ impl Intake {
             log::warn!("{error}; the default is used");
         }
         let id = auth.id.clone();
-        let now = services.clock.now();
+        let now = services.moment();
         let current = services.registry.get(&id);
         let current = current.filter(|current| current.provider == auth.provider);
         if current.is_some() {
@@ -284,10 +284,7 @@ impl Intake {
                     Some(after) if !is_same(&current, &after) => Taken::Changed(after),
                     _ => Taken::Same,
                 },
-                None => {
-                    auth.restore(now);
-                    Taken::New(services.registry.insert(auth))
-                }
+                None => Taken::New(services.registry.restore(auth, now)),
             }
         };
         drop(turn);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::clock::later;
 use crate::error::Error;
 use crate::exhaustion::Standing;
 use crate::registry::Applied;
@@ -33,7 +32,7 @@ impl Manager {
     /// ```
     pub fn explain(&self, provider: &str, model: &str) -> Vec<Standing> {
         let services = &self.inner.services;
-        let now = services.clock.now();
+        let now = services.moment();
         services.registry.explain(&normalized(provider), model, now)
     }
 
@@ -56,7 +55,7 @@ impl Manager {
     pub fn reset(&self, id: &str) -> Result<(), Error> {
         self.changed(id, |manager| {
             let services = &manager.inner.services;
-            services.registry.reset(id, None, services.clock.now())
+            services.registry.reset(id, None, services.moment())
         })
     }
 
@@ -67,7 +66,7 @@ impl Manager {
     pub fn reset_model(&self, id: &str, model: &str) -> Result<(), Error> {
         self.changed(id, |manager| {
             let services = &manager.inner.services;
-            let now = services.clock.now();
+            let now = services.moment();
             services.registry.reset(id, Some(model), now)
         })
     }
@@ -91,11 +90,9 @@ impl Manager {
     pub fn cool_down(&self, id: &str, model: Option<&str>, time: Duration) -> Result<(), Error> {
         self.changed(id, |manager| {
             let services = &manager.inner.services;
-            let now = services.clock.now();
             let model = model.filter(|model| !model.is_empty());
-            services
-                .registry
-                .cool_down(id, model, later(now, time), now)
+            let now = services.moment();
+            services.registry.cool_down(id, model, time, now)
         })
     }
 

@@ -569,9 +569,9 @@ impl RefreshAttempt<'_> {
         }
         log::warn!("the refresh of credential {id} failed ({failures} in a row): {error}");
         let (message, revoked) = if failure == Failure::LoginOver {
-            (NEEDS_LOGIN, base.grant_token())
+            (Auth::NEEDS_LOGIN, base.grant_token())
         } else {
-            (FAILED, None)
+            (Auth::REFRESH_FAILED, None)
         };
         let recorded = error.bare();
         let changed = services.registry.modify(id, |auth| {
@@ -666,10 +666,9 @@ impl RefreshCoordinator {
                 .modify(id, |auth| auth.take_durable(record));
         }
         let now = services.clock.now();
-        let auth = services.registry.renew(id, now, |auth| {
-            auth.take_durable(record);
-            forget_failure(auth);
-        });
+        let auth = services
+            .registry
+            .renew(id, now, |auth| auth.take_durable(record));
         // What the renewal changed beside the tokens.
         if auth.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
             services.keeper.note(id.into());
@@ -800,17 +799,6 @@ impl RefreshCoordinator {
     }
 }
 
-/// The failure of a former refresh says nothing of new tokens.
-fn forget_failure(auth: &mut Auth) {
-    if auth.status_message == FAILED || auth.status_message == NEEDS_LOGIN {
-        auth.last_error = None;
-        auth.status_message.clear();
-        if auth.status == Status::Error && !auth.unavailable {
-            auth.status = Status::Active;
-        }
-    }
-}
-
 /// Whether an answer brought a new refresh token and no access token: then the executor has set the end of the old one.
 fn is_half(base: &Auth, answer: &Auth, now: Timestamp) -> bool {
     answer.grant_token() != base.grant_token()
@@ -863,7 +851,3 @@ const LEAST_DEFERRAL: Duration = Duration::from_secs(1);
 
 /// How long another program, which has used the token, may take to make the next one durable.
 const ANOTHER_PROGRAM: Duration = Duration::from_secs(2);
-
-/// Status messages of a record whose refresh failed.
-const FAILED: &str = "refresh failed";
-const NEEDS_LOGIN: &str = "needs login";

@@ -1,33 +1,43 @@
 //! What changes a record's standing beside its results: the operator, a new token, a second thought. Pure.
 
 use crate::Timestamp;
-use crate::auth::{Auth, Cause, ModelState, Status};
+use crate::auth::{Auth, Cause, ModelState, Status, Version};
 use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;
 
 use super::apply::{
-    clear_if_well, derive, is_failing_for_a_model, settle, state_of, succeed, succeed_model,
+    clear_if_well, derive, is_failing_for_a_model, settle, state_of, succeed, succeed_models,
 };
+use super::member::is_calm_by_itself;
 
 /// The operator ends all that results have led to: of one model, or of the credential and all its models.
 pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
+    if model.is_none() {
+        auth.revoked = None;
+    }
     if model.is_none() && auth.outage.take().is_some() {
         auth.recovered_at = Some(now);
+        auth.raise_outage(now);
     }
     if model.is_none_or(str::is_empty) {
         succeed(auth, now);
     }
+    let is_meant = |name: &str| model.is_none_or(|model| model == name);
     for (name, state) in &mut auth.model_states {
-        if model.is_none_or(|model| model == name) {
+        if is_meant(name) && state.cause.is_some_and(|cause| cause.is_operators(now)) {
             state.cause = None;
-            succeed_model(state, now);
         }
     }
+    succeed_models(auth, now, is_meant);
+    let was_calm = is_calm_by_itself(auth);
     if !auth.model_states.is_empty() {
         derive(auth, now);
     }
     clear_if_well(auth, now);
+    if !was_calm && is_calm_by_itself(auth) {
+        auth.raise_own(now);
+    }
     settle(auth, disabled, now);
 }
 
@@ -49,6 +59,8 @@ pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, 
         None => {
             auth.outage = cause;
             COOLED_DOWN.clone_into(&mut auth.status_message);
+            auth.raise_outage(now);
+            auth.raise_own(now);
         }
         Some(model) => {
             let state = state_of(auth, model);
@@ -59,6 +71,7 @@ pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, 
             }
             COOLED_DOWN.clone_into(&mut state.status_message);
             state.updated_at = Some(now);
+            auth.raise_model(model, now);
             derive(auth, now);
         }
     }
@@ -81,10 +94,43 @@ pub(super) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
     pardoned
 }
 
-/// A new token is there: what the old one was refused for says nothing of it.
-pub(super) fn token_renewed(auth: &mut Auth, now: Timestamp) {
-    for state in auth.model_states.values_mut() {
-        if state.status == Status::Error && state.last_error.as_ref().is_some_and(refuses_token) {
+/// A new token is there: what older ones were refused for says nothing of it. `is_older` tells which versions they met. Whether
+/// that changes anything.
+pub(super) fn token_renewed(
+    auth: &mut Auth,
+    is_older: impl Fn(&Version) -> bool,
+    now: Timestamp,
+) -> bool {
+    let changes = auth.versions.last;
+    renew_models(auth, &is_older, now);
+    let refused = |cause: Option<Cause>| {
+        cause.is_some_and(|cause| cause.fault == Fault::Unauthorized && cause.until.is_some())
+    };
+    let was_out = refused(auth.outage) && is_older(&auth.versions.outage);
+    if was_out {
+        auth.outage = None;
+        auth.recovered_at = Some(now);
+        auth.raise_outage(now);
+    }
+    if is_older(&auth.versions.own) {
+        renew_own(auth, refused, now);
+    }
+    if !auth.model_states.is_empty() && changes != auth.versions.last {
+        derive(auth, now);
+    }
+    changes != auth.versions.last
+}
+
+fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Timestamp) {
+    let Auth {
+        model_states,
+        versions,
+        generation,
+        ..
+    } = auth;
+    for state in model_states.values_mut() {
+        let is_refused = state.last_error.as_ref().is_some_and(refuses_token);
+        if state.status == Status::Error && is_refused && is_older(&state.version) {
             *state = ModelState {
                 status: Status::Active,
                 updated_at: Some(now),
@@ -92,27 +138,24 @@ pub(super) fn token_renewed(auth: &mut Auth, now: Timestamp) {
                 extra: state.extra.take(),
                 ..ModelState::default()
             };
+            versions.raise_state(*generation, state, now);
         }
     }
-    let refused = |cause: Option<Cause>| {
-        cause.is_some_and(|cause| cause.fault == Fault::Unauthorized && cause.until.is_some())
-    };
-    let was_out = refused(auth.outage);
-    if was_out {
-        auth.outage = None;
-        auth.recovered_at = Some(now);
-    }
+}
+
+/// As [`token_renewed`], of what the record shows of itself.
+fn renew_own(auth: &mut Auth, refused: impl Fn(Option<Cause>) -> bool, now: Timestamp) {
+    let was_calm = is_calm_by_itself(auth);
     if refused(auth.cause) {
         auth.cause = None;
     }
+    auth.forget_refresh_failure();
     let about_token = auth.last_error.as_ref().is_none_or(refuses_token);
-    if auth.model_states.is_empty() {
-        if about_token {
-            let cause = auth.cause;
-            succeed(auth, now);
-            auth.cause = cause;
-        }
-    } else if was_out || about_token {
+    if about_token && auth.model_states.is_empty() {
+        let cause = auth.cause;
+        succeed(auth, now);
+        auth.cause = cause;
+    } else if about_token {
         derive(auth, now);
     }
     if !auth.unavailable && !is_failing_for_a_model(auth, now) {
@@ -122,7 +165,10 @@ pub(super) fn token_renewed(auth: &mut Auth, now: Timestamp) {
             auth.status = Status::Active;
         }
     }
-    auth.updated_at = Some(now);
+    if !was_calm && is_calm_by_itself(auth) {
+        auth.recovered_at = Some(now);
+        auth.raise_own(now);
+    }
 }
 
 const COOLED_DOWN: &str = "cooled down by the operator";

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::Timestamp;
-use crate::auth::{Auth, Cause, ModelState, QuotaState, Status};
+use crate::auth::{Auth, Cause, ModelState, QuotaState, Status, Versions};
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::policy::{Probes, Scope, Verdict};
@@ -42,6 +42,7 @@ impl Effect<'_> {
 /// Applies a result to the record: to the state of `model`, or to the record itself where `model` is empty.
 pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
+    let was_calm = is_calm_by_itself(auth);
     match (effect, model) {
         (Effect::Healthy, _) if !is_out_of_quota(auth, model) => return,
         (Effect::Success { knows }, _) if has_failed_since(auth, model, *knows) => return,
@@ -51,9 +52,13 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
         }
         (Effect::Success { .. } | Effect::Healthy, model) => {
             end_outage(auth, now);
-            succeed_model(state_of(auth, model), now);
+            state_of(auth, model);
+            succeed_models(auth, now, |name| name == model);
             derive(auth, now);
             clear_if_well(auth, now);
+            if !was_calm && is_calm_by_itself(auth) {
+                auth.raise_own(now);
+            }
         }
         (Effect::Failure { verdict, .. }, _) if spares_everybody(verdict.scope) => return,
         (
@@ -84,7 +89,12 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
                     error.message().clone_into(&mut auth.status_message);
                 }
                 auth.status = Status::Error;
+                auth.raise_model(model, now);
                 derive(auth, now);
+            }
+            auth.raise_own(now);
+            if verdict.scope == Scope::Credential {
+                auth.raise_outage(now);
             }
         }
     }
@@ -118,6 +128,16 @@ pub(crate) enum Readiness {
     /// Its own limits are reached; there is room again then, at the end of the calendar when nobody can tell.
     Full(Timestamp),
     Blocked,
+}
+
+impl Readiness {
+    /// What it is at a moment: what has ended by then is over.
+    pub(super) fn at(self, now: Timestamp) -> Self {
+        match self {
+            Self::Until(at, _) | Self::Full(at) if at <= now => Self::Ready,
+            readiness => readiness,
+        }
+    }
 }
 
 pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
@@ -184,10 +204,30 @@ fn end_outage(auth: &mut Auth, now: Timestamp) {
         return;
     };
     auth.recovered_at = Some(now);
-    for state in auth.model_states.values_mut() {
+    auth.raise_outage(now);
+    let Auth {
+        model_states,
+        versions,
+        generation,
+        ..
+    } = auth;
+    for state in model_states.values_mut() {
         if state.unavailable && state.cause.is_none() && state.next_retry_after == outage.until {
-            succeed_model(state, now);
+            succeed_model(state, versions, *generation, now);
         }
+    }
+}
+
+/// What failed of these models is over.
+pub(super) fn succeed_models(auth: &mut Auth, now: Timestamp, which: impl Fn(&str) -> bool) {
+    let Auth {
+        model_states,
+        versions,
+        generation,
+        ..
+    } = auth;
+    for (_, state) in model_states.iter_mut().filter(|(name, _)| which(name)) {
+        succeed_model(state, versions, *generation, now);
     }
 }
 
@@ -208,9 +248,7 @@ pub(super) fn is_failing_for_a_model(auth: &Auth, now: Timestamp) -> bool {
 
 /// What failed of calls without a model is over.
 pub(super) fn succeed(auth: &mut Auth, now: Timestamp) {
-    if !is_calm_by_itself(auth) {
-        auth.recovered_at = Some(now);
-    }
+    let was_calm = is_calm_by_itself(auth);
     auth.status = Status::Active;
     auth.status_message.clear();
     auth.unavailable = false;
@@ -218,6 +256,10 @@ pub(super) fn succeed(auth: &mut Auth, now: Timestamp) {
     auth.quota = QuotaState::default();
     auth.next_retry_after = None;
     auth.cause = None;
+    if !was_calm {
+        auth.recovered_at = Some(now);
+        auth.raise_own(now);
+    }
 }
 
 /// Whether the credential was put out while the request that has now succeeded was under way: it says nothing of that.
@@ -257,10 +299,8 @@ fn fail(
     }
 }
 
-pub(super) fn succeed_model(state: &mut ModelState, now: Timestamp) {
-    if !is_calm_model(state) {
-        state.recovered_at = Some(now);
-    }
+fn succeed_model(state: &mut ModelState, versions: &mut Versions, generation: u64, now: Timestamp) {
+    let was_calm = is_calm_model(state);
     state.last_error = None;
     state.quota = QuotaState::default();
     state.updated_at = Some(now);
@@ -273,6 +313,10 @@ pub(super) fn succeed_model(state: &mut ModelState, now: Timestamp) {
         state.status = Status::Active;
         state.unavailable = false;
         state.next_retry_after = None;
+    }
+    if !was_calm {
+        state.recovered_at = Some(now);
+        versions.raise_state(generation, state, now);
     }
 }
 
@@ -354,7 +398,7 @@ fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestam
     }
 }
 
-fn is_failing(state: &ModelState, now: Timestamp) -> bool {
+pub(super) fn is_failing(state: &ModelState, now: Timestamp) -> bool {
     let out = state.unavailable && state.next_retry_after.is_none_or(|at| at > now);
     state.last_error.is_some() || (state.status == Status::Error && out)
 }

@@ -49,13 +49,14 @@ impl Registry {
             return Some((Lease::new(member, knows, None), auth));
         }
         let mut state = self.state.lock();
+        let now = state.now(query.now);
         // If it was removed meanwhile, what is under way with it comes to its end.
         let record = state.slots.of_mut(&member);
         let Some(limiter) = record.and_then(|record| record.limiter.as_mut()) else {
             return Some((Lease::new(member, knows, None), auth));
         };
         let model: Arc<str> = query.model.into();
-        let granted = limiter.take(query.model, || Arc::clone(&model), tokens, query.now);
+        let granted = limiter.take(query.model, || Arc::clone(&model), tokens, now);
         state.look_again(member.slot, query.model, true);
         let granted = granted?;
         drop(state);

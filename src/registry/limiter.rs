@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::FastMap;
 use crate::Timestamp;
 use crate::auth::Auth;
-use crate::clock::later;
+use crate::clock::{earlier, later};
 
 /// The limits that a credential is used within; `None`: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(super) struct Limiter {
     limits: UseLimits,
     in_flight: u32,
     models: FastMap<Arc<str>, Minute>,
+    /// By how much the wall clock was set back: the windows go by a time that is ahead of it by that.
+    set_back: Duration,
 }
 
 /// A use that was granted.
@@ -76,6 +78,7 @@ impl Limiter {
             limits,
             in_flight: 0,
             models: FastMap::default(),
+            set_back: Duration::ZERO,
         }
     }
 
@@ -91,7 +94,13 @@ impl Limiter {
             return Some(Timestamp::MAX);
         }
         let minute = self.models.get(model)?;
-        minute.room_at(&self.limits, 1).max(minute.held_until)
+        let free_at = minute.room_at(&self.limits, 1).max(minute.held_until);
+        free_at.map(|at| earlier(at, self.set_back))
+    }
+
+    /// The wall clock was set back: the windows stay as they are.
+    pub(super) fn set_back(&mut self, by: Duration) {
+        self.set_back = self.set_back.saturating_add(by);
     }
 
     /// Takes a permit for one request of about so many tokens.
@@ -102,7 +111,8 @@ impl Limiter {
         tokens: u64,
         now: Timestamp,
     ) -> Option<Granted> {
-        let second = now.unix_timestamp();
+        let unmoved = later(now, self.set_back);
+        let second = unmoved.unix_timestamp();
         if let Some(minute) = self.models.get_mut(model) {
             minute.requests.advance(second);
             minute.tokens.advance(second);
@@ -113,7 +123,7 @@ impl Limiter {
         if let Some(minute) = self.models.get_mut(model) {
             // A large request that must wait goes before smaller ones that come later.
             minute.held_until = minute.room_at(&self.limits, tokens);
-            if minute.held_until.is_some_and(|at| at > now) {
+            if minute.held_until.is_some_and(|at| at > unmoved) {
                 return None;
             }
         }
@@ -155,7 +165,6 @@ impl Minute {
 
 impl Window {
     fn advance(&mut self, second: i64) {
-        // A clock that goes backwards stands still.
         let passed = second.saturating_sub(self.second);
         if passed <= 0 {
             return;

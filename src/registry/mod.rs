@@ -18,6 +18,7 @@ mod record;
 mod results;
 mod rotation;
 mod standing;
+mod timeline;
 mod tried;
 mod troubled;
 mod turns;
@@ -42,6 +43,8 @@ use record::{Record, Slots};
 pub(crate) use results::{Applied, Target};
 pub(crate) use rotation::Rotation;
 pub(crate) use standing::Shortage;
+pub(crate) use timeline::Moment;
+use timeline::Timeline;
 pub(crate) use tried::Tried;
 use troubled::Troubled;
 use waiters::Waiters;
@@ -92,6 +95,7 @@ struct State {
     /// Counts picks, to tell which lane was used last.
     picks: u64,
     touched: Touched,
+    timeline: Timeline,
 }
 
 /// A map whose hashes cost little and are not foreseeable.
@@ -117,13 +121,28 @@ impl Registry {
         }
     }
 
-    /// Puts a record in; one with the same id is replaced and returned.
-    pub(crate) fn insert(&self, mut auth: Auth) -> Arc<Auth> {
+    /// Puts a record in, and gives back what is there now; one with the same id is replaced.
+    pub(crate) fn insert(&self, auth: Auth) -> Arc<Auth> {
+        self.put(auth, |_, _| {})
+    }
+
+    /// As [`insert`](Self::insert), for a record as it was stored: see [`Auth::restore`]. What older tokens met says nothing of it.
+    pub(crate) fn restore(&self, auth: Auth, moment: Moment) -> Arc<Auth> {
+        self.put(auth, |state, auth| {
+            let now = state.now(moment);
+            auth.restore(now);
+            let newest = auth.generation;
+            amend::token_renewed(auth, |version| version.is_older_than(newest), now);
+        })
+    }
+
+    fn put(&self, mut auth: Auth, prepare: impl FnOnce(&mut State, &mut Auth)) -> Arc<Auth> {
         auth.set_base();
-        let auth = Arc::new(auth);
         let id: Arc<str> = auth.id.as_str().into();
-        let former = {
+        let (auth, former) = {
             let mut state = self.state.lock();
+            prepare(&mut state, &mut auth);
+            let auth = Arc::new(auth);
             let former = state.take_out(&id);
             state.touched.extend_if_watched(&id);
             let slot = state.slots.next();
@@ -134,7 +153,7 @@ impl Registry {
             state.by_id.insert(id, member);
             self.limit(&mut state.slots[slot]);
             state.seat(slot);
-            former
+            (auth, former)
         };
         if let Some(former) = former {
             release(former.auth);
@@ -205,8 +224,14 @@ impl Registry {
     /// Changes a record in one step. The id and the provider stay. `None` when there is no such record.
     pub(crate) fn modify(&self, id: &str, change: impl FnOnce(&mut Auth)) -> Option<Arc<Auth>> {
         self.modify_entry(id, |record| {
+            let before = Arc::clone(&record.auth);
             let auth = record.change();
             change(auth);
+            if !auth.shows_the_same_as(&before)
+                && let Some(now) = auth.updated_at
+            {
+                auth.raise_own(now);
+            }
             auth.set_base();
         })
     }
@@ -222,7 +247,8 @@ impl Registry {
             let auth = record.change();
             change(auth);
             auth.set_base();
-            amend::token_renewed(auth, now);
+            amend::token_renewed(auth, |_| true, now);
+            auth.updated_at = Some(now);
             record.refresh_failures = 0;
         })
     }

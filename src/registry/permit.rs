@@ -8,7 +8,7 @@ use super::record::Record;
 use super::{Picked, Query, Registry};
 use crate::Timestamp;
 use crate::auth::{Auth, Cause};
-use crate::clock::later;
+use crate::clock::{earlier, later};
 
 /// Keeps others away from a credential for a model, until it is dropped or its time is over.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Permit {
     id: Arc<str>,
     model: String,
     until: Timestamp,
+    /// By how much the wall clock had been set back by then.
+    set_back: Duration,
 }
 
 impl Registry {
@@ -27,12 +29,12 @@ impl Registry {
         id: &str,
         patience: Duration,
     ) -> Option<Permit> {
-        let offered = |record: &Record| match record.readiness(query.model) {
+        let offered = |record: &Record, now| match record.readiness(query.model) {
             Readiness::Ready => true,
-            Readiness::Until(at, _) | Readiness::Full(at) => at <= query.now,
+            Readiness::Until(at, _) | Readiness::Full(at) => at <= now,
             Readiness::Blocked => false,
         };
-        self.take(query, id, later(query.now, patience), offered)
+        self.take(query, id, |_, now| later(now, patience), offered)
             .map(|(_, permit)| permit)
     }
 
@@ -44,12 +46,12 @@ impl Registry {
         id: &str,
         patience: Duration,
     ) -> Option<(Picked, Permit)> {
-        let free = |record: &Record| {
-            let tried = |cause: &Cause| cause.permit.is_some_and(|permit| permit > query.now);
+        let free = |record: &Record, now| {
+            let tried = |cause: &Cause| cause.permit.is_some_and(|permit| permit > now);
             record.readiness(query.model) != Readiness::Blocked
                 && !record.causes(query.model).iter().flatten().any(tried)
         };
-        self.take(query, id, later(query.now, patience), free)
+        self.take(query, id, |_, now| later(now, patience), free)
     }
 
     /// Of the credentials that nothing but a fault of their provider keeps out, the one that is due soonest and that nobody
@@ -59,17 +61,18 @@ impl Registry {
         query: Query<'_>,
         patience: Duration,
     ) -> Option<(Picked, Permit)> {
-        let (id, end) = self.with_lane(query, |slots, lane, call| {
+        let id = self.with_lane(query, |slots, lane, call| {
             lane.returning()
                 .filter(|(_, slot)| call.admits(slots, *slot))
-                .find_map(|(_, slot)| {
-                    let end = slots[slot].floor_end(query)?;
-                    Some((Arc::clone(slots.id(slot)), end))
-                })
+                .find(|(_, slot)| slots[*slot].floor_end(query.model, call.now).is_some())
+                .map(|(_, slot)| Arc::clone(slots.id(slot)))
         })?;
-        let until = end.max(later(query.now, patience));
-        self.take(query, &id, until, |record| {
-            record.floor_end(query).is_some()
+        let until = |record: &Record, now| {
+            let end = record.floor_end(query.model, now);
+            end.unwrap_or(now).max(later(now, patience))
+        };
+        self.take(query, &id, until, |record, now| {
+            record.floor_end(query.model, now).is_some()
         })
     }
 
@@ -77,15 +80,17 @@ impl Registry {
         self: &Arc<Self>,
         query: Query<'_>,
         id: &str,
-        until: Timestamp,
-        may: impl FnOnce(&Record) -> bool,
+        until: impl FnOnce(&Record, Timestamp) -> Timestamp,
+        may: impl FnOnce(&Record, Timestamp) -> bool,
     ) -> Option<(Picked, Permit)> {
         let mut state = self.state.lock();
+        let now = state.now(query.now);
         let slot = state.slot(id)?;
         let record = &mut state.slots[slot];
-        if !may(record) {
+        if !may(record, now) {
             return None;
         }
+        let until = until(record, now);
         let picked = record.picked(query.model);
         let auth = record.change();
         let everywhere = auth.outage.is_some();
@@ -98,6 +103,7 @@ impl Registry {
             id: Arc::clone(&picked.member.id),
             model: query.model.to_owned(),
             until,
+            set_back: state.timeline.set_back(),
         };
         Some((picked, permit))
     }
@@ -105,13 +111,13 @@ impl Registry {
 
 impl Record {
     /// When its block ends, if nothing but a fault of the provider keeps it out, and nobody tries it.
-    fn floor_end(&self, query: Query<'_>) -> Option<Timestamp> {
-        let [Some(own), None] = self.causes(query.model) else {
+    fn floor_end(&self, model: &str, now: Timestamp) -> Option<Timestamp> {
+        let [Some(own), None] = self.causes(model) else {
             return None;
         };
-        let tried = own.permit.is_some_and(|permit| permit > query.now);
+        let tried = own.permit.is_some_and(|permit| permit > now);
         own.until
-            .filter(|end| own.fault.is_transient() && *end > query.now && !tried)
+            .filter(|end| own.fault.is_transient() && *end > now && !tried)
     }
 }
 
@@ -121,11 +127,13 @@ impl Drop for Permit {
         let Some(slot) = state.slot(&self.id) else {
             return;
         };
+        let set_back_since = state.timeline.set_back().saturating_sub(self.set_back);
         let auth = state.slots[slot].change();
         let everywhere = auth.outage.is_some();
         let mut held = false;
+        let until = earlier(self.until, set_back_since);
         for cause in causes(auth, &self.model).into_iter().flatten() {
-            if cause.permit == Some(self.until) {
+            if cause.permit == Some(until) {
                 cause.permit = None;
                 held = true;
             }

@@ -8,7 +8,7 @@ use super::lane::{Pool, View};
 use super::member::Member;
 use super::order::index_at;
 use super::record::Slots;
-use super::{FastMap, Readiness, Registry, State, Tried};
+use super::{FastMap, Moment, Readiness, Registry, State, Tried};
 use crate::Timestamp;
 use crate::auth::Auth;
 
@@ -21,7 +21,7 @@ pub(crate) struct Query<'a> {
     pub(crate) tried: Option<&'a Tried>,
     /// The only one that may serve.
     pub(crate) pinned: Option<&'a str>,
-    pub(crate) now: Timestamp,
+    pub(crate) now: Moment,
 }
 
 /// A ready credential: what its users share, and a snapshot.
@@ -225,18 +225,20 @@ impl Registry {
 
     /// Whether a credential is out for the model at the moment, but not for good.
     pub(crate) fn is_out(&self, query: Query<'_>, id: &str) -> bool {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        let now = state.now(query.now);
         state.record(id).is_some_and(|record| {
             matches!(
                 record.readiness(query.model),
-                Readiness::Until(at, _) | Readiness::Full(at) if at > query.now
+                Readiness::Until(at, _) | Readiness::Full(at) if at > now
             )
         })
     }
 
-    /// All members of a provider's pool and how they stand, tried ones left out.
+    /// All members of a provider's pool and how they stand now, tried ones left out.
     pub(crate) fn candidates(&self, query: Query<'_>) -> Vec<(Arc<Auth>, Readiness)> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        let now = state.now(query.now);
         let call = state.restrict(query);
         let Some(pool) = state.pools.get(query.provider) else {
             return Vec::new();
@@ -246,7 +248,7 @@ impl Registry {
             .filter(|slot| call.admits(&state.slots, *slot));
         admitted
             .map(|slot| &state.slots[slot])
-            .map(|record| (record.snapshot(), record.readiness(query.model)))
+            .map(|record| (record.snapshot(), record.readiness(query.model).at(now)))
             .collect()
     }
 
@@ -265,6 +267,7 @@ pub(super) struct Restriction<'a> {
     provider: &'a str,
     tried: Option<&'a Tried>,
     pub(super) who: Who,
+    pub(super) now: Timestamp,
 }
 
 /// Whom a call is about.
@@ -318,6 +321,7 @@ impl State {
         Restriction {
             provider: query.provider,
             tried: query.tried,
+            now: query.now.wall,
             who: match query.pinned {
                 None => Who::Anybody,
                 Some(id) => {
@@ -333,7 +337,11 @@ impl State {
         query: Query<'_>,
         work: impl FnOnce(&Slots, &mut View<'_>, &Restriction<'_>) -> Option<T>,
     ) -> Option<T> {
-        let restriction = self.restrict(query);
+        let now = self.now(query.now);
+        let restriction = Restriction {
+            now,
+            ..self.restrict(query)
+        };
         self.picks += 1;
         let Self {
             slots,
@@ -344,7 +352,7 @@ impl State {
         } = self;
         let pool = pools.get_mut(query.provider)?;
         if let Some(mut view) = pool.view(query.model) {
-            view.used(slots, self.picks, query.now);
+            view.used(slots, self.picks, now);
             return work(slots, &mut view, &restriction);
         }
         let is_here = |slot: &u32| slots[*slot].auth.provider == query.provider;
@@ -360,7 +368,7 @@ impl State {
             drop_oldest_lane(pools, self.picks);
         }
         let mut view = pools.get_mut(query.provider)?.view(query.model)?;
-        view.used(slots, self.picks, query.now);
+        view.used(slots, self.picks, now);
         work(slots, &mut view, &restriction)
     }
 }

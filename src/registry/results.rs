@@ -1,13 +1,15 @@
 //! What changes how a credential stands: results, the operator, a second thought.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::apply::Effect;
 use super::merge::merge;
 use super::record::Record;
-use super::{Lease, Registry, State, Unsaved, amend, apply};
+use super::{Lease, Moment, Registry, State, Unsaved, amend, apply};
 use crate::Timestamp;
 use crate::auth::Auth;
+use crate::clock::later;
 
 /// Whose result it is.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +37,9 @@ impl Registry {
         target: Target<'_>,
         model: &str,
         effect: &Effect<'_>,
-        now: Timestamp,
+        moment: Moment,
     ) -> Applied {
+        let now = moment.wall;
         if matches!(effect, Effect::Success { .. }) {
             let member = target.lease.map(Lease::member);
             if member.is_some_and(|member| member.serves_again(model, now)) {
@@ -54,7 +57,7 @@ impl Registry {
                 return Applied::Known;
             }
         }
-        self.change(target.id, model, |auth| {
+        self.change(target.id, model, moment, |auth, now| {
             let everywhere = effect.concerns_all_models(auth.outage.is_some());
             apply::apply(auth, model, effect, now);
             everywhere
@@ -62,23 +65,23 @@ impl Registry {
     }
 
     /// The operator ends what results have led to, for one model or for all.
-    pub(crate) fn reset(&self, id: &str, model: Option<&str>, now: Timestamp) -> Applied {
-        self.change(id, model.unwrap_or_default(), |auth| {
+    pub(crate) fn reset(&self, id: &str, model: Option<&str>, moment: Moment) -> Applied {
+        self.change(id, model.unwrap_or_default(), moment, |auth, now| {
             amend::reset(auth, model, now);
             model.is_none()
         })
     }
 
-    /// The operator takes a credential out until then, for one model or for all.
+    /// The operator takes a credential out for so long, for one model or for all.
     pub(crate) fn cool_down(
         &self,
         id: &str,
         model: Option<&str>,
-        until: Timestamp,
-        now: Timestamp,
+        time: Duration,
+        moment: Moment,
     ) -> Applied {
-        self.change(id, model.unwrap_or_default(), |auth| {
-            amend::cool_down(auth, model, until, now);
+        self.change(id, model.unwrap_or_default(), moment, |auth, now| {
+            amend::cool_down(auth, model, later(now, time), now);
             model.is_none()
         })
     }
@@ -89,9 +92,9 @@ impl Registry {
         id: &str,
         model: &str,
         since: Timestamp,
-        now: Timestamp,
+        moment: Moment,
     ) -> Applied {
-        self.change(id, model, |auth| {
+        self.change(id, model, moment, |auth, now| {
             amend::pardon(auth, model, since, now);
             false
         })
@@ -99,9 +102,10 @@ impl Registry {
 
     /// Takes over what another process has met with a credential since. Where that process did not know what was met here, the
     /// store must be told again.
-    pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, now: Timestamp) -> Applied {
+    pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, moment: Moment) -> Applied {
         let applied = {
             let mut state = self.state.lock();
+            let now = state.now(moment);
             let Some(slot) = state.slot(id) else {
                 return Applied::Unknown;
             };
@@ -119,20 +123,29 @@ impl Registry {
     }
 
     /// Changes how a record stands for `model`; `change` says whether the other models are concerned, too.
-    fn change(&self, id: &str, model: &str, change: impl FnOnce(&mut Auth) -> bool) -> Applied {
+    fn change(
+        &self,
+        id: &str,
+        model: &str,
+        moment: Moment,
+        change: impl FnOnce(&mut Auth, Timestamp) -> bool,
+    ) -> Applied {
         let mut state = self.state.lock();
         let state = &mut *state;
+        let now = state.now(moment);
         let Some(slot) = state.slot(id) else {
             return Applied::Unknown;
         };
         let record = &mut state.slots[slot];
+        let before = record.auth.versions;
         let was_clean = is_clean(&record.auth, model);
-        let everywhere = change(record.change());
+        let everywhere = change(record.change(), now);
+        let changed = record.auth.versions != before;
         let is_clean = is_clean(&record.auth, model);
-        let applied = if was_clean && is_clean {
-            Applied::Known
-        } else {
+        let applied = if changed {
             record.needs_writing()
+        } else {
+            Applied::Known
         };
         state.look_again(slot, model, everywhere);
         if !was_clean && is_clean {
@@ -181,7 +194,7 @@ impl State {
     }
 }
 
-/// Nothing but the time of its last use is worth telling the store.
+/// Nothing keeps it from serving, and it shows no error.
 fn is_clean(auth: &Auth, model: &str) -> bool {
     auth.last_error.is_none()
         && !auth.unavailable

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::record::Record;
-use super::{Query, Readiness, Registry};
+use super::{Moment, Query, Readiness, Registry};
 use crate::Timestamp;
 use crate::auth::{Auth, Cause};
 use crate::exhaustion::{Availability, Standing};
@@ -22,9 +22,10 @@ pub(crate) struct Shortage {
 
 impl Registry {
     /// How every credential of a provider stands for a model, in the order of ids.
-    pub(crate) fn explain(&self, provider: &str, model: &str, now: Timestamp) -> Vec<Standing> {
+    pub(crate) fn explain(&self, provider: &str, model: &str, moment: Moment) -> Vec<Standing> {
         let mut standings: Vec<_> = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            let now = state.now(moment);
             let all = state.slots.iter();
             all.filter(|record| record.auth.provider == provider)
                 .map(|record| record.standing(provider.into(), model, now))
@@ -42,7 +43,7 @@ impl Registry {
             let listed: Vec<_> = admitted()
                 .take(most)
                 .map(|(_, slot)| &slots[slot])
-                .map(|record| record.standing(Arc::clone(&provider), query.model, query.now))
+                .map(|record| record.standing(Arc::clone(&provider), query.model, call.now))
                 .collect();
             let (total, faults) = match query.pinned {
                 Some(_) => {

@@ -84,7 +84,7 @@ impl Plain {
             .filter(|auth| !tried.contains(&auth.id))
             .filter(|auth| match readiness(auth, query.model) {
                 Readiness::Ready => true,
-                Readiness::Until(at, _) | Readiness::Full(at) => at <= query.now,
+                Readiness::Until(at, _) | Readiness::Full(at) => at <= query.now.wall,
                 Readiness::Blocked => false,
             })
             .collect();
@@ -168,7 +168,7 @@ proptest! {
                         None => Effect::Success { knows: u32::MAX },
                         Some(verdict) => Effect::Failure { error: error.as_ref(), verdict, jitter: 0.0, probes: policy.probes() },
                     };
-                    registry.apply(target(&name(id)), model_name(model), &effect, now);
+                    registry.apply(target(&name(id)), model_name(model), &effect, now.into());
                     if let Some(auth) = plain.records.get_mut(&name(id)) {
                         apply::apply(auth, model_name(model), &effect, now);
                     }
@@ -186,7 +186,7 @@ proptest! {
                         model: model_name(model),
                         tried: Some(&tried),
                         pinned: pinned.as_deref(),
-                        now,
+                        now: now.into(),
                     };
                     let ready = plain.ready(query, &ids);
                     prop_assert_eq!(registry.ready_count(query), ready.len());
@@ -303,7 +303,7 @@ fn invented_models_leave_a_bounded_number_of_lanes() {
             model: &model,
             tried: None,
             pinned: None,
-            now: START,
+            now: START.into(),
         };
         assert!(registry.rotate(query).is_some());
     }
@@ -327,14 +327,14 @@ fn the_earliest_return_is_told() {
             jitter: 0.0,
             probes: None,
         };
-        registry.apply(target(id), "m", &effect, at);
+        registry.apply(target(id), "m", &effect, at.into());
     }
     let query = Query {
         provider: "p",
         model: "m",
         tried: None,
         pinned: None,
-        now: later(START, Duration::from_secs(11)),
+        now: later(START, Duration::from_secs(11)).into(),
     };
     assert_eq!(
         registry.supply(query),

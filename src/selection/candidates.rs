@@ -156,12 +156,10 @@ impl<'a> Candidates<'a> {
             .into_iter()
             .filter_map(|(auth, readiness)| {
                 let until = match readiness {
-                    Readiness::Until(at, _) if at > self.query.now => Some(at),
-                    Readiness::Full(at) if at > self.query.now => {
-                        Some(at).filter(|at| *at < Timestamp::MAX)
-                    }
+                    Readiness::Until(at, _) => Some(at),
+                    Readiness::Full(at) => Some(at).filter(|at| *at < Timestamp::MAX),
                     Readiness::Blocked => None,
-                    Readiness::Ready | Readiness::Until(..) | Readiness::Full(_) => return None,
+                    Readiness::Ready => return None,
                 };
                 let error = match auth.model_states.get(self.query.model) {
                     Some(state) => state.last_error.clone(),

@@ -7,8 +7,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::auth::{
-    Auth, GrantToken, Status, add_recoveries, from_json, recoveries_to_json, state_from_json,
-    state_to_json, to_json,
+    Auth, GrantToken, Status, add_recoveries, add_versions, from_json, recoveries_to_json,
+    state_from_json, state_to_json, to_json, versions_to_json,
 };
 use crate::error::{Error, ErrorCode};
 
@@ -33,6 +33,7 @@ pub(super) fn state(auth: &Auth) -> Map<String, Value> {
     if let Some(revoked) = auth.revoked {
         object.insert(REVOKED.into(), revoked.to_hex().into());
     }
+    object.insert(VERSIONS.into(), versions_to_json(auth).into());
     object
 }
 
@@ -53,8 +54,10 @@ pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Resul
     let disabled_then = state.remove(DISABLED);
     let recovered = state.remove(RECOVERED);
     let revoked = state.remove(REVOKED);
+    let versions = state.remove(VERSIONS);
     state_from_json(auth, state).map_err(|problem| problem.to_string())?;
     add_recoveries(auth, recovered.as_ref());
+    add_versions(auth, versions.as_ref());
     let revoked = revoked.as_ref().and_then(Value::as_str);
     auth.revoked = revoked.and_then(GrantToken::from_hex);
     // It may have been switched in the credential since.
@@ -117,3 +120,39 @@ const DISABLED: &str = "disabled";
 const RECOVERED: &str = "recovered";
 /// In a state: a digest of the token that the token endpoint refused for good.
 const REVOKED: &str = "revoked";
+/// In a state: the order of what has happened to it, see [`versions_to_json`].
+const VERSIONS: &str = "versions";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{OrderedBy, Version};
+
+    const START: crate::Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+
+    #[test]
+    fn versions_are_beside_the_record_and_a_state_without_them_is_one_of_a_former_writer() {
+        let mut auth = Auth::api_key("p", "k").with_id("a");
+        auth.model_states.entry("m".into()).or_default().status = Status::Error;
+        auth.raise_model("m", START);
+        auth.raise_outage(START);
+        let read = |state| {
+            let mut read = from_credential(credential(&auth)).unwrap();
+            add_state(&mut read, state).unwrap();
+            read
+        };
+        let whole = read(state(&auth));
+        assert_eq!(whole.versions, auth.versions);
+        assert_eq!(whole.model_states, auth.model_states);
+        assert!(!to_json(&auth).contains_key(VERSIONS));
+        let mut former = state(&auth);
+        former.remove(VERSIONS);
+        let former = read(former);
+        assert_eq!(former.ordered_by, OrderedBy::Change);
+        assert_eq!(former.model_states["m"].version, Version::default());
+        let mut oldest = state(&auth);
+        oldest.remove(VERSIONS);
+        oldest.remove(RECOVERED);
+        assert_eq!(read(oldest).ordered_by, OrderedBy::Use);
+    }
+}
