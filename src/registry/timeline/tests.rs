@@ -174,10 +174,13 @@ fn a_moment_from_before_a_step_is_of_the_present_clock() {
     pool.step_back(DAY);
     // A cooldown of before has been moved already.
     pool.fail(Scope::Model, pool.moment());
+    let query = Query {
+        now: before,
+        ..pool.query()
+    };
+    assert_ne!(pool.registry.supply(query), Supply::Ready);
     pool.registry.reset("a", None, pool.moment());
     pool.fail(Scope::Model, before);
-    let (late, query) = (before, pool.query());
-    assert!(pool.registry.supply(Query { now: late, ..query }) != Supply::Ready);
     pool.is_out_for(TOLD.saturating_sub(Duration::from_secs(1)));
 }
 
