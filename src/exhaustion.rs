@@ -45,6 +45,9 @@ pub enum Availability {
     Busy,
     /// No, for a while.
     Cooling,
+    /// No: its access token has ended, or there is none yet, and a refresh has to bring another one. A call for which no other credential is
+    /// ready begins it, and waits for it.
+    Refreshing,
     /// No, until the operator says so.
     Disabled,
 }
@@ -137,6 +140,7 @@ impl fmt::Display for Availability {
             Self::Probing => "being tried by another request",
             Self::Busy => "at its limits",
             Self::Cooling => "out",
+            Self::Refreshing => "waiting for a new token",
             Self::Disabled => "disabled",
         })
     }

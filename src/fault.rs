@@ -29,6 +29,8 @@ pub enum Fault {
     Overloaded,
     /// The caller gave up: nobody's fault.
     Cancelled,
+    /// The access token has ended, or there is none yet, and a refresh has to bring another one.
+    TokenEnded,
 }
 
 /// Who said how long a cooldown lasts.
@@ -63,6 +65,7 @@ impl Fault {
             Self::Transient => "transient",
             Self::Overloaded => "overloaded",
             Self::Cancelled => "cancelled",
+            Self::TokenEnded => "token_ended",
         }
     }
 
@@ -76,7 +79,7 @@ impl Fault {
         matches!(self, Self::Quota | Self::Billing)
     }
 
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Unknown,
         Self::BadRequest,
         Self::Unauthorized,
@@ -88,6 +91,7 @@ impl Fault {
         Self::Transient,
         Self::Overloaded,
         Self::Cancelled,
+        Self::TokenEnded,
     ];
 }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Auth, Metadata};
+use crate::clock::Timestamp;
 
 /// A digest of what a grant is renewed with: its refresh token; without one, its access token; else all its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,6 +131,17 @@ impl Auth {
         self.metadata
             .as_ref()
             .is_some_and(|metadata| refresh_token(metadata).is_some())
+    }
+
+    /// Whether a refresh can bring tokens by what the record itself holds.
+    pub(crate) fn can_be_refreshed(&self) -> bool {
+        self.has_refresh_token() || self.gets_own_tokens()
+    }
+
+    /// Whether the credential cannot serve before a refresh: it has no access token yet, or one that has ended.
+    pub(crate) fn lacks_token(&self, now: Timestamp) -> bool {
+        self.awaits_first_token()
+            || self.can_be_refreshed() && self.expiration_time().at().is_some_and(|end| end <= now)
     }
 
     /// Whether the login is known to be over: the server refused the very token that the record has.

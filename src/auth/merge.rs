@@ -281,6 +281,7 @@ impl Auth {
         self.generation = durable.generation;
         self.spent = durable.spent;
         self.revoked = durable.revoked;
+        self.awaits_token = None;
         self.last_refreshed_at = durable.last_refreshed_at;
         self.next_refresh_after = durable.next_refresh_after;
         self.switch(durable.disabled);

@@ -138,6 +138,8 @@ pub struct Auth {
     pub(crate) spent: SpentTokens,
     /// The token that the token endpoint refused for good: a person must log in, as long as the record has it.
     pub(crate) revoked: Option<GrantToken>,
+    /// Its token has ended, and it is not ready until a refresh brings another one, or until then. Never stored.
+    pub(crate) awaits_token: Option<Timestamp>,
     /// What this copy was taken with: what the host changed in it shows against this.
     pub(crate) base: Option<Arc<Base>>,
     /// Members of a stored record that this crate does not know.

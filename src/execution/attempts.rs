@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::call::Call;
 use super::correlation::Seen;
 use super::plan::{Again, Owes, Plan, Retry};
+use super::refusal::token_ended;
 use super::{Engine, Served};
 use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};
@@ -26,6 +27,8 @@ pub(super) struct Turn<'a> {
     /// Held until the result is known.
     pub(super) permit: Option<Box<Permit>>,
     pub(super) lease: Lease,
+    /// Its token is known to have ended: it is sent as the last resort.
+    pub(super) has_ended: bool,
 }
 
 /// What to ask an executor: the one thing in which plain calls, counts and streams differ. It keeps the answer.
@@ -40,6 +43,8 @@ struct Failed<'a> {
     /// The metadata that the attempt was made with.
     token: Option<Metadata>,
     error: Error,
+    /// It was made with a token that was known to have ended.
+    had_ended: bool,
     _permit: Option<Box<Permit>>,
 }
 
@@ -57,10 +62,7 @@ impl Engine {
         let start = self.rotation.advance(&call.request.model, names);
         let mut plan = Plan::beginning_at(start);
         loop {
-            let mut turn = self.next_turn(call, &mut plan)?;
-            turn.auth = self.fresh(call, turn.auth);
-            // It may have waited for a token until it was over.
-            call.check(plan.last_attempt.as_ref())?;
+            let turn = self.next_turn(call, &mut plan)?;
             plan.attempts += 1;
             match self.attempt(call, plan.attempts, turn, ask) {
                 Ok(served) => {
@@ -89,6 +91,7 @@ impl Engine {
             auth,
             permit,
             mut lease,
+            has_ended,
         } = turn;
         let attempt = call.attempt(number, &self.services);
         let started = self.services.clock.monotonic();
@@ -122,6 +125,7 @@ impl Engine {
                     request,
                     token: auth.metadata.clone(),
                     error,
+                    had_ended: has_ended,
                     _permit: permit,
                 }))
             }
@@ -157,6 +161,13 @@ impl Engine {
             return self.check_attempts(call, plan);
         }
         let verdict = self.policy.classify(error);
+        if failed.had_ended && verdict.refresh {
+            // It says nothing new, and is not held against the credential.
+            self.tell(outcome(OutcomeKind::Abandoned), true, now());
+            plan.last_attempt = Some(token_ended(id, error));
+            plan.tried.note(member);
+            return self.check_attempts(call, plan);
+        }
         let recorded = error.recorded();
         let outcome = outcome(OutcomeKind::Failure(Some(recorded.clone())));
         if verdict.refresh && !plan.renewed.contains(id) {
@@ -270,14 +281,6 @@ impl Engine {
             return Err(std::mem::take(plan).into_error());
         }
         Ok(())
-    }
-
-    /// The credential with tokens that are good for a moment longer, where such can be had.
-    fn fresh(&self, call: &Call<'_>, auth: Arc<Auth>) -> Arc<Auth> {
-        let now = || self.services.clock.monotonic();
-        let left = || Some(call.deadline?.saturating_duration_since(now()));
-        let fresh = self.refresh.ensure_fresh(&auth, left, || call.cancelled());
-        fresh.unwrap_or(auth)
     }
 
     /// Whether the credential has another token than the one that was refused: because somebody replaced it meanwhile, or

@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) retries: u32,
     /// Somebody was ready just now, but was not taken: looking again helps nobody.
     pub(super) looked_again: bool,
+    /// A token that had ended was sent as the last resort.
+    pub(super) sent_ended_token: bool,
     /// How long the call has waited for credentials to return.
     pub(super) waited: Duration,
     /// The call's place among those who wait.

@@ -46,6 +46,18 @@ pub(super) fn misplaced(auth: &Auth) -> Error {
     )
 }
 
+/// A token was refused that was known to have ended: what is to be mended is its refresh.
+pub(super) fn token_ended(id: &str, refusal: &Error) -> Error {
+    let message = format!(
+        "the token of credential {id} has ended, and no refresh has brought another one: see refresh_health"
+    );
+    Error::new(ErrorCode::RefreshFailed, message)
+        .with_http_status(503)
+        .with_retryable(true)
+        .with_auth_id(id)
+        .with_source(refusal.clone())
+}
+
 pub(super) fn unaffordable(provider: &str) -> Error {
     Error::new(
         ErrorCode::AuthUnavailable,
@@ -85,6 +97,7 @@ pub(super) fn nobody(registry: &Registry, query: Query<'_>) -> Error {
             candidates,
             earliest,
             full,
+            ..
         } => {
             let returns = earliest.map_or_else(
                 || "none of them returns by itself".to_owned(),
@@ -128,10 +141,44 @@ impl Report {
         };
     }
 
+    /// Whether nothing but their tokens keeps the credentials from serving.
+    fn waits_for_tokens(&self) -> bool {
+        let is_token = |(fault, _): &(Fault, usize)| *fault == Fault::TokenEnded;
+        !self.faults.is_empty() && self.faults.iter().all(is_token)
+    }
+
+    /// The error of a call for which no token could be had: why not.
+    fn refresh_failed(&self, error: Error) -> Error {
+        let errors = self
+            .standings
+            .iter()
+            .filter_map(|standing| standing.error.as_ref());
+        let for_good =
+            |error: &&Error| matches!(error.code(), ErrorCode::NeedsLogin | ErrorCode::Config);
+        let all_for_good = self.omitted == 0
+            && self
+                .standings
+                .iter()
+                .all(|standing| standing.error.as_ref().as_ref().is_some_and(for_good));
+        let code = errors.clone().find(for_good).filter(|_| all_for_good);
+        let code = code.map_or(ErrorCode::RefreshFailed, |error| error.code().clone());
+        let source = errors.last().cloned();
+        let failed = Error::new(code, error.message().to_owned())
+            .with_retryable(!all_for_good)
+            .with_http_status(503);
+        match source {
+            Some(source) => failed.with_source(source),
+            None => failed,
+        }
+    }
+
     /// Adds the report to the call's error; where that is no upstream's, its status and its wait, too.
     pub(super) fn attach_to(self, error: Error, asked_anybody: bool, now: Timestamp) -> Error {
         let advice = Exhaustion::advice(&self.faults);
         let mut error = error;
+        if !asked_anybody && self.waits_for_tokens() {
+            error = self.refresh_failed(error);
+        }
         if !asked_anybody && *error.code() == ErrorCode::LimitReached {
             error = error.with_http_status(429);
         }

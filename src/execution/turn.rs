@@ -57,6 +57,9 @@ impl Engine {
             if let Some(turn) = self.floor(call, plan) {
                 return Ok(turn);
             }
+            if let Some(turn) = self.ended_token(call, plan) {
+                return Ok(turn);
+            }
             return Err(self.exhausted(call, plan));
         }
     }
@@ -142,6 +145,11 @@ impl Engine {
                 },
                 None => return Ok(None),
             };
+            if !self.refresh.has_token(&picked.auth) {
+                // It is not ready until a refresh has brought another one.
+                query = query_at(now());
+                continue;
+            }
             if query.now == Moment::TIMELESS && (picked.needs_permit || picked.limited) {
                 // Somebody has failed in this moment.
                 query = query_at(now());
@@ -284,6 +292,7 @@ impl Engine {
         let now = self.services.clock.now();
         let mut earliest: Option<Timestamp> = None;
         let mut any_full = false;
+        let mut any_refreshing = false;
         for query in queries() {
             match registry.supply(query) {
                 Supply::Ready if registry.is_behind(query, Some(&waiting)) => any_full = true,
@@ -296,9 +305,11 @@ impl Engine {
                 Supply::Blocked {
                     earliest: first,
                     full,
+                    refreshing,
                     ..
                 } => {
                     any_full |= full;
+                    any_refreshing |= refreshing;
                     earliest = match (earliest, first) {
                         (Some(one), Some(other)) => Some(one.min(other)),
                         (one, other) => one.or(other),
@@ -312,8 +323,11 @@ impl Engine {
                 let jitter = wait.mul_f64(0.1 * self.services.random.fraction());
                 wait.saturating_add(jitter.min(MOST_JITTER))
             }
-            // A permit may come back at any moment.
+            // A permit may come back at any moment, and so may a token.
             _ if any_full => for_a_permit,
+            _ if any_refreshing && !patience.is_zero() => {
+                patience.min(call.time_left().unwrap_or(Duration::MAX))
+            }
             _ => return false,
         };
         log::debug!("nobody is ready: waiting {wait:?}");
@@ -350,6 +364,33 @@ impl Engine {
                     lease,
                 }))
             })
+    }
+
+    /// The last resort where tokens have ended and no refresh has brought others in time: the old one is sent once. The clock may be
+    /// wrong.
+    fn ended_token<'c>(&self, call: &'c Call<'_>, plan: &mut Plan) -> Option<Turn<'c>> {
+        if std::mem::replace(&mut plan.sent_ended_token, true) {
+            return None;
+        }
+        Self::still_open(call, plan).find_map(|asked| {
+            let query = self.query(call, &asked, Some(&plan.tried));
+            let registry = &self.services.registry;
+            let picked = registry.with_ended_token(query)?;
+            log::debug!(
+                "the token of credential {} has ended, and is sent as the last resort",
+                picked.member.id
+            );
+            let (lease, auth) = registry.lease(query, picked, reckoned(&asked.request))?;
+            let turn = asked.turn(Taken {
+                auth,
+                permit: None,
+                lease,
+            });
+            Some(Turn {
+                has_ended: true,
+                ..turn
+            })
+        })
     }
 
     /// The error of a call that nobody is left for.
@@ -421,6 +462,7 @@ impl<'a> Asked<'a> {
             auth: taken.auth,
             permit: taken.permit,
             lease: taken.lease,
+            has_ended: false,
         }
     }
 }

@@ -346,6 +346,7 @@ impl RefreshAttempt<'_> {
             // What the executor itself asked for is its own affair.
             state.shown = shown.filter(|shown| *shown == later(now, coordinator.gap));
             state.in_doubt = 0;
+            state.cannot_refresh = false;
         });
         self.base = Arc::clone(&auth);
         self.renewed = Some(auth);
@@ -561,6 +562,7 @@ impl RefreshAttempt<'_> {
         self.coordinator.states.note(id, base, |state| {
             state.not_before = Some(deadline(services.clock.monotonic(), wait));
             state.shown = again;
+            state.cannot_refresh = failure == Failure::CannotRefresh;
         });
         if failure == Failure::CannotRefresh {
             let show = |auth: &mut Auth| auth.next_refresh_after = again;

@@ -76,6 +76,17 @@ struct Flight {
     done: Option<Done>,
 }
 
+/// Who wants a refresh.
+#[derive(Debug)]
+pub(super) enum Asker {
+    /// The scheduler: no call waits for it.
+    Schedule,
+    /// A call, which does not wait here.
+    Call,
+    /// A call that waits to be told.
+    Waiting(Sender<Refreshed>),
+}
+
 /// What came of waiting for a refresh.
 pub(super) enum Waited {
     Over(Refreshed),
@@ -157,7 +168,7 @@ impl RefreshCoordinator {
         cancelled: &Receiver<Never>,
     ) -> Waited {
         let (tell, told) = crossbeam_channel::bounded(1);
-        match self.request(id, completed, Some(tell)) {
+        match self.request(id, completed, Asker::Waiting(tell)) {
             Ok(true) => {}
             Ok(false) => return Waited::Outdated,
             Err(error) => return Waited::Over(Err(error)),
@@ -171,7 +182,7 @@ impl RefreshCoordinator {
         }
     }
 
-    /// Asks for a refresh; with somebody to tell, it goes before those that no call waits for.
+    /// Asks for a refresh; for a call, it goes before those that no call waits for.
     ///
     /// With the number of completed refreshes from before the credential was looked at, none is begun where another one has completed
     /// since: false.
@@ -179,7 +190,7 @@ impl RefreshCoordinator {
         self: &Arc<Self>,
         id: &str,
         completed: Option<u64>,
-        tell: Option<Sender<Refreshed>>,
+        asker: Asker,
     ) -> Result<bool, Error> {
         self.services.pool.check_open()?;
         let auth = self
@@ -196,11 +207,14 @@ impl RefreshCoordinator {
             if is_new && completed.is_some_and(|completed| completed != queue.flights.completed()) {
                 return Ok(false);
             }
-            let attended = tell.is_some();
-            let waiter = tell.map(|tell| Waiter {
-                id: id.into(),
-                tell,
-            });
+            let attended = !matches!(asker, Asker::Schedule);
+            let waiter = match asker {
+                Asker::Waiting(tell) => Some(Waiter {
+                    id: id.into(),
+                    tell,
+                }),
+                Asker::Schedule | Asker::Call => None,
+            };
             match queue.flights.join(&key, waiter) {
                 Joined::New => queue.admission.queue(key, client, ends, attended),
                 Joined::Running if attended => queue.admission.attend(&key),
@@ -312,6 +326,7 @@ impl RefreshCoordinator {
             queue.admission.ended(id);
             queue.flights.complete(id)
         };
+        self.settle_waits(id);
         // The refresh is over: the hook may change the credential, or ask for another refresh.
         for auth in &done.changed {
             self.note_change(&auth.id);
@@ -329,6 +344,17 @@ impl RefreshCoordinator {
             let _ = tell.try_send(outcome);
         }
         self.note_change(id);
+    }
+
+    /// The credentials that waited for this refresh.
+    fn settle_waits(&self, id: &str) {
+        self.settle_wait(id);
+        if let Some(auth) = self.services.registry.get(id) {
+            for follower in self.followers(&auth) {
+                self.settle_wait(&follower);
+            }
+            release(auth);
+        }
     }
 
     /// How many refreshes have completed.

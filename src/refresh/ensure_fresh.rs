@@ -1,93 +1,116 @@
-//! Tokens that are about to end, as a call meets them.
+//! Tokens that have ended, or end soon, as a call meets them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-
-use super::coordinator::{RefreshCoordinator, Waited};
+use super::coordinator::{Asker, RefreshCoordinator};
 use super::due::{Due, stretch};
 use crate::auth::{Auth, Metadata};
-use crate::cancel::Never;
-use crate::clock::until;
+use crate::clock::{Timestamp, later};
 use crate::registry::release;
 
 impl RefreshCoordinator {
-    /// Waits for new tokens where those of `auth` have ended, or do so in a moment; the record with them, where there are any.
+    /// Looks at the token of a credential that was selected. False where it has ended, or there is none yet, and a refresh can bring
+    /// another one: the credential is not ready from then on until a refresh has. Begins a refresh where the token ends soon.
     ///
-    /// Costs next to nothing for a key and for tokens that live on. It fails no call: what comes of the refresh or not, the call
-    /// is made, with the tokens that there are. While the old ones are good, it waits no longer than half of what is left of
-    /// them, and half of `left`, the call's time.
-    pub(crate) fn ensure_fresh<'c>(
-        self: &Arc<Self>,
-        auth: &Arc<Auth>,
-        left: impl FnOnce() -> Option<Duration>,
-        cancelled: impl FnOnce() -> &'c Receiver<Never>,
-    ) -> Option<Arc<Auth>> {
-        let has_no_token = auth.metadata.as_ref().is_none_or(Metadata::is_empty);
-        if has_no_token && !auth.awaits_first_token() {
-            return None;
+    /// Costs next to nothing for a key and for tokens that live on. A token that another program keeps fresh is left to that program.
+    pub(crate) fn has_token(self: &Arc<Self>, auth: &Arc<Auth>) -> bool {
+        let is_empty = auth.metadata.as_ref().is_none_or(Metadata::is_empty);
+        if is_empty && !auth.awaits_first_token() {
+            return true;
         }
-        let good_for = match stretch(auth) {
-            Some((from, end)) => {
-                let now = self.services.clock.now();
-                if now < from {
-                    return None;
-                }
-                until(now, end)
-            }
-            None if auth.awaits_first_token() => Duration::ZERO,
-            None => return None,
+        let Some(from) = stretch(auth).map(|(from, _)| from) else {
+            return !auth.awaits_first_token() || !self.await_token(auth);
         };
-        self.wait_for_fresh(auth, good_for, left(), cancelled())
+        let now = self.services.clock.now();
+        if now < from && !auth.awaits_first_token() {
+            return true;
+        }
+        if auth.lacks_token(now) {
+            return !self.await_token(auth);
+        }
+        // Calls go on with the token that there is.
+        if (auth.can_be_refreshed() || self.mailbox.is_open()) && self.wants_refresh(auth) {
+            let completed = self.completed();
+            let _ = self.request(&auth.id, Some(completed), Asker::Call);
+        }
+        true
     }
 
-    fn wait_for_fresh(
-        self: &Arc<Self>,
-        auth: &Arc<Auth>,
-        good_for: Duration,
-        left: Option<Duration>,
-        cancelled: &Receiver<Never>,
-    ) -> Option<Arc<Auth>> {
-        let id = &auth.id;
-        let most = if good_for.is_zero() {
-            left
-        } else {
-            Some((good_for / 2).min(left.map_or(Duration::MAX, |left| left / 2)))
-        };
-        let late = || {
-            most.map_or_else(crossbeam_channel::never, |most| {
-                self.services.clock.after(most)
-            })
-        };
+    /// Has a credential wait for a token. False where none can be had: then it is used as it is.
+    fn await_token(self: &Arc<Self>, auth: &Auth) -> bool {
+        let registry = &self.services.registry;
+        let wait = |until| registry.await_token(&auth.id, auth.generation(), Some(until));
         loop {
             let completed = self.completed();
-            let current = self.services.registry.get(id)?;
-            if current.generation() != auth.generation() {
-                return Some(current);
+            let Some(current) = registry.get(&auth.id) else {
+                return true;
+            };
+            let now = self.services.clock.now();
+            if current.generation() != auth.generation() || !current.lacks_token(now) {
+                return true;
             }
-            let may_wait = self.is_under_way(&current)
-                || (can_refresh(&current) || self.mailbox.is_open())
-                    && self.wants_refresh(&current);
+            let next = self.next_try(&current, now);
+            let is_under_way = self.is_under_way(&current);
             release(current);
-            if !may_wait {
-                if self.completed() == completed {
-                    return None;
+            match next {
+                _ if is_under_way => {}
+                None => return false,
+                Some(at) if at > now => {
+                    wait(at);
+                    return true;
                 }
-                // One has completed between the looks.
-                continue;
+                Some(_) => {}
             }
-            // Whatever comes of it: who needs to know hears of it otherwise.
-            match self.wait_for(id, Some(completed), &late(), cancelled) {
-                Waited::Outdated => {}
-                Waited::Over(_) | Waited::LongEnough => break,
+            // From here on the end of that refresh tells.
+            wait(Timestamp::MAX);
+            match self.request(&auth.id, Some(completed), Asker::Call) {
+                Ok(true) => return true,
+                // Another one has completed between the looks.
+                Ok(false) => wait(now),
+                Err(error) => {
+                    log::debug!("credential {}: its refresh has to wait: {error}", auth.id);
+                    wait(later(now, super::coordinator::NO_WORKER));
+                    return true;
+                }
             }
         }
-        let current = self.services.registry.get(id)?;
-        (current.generation() != auth.generation()).then_some(current)
     }
 
-    /// Whether a refresh would begin now if there were somebody to begin it.
+    /// A refresh has come to its end: a credential that still has no token waits until the next one may begin.
+    pub(super) fn settle_wait(&self, id: &str) {
+        let registry = &self.services.registry;
+        let Some(auth) = registry.get(id) else {
+            return;
+        };
+        if auth.awaits_token == Some(Timestamp::MAX) {
+            let now = self.services.clock.now();
+            let next = self.next_try(&auth, now).filter(|_| auth.lacks_token(now));
+            registry.await_token(id, auth.generation(), Some(next.unwrap_or(now)));
+        }
+        release(auth);
+    }
+
+    /// When a refresh may begin; the end of the calendar where the login is over. `None` where this pool cannot refresh the
+    /// credential.
+    fn next_try(&self, auth: &Auth, now: Timestamp) -> Option<Timestamp> {
+        if auth.is_revoked() {
+            return Some(Timestamp::MAX);
+        }
+        if self
+            .states
+            .of(auth)
+            .is_some_and(|state| state.cannot_refresh)
+        {
+            return None;
+        }
+        match self.next_due(auth) {
+            Due::Never => None,
+            Due::At(at) => Some(at),
+            Due::Asks => super::should_refresh(auth, now).then_some(now),
+        }
+    }
+
+    /// Whether a refresh would begin now if it were asked for.
     fn wants_refresh(&self, auth: &Auth) -> bool {
         let now = self.services.clock.now();
         match self.next_due(auth) {
@@ -96,9 +119,4 @@ impl RefreshCoordinator {
             Due::Asks => super::should_refresh(auth, now),
         }
     }
-}
-
-/// Whether the record itself says that its tokens can be had anew. For others the program says so, by having them refreshed.
-fn can_refresh(auth: &Auth) -> bool {
-    auth.has_refresh_token() || auth.gets_own_tokens()
 }

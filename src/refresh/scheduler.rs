@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
 
-use super::coordinator::{NO_WORKER, RefreshCoordinator};
+use super::coordinator::{Asker, NO_WORKER, RefreshCoordinator};
 use super::due::{Due, asks_for_refresh, due_in_pool};
 use super::queue::DueQueue;
 use super::wakeups::Inbox;
@@ -134,15 +134,17 @@ impl Refresher {
             }
             Due::At(at) if at > now => self.queue.put(id, at),
             Due::Never => {}
-            Due::Asks | Due::At(_) => match coordinator.request(&id, Some(completed), None) {
-                Ok(true) => {}
-                // Another one has completed: what was seen may be old.
-                Ok(false) => self.queue.put(id, now),
-                Err(error) => {
-                    log::debug!("the refresh of {id} has to wait: {error}");
-                    self.queue.put(id, later(now, NO_WORKER));
+            Due::Asks | Due::At(_) => {
+                match coordinator.request(&id, Some(completed), Asker::Schedule) {
+                    Ok(true) => {}
+                    // Another one has completed: what was seen may be old.
+                    Ok(false) => self.queue.put(id, now),
+                    Err(error) => {
+                        log::debug!("the refresh of {id} has to wait: {error}");
+                        self.queue.put(id, later(now, NO_WORKER));
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -167,7 +169,7 @@ impl Refresher {
             // It has its moment.
             return;
         }
-        let at = if is_new && !auth.awaits_first_token() && due_in_pool(auth, 0.0) != Due::Asks {
+        let at = if is_new && !auth.lacks_token(now) && due_in_pool(auth, 0.0) != Due::Asks {
             // A program that starts finds many that are due: they are spread. Those without any token can wait for nothing.
             let span = START_SPREAD
                 .saturating_mul(u32::try_from(self.fresh_starts.len()).unwrap_or(u32::MAX))

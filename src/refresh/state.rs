@@ -27,6 +27,8 @@ pub(super) struct RefreshState {
     pub(super) in_doubt: u32,
     /// The login ended after an answer was lost.
     pub(super) answer_lost: bool,
+    /// The executor does not refresh, or there is none: until the next try, tokens are used as they are.
+    pub(super) cannot_refresh: bool,
     /// Refreshes that could not even begin, in a row.
     pub(super) deferred: Option<Deferrals>,
     /// An intent of another process that may still be at it, and when it was first seen.

@@ -168,7 +168,9 @@ pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
     };
     let own = offered_again(own_end, cause);
     let whole = offered_again(outage_end, auth.outage);
-    match own.into_iter().chain(whole).max_by_key(|(at, _)| *at) {
+    let token = auth.awaits_token.map(|at| (at, Fault::TokenEnded));
+    let all = own.into_iter().chain(whole).chain(token);
+    match all.max_by_key(|(at, _)| *at) {
         None => Readiness::Ready,
         Some((at, fault)) => Readiness::Until(at, fault),
     }

@@ -253,6 +253,39 @@ impl Registry {
         })
     }
 
+    /// A credential is not ready until a refresh has brought a token, or until then; `None`: it is. Nothing changes where its tokens are
+    /// no longer those of the generation.
+    pub(crate) fn await_token(&self, id: &str, generation: u64, until: Option<Timestamp>) {
+        let state = self.state.lock();
+        let is_news = state.record(id).is_some_and(|record| {
+            record.auth.generation == generation && record.auth.awaits_token != until
+        });
+        drop(state);
+        if is_news {
+            self.modify_entry(id, |record| {
+                if record.auth.generation == generation {
+                    record.change().awaits_token = until;
+                }
+            });
+        }
+    }
+
+    /// A credential that nothing but the end of its token keeps from serving, and that has one.
+    pub(crate) fn with_ended_token(&self, query: Query<'_>) -> Option<Picked> {
+        let now = query.now;
+        self.with_lane(query, |slots, lane, call| {
+            let waiting = lane.returning().map(|(_, slot)| slot);
+            let mut waiting = waiting.filter(|slot| call.admits(slots, *slot));
+            let slot = waiting.find(|slot| {
+                let auth = &slots[*slot].auth;
+                auth.awaits_token.is_some()
+                    && auth.access_token().is_some_and(|token| !token.is_empty())
+                    && slots[*slot].is_ready_but_for_its_token(query.model, now.wall)
+            })?;
+            Some(slots[slot].picked(query.model))
+        })
+    }
+
     fn modify_entry(&self, id: &str, change: impl FnOnce(&mut Record)) -> Option<Arc<Auth>> {
         // The former record holds the program's own data, whose destructors must not run under the lock: it outlives it.
         let before;

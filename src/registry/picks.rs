@@ -11,6 +11,7 @@ use super::record::Slots;
 use super::{FastMap, Moment, Readiness, Registry, State, Tried};
 use crate::Timestamp;
 use crate::auth::Auth;
+use crate::fault::Fault;
 
 /// Which candidates a pick is about.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,8 @@ pub(crate) enum Supply {
         earliest: Option<Timestamp>,
         /// Some of them for nothing but their own limits.
         full: bool,
+        /// Some wait for a refresh to bring a token.
+        refreshing: bool,
     },
     /// Somebody is ready.
     Ready,
@@ -209,6 +212,7 @@ impl Registry {
                     candidates,
                     earliest: earliest.filter(|at| *at < Timestamp::MAX),
                     full,
+                    refreshing: lane.faults().any(|(fault, _)| fault == Fault::TokenEnded),
                 })
             })
             .unwrap_or(Supply::Nobody)

@@ -12,6 +12,7 @@ use super::member::Member;
 use super::order::Place;
 use super::picks::Picked;
 use crate::auth::{Auth, Cause, Status};
+use crate::clock::Timestamp;
 
 /// On a cache line of its own: a pick looks at one of many.
 #[repr(align(64))]
@@ -121,9 +122,19 @@ impl Record {
             || auth.unavailable
             || auth.outage.is_some()
             || auth.cause.is_some()
+            || auth.awaits_token.is_some()
             || auth.model_states.values().any(|state| {
                 state.unavailable || state.cause.is_some() || state.status == Status::Disabled
             })
+    }
+
+    /// Whether it would serve if its token had not ended.
+    pub(super) fn is_ready_but_for_its_token(&self, model: &str, now: Timestamp) -> bool {
+        let mut auth = (*self.auth).clone();
+        auth.awaits_token = None;
+        let is_free = |limiter: &Limiter| limiter.free_at(model).is_none();
+        readiness(&auth, model).at(now) == Readiness::Ready
+            && self.limiter.as_deref().is_none_or(is_free)
     }
 
     /// Whether it comes back from a cooldown, so that one request goes first.

@@ -83,18 +83,28 @@ impl Record {
                 Availability::Busy,
                 Some(at).filter(|at| *at < Timestamp::MAX),
             ),
-            Readiness::Until(at, _) if at > now => {
+            Readiness::Until(at, fault) if at > now && fault != Fault::TokenEnded => {
                 (Availability::Cooling, end(auth, model, cause).max(Some(at)))
+            }
+            _ if auth.awaits_token.is_some_and(|at| at > now) || auth.lacks_token(now) => {
+                let at = auth.awaits_token.filter(|at| *at < Timestamp::MAX);
+                (Availability::Refreshing, at)
             }
             _ if self.needs_permit(model) => (Availability::Probe, end(auth, model, cause)),
             _ => (Availability::Ready, None),
         };
-        let error = error.or(auth.last_error.as_ref().filter(|_| outage.is_some()));
+        let refreshing = availability == Availability::Refreshing;
+        let whole = outage.is_some() || refreshing;
+        let error = error.or(auth.last_error.as_ref().filter(|_| whole));
         Standing {
             auth_id: Arc::clone(self.id()),
             provider,
             availability,
-            fault: cause.map(|cause| cause.fault),
+            fault: if refreshing {
+                Some(Fault::TokenEnded)
+            } else {
+                cause.map(|cause| cause.fault)
+            },
             origin: cause.map(|cause| cause.origin),
             failures: cause.map_or(0, |cause| cause.failures),
             until,

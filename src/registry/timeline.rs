@@ -173,6 +173,7 @@ impl Auth {
         }
         back(&mut self.next_retry_after);
         back(&mut self.quota.next_recover_at);
+        back(&mut self.awaits_token);
     }
 }
 
