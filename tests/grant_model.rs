@@ -15,7 +15,7 @@ use credpool::{
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use refresh_support::{Shared, call, token};
-use support::{SOON, manual};
+use support::{SOON, eventually, manual};
 
 /// What a server does with a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,10 +301,25 @@ impl World {
                     let manager = manager.clone();
                     std::thread::spawn(move || answer.send(call(&manager).map(drop)).unwrap())
                 };
-                // A token that is good stays so: no time goes by, not even for a refresh that needs it.
-                let outcome = answered.recv_timeout(SOON);
-                let outcome = outcome.expect("a call waits for nothing that never comes");
+                // With a token that is good no time goes by; else the call waits for another one, for a while.
+                let mut outcome = None;
+                eventually("the end of the call", || {
+                    outcome = answered.try_recv().ok();
+                    if outcome.is_none() && !is_good {
+                        self.clock.advance(Duration::from_secs(1));
+                    }
+                    outcome.is_some()
+                });
+                let outcome = outcome.unwrap();
                 calling.join().unwrap();
+                // It may have begun a refresh.
+                eventually("the end of the refresh", || {
+                    let is_over = !self.store.is_locked("a");
+                    if !is_over {
+                        self.clock.advance(Duration::from_secs(1));
+                    }
+                    is_over
+                });
                 assert!(outcome.is_ok() || !is_good || is_out, "{outcome:?}");
             }
             Step::Login(n) => {

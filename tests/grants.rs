@@ -252,7 +252,8 @@ fn a_process_that_has_the_lock_too_long_defers_the_others() {
         (Status::Active, true)
     );
     assert_eq!(fleet.server.refreshes(), 0);
-    assert_eq!(call(&manager).unwrap(), "access-0", "no call fails for it");
+    let answer = fleet.while_time_passes(|| call(&manager));
+    assert_eq!(answer.unwrap(), "access-0", "no call fails for it");
     drop(lock);
     manager.refresh_now("a").unwrap();
     assert_eq!(token(&manager, "a"), "access-1");
@@ -286,7 +287,12 @@ fn a_grant_that_stays_in_doubt_backs_off_while_the_old_token_lives() {
     let fleet = Fleet::new();
     fleet.server.set_leeway(HOUR);
     let manager = fleet.process();
-    manager.register(fleet.server.login("p", "a")).unwrap();
+    let end = (START + 60 * SECOND).unix_timestamp();
+    let login = fleet
+        .server
+        .login("p", "a")
+        .with_metadata("expires_at", end);
+    manager.register(login).unwrap();
     fleet.server.lose_answer(LostAnswer::Reset);
     fleet.server.lose_answer(LostAnswer::Reset);
     let error = manager.refresh_now("a").unwrap_err();
@@ -553,7 +559,7 @@ fn a_shutdown_saves_what_it_can_until_its_limit() {
 }
 
 #[test]
-fn calls_wait_in_the_last_stretch_and_not_before() {
+fn calls_begin_a_refresh_in_the_last_stretch_and_wait_for_it_when_the_token_has_ended() {
     let fleet = Fleet::new();
     let manager = fleet.process();
     manager.register(fleet.server.login("p", "a")).unwrap();
@@ -567,8 +573,22 @@ fn calls_wait_in_the_last_stretch_and_not_before() {
         "nobody refreshes in the background here"
     );
     fleet.clock.advance(SECOND);
-    assert_eq!(call(&manager).unwrap(), "access-2");
-    assert_eq!(fleet.server.refreshes(), 2);
+    assert_eq!(
+        call(&manager).unwrap(),
+        "access-1",
+        "it is good for half a minute more"
+    );
+    eventually("the refresh", || fleet.server.refreshes() == 2);
+    eventually("its tokens", || token(&manager, "a") == "access-2");
+    fleet.clock.advance(HOUR - SECOND);
+    // The former refresh may still be telling of its end.
+    eventually("the refresh", || {
+        let used = call(&manager).unwrap();
+        used == "access-3" || token(&manager, "a") == "access-3"
+    });
+    fleet.clock.advance(HOUR);
+    assert_eq!(call(&manager).unwrap(), "access-4", "the former has ended");
+    assert_eq!(fleet.server.refreshes(), 4);
 }
 
 #[test]

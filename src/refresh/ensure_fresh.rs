@@ -96,11 +96,14 @@ impl RefreshCoordinator {
         if auth.is_revoked() {
             return Some(Timestamp::MAX);
         }
-        if self
+        let cannot = self
             .states
             .of(auth)
-            .is_some_and(|state| state.cannot_refresh)
-        {
+            .is_some_and(|state| state.cannot_refresh);
+        let last = auth.last_refreshed_at.filter(|last| *last <= now);
+        // A token that has just come is as new as it can be, whatever is said of its end.
+        let is_new = last.is_some_and(|last| later(last, self.gap) > now);
+        if cannot || is_new && auth.access_token().is_some() {
             return None;
         }
         match self.next_due(auth) {

@@ -168,7 +168,12 @@ pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
     };
     let own = offered_again(own_end, cause);
     let whole = offered_again(outage_end, auth.outage);
-    let token = auth.awaits_token.map(|at| (at, Fault::TokenEnded));
+    let fault = if auth.is_revoked() {
+        Fault::Unauthorized
+    } else {
+        Fault::TokenEnded
+    };
+    let token = auth.awaits_token.map(|at| (at, fault));
     let all = own.into_iter().chain(whole).chain(token);
     match all.max_by_key(|(at, _)| *at) {
         None => Readiness::Ready,

@@ -83,7 +83,9 @@ impl Record {
                 Availability::Busy,
                 Some(at).filter(|at| *at < Timestamp::MAX),
             ),
-            Readiness::Until(at, fault) if at > now && fault != Fault::TokenEnded => {
+            Readiness::Until(at, fault)
+                if at > now && fault != Fault::TokenEnded && !auth.is_revoked() =>
+            {
                 (Availability::Cooling, end(auth, model, cause).max(Some(at)))
             }
             _ if auth.awaits_token.is_some_and(|at| at > now) || auth.lacks_token(now) => {

@@ -342,6 +342,7 @@ fn the_earliest_return_is_told() {
             candidates: 2,
             earliest: Some(later(START, Duration::from_secs(65))),
             full: false,
+            refreshing: false,
         }
     );
     let pinned = Query {
@@ -354,6 +355,7 @@ fn the_earliest_return_is_told() {
             candidates: 1,
             earliest: Some(later(START, Duration::from_secs(70))),
             full: false,
+            refreshing: false,
         }
     );
     let unknown = Query {

@@ -370,6 +370,20 @@ impl Fleet {
         });
     }
 
+    /// Does something while the clock moves, a second at a time.
+    pub fn while_time_passes<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let running = scope.spawn(work);
+            eventually("the end of it", || {
+                if !running.is_finished() {
+                    self.clock.advance(Duration::from_secs(1));
+                }
+                running.is_finished()
+            });
+            running.join().unwrap()
+        })
+    }
+
     /// Runs a refresh while the clock moves.
     pub fn refresh(&self, manager: &Manager, id: &str) -> Result<Arc<Auth>, Error> {
         let running = {
