@@ -1,0 +1,133 @@
+//! The test itself: seeds are shared among child processes, since a world needs a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::backend;
+use crate::runs::{Found, STEPS, report, report_breach, run};
+use crate::steps;
+
+const SEEDS: &str = "CREDPOOL_SIMULATION_SEEDS";
+const FIRST: &str = "CREDPOOL_SIMULATION_FIRST";
+const SEED: &str = "CREDPOOL_SIMULATION_SEED";
+const STORE: &str = "CREDPOOL_SIMULATION_STORE";
+/// What a child runs: its number, and of how many.
+const PART: &str = "CREDPOOL_SIMULATION_PART";
+
+/// For each store, in an ordinary run of the tests.
+const USUAL_SEEDS: u64 = 75;
+
+/// How many broken promises are told in full.
+const MOST_REPORTS: usize = 6;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+    )
+}
+
+fn stores() -> Vec<String> {
+    match std::env::var(STORE) {
+        Ok(store) => vec![store],
+        Err(_) => backend::KINDS
+            .iter()
+            .map(|kind| (*kind).to_owned())
+            .collect(),
+    }
+}
+
+/// What there is to run, store by store.
+fn worlds() -> impl Iterator<Item = (String, u64)> {
+    let (first, count) = (
+        number(FIRST).unwrap_or(0),
+        number(SEEDS).unwrap_or(USUAL_SEEDS),
+    );
+    let seeds = first..first + count;
+    seeds.flat_map(|seed| stores().into_iter().map(move |store| (store, seed)))
+}
+
+#[test]
+fn a_fleet_keeps_its_promises() {
+    if let Some(seed) = number(SEED) {
+        for store in stores() {
+            println!("{}", report(&store, seed));
+        }
+        return;
+    }
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    let children: Vec<_> = (0..count).map(|part| start_child(part, count)).collect();
+    let mut found = Found::default();
+    for child in children {
+        listen(child, &mut found);
+    }
+    tell(&found);
+    assert!(found.0.is_empty(), "{} promises are broken", found.0.len());
+}
+
+fn start_child(part: usize, count: usize) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["fleet::child", "--exact", "--nocapture"])
+        .env(PART, format!("{part}/{count}"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn listen(mut child: Child, found: &mut Found) {
+    let said = BufReader::new(child.stdout.take().unwrap());
+    for line in said.lines() {
+        let line = line.unwrap();
+        if let ["breach", store, seed, promise] = line.split(' ').collect::<Vec<_>>()[..] {
+            found.add(store, seed.parse().unwrap(), promise);
+        }
+    }
+    assert!(
+        child.wait().unwrap().success(),
+        "a part of the run has failed"
+    );
+}
+
+fn tell(found: &Found) {
+    for ((store, promise), seeds) in &found.0 {
+        eprintln!(
+            "{store:7} {promise}: {} seeds, the first {:?}",
+            seeds.len(),
+            seeds.iter().min()
+        );
+    }
+    let mut told: Vec<&str> = Vec::new();
+    for ((store, promise), seeds) in &found.0 {
+        if !told.contains(&promise.as_str()) && told.len() < MOST_REPORTS {
+            told.push(promise);
+            eprintln!("{}", report_breach(store, seeds[0], promise));
+        }
+    }
+}
+
+/// A part of the run, in a process of its own. Without a part, it is an ordinary run of the tests and has nothing to do.
+#[test]
+fn child() {
+    let Ok(part) = std::env::var(PART) else {
+        return;
+    };
+    let (part, count) = part.split_once('/').unwrap();
+    let (part, count): (usize, usize) = (part.parse().unwrap(), count.parse().unwrap());
+    println!();
+    for (store, seed) in worlds().skip(part).step_by(count) {
+        for breach in run(&store, seed, &steps::draw(seed, STEPS)).breaches {
+            println!("breach {store} {seed} {}", breach.promise);
+        }
+    }
+}
+
+#[test]
+fn the_steps_of_a_seed_repeat() {
+    let names = |seed| {
+        let steps = steps::draw(seed, STEPS);
+        steps.iter().map(|step| step.kind.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(7), names(7));
+    assert_ne!(names(7), names(8));
+}
