@@ -79,7 +79,7 @@ fn listen(mut child: Child, found: &mut Found) {
     let said = BufReader::new(child.stdout.take().unwrap());
     for line in said.lines() {
         let line = line.unwrap();
-        if let ["breach", store, seed, promise] = line.split(' ').collect::<Vec<_>>()[..] {
+        if let ["breach", store, seed, promise, _] = line.splitn(5, ' ').collect::<Vec<_>>()[..] {
             found.add(store, seed.parse().unwrap(), promise);
         }
     }
@@ -117,7 +117,7 @@ fn child() {
     println!();
     for (store, seed) in worlds().skip(part).step_by(count) {
         for breach in run(&store, seed, &steps::draw(seed, STEPS)).breaches {
-            println!("breach {store} {seed} {}", breach.promise);
+            println!("breach {store} {seed} {} {}", breach.promise, breach.what);
         }
     }
 }

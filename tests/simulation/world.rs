@@ -170,6 +170,7 @@ impl World {
         self.expect(&auth.id.clone(), grant, &auth);
         let process = self.processes[place].as_ref().unwrap();
         process.manager.register(auth).unwrap();
+        self.rest();
     }
 
     /// From now on the store must have this record.
