@@ -101,7 +101,23 @@ pub fn store_hangs(world: &mut World, _: &mut Random) {
     }
 }
 
+/// One record cannot be saved: a directory in its place, another owner.
+pub fn record_cannot_be_saved(world: &mut World, random: &mut Random) {
+    if world.plant.trouble.poisoned().is_some() {
+        return;
+    }
+    if let Some(id) = pick_record(world, random) {
+        world.note(format!("{id} cannot be saved"));
+        world.plant.trouble.poison(Some(id));
+    }
+}
+
 pub fn store_is_well(world: &mut World, _: &mut Random) {
+    if let Some(id) = world.plant.trouble.poisoned() {
+        world.note(format!("{id} can be saved again"));
+        world.plant.trouble.poison(None);
+        world.disturbed = world.now();
+    }
     if world.plant.trouble.state() != Default::default() {
         world.note("the store is well again");
         world.plant.trouble.set(|state| *state = Default::default());
@@ -161,7 +177,7 @@ pub fn start(world: &mut World, _: &mut Random) {
 
 /// A clean end, and a new beginning.
 pub fn restart(world: &mut World, random: &mut Random) {
-    if world.is_troubled() {
+    if world.is_troubled() || world.plant.trouble.poisoned().is_some() {
         return;
     }
     let Some(place) = pick_running(world, random) else {

@@ -52,6 +52,8 @@ pub struct Endpoint {
     pub under_way: Vec<UnderWay>,
     next_number: u64,
     pub requests: usize,
+    /// When the last request ended.
+    pub departed: Duration,
 }
 
 /// One login at the provider.
@@ -116,6 +118,7 @@ impl Endpoint {
             under_way: Vec::new(),
             next_number: 0,
             requests: 0,
+            departed: Duration::ZERO,
         }
     }
 
@@ -185,7 +188,7 @@ pub fn arrive(truth: &Shared, now: Duration, pid: Pid, id: &str, refresh: &str) 
             reply: Reply::Revoked,
         };
     };
-    truth.check_request(pid, grant, sent);
+    truth.check_request(pid, id, grant, sent);
     truth.endpoint.under_way.push(UnderWay {
         number,
         pid,
@@ -263,8 +266,10 @@ fn rotate(
 }
 
 /// The answer has reached its process, or the process has died before it did.
-pub fn depart(truth: &Shared, pid: Pid, answer: &Answer, refresh: &str, alive: bool) {
+pub fn depart(truth: &Shared, pid: Pid, answer: &Answer, (id, refresh): (&str, &str), alive: bool) {
     let mut truth = truth.lock();
+    let now = truth.now();
+    truth.endpoint.departed = now;
     let requests = &mut truth.endpoint.under_way;
     requests.retain(|request| request.number != answer.number);
     if !alive {
@@ -274,6 +279,7 @@ pub fn depart(truth: &Shared, pid: Pid, answer: &Answer, refresh: &str, alive: b
     match &answer.reply {
         Reply::Tokens { refresh: new, .. } => {
             truth.tell(pid, format!("receives {new}"));
+            truth.renewed.insert((pid, id.to_owned()), now);
             if let Some(token) = truth.endpoint.token(new) {
                 token.received.insert(pid);
                 token.known.insert(pid);

@@ -94,7 +94,7 @@ impl ProviderExecutor for Network {
         let now = self.timeline.now();
         let answer = arrive(&self.truth, now, self.pid, &auth.id, &token);
         let alive = self.timeline.sleep(self.pid, answer.after) && !self.line.is_dead();
-        depart(&self.truth, self.pid, &answer, &token, alive);
+        depart(&self.truth, self.pid, &answer, (&auth.id, &token), alive);
         if !alive {
             return Err(gone());
         }

@@ -10,6 +10,7 @@ use crate::steps;
 const SEEDS: &str = "CREDPOOL_SIMULATION_SEEDS";
 const FIRST: &str = "CREDPOOL_SIMULATION_FIRST";
 const SEED: &str = "CREDPOOL_SIMULATION_SEED";
+const PROMISE: &str = "CREDPOOL_SIMULATION_PROMISE";
 const STORE: &str = "CREDPOOL_SIMULATION_STORE";
 /// What a child runs: its number, and of how many.
 const PART: &str = "CREDPOOL_SIMULATION_PART";
@@ -52,7 +53,8 @@ fn worlds() -> impl Iterator<Item = (String, u64)> {
 fn a_fleet_keeps_its_promises() {
     if let Some(seed) = number(SEED) {
         for store in stores() {
-            println!("{}", report(&store, seed));
+            let promise = std::env::var(PROMISE).ok();
+            println!("{}", report(&store, seed, promise.as_deref()));
         }
         return;
     }

@@ -19,6 +19,8 @@ use crate::truth::Shared;
 pub struct Trouble {
     state: Mutex<State>,
     changed: Condvar,
+    /// A record whose writes fail.
+    poisoned: Mutex<Option<String>>,
     /// Calls that are under way in real time.
     pub busy: AtomicUsize,
 }
@@ -33,6 +35,14 @@ pub struct State {
 }
 
 impl Trouble {
+    pub fn poison(&self, id: Option<String>) {
+        *self.poisoned.lock() = id;
+    }
+
+    pub fn poisoned(&self) -> Option<String> {
+        self.poisoned.lock().clone()
+    }
+
     pub fn state(&self) -> State {
         *self.state.lock()
     }
@@ -115,6 +125,7 @@ impl Line {
     fn work<T>(
         &self,
         kind: Kind,
+        id: Option<&str>,
         work: impl FnOnce(&dyn Store) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         {
@@ -130,6 +141,10 @@ impl Line {
             }
             if state.full && kind == Kind::Write {
                 return Err(away("no space is left on the device"));
+            }
+            let poisoned = self.0.trouble.poisoned();
+            if kind == Kind::Write && id.is_some() && id == poisoned.as_deref() {
+                return Err(away("the record's place is taken"));
             }
         }
         self.0.trouble.busy.fetch_add(1, Ordering::SeqCst);
@@ -156,14 +171,14 @@ impl Line {
 
 impl Store for Line {
     fn list(&self) -> Result<Listing, Error> {
-        let listing = self.work(Kind::Read, |store| store.list())?;
+        let listing = self.work(Kind::Read, None, |store| store.list())?;
         let listing = listing.unwrap_or_default();
         self.note_known(&listing.records);
         Ok(listing)
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        let saved = self.work(Kind::Write, |store| store.save(auth))?;
+        let saved = self.work(Kind::Write, Some(&auth.id), |store| store.save(auth))?;
         if saved.is_some() {
             self.note_stored(auth, "saves");
         }
@@ -171,11 +186,12 @@ impl Store for Line {
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
-        self.work(Kind::Write, |store| store.delete(id)).map(drop)
+        self.work(Kind::Write, Some(id), |store| store.delete(id))
+            .map(drop)
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
-        let saved = self.work(Kind::Write, |store| store.save_state(auth))?;
+        let saved = self.work(Kind::Write, Some(&auth.id), |store| store.save_state(auth))?;
         if saved.is_some() {
             let mut truth = self.0.truth.lock();
             truth.writes += 1;
@@ -185,13 +201,17 @@ impl Store for Line {
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
-        let loaded = self.work(Kind::Read, |store| store.load(id))?.flatten();
+        let loaded = self
+            .work(Kind::Read, None, |store| store.load(id))?
+            .flatten();
         self.note_known(&loaded);
         Ok(loaded)
     }
 
     fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
-        let saved = self.work(Kind::Write, |store| store.save_if(auth, expected))?;
+        let saved = self.work(Kind::Write, Some(&auth.id), |store| {
+            store.save_if(auth, expected)
+        })?;
         match &saved {
             Some(Saved::At(_)) => self.note_stored(auth, "swaps"),
             Some(Saved::Refused(stored)) => self.note_known([&**stored]),
@@ -204,7 +224,7 @@ impl Store for Line {
         let end = self.0.timeline.now() + wait;
         let mut pause = Duration::from_millis(50);
         loop {
-            let lock = self.work(Kind::Read, |store| store.lock(id, Duration::ZERO))?;
+            let lock = self.work(Kind::Read, None, |store| store.lock(id, Duration::ZERO))?;
             let Some(lock) = lock else {
                 return Err(away("the process is dead"));
             };
@@ -226,7 +246,7 @@ impl Store for Line {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         let changes = self
-            .work(Kind::Read, |store| store.changes(since))?
+            .work(Kind::Read, None, |store| store.changes(since))?
             .flatten();
         if let Some(changes) = &changes {
             self.note_known(&changes.written);
@@ -251,7 +271,7 @@ impl HeldLock {
         let Some(mut lock) = lock else {
             return Err(away("the process is dead"));
         };
-        let done = self.line.work(kind, |_| work(&mut lock));
+        let done = self.line.work(kind, None, |_| work(&mut lock));
         if !self.line.is_dead() {
             self.line.0.locks.lock().insert(self.key, lock);
         }

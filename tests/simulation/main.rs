@@ -11,6 +11,7 @@
 //! | `CREDPOOL_SIMULATION_FIRST` | the first of them | 0 |
 //! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite` (with its feature), `model` | all |
 //! | `CREDPOOL_SIMULATION_SEED` | replays one seed, prints its history (with `--nocapture`) and shrinks what it breaks | |
+//! | `CREDPOOL_SIMULATION_PROMISE` | of a replayed seed, shrinks what breaks this promise alone | |
 //!
 //! Where things are: `steps` lists the kinds of steps, which are functions in `operators`, `editors` and `accidents`;
 //! `promises` holds the checks; `world` runs it all; `truth` is the ledger; `timeline` is time; `backend` has the stores.

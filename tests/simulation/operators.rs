@@ -1,6 +1,6 @@
 //! What operators, and the programs themselves, ask of a process.
 
-use credpool::{Auth, Availability, Error, Metadata, Options, Outcome, Request};
+use credpool::{Auth, Error, Metadata, Options, Outcome, Request};
 
 use crate::endpoint::{access_token, refresh_token};
 use crate::executor::{MODEL, PROVIDER};
@@ -36,7 +36,8 @@ pub fn refresh(world: &mut World, random: &mut Random) {
     if sent_token(&world_record(world, place, &id)).is_none() {
         return;
     }
-    world.start(place, format!("refresh {id}"), Vec::new(), move |manager| {
+    let changes = vec![Change::Refreshed(id.clone())];
+    world.start(place, format!("refresh {id}"), changes, move |manager| {
         manager.refresh_now(&id).map(drop)
     });
 }
@@ -47,17 +48,13 @@ fn world_record(world: &World, place: usize, id: &str) -> Auth {
     auth.map(|auth| (*auth).clone()).unwrap_or_default()
 }
 
-/// A call by any credential. Where a key is ready, it must not wait.
+/// A call by any credential. Where one is ready, it must not wait.
 pub fn call(world: &mut World, random: &mut Random) {
     let Some(place) = pick_running(world, random) else {
         return;
     };
     let process = world.processes[place].as_ref().unwrap();
-    let standings = process.manager.explain(PROVIDER, MODEL);
-    let ready = standings.iter().find(|standing| {
-        standing.auth_id.starts_with('k') && standing.availability == Availability::Ready
-    });
-    let ready = ready.map(|standing| standing.auth_id.to_string());
+    let ready = crate::promises::ready(world, process);
     let cancel = process.cancel.clone();
     let changes = vec![Change::Called(ready)];
     world.start(place, "call", changes, move |manager| {

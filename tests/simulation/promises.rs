@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use credpool::{Auth, Availability, Error, Fault, Manager, Origin};
+use credpool::{Auth, Availability, Clock, Error, Expiry, Fault, Manager, Origin};
 use serde_json::Value;
 
 use crate::executor::{MODEL, PROVIDER};
@@ -21,6 +21,8 @@ pub const ALWAYS: &[fn(&mut World)] = &[
     a_reset_stays_until_a_newer_failure,
     health_tells_a_store_that_is_away,
     a_token_used_from_memory_is_told_until_it_is_saved,
+    every_process_sees_a_change_within_seconds,
+    every_process_sees_a_cooldown_within_seconds,
 ];
 
 /// Checked when all faults have ended and every process has had the time to see what the others did.
@@ -78,6 +80,92 @@ fn note_disturbance(world: &mut World) {
     if world.is_troubled() || frozen {
         world.disturbed = world.now();
     }
+}
+
+/// Whether a process has had the time to see what happened at a moment.
+fn has_had_time(world: &World, process: &Process, at: Duration) -> bool {
+    let from = at
+        .max(process.began)
+        .max(process.thawed)
+        .max(world.disturbed);
+    world.now() > from + SEEN
+}
+
+/// With a reload interval of a second at most: an operator's change is seen within two.
+const SEEN: Duration = Duration::from_millis(2_500);
+
+fn every_process_sees_a_change_within_seconds(world: &mut World) {
+    let mut breaches = Vec::new();
+    let half_saved = world.half_saved.as_ref().map(|(id, _)| id.clone());
+    for id in present(world, Presence::Present) {
+        if half_saved.as_ref() == Some(&id) {
+            continue;
+        }
+        let fields = world.truth().lock().records[&id].fields.clone();
+        for process in running(world) {
+            let Some(auth) = process.manager.get_by_id(&id) else {
+                continue;
+            };
+            for (field, slot) in &fields {
+                let found = field.of(&auth);
+                let differs = slot
+                    .value
+                    .as_ref()
+                    .is_some_and(|value| !is_same(value, &found));
+                if differs && has_had_time(world, process, slot.at) {
+                    breaches.push(format!(
+                        "p{} has {field:?} of {id} = {found}; {:?} was acknowledged at {:?}",
+                        process.pid, slot.value, slot.at
+                    ));
+                }
+            }
+        }
+    }
+    breach_all(
+        world,
+        "every_process_sees_a_change_within_seconds",
+        breaches,
+    );
+}
+
+/// What keeps a credential out in one process keeps it out in all.
+fn every_process_sees_a_cooldown_within_seconds(world: &mut World) {
+    if !world.clocks_agree() {
+        return;
+    }
+    let cooling: Vec<_> = running(world)
+        .map(|one| (one, cooling(&one.manager)))
+        .collect();
+    let mut breaches = Vec::new();
+    let truth = world.truth().lock();
+    let poisoned = world.plant.trouble.poisoned();
+    for (id, cooldowns) in &truth.cooldowns {
+        if poisoned.as_ref() == Some(id) {
+            continue;
+        }
+        let is_out = cooling.iter().any(|(_, ids)| ids.contains(id));
+        let ends_soon = cooldowns.until < truth.now() + Duration::from_secs(3);
+        let changed = cooldowns.told.max(cooldowns.reset.unwrap_or_default());
+        for (process, ids) in &cooling {
+            let late = has_had_time(world, process, changed);
+            let knows = process
+                .manager
+                .get_by_id(id)
+                .is_some_and(|auth| !auth.disabled);
+            if is_out && !ends_soon && late && knows && !ids.contains(id) {
+                breaches.push(format!(
+                    "p{} has not seen that {id} is out, since {:?}",
+                    process.pid, cooldowns.told
+                ));
+            }
+        }
+    }
+    drop(truth);
+    breach_all(
+        world,
+        "every_process_sees_a_cooldown_within_seconds",
+        breaches,
+    );
 }
 
 /// The credentials that are out because of a limit, or by the operator's word.
@@ -154,6 +242,9 @@ fn a_reset_stays_until_a_newer_failure(world: &mut World) {
     for process in running(world) {
         for id in cooling(&process.manager) {
             let cooldowns = truth.cooldowns.get(&id).cloned().unwrap_or_default();
+            if world.plant.trouble.poisoned().as_ref() == Some(&id) {
+                continue;
+            }
             let Some(reset) = cooldowns.reset.filter(|reset| *reset > cooldowns.told) else {
                 continue;
             };
@@ -216,35 +307,63 @@ fn a_token_used_from_memory_is_told_until_it_is_saved(world: &mut World) {
     );
 }
 
-/// A call has ended. It did not have to wait, and did not fail, where a key was ready all the time.
-pub fn a_call_is_served_while_any_credential_is_ready(
+/// The credentials with which a call must be served at this moment: keys, and logins whose tokens are fresh by every clock.
+pub fn ready(world: &World, process: &Process) -> Vec<String> {
+    let truth = world.truth().lock();
+    let (now, half) = (truth.now(), truth.endpoint.lifetime / 2);
+    let is_fresh = |auth: &Auth| {
+        let access = auth
+            .metadata
+            .as_ref()
+            .and_then(|all| all.text("access_token"));
+        let serves = access.is_some_and(|access| truth.endpoint.serves(access, now + half));
+        let ends = auth.expiration_time();
+        serves && matches!(ends, Expiry::At(end) if end > process.clock.now() + half)
+    };
+    let standings = process.manager.explain(PROVIDER, MODEL).into_iter();
+    standings
+        .filter(|one| one.availability == Availability::Ready)
+        .filter(|one| {
+            truth
+                .limited
+                .get(&*one.auth_id)
+                .is_none_or(|end| *end < now)
+        })
+        .filter_map(|one| process.manager.get_by_id(&one.auth_id))
+        .filter(|auth| auth.attributes.get("api_key").is_some() || is_fresh(auth))
+        .map(|auth| auth.id.clone())
+        .collect()
+}
+
+/// A call has ended.
+pub fn check_call(
     world: &World,
     pid: Pid,
-    ready: &Option<String>,
+    ready_then: &[String],
     began: Duration,
     result: &Result<(), Error>,
 ) {
-    let (Some(id), Some(process)) = (ready, running(world).find(|one| one.pid == pid)) else {
+    let Some(process) = running(world).find(|one| one.pid == pid) else {
         return;
     };
-    let standings = process.manager.explain(PROVIDER, MODEL);
-    let still = standings
-        .iter()
-        .any(|one| *one.auth_id == **id && one.availability == Availability::Ready);
-    let mut truth = world.truth().lock();
-    let now = truth.now();
-    let limited = truth.limited.get(id).is_some_and(|end| *end > began);
-    if !still || limited || process.thawed > began {
+    let ready_now = ready(world, process);
+    let still = ready_then.iter().find(|id| ready_now.contains(id));
+    let waited = world.now() - began;
+    if process.thawed > began {
         return;
     }
-    if now > began + Duration::from_secs(1) || result.is_err() {
-        let what = format!(
-            "a call of p{pid} took {:?} and ended {result:?}; {id} was ready",
-            now - began
-        );
-        truth.breach("a_call_is_served_while_any_credential_is_ready", what);
+    let what =
+        format!("a call of p{pid} took {waited:?} and ended {result:?}; {still:?} was ready");
+    if still.is_some() && (waited > Duration::from_secs(1) || result.is_err()) {
+        let promise = "a_call_is_served_while_any_credential_is_ready";
+        breach_all(world, promise, vec![what]);
+    } else if waited > MAX_WAIT && world.disturbed < began {
+        breach_all(world, "a_call_waits_no_longer_than_max_wait", vec![what]);
     }
 }
+
+/// `FailurePolicy::max_wait` by default, and something for attempts.
+const MAX_WAIT: Duration = Duration::from_secs(32);
 
 fn stored(world: &World, id: &str) -> Option<Auth> {
     world.backend.open(0).load(id).ok().flatten()
@@ -396,7 +515,7 @@ fn health_is_good_when_all_is_well(world: &mut World) {
             process.manager.refresh_health(),
             process.manager.store_health(),
         );
-        if !store.is_good() || store.unsaved > 0 || !refreshes.unpersisted_rotation.is_empty() {
+        if !store.is_good() || !refreshes.unpersisted_rotation.is_empty() {
             breaches.push(format!("p{}: {store:?}, {refreshes:?}", process.pid));
         }
     }
@@ -404,20 +523,34 @@ fn health_is_good_when_all_is_well(world: &mut World) {
 }
 
 fn idle_processes_write_nothing(world: &mut World) {
-    let count = |world: &World| {
-        let truth = world.truth().lock();
-        (truth.writes, truth.endpoint.requests)
-    };
-    let (writes, requests) = count(world);
-    world.advance(Duration::from_secs(15));
-    let (writes_after, requests_after) = count(world);
-    if requests == requests_after && writes != writes_after {
-        let what = format!(
-            "{} writes in 15 s without a call or a refresh",
-            writes_after - writes
-        );
-        breach_all(world, "idle_processes_write_nothing", vec![what]);
+    for _ in 0..4 {
+        let (writes, requests) = counts(world);
+        let is_idle = {
+            let truth = world.truth().lock();
+            let endpoint = &truth.endpoint;
+            endpoint.under_way.is_empty() && truth.now() > endpoint.departed + SETTLED
+        };
+        world.advance(Duration::from_secs(10));
+        let (writes_after, requests_after) = counts(world);
+        if !is_idle || requests != requests_after {
+            // A refresh writes.
+            continue;
+        }
+        if writes != writes_after {
+            let count = writes_after - writes;
+            let what = format!("{count} writes in 10 s without a call or a refresh");
+            breach_all(world, "idle_processes_write_nothing", vec![what]);
+        }
+        return;
     }
+}
+
+/// Until what a refresh has changed is written.
+const SETTLED: Duration = Duration::from_secs(5);
+
+fn counts(world: &World) -> (usize, usize) {
+    let truth = world.truth().lock();
+    (truth.writes, truth.endpoint.requests)
 }
 
 /// What a process had in memory is in the store once it has shut down without an error.

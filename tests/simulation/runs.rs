@@ -50,12 +50,13 @@ impl Run {
     }
 }
 
-/// What a seed shows, every breach with its shortest list of steps.
-pub fn report(store: &str, seed: u64) -> String {
+/// What a seed shows, every breach, or those of one promise, with its shortest list of steps.
+pub fn report(store: &str, seed: u64, promise: Option<&str>) -> String {
     let steps = steps::draw(seed, STEPS);
     let run = run(store, seed, &steps);
     let mut text = run.history.join("\n");
-    for breach in &run.breaches {
+    let told = |breach: &&Breach| promise.is_none_or(|promise| promise == breach.promise);
+    for breach in run.breaches.iter().filter(told) {
         text += &report_breach(store, seed, breach.promise);
     }
     text

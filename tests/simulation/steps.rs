@@ -67,6 +67,11 @@ const KINDS: &[Kind] = &[
     kind("the store is away", 2, accidents::store_is_away),
     kind("the store is full", 2, accidents::store_is_full),
     kind("the store hangs", 2, accidents::store_hangs),
+    kind(
+        "a record cannot be saved",
+        2,
+        accidents::record_cannot_be_saved,
+    ),
     kind("the store is well", 5, accidents::store_is_well),
     kind("the last write is lost", 2, accidents::last_write_is_lost),
     kind("all is lost", 1, accidents::all_is_lost),

@@ -27,6 +27,12 @@ pub struct Truth {
     /// Writes that processes have made.
     pub writes: usize,
     pub next_change: u64,
+    /// Refreshes that operators have asked for and that are under way.
+    pub commanded: Vec<(Pid, String)>,
+    /// When a process last got tokens for a record.
+    pub renewed: BTreeMap<(Pid, String), Duration>,
+    /// The least time between two refreshes.
+    pub gap: Duration,
     pub breaches: Vec<Breach>,
     pub history: Vec<String>,
 }
@@ -75,6 +81,8 @@ pub struct Slot {
     pub value: Option<Value>,
     /// The number of the change that was acknowledged last.
     pub change: u64,
+    /// When that was.
+    pub at: Duration,
 }
 
 /// A member that operators change.
@@ -170,6 +178,9 @@ impl Truth {
             lost_at: None,
             writes: 0,
             next_change: 0,
+            commanded: Vec::new(),
+            renewed: BTreeMap::new(),
+            gap: Duration::ZERO,
             breaches: Vec::new(),
             history: Vec::new(),
         }
@@ -225,12 +236,13 @@ impl Truth {
 
     /// A field has another value now, by a change with this number; earlier changes that end later make it unclear.
     pub fn set_field(&mut self, id: &str, field: Field, value: Value, change: u64) {
-        let end = self.next_change;
+        let (now, end) = (self.now(), self.next_change);
         self.next_change += 1;
         let Some(expected) = self.records.get_mut(id) else {
             return;
         };
         let slot = expected.fields.entry(field).or_default();
+        slot.at = now;
         let overlaps = slot.change > change;
         slot.value = (!overlaps).then_some(value);
         slot.change = end;
@@ -303,9 +315,46 @@ pub fn sent_token(auth: &Auth) -> Option<String> {
 
 /// Checks that are made when a request reaches the token endpoint.
 impl Truth {
-    pub fn check_request(&mut self, pid: Pid, grant: usize, sent: usize) {
+    pub fn check_request(&mut self, pid: Pid, id: &str, grant: usize, sent: usize) {
         self.at_most_one_refresh_of_a_grant_at_a_time(pid, grant);
         self.a_token_that_was_received_and_stored_is_never_sent_again(pid, grant, sent);
+        if !self.commanded.contains(&(pid, id.to_owned())) {
+            self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
+            self.refreshes_of_a_credential_keep_their_distance(pid, id);
+        }
+    }
+
+    fn a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(
+        &mut self,
+        pid: Pid,
+        grant: usize,
+        sent: usize,
+    ) {
+        if self.endpoint.grants[grant]
+            .refused_to
+            .contains(&(pid, sent))
+        {
+            let token = refresh_token(grant, sent);
+            let what =
+                format!("p{pid} sends {token}, for which it was told that the login is over");
+            self.breach(
+                "a_dead_login_is_not_sent_again_while_its_tokens_are_the_same",
+                what,
+            );
+        }
+    }
+
+    fn refreshes_of_a_credential_keep_their_distance(&mut self, pid: Pid, id: &str) {
+        let now = self.now();
+        let renewed = self.renewed.get(&(pid, id.to_owned())).copied();
+        if let Some(renewed) = renewed.filter(|renewed| now < *renewed + self.gap) {
+            let gap = self.gap;
+            let what = format!(
+                "p{pid} refreshes {id} {:?} after the last time; the gap is {gap:?}",
+                now - renewed
+            );
+            self.breach("refreshes_of_a_credential_keep_their_distance", what);
+        }
     }
 
     fn at_most_one_refresh_of_a_grant_at_a_time(&mut self, pid: Pid, grant: usize) {

@@ -74,8 +74,10 @@ pub enum Change {
     /// A cooldown that was known was reset.
     Reset(String),
     Cooled(String, Duration),
-    /// A call; the credential that was ready when it began.
-    Called(Option<String>),
+    /// A call; the credentials that were ready when it began.
+    Called(Vec<String>),
+    /// A refresh by command.
+    Refreshed(String),
 }
 
 impl World {
@@ -95,6 +97,7 @@ impl World {
             reload: random.millis(&[1_000, 1_000, 200]),
             refreshes: random.chance(4, 5),
         };
+        truth.lock().gap = plant.gap;
         let count = 1 + random.below(3);
         let mut world = Self {
             backend: backend::create(kind, &truth),
@@ -177,7 +180,7 @@ impl World {
     pub fn expect(&mut self, id: &str, grant: Option<usize>, auth: &Auth) {
         let slot = |field: Field| Slot {
             value: Some(field.of(auth)),
-            change: 0,
+            ..Slot::default()
         };
         let expected = Expected {
             presence: Presence::Present,
@@ -227,6 +230,20 @@ impl World {
             Field::MaxTokens => Value::from(1_000 + self.next_value),
             _ => Value::from(format!("{field:?}-{}", self.next_value)),
         }
+    }
+
+    /// Whether all machines tell about the same time.
+    pub fn clocks_agree(&self) -> bool {
+        let offsets = self.processes.iter().flatten().map(|one| {
+            let setting = one.clock.setting();
+            (setting.offset, setting.was_set)
+        });
+        let offsets: Vec<_> = offsets.collect();
+        let most = offsets.iter().map(|(offset, _)| offset).max();
+        let least = offsets.iter().map(|(offset, _)| offset).min();
+        most.zip(least)
+            .is_none_or(|(most, least)| most - least <= 2_000)
+            && !offsets.iter().any(|(_, was_set)| *was_set)
     }
 
     pub fn is_troubled(&self) -> bool {
@@ -296,6 +313,10 @@ impl World {
 
     fn abandon_jobs(&mut self, pid: Pid) {
         let mut jobs = std::mem::take(&mut self.jobs);
+        self.truth()
+            .lock()
+            .commanded
+            .retain(|(other, _)| *other != pid);
         for job in jobs.iter_mut().filter(|job| job.pid == pid && !job.over) {
             job.over = true;
             for change in &job.changes {
@@ -318,6 +339,11 @@ impl World {
         };
         let (pid, what) = (process.pid, what.into());
         self.note(format!("p{pid} is asked: {what}"));
+        for change in &changes {
+            if let Change::Refreshed(id) = change {
+                self.truth().lock().commanded.push((pid, id.clone()));
+            }
+        }
         let number = self.jobs.len();
         let job = Job {
             pid,
@@ -373,9 +399,11 @@ impl World {
         self.truth().lock().tell(pid, format!("{what}: {outcome}"));
         for change in changes {
             if let Change::Called(ready) = &change {
-                promises::a_call_is_served_while_any_credential_is_ready(
-                    self, pid, ready, at, result,
-                );
+                promises::check_call(self, pid, ready, at, result);
+            } else if let Change::Refreshed(id) = change {
+                let commanded = &mut self.truth().lock().commanded;
+                let this = commanded.iter().position(|one| *one == (pid, id.clone()));
+                this.map(|this| commanded.remove(this));
             } else if result.is_ok() && !self.unmounted {
                 self.acknowledge(change, began);
             } else if result.is_ok() || !leaves_all_as_it_was(result) {
@@ -413,7 +441,7 @@ impl World {
                 cooldowns.reset = Some(now);
             }
             Change::Cooled(id, length) => truth.cool(&id, length),
-            Change::Called(_) => {}
+            Change::Called(_) | Change::Refreshed(_) => {}
         }
     }
 
@@ -428,7 +456,7 @@ impl World {
                 }
             }
             Change::Cooled(id, length) => truth.cool(id, *length),
-            Change::Reset(_) | Change::Called(_) => {}
+            Change::Reset(_) | Change::Called(_) | Change::Refreshed(_) => {}
         }
     }
 
