@@ -89,17 +89,19 @@ pub fn create(kind: &str, truth: &Shared) -> Box<dyn Backend> {
         #[cfg(feature = "sqlite")]
         "sqlite" => Box::new(Database::new()),
         "model" => Box::new(Model(ModelStore::new(truth))),
+        #[cfg(any(feature = "postgres", feature = "redis"))]
+        other if crate::servers::kinds().contains(&other) => crate::servers::create(other).unwrap(),
         other => panic!("no such store: {other}; there are {KINDS:?}"),
     }
 }
 
-/// Memory that all processes share.
-struct Rows {
+/// Records that an operator's tool reaches through a store handle of its own.
+pub struct Rows {
     store: Arc<dyn Store>,
 }
 
 impl Rows {
-    fn new(store: Arc<dyn Store>) -> Self {
+    pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store }
     }
 }

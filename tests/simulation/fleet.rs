@@ -12,11 +12,13 @@ const FIRST: &str = "CREDPOOL_SIMULATION_FIRST";
 const SEED: &str = "CREDPOOL_SIMULATION_SEED";
 const PROMISE: &str = "CREDPOOL_SIMULATION_PROMISE";
 const STORE: &str = "CREDPOOL_SIMULATION_STORE";
-/// What a child runs: its number, and of how many.
+/// What a child runs: its number, of how many, the first seed, how many, and which stores.
 const PART: &str = "CREDPOOL_SIMULATION_PART";
 
 /// For each store, in an ordinary run of the tests.
 const USUAL_SEEDS: u64 = 75;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+const SEEDS_ON_SERVERS: u64 = 5;
 
 /// How many broken promises are told in full.
 const MOST_REPORTS: usize = 6;
@@ -29,52 +31,78 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-fn stores() -> Vec<String> {
-    match std::env::var(STORE) {
-        Ok(store) => vec![store],
-        Err(_) => backend::KINDS
-            .iter()
-            .map(|kind| (*kind).to_owned())
-            .collect(),
-    }
+/// What there is to run.
+struct Plan {
+    stores: Vec<String>,
+    seeds: std::ops::Range<u64>,
 }
 
-/// What there is to run, store by store.
-fn worlds() -> impl Iterator<Item = (String, u64)> {
-    let (first, count) = (
-        number(FIRST).unwrap_or(0),
-        number(SEEDS).unwrap_or(USUAL_SEEDS),
-    );
-    let seeds = first..first + count;
-    seeds.flat_map(|seed| stores().into_iter().map(move |store| (store, seed)))
+impl Plan {
+    /// What the variables say, else the usual.
+    fn of(stores: &[&str], usual: u64) -> Self {
+        let named = std::env::var(STORE).ok();
+        let (first, count) = (number(FIRST).unwrap_or(0), number(SEEDS).unwrap_or(usual));
+        Self {
+            stores: stores
+                .iter()
+                .filter(|store| named.as_ref().is_none_or(|named| named == *store))
+                .map(|store| (*store).to_owned())
+                .collect(),
+            seeds: first..first + count,
+        }
+    }
+
+    fn worlds(self) -> impl Iterator<Item = (String, u64)> {
+        let Self { stores, seeds } = self;
+        seeds.flat_map(move |seed| stores.clone().into_iter().map(move |store| (store, seed)))
+    }
+
+    /// Runs everything, in as many processes as there are processors.
+    fn run(&self) {
+        if let Some(seed) = number(SEED) {
+            let promise = std::env::var(PROMISE).ok();
+            for store in &self.stores {
+                println!("{}", report(store, seed, promise.as_deref()));
+            }
+            return;
+        }
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let children: Vec<_> = (0..count)
+            .map(|part| self.start_child(part, count))
+            .collect();
+        let mut found = Found::default();
+        for child in children {
+            listen(child, &mut found);
+        }
+        tell(&found);
+        assert!(found.0.is_empty(), "{} promises are broken", found.0.len());
+    }
+
+    fn start_child(&self, part: usize, count: usize) -> Child {
+        let Self { stores, seeds } = self;
+        let (first, seeds) = (seeds.start, seeds.end - seeds.start);
+        Command::new(std::env::current_exe().unwrap())
+            .args(["fleet::child", "--exact", "--nocapture"])
+            .env(
+                PART,
+                format!("{part} {count} {first} {seeds} {}", stores.join(",")),
+            )
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
 }
 
 #[test]
 fn a_fleet_keeps_its_promises() {
-    if let Some(seed) = number(SEED) {
-        for store in stores() {
-            let promise = std::env::var(PROMISE).ok();
-            println!("{}", report(&store, seed, promise.as_deref()));
-        }
-        return;
-    }
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    let children: Vec<_> = (0..count).map(|part| start_child(part, count)).collect();
-    let mut found = Found::default();
-    for child in children {
-        listen(child, &mut found);
-    }
-    tell(&found);
-    assert!(found.0.is_empty(), "{} promises are broken", found.0.len());
+    Plan::of(backend::KINDS, USUAL_SEEDS).run();
 }
 
-fn start_child(part: usize, count: usize) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["fleet::child", "--exact", "--nocapture"])
-        .env(PART, format!("{part}/{count}"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+/// On servers a world takes longer.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+#[test]
+fn a_fleet_on_a_server_keeps_its_promises() {
+    Plan::of(&crate::servers::kinds(), SEEDS_ON_SERVERS).run();
 }
 
 fn listen(mut child: Child, found: &mut Found) {
@@ -114,10 +142,18 @@ fn child() {
     let Ok(part) = std::env::var(PART) else {
         return;
     };
-    let (part, count) = part.split_once('/').unwrap();
-    let (part, count): (usize, usize) = (part.parse().unwrap(), count.parse().unwrap());
+    let [part, count, first, seeds, stores] = part.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{PART} is what the parent has set");
+    };
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    let plan = Plan {
+        stores: stores.split(',').map(str::to_owned).collect(),
+        seeds: number(first)..number(first) + number(seeds),
+    };
+    let index = |text: &str| text.parse::<usize>().unwrap();
+    let (part, count) = (index(part), index(count));
     println!();
-    for (store, seed) in worlds().skip(part).step_by(count) {
+    for (store, seed) in plan.worlds().skip(part).step_by(count) {
         for breach in run(&store, seed, &steps::draw(seed, STEPS)).breaches {
             println!("breach {store} {seed} {} {}", breach.promise, breach.what);
         }

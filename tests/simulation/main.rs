@@ -7,9 +7,9 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `CREDPOOL_SIMULATION_SEEDS` | how many seeds, for each store | 75: some hundreds of worlds in a minute |
+//! | `CREDPOOL_SIMULATION_SEEDS` | how many seeds, for each store | 75: some hundreds of worlds in a minute; 5 on a server |
 //! | `CREDPOOL_SIMULATION_FIRST` | the first of them | 0 |
-//! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite` (with its feature), `model` | all |
+//! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite`, `model`, `postgres`, `redis` | those without a server |
 //! | `CREDPOOL_SIMULATION_SEED` | replays one seed, prints its history (with `--nocapture`) and shrinks what it breaks | |
 //! | `CREDPOOL_SIMULATION_PROMISE` | of a replayed seed, shrinks what breaks this promise alone | |
 //!
@@ -32,11 +32,18 @@ mod model_store;
 mod operators;
 mod process;
 mod promises;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod proxy;
 mod quiet;
 mod random;
 mod runs;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod servers;
 mod shrink;
 mod steps;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+#[path = "../store_support/mod.rs"]
+mod store_support;
 mod timeline;
 mod truth;
 mod world;

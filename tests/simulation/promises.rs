@@ -11,7 +11,7 @@ use crate::process::Process;
 use crate::random::Random;
 use crate::timeline::Pid;
 use crate::truth::{Field, Presence, REPAIRED, sent_token};
-use crate::world::World;
+use crate::world::{Change, World};
 
 /// Checked after each step.
 pub const ALWAYS: &[fn(&mut World)] = &[
@@ -144,7 +144,7 @@ fn every_process_sees_a_cooldown_within_seconds(world: &mut World) {
             continue;
         }
         let is_out = cooling.iter().any(|(_, ids)| ids.contains(id));
-        let ends_soon = cooldowns.until < truth.now() + Duration::from_secs(3);
+        let ends_soon = cooldowns.last_until < truth.now() + Duration::from_secs(3);
         let changed = cooldowns.told.max(cooldowns.reset.unwrap_or_default());
         for (process, ids) in &cooling {
             let late = has_had_time(world, process, changed);
@@ -589,7 +589,8 @@ fn the_next_start_has_every_login(world: &mut World) {
     let ids = present(world, Presence::Present);
     for id in &ids {
         let asked = id.clone();
-        world.start(0, format!("refresh {id}"), Vec::new(), move |manager| {
+        let changes = vec![Change::Refreshed(id.clone())];
+        world.start(0, format!("refresh {id}"), changes, move |manager| {
             manager.refresh_now(&asked).map(drop)
         });
         world.advance(Duration::from_secs(15));

@@ -100,6 +100,8 @@ pub enum Field {
 pub struct Cooldowns {
     /// The latest end that anybody was told.
     pub until: Duration,
+    /// The end that was told last.
+    pub last_until: Duration,
     /// When that was.
     pub told: Duration,
     /// The longest length.
@@ -284,6 +286,7 @@ impl Truth {
         let now = self.now();
         let cooldowns = self.cooldowns.entry(id.to_owned()).or_default();
         cooldowns.until = cooldowns.until.max(now + length);
+        cooldowns.last_until = now + length;
         cooldowns.told = now;
         cooldowns.longest = cooldowns.longest.max(length);
     }
