@@ -1,6 +1,6 @@
 //! What befalls stores, endpoints, processes and clocks.
 
-use crate::endpoint::Mood;
+use crate::endpoint::{Lifetime, Mood};
 use crate::promises;
 use crate::random::Random;
 use crate::steps::{pick_record, pick_running, running};
@@ -18,7 +18,7 @@ pub fn mount(world: &mut World, _: &mut Random) {
     if std::mem::take(&mut world.unmounted) {
         world.note("the store is mounted again");
         world.backend.mount();
-        promises::expect_lost_writes(world);
+        promises::forgiven::expect_lost_writes(world);
     }
 }
 
@@ -52,7 +52,7 @@ pub fn endpoint_refuses(world: &mut World, random: &mut Random) {
 
 pub fn odd_lifetime(world: &mut World, random: &mut Random) {
     let odd = [None, Some(0), Some(1), Some(u64::from(u32::MAX))];
-    set_mood(world, Mood::Lifetime(*random.pick(&odd).unwrap()));
+    set_mood(world, Mood::Lifetime(Lifetime(*random.pick(&odd).unwrap())));
 }
 
 pub fn revoke(world: &mut World, random: &mut Random) {
@@ -118,9 +118,9 @@ pub fn store_is_well(world: &mut World, _: &mut Random) {
         world.plant.trouble.poison(None);
         world.disturbed = world.now();
     }
-    if world.plant.trouble.state() != Default::default() {
+    if world.plant.trouble.is_present() {
         world.note("the store is well again");
-        world.plant.trouble.set(|state| *state = Default::default());
+        world.plant.trouble.end();
         world.away_since = None;
     }
 }
@@ -128,14 +128,14 @@ pub fn store_is_well(world: &mut World, _: &mut Random) {
 pub fn last_write_is_lost(world: &mut World, _: &mut Random) {
     if world.backend.lose_last_write() {
         world.note("the store loses its last write");
-        promises::expect_lost_writes(world);
+        promises::forgiven::expect_lost_writes(world);
     }
 }
 
 pub fn all_is_lost(world: &mut World, _: &mut Random) {
     if world.backend.lose_all() {
         world.note("the store loses everything");
-        promises::expect_lost_writes(world);
+        promises::forgiven::expect_lost_writes(world);
     }
 }
 
@@ -150,7 +150,7 @@ pub fn fail_over(world: &mut World, _: &mut Random) {
     if world.has_snapshot {
         world.note("the store fails over to the replica");
         world.backend.fail_over();
-        promises::expect_lost_writes(world);
+        promises::forgiven::expect_lost_writes(world);
     }
 }
 
@@ -167,7 +167,7 @@ pub fn kill(world: &mut World, random: &mut Random) {
 
 /// Starts what does not run. A program that finds no store does not start.
 pub fn start(world: &mut World, _: &mut Random) {
-    if world.plant.trouble.state() != Default::default() {
+    if world.plant.trouble.is_present() {
         return;
     }
     if let Some(place) = world.processes.iter().position(Option::is_none) {
@@ -184,7 +184,9 @@ pub fn restart(world: &mut World, random: &mut Random) {
         return;
     };
     let ended = world.shut_down_process(place);
-    promises::every_credential_is_in_the_store_after_a_clean_shutdown(world, place, ended);
+    promises::conclusion::every_credential_is_in_the_store_after_a_clean_shutdown(
+        world, place, ended,
+    );
     world.drop_process(place);
     world.start_process(place);
 }

@@ -21,8 +21,12 @@ pub enum Mood {
     /// HTTP 429, with a Retry-After.
     TooMany(Duration),
     /// An answer that says nothing of a lifetime, or something odd.
-    Lifetime(Option<u64>),
+    Lifetime(Lifetime),
 }
+
+/// What an answer says of the lifetime of its access token, in seconds, if anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime(pub Option<u64>);
 
 /// What the client gets.
 #[derive(Clone, Debug)]
@@ -218,9 +222,9 @@ fn respond(
             let lifetime = endpoint.lifetime;
             (after, rotate(endpoint, now, token, lifetime, None))
         }
-        Mood::Lifetime(said) => {
+        Mood::Lifetime(odd) => {
             let lifetime = endpoint.lifetime;
-            (short, rotate(endpoint, now, token, lifetime, Some(said)))
+            (short, rotate(endpoint, now, token, lifetime, Some(odd)))
         }
         Mood::LostBefore(after) => (after, Reply::Broken),
         Mood::LostAfter(after) => {
@@ -238,7 +242,7 @@ fn rotate(
     now: Duration,
     (grant, sent): (usize, usize),
     lifetime: Duration,
-    said: Option<Option<u64>>,
+    odd: Option<Lifetime>,
 ) -> Reply {
     let live = endpoint.live(grant);
     if endpoint.grants[grant].revoked {
@@ -261,7 +265,7 @@ fn rotate(
     Reply::Tokens {
         access: access_token(grant, live),
         refresh: refresh_token(grant, live),
-        lifetime: said.unwrap_or(Some(left.as_secs())),
+        lifetime: odd.map_or(Some(left.as_secs()), |odd| odd.0),
     }
 }
 

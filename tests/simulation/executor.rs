@@ -40,7 +40,7 @@ impl ProviderExecutor for Network {
         let now = truth.now();
         let limited = truth.limited.get(&auth.id).filter(|end| **end > now);
         if let Some(end) = limited.copied() {
-            let wait = (end - now).max(Duration::from_secs(1));
+            let wait = end.saturating_sub(now).max(Duration::from_secs(1));
             truth.cool(&auth.id, wait);
             truth.tell(self.pid, format!("429 for {}: {wait:?}", auth.id));
             return Err(Error::upstream(429, "slow down").with_retry_after(wait));

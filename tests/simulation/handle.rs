@@ -35,6 +35,14 @@ pub struct State {
 }
 
 impl Trouble {
+    pub fn is_present(&self) -> bool {
+        self.state() != State::default()
+    }
+
+    pub fn end(&self) {
+        self.set(|state| *state = State::default());
+    }
+
     pub fn poison(&self, id: Option<String>) {
         *self.poisoned.lock() = id;
     }

@@ -28,6 +28,7 @@ mod endpoint;
 mod executor;
 mod fleet;
 mod handle;
+mod jobs;
 mod model_store;
 mod operators;
 mod process;

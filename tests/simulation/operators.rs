@@ -4,10 +4,11 @@ use credpool::{Auth, Error, Metadata, Options, Outcome, Request};
 
 use crate::endpoint::{access_token, refresh_token};
 use crate::executor::{MODEL, PROVIDER};
+use crate::jobs::Change;
 use crate::random::Random;
 use crate::steps::{pick_record, pick_running};
 use crate::truth::{Field, grant_of, sent_token};
-use crate::world::{Change, Copy, World, key};
+use crate::world::{Copy, World, key};
 
 /// A process that runs, and the record as it has it.
 fn pick(world: &World, random: &mut Random) -> Option<(usize, Auth)> {
@@ -54,7 +55,7 @@ pub fn call(world: &mut World, random: &mut Random) {
         return;
     };
     let process = world.processes[place].as_ref().unwrap();
-    let ready = crate::promises::ready(world, process);
+    let ready = crate::promises::calls::ready(world, process);
     let cancel = process.cancel.clone();
     let changes = vec![Change::Called(ready)];
     world.start(place, "call", changes, move |manager| {
@@ -284,7 +285,7 @@ pub fn reset(world: &mut World, random: &mut Random) {
     };
     let id = auth.id;
     let manager = &world.processes[place].as_ref().unwrap().manager;
-    let cools = crate::promises::cooling(manager).contains(&id);
+    let cools = crate::promises::cooldowns::cooling(manager).contains(&id);
     let changes = if cools {
         vec![Change::Reset(id.clone())]
     } else {

@@ -129,7 +129,7 @@ impl Process {
         }
         self.thawed = now;
         let slept = if freeze.asleep {
-            now - freeze.since
+            now.saturating_sub(freeze.since)
         } else {
             Duration::ZERO
         };

@@ -43,6 +43,13 @@ mod linux {
     #[derive(Default)]
     pub(super) struct Looks(Option<Vec<(u32, u64)>>);
 
+    enum Thread {
+        Runs,
+        /// How often it has gone to sleep.
+        Sleeps(u64),
+        Ended,
+    }
+
     thread_local! {
         static ME: u32 = fs::read_link("/proc/thread-self")
             .ok()
@@ -70,29 +77,26 @@ mod linux {
                 if id == me {
                     continue;
                 }
-                match sleeps(files, id) {
-                    Some(Some(count)) => seen.push((id, count)),
-                    // It has ended.
-                    Some(None) => {
-                        files.remove(&id);
-                    }
-                    None => return None,
+                match state(files, id)? {
+                    Thread::Sleeps(count) => seen.push((id, count)),
+                    Thread::Ended => drop(files.remove(&id)),
+                    Thread::Runs => return None,
                 }
             }
             Some(seen)
         })
     }
 
-    fn sleeps(files: &mut BTreeMap<u32, File>, id: u32) -> Option<Option<u64>> {
+    fn state(files: &mut BTreeMap<u32, File>, id: u32) -> Option<Thread> {
         if let std::collections::btree_map::Entry::Vacant(vacant) = files.entry(id) {
             match File::open(format!("/proc/self/task/{id}/status")) {
                 Ok(file) => drop(vacant.insert(file)),
-                Err(_) => return Some(None),
+                Err(_) => return Some(Thread::Ended),
             }
         }
         let mut text = [0; 4096];
         let Ok(length) = files[&id].read_at(&mut text, 0) else {
-            return Some(None);
+            return Some(Thread::Ended);
         };
         let text = std::str::from_utf8(&text[..length]).ok()?;
         let field = |name: &str| {
@@ -101,10 +105,11 @@ mod linux {
         };
         match field("\nState:")? {
             "S" => {}
-            "Z" | "X" => return Some(None),
-            _ => return None,
+            "Z" | "X" => return Some(Thread::Ended),
+            _ => return Some(Thread::Runs),
         }
-        field("\nvoluntary_ctxt_switches:")?.parse().ok().map(Some)
+        let count = field("\nvoluntary_ctxt_switches:")?.parse().ok()?;
+        Some(Thread::Sleeps(count))
     }
 }
 

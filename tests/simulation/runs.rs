@@ -30,7 +30,7 @@ pub fn run(store: &str, seed: u64, steps: &[Step]) -> Run {
             check(&mut world);
         }
     }
-    promises::conclude(&mut world);
+    promises::conclusion::conclude(&mut world);
     let run = {
         let mut truth = world.truth().lock();
         Run {

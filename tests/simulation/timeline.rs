@@ -203,7 +203,8 @@ impl Clock for ProcessClock {
     }
 
     fn monotonic(&self) -> Instant {
-        self.0.timeline.base + (self.0.timeline.now() - self.setting().asleep)
+        let passed = self.0.timeline.now().saturating_sub(self.setting().asleep);
+        self.0.timeline.base + passed
     }
 
     fn after(&self, wait: Duration) -> Receiver<Instant> {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use credpool::{Auth, Error, ErrorCode, Manager, OAuthTokens};
+use credpool::{Auth, Error, OAuthTokens};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::backend::{self, Backend, Saving};
 use crate::endpoint::{Endpoint, Mood, access_token, refresh_token};
 use crate::executor::PROVIDER;
+use crate::jobs::{Done, Job};
 use crate::process::{Plant, Process};
 use crate::promises;
 use crate::quiet::wait_until_quiet;
@@ -25,9 +26,9 @@ pub struct World {
     /// For each place of a process, the clocks of its machine.
     settings: Vec<Setting>,
     next_pid: Pid,
-    jobs: Vec<Job>,
-    done: Arc<Mutex<Vec<(usize, Result<(), Error>)>>>,
-    threads: Vec<JoinHandle<()>>,
+    pub jobs: Vec<Job>,
+    pub done: Arc<Mutex<Vec<Done>>>,
+    pub threads: Vec<JoinHandle<()>>,
     /// Copies that operators hold.
     pub copies: Vec<Copy>,
     /// Text that editors hold: the record's id, and what it was.
@@ -48,36 +49,6 @@ pub struct World {
 pub struct Copy {
     pub pid: Pid,
     pub auth: Auth,
-}
-
-/// Something that a process has been asked to do.
-struct Job {
-    pid: Pid,
-    what: String,
-    changes: Vec<Change>,
-    /// The number of the last change when it began.
-    began: u64,
-    at: Duration,
-    over: bool,
-}
-
-/// What is so once a job has been acknowledged.
-#[derive(Clone, Debug)]
-pub enum Change {
-    Field(String, Field, Value),
-    /// The change says nothing of this field, or two say different things.
-    Blur(String, Field),
-    Login(String, usize),
-    BlurLogin(String),
-    Registered(String),
-    Removed(String),
-    /// A cooldown that was known was reset.
-    Reset(String),
-    Cooled(String, Duration),
-    /// A call; the credentials that were ready when it began.
-    Called(Vec<String>),
-    /// A refresh by command.
-    Refreshed(String),
 }
 
 impl World {
@@ -247,7 +218,7 @@ impl World {
     }
 
     pub fn is_troubled(&self) -> bool {
-        self.plant.trouble.state() != Default::default() || self.unmounted
+        self.plant.trouble.is_present() || self.unmounted
     }
 }
 
@@ -283,7 +254,7 @@ impl World {
             ..Setting::default()
         };
         self.threads.push(process.kill(&self.plant));
-        promises::forgive_what_only_the_dead_knew(self);
+        promises::forgiven::forgive_what_only_the_dead_knew(self);
     }
 
     /// Ends a process as a program does, in its own time.
@@ -311,57 +282,6 @@ impl World {
         self.kill_process(place);
     }
 
-    fn abandon_jobs(&mut self, pid: Pid) {
-        let mut jobs = std::mem::take(&mut self.jobs);
-        self.truth()
-            .lock()
-            .commanded
-            .retain(|(other, _)| *other != pid);
-        for job in jobs.iter_mut().filter(|job| job.pid == pid && !job.over) {
-            job.over = true;
-            for change in &job.changes {
-                self.blur(change);
-            }
-        }
-        self.jobs = jobs;
-    }
-
-    /// Asks a process to do something, on a thread of its own.
-    pub fn start(
-        &mut self,
-        place: usize,
-        what: impl Into<String>,
-        changes: Vec<Change>,
-        work: impl FnOnce(&Manager) -> Result<(), Error> + Send + 'static,
-    ) {
-        let Some(process) = &self.processes[place] else {
-            return;
-        };
-        let (pid, what) = (process.pid, what.into());
-        self.note(format!("p{pid} is asked: {what}"));
-        for change in &changes {
-            if let Change::Refreshed(id) = change {
-                self.truth().lock().commanded.push((pid, id.clone()));
-            }
-        }
-        let number = self.jobs.len();
-        let job = Job {
-            pid,
-            what,
-            changes,
-            began: self.truth().lock().next_change,
-            at: self.now(),
-            over: false,
-        };
-        self.jobs.push(job);
-        let (manager, done) = (process.manager.clone(), Arc::clone(&self.done));
-        self.threads.push(std::thread::spawn(move || {
-            let result = work(&manager);
-            drop(manager);
-            done.lock().push((number, result));
-        }));
-    }
-
     /// Waits until nothing more happens at this moment.
     pub fn rest(&mut self) {
         wait_until_quiet(&self.plant.trouble.busy);
@@ -385,84 +305,9 @@ impl World {
         }
     }
 
-    fn end_job(&mut self, number: usize, result: &Result<(), Error>) {
-        let job = &mut self.jobs[number];
-        if std::mem::replace(&mut job.over, true) {
-            return;
-        }
-        let (pid, what, began, at) = (job.pid, job.what.clone(), job.began, job.at);
-        let changes = job.changes.clone();
-        let outcome = match result {
-            Ok(()) => "done".to_owned(),
-            Err(error) => format!("{error}"),
-        };
-        self.truth().lock().tell(pid, format!("{what}: {outcome}"));
-        for change in changes {
-            if let Change::Called(ready) = &change {
-                promises::check_call(self, pid, ready, at, result);
-            } else if let Change::Refreshed(id) = change {
-                let commanded = &mut self.truth().lock().commanded;
-                let this = commanded.iter().position(|one| *one == (pid, id.clone()));
-                this.map(|this| commanded.remove(this));
-            } else if result.is_ok() && !self.unmounted {
-                self.acknowledge(change, began);
-            } else if result.is_ok() || !leaves_all_as_it_was(result) {
-                self.blur(&change);
-            }
-        }
-    }
-
-    pub fn acknowledge(&self, change: Change, began: u64) {
-        let mut truth = self.truth().lock();
-        let now = truth.now();
-        match change {
-            Change::Field(id, field, value) => truth.set_field(&id, field, value, began),
-            Change::Blur(id, field) => truth.blur_field(&id, field),
-            Change::Login(id, grant) => truth.set_login(&id, grant, began),
-            Change::BlurLogin(id) => {
-                if let Some(expected) = truth.records.get_mut(&id) {
-                    expected.grant = None;
-                }
-            }
-            Change::Registered(id) => {
-                if let Some(expected) = truth.records.get_mut(&id) {
-                    expected.presence = Presence::Present;
-                    expected.since = now;
-                }
-            }
-            Change::Removed(id) => {
-                if let Some(expected) = truth.records.get_mut(&id) {
-                    expected.presence = Presence::Removed;
-                    expected.since = now;
-                }
-            }
-            Change::Reset(id) => {
-                let cooldowns = truth.cooldowns.entry(id).or_default();
-                cooldowns.reset = Some(now);
-            }
-            Change::Cooled(id, length) => truth.cool(&id, length),
-            Change::Called(_) | Change::Refreshed(_) => {}
-        }
-    }
-
-    fn blur(&self, change: &Change) {
-        let mut truth = self.truth().lock();
-        match change {
-            Change::Field(id, field, _) | Change::Blur(id, field) => truth.blur_field(id, *field),
-            Change::Registered(id) | Change::Removed(id) => truth.blur_record(id),
-            Change::Login(id, _) | Change::BlurLogin(id) => {
-                if let Some(expected) = truth.records.get_mut(id) {
-                    expected.grant = None;
-                }
-            }
-            Change::Cooled(id, length) => truth.cool(id, *length),
-            Change::Reset(_) | Change::Called(_) | Change::Refreshed(_) => {}
-        }
-    }
-
     /// Ends every process and thread.
     pub fn end(mut self) {
-        self.plant.trouble.set(|state| *state = Default::default());
+        self.plant.trouble.end();
         for place in 0..self.processes.len() {
             self.kill_process(place);
         }
@@ -470,17 +315,6 @@ impl World {
             let _ = thread.join();
         }
     }
-}
-
-/// These errors promise that nothing has changed.
-fn leaves_all_as_it_was(result: &Result<(), Error>) -> bool {
-    let Err(error) = result else {
-        return false;
-    };
-    matches!(
-        error.code(),
-        ErrorCode::Store | ErrorCode::Conflict | ErrorCode::AuthNotFound | ErrorCode::Config
-    )
 }
 
 pub fn key(id: &str, key: &str) -> Auth {
