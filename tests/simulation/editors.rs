@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::backend::Saving;
+use crate::endpoint::{access_token, refresh_token};
 use crate::jobs::Change;
 use crate::operators::{expect_copy, fields};
 use crate::promises;
@@ -79,6 +80,32 @@ fn acknowledge(world: &World, id: &str, changed: Option<(Field, Value)>) {
     if let Some((field, value)) = changed {
         world.acknowledge(Change::Field(id.into(), field, value), change);
     }
+}
+
+/// A new login, put into the record's text.
+pub fn log_in(world: &mut World, random: &mut Random) {
+    let Some((id, mut text)) = pick(world, random) else {
+        return;
+    };
+    let is_token_file = world.backend.is_token_file(&id);
+    let tokens = if is_token_file {
+        Some(&mut text)
+    } else {
+        text.get_mut("metadata")
+    };
+    let tokens = tokens.and_then(Value::as_object_mut);
+    let Some(tokens) = tokens.filter(|all| all.contains_key("refresh_token")) else {
+        return;
+    };
+    let grant = world.log_in();
+    tokens.insert("access_token".into(), access_token(grant, 0).into());
+    tokens.insert("refresh_token".into(), refresh_token(grant, 0).into());
+    tokens.remove("expires_at");
+    let how = draw_saving(random);
+    world.note(format!("a new login {grant} is put into {id} ({how:?})"));
+    world.backend.put(&id, &text, how);
+    let change = world.truth().lock().next_change;
+    world.acknowledge(Change::Login(id, grant), change);
 }
 
 pub fn open(world: &mut World, random: &mut Random) {
@@ -167,9 +194,14 @@ pub fn remove(world: &mut World, random: &mut Random) {
     let Some((id, _)) = pick(world, random) else {
         return;
     };
+    if crate::promises::present(world, Presence::Present).len() < 2 {
+        // An empty store may be one that is not mounted.
+        return;
+    }
     world.note(format!("{id} is removed from the store"));
     world.backend.remove(&id);
-    world.acknowledge(Change::Removed(id.clone()), 0);
+    let change = world.truth().lock().next_change;
+    world.acknowledge(Change::Removed(id.clone()), change);
     if world
         .half_saved
         .as_ref()

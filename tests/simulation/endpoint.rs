@@ -70,6 +70,8 @@ pub struct Grant {
     pub tokens: Vec<Token>,
     /// When the store lost a write of its records, or got an older copy back.
     pub lost_at: Option<Duration>,
+    /// A process stood still for longer than any promise reaches, with a request under way.
+    pub beyond_bound: bool,
     /// A process has heard that the login is over.
     pub refused_to: BTreeSet<(Pid, usize)>,
 }
@@ -100,15 +102,6 @@ pub struct Answer {
     pub number: u64,
     pub after: Duration,
     pub reply: Reply,
-}
-
-impl Grant {
-    /// The first token that no process has received.
-    pub fn lost_token(&self) -> Option<usize> {
-        let tokens = self.tokens.iter().enumerate().skip(1);
-        let mut lost = tokens.filter(|(_, token)| token.received.is_empty());
-        lost.next().map(|(number, _)| number)
-    }
 }
 
 impl Endpoint {

@@ -129,24 +129,18 @@ impl World {
         match change {
             Change::Field(id, field, value) => truth.set_field(&id, field, value, began),
             Change::Blur(id, field) => truth.blur_field(&id, field),
-            Change::Login(id, grant) => truth.set_login(&id, grant, began),
+            Change::Login(id, grant) => {
+                truth.set_login(&id, grant, began);
+                // A new login is another matter than the refreshes before it.
+                truth.renewed.retain(|(_, other), _| *other != id);
+            }
             Change::BlurLogin(id) => {
                 if let Some(expected) = truth.records.get_mut(&id) {
                     expected.grant = None;
                 }
             }
-            Change::Registered(id) => {
-                if let Some(expected) = truth.records.get_mut(&id) {
-                    expected.presence = Presence::Present;
-                    expected.since = now;
-                }
-            }
-            Change::Removed(id) => {
-                if let Some(expected) = truth.records.get_mut(&id) {
-                    expected.presence = Presence::Removed;
-                    expected.since = now;
-                }
-            }
+            Change::Registered(id) => truth.set_presence(&id, Presence::Present, began),
+            Change::Removed(id) => truth.set_presence(&id, Presence::Removed, began),
             Change::Reset(id) => {
                 let cooldowns = truth.cooldowns.entry(id).or_default();
                 cooldowns.reset = Some(now);

@@ -5,9 +5,10 @@ use credpool::{Auth, Error, Metadata, Options, Outcome, Request};
 use crate::endpoint::{access_token, refresh_token};
 use crate::executor::{MODEL, PROVIDER};
 use crate::jobs::Change;
+use crate::promises::SEEN;
 use crate::random::Random;
 use crate::steps::{pick_record, pick_running};
-use crate::truth::{Field, grant_of, sent_token};
+use crate::truth::{Field, Presence, grant_of, sent_token};
 use crate::world::{Copy, World, key};
 
 /// A process that runs, and the record as it has it.
@@ -139,27 +140,32 @@ pub fn register_again(world: &mut World, random: &mut Random) {
         return;
     };
     let id = ["a", "b", "k"][random.below(3)];
+    let expected = world.truth().lock().records.get(id).cloned();
+    let expected = expected.unwrap_or_default();
+    let is_there = expected.presence == Presence::Present;
+    let mut changes = vec![Change::Registered(id.into())];
     let auth = if id == "k" {
+        changes.push(Change::Field(id.into(), Field::Key, "sk-0".into()));
         key("k", "sk-0")
+    } else if is_there {
+        let grant = usize::from(id == "b") + configured(world);
+        if expected.grant != Some(grant) {
+            changes.push(Change::BlurLogin(id.into()));
+        }
+        world.truth().lock().forget_refusals(grant);
+        world.login(id, grant)
     } else {
-        world.login(id, usize::from(id == "b") + configured(world))
+        // Nothing can know any more which tokens it has spent.
+        let grant = world.log_in();
+        changes.push(Change::Login(id.into(), grant));
+        world.login(id, grant)
     };
-    let mut changes = vec![
-        Change::Registered(id.into()),
+    changes.extend([
         Change::Field(id.into(), Field::Label, "configured".into()),
         Change::Field(id.into(), Field::BaseUrl, Field::BaseUrl.of(&auth)),
         Change::Blur(id.into(), Field::Note),
         Change::Blur(id.into(), Field::MaxTokens),
-    ];
-    if id == "k" {
-        changes.push(Change::Field(id.into(), Field::Key, "sk-0".into()));
-    } else {
-        let given = sent_token(&auth).and_then(|token| grant_of(&token));
-        let truth = world.truth().lock();
-        if truth.records.get(id).and_then(|expected| expected.grant) != given {
-            changes.push(Change::BlurLogin(id.into()));
-        }
-    }
+    ]);
     world.start(
         place,
         format!("register {id} again"),
@@ -258,6 +264,9 @@ pub fn register_same_login(world: &mut World, random: &mut Random) {
 pub fn expect_copy(world: &mut World, id: &str, token: &str, auth: &Auth) {
     world.expect(id, grant_of(token), auth);
     let mut truth = world.truth().lock();
+    if let Some(grant) = grant_of(token) {
+        truth.forget_refusals(grant);
+    }
     truth.blur_record(id);
     if let Some(expected) = truth.records.get_mut(id) {
         expected.is_copy = true;
@@ -286,7 +295,10 @@ pub fn reset(world: &mut World, random: &mut Random) {
     let id = auth.id;
     let manager = &world.processes[place].as_ref().unwrap().manager;
     let cools = crate::promises::cooldowns::cooling(manager).contains(&id);
-    let changes = if cools {
+    // What another process has just been told may not be known here.
+    let told = world.truth().lock().cooldowns.get(&id).map(|one| one.told);
+    let settled = told.unwrap_or_default().max(world.disturbed) + SEEN;
+    let changes = if cools && world.now() > settled {
         vec![Change::Reset(id.clone())]
     } else {
         Vec::new()

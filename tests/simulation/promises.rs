@@ -84,7 +84,7 @@ fn has_had_time(world: &World, process: &Process, at: Duration) -> bool {
 }
 
 /// With a reload interval of a second at most: an operator's change is seen within two.
-const SEEN: Duration = Duration::from_millis(2_500);
+pub const SEEN: Duration = Duration::from_millis(2_500);
 
 fn breach_all(world: &World, promise: &'static str, breaches: Vec<String>) {
     let mut truth = world.truth().lock();
@@ -94,10 +94,10 @@ fn breach_all(world: &World, promise: &'static str, breaches: Vec<String>) {
 }
 
 fn stored(world: &World, id: &str) -> Option<Auth> {
-    world.backend.open(0).load(id).ok().flatten()
+    world.backend.look().load(id).ok().flatten()
 }
 
-fn present(world: &World, presence: Presence) -> Vec<String> {
+pub fn present(world: &World, presence: Presence) -> Vec<String> {
     let truth = world.truth().lock();
     let records = truth.records.iter();
     records

@@ -83,6 +83,10 @@ impl Backend for Postgres {
         store_support::open(&self.0.proxied)
     }
 
+    fn look(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.0.tool.store)
+    }
+
     fn text(&self, id: &str) -> Option<Value> {
         self.0.tool.text(id)
     }
@@ -139,6 +143,10 @@ impl Redis {
 impl Backend for Redis {
     fn open(&self, _: Pid) -> Arc<dyn Store> {
         store_support::open(&self.remote.proxied)
+    }
+
+    fn look(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.remote.tool.store)
     }
 
     fn text(&self, id: &str) -> Option<Value> {

@@ -49,6 +49,7 @@ const KINDS: &[Kind] = &[
     kind("reset", 4, operators::reset),
     kind("mark a result", 3, operators::mark_result),
     kind("edit", 8, editors::edit),
+    kind("edit a new login in", 2, editors::log_in),
     kind("open in an editor", 4, editors::open),
     kind("save an old buffer", 5, editors::save_buffer),
     kind("save half a file", 2, editors::save_half),

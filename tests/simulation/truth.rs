@@ -63,8 +63,9 @@ pub struct Expected {
     pub login_change: u64,
     /// It shares its grant with another record.
     pub is_copy: bool,
-    /// Since when it is present.
+    /// Since when it is so.
     pub since: Duration,
+    pub presence_change: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -250,6 +251,33 @@ impl Truth {
         slot.change = end;
     }
 
+    /// A record is there, or removed, by a change with this number.
+    pub fn set_presence(&mut self, id: &str, presence: Presence, change: u64) {
+        let (now, end) = (self.now(), self.next_change);
+        self.next_change += 1;
+        let Some(expected) = self.records.get(id) else {
+            return;
+        };
+        let overlaps = expected.presence_change > change;
+        if overlaps || expected.presence != Presence::Present {
+            self.blur_record(id);
+        }
+        if let Some(expected) = self.records.get_mut(id) {
+            expected.presence = if overlaps {
+                Presence::Unclear
+            } else {
+                presence
+            };
+            expected.since = now;
+            expected.presence_change = end;
+        }
+    }
+
+    /// Tokens of a grant are given to the pool anew: what it was told of them is forgotten.
+    pub fn forget_refusals(&mut self, grant: usize) {
+        self.endpoint.grants[grant].refused_to.clear();
+    }
+
     pub fn blur_field(&mut self, id: &str, field: Field) {
         let end = self.next_change;
         self.next_change += 1;
@@ -301,6 +329,13 @@ impl Truth {
         let is_known = token.stored.is_some() && lost.is_none()
             || token.known.iter().any(|pid| self.is_alive(*pid));
         (!self.endpoint.grants[grant].revoked && is_known).then(|| refresh_token(grant, live))
+    }
+
+    /// Whether an answer with tokens has found no process that lived to store it.
+    pub fn has_lost_an_answer(&self, grant: usize) -> bool {
+        let tokens = self.endpoint.grants[grant].tokens.iter().skip(1);
+        let mut unstored = tokens.filter(|token| token.stored.is_none());
+        unstored.any(|token| !token.received.iter().any(|pid| self.is_alive(*pid)))
     }
 
     /// When the store lost what it had of a grant by `stored`, if it did.

@@ -92,6 +92,9 @@ pub fn expect_older_text(world: &World, id: &str, text: &Value) {
     };
     let token = token.and_then(Value::as_str).unwrap_or_default();
     let grant = crate::truth::grant_of(token);
+    if let Some(grant) = grant {
+        truth.forget_refusals(grant);
+    }
     if let Some(grant) = expected.grant {
         truth.endpoint.grants[grant].lost_at = Some(now);
     }

@@ -92,7 +92,7 @@ pub fn every_process_sees_what_is_in_the_store(world: &mut World) {
     let mut breaches = Vec::new();
     for auth in world
         .backend
-        .open(0)
+        .look()
         .list()
         .map(|listing| listing.records)
         .unwrap_or_default()

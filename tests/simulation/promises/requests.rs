@@ -51,9 +51,13 @@ impl Truth {
 
     fn at_most_one_refresh_of_a_grant_at_a_time(&mut self, pid: Pid, grant: usize) {
         let now = self.now();
-        let other = self.endpoint.under_way.iter().find(|other| {
-            other.grant == grant && self.is_alive(other.pid) && now < other.since + BOUND
-        });
+        let requests = self.endpoint.under_way.iter();
+        let mut others = requests.filter(|one| one.grant == grant && self.is_alive(one.pid));
+        let other = others.next();
+        if other.is_some_and(|other| now >= other.since + BOUND) {
+            self.endpoint.grants[grant].beyond_bound = true;
+            return;
+        }
         if let Some(other) = other.cloned() {
             let what = format!(
                 "p{pid} sends a token of grant {grant} while the request of p{} of {:?} is under way",
