@@ -10,7 +10,6 @@ pub fn unmount(world: &mut World, _: &mut Random) {
     if !world.unmounted && !world.is_troubled() && world.backend.unmount() {
         world.note("the store is unmounted");
         world.unmounted = true;
-        world.half_saved = None;
     }
 }
 

@@ -6,6 +6,7 @@ use crate::endpoint::{access_token, refresh_token};
 use crate::executor::{MODEL, PROVIDER};
 use crate::jobs::Change;
 use crate::promises::SEEN;
+use crate::promises::cooldowns::cooling;
 use crate::random::Random;
 use crate::steps::{pick_record, pick_running};
 use crate::truth::{Field, Presence, grant_of, sent_token};
@@ -288,13 +289,18 @@ pub fn cool_down(world: &mut World, random: &mut Random) {
     );
 }
 
+/// Mostly what is out is reset.
 pub fn reset(world: &mut World, random: &mut Random) {
     let Some((place, auth)) = pick(world, random) else {
         return;
     };
-    let id = auth.id;
     let manager = &world.processes[place].as_ref().unwrap().manager;
-    let cools = crate::promises::cooldowns::cooling(manager).contains(&id);
+    let cooling: Vec<_> = cooling(manager).into_iter().collect();
+    let id = match random.pick(&cooling) {
+        Some(id) if random.chance(3, 4) => id.clone(),
+        _ => auth.id,
+    };
+    let cools = cooling.contains(&id);
     // What another process has just been told may not be known here.
     let told = world.truth().lock().cooldowns.get(&id).map(|one| one.told);
     let settled = told.unwrap_or_default().max(world.disturbed) + SEEN;
