@@ -288,3 +288,39 @@ pub fn depart(truth: &Shared, pid: Pid, answer: &Answer, (id, refresh): (&str, &
         truth.endpoint.grants[grant].refused_to.insert((pid, sent));
     }
 }
+
+#[test]
+fn a_spent_token_revokes_its_grant_unless_it_is_forgiven() {
+    let second = Duration::from_secs(1);
+    let endpoint = |leeway| {
+        let mut endpoint = Endpoint::new(leeway, 60 * second, Mood::Answer(second));
+        let grant = endpoint.log_in(Duration::ZERO);
+        (endpoint, grant)
+    };
+    let send =
+        |endpoint: &mut Endpoint, now, token| rotate(endpoint, now, token, 60 * second, None);
+    let (mut strict, grant) = endpoint(None);
+    assert!(matches!(
+        send(&mut strict, second, (grant, 0)),
+        Reply::Tokens { .. }
+    ));
+    assert!(strict.serves(&access_token(grant, 1), second));
+    assert!(matches!(
+        send(&mut strict, second, (grant, 0)),
+        Reply::Revoked
+    ));
+    assert!(matches!(
+        send(&mut strict, second, (grant, 1)),
+        Reply::Revoked
+    ));
+    assert!(!strict.serves(&access_token(grant, 1), second));
+
+    let (mut mild, grant) = endpoint(Some(10 * second));
+    send(&mut mild, second, (grant, 0));
+    let again = send(&mut mild, 11 * second, (grant, 0));
+    assert!(matches!(again, Reply::Tokens { refresh, .. } if refresh == refresh_token(grant, 1)));
+    assert!(matches!(
+        send(&mut mild, 12 * second, (grant, 0)),
+        Reply::Revoked
+    ));
+}

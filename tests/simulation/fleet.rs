@@ -107,15 +107,19 @@ fn a_fleet_on_a_server_keeps_its_promises() {
 
 fn listen(mut child: Child, found: &mut Found) {
     let said = BufReader::new(child.stdout.take().unwrap());
+    let mut last = String::new();
     for line in said.lines() {
         let line = line.unwrap();
+        if let Some(world) = line.strip_prefix("world ") {
+            world.clone_into(&mut last);
+        }
         if let ["breach", store, seed, promise, _] = line.splitn(5, ' ').collect::<Vec<_>>()[..] {
             found.add(store, seed.parse().unwrap(), promise);
         }
     }
     assert!(
         child.wait().unwrap().success(),
-        "a part of the run has failed"
+        "the run has failed in world {last}"
     );
 }
 
@@ -154,6 +158,7 @@ fn child() {
     let (part, count) = (index(part), index(count));
     println!();
     for (store, seed) in plan.worlds().skip(part).step_by(count) {
+        println!("world {store} {seed}");
         for breach in run(&store, seed, &steps::draw(seed, STEPS)).breaches {
             println!("breach {store} {seed} {} {}", breach.promise, breach.what);
         }

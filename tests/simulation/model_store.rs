@@ -341,3 +341,39 @@ const STATE: [&str; 10] = [
 fn unreadable(id: &str) -> Error {
     Error::new(ErrorCode::Store, format!("credential {id} does not read"))
 }
+
+#[test]
+fn a_lease_lapses_when_its_holder_stands_still_and_writes_get_lost() {
+    use crate::endpoint::{Endpoint, Mood};
+    use crate::timeline::Timeline;
+    use crate::truth::Life;
+
+    let timeline = Timeline::new();
+    let endpoint = Endpoint::new(None, LEASE, Mood::Answer(LEASE));
+    let truth: Shared = Arc::new(Mutex::new(Truth::new(&timeline, endpoint)));
+    for pid in [1, 2] {
+        truth.lock().lives.insert(pid, Life::default());
+    }
+    let store = ModelStore::new(&truth);
+    let [one, two] = [1, 2].map(|pid| store.handle(pid));
+    let lock = |handle: &ModelHandle| handle.lock("a", Duration::ZERO).unwrap();
+    let mut held = lock(&one).unwrap();
+    assert!(lock(&two).is_none());
+    truth.lock().lives.get_mut(&1).unwrap().frozen_since = Some(Duration::ZERO);
+    assert!(lock(&two).is_none());
+    timeline.fire_next(LEASE);
+    let taken = lock(&two).unwrap();
+    held.set_intent(None).unwrap_err();
+    drop(held);
+    assert!(lock(&one).is_none(), "the lapsed lease gives nothing back");
+    drop(taken);
+    assert!(lock(&one).is_some());
+
+    let auth = Auth::api_key("p", "old").with_id("a");
+    one.save(&auth).unwrap();
+    one.save(&auth.clone().with_label("new")).unwrap();
+    store.lose_last_write();
+    assert_eq!(two.load("a").unwrap().unwrap().label, "");
+    store.lose_all();
+    assert!(two.load("a").unwrap().is_none());
+}

@@ -225,3 +225,35 @@ impl fmt::Debug for ProcessClock {
         write!(f, "ProcessClock({}, {:?})", self.0.pid, self.setting())
     }
 }
+
+#[test]
+fn timers_fire_in_order_and_those_of_a_sleeping_machine_later() {
+    let (timeline, second) = (Timeline::new(), Duration::from_secs(1));
+    let clocks = [1, 2].map(|pid| ProcessClock::new(&timeline, pid, Setting::default()));
+    let timers = [(0, 3), (1, 1), (1, 2)].map(|(clock, wait)| {
+        let clock: &ProcessClock = &clocks[clock];
+        clock.after(wait * second)
+    });
+    let fired = || timers.each_ref().map(|timer| timer.try_recv().is_ok());
+    assert!(timeline.fire_next(10 * second));
+    assert_eq!((timeline.now(), fired()), (second, [false, true, false]));
+    timeline.freeze(2);
+    assert!(timeline.fire_next(10 * second));
+    assert_eq!(
+        (timeline.now(), fired()),
+        (3 * second, [true, false, false])
+    );
+    assert!(!timeline.fire_next(5 * second));
+    clocks[1].add_sleep(4 * second);
+    timeline.thaw(2, 4 * second);
+    assert!(
+        !timeline.fire_next(5 * second),
+        "it has slept for four seconds"
+    );
+    assert!(timeline.fire_next(10 * second));
+    assert_eq!(
+        (timeline.now(), fired()),
+        (6 * second, [false, false, true])
+    );
+    assert_eq!(clocks[0].monotonic() - clocks[1].monotonic(), 4 * second);
+}
