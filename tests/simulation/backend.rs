@@ -30,6 +30,11 @@ pub trait Backend {
 
     fn remove(&self, id: &str);
 
+    /// Whether the store remembers that a record was removed.
+    fn remembers_removal(&self, _id: &str) -> bool {
+        false
+    }
+
     /// Whether a record is a token file of another program.
     fn is_token_file(&self, _id: &str) -> bool {
         false
@@ -203,6 +208,10 @@ impl Backend for Model {
 
     fn remove(&self, id: &str) {
         self.0.remove(id);
+    }
+
+    fn remembers_removal(&self, id: &str) -> bool {
+        self.0.remembers_removal(id)
     }
 
     fn lose_last_write(&self) -> bool {

@@ -82,6 +82,11 @@ impl ModelStore {
         self.0.state.lock().write(id, None);
     }
 
+    pub fn remembers_removal(&self, id: &str) -> bool {
+        let kept = &self.0.state.lock().kept;
+        kept.versions.contains_key(id) && !kept.texts.contains_key(id)
+    }
+
     pub fn lose_last_write(&self) {
         let mut state = self.0.state.lock();
         state.kept = state.before.clone();
