@@ -30,6 +30,16 @@ pub trait Backend {
 
     fn remove(&self, id: &str);
 
+    /// Whether nothing is there, not even half a record.
+    fn is_gone(&self, id: &str) -> bool {
+        self.text(id).is_none()
+    }
+
+    /// Whether it keeps what was over when; the record's JSON form alone does not.
+    fn keeps_recoveries(&self) -> bool {
+        true
+    }
+
     /// Whether the store remembers that a record was removed.
     fn remembers_removal(&self, _id: &str) -> bool {
         false
@@ -210,6 +220,10 @@ impl Backend for Model {
         self.0.remove(id);
     }
 
+    fn keeps_recoveries(&self) -> bool {
+        false
+    }
+
     fn remembers_removal(&self, id: &str) -> bool {
         self.0.remembers_removal(id)
     }
@@ -297,6 +311,10 @@ impl Backend for Files {
 
     fn is_token_file(&self, id: &str) -> bool {
         Path::new(id).extension().is_some_and(|end| end == "json")
+    }
+
+    fn is_gone(&self, id: &str) -> bool {
+        !self.path(id).exists()
     }
 
     fn put_half(&self, id: &str, value: &Value) -> bool {

@@ -176,6 +176,10 @@ pub fn save_whole(world: &mut World, random: &mut Random) {
     let Some((id, mut text)) = world.half_saved.take() else {
         return;
     };
+    if world.backend.is_gone(&id) {
+        // It was removed meanwhile: who saved the half gives up.
+        return;
+    }
     let changed = change(world, random, &id, &mut text);
     world.note(format!("the whole of {id} is saved: {changed:?}"));
     put_old(world, &id, &text, Saving::InPlace, changed);
