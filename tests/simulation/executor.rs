@@ -54,6 +54,7 @@ impl ProviderExecutor for Network {
             None => auth.attributes.get("api_key").is_some(),
         };
         if !served {
+            truth.refused.insert(self.pid, now);
             truth.tell(self.pid, format!("401 for {} with {access:?}", auth.id));
             return Err(Error::upstream(401, "the token is not valid"));
         }

@@ -27,6 +27,8 @@ pub struct Truth {
     /// Writes that processes have made.
     pub writes: usize,
     pub next_change: u64,
+    /// When the upstream last refused a token of a process.
+    pub refused: BTreeMap<Pid, Duration>,
     /// Refreshes that operators have asked for and that are under way.
     pub commanded: Vec<(Pid, String)>,
     /// When a process last got tokens for a record.
@@ -181,6 +183,7 @@ impl Truth {
             lost_at: None,
             writes: 0,
             next_change: 0,
+            refused: BTreeMap::new(),
             commanded: Vec::new(),
             renewed: BTreeMap::new(),
             gap: Duration::ZERO,

@@ -58,7 +58,12 @@ pub fn check_call(
     let what =
         format!("a call of p{pid} took {waited:?} and ended {result:?}; {still:?} was ready");
     if still.is_some() && (waited > Duration::from_secs(1) || result.is_err()) {
-        let promise = "a_call_is_served_while_any_credential_is_ready";
+        let refused = world.truth().lock().refused.get(&pid).copied();
+        let promise = if refused.is_some_and(|at| at >= began) {
+            "a_call_whose_token_is_refused_goes_on_with_a_ready_credential"
+        } else {
+            "a_call_is_served_while_any_credential_is_ready"
+        };
         breach_all(world, promise, vec![what]);
     } else if waited > MAX_WAIT && world.disturbed < began {
         breach_all(world, "a_call_waits_no_longer_than_max_wait", vec![what]);
