@@ -215,17 +215,17 @@ pub fn remove(world: &mut World, random: &mut Random) {
     }
 }
 
-pub fn back_up(world: &mut World, random: &mut Random) {
-    let Some((id, text)) = pick(world, random) else {
-        return;
-    };
-    if id.contains('/') {
-        return;
-    }
-    world.note(format!("{id} is copied into a subdirectory"));
-    let token = text.get("refresh_token").and_then(Value::as_str);
-    let token = token.unwrap_or_default().to_owned();
-    if let Some(copy) = world.backend.back_up(&id) {
-        expect_copy(world, &copy, &token, &credpool::Auth::default());
+/// Everything is copied into a subdirectory.
+pub fn back_up(world: &mut World, _: &mut Random) {
+    let ids: Vec<String> = world.truth().lock().records.keys().cloned().collect();
+    for id in ids.iter().filter(|id| !id.contains('/')) {
+        let text = world.backend.text(id).filter(|_| !world.unmounted);
+        let token = text.as_ref().and_then(|text| text.get("refresh_token"));
+        let token = token.and_then(Value::as_str).unwrap_or_default();
+        let copy = text.as_ref().and_then(|_| world.backend.back_up(id));
+        if let Some(copy) = copy {
+            world.note(format!("{id} is copied to {copy}"));
+            expect_copy(world, &copy, token, &credpool::Auth::default());
+        }
     }
 }
