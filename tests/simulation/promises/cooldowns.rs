@@ -1,0 +1,107 @@
+//! Promises about cooldowns.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use credpool::{Availability, Fault, Manager, Origin};
+
+use super::{breach_all, has_had_time, running};
+use crate::executor::{MODEL, PROVIDER};
+use crate::world::World;
+
+/// The credentials that are out because of a limit, or by the operator's word.
+pub fn cooling(manager: &Manager) -> BTreeSet<String> {
+    let standings = manager.explain(PROVIDER, MODEL).into_iter();
+    standings
+        .filter(|one| one.availability == Availability::Cooling)
+        .filter(|one| one.fault == Some(Fault::RateLimited) || one.origin == Some(Origin::Operator))
+        .map(|one| one.auth_id.to_string())
+        .collect()
+}
+
+pub fn a_cooldown_lasts_no_longer_than_told(world: &mut World) {
+    let mut breaches = Vec::new();
+    let truth = world.truth().lock();
+    let now = truth.now();
+    for process in running(world) {
+        let since = process.began.max(world.disturbed);
+        for id in cooling(&process.manager) {
+            let cooldowns = truth.cooldowns.get(&id).cloned().unwrap_or_default();
+            let end = cooldowns.until.max(since + cooldowns.longest) + Duration::from_secs(4);
+            if now > end && !process.clock.is_lost() {
+                breaches.push(format!(
+                    "p{} still keeps {id} out at {now:?}; what was told ended at {:?}",
+                    process.pid, cooldowns.until
+                ));
+            }
+        }
+    }
+    drop(truth);
+    breach_all(world, "a_cooldown_lasts_no_longer_than_told", breaches);
+}
+
+pub fn a_reset_stays_until_a_newer_failure(world: &mut World) {
+    let calm = Duration::from_secs(6);
+    let mut breaches = Vec::new();
+    let truth = world.truth().lock();
+    let now = truth.now();
+    for process in running(world) {
+        for id in cooling(&process.manager) {
+            let cooldowns = truth.cooldowns.get(&id).cloned().unwrap_or_default();
+            if world.plant.trouble.poisoned().as_ref() == Some(&id) {
+                continue;
+            }
+            let Some(reset) = cooldowns.reset.filter(|reset| *reset > cooldowns.told) else {
+                continue;
+            };
+            if now > reset + calm && now > world.disturbed + calm && now > process.began + calm {
+                breaches.push(format!(
+                    "p{} keeps {id} out, which was reset at {reset:?}",
+                    process.pid
+                ));
+            }
+        }
+    }
+    drop(truth);
+    breach_all(world, "a_reset_stays_until_a_newer_failure", breaches);
+}
+
+/// What keeps a credential out in one process keeps it out in all.
+pub fn every_process_sees_a_cooldown_within_seconds(world: &mut World) {
+    if !world.clocks_agree() {
+        return;
+    }
+    let cooling: Vec<_> = running(world)
+        .map(|one| (one, cooling(&one.manager)))
+        .collect();
+    let mut breaches = Vec::new();
+    let truth = world.truth().lock();
+    let poisoned = world.plant.trouble.poisoned();
+    for (id, cooldowns) in &truth.cooldowns {
+        if poisoned.as_ref() == Some(id) {
+            continue;
+        }
+        let is_out = cooling.iter().any(|(_, ids)| ids.contains(id));
+        let ends_soon = cooldowns.last_until < truth.now() + Duration::from_secs(3);
+        let changed = cooldowns.told.max(cooldowns.reset.unwrap_or_default());
+        for (process, ids) in &cooling {
+            let late = has_had_time(world, process, changed);
+            let knows = process
+                .manager
+                .get_by_id(id)
+                .is_some_and(|auth| !auth.disabled);
+            if is_out && !ends_soon && late && knows && !ids.contains(id) {
+                breaches.push(format!(
+                    "p{} has not seen that {id} is out, since {:?}",
+                    process.pid, cooldowns.told
+                ));
+            }
+        }
+    }
+    drop(truth);
+    breach_all(
+        world,
+        "every_process_sees_a_cooldown_within_seconds",
+        breaches,
+    );
+}

@@ -1,0 +1,111 @@
+//! What no longer has to hold once writes are lost, a process has died, or an older text has taken a record's place.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::records::is_same;
+use super::{present, stored};
+use crate::truth::{Field, Presence, REPAIRED};
+use crate::world::World;
+
+/// The store has lost writes. What nobody has in memory is gone, and of operators' changes no more is expected.
+pub fn expect_lost_writes(world: &mut World) {
+    world.disturbed = world.now();
+    let now = world.now();
+    world.truth().lock().lost_at = Some(now);
+    let ids: Vec<String> = world.truth().lock().records.keys().cloned().collect();
+    for id in ids {
+        let mut truth = world.truth().lock();
+        for field in Field::ALL {
+            truth.blur_field(&id, field);
+        }
+        truth.cooldowns.entry(id.clone()).or_default().reset = None;
+        let live = truth.live_token(&id);
+        if let Some(expected) = truth.records.get_mut(&id) {
+            if live.is_none() {
+                expected.grant = None;
+            }
+            if expected.presence == Presence::Removed {
+                expected.presence = Presence::Unclear;
+            }
+        }
+        drop(truth);
+        if world.backend.remembers_removal(&id) {
+            // Of an earlier record with this id.
+            world.truth().lock().blur_record(&id);
+        }
+        forgive_if_gone(world, &id);
+    }
+}
+
+/// A record that no process has and the store lacks has gone with its last owner.
+pub fn forgive_if_gone(world: &World, id: &str) {
+    let mut processes = world.processes.iter().flatten();
+    let is_kept = processes.any(|one| one.manager.get_by_id(id).is_some());
+    if !is_kept && stored(world, id).is_none() {
+        world.truth().lock().blur_record(id);
+    }
+}
+
+/// A process has died. What it had not written yet is lost.
+pub fn forgive_what_only_the_dead_knew(world: &World) {
+    let mut truth = world.truth().lock();
+    let now = truth.now();
+    let recent = truth.lost_at.is_some_and(|lost| now < lost + REPAIRED);
+    for cooldowns in truth.cooldowns.values_mut() {
+        let reset = cooldowns.reset;
+        let unsaved = world.is_troubled() || now < world.disturbed + REPAIRED;
+        if unsaved || reset.is_some_and(|reset| now < reset + Duration::from_secs(3)) {
+            cooldowns.reset = None;
+        }
+    }
+    drop(truth);
+    if recent || world.unmounted {
+        for id in present(world, Presence::Present) {
+            forgive_if_gone(world, &id);
+        }
+    }
+}
+
+/// An older text has taken a record's place: each field may be as it was there, or as it was.
+pub fn expect_older_text(world: &World, id: &str, text: &Value) {
+    let is_token_file = world.backend.is_token_file(id);
+    let mut truth = world.truth().lock();
+    let now = truth.now();
+    let Some(expected) = truth.records.get(id).cloned() else {
+        return;
+    };
+    for (field, slot) in &expected.fields {
+        let mut path = field.path(is_token_file).iter();
+        let older = path.try_fold(text, |at, name| at.get(*name));
+        let older = older.cloned().unwrap_or_default();
+        if slot
+            .value
+            .as_ref()
+            .is_some_and(|value| !is_same(value, &older))
+        {
+            truth.blur_field(id, *field);
+        }
+    }
+    let token = if is_token_file {
+        text.get("refresh_token")
+    } else {
+        text.get("metadata")
+            .and_then(|all| all.get("refresh_token"))
+    };
+    let token = token.and_then(Value::as_str).unwrap_or_default();
+    let grant = crate::truth::grant_of(token);
+    if let Some(grant) = grant {
+        truth.forget_refusals(grant);
+    }
+    if let Some(grant) = expected.grant {
+        truth.endpoint.grants[grant].lost_at = Some(now);
+    }
+    if grant != expected.grant
+        && let Some(expected) = truth.records.get_mut(id)
+    {
+        // The login of another time, perhaps not spent.
+        expected.grant = None;
+    }
+}

@@ -1,0 +1,106 @@
+//! Promises that a request to the token endpoint may break: checked when it arrives.
+
+use std::time::Duration;
+
+use crate::endpoint::refresh_token;
+use crate::timeline::Pid;
+use crate::truth::{REPAIRED, Truth};
+
+impl Truth {
+    pub fn check_request(&mut self, pid: Pid, id: &str, grant: usize, sent: usize) {
+        self.at_most_one_refresh_of_a_grant_at_a_time(pid, grant);
+        self.a_token_that_was_received_and_stored_is_never_sent_again(pid, grant, sent);
+        if !self.commanded.contains(&(pid, id.to_owned())) {
+            self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
+            self.refreshes_of_a_credential_keep_their_distance(pid, id);
+        }
+    }
+
+    fn a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(
+        &mut self,
+        pid: Pid,
+        grant: usize,
+        sent: usize,
+    ) {
+        if self.endpoint.grants[grant]
+            .refused_to
+            .contains(&(pid, sent))
+        {
+            let token = refresh_token(grant, sent);
+            let what =
+                format!("p{pid} sends {token}, for which it was told that the login is over");
+            self.breach(
+                "a_dead_login_is_not_sent_again_while_its_tokens_are_the_same",
+                what,
+            );
+        }
+    }
+
+    fn refreshes_of_a_credential_keep_their_distance(&mut self, pid: Pid, id: &str) {
+        let now = self.now();
+        let renewed = self.renewed.get(&(pid, id.to_owned())).copied();
+        if let Some(renewed) = renewed.filter(|renewed| now < *renewed + self.gap) {
+            let gap = self.gap;
+            let what = format!(
+                "p{pid} refreshes {id} {:?} after the last time; the gap is {gap:?}",
+                now.saturating_sub(renewed)
+            );
+            self.breach("refreshes_of_a_credential_keep_their_distance", what);
+        }
+    }
+
+    fn at_most_one_refresh_of_a_grant_at_a_time(&mut self, pid: Pid, grant: usize) {
+        let now = self.now();
+        let requests = self.endpoint.under_way.iter();
+        let mut others = requests.filter(|one| one.grant == grant && self.is_alive(one.pid));
+        let other = others.next();
+        if other.is_some_and(|other| now >= other.since + BOUND) {
+            self.endpoint.grants[grant].beyond_bound = true;
+            return;
+        }
+        if let Some(other) = other.cloned() {
+            let what = format!(
+                "p{pid} sends a token of grant {grant} while the request of p{} of {:?} is under way",
+                other.pid, other.since
+            );
+            self.breach("at_most_one_refresh_of_a_grant_at_a_time", what);
+        }
+    }
+
+    fn a_token_that_was_received_and_stored_is_never_sent_again(
+        &mut self,
+        pid: Pid,
+        grant: usize,
+        sent: usize,
+    ) {
+        let Some(next) = self.endpoint.grants[grant].tokens.get(sent + 1) else {
+            return;
+        };
+        if next.received.is_empty() {
+            // Its answer was lost.
+            return;
+        }
+        let now = self.now();
+        let lost = self.lost_write(grant, next.stored);
+        let repair_time = lost.is_some_and(|lost| now < lost + REPAIRED);
+        let is_known = next.known.iter().any(|pid| self.is_running(*pid));
+        let knew = next.known.contains(&pid);
+        if knew || next.stored.is_some() && lost.is_none() || is_known && !repair_time {
+            let what = format!(
+                "p{pid} sends {}, and {} was received by {:?}, stored at {:?} and known to {:?}",
+                refresh_token(grant, sent),
+                refresh_token(grant, sent + 1),
+                next.received,
+                next.stored,
+                next.known,
+            );
+            self.breach(
+                "a_token_that_was_received_and_stored_is_never_sent_again",
+                what,
+            );
+        }
+    }
+}
+
+/// A request that is older may have been given up.
+const BOUND: Duration = Duration::from_secs(30);
