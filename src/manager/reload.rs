@@ -196,9 +196,12 @@ impl Intake {
         let services = &self.services;
         if services.keeper.missing(id)? == Missing::Removed {
             self.let_go(id, turn);
-        } else if services.registry.mark_unsaved(id, Unsaved::Record) {
-            log::warn!("the store has lost credential {id}: it is written again");
-            services.keeper.note(id.into());
+        } else {
+            self.refresh.note_loss();
+            if services.registry.mark_unsaved(id, Unsaved::Record) {
+                log::warn!("the store has lost credential {id}: it is written again");
+                services.keeper.note(id.into());
+            }
         }
         Ok(())
     }

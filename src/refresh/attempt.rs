@@ -206,7 +206,9 @@ impl RefreshAttempt<'_> {
                 .is_none_or(|intent| intent.tries <= state.in_doubt);
             if own || holder_is_dead {
                 state.seen_intent = None;
-                return (state.in_doubt, Duration::ZERO);
+                // A store that has lost something may have lost the intent of a request that is under way.
+                let left = since_loss.map(|since| WAIT_OUT.saturating_sub(since));
+                return (state.in_doubt, left.unwrap_or_default());
             }
             let seen = state.seen_intent.take();
             let seen = seen.filter(|(seen, _)| Some(seen) == intent.as_ref());
@@ -630,7 +632,7 @@ impl RefreshCoordinator {
                 self.let_go(id);
                 return Ok(None);
             }
-            None => {}
+            None => self.note_loss(),
         }
         drop(turn);
         Ok(services.registry.get(id))
@@ -648,6 +650,7 @@ impl RefreshCoordinator {
         }
         let auth = self.publish(id, record, merged.renewed);
         if merged.behind {
+            self.note_loss();
             log::warn!(
                 "the store has older tokens of credential {id} than those in use: it is written again"
             );

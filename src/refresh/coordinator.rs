@@ -47,6 +47,8 @@ pub(crate) struct RefreshCoordinator {
     pub(super) endpoints: EndpointBackoff,
     pub(super) states: RefreshStates,
     pub(super) pending_saves: PendingSaves,
+    /// When the store was last seen to have lost something: intents perhaps, too.
+    lost_at: Mutex<Option<Instant>>,
     pub(super) mailbox: Mailbox,
     /// Makes chance another one for each process.
     salt: u64,
@@ -118,6 +120,7 @@ impl RefreshCoordinator {
             endpoints: EndpointBackoff::default(),
             states: RefreshStates::default(),
             pending_saves: PendingSaves::default(),
+            lost_at: Mutex::default(),
             mailbox: Mailbox::default(),
             salt,
         }
@@ -422,6 +425,18 @@ impl RefreshCoordinator {
             }
         }
         health
+    }
+
+    /// The store lacks something that it had.
+    pub(crate) fn note_loss(&self) {
+        let now = self.services.clock.monotonic();
+        *self.lost_at.lock() = Some(now);
+    }
+
+    /// How long ago the store was last seen to have lost something.
+    pub(super) fn since_loss(&self, now: Instant) -> Option<Duration> {
+        let lost_at = *self.lost_at.lock();
+        lost_at.map(|at| now.saturating_duration_since(at))
     }
 
     /// When a credential is due: by its record, but not before it may be refreshed again.

@@ -18,7 +18,7 @@ pub(super) struct Monitor {
     state: Mutex<State>,
 }
 
-/// The kinds of calls. A success says that its own kind works, and nothing of the others.
+/// The kinds of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Read,
@@ -57,6 +57,20 @@ struct UnderWay {
     late: Instant,
     /// The log has it.
     told: bool,
+}
+
+impl Kind {
+    /// What a success of this kind says of the store. Where no record waits to be saved, a failed write was the program's own, which
+    /// has been told; nothing but a further read may come for a long time.
+    fn vouches_for(self, all_saved: bool) -> &'static [Self] {
+        match self {
+            Self::Read if all_saved => &[Self::Read, Self::Load, Self::Write],
+            Self::Read => &[Self::Read, Self::Load],
+            Self::Load => &[Self::Load],
+            Self::Lock => &[Self::Lock, Self::Load],
+            Self::Write => &[Self::Write, Self::Load, Self::Lock],
+        }
+    }
 }
 
 impl<'a> Call<'a> {
@@ -120,6 +134,7 @@ impl Monitor {
     }
 
     fn end(&self, number: u64, error: Option<&Error>) {
+        let since = self.clock.now();
         let mut state = self.state.lock();
         let Some(call) = state.calls.remove(&number) else {
             return;
@@ -131,15 +146,16 @@ impl Monitor {
             // What the caller asked for cannot be: the store itself works.
             Some(error) if matches!(error.code(), ErrorCode::Conflict | ErrorCode::Config) => {}
             Some(error) => {
-                let since = self.clock.now();
                 state.change(call.kind, |state| {
                     state.failing[call.kind as usize].get_or_insert(since);
                     state.count(error);
                 });
             }
-            None => state.change(call.kind, |state| {
-                state.failing[call.kind as usize] = None;
-            }),
+            None => {
+                for kind in call.kind.vouches_for(state.unsaved.is_empty()) {
+                    state.change(*kind, |state| state.failing[*kind as usize] = None);
+                }
+            }
         }
     }
 

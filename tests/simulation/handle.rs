@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use credpool::{
-    Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, RecordLock, Saved, Store,
+    Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, Missing, RecordLock, Revision, Saved,
+    Store,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -216,16 +217,21 @@ impl Store for Line {
         Ok(loaded)
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let saved = self.work(Kind::Write, Some(&auth.id), |store| {
             store.save_if(auth, expected)
         })?;
         match &saved {
             Some(Saved::At(_)) => self.note_stored(auth, "swaps"),
-            Some(Saved::Refused(stored)) => self.note_known([&**stored]),
-            None => {}
+            Some(Saved::Conflict(Some(stored))) => self.note_known([&**stored]),
+            Some(Saved::Conflict(None)) | None => {}
         }
         Ok(saved.unwrap_or(Saved::At(String::new())))
+    }
+
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        let missing = self.work(Kind::Read, Some(id), |store| store.missing(id))?;
+        missing.ok_or_else(|| away("the process is dead"))
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -294,6 +300,11 @@ impl RecordLock for HeldLock {
 
     fn set_intent(&mut self, intent: Option<&Intent>) -> Result<(), Error> {
         self.with(Kind::Write, |lock| lock.set_intent(intent))
+    }
+
+    fn holder_is_dead(&self) -> bool {
+        let known = self.with(Kind::Read, |lock| Ok(lock.holder_is_dead()));
+        known.unwrap_or(false)
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, RecordLock, Saved, Store,
+    Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, Missing, RecordLock, Revision, Saved,
+    Store,
 };
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -198,16 +199,23 @@ impl Store for ModelHandle {
         self.state().read(id)
     }
 
-    fn save_if(&self, auth: &Auth, expected: u64) -> Result<Saved, Error> {
+    fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let mut state = self.state();
-        if let Some(stored) = state.read(&auth.id)?
-            && stored.generation() != expected
-        {
-            return Ok(Saved::Refused(Box::new(stored)));
+        let stored = state.read(&auth.id)?;
+        if stored.as_ref().map(Revision::of).as_ref() != expected {
+            return Ok(Saved::Conflict(stored.map(Box::new)));
         }
         let text = serde_json::to_string(auth).map_err(|_| unreadable(&auth.id))?;
         state.write(&auth.id, Some(text));
         Ok(Saved::At(auth.id.clone()))
+    }
+
+    fn missing(&self, id: &str) -> Result<Missing, Error> {
+        Ok(if self.store.remembers_removal(id) {
+            Missing::Removed
+        } else {
+            Missing::Lost
+        })
     }
 
     fn lock(&self, id: &str, _: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -237,6 +245,7 @@ impl Store for ModelHandle {
         let mut changes = Changes::none(state.cursor());
         if let Some(since) = since {
             let since = state.version(since);
+            changes.complete = since == 0;
             let changed = state.kept.versions.iter();
             for (id, _) in changed.filter(|(_, version)| **version > since) {
                 match state.read(id)? {
@@ -302,6 +311,10 @@ impl RecordLock for ModelLock {
             None => drop(state.kept.intents.remove(&self.id)),
         }
         Ok(())
+    }
+
+    fn holder_is_dead(&self) -> bool {
+        false
     }
 }
 

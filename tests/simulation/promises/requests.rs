@@ -10,10 +10,17 @@ impl Truth {
     pub fn check_request(&mut self, pid: Pid, id: &str, grant: usize, sent: usize) {
         self.at_most_one_refresh_of_a_grant_at_a_time(pid, grant);
         self.a_token_that_was_received_and_stored_is_never_sent_again(pid, grant, sent);
-        if !self.commanded.contains(&(pid, id.to_owned())) {
+        if !self.is_commanded(pid, id) {
             self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
             self.refreshes_of_a_credential_keep_their_distance(pid, id);
         }
+    }
+
+    /// Whether a refresh of the credential, or of a copy of it in another directory, was commanded.
+    fn is_commanded(&self, pid: Pid, id: &str) -> bool {
+        let name = |id: &str| id.rsplit('/').next().map(str::to_owned);
+        let mut commanded = self.commanded.iter();
+        commanded.any(|(by, other)| *by == pid && name(other) == name(id))
     }
 
     fn a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(
