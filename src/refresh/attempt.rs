@@ -200,6 +200,7 @@ impl RefreshAttempt<'_> {
         };
         let now = self.coordinator.services.clock.monotonic();
         let holder_is_dead = self.lock.holder_is_dead();
+        let since_loss = self.coordinator.since_loss(now).filter(|_| !holder_is_dead);
         let (in_doubt, left) = self.coordinator.states.note(self.id, &self.base, |state| {
             let own = intent
                 .as_ref()
