@@ -28,6 +28,8 @@ pub(super) struct Progress {
     cursor: Option<Cursor>,
     /// Records that have changed in the store while they were being written here. They are read again at the next look.
     busy: BTreeSet<String>,
+    /// There was a look since the store was read as a whole.
+    has_looked: bool,
 }
 
 /// What takes over records of the store.
@@ -174,6 +176,11 @@ impl Intake {
                     None => self.leave(&id),
                 }
             }
+            if complete && std::mem::replace(&mut self.seen.lock().has_looked, true) {
+                // The store has begun anew, and may have lost the intents of requests that are under way.
+                self.refresh.note_loss();
+            }
+            self.seen.lock().has_looked = true;
             if complete {
                 self.look_for_missing(&present);
             }
@@ -300,7 +307,12 @@ impl Intake {
         let services = &self.services;
         let known = services.registry.get(id);
         let stays = known.is_none_or(|auth| auth.is_runtime_only());
-        if stays || services.registry.is_newer_than_store(id) {
+        if stays {
+            return;
+        }
+        if services.registry.is_newer_than_store(id) {
+            // It is looked at again when the store has what is here.
+            self.leave(id);
             return;
         }
         let removed = services.registry.remove(id);

@@ -42,7 +42,9 @@ pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done 
     let mut state = State::Begun;
     loop {
         if let State::Ended(end) = state {
-            return attempt.end(end);
+            let done = attempt.end(end);
+            coordinator.pending_saves.done(id);
+            return done;
         }
         let event = attempt.perform(state);
         state = state.after(event).unwrap_or_else(|| {
@@ -645,11 +647,20 @@ impl RefreshCoordinator {
         let current = services.registry.get(id)?;
         let mut record = (*current).clone();
         release(current);
+        let last = record.last_refreshed_at;
         let merged = record.merge_stored(stored);
         if merged.renewed {
             log::info!("the store has newer tokens of credential {id}: they are taken over");
         }
+        let is_refreshed = merged.renewed && record.last_refreshed_at > last;
         let auth = self.publish(id, record, merged.renewed);
+        if let Some(auth) = auth.as_ref().filter(|_| is_refreshed) {
+            // Another process has just refreshed it, whatever its clock shows.
+            let not_before = deadline(services.clock.monotonic(), self.gap);
+            self.states.note(&id.into(), auth, |state| {
+                state.not_before = Some(not_before)
+            });
+        }
         if merged.behind {
             self.note_loss();
             log::warn!(
@@ -683,7 +694,7 @@ impl RefreshCoordinator {
     }
 
     /// The record was removed from the store.
-    fn let_go(&self, id: &str) {
+    pub(super) fn let_go(&self, id: &str) {
         if let Some(removed) = self.services.registry.remove(id) {
             log::info!("credential {id} was removed from the store");
             self.services.hooks.removed(&removed);

@@ -1,6 +1,6 @@
 //! Pending saves: new tokens that are in use but that the store has not taken. They are saved again and again until it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(super) struct PendingSaves(Mutex<State>);
 struct State {
     /// With the right to refresh each: who got it would send the old refresh token again.
     pending: BTreeMap<Arc<str>, RefreshLock>,
+    /// Those that are being refreshed once more.
+    in_use: BTreeSet<Arc<str>>,
     worker: Option<Worker>,
     /// Whether the worker will look again.
     looking: bool,
@@ -34,16 +36,25 @@ struct State {
 impl PendingSaves {
     pub(super) fn ids(&self) -> Vec<String> {
         let state = self.0.lock();
-        state.pending.keys().map(ToString::to_string).collect()
+        let ids: BTreeSet<_> = state.pending.keys().chain(&state.in_use).collect();
+        ids.into_iter().map(ToString::to_string).collect()
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
         self.0.lock().pending.contains_key(id)
     }
 
-    /// Takes a credential out, to be refreshed once more.
-    pub(super) fn take(&self, id: &str) -> Option<RefreshLock> {
-        self.0.lock().pending.remove(id)
+    /// Takes a credential out, to be refreshed once more; it still counts until that is [done](Self::done).
+    pub(super) fn take(&self, id: &Arc<str>) -> Option<RefreshLock> {
+        let mut state = self.0.lock();
+        let lock = state.pending.remove(id)?;
+        state.in_use.insert(Arc::clone(id));
+        Some(lock)
+    }
+
+    /// The refresh of a credential has come to its end.
+    pub(super) fn done(&self, id: &str) {
+        self.0.lock().in_use.remove(id);
     }
 
     fn all(&self) -> Vec<Arc<str>> {
@@ -88,7 +99,7 @@ impl RefreshCoordinator {
                 let renewed = !same_tokens(record.metadata.as_ref(), current.metadata.as_ref());
                 self.publish(id, *record, renewed);
             }
-            Committed::Removed => {}
+            Committed::Removed => self.let_go(id),
         }
         release(current);
         drop(turn);
@@ -98,7 +109,7 @@ impl RefreshCoordinator {
 
     /// Gives back the right to refresh a credential whose tokens are saved, or gone.
     fn saved(&self, id: &str, tell: bool) {
-        let Some(mut lock) = self.pending_saves.take(id) else {
+        let Some(mut lock) = self.pending_saves.0.lock().pending.remove(id) else {
             return;
         };
         lock.clear_intent(id);

@@ -42,6 +42,8 @@ struct State {
     next: u64,
     /// By kind, since when it fails.
     failing: [Option<Timestamp>; Kind::COUNT],
+    /// When a lock failed last: a refresh takes it again, or has no need to.
+    last_lock_failure: Option<Instant>,
     /// Records that the writer could not save, and since when.
     unsaved: BTreeMap<String, Timestamp>,
     failures: u32,
@@ -134,7 +136,7 @@ impl Monitor {
     }
 
     fn end(&self, number: u64, error: Option<&Error>) {
-        let since = self.clock.now();
+        let (since, now) = (self.clock.now(), self.clock.monotonic());
         let mut state = self.state.lock();
         let Some(call) = state.calls.remove(&number) else {
             return;
@@ -146,6 +148,9 @@ impl Monitor {
             // What the caller asked for cannot be: the store itself works.
             Some(error) if matches!(error.code(), ErrorCode::Conflict | ErrorCode::Config) => {}
             Some(error) => {
+                if call.kind == Kind::Lock {
+                    state.last_lock_failure = Some(now);
+                }
                 state.change(call.kind, |state| {
                     state.failing[call.kind as usize].get_or_insert(since);
                     state.count(error);
@@ -154,6 +159,11 @@ impl Monitor {
             None => {
                 for kind in call.kind.vouches_for(state.unsaved.is_empty()) {
                     state.change(*kind, |state| state.failing[*kind as usize] = None);
+                }
+                let last = state.last_lock_failure;
+                if call.kind == Kind::Read && last.is_some_and(|last| now > last + LOCK_FORGOTTEN) {
+                    let lock = Kind::Lock as usize;
+                    state.change(Kind::Lock, |state| state.failing[lock] = None);
                 }
             }
         }
@@ -280,6 +290,9 @@ impl Kind {
         }
     }
 }
+
+/// A lock that failed is taken again within this time, where a refresh needs it.
+const LOCK_FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// A call that takes longer than this hangs.
 const HANGS: Duration = Duration::from_secs(5);

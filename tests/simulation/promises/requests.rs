@@ -16,6 +16,13 @@ impl Truth {
         }
     }
 
+    /// Whether a process has got new tokens since the others may have looked.
+    pub fn was_just_renewed(&self, id: &str) -> bool {
+        let now = self.now();
+        let mut renewed = self.renewed.iter();
+        renewed.any(|((_, of), at)| of == id && now < *at + Duration::from_millis(1500))
+    }
+
     /// Whether a refresh of the credential, or of a copy of it in another directory, was commanded.
     fn is_commanded(&self, pid: Pid, id: &str) -> bool {
         let name = |id: &str| id.rsplit('/').next().map(str::to_owned);
