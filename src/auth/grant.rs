@@ -16,9 +16,13 @@ use crate::clock::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct GrantToken(u64);
 
-/// The tokens that a grant has spent, the last ones of them; the newest is the last.
+/// The tokens that a record's grants have spent, the last ones of them; the newest is the last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SpentTokens(Option<Arc<[GrantToken]>>);
+pub(crate) struct SpentTokens {
+    tokens: Option<Arc<[GrantToken]>>,
+    /// How many of them, at the end, led to the tokens in use by rotation. The others belong to former logins.
+    rotations: usize,
+}
 
 /// Which of two versions of a record has the newer tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,52 +74,79 @@ impl GrantToken {
 
 impl SpentTokens {
     pub(crate) fn contains(&self, token: GrantToken) -> bool {
-        self.as_slice().contains(&token)
+        self.all().contains(&token)
     }
 
-    /// Adds a token; the oldest of too many is forgotten.
-    pub(crate) fn add(&mut self, token: GrantToken) {
-        self.extend(&[token]);
+    /// A refresh has led from this token to the next one.
+    fn rotate(&mut self, token: GrantToken) {
+        self.push(token);
+        self.rotations += 1;
     }
 
-    /// Adds what another version of the record knows.
-    pub(crate) fn join(&mut self, other: &Self) {
-        if self.0 != other.0 {
-            self.extend(other.as_slice());
+    /// Another login has taken the place of this token.
+    fn replace(&mut self, token: GrantToken) {
+        self.push(token);
+        self.rotations = 0;
+    }
+
+    fn push(&mut self, token: GrantToken) {
+        self.forget(token);
+        self.set(self.all().iter().copied().chain([token]).collect());
+    }
+
+    /// Adds what another version of the record knows, as older.
+    fn join(&mut self, other: &Self) {
+        if self.tokens != other.tokens {
+            let older = other.all().iter().filter(|token| !self.contains(**token));
+            self.set(older.chain(self.all()).copied().collect());
         }
-    }
-
-    fn extend(&mut self, tokens: &[GrantToken]) {
-        let new = tokens.iter().filter(|token| !self.contains(**token));
-        let all: Vec<_> = self.as_slice().iter().chain(new).copied().collect();
-        let first = all.len().saturating_sub(MOST_SPENT);
-        self.0 = (!all.is_empty()).then(|| all[first..].into());
     }
 
     /// A token that is in use is not spent.
     fn forget(&mut self, token: GrantToken) {
         if self.contains(token) {
-            let others = self.as_slice().iter().copied();
-            let others: Vec<_> = others.filter(|spent| *spent != token).collect();
-            self.0 = (!others.is_empty()).then(|| others.into());
+            self.rotations -= usize::from(self.rotated().contains(&token));
+            let others = self.all().iter().filter(|spent| **spent != token);
+            self.set(others.copied().collect());
         }
     }
 
-    pub(crate) fn as_slice(&self) -> &[GrantToken] {
-        self.0.as_deref().unwrap_or_default()
+    /// Keeps the newest of them.
+    fn set(&mut self, all: Vec<GrantToken>) {
+        let first = all.len().saturating_sub(MOST_SPENT);
+        self.rotations = self.rotations.min(MOST_SPENT);
+        self.tokens = (!all.is_empty()).then(|| all[first..].into());
     }
 
-    /// Its JSON form; `None` where there are none.
+    fn all(&self) -> &[GrantToken] {
+        self.tokens.as_deref().unwrap_or_default()
+    }
+
+    /// Those that led to the tokens in use.
+    pub(crate) fn rotated(&self) -> &[GrantToken] {
+        let all = self.all();
+        &all[all.len().saturating_sub(self.rotations)..]
+    }
+
+    /// Its JSON form, a null before those that led to the tokens in use; `None` where there are none.
     pub(super) fn to_json(&self) -> Option<Value> {
-        let texts = self.as_slice().iter().map(|token| token.to_hex().into());
-        self.0.as_ref().map(|_| Value::Array(texts.collect()))
+        let text = |token: &GrantToken| Value::from(token.to_hex());
+        let (former, rotated) = self.all().split_at(self.all().len() - self.rotated().len());
+        let texts = former.iter().map(text).chain([Value::Null]);
+        self.tokens
+            .as_ref()
+            .map(|_| texts.chain(rotated.iter().map(text)).collect())
     }
 
     pub(super) fn from_json(json: Option<&Value>) -> Self {
-        let texts = json.and_then(Value::as_array).into_iter().flatten();
         let mut spent = Self::default();
-        let tokens = texts.filter_map(|text| GrantToken::from_hex(text.as_str()?));
-        spent.extend(&tokens.collect::<Vec<_>>());
+        for item in json.and_then(Value::as_array).into_iter().flatten() {
+            if item.is_null() {
+                spent.rotations = 0;
+            } else if let Some(token) = item.as_str().and_then(GrantToken::from_hex) {
+                spent.rotate(token);
+            }
+        }
         spent
     }
 }
@@ -162,13 +193,47 @@ impl Auth {
     /// The status message of a record whose login is over.
     pub(crate) const NEEDS_LOGIN: &str = "needs login";
 
-    /// Notes that tokens took the place of `former`, which must never be sent again.
-    pub(super) fn note_spent(&mut self, former: Option<GrantToken>) {
+    /// Notes that a refresh has led from `former` to the tokens in use.
+    pub(super) fn note_rotation(&mut self, former: Option<GrantToken>) {
+        self.note_spent(former, SpentTokens::rotate);
+    }
+
+    /// Notes that another login has taken the place of `former`, which must not come back.
+    pub(super) fn note_login(&mut self, former: Option<GrantToken>) {
+        self.note_spent(former, SpentTokens::replace);
+    }
+
+    fn note_spent(
+        &mut self,
+        former: Option<GrantToken>,
+        add: impl FnOnce(&mut SpentTokens, GrantToken),
+    ) {
         let now = self.grant_token();
         if let Some(former) = former.filter(|former| Some(*former) != now) {
-            self.spent.add(former);
+            add(&mut self.spent, former);
         }
         if let Some(now) = now {
+            self.spent.forget(now);
+        }
+    }
+
+    /// Takes over what another version of the record, whose tokens are in use now, knows of spent tokens; `former`: the tokens that
+    /// were in use before.
+    pub(super) fn take_spent(&mut self, theirs: SpentTokens, former: Option<GrantToken>) {
+        let mut ours = std::mem::replace(&mut self.spent, theirs);
+        if let Some(former) = former {
+            ours.push(former);
+        }
+        self.spent.join(&ours);
+        if let Some(now) = self.grant_token() {
+            self.spent.forget(now);
+        }
+    }
+
+    /// Adds what another version of the record knows of spent tokens, whose own tokens are older or the same.
+    pub(super) fn join_spent(&mut self, theirs: &SpentTokens) {
+        self.spent.join(theirs);
+        if let Some(now) = self.grant_token() {
             self.spent.forget(now);
         }
     }
@@ -190,7 +255,7 @@ impl Auth {
             (true, true) => self.newer_by_count(theirs),
             (false, false) if theirs_token.is_none() => self.newer_by_count(theirs),
             (false, false) => {
-                let remembered = u64::try_from(self.spent.as_slice().len()).unwrap_or(u64::MAX);
+                let remembered = u64::try_from(self.spent.all().len()).unwrap_or(u64::MAX);
                 let oldest = self.generation.saturating_sub(remembered);
                 // A generation of 0: its writer does not count.
                 if theirs.generation == 0 || theirs.generation >= oldest {
@@ -367,7 +432,7 @@ mod tests {
         auth.generation = generation;
         for spent in spent {
             let id = login(0, spent, &[]).grant_token().unwrap();
-            auth.spent.add(id);
+            auth.spent.rotate(id);
         }
         auth
     }
@@ -451,7 +516,7 @@ mod tests {
             ours.spent
                 .add(login(0, &format!("r{number}"), &[]).grant_token().unwrap());
         }
-        assert_eq!(ours.spent.as_slice().len(), MOST_SPENT);
+        assert_eq!(ours.spent.all().len(), MOST_SPENT);
         let copy = |generation| login(generation, "r1", &[]);
         assert_eq!(ours.newer_tokens(&copy(67)), NewerTokens::Ours);
         assert_eq!(ours.newer_tokens(&copy(68)), NewerTokens::Theirs);
@@ -468,6 +533,31 @@ mod tests {
         assert_eq!(ours.newer_tokens(&with(2, "a")), NewerTokens::Neither);
         let edited = with(3, "a").with_metadata("expires_at", 5);
         assert_eq!(ours.newer_tokens(&edited), NewerTokens::Theirs);
+    }
+
+    #[test]
+    fn tokens_of_former_logins_are_told_from_those_that_were_rotated() {
+        let token = |text: &str| login(0, text, &[]).grant_token().unwrap();
+        let mut auth = login(3, "r2", &["r0", "r1"]);
+        assert_eq!(auth.spent.rotated(), [token("r0"), token("r1")]);
+        auth = auth.with_metadata("refresh_token", "s0");
+        auth.note_login(Some(token("r2")));
+        assert!(auth.spent.rotated().is_empty() && auth.spent.contains(token("r2")));
+        auth = auth.with_metadata("refresh_token", "s1");
+        auth.note_rotation(Some(token("s0")));
+        assert_eq!(auth.spent.rotated(), [token("s0")]);
+        // Another process's version, as it is merged into a former one.
+        let mut former = login(3, "r2", &["r0", "r1"]);
+        former.metadata.clone_from(&auth.metadata);
+        former.take_spent(auth.spent.clone(), Some(token("r2")));
+        assert_eq!(former.spent.rotated(), [token("s0")]);
+        assert!(
+            ["r0", "r1", "r2"]
+                .iter()
+                .all(|spent| former.spent.contains(token(spent)))
+        );
+        let json = auth.spent.to_json();
+        assert_eq!(SpentTokens::from_json(json.as_ref()), auth.spent);
     }
 
     #[test]

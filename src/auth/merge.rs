@@ -71,10 +71,10 @@ impl Auth {
         let newer = self.newer_tokens(&stored);
         let ours = self.metadata.take();
         let former = GrantToken::of(ours.as_ref());
-        self.spent.join(&stored.spent);
         self.metadata = stored.metadata;
         match newer {
             NewerTokens::Neither => {
+                self.join_spent(&stored.spent);
                 merged.behind = stored.generation < self.generation;
                 self.generation = self.generation.max(stored.generation);
             }
@@ -85,6 +85,7 @@ impl Auth {
                     (Some(metadata), ours) => take_tokens(metadata, ours.as_ref()),
                     (none, _) => *none = ours,
                 }
+                self.join_spent(&stored.spent);
             }
             NewerTokens::Theirs => {
                 let is_edit = same_tokens(ours.as_ref(), self.metadata.as_ref());
@@ -97,7 +98,7 @@ impl Auth {
                 self.last_refreshed_at = stored.last_refreshed_at;
                 // New tokens owe nothing to the failures of the old ones.
                 self.next_refresh_after = None;
-                self.note_spent(former);
+                self.take_spent(stored.spent, former);
             }
         }
         if stored.revoked.is_some() && stored.revoked == self.grant_token() {
@@ -153,7 +154,7 @@ impl Auth {
             .filter(|_| answer.next_refresh_after != base.next_refresh_after);
         if renewed && answer.metadata != base.metadata {
             self.generation = self.generation.saturating_add(1);
-            self.note_spent(base.grant_token());
+            self.note_rotation(base.grant_token());
         }
         renewed
     }
@@ -165,8 +166,7 @@ impl Auth {
             self.metadata.get_or_insert_default(),
             leader.metadata.as_ref(),
         );
-        self.spent.join(&leader.spent);
-        self.note_spent(former);
+        self.take_spent(leader.spent.clone(), former);
         self.generation = self.generation.saturating_add(1);
         self.last_refreshed_at = leader.last_refreshed_at;
         self.next_refresh_after = leader.next_refresh_after;
@@ -186,7 +186,7 @@ impl Auth {
         }
         if !same_tokens(before.as_ref(), self.metadata.as_ref()) {
             self.generation = self.generation.saturating_add(1).max(copy.generation);
-            self.note_spent(former);
+            self.note_login(former);
         }
         if before != self.metadata {
             self.next_refresh_after = None;

@@ -26,7 +26,7 @@ impl Grants {
             return;
         };
         let id: Arc<str> = auth.id.as_str().into();
-        let spent = auth.spent.as_slice().iter().rev().take(LAST_SPENT);
+        let spent = auth.spent.rotated().iter().rev().take(LAST_SPENT);
         let mut tokens = vec![current];
         tokens.extend(spent.filter(|token| **token != current));
         self.holders

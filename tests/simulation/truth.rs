@@ -1,6 +1,6 @@
 //! What is true in the world, kept apart from the code under test: tokens, lives of processes, what operators were told is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub struct Truth {
     pub endpoint: Endpoint,
     pub lives: BTreeMap<Pid, Life>,
     pub records: BTreeMap<String, Expected>,
+    /// Credentials that an operator has removed: what their grants had spent is forgotten with them.
+    pub ever_removed: BTreeSet<String>,
     /// What upstreams and operators have said of a credential's cooldowns.
     pub cooldowns: BTreeMap<String, Cooldowns>,
     /// Until when the upstream limits a credential.
@@ -180,6 +182,7 @@ impl Truth {
             records: BTreeMap::new(),
             cooldowns: BTreeMap::new(),
             limited: BTreeMap::new(),
+            ever_removed: BTreeSet::new(),
             lost_at: None,
             writes: 0,
             next_change: 0,
@@ -258,6 +261,9 @@ impl Truth {
     pub fn set_presence(&mut self, id: &str, presence: Presence, change: u64) {
         let (now, end) = (self.now(), self.next_change);
         self.next_change += 1;
+        if presence == Presence::Removed {
+            self.ever_removed.insert(id.to_owned());
+        }
         let Some(expected) = self.records.get(id) else {
             return;
         };

@@ -9,7 +9,9 @@ use crate::truth::{REPAIRED, Truth};
 impl Truth {
     pub fn check_request(&mut self, pid: Pid, id: &str, grant: usize, sent: usize) {
         self.at_most_one_refresh_of_a_grant_at_a_time(pid, grant);
-        self.a_token_that_was_received_and_stored_is_never_sent_again(pid, grant, sent);
+        if !self.ever_removed.contains(id) {
+            self.a_token_that_was_received_and_stored_is_never_sent_again(pid, grant, sent);
+        }
         if !self.is_commanded(pid, id) {
             self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
             self.refreshes_of_a_credential_keep_their_distance(pid, id);
@@ -25,7 +27,10 @@ impl Truth {
 
     /// Whether a refresh of the credential, or of a copy of it in another directory, was commanded.
     fn is_commanded(&self, pid: Pid, id: &str) -> bool {
-        let name = |id: &str| id.rsplit('/').next().map(str::to_owned);
+        let name = |id: &str| {
+            let name = id.rsplit('/').next()?;
+            Some(name.trim_end_matches("-copy").to_owned())
+        };
         let mut commanded = self.commanded.iter();
         commanded.any(|(by, other)| *by == pid && name(other) == name(id))
     }
@@ -72,7 +77,9 @@ impl Truth {
             self.endpoint.grants[grant].beyond_bound = true;
             return;
         }
-        if let Some(other) = other.cloned() {
+        // The store has lost the intent of that request.
+        let is_forgotten = |since: Duration| self.lost_at.is_some_and(|lost| lost >= since);
+        if let Some(other) = other.cloned().filter(|other| !is_forgotten(other.since)) {
             let what = format!(
                 "p{pid} sends a token of grant {grant} while the request of p{} of {:?} is under way",
                 other.pid, other.since
