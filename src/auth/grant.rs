@@ -513,8 +513,8 @@ mod tests {
     fn a_copy_older_than_what_is_remembered_is_no_other_login() {
         let mut ours = login(100, "r100", &[]);
         for number in 60..100 {
-            ours.spent
-                .add(login(0, &format!("r{number}"), &[]).grant_token().unwrap());
+            let token = login(0, &format!("r{number}"), &[]).grant_token();
+            ours.spent.rotate(token.unwrap());
         }
         assert_eq!(ours.spent.all().len(), MOST_SPENT);
         let copy = |generation| login(generation, "r1", &[]);

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{Scope, Verdict};
-use crate::registry::{Effect, Lease, Member, Permit};
+use crate::registry::{Effect, Lease, Member, Permit, Query, Supply};
 use crate::request::{Addressed, Request};
 use crate::runtime::guard;
 
@@ -172,6 +172,13 @@ impl Engine {
         let outcome = outcome(OutcomeKind::Failure(Some(recorded.clone())));
         if verdict.refresh && !plan.renewed.contains(id) {
             plan.renewed.push(Arc::clone(id));
+            plan.tried.note(member);
+            if self.another_is_ready(call, plan, failed) && self.refresh.begin_for(id) {
+                // The old token was refused, not the credential. Another one serves meanwhile.
+                self.tell(outcome, true, now());
+                return self.check_attempts(call, plan);
+            }
+            plan.tried.retain(|tried| *tried != **id);
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
                 self.tell(outcome, true, now());
@@ -281,6 +288,18 @@ impl Engine {
             return Err(std::mem::take(plan).into_error());
         }
         Ok(())
+    }
+
+    /// Whether another credential of the provider is ready.
+    fn another_is_ready(&self, call: &Call<'_>, plan: &Plan, failed: &Failed<'_>) -> bool {
+        let query = Query {
+            provider: failed.provider,
+            model: &failed.request.model,
+            tried: Some(&plan.tried),
+            pinned: call.options.pinned.as_deref(),
+            now: self.services.moment(),
+        };
+        self.services.registry.supply(query) == Supply::Ready
     }
 
     /// Whether the credential has another token than the one that was refused: because somebody replaced it meanwhile, or

@@ -451,7 +451,7 @@ impl RefreshCoordinator {
         let asked = auth
             .next_refresh_after
             .filter(|after| shown != Some(*after));
-        let floor = self.own_floor(auth, state.as_ref(), now).max(asked);
+        let floor = self.floor(auth, state.as_ref(), now).max(asked);
         match (due, floor) {
             (Due::At(at), Some(floor)) => Due::At(at.max(floor)),
             (Due::Asks, Some(floor)) if floor > now => Due::At(floor),
@@ -465,8 +465,25 @@ impl RefreshCoordinator {
         let state = self.states.of(auth);
         !auth.is_revoked()
             && self
-                .own_floor(auth, state.as_ref(), now)
+                .floor(auth, state.as_ref(), now)
                 .is_none_or(|floor| floor <= now)
+    }
+
+    /// No refresh of the credential, or of the one whose refresh renews it, before this moment.
+    fn floor(
+        &self,
+        auth: &Auth,
+        state: Option<&RefreshState>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let own = self.own_floor(auth, state, now);
+        let leader = self.grants.lock().leader(auth);
+        let leader = leader.and_then(|leader| self.services.registry.get(&leader));
+        let theirs = leader.and_then(|leader| {
+            let state = self.states.of(&leader);
+            self.own_floor(&leader, state.as_ref(), now)
+        });
+        own.max(theirs)
     }
 
     /// No refresh before this moment: by what this process remembers, on a clock that does not jump; and by the record, which

@@ -36,6 +36,28 @@ impl RefreshCoordinator {
         true
     }
 
+    /// Begins a refresh of a credential whose token was refused: it is not ready until that has come to its end. False where none may
+    /// begin.
+    pub(crate) fn begin_for(self: &Arc<Self>, id: &str) -> bool {
+        let registry = &self.services.registry;
+        let completed = self.completed();
+        let Some(auth) = registry.get(id) else {
+            return false;
+        };
+        let generation = auth.generation();
+        let can = auth.can_be_refreshed() && (self.is_under_way(&auth) || self.may_begin(&auth));
+        release(auth);
+        if !can {
+            return false;
+        }
+        registry.await_token(id, generation, Some(Timestamp::MAX));
+        let begun = self.request(id, Some(completed), Asker::Call);
+        if !matches!(begun, Ok(true)) {
+            self.settle_wait(id);
+        }
+        matches!(begun, Ok(true))
+    }
+
     /// Has a credential wait for a token. False where none can be had: then it is used as it is.
     fn await_token(self: &Arc<Self>, auth: &Auth) -> bool {
         let registry = &self.services.registry;

@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(grants.all_followers(), BTreeSet::from(["b".to_owned()]));
         // The other one has rotated it.
         let mut rotated = b.clone();
-        rotated.follow(&login("x", "r2"));
+        assert!(rotated.merge_refreshed(&b, &login("x", "r2")));
         grants.note(&rotated);
         assert_eq!(grants.leader(&a).as_deref(), Some("b"));
         assert_eq!(grants.leader(&rotated), None);
