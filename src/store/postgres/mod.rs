@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use diesel::pg::PgConnection;
 use diesel::result::QueryResult;
+use zeroize::Zeroizing;
 
 use self::link::Link;
 use self::rows::Over;
-use super::texts::{MOST_RACES, add_row, conflict, overtaken, read, state_text, texts};
+use super::texts::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
@@ -44,7 +45,7 @@ use crate::error::{Error, ErrorCode};
 /// until it notes an intent or saves; what another one has written by then wins. It may live on, so that
 /// [`holder_is_dead`](RecordLock::holder_is_dead) is false. What a server with
 /// `fsync=off`, or a failover to a replica that is not synchronous, has lost is lost here too. Tokens are in the tables as they
-/// are: grant access accordingly. Part of a record that is over 1 MiB is refused. That a record was removed is remembered
+/// are: grant access accordingly. What this crate reads and writes is wiped from memory; what libpq keeps in its own is not. Part of a record that is over 1 MiB is refused. That a record was removed is remembered
 /// for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.
 ///
 /// ```no_run
@@ -101,11 +102,14 @@ impl PostgresStore {
     }
 
     /// A credential and its state, as they are stored.
-    fn parts(&self, id: &str) -> Result<Option<(String, Option<String>)>, Error> {
+    fn parts(&self, id: &str) -> Result<Option<Parts>, Error> {
         let row = self.run_for(id, "load a credential", |connection| {
             rows::get(connection, id)
         })?;
-        Ok(row.and_then(|row| Some((row.credential?, row.state))))
+        Ok(row.and_then(|mut row| {
+            let credential = row.credential.take().map(Zeroizing::new)?;
+            Some((credential, row.state.take()))
+        }))
     }
 }
 

@@ -7,6 +7,7 @@ use diesel::result::QueryResult;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize as _;
 
 use crate::store::texts::Texts;
 
@@ -27,6 +28,12 @@ pub(super) enum Over {
     Anything,
     /// What was removed is nothing, too.
     Nothing,
+}
+
+impl Drop for Row {
+    fn drop(&mut self) {
+        self.credential.zeroize();
+    }
 }
 
 impl Row {

@@ -12,7 +12,7 @@ use redis::RedisResult;
 
 use self::link::Link;
 use self::scripts::{Names, Over, Row};
-use super::texts::{MOST_RACES, add_row, conflict, overtaken, read, state_text, texts};
+use super::texts::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
@@ -49,7 +49,7 @@ use crate::error::{Error, ErrorCode};
 ///
 /// Tokens are on the server as they are: grant access accordingly. The connection is not encrypted: use a tunnel, or a network that
 /// nobody else is in. Connecting takes 5 s at most, an answer 10, and both may
-/// be tried twice. Part of a record that is over 1 MiB is refused. That a record was removed is
+/// be tried twice. What this crate reads and writes is wiped from memory; the buffers of its connections are not. Part of a record that is over 1 MiB is refused. That a record was removed is
 /// remembered for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.
 ///
 /// ```no_run
@@ -130,7 +130,7 @@ impl RedisStore {
     }
 
     /// A credential and its state, as they are stored.
-    fn parts(&self, id: &str) -> Result<Option<(String, Option<String>)>, Error> {
+    fn parts(&self, id: &str) -> Result<Option<Parts>, Error> {
         self.run_for(id, "load a credential", |connection| {
             self.names.get(connection, id)
         })

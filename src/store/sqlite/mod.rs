@@ -43,7 +43,8 @@ use crate::error::{Error, ErrorCode};
 /// # Limits
 ///
 /// The file system must be a local one: neither SQLite's WAL nor the locks work on a network file system. Tokens are in the file as
-/// they are, and may stay in its free pages after they were replaced. Part of a record that is over 1 MiB is refused. That
+/// they are, and may stay in its free pages after they were replaced. What this crate reads and writes is wiped from memory; what
+/// SQLite keeps of it in its own, as the pages that it has read, is not. Part of a record that is over 1 MiB is refused. That
 /// a record was removed is remembered for 30 days.
 ///
 /// ```

@@ -1,16 +1,14 @@
 //! The tables and what is done with them, within one transaction.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use zeroize::Zeroizing;
 
-use crate::store::texts::Texts;
+use crate::store::texts::{Parts, Texts};
 
 pub(super) struct Rows<'a> {
     pub(super) tables: &'a Connection,
     pub(super) writer: i64,
 }
-
-/// A credential and its state.
-type Parts = (String, Option<String>);
 
 /// Makes the tables where they are missing.
 pub(super) fn create(tables: &Connection) -> rusqlite::Result<()> {
@@ -20,9 +18,9 @@ pub(super) fn create(tables: &Connection) -> rusqlite::Result<()> {
 impl Rows<'_> {
     pub(super) fn get(&self, id: &str) -> rusqlite::Result<Option<Parts>> {
         let sql = "SELECT credential, state FROM credpool_records WHERE id = ?1 AND credential IS NOT NULL";
-        let row = self
-            .tables
-            .query_row(sql, [id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
+        let row = self.tables.query_row(sql, [id.as_bytes()], |row| {
+            Ok((Zeroizing::new(row.get(0)?), row.get(1)?))
+        });
         row.optional()
     }
 
