@@ -13,7 +13,7 @@ use diesel::result::QueryResult;
 use zeroize::Zeroizing;
 
 use self::link::Link;
-use self::rows::Over;
+use self::rows::{Horizon, Over};
 use super::texts::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::{Auth, Secret};
@@ -35,7 +35,10 @@ use crate::error::{Error, ErrorCode};
 /// * [`lock`](Store::lock) is an advisory lock on a connection of its own. The server takes it back when that connection ends,
 ///   hence when the process does; when its machine is gone without a word, after about half a minute.
 /// * [`changes`](Store::changes) tells what others wrote and removed, whatever the order of their commits, and no write of this
-///   handle. While a transaction is open for long anywhere on the server, it may tell some of it again.
+///   handle. While a transaction is open for long anywhere on the server, it may tell some of it again. After a start of the server,
+///   as of a replica that takes its place, and where the table was restored, it tells all there is, and that this is
+///   [complete](Changes::complete): what is not among it was lost. Rows that an administrator writes into the same table with former
+///   transaction numbers are seen by the next [`list`](Store::list) alone.
 /// * The runtime state is apart from the credential: a cooldown never rewrites a token.
 /// * A connection that has died is replaced, and what it was used for is done again, once.
 ///
@@ -116,7 +119,7 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn list(&self) -> Result<Listing, Error> {
         let (horizon, rows) = self.run("list the credentials", rows::all)?;
-        let mut listing = Listing::default().with_cursor(cursor(horizon));
+        let mut listing = Listing::default().with_cursor(cursor(&horizon));
         for row in rows {
             let Listing {
                 records, skipped, ..
@@ -200,13 +203,15 @@ impl Store for PostgresStore {
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         let Some(since) = since else {
             let horizon = self.run("look for changes", rows::horizon)?;
-            return Ok(Some(Changes::none(cursor(horizon))));
+            return Ok(Some(Changes::none(cursor(&horizon))));
         };
-        let since = since.as_str().parse().ok();
+        let since = since.as_str().split_once(' ');
+        let since =
+            since.and_then(|(number, history)| Some((number.parse().ok()?, history.into())));
         let (horizon, complete, rows) = self.run("look for changes", |connection| {
-            rows::since(connection, self.writer, since)
+            rows::since(connection, self.writer, since.as_ref())
         })?;
-        let mut changes = Changes::none(cursor(horizon));
+        let mut changes = Changes::none(cursor(&horizon));
         changes.complete = complete;
         for row in rows {
             let Changes {
@@ -228,8 +233,8 @@ impl Store for PostgresStore {
 }
 
 /// Where what has changed from this horizon on begins.
-fn cursor(horizon: i64) -> Cursor {
-    Cursor::new(horizon.to_string())
+fn cursor(horizon: &Horizon) -> Cursor {
+    Cursor::new(format!("{} {}", horizon.number, horizon.history))
 }
 
 impl fmt::Debug for PostgresStore {
