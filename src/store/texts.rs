@@ -30,8 +30,8 @@ impl Drop for Texts {
 pub(super) fn texts(auth: &Auth) -> Result<Texts, Error> {
     check(auth)?;
     Ok(Texts {
-        credential: text(auth, credential(auth))?,
-        state: text(auth, state(auth))?,
+        credential: text(auth, &credential(auth))?,
+        state: text(auth, &state(auth))?,
         // The record's JSON form knows no larger one.
         generation: i64::try_from(auth.generation()).unwrap_or(i64::MAX),
     })
@@ -39,11 +39,11 @@ pub(super) fn texts(auth: &Auth) -> Result<Texts, Error> {
 
 pub(super) fn state_text(auth: &Auth) -> Result<String, Error> {
     check(auth)?;
-    text(auth, state(auth))
+    text(auth, &state(auth))
 }
 
-fn text(auth: &Auth, part: Object) -> Result<String, Error> {
-    let mut json = wiped_json(&*part).map_err(|error| refused(auth, &error))?;
+fn text(auth: &Auth, part: &Object) -> Result<String, Error> {
+    let mut json = wiped_json(&**part).map_err(|error| refused(auth, &error))?;
     let text = String::from_utf8(std::mem::take(&mut *json));
     let mut text = Zeroizing::new(text.map_err(|error| refused(auth, &error.utf8_error()))?);
     if text.len() > MOST_BYTES {

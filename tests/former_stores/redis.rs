@@ -54,13 +54,13 @@ impl Former for Process {
             .key(self.key("gone"))
             .arg(id)
             .arg("former")
-            .invoke(&mut self.connection)
-            .unwrap()
+            .invoke::<()>(&mut self.connection)
+            .unwrap();
     }
 
     fn set_intent(&mut self, id: &str, intent: &str) {
         let key = self.key(&format!("intent:{id}"));
-        self.connection.set(key, intent).unwrap()
+        self.connection.set::<_, _, ()>(key, intent).unwrap();
     }
 }
 

@@ -9,14 +9,14 @@ use crate::{Former, Record, everything_is_kept, nothing_is_lost};
 struct Process(Connection);
 
 impl Process {
-    fn open(path: &Path) -> Box<Self> {
+    fn open(path: &Path) -> Self {
         let connection = Connection::open(path).unwrap();
         connection.busy_timeout(Duration::from_secs(30)).unwrap();
         connection
             .execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
             .unwrap();
         connection.execute_batch(TABLES).unwrap();
-        Box::new(Self(connection))
+        Self(connection)
     }
 }
 
@@ -105,7 +105,7 @@ fn next_version(rows: &Connection) -> i64 {
 fn everything_in_a_former_database_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.db");
-    everything_is_kept(Process::open(&path), || {
+    everything_is_kept(Box::new(Process::open(&path)), || {
         Box::new(SqliteStore::open(&path).unwrap())
     });
 }
@@ -115,7 +115,7 @@ fn a_former_process_beside_a_new_one_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.db");
     let former = Process::open(&path);
-    nothing_is_lost(former, &SqliteStore::open(&path).unwrap());
+    nothing_is_lost(Box::new(former), &SqliteStore::open(&path).unwrap());
 }
 
 const TABLES: &str = "
