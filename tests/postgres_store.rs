@@ -8,7 +8,7 @@ use std::error::Error as _;
 use std::thread;
 use std::time::Duration;
 
-use credpool::{ErrorCode, Intent, PostgresStore, Revision, Saved, Store};
+use credpool::{Cursor, ErrorCode, Intent, Missing, PostgresStore, Revision, Saved, Store};
 use diesel::connection::{Connection, SimpleConnection};
 use diesel::pg::PgConnection;
 use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types::BigInt};
@@ -268,4 +268,58 @@ fn a_commit_is_durable_whatever_the_server_does_by_default() {
     };
     assert!(seen("=") >= 2);
     assert_eq!(seen("<>"), 0);
+}
+
+#[test]
+fn a_table_that_was_restored_and_a_server_that_started_again_give_all_there_is() {
+    let Some(mut server) = store_support::start_postgres() else {
+        return;
+    };
+    let mut admin = direct(&server, "public");
+    let store = PostgresStore::connect(server.postgres_url("public")).unwrap();
+    for id in ["a", "b"] {
+        store.save(&sample(id)).unwrap();
+    }
+    let look = |cursor: &Cursor| {
+        let changes = when_up(|| store.changes(Some(cursor))).unwrap();
+        let ids: Vec<_> = changes.written.iter().map(|auth| auth.id.clone()).collect();
+        (changes.complete, ids, changes.cursor)
+    };
+    let cursor = store.changes(None).unwrap().unwrap().cursor;
+    let (complete, _, cursor) = look(&cursor);
+    assert!(!complete);
+    // As a dump of an earlier day is put back.
+    admin
+        .batch_execute(
+            "BEGIN;
+            CREATE TEMP TABLE dump AS SELECT * FROM credpool_records WHERE id <> 'b';
+            TRUNCATE credpool_records;
+            INSERT INTO credpool_records SELECT * FROM dump;
+            COMMIT",
+        )
+        .unwrap();
+    let (complete, ids, cursor) = look(&cursor);
+    assert!(complete);
+    assert_eq!(ids, ["a"]);
+    assert_eq!(store.missing("b").unwrap(), Missing::Lost);
+    assert!(!look(&cursor).0);
+    // It may be another server by then.
+    server.crash();
+    let (complete, ids, cursor) = look(&cursor);
+    assert!(complete);
+    assert_eq!(ids, ["a"]);
+    assert!(!look(&cursor).0);
+    // Tables that are made anew, too.
+    let mut admin = when_up(|| {
+        PgConnection::establish(&server.postgres_url("public")).map_err(|error| error.to_string())
+    });
+    admin
+        .batch_execute("DROP TABLE credpool_records, credpool_intents")
+        .unwrap();
+    store.list().unwrap_err();
+    let other = PostgresStore::connect(server.postgres_url("public")).unwrap();
+    other.save(&sample("c")).unwrap();
+    let (complete, ids, _) = look(&cursor);
+    assert!(complete);
+    assert_eq!(ids, ["c"]);
 }

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use credpool::{Auth, ErrorCode, Revision, Saved, SqliteStore, Store};
+use credpool::{Auth, Changes, ErrorCode, Missing, Revision, Saved, SqliteStore, Store};
 use rusqlite::Connection;
 
 fn sample(id: &str) -> Auth {
@@ -203,4 +204,119 @@ fn a_removal_is_forgotten_in_the_end() {
     other.delete("unknown").unwrap();
     let changes = store.changes(Some(&cursor)).unwrap().unwrap();
     assert_eq!(changes.removed, ["b", "c"]);
+}
+
+/// A copy of the database as it is now, beside it.
+fn copied(path: &Path) -> PathBuf {
+    let copy = path.with_extension("copy");
+    let connection = Connection::open(path).unwrap();
+    connection
+        .execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+        .unwrap();
+    copy
+}
+
+/// Puts a copy in the place of the database.
+fn restore(copy: &Path, path: &Path) {
+    for end in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(end);
+        let _ = fs::remove_file(beside);
+    }
+    fs::rename(copy, path).unwrap();
+}
+
+fn ids(changes: &Changes) -> Vec<&str> {
+    let written = changes.written.iter();
+    written.map(|auth| auth.id.as_str()).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_copy_that_takes_the_place_of_the_database_is_what_is_read_and_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.db");
+    for is_written_since in [false, true] {
+        let store = SqliteStore::open(&path).unwrap();
+        store.delete("b").unwrap();
+        store.save(&sample("a")).unwrap();
+        let copy = copied(&path);
+        store.save(&sample("b")).unwrap();
+        let cursor = store.changes(None).unwrap().unwrap().cursor;
+        if is_written_since {
+            // Its version passes the cursor.
+            let other = SqliteStore::open(&copy).unwrap();
+            for label in ["1", "2", "3", "4", "5"] {
+                other.save(&sample("a").with_label(label)).unwrap();
+            }
+            drop(other);
+        }
+        restore(&copy, &path);
+        let changes = store.changes(Some(&cursor)).unwrap().unwrap();
+        assert!(changes.complete);
+        assert_eq!(ids(&changes), ["a"]);
+        assert!(store.load("b").unwrap().is_none());
+        store.save(&sample("b").with_label("again")).unwrap();
+        let again = SqliteStore::open(&path).unwrap();
+        assert_eq!(again.load("b").unwrap().unwrap().label, "again");
+        let changes = store.changes(Some(&changes.cursor)).unwrap().unwrap();
+        assert!(!changes.complete);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_database_that_is_gone_is_an_error_until_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.save(&sample("a")).unwrap();
+    let cursor = store.changes(None).unwrap().unwrap().cursor;
+    let copy = copied(&path);
+    fs::rename(&path, dir.path().join("away")).unwrap();
+    for error in [
+        store.save(&sample("b")).unwrap_err(),
+        store.missing("a").unwrap_err(),
+        store.list().unwrap_err(),
+        store.changes(Some(&cursor)).unwrap_err(),
+    ] {
+        assert_eq!(*error.code(), ErrorCode::Store);
+        assert!(error.message().contains("c.db"), "{error}");
+    }
+    assert!(!path.exists());
+    restore(&copy, &path);
+    assert!(store.load("a").unwrap().is_some());
+    // An empty one is a database that has lost everything.
+    fs::write(&copy, "").unwrap();
+    restore(&copy, &path);
+    assert_eq!(store.missing("a").unwrap(), Missing::Lost);
+    let changes = store.changes(Some(&cursor)).unwrap().unwrap();
+    assert!(changes.complete && changes.written.is_empty());
+}
+
+#[test]
+fn a_version_that_went_back_and_tables_that_were_made_anew_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.save(&sample("a")).unwrap();
+    store.save(&sample("b")).unwrap();
+    let cursor = store.changes(None).unwrap().unwrap().cursor;
+    let rows = Connection::open(&path).unwrap();
+    rows.execute_batch("UPDATE credpool_version SET version = version - 1")
+        .unwrap();
+    let changes = store.changes(Some(&cursor)).unwrap().unwrap();
+    assert!(changes.complete);
+    assert_eq!(ids(&changes), ["a", "b"]);
+    for table in ["records", "intents", "version", "history"] {
+        rows.execute_batch(&format!("DROP TABLE credpool_{table}"))
+            .unwrap();
+    }
+    let other = SqliteStore::open(&path).unwrap();
+    for id in ["c", "d", "e"] {
+        other.save(&sample(id)).unwrap();
+    }
+    let changes = store.changes(Some(&cursor)).unwrap().unwrap();
+    assert!(changes.complete);
+    assert_eq!(ids(&changes), ["c", "d", "e"]);
 }

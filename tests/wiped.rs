@@ -2,22 +2,25 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use credpool::provider::OpenAi;
 use credpool::testing::{Reply, Upstream};
 use credpool::{
-    Attempt, Auth, Manager, MemoryStore, OAuthTokens, Options, ProviderExecutor, Request, Store,
-    SystemClock,
+    Attempt, Auth, FileStore, Manager, MemoryStore, OAuthTokens, Options, ProviderExecutor,
+    Request, Store, SystemClock,
 };
 use parking_lot::Mutex;
+use serde_json::json;
 
 const SEED: &str = "CREDPOOL_WIPED_SEED";
 const ADDRESS: &str = "CREDPOOL_WIPED_ADDRESS";
 const BY: &str = "CREDPOOL_WIPED_BY";
+const PLACE: &str = "CREDPOOL_WIPED_PLACE";
 const LONG: Duration = Duration::from_secs(20);
 
 /// How many tokens of a kind there are.
@@ -63,7 +66,7 @@ fn masked(seed: u64) -> Vec<Vec<u8>> {
 /// How often each of them is in the memory of this process.
 fn copies(masked: &[Vec<u8>]) -> Vec<usize> {
     let memory = File::open("/proc/self/mem").unwrap();
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let mut found = vec![0; masked.len()];
     let length = masked[0].len();
     let mut chunk = vec![0; 1024 * 1024];
@@ -124,7 +127,13 @@ fn child() {
     };
     match variable(BY).as_deref() {
         Some("executor") => by_executor(login, are_live),
-        _ => by_manager(login, are_live),
+        Some("manager") => by_manager(MemoryStore::new(), Some(login), are_live),
+        Some("files") => by_manager(files(), Some(login), are_live),
+        Some("token files") => {
+            drop(login);
+            by_manager(files(), None, are_live);
+        }
+        other => panic!("no such program: {other:?}"),
     }
     println!("\nleft behind: {:?}", copies(&masked));
 }
@@ -153,22 +162,34 @@ fn by_executor(mut auth: Auth, are_live: impl FnOnce()) {
     are_live();
 }
 
-fn by_manager(auth: Auth, are_live: impl FnOnce()) {
+fn files() -> FileStore {
+    FileStore::open(std::env::var(PLACE).unwrap()).unwrap()
+}
+
+/// With a login that it registers, or with the one that the store has.
+fn by_manager(store: impl Store + 'static, auth: Option<Auth>, are_live: impl FnOnce()) {
     let manager = Manager::builder()
-        .store(MemoryStore::new())
+        .store(store)
         .min_refresh_gap(Duration::from_millis(1))
         .build()
         .unwrap();
     manager.register_executor(OpenAi::named("p"));
-    manager.register(auth).unwrap();
+    let id = match auth {
+        Some(auth) => manager.register(auth).unwrap().id.clone(),
+        None => {
+            manager.load().unwrap();
+            TOKEN_FILE.to_owned()
+        }
+    };
     let call = || manager.execute(["p"], &request(), &Options::new()).unwrap();
     call();
     for _ in 1..ROUNDS {
-        manager.refresh_now("a").unwrap();
+        manager.refresh_now(&id).unwrap();
         call();
     }
-    let copy = manager.get_by_id("a").unwrap();
-    assert_eq!(copy.generation(), 1 + ROUNDS);
+    let copy = manager.get_by_id(&id).unwrap();
+    // To bring the login in, where it was, has changed its tokens too.
+    assert!(copy.generation() >= ROUNDS, "{}", copy.generation());
     are_live();
     drop(copy);
     manager.shutdown(LONG).unwrap();
@@ -183,6 +204,31 @@ fn a_program_of_its_own_leaves_no_token_behind() {
 fn a_manager_leaves_no_token_behind() {
     assert_none_is_left("manager");
 }
+
+#[test]
+fn a_store_of_files_leaves_no_token_behind() {
+    assert_none_is_left("files");
+}
+
+#[test]
+fn a_store_of_token_files_leaves_no_token_behind() {
+    assert_none_is_left("token files");
+}
+
+/// The token file of another program, and what is beside it.
+fn put_token_file(place: &Path, seed: u64, address: &str) {
+    let refresh = token(seed, refresh(0));
+    let tokens = json!({"type": "p", "access_token": "old", "refresh_token": refresh,
+        "expires_at": "2020-01-01T00:00:00Z"});
+    fs::write(place.join(TOKEN_FILE), tokens.to_string()).unwrap();
+    let attributes =
+        json!({"base_url": format!("{address}/v1"), "token_url": format!("{address}/token")});
+    let state = json!({"id": TOKEN_FILE, "status": "active", "quota": {}, "generation": 0,
+        "record": {"attributes": attributes}});
+    fs::write(place.join(format!("{TOKEN_FILE}.state")), state.to_string()).unwrap();
+}
+
+const TOKEN_FILE: &str = "a.json";
 
 fn assert_none_is_left(by: &str) {
     let seed = std::process::id().into();
@@ -201,15 +247,21 @@ fn assert_none_is_left(by: &str) {
         );
         Reply::json(200, body)
     });
+    let place = tempfile::tempdir().unwrap();
+    if by == "token files" {
+        put_token_file(place.path(), seed, &upstream.url());
+    }
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env(ADDRESS, upstream.url())
         .env(SEED, seed.to_string())
         .env(BY, by)
+        .env(PLACE, place.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complained}");
     let left = said
         .lines()
         .find_map(|line| line.strip_prefix("left behind: "));

@@ -43,7 +43,7 @@ pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
 pub(crate) use version::{OrderedBy, Version, Versions, add_versions, versions_to_json};
-pub(crate) use wipe::{Wipe, Wiped, make_room};
+pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, wiped_json};
 
 use crate::Timestamp;
 use crate::error::Error;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -97,10 +99,55 @@ pub(crate) fn make_room(text: &mut Zeroizing<String>, more: usize) {
     }
 }
 
+/// Bytes that are written piece by piece, and wiped when they are dropped or outgrow their place.
+#[derive(Default)]
+pub(crate) struct WipedBytes(Zeroizing<Vec<u8>>);
+
+impl WipedBytes {
+    pub(crate) fn push(&mut self, piece: &[u8]) {
+        let bytes = &mut self.0;
+        if bytes.capacity() - bytes.len() < piece.len() {
+            let capacity = bytes.len().saturating_add(piece.len()).saturating_mul(2);
+            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+            larger.extend_from_slice(bytes);
+            *bytes = larger;
+        }
+        bytes.extend_from_slice(piece);
+    }
+
+    pub(crate) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+        self.0
+    }
+}
+
+impl io::Write for WipedBytes {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.push(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The JSON of a value that holds secrets: no part of it stays behind.
+pub(crate) fn wiped_json(value: &impl Serialize) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = WipedBytes::default();
+    serde_json::to_writer(&mut bytes, value)?;
+    Ok(bytes.into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn json_is_written_as_ever() {
+        let value = json!({"a": ["ä\u{1}\"", 1.5, null], "long": "x".repeat(1000)});
+        assert_eq!(*wiped_json(&value).unwrap(), value.to_string().into_bytes());
+    }
 
     #[test]
     fn every_text_is_emptied_and_every_name_stays() {

@@ -1,3 +1,6 @@
+#[cfg(feature = "sqlite")]
+use std::iter;
+
 use parking_lot::Mutex;
 
 /// Connections that nobody uses at the moment. One is taken out for as long as a piece of work takes, so that no lock is held
@@ -16,14 +19,16 @@ impl<C> Default for Idle<C> {
 }
 
 impl<C> Idle<C> {
-    /// Does `work` with a connection, a new one where none is free. After a failure the connection is not used again.
+    /// Does `work` with a connection, a new one where none is free that may still be used. After a failure the connection is not used again.
     #[cfg(feature = "sqlite")]
     pub(super) fn with<T, E>(
         &self,
+        is_usable: impl Fn(&C) -> bool,
         open: impl FnOnce() -> Result<C, E>,
         work: impl FnOnce(&mut C) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = match self.take() {
+        let spare = iter::from_fn(|| self.take()).find(is_usable);
+        let mut connection = match spare {
             Some(connection) => connection,
             None => open()?,
         };

@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::auth::{
-    Auth, GrantToken, Status, add_recoveries, add_versions, from_json, recoveries_to_json,
+    Auth, GrantToken, Status, Wiped, add_recoveries, add_versions, from_json, recoveries_to_json,
     state_from_json, state_to_json, to_json, versions_to_json,
 };
 use crate::error::{Error, ErrorCode};
@@ -15,9 +15,12 @@ use crate::error::{Error, ErrorCode};
 /// Why a part does not read or cannot be written: names members, never their values.
 pub(super) type Unfit = String;
 
+/// A part: its texts are wiped from memory when it is dropped.
+pub(super) type Object = Wiped<Map<String, Value>>;
+
 /// The part that is written when a credential changes.
-pub(super) fn credential(auth: &Auth) -> Map<String, Value> {
-    let mut object = to_json(auth);
+pub(super) fn credential(auth: &Auth) -> Object {
+    let mut object = Wiped::new(to_json(auth));
     for name in state_to_json(auth).keys() {
         object.remove(name);
     }
@@ -25,8 +28,8 @@ pub(super) fn credential(auth: &Auth) -> Map<String, Value> {
 }
 
 /// The part that results change.
-pub(super) fn state(auth: &Auth) -> Map<String, Value> {
-    let mut object = state_to_json(auth);
+pub(super) fn state(auth: &Auth) -> Object {
+    let mut object = Wiped::new(state_to_json(auth));
     object.insert("id".into(), auth.id.clone().into());
     object.insert(DISABLED.into(), auth.disabled.into());
     object.insert(RECOVERED.into(), recoveries_to_json(auth).into());
@@ -38,16 +41,17 @@ pub(super) fn state(auth: &Auth) -> Map<String, Value> {
 }
 
 /// The record that a credential part stands for, as yet without its state.
-pub(super) fn from_credential(object: Map<String, Value>) -> Result<Auth, Unfit> {
+pub(super) fn from_credential(object: Object) -> Result<Auth, Unfit> {
     // The record's own reader names a member and never quotes a value.
-    let mut auth = from_json(object).map_err(|problem| format!("is not a record: {problem}"))?;
+    let mut auth =
+        from_json(object.into_inner()).map_err(|problem| format!("is not a record: {problem}"))?;
     // It was stored, hence it is not runtime-only.
     auth.metadata.get_or_insert_default();
     Ok(auth)
 }
 
 /// Adds the state part. An error leaves the record without it.
-pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Result<(), Unfit> {
+pub(super) fn add_state(auth: &mut Auth, mut state: Object) -> Result<(), Unfit> {
     if state.get("id").and_then(Value::as_str) != Some(&auth.id) {
         return Err("holds the state of another credential".into());
     }
@@ -55,7 +59,7 @@ pub(super) fn add_state(auth: &mut Auth, mut state: Map<String, Value>) -> Resul
     let recovered = state.remove(RECOVERED);
     let revoked = state.remove(REVOKED);
     let versions = state.remove(VERSIONS);
-    state_from_json(auth, state).map_err(|problem| problem.to_string())?;
+    state_from_json(auth, state.into_inner()).map_err(|problem| problem.to_string())?;
     add_recoveries(auth, recovered.as_ref());
     add_versions(auth, versions.as_ref());
     let revoked = revoked.as_ref().and_then(Value::as_str);
@@ -136,7 +140,7 @@ mod tests {
         auth.model_states.entry("m".into()).or_default().status = Status::Error;
         auth.raise_model("m", START);
         auth.raise_outage(START);
-        let read = |state| {
+        let read = |state: Object| {
             let mut read = from_credential(credential(&auth)).unwrap();
             add_state(&mut read, state).unwrap();
             read

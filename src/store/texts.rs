@@ -1,19 +1,18 @@
 //! The parts of a record as texts, for stores that keep them so.
 
-use std::io;
-
-use serde::Serialize;
-use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::contract::Conflict;
 use super::parts::{
-    MOST_BYTES, Unfit, add_state, check, credential, from_credential, refused, shown, state,
-    without_state,
+    MOST_BYTES, Object, Unfit, add_state, check, credential, from_credential, refused, shown,
+    state, without_state,
 };
 use super::{Intent, Revision, Skipped};
-use crate::auth::{Auth, Wiped, make_room};
+use crate::auth::{Auth, Wiped, wiped_json};
 use crate::error::{Error, ErrorCode};
+
+/// A credential and its state, as a store has them.
+pub(super) type Parts = (Zeroizing<String>, Option<String>);
 
 pub(super) struct Texts {
     pub(super) credential: String,
@@ -31,8 +30,8 @@ impl Drop for Texts {
 pub(super) fn texts(auth: &Auth) -> Result<Texts, Error> {
     check(auth)?;
     Ok(Texts {
-        credential: text(auth, credential(auth))?,
-        state: text(auth, state(auth))?,
+        credential: text(auth, &credential(auth))?,
+        state: text(auth, &state(auth))?,
         // The record's JSON form knows no larger one.
         generation: i64::try_from(auth.generation()).unwrap_or(i64::MAX),
     })
@@ -40,12 +39,13 @@ pub(super) fn texts(auth: &Auth) -> Result<Texts, Error> {
 
 pub(super) fn state_text(auth: &Auth) -> Result<String, Error> {
     check(auth)?;
-    text(auth, state(auth))
+    text(auth, &state(auth))
 }
 
-fn text(auth: &Auth, part: Map<String, Value>) -> Result<String, Error> {
-    let text = json_text(&*Wiped::new(part));
-    let mut text = text.map_err(|error| refused(auth, &error))?;
+fn text(auth: &Auth, part: &Object) -> Result<String, Error> {
+    let mut json = wiped_json(&**part).map_err(|error| refused(auth, &error))?;
+    let text = String::from_utf8(std::mem::take(&mut *json));
+    let mut text = Zeroizing::new(text.map_err(|error| refused(auth, &error.utf8_error()))?);
     if text.len() > MOST_BYTES {
         let why = format!("it is larger than {MOST_BYTES} bytes");
         return Err(refused(auth, &why));
@@ -95,9 +95,11 @@ pub(super) fn add_row(
     skipped.extend(problem.map(|why| Skipped::new(shown(id), why)));
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, Unfit> {
+fn object(text: &str) -> Result<Object, Unfit> {
     // The error's own text may quote what was read.
-    serde_json::from_str(text).map_err(|_| "is not a JSON object".to_owned())
+    serde_json::from_str(text)
+        .map(Wiped::new)
+        .map_err(|_| "is not a JSON object".to_owned())
 }
 
 /// As [`decode`], for a record that was asked for.
@@ -114,7 +116,7 @@ pub(super) fn read(id: &str, credential: &str, state: Option<&str>) -> Result<Au
 
 /// The stored record, where it keeps `auth` from being written.
 pub(super) fn conflict(
-    stored: Option<&(String, Option<String>)>,
+    stored: Option<&Parts>,
     expected: Option<&Revision>,
     auth: &Auth,
 ) -> Result<Option<Conflict>, Error> {
@@ -152,40 +154,4 @@ pub(super) fn read_intent(id: &str, text: &str) -> Result<Intent, Error> {
         );
         Error::new(ErrorCode::Store, message).with_auth_id(id)
     })
-}
-
-/// The JSON text of a value that holds secrets: no part of it stays behind.
-fn json_text(value: &impl Serialize) -> serde_json::Result<Zeroizing<String>> {
-    let mut text = SecretText::default();
-    serde_json::to_writer(&mut text, value)?;
-    Ok(text.0)
-}
-
-/// A text that is written piece by piece.
-#[derive(Default)]
-struct SecretText(Zeroizing<String>);
-
-impl io::Write for SecretText {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let text = str::from_utf8(piece).map_err(io::Error::other)?;
-        make_room(&mut self.0, text.len());
-        self.0.push_str(text);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn json_is_written_as_ever() {
-        let value = json!({"a": ["ä\u{1}\"", 1.5, null], "long": "x".repeat(1000)});
-        assert_eq!(*json_text(&value).unwrap(), value.to_string());
-    }
 }

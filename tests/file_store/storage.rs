@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use credpool::{Auth, ErrorCode, Status, Store, TokenStorage};
+use credpool::{Auth, ErrorCode, Revision, Saved, Status, Store, TokenStorage};
 use serde_json::json;
 
 use crate::place::{Place, sample, trace};
@@ -165,4 +165,41 @@ fn a_crash_between_two_forms_leaves_one_record() {
     assert_eq!(place.skipped()[0].location, "a.credential");
     place.open().delete("a").unwrap();
     assert!(place.listed().is_empty());
+}
+
+#[test]
+fn what_another_program_writes_while_a_swap_is_made_ready_is_not_overwritten() {
+    let place = Place::new();
+    let store = place.open();
+    store.save(&sample("a")).unwrap();
+    let revision = Revision::of(&sample("a"));
+    let refreshed = sample("a").with_metadata("access_token", "ours");
+    // The one that writes takes no lock, and comes behind the first look.
+    let interrupted = with_storage(refreshed.clone(), |auth, path| {
+        let theirs = sample("a").with_label("theirs");
+        let text = serde_json::to_string(&theirs)?;
+        fs::write(path.with_file_name("a.credential"), text)?;
+        own_form(auth, path)
+    });
+    let saved = store.save_if(&interrupted, Some(&revision)).unwrap();
+    let Saved::Conflict(Some(there)) = saved else {
+        panic!("it was overwritten: {saved:?}");
+    };
+    assert_eq!(there.label, "theirs");
+    assert_eq!(place.listed()["a"].label, "theirs");
+    assert_eq!(place.names(), ["a.credential", "a.state"]);
+    // Put together with what was there, it is written.
+    let both = refreshed.with_label("theirs");
+    let saved = store.save_if(&both, Some(&Revision::of(&there))).unwrap();
+    assert!(matches!(saved, Saved::At(_)));
+    // One that writes the same again has written nothing new.
+    let again = with_storage(both.clone().with_label("new"), |auth, path| {
+        let there = path.with_file_name("a.credential");
+        let text = fs::read_to_string(&there)?;
+        fs::write(there, text.replace('\n', "\r\n"))?;
+        own_form(auth, path)
+    });
+    let saved = store.save_if(&again, Some(&Revision::of(&both))).unwrap();
+    assert!(matches!(saved, Saved::At(_)));
+    assert_eq!(place.listed()["a"].label, "new");
 }

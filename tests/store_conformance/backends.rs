@@ -22,6 +22,9 @@ pub(crate) trait Backend: Send + Sync {
         true
     }
 
+    /// Lets another program write the text of a stored credential anew; false where it is none.
+    fn rewrite(&self, id: &str, anew: fn(&str) -> String) -> bool;
+
     /// Whether it tells what was removed from what was never there.
     fn remembers_removals(&self) -> bool {
         true
@@ -109,6 +112,10 @@ impl Backend for Memory {
         None
     }
 
+    fn rewrite(&self, _: &str, _: fn(&str) -> String) -> bool {
+        false
+    }
+
     fn knows_its_own_writes(&self) -> bool {
         false
     }
@@ -122,6 +129,26 @@ impl Backend for Local {
     fn address(&self) -> Option<String> {
         let place = self.dir.path().join("store");
         Some(format!("{}|{}", self.kind, place.display()))
+    }
+
+    fn rewrite(&self, id: &str, anew: fn(&str) -> String) -> bool {
+        let place = self.dir.path().join("store");
+        if self.kind == "file" {
+            let path = place.join(format!("{id}.credential"));
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(path, anew(&text)).unwrap();
+        }
+        #[cfg(feature = "sqlite")]
+        if self.kind == "sqlite" {
+            let rows = rusqlite::Connection::open(place).unwrap();
+            let id = id.as_bytes();
+            let sql = "SELECT credential FROM credpool_records WHERE id = ?1";
+            let text: String = rows.query_row(sql, [id], |row| row.get(0)).unwrap();
+            let sql = "UPDATE credpool_records SET credential = ?2 WHERE id = ?1";
+            rows.execute(sql, rusqlite::params![id, anew(&text)])
+                .unwrap();
+        }
+        true
     }
 
     fn remembers_removals(&self) -> bool {
@@ -138,4 +165,46 @@ impl Backend for Remote {
     fn address(&self) -> Option<String> {
         Some(self.address.clone())
     }
+
+    fn rewrite(&self, id: &str, anew: fn(&str) -> String) -> bool {
+        let (kind, place) = self.address.split_once('|').unwrap();
+        #[cfg(feature = "postgres")]
+        if kind == "postgres" {
+            rewrite_row(place, id, anew);
+        }
+        #[cfg(feature = "redis")]
+        if kind == "redis" {
+            use redis::Commands as _;
+
+            let (name, url) = place.split_once('|').unwrap();
+            let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+            let key = format!("{{{name}}}:record:{id}");
+            let text: String = connection.hget(&key, "c").unwrap();
+            let _: i64 = connection.hset(&key, "c", anew(&text)).unwrap();
+        }
+        true
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn rewrite_row(url: &str, id: &str, anew: fn(&str) -> String) {
+    use diesel::sql_types::{Binary, Text};
+    use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, sql_query};
+
+    #[derive(QueryableByName)]
+    struct Words {
+        #[diesel(sql_type = Text)]
+        text: String,
+    }
+    let mut connection = diesel::PgConnection::establish(url).unwrap();
+    let row: Words = sql_query("SELECT credential AS text FROM credpool_records WHERE id = $1")
+        .bind::<Binary, _>(id.as_bytes())
+        .get_result(&mut connection)
+        .unwrap();
+    let done = sql_query("UPDATE credpool_records SET credential = $2 WHERE id = $1")
+        .bind::<Binary, _>(id.as_bytes())
+        .bind::<Text, _>(anew(&row.text))
+        .execute(&mut connection)
+        .unwrap();
+    assert_eq!(done, 1);
 }

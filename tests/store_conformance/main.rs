@@ -58,6 +58,7 @@ conformance! {
     swaps:
         a_swap_needs_the_revision_that_is_there,
         a_state_changes_no_revision,
+        a_format_changes_no_revision,
         a_swap_that_was_made_is_made,
         no_update_is_lost,
         a_removal_is_told_from_a_loss,

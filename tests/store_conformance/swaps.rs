@@ -5,6 +5,7 @@ use std::thread;
 
 use credpool::{Auth, Missing, Revision, Saved};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use crate::backends::Backend;
 use crate::children::{Other, SWAPS};
@@ -94,6 +95,52 @@ pub(crate) fn a_state_changes_no_revision(backend: &dyn Backend) {
     at(store
         .save_if(&first.clone().with_label("l"), Some(&Revision::of(&first)))
         .unwrap());
+}
+
+pub(crate) fn a_format_changes_no_revision(backend: &dyn Backend) {
+    let store = backend.open();
+    let first = Auth::api_key("p", "k")
+        .with_id("a")
+        .with_metadata("access_token", "é\n")
+        .with_metadata("n", 1);
+    store.save(&first).unwrap();
+    if !backend.rewrite("a", formatted_otherwise) {
+        return;
+    }
+    for store in [&store, &backend.open()] {
+        let there = store.load("a").unwrap().unwrap();
+        assert_eq!(json(&there), json(&first));
+        assert_eq!(Revision::of(&there), Revision::of(&first));
+        let stale = Some(Revision::of(&first.clone().with_label("l")));
+        let next = first.clone().with_metadata("n", 2);
+        assert!(conflict(store.save_if(&next, stale.as_ref()).unwrap()).is_some());
+    }
+    let second = first.clone().with_metadata("n", 2);
+    at(store.save_if(&second, Some(&Revision::of(&first))).unwrap());
+    assert_eq!(stored(&*backend.open()), [json(&second)]);
+}
+
+/// The same record, as another program writes JSON: the members in another order, with escapes and white space.
+fn formatted_otherwise(text: &str) -> String {
+    let record: Value = serde_json::from_str(text).unwrap();
+    let members: Vec<_> = record.as_object().unwrap().iter().rev().collect();
+    let members: Vec<_> = members
+        .into_iter()
+        .map(|(name, value)| {
+            let value = value
+                .to_string()
+                .replace('é', "\\u00e9")
+                .replace("\":", "\" :\t");
+            format!(
+                "\r\n\"\\u{:04x}{}\" : {value}",
+                name.as_bytes()[0],
+                &name[1..]
+            )
+        })
+        .collect();
+    let anew = format!("{{{} }}\n", members.join(" ,"));
+    assert_ne!(anew, text);
+    anew
 }
 
 pub(crate) fn a_swap_that_was_made_is_made(backend: &dyn Backend) {

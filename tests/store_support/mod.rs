@@ -100,6 +100,19 @@ pub(crate) fn start_redis() -> Option<Server> {
     ))
 }
 
+/// A Redis of one's own that answers over TLS alone, with this certificate and its key in PEM.
+pub(crate) fn start_redis_over_tls(certificate: &str, key: &str) -> Option<Server> {
+    let bin = found("Redis", in_path("redis-server"))?;
+    Some(Server::start(
+        &format!("echo '{certificate}' >\"$dir/c.pem\" && echo '{key}' >\"$dir/k.pem\" &&"),
+        &format!(
+            "{} --port 0 --tls-port $port --bind 127.0.0.1 --dir \"$dir\" --save '' --appendonly yes --appendfsync no \
+             --tls-cert-file \"$dir/c.pem\" --tls-key-file \"$dir/k.pem\" --tls-auth-clients no",
+            bin.display()
+        ),
+    ))
+}
+
 /// A PostgreSQL of one's own, to do harm to.
 pub(crate) fn start_postgres() -> Option<Server> {
     let bin = found(

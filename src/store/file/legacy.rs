@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::names;
-use crate::auth::{Auth, Metadata, Status};
-use crate::store::parts;
+use crate::auth::{Auth, Metadata, Status, Wiped, wiped_json};
+use crate::store::parts::{self, Object};
 
 /// Whether an object is a token file rather than a record in the crate's own form.
 pub(super) fn is_token(object: &Map<String, Value>) -> bool {
@@ -13,7 +13,7 @@ pub(super) fn is_token(object: &Map<String, Value>) -> bool {
 }
 
 /// The record that a token file at `path` stands for.
-pub(super) fn read(path: &str, object: Map<String, Value>) -> Auth {
+pub(super) fn read(path: &str, object: Object) -> Auth {
     let mut auth = Auth::new(provider(&object)).with_id(path);
     auth.label = label(&object).into();
     auth.disabled = flag(&object);
@@ -21,33 +21,34 @@ pub(super) fn read(path: &str, object: Map<String, Value>) -> Auth {
         auth.status = Status::Disabled;
     }
     auth.proxy_url = text(&object, "proxy_url").into();
-    auth.metadata = Some(Metadata::from(object));
+    auth.metadata = Some(Metadata::from(object.into_inner()));
     auth
 }
 
 /// The token file of a record: its metadata, and in the members named here what the record says otherwise.
-pub(super) fn write(auth: &Auth) -> Map<String, Value> {
-    let mut object = auth
+pub(super) fn write(auth: &Auth) -> Object {
+    let object = auth
         .metadata
         .as_ref()
         .map_or_else(Map::new, |metadata| metadata.as_map().clone());
+    let mut object = Wiped::new(object);
     if !same_name(provider(&object), &auth.provider) {
-        object.insert("type".into(), auth.provider.clone().into());
+        set(&mut object, "type", auth.provider.clone());
     }
     if flag(&object) != auth.disabled {
-        object.insert("disabled".into(), auth.disabled.into());
+        set(&mut object, "disabled", auth.disabled);
     }
     if text(&object, "proxy_url") != auth.proxy_url.expose() {
-        object.insert("proxy_url".into(), auth.proxy_url.expose().into());
+        set(&mut object, "proxy_url", auth.proxy_url.expose());
     }
     if !auth.label.is_empty() && label(&object) != auth.label {
-        object.insert("label".into(), auth.label.clone().into());
+        set(&mut object, "label", auth.label.clone());
     }
     object
 }
 
 /// What a token file cannot say about `auth`, as members of a record; it is kept beside the runtime state.
-pub(super) fn remainder(auth: &Auth, object: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn remainder(auth: &Auth, object: &Map<String, Value>) -> Object {
     let mut rest = parts::credential(auth);
     let said = [
         ("id", true),
@@ -66,7 +67,7 @@ pub(super) fn remainder(auth: &Auth, object: &Map<String, Value>) -> Map<String,
         ("next_refresh_after", auth.next_refresh_after.is_none()),
     ];
     for (name, _) in said.into_iter().filter(|(_, said)| *said) {
-        rest.remove(name);
+        rest.remove(name).map(Wiped::new);
     }
     rest
 }
@@ -74,7 +75,7 @@ pub(super) fn remainder(auth: &Auth, object: &Map<String, Value>) -> Map<String,
 /// Tells one set of tokens from another, and nothing of them: this is how a change by another tool shows.
 pub(super) fn token_digest(object: &Map<String, Value>) -> String {
     let tokens: Vec<_> = TOKENS.iter().map(|name| object.get(*name)).collect();
-    names::digest(&serde_json::to_vec(&tokens).unwrap_or_default())
+    names::digest(&wiped_json(&tokens).unwrap_or_default())
 }
 
 /// Adds a [`remainder`] to what the token file says. It holds only what the file did not say when it was written.
@@ -94,6 +95,11 @@ pub(super) fn add_remainder(auth: &mut Auth, rest: Auth) {
     auth.last_refreshed_at = rest.last_refreshed_at;
     auth.next_refresh_after = rest.next_refresh_after;
     auth.extra = rest.extra;
+}
+
+/// Puts a member in; what it had said is wiped.
+fn set(object: &mut Object, name: &str, value: impl Into<Value>) {
+    object.insert(name.to_owned(), value.into()).map(Wiped::new);
 }
 
 fn provider(object: &Map<String, Value>) -> &str {
@@ -141,11 +147,15 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: Value) -> Object {
         let Value::Object(object) = value else {
             panic!("not an object")
         };
-        object
+        Wiped::new(object)
+    }
+
+    fn value(object: &Object) -> Value {
+        Map::clone(object).into()
     }
 
     #[test]
@@ -177,7 +187,7 @@ mod tests {
         auth.proxy_url = "socks5://127.0.0.1:1".into();
         let written = write(&auth);
         assert_eq!(
-            Value::from(written.clone()),
+            value(&written),
             json!({"email": "a@example.org", "disabled": false, "type": "claude", "label": "mine",
                 "proxy_url": "socks5://127.0.0.1:1"})
         );
@@ -191,10 +201,10 @@ mod tests {
         auth.disabled = true;
         let rest = remainder(&auth, &Map::new());
         assert_eq!(
-            Value::from(rest.clone()),
+            value(&rest),
             json!({"provider": "claude", "label": "mine", "disabled": true, "attributes": {"k": "v"}})
         );
-        let rest: Auth = serde_json::from_value(rest.into()).unwrap();
+        let rest: Auth = serde_json::from_value(value(&rest)).unwrap();
         let mut read = read("a.json", object(json!({"type": "x", "disabled": false})));
         add_remainder(&mut read, rest);
         assert_eq!((read.provider.as_str(), read.disabled), ("claude", true));

@@ -6,11 +6,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::atomic::{Staged, temp_name};
 use super::record::{self, Form, Home, Note};
 use super::{legacy, modes, names, own, read};
+use crate::store::parts::Object;
 
 /// Whether somebody is writing the record, or was cut off while doing so.
 pub(super) fn is_left(root: &Path, home: &Home) -> bool {
@@ -104,8 +105,8 @@ fn generation(
     root: &Path,
     home: &Home,
     id: &str,
-    credential: &Map<String, Value>,
-    state: Option<&Map<String, Value>>,
+    credential: &Object,
+    state: Option<&Object>,
 ) -> Option<u64> {
     match record::form(&home.path, credential) {
         Form::Record => (record::text(credential, "id") == id).then(|| {
@@ -127,7 +128,7 @@ fn generation(
 }
 
 /// A whole file that was left instead of `path`.
-fn left(root: &Path, path: &str) -> Option<Map<String, Value>> {
+fn left(root: &Path, path: &str) -> Option<Object> {
     read::object(root, &beside(path, path)).ok().flatten()
 }
 

@@ -74,7 +74,7 @@ impl RecordLock for FileLock {
             );
             Error::new(ErrorCode::Store, message).with_auth_id(&self.id)
         })?;
-        serde_json::from_value(object.into())
+        serde_json::from_value(object.into_inner().into())
             .map(Some)
             .map_err(|_| {
                 let message = format!("{} holds no intent: remove it", self.intent.display());

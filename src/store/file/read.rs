@@ -5,12 +5,15 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use serde_json::error::Category;
-use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::mark::Mark;
 use super::modes;
+use crate::auth::{Wipe as _, Wiped};
 use crate::json_input::parse_lenient;
+use crate::store::parts::Object;
 
 /// Why a file does not read.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(super) enum Unreadable {
 /// A file that was looked at.
 pub(super) struct Look {
     /// What is in it; none if there is no such file.
-    pub(super) object: Result<Option<Map<String, Value>>, Unreadable>,
+    pub(super) object: Result<Option<Object>, Unreadable>,
     pub(super) mark: Mark,
 }
 
@@ -62,7 +65,7 @@ pub(super) fn look(root: &Path, path: &str) -> Look {
 }
 
 /// What is in the file at `path` below `root`; none if there is no such file.
-pub(super) fn text(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Unreadable> {
+pub(super) fn text(root: &Path, path: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Unreadable> {
     let Some(place) = place(root, path)? else {
         return Ok(None);
     };
@@ -73,17 +76,17 @@ pub(super) fn text(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Unreadabl
     }
 }
 
-fn contents(place: &Path, path: &str) -> Result<(Vec<u8>, Metadata), Unreadable> {
+fn contents(place: &Path, path: &str) -> Result<(Zeroizing<Vec<u8>>, Metadata), Unreadable> {
     bytes(place, |file, found| modes::tighten_file(file, found, path))
 }
 
 /// The object in the file at `path` below `root`; none if there is no such file.
-pub(super) fn object(root: &Path, path: &str) -> Result<Option<Map<String, Value>>, Unreadable> {
+pub(super) fn object(root: &Path, path: &str) -> Result<Option<Object>, Unreadable> {
     look(root, path).object
 }
 
 /// The object in a file that the store itself has had written, and its mark.
-pub(super) fn own_object(place: &Path) -> Result<(Map<String, Value>, Mark), Unreadable> {
+pub(super) fn own_object(place: &Path) -> Result<(Object, Mark), Unreadable> {
     let (bytes, found) = bytes(place, |_, _| ())?;
     Ok((parse(&bytes)?, Mark::of(&found, &bytes)))
 }
@@ -125,16 +128,37 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 fn bytes(
     place: &Path,
     opened: impl FnOnce(&File, &Metadata),
-) -> Result<(Vec<u8>, Metadata), Unreadable> {
+) -> Result<(Zeroizing<Vec<u8>>, Metadata), Unreadable> {
     let (file, found) = open(place)?;
     opened(&file, &found);
     let length = usize::try_from(found.len()).unwrap_or(usize::MAX);
-    let mut bytes = Vec::with_capacity(length.min(MAX_BYTES) + 1);
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    let bytes = read_all(&file, length)?;
     if bytes.len() > MAX_BYTES {
         return Err(Unreadable::TooLarge);
     }
     Ok((bytes, found))
+}
+
+/// All bytes of a file of `length`, one more than may be read at most. One that grows meanwhile is read on; a buffer that grew by
+/// itself would leave a copy of a token behind.
+fn read_all(mut file: &File, length: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; length.min(MAX_BYTES) + 1]);
+    let mut filled = 0;
+    while filled <= MAX_BYTES {
+        if filled == bytes.len() {
+            let mut larger = Zeroizing::new(vec![0; (2 * filled).min(MAX_BYTES + 1)]);
+            larger[..filled].copy_from_slice(&bytes);
+            bytes = larger;
+        }
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 /// Opens a regular file, and nothing else.
@@ -153,13 +177,16 @@ fn open(place: &Path) -> Result<(File, Metadata), Unreadable> {
     }
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Unreadable> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Object, Unreadable> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Unreadable::Empty);
     }
     match parse_lenient(bytes).map_err(Unreadable::Json)? {
-        Value::Object(object) => Ok(object),
-        _ => Err(Unreadable::NotAnObject),
+        Value::Object(object) => Ok(Wiped::new(object)),
+        mut other => {
+            other.wipe();
+            Err(Unreadable::NotAnObject)
+        }
     }
 }
 
@@ -201,7 +228,38 @@ pub(super) const MAX_BYTES: usize = crate::store::parts::MOST_BYTES;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek as _, Write as _};
+
     use super::*;
+
+    #[test]
+    fn a_file_is_read_to_its_end_whatever_was_expected() {
+        let mut file = tempfile::tempfile().unwrap();
+        for length in [
+            0,
+            1,
+            5000,
+            MAX_BYTES - 1,
+            MAX_BYTES,
+            MAX_BYTES + 1,
+            2 * MAX_BYTES,
+        ] {
+            let content: Vec<u8> = (0..length)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
+            file.set_len(0).unwrap();
+            file.rewind().unwrap();
+            file.write_all(&content).unwrap();
+            for expected in [0, length / 2, length, length + 1, usize::MAX] {
+                file.rewind().unwrap();
+                let read = read_all(&file, expected).unwrap();
+                assert!(
+                    *read == content[..length.min(MAX_BYTES + 1)],
+                    "{length} {expected}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn reasons_say_where_and_never_what() {

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use super::mark::Marks;
 use super::read::{self, Unreadable};
 use super::{foreign, legacy, names};
-use crate::auth::Auth;
+use crate::auth::{Auth, Wiped};
 use crate::store::Skipped;
-use crate::store::parts;
+use crate::store::parts::{self, Object};
 
 /// Where a record lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,15 +32,15 @@ pub(super) enum Form {
 pub(super) struct Stored {
     pub(super) id: String,
     pub(super) home: Home,
-    object: Map<String, Value>,
-    state: Result<Option<Map<String, Value>>, Unreadable>,
+    object: Object,
+    state: Result<Option<Object>, Unreadable>,
 }
 
 /// The members of a state file that belong to the credential, not to the state.
 #[derive(Debug, Default)]
 pub(super) struct Note {
     /// What a token file has no place for.
-    pub(super) rest: Map<String, Value>,
+    pub(super) rest: Object,
     /// The generation of the credential that it was written with.
     pub(super) generation: u64,
     /// The tokens of that generation, where a token file holds them.
@@ -104,8 +104,8 @@ pub(super) fn look(root: &Path, path: &str) -> (Result<Option<Stored>, Unreadabl
 
 fn stored(
     path: &str,
-    object: Map<String, Value>,
-    state: Result<Option<Map<String, Value>>, Unreadable>,
+    object: Object,
+    state: Result<Option<Object>, Unreadable>,
 ) -> Result<Stored, Unreadable> {
     let form = form(path, &object);
     let id = match (form, &state) {
@@ -195,7 +195,7 @@ impl Stored {
     }
 
     /// Whether a state was written with this very credential.
-    pub(super) fn goes_with(&self, state: &Map<String, Value>) -> bool {
+    pub(super) fn goes_with(&self, state: &Object) -> bool {
         let note = Note::of(state, &self.id);
         text(state, "id") == self.id
             && match self.home.form {
@@ -228,8 +228,8 @@ impl Note {
         }
         Self {
             rest: match state.get(REST) {
-                Some(Value::Object(rest)) => rest.clone(),
-                _ => Map::new(),
+                Some(Value::Object(rest)) => Wiped::new(rest.clone()),
+                _ => Object::default(),
             },
             generation: count(state, GENERATION),
             tokens: Some(text(state, TOKENS))
@@ -240,13 +240,13 @@ impl Note {
 }
 
 /// The state file of `auth`, with what is to be noted of its credential.
-pub(super) fn state(auth: &Auth, home: &Home, note: Note) -> Map<String, Value> {
+pub(super) fn state(auth: &Auth, home: &Home, note: Note) -> Object {
     let mut object = parts::state(auth);
     if home.form == Form::Token && home.path != auth.id {
         object.insert(FILE.into(), home.path.clone().into());
     }
     if !note.rest.is_empty() {
-        object.insert(REST.into(), note.rest.into());
+        object.insert(REST.into(), note.rest.into_inner().into());
     }
     if note.generation > 0 {
         object.insert(GENERATION.into(), note.generation.into());
@@ -268,14 +268,15 @@ pub(super) fn home_of(state: &Map<String, Value>) -> Option<Home> {
     })
 }
 
-fn add_state(auth: &mut Auth, mut state: Map<String, Value>, form: Form) -> Result<(), Unreadable> {
+fn add_state(auth: &mut Auth, mut state: Object, form: Form) -> Result<(), Unreadable> {
     if text(&state, "id") == auth.id
-        && let Some(rest) = state.remove(REST).filter(|_| form == Form::Token)
+        && let Some(rest) = state.remove(REST).map(Wiped::new)
+        && form == Form::Token
     {
-        let Value::Object(rest) = rest else {
+        let Value::Object(rest) = rest.into_inner() else {
             return Err(Unreadable::NotAnObject);
         };
-        let rest = parts::from_credential(rest).map_err(Unreadable::Content)?;
+        let rest = parts::from_credential(Wiped::new(rest)).map_err(Unreadable::Content)?;
         legacy::add_remainder(auth, rest);
     }
     parts::add_state(auth, state).map_err(Unreadable::Content)

@@ -4,16 +4,18 @@
 //! a surrogate pair. So the texts of such values are taken over from the former file, where they stand for the same.
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
+use crate::auth::{Wiped, WipedBytes};
 use crate::json_input::{parse_lenient, scalar_end, without_mark};
 
 /// `object` as JSON for people; numbers and texts that `former` has in the same place are spelt as there.
-pub(super) fn write(object: &Map<String, Value>, former: &[u8]) -> Vec<u8> {
+pub(super) fn write(object: &Map<String, Value>, former: &[u8]) -> Zeroizing<Vec<u8>> {
     let former = Part::read(without_mark(former));
     let mut writer = Writer::default();
     writer.object(object, former.as_ref());
-    writer.text.push(b'\n');
-    writer.text
+    writer.text.push(b"\n");
+    writer.text.into_bytes()
 }
 
 /// A value in a file's text. The text was read as JSON before.
@@ -53,8 +55,8 @@ impl<'a> Part<'a> {
     fn spelling(&self, value: &Value) -> Option<&'a [u8]> {
         match self {
             Part::Scalar(text) => {
-                let found = parse_lenient(text).ok();
-                Some(*text).filter(|_| found.as_ref() == Some(value))
+                let found = parse_lenient(text).ok().map(Wiped::new);
+                Some(*text).filter(|_| found.as_deref() == Some(value))
             }
             _ => None,
         }
@@ -118,7 +120,7 @@ impl<'a> Reader<'a> {
 /// Writes as `serde_json::to_vec_pretty` does.
 #[derive(Default)]
 struct Writer {
-    text: Vec<u8>,
+    text: WipedBytes,
     depth: usize,
 }
 
@@ -135,7 +137,7 @@ impl Writer {
                 self.end(b']');
             }
             scalar => match former.and_then(|former| former.spelling(scalar)) {
-                Some(spelling) => self.text.extend_from_slice(spelling),
+                Some(spelling) => self.text.push(spelling),
                 None => self.scalar(scalar),
             },
         }
@@ -143,46 +145,49 @@ impl Writer {
 
     fn object(&mut self, object: &Map<String, Value>, former: Option<&Part<'_>>) {
         if object.is_empty() {
-            return self.text.extend_from_slice(b"{}");
+            return self.text.push(b"{}");
         }
         self.begin(b'{');
         for (index, (name, value)) in object.iter().enumerate() {
             self.line(index);
             let former = former.and_then(|former| former.member(name));
             match former {
-                Some(former) => self.text.extend_from_slice(former.spelling),
+                Some(former) => self.text.push(former.spelling),
                 None => self.scalar(&Value::from(name.as_str())),
             }
-            self.text.extend_from_slice(b": ");
+            self.text.push(b": ");
             self.value(value, former.map(|former| &former.part));
         }
         self.end(b'}');
     }
 
     fn scalar(&mut self, value: &Value) {
-        self.text.extend_from_slice(value.to_string().as_bytes());
+        // Bytes take every piece, and a scalar has no key that is not a text.
+        let _ = serde_json::to_writer(&mut self.text, value);
     }
 
     fn begin(&mut self, bracket: u8) {
-        self.text.push(bracket);
+        self.text.push(&[bracket]);
         self.depth += 1;
     }
 
     fn line(&mut self, index: usize) {
         let comma: &[u8] = if index > 0 { b",\n" } else { b"\n" };
-        self.text.extend_from_slice(comma);
+        self.text.push(comma);
         self.indent();
     }
 
     fn end(&mut self, bracket: u8) {
         self.depth -= 1;
-        self.text.push(b'\n');
+        self.text.push(b"\n");
         self.indent();
-        self.text.push(bracket);
+        self.text.push(&[bracket]);
     }
 
     fn indent(&mut self) {
-        self.text.resize(self.text.len() + 2 * self.depth, b' ');
+        for _ in 0..self.depth {
+            self.text.push(b"  ");
+        }
     }
 }
 
@@ -194,7 +199,7 @@ mod tests {
     use super::*;
 
     fn written(value: &Value, former: &str) -> String {
-        String::from_utf8(write(value.as_object().unwrap(), former.as_bytes())).unwrap()
+        String::from_utf8(write(value.as_object().unwrap(), former.as_bytes()).to_vec()).unwrap()
     }
 
     #[test]

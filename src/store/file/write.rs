@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::atomic::Staged;
 use super::mark::{Mark, Marks};
@@ -15,7 +15,7 @@ use super::{legacy, modes, names, orphan, text};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
-use crate::store::parts::{self, refused, shown};
+use crate::store::parts::{self, Object, refused, shown};
 
 /// What was written where; nothing where the file said the same already.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ fn stage_state(
     root: &Path,
     auth: &Auth,
     home: &Home,
-    object: &Map<String, Value>,
+    object: &Object,
 ) -> Result<Option<Staged>, Error> {
     let state = record::state(auth, home, Note::new(auth, home.form, object));
     stage(root, &home.state_path(), &state, auth)
@@ -263,19 +263,14 @@ fn token_path(auth: &Auth, former: &Home) -> String {
 }
 
 /// The new file for `path`; none where the one there says the same.
-fn stage(
-    root: &Path,
-    path: &str,
-    object: &Map<String, Value>,
-    auth: &Auth,
-) -> Result<Option<Staged>, Error> {
+fn stage(root: &Path, path: &str, object: &Object, auth: &Auth) -> Result<Option<Staged>, Error> {
     stage_with(root, path, object, auth, Staged::write)
 }
 
 fn stage_with(
     root: &Path,
     path: &str,
-    object: &Map<String, Value>,
+    object: &Object,
     auth: &Auth,
     write: fn(PathBuf, &[u8]) -> io::Result<Staged>,
 ) -> Result<Option<Staged>, Error> {
@@ -309,8 +304,8 @@ fn stage_with(
 /// What a new file takes the place of.
 #[derive(Default)]
 struct Current {
-    text: Vec<u8>,
-    object: Option<Map<String, Value>>,
+    text: Zeroizing<Vec<u8>>,
+    object: Option<Object>,
     /// There is a file, and it does not read.
     damaged: bool,
 }

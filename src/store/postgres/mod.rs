@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use diesel::pg::PgConnection;
 use diesel::result::QueryResult;
+use zeroize::Zeroizing;
 
 use self::link::Link;
-use self::rows::Over;
-use super::texts::{MOST_RACES, add_row, conflict, overtaken, read, state_text, texts};
+use self::rows::{Horizon, Over};
+use super::texts::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
@@ -34,7 +35,10 @@ use crate::error::{Error, ErrorCode};
 /// * [`lock`](Store::lock) is an advisory lock on a connection of its own. The server takes it back when that connection ends,
 ///   hence when the process does; when its machine is gone without a word, after about half a minute.
 /// * [`changes`](Store::changes) tells what others wrote and removed, whatever the order of their commits, and no write of this
-///   handle. While a transaction is open for long anywhere on the server, it may tell some of it again.
+///   handle. While a transaction is open for long anywhere on the server, it may tell some of it again. After a start of the server,
+///   as of a replica that takes its place, and where the table was restored, it tells all there is, and that this is
+///   [complete](Changes::complete): what is not among it was lost. Rows that an administrator writes into the same table with former
+///   transaction numbers are seen by the next [`list`](Store::list) alone.
 /// * The runtime state is apart from the credential: a cooldown never rewrites a token.
 /// * A connection that has died is replaced, and what it was used for is done again, once.
 ///
@@ -44,7 +48,7 @@ use crate::error::{Error, ErrorCode};
 /// until it notes an intent or saves; what another one has written by then wins. It may live on, so that
 /// [`holder_is_dead`](RecordLock::holder_is_dead) is false. What a server with
 /// `fsync=off`, or a failover to a replica that is not synchronous, has lost is lost here too. Tokens are in the tables as they
-/// are: grant access accordingly. Part of a record that is over 1 MiB is refused. That a record was removed is remembered
+/// are: grant access accordingly. What this crate reads and writes is wiped from memory; what libpq keeps in its own is not. Part of a record that is over 1 MiB is refused. That a record was removed is remembered
 /// for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.
 ///
 /// ```no_run
@@ -101,18 +105,21 @@ impl PostgresStore {
     }
 
     /// A credential and its state, as they are stored.
-    fn parts(&self, id: &str) -> Result<Option<(String, Option<String>)>, Error> {
+    fn parts(&self, id: &str) -> Result<Option<Parts>, Error> {
         let row = self.run_for(id, "load a credential", |connection| {
             rows::get(connection, id)
         })?;
-        Ok(row.and_then(|row| Some((row.credential?, row.state))))
+        Ok(row.and_then(|mut row| {
+            let credential = row.credential.take().map(Zeroizing::new)?;
+            Some((credential, row.state.take()))
+        }))
     }
 }
 
 impl Store for PostgresStore {
     fn list(&self) -> Result<Listing, Error> {
         let (horizon, rows) = self.run("list the credentials", rows::all)?;
-        let mut listing = Listing::default().with_cursor(cursor(horizon));
+        let mut listing = Listing::default().with_cursor(cursor(&horizon));
         for row in rows {
             let Listing {
                 records, skipped, ..
@@ -196,13 +203,15 @@ impl Store for PostgresStore {
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         let Some(since) = since else {
             let horizon = self.run("look for changes", rows::horizon)?;
-            return Ok(Some(Changes::none(cursor(horizon))));
+            return Ok(Some(Changes::none(cursor(&horizon))));
         };
-        let since = since.as_str().parse().ok();
+        let since = since.as_str().split_once(' ');
+        let since =
+            since.and_then(|(number, history)| Some((number.parse().ok()?, history.into())));
         let (horizon, complete, rows) = self.run("look for changes", |connection| {
-            rows::since(connection, self.writer, since)
+            rows::since(connection, self.writer, since.as_ref())
         })?;
-        let mut changes = Changes::none(cursor(horizon));
+        let mut changes = Changes::none(cursor(&horizon));
         changes.complete = complete;
         for row in rows {
             let Changes {
@@ -224,8 +233,8 @@ impl Store for PostgresStore {
 }
 
 /// Where what has changed from this horizon on begins.
-fn cursor(horizon: i64) -> Cursor {
-    Cursor::new(horizon.to_string())
+fn cursor(horizon: &Horizon) -> Cursor {
+    Cursor::new(format!("{} {}", horizon.number, horizon.history))
 }
 
 impl fmt::Debug for PostgresStore {

@@ -7,6 +7,7 @@ use diesel::result::QueryResult;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize as _;
 
 use crate::store::texts::Texts;
 
@@ -29,6 +30,12 @@ pub(super) enum Over {
     Nothing,
 }
 
+impl Drop for Row {
+    fn drop(&mut self) {
+        self.credential.zeroize();
+    }
+}
+
 impl Row {
     pub(super) fn id(&self) -> String {
         String::from_utf8_lossy(&self.id).into_owned()
@@ -47,8 +54,19 @@ pub(super) fn create(connection: &mut PgConnection) -> QueryResult<()> {
     connection.transaction(|connection| connection.batch_execute(TABLES))
 }
 
+/// Up to where everything is known, and of which history that is.
+#[derive(QueryableByName)]
+pub(super) struct Horizon {
+    #[diesel(sql_type = BigInt)]
+    pub(super) number: i64,
+    /// Another one where the table is another, as after a dump is restored or it was emptied, and with each start of the server: one
+    /// that fails over, or is restored from a copy, may have lost what was at these numbers and given them anew.
+    #[diesel(sql_type = Text)]
+    pub(super) history: String,
+}
+
 /// The horizon, and all records in the order of their ids.
-pub(super) fn all(connection: &mut PgConnection) -> QueryResult<(i64, Vec<Row>)> {
+pub(super) fn all(connection: &mut PgConnection) -> QueryResult<(Horizon, Vec<Row>)> {
     at_one_moment(connection, |connection| {
         let sql = "SELECT id, credential, state FROM credpool_records
             WHERE credential IS NOT NULL ORDER BY id";
@@ -179,22 +197,26 @@ pub(super) fn remove(connection: &mut PgConnection, writer: i64, id: &str) -> Qu
 
 /// Up to where everything is known: what is written from now on, and by transactions that have not ended yet, is at this number
 /// or behind it. The order in which numbers are given is not that of the commits.
-pub(super) fn horizon(connection: &mut PgConnection) -> QueryResult<i64> {
-    let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS number";
-    let Number { number } = sql_query(sql).get_result(connection)?;
-    Ok(number)
+pub(super) fn horizon(connection: &mut PgConnection) -> QueryResult<Horizon> {
+    let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS number,
+        concat_ws(' ', 'credpool_records'::regclass::oid, pg_relation_filenode('credpool_records'),
+            extract(epoch FROM pg_postmaster_start_time())) AS history";
+    sql_query(sql).get_result(connection)
 }
 
 /// The horizon, whether it is everything, and what others have written since a former one, or everything.
 pub(super) fn since(
     connection: &mut PgConnection,
     writer: i64,
-    since: Option<i64>,
-) -> QueryResult<(i64, bool, Vec<Row>)> {
+    since: Option<&(i64, String)>,
+) -> QueryResult<(Horizon, bool, Vec<Row>)> {
     at_one_moment(connection, |connection| {
         let horizon = horizon(connection)?;
-        // One that is not this server's begins at the beginning.
-        let since = since.filter(|since| (0..=horizon).contains(since));
+        // One of another history begins at the beginning.
+        let since = since.filter(|(number, history)| {
+            (0..=horizon.number).contains(number) && *history == horizon.history
+        });
+        let since = since.map(|(number, _)| *number);
         let sql = "SELECT id, credential, state FROM credpool_records
             WHERE $1 IS NULL
                 OR (credential_at >= $1 AND credential_writer <> $2)
@@ -269,12 +291,6 @@ fn key(id: &str) -> Vec<u8> {
 struct Answer {
     #[diesel(sql_type = Bool)]
     yes: bool,
-}
-
-#[derive(QueryableByName)]
-struct Number {
-    #[diesel(sql_type = BigInt)]
-    number: i64,
 }
 
 #[derive(QueryableByName)]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use redis::{
+    Client, Connection, ConnectionAddr, ErrorKind, RedisError, RedisResult, ServerErrorKind,
+    TlsCertificates,
+};
 
 use crate::auth::Secret;
 use crate::error::{Error, ErrorCode};
@@ -14,14 +17,31 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(url: &Secret) -> Result<Self, Error> {
+    /// With the roots of certificates that are trusted, in PEM; those of the system where there are none.
+    pub(super) fn new(url: &Secret, roots: Option<&[u8]>) -> Result<Self, Error> {
         // What is wrong with it might quote it.
-        let client = Client::open(url.expose()).map_err(|_| {
-            Error::new(
-                ErrorCode::Config,
-                "the URL of Redis is not understood; it is redis://user:password@host:port/database or redis+unix:///path",
+        let refused = |why: &str| Error::new(ErrorCode::Config, why);
+        let url = url.expose();
+        let client = Client::open(url).map_err(|_| {
+            refused(
+                "the URL of Redis is not understood; it is redis://user:password@host:port/database, rediss:// for TLS, or \
+                 redis+unix:///path",
             )
         })?;
+        let client = match client.get_connection_info().addr() {
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                return Err(refused(
+                    "the URL of Redis asks for TLS that trusts every server: leave `#insecure` away",
+                ));
+            }
+            ConnectionAddr::TcpTls { .. } => with_roots(url, roots)?,
+            _ if roots.is_some() => {
+                return Err(refused(
+                    "root certificates are given for a connection to Redis without TLS: its URL begins with rediss://",
+                ));
+            }
+            _ => client,
+        };
         Ok(Self {
             client,
             idle: Idle::default(),
@@ -73,6 +93,20 @@ impl Link {
     }
 }
 
+fn with_roots(url: &str, roots: Option<&[u8]>) -> Result<Client, Error> {
+    let certificates = TlsCertificates {
+        client_tls: None,
+        root_cert: roots.map(<[u8]>::to_vec),
+    };
+    let has_any = roots.is_none_or(|pem| pem.windows(BEGIN.len()).any(|start| start == BEGIN));
+    let client = Client::build_with_tls(url, certificates).ok();
+    client.filter(|_| has_any).ok_or_else(|| {
+        let message = "the root certificates for Redis are no certificates in PEM: give the file of the authority that has signed \
+             the server's certificate";
+        Error::new(ErrorCode::Config, message)
+    })
+}
+
 /// Whether nothing more can be had of a connection, or it may still have an answer in it that nobody waits for. A server that
 /// has become a replica is no longer the one that the address means.
 fn is_broken(error: &RedisError) -> bool {
@@ -89,5 +123,6 @@ pub(super) fn failed(what: &str, error: RedisError) -> Error {
     Error::new(ErrorCode::Store, message).with_source(error)
 }
 
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const TO_CONNECT: Duration = Duration::from_secs(5);
 const TO_ANSWER: Duration = Duration::from_secs(10);

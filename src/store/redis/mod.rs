@@ -12,7 +12,7 @@ use redis::RedisResult;
 
 use self::link::Link;
 use self::scripts::{Names, Over, Row};
-use super::texts::{MOST_RACES, add_row, conflict, overtaken, read, state_text, texts};
+use super::texts::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
@@ -47,15 +47,16 @@ use crate::error::{Error, ErrorCode};
 ///
 /// # Limits
 ///
-/// Tokens are on the server as they are: grant access accordingly. The connection is not encrypted: use a tunnel, or a network that
-/// nobody else is in. Connecting takes 5 s at most, an answer 10, and both may
-/// be tried twice. Part of a record that is over 1 MiB is refused. That a record was removed is
+/// Tokens are on the server as they are: grant access accordingly. A connection to `redis://…` is not encrypted: use it on loopback
+/// alone, and `rediss://…` elsewhere, which is TLS 1.2 or 1.3 by rustls. Where the program itself has rustls with another cryptographic
+/// provider than `ring`, it says which is meant (`CryptoProvider::install_default`) before it connects. Connecting takes 5 s at most, an answer 10, and both may
+/// be tried twice. What this crate reads and writes is wiped from memory; the buffers of its connections are not. Part of a record that is over 1 MiB is refused. That a record was removed is
 /// remembered for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.
 ///
 /// ```no_run
 /// use credpool::{Manager, RedisStore};
 ///
-/// let store = RedisStore::connect("redis://credpool:secret@10.0.0.5/0")?;
+/// let store = RedisStore::connect("rediss://credpool:secret@redis.example.org/0")?;
 /// let manager = Manager::builder().store(store).build()?;
 /// manager.load()?;
 /// # Ok::<(), credpool::Error>(())
@@ -72,15 +73,30 @@ pub struct RedisStore {
 impl RedisStore {
     /// Connects to the server.
     ///
-    /// `url` is `redis://user:password@host:port/database` or `redis+unix:///path`. It may hold a password, and is in no error and no log
-    /// line.
+    /// `url` is `redis://user:password@host:port/database`, `rediss://…` over TLS, or `redis+unix:///path`. It may hold a password,
+    /// and is in no error and no log line. Over TLS, the server's certificate has to be for `host`, by an authority that the system
+    /// trusts.
     ///
     /// # Errors
     /// [`ErrorCode::Config`] when `url` does not parse, or the server may evict keys; [`ErrorCode::Store`] when it cannot be reached or
     /// refuses.
     pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
+        Self::open(Link::new(&url.into(), None)?)
+    }
+
+    /// As [`connect`](Self::connect), over TLS, with the root certificates that are trusted instead of the system's: one or more, in
+    /// PEM ([RFC 7468](https://www.rfc-editor.org/rfc/rfc7468#section-5)).
+    ///
+    /// # Errors
+    /// As of [`connect`](Self::connect), and [`ErrorCode::Config`] when `roots` has no certificate in it, or `url` is not
+    /// `rediss://…`.
+    pub fn connect_trusting(url: impl Into<Secret>, roots: &[u8]) -> Result<Self, Error> {
+        Self::open(Link::new(&url.into(), Some(roots))?)
+    }
+
+    fn open(link: Link) -> Result<Self, Error> {
         let store = Self {
-            link: Arc::new(Link::new(&url.into())?),
+            link: Arc::new(link),
             names: Names::of("credpool"),
             lease: Duration::from_secs(3),
             writer: scripts::token()?.into(),
@@ -130,7 +146,7 @@ impl RedisStore {
     }
 
     /// A credential and its state, as they are stored.
-    fn parts(&self, id: &str) -> Result<Option<(String, Option<String>)>, Error> {
+    fn parts(&self, id: &str) -> Result<Option<Parts>, Error> {
         self.run_for(id, "load a credential", |connection| {
             self.names.get(connection, id)
         })

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::{Commands, Connection, RedisResult, Script};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorCode};
-use crate::store::texts::Texts;
+use crate::store::texts::{Parts, Texts};
 
 /// The names of the keys.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub(super) struct Names {
 pub(super) enum Row {
     Record {
         id: String,
-        credential: String,
+        credential: Zeroizing<String>,
         state: Option<String>,
     },
     Removed(String),
@@ -51,7 +52,7 @@ pub(super) enum Over<'a> {
     This(&'a str),
 }
 
-type Parts = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, bool);
+type Answer = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, bool);
 
 impl Names {
     pub(super) fn of(name: &str) -> Self {
@@ -137,14 +138,10 @@ impl Names {
     }
 
     /// The two parts of a record that is there.
-    pub(super) fn get(
-        &self,
-        connection: &mut Connection,
-        id: &str,
-    ) -> RedisResult<Option<(String, Option<String>)>> {
+    pub(super) fn get(&self, connection: &mut Connection, id: &str) -> RedisResult<Option<Parts>> {
         let (credential, state): (Option<Vec<u8>>, Option<Vec<u8>>) =
             connection.hmget(self.record(id), &["c", "s"])?;
-        Ok(credential.map(|credential| (text(&credential), state.as_deref().map(text))))
+        Ok(credential.map(|credential| (Zeroizing::new(text(credential)), state.map(text))))
     }
 
     /// Whether it is remembered that a record was removed.
@@ -169,7 +166,7 @@ impl Names {
         for id in ids {
             script.arg(id);
         }
-        let rows: Vec<Parts> = script.invoke(connection)?;
+        let rows: Vec<Answer> = script.invoke(connection)?;
         Ok(rows.into_iter().map(row).collect())
     }
 
@@ -194,7 +191,7 @@ impl Names {
         from: u64,
         most: usize,
     ) -> RedisResult<(Option<u64>, Vec<Row>)> {
-        let (to, rows): (Option<u64>, Vec<Parts>) = SINCE
+        let (to, rows): (Option<u64>, Vec<Answer>) = SINCE
             .key(&self.changes)
             .arg(&self.record)
             .arg(since)
@@ -248,7 +245,7 @@ impl Names {
         id: &str,
     ) -> RedisResult<Option<String>> {
         let intent: Option<Vec<u8>> = connection.get(format!("{}{id}", self.intent))?;
-        Ok(intent.as_deref().map(text))
+        Ok(intent.map(text))
     }
 
     /// Notes an intent, or clears it. False when the lease is not the caller's.
@@ -306,22 +303,24 @@ pub(super) fn token() -> Result<String, Error> {
     Ok(token)
 }
 
-fn row((id, credential, state, odd): Parts) -> Row {
-    let id = text(&id);
+fn row((id, credential, state, odd): Answer) -> Row {
+    let id = text(id);
     match credential {
         _ if odd => Row::Odd(id),
         Some(credential) => Row::Record {
             id,
-            credential: text(&credential),
-            state: state.as_deref().map(text),
+            credential: Zeroizing::new(text(credential)),
+            state: state.map(text),
         },
         None => Row::Removed(id),
     }
 }
 
 /// What is not UTF-8 was not written here, and does not read.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn text(bytes: Vec<u8>) -> String {
+    // No copy is made of what is.
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn millis(lease: Duration) -> String {

@@ -1,5 +1,6 @@
 //! [`SqliteStore`]: records in one database file that processes of one machine share.
 
+mod link;
 mod rows;
 
 use std::fmt;
@@ -9,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::TransactionBehavior;
 
+use self::link::Link;
 use self::rows::Rows;
 use super::file::{modes, names};
 use super::idle::Idle;
 use super::lock_file::LockFile;
 use super::parts::shown;
 use super::texts::{add_row, conflict, intent_text, read, read_intent, state_text, texts};
-use super::wait::poll;
 use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
@@ -36,14 +37,18 @@ use crate::error::{Error, ErrorCode};
 /// * [`lock`](Store::lock) is a lock of the system on a file in the directory `NAME.locks` beside the database: a process that
 ///   is killed holds none. The files are empty and are never removed.
 /// * [`changes`](Store::changes) tells what other handles and processes wrote and removed, in the order of their commits, and
-///   no write of this handle.
+///   no write of this handle. Where another file has taken the database's place, or its version went back, an older copy was
+///   restored: it then tells all there is, and that this is [complete](Changes::complete). A copy that is written over the
+///   file in place, and brought beyond the last look before the next one, is not seen as such until the store is opened again.
+/// * A database that is replaced under its path is opened anew. One that is removed is an error until it is back: it is not made again.
 /// * The runtime state is apart from the credential: a cooldown never rewrites a token.
 /// * The file is private to its owner (0600), the locks' directory too (0700).
 ///
 /// # Limits
 ///
 /// The file system must be a local one: neither SQLite's WAL nor the locks work on a network file system. Tokens are in the file as
-/// they are, and may stay in its free pages after they were replaced. Part of a record that is over 1 MiB is refused. That
+/// they are, and may stay in its free pages after they were replaced. What this crate reads and writes is wiped from memory; what
+/// SQLite keeps of it in its own, as the pages that it has read, is not. Part of a record that is over 1 MiB is refused. That
 /// a record was removed is remembered for 30 days.
 ///
 /// ```
@@ -68,7 +73,7 @@ struct Inner {
     locks: PathBuf,
     /// Tells this handle's writes from those of others.
     writer: i64,
-    idle: Idle<Connection>,
+    idle: Idle<Link>,
 }
 
 impl SqliteStore {
@@ -101,10 +106,7 @@ impl SqliteStore {
                 idle: Idle::default(),
             }),
         };
-        let begin = TransactionBehavior::Immediate;
-        store
-            .inner
-            .within(begin, "make the tables", |rows| rows::create(rows.tables))?;
+        store.inner.idle.put_back(Link::open(&store.inner.path)?);
         // Only beside what is a database.
         modes::create_dir(&store.inner.locks).map_err(failed)?;
         Ok(store)
@@ -123,7 +125,8 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn list(&self) -> Result<Listing, Error> {
         self.inner.rows("list the credentials", |rows| {
-            let mut listing = Listing::default().with_cursor(cursor(rows.version()?));
+            let mut listing =
+                Listing::default().with_cursor(cursor(rows.version()?, &rows.history()?));
             rows.each(|id, credential, state| {
                 let Listing {
                     records, skipped, ..
@@ -213,11 +216,13 @@ impl Store for SqliteStore {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         self.inner.rows("look for changes", |rows| {
-            let version = rows.version()?;
-            let mut changes = Changes::none(cursor(version));
+            let (version, history) = (rows.version()?, rows.history()?);
+            let mut changes = Changes::none(cursor(version, &history));
             if let Some(since) = since {
-                // One that is not this database's begins at the beginning.
-                let since = since.as_str().parse().ok();
+                // One of another history begins at the beginning.
+                let since = since.as_str().split_once(' ');
+                let since = since.filter(|(_, of)| *of == history);
+                let since = since.and_then(|(since, _)| since.parse().ok());
                 let since = since.filter(|since| (0..=version).contains(since));
                 changes.complete = since.is_none();
                 rows.each_since(since, |id, credential, state| match credential {
@@ -236,8 +241,8 @@ impl Store for SqliteStore {
 }
 
 /// Where what has changed after this version begins.
-fn cursor(version: i64) -> Cursor {
-    Cursor::new(version.to_string())
+fn cursor(version: i64, history: &str) -> Cursor {
+    Cursor::new(format!("{version} {history}"))
 }
 
 /// The right to refresh one record.
@@ -280,10 +285,10 @@ impl Inner {
     ) -> Result<T, Error> {
         let what = format!("write the state of credential {}", shown(id));
         let behavior = TransactionBehavior::Immediate;
-        self.with_connection(&what, |connection| {
-            connection.execute_batch("PRAGMA synchronous=NORMAL")?;
-            let done = self.transaction(connection, behavior, work)?;
-            connection.execute_batch(DURABLE)?;
+        self.with_link(&what, |link| {
+            link.connection.execute_batch("PRAGMA synchronous=NORMAL")?;
+            let done = self.transaction(link, behavior, work)?;
+            link.connection.execute_batch(DURABLE)?;
             Ok(done)
         })
         .map_err(|error| error.with_auth_id(id))
@@ -306,31 +311,30 @@ impl Inner {
         what: &str,
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.with_connection(what, |connection| {
-            self.transaction(connection, behavior, work)
-        })
+        self.with_link(what, |link| self.transaction(link, behavior, work))
     }
 
     fn transaction<T>(
         &self,
-        connection: &mut Connection,
+        link: &mut Link,
         behavior: TransactionBehavior,
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let transaction = connection.transaction_with_behavior(behavior)?;
+        let transaction = link.connection.transaction_with_behavior(behavior)?;
         let rows = Rows {
             tables: &transaction,
             writer: self.writer,
+            file: link.file,
         };
         let done = work(&rows)?;
         transaction.commit()?;
         Ok(done)
     }
 
-    fn with_connection<T>(
+    fn with_link<T>(
         &self,
         what: &str,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+        work: impl FnOnce(&mut Link) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         let failed = |error: rusqlite::Error| {
             let message = format!(
@@ -340,53 +344,11 @@ impl Inner {
             Error::new(ErrorCode::Store, message).with_source(error)
         };
         self.idle.with(
-            || self.connect(),
-            |connection| work(connection).map_err(failed),
+            // What is written to a file that has no name any more is lost.
+            |link| link.is_at(&self.path),
+            || Link::open(&self.path),
+            |link| work(link).map_err(failed),
         )
-    }
-
-    fn connect(&self) -> Result<Connection, Error> {
-        // The name is a path, whatever it looks like.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let open = || -> rusqlite::Result<(Connection, String)> {
-            let connection = Connection::open_with_flags(&self.path, flags)?;
-            connection.busy_timeout(BUSY)?;
-            let mode = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
-            connection.execute_batch(DURABLE)?;
-            Ok((connection, mode))
-        };
-        // To go over to WAL needs the file alone, and SQLite does not wait for that itself.
-        let mut last = None;
-        let opened = poll(BUSY, || match open() {
-            Err(error) if is_busy(&error) => {
-                last = Some(error);
-                Ok(None)
-            }
-            opened => opened.map(Some),
-        });
-        let opened = match (opened, last) {
-            (Ok(None), Some(busy)) => Err(busy),
-            (Ok(None), None) => open(),
-            (Ok(Some(opened)), _) => Ok(opened),
-            (Err(error), _) => Err(error),
-        };
-        let (connection, mode) = opened.map_err(|error| {
-            let message = format!(
-                "could not open the database {}: {error}",
-                self.path.display()
-            );
-            Error::new(ErrorCode::Store, message).with_source(error)
-        })?;
-        if mode != "wal" {
-            let message = format!(
-                "the database {} cannot be put into WAL mode: it must be on a local file system",
-                self.path.display()
-            );
-            return Err(Error::new(ErrorCode::Config, message));
-        }
-        Ok(connection)
     }
 }
 
@@ -419,13 +381,3 @@ fn prepare(path: &Path) -> io::Result<PathBuf> {
 
 /// Every commit is on the disk when it returns.
 const DURABLE: &str = "PRAGMA synchronous=FULL";
-
-/// How long a database is waited for that another one is writing to.
-const BUSY: Duration = Duration::from_secs(5);
-
-fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
-    )
-}

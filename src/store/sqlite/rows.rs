@@ -1,28 +1,35 @@
 //! The tables and what is done with them, within one transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use zeroize::Zeroizing;
 
-use crate::store::texts::Texts;
+use super::link::FileId;
+use crate::store::texts::{Parts, Texts};
 
 pub(super) struct Rows<'a> {
     pub(super) tables: &'a Connection,
     pub(super) writer: i64,
+    pub(super) file: FileId,
 }
 
-/// A credential and its state.
-type Parts = (String, Option<String>);
-
-/// Makes the tables where they are missing.
-pub(super) fn create(tables: &Connection) -> rusqlite::Result<()> {
-    tables.execute_batch(TABLES)
+/// Makes the tables where one is missing, as in a database of a former version.
+pub(super) fn create(tables: &mut Connection) -> rusqlite::Result<()> {
+    // The one that is made last.
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'credpool_history')";
+    if tables.query_row(sql, [], |row| row.get(0))? {
+        return Ok(());
+    }
+    let transaction = tables.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(TABLES)?;
+    transaction.commit()
 }
 
 impl Rows<'_> {
     pub(super) fn get(&self, id: &str) -> rusqlite::Result<Option<Parts>> {
         let sql = "SELECT credential, state FROM credpool_records WHERE id = ?1 AND credential IS NOT NULL";
-        let row = self
-            .tables
-            .query_row(sql, [id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
+        let row = self.tables.query_row(sql, [id.as_bytes()], |row| {
+            Ok((Zeroizing::new(row.get(0)?), row.get(1)?))
+        });
         row.optional()
     }
 
@@ -138,6 +145,13 @@ impl Rows<'_> {
         self.tables.query_row(sql, [], |row| row.get(0))
     }
 
+    /// Of which history a version is: of another one where the tables were made anew, or the file is another.
+    pub(super) fn history(&self) -> rusqlite::Result<String> {
+        let sql = "SELECT history FROM credpool_history";
+        let history: i64 = self.tables.query_row(sql, [], |row| row.get(0))?;
+        Ok(format!("{history} {}", self.file))
+    }
+
     fn next_version(&self) -> rusqlite::Result<i64> {
         let sql = "UPDATE credpool_version SET version = version + 1 RETURNING version";
         self.tables.query_row(sql, [], |row| row.get(0))
@@ -196,6 +210,11 @@ const TABLES: &str = "
         version INTEGER NOT NULL
     );
     INSERT OR IGNORE INTO credpool_version VALUES (1, 0);
+    CREATE TABLE IF NOT EXISTS credpool_history (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        history INTEGER NOT NULL
+    );
+    INSERT OR IGNORE INTO credpool_history VALUES (1, random());
 ";
 
 /// For how long it is remembered that a record was removed, in seconds.
