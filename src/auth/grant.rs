@@ -91,14 +91,16 @@ impl SpentTokens {
 
     fn push(&mut self, token: GrantToken) {
         self.forget(token);
-        self.set(self.all().iter().copied().chain([token]).collect());
+        let all: Vec<_> = self.all().iter().copied().chain([token]).collect();
+        self.set(&all);
     }
 
     /// Adds what another version of the record knows, as older.
     fn join(&mut self, other: &Self) {
         if self.tokens != other.tokens {
             let older = other.all().iter().filter(|token| !self.contains(**token));
-            self.set(older.chain(self.all()).copied().collect());
+            let all: Vec<_> = older.chain(self.all()).copied().collect();
+            self.set(&all);
         }
     }
 
@@ -107,12 +109,13 @@ impl SpentTokens {
         if self.contains(token) {
             self.rotations -= usize::from(self.rotated().contains(&token));
             let others = self.all().iter().filter(|spent| **spent != token);
-            self.set(others.copied().collect());
+            let others: Vec<_> = others.copied().collect();
+            self.set(&others);
         }
     }
 
     /// Keeps the newest of them.
-    fn set(&mut self, all: Vec<GrantToken>) {
+    fn set(&mut self, all: &[GrantToken]) {
         let first = all.len().saturating_sub(MOST_SPENT);
         self.rotations = self.rotations.min(MOST_SPENT);
         self.tokens = (!all.is_empty()).then(|| all[first..].into());

@@ -68,10 +68,6 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each of them stands for itself"
-)]
 pub struct Auth {
     /// Identifies the credential, also across restarts. Empty on a new one: [`register`](crate::Manager::register)
     /// then makes a unique id.

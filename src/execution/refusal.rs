@@ -148,7 +148,7 @@ impl Report {
     }
 
     /// The error of a call for which no token could be had: why not.
-    fn refresh_failed(&self, error: Error) -> Error {
+    fn refresh_failed(&self, error: &Error) -> Error {
         let errors = self
             .standings
             .iter()
@@ -162,7 +162,7 @@ impl Report {
                 .all(|standing| standing.error.as_ref().as_ref().is_some_and(for_good));
         let code = errors.clone().find(for_good).filter(|_| all_for_good);
         let code = code.map_or(ErrorCode::RefreshFailed, |error| error.code().clone());
-        let source = errors.last().cloned();
+        let source = errors.clone().next_back().cloned();
         let failed = Error::new(code, error.message().to_owned())
             .with_retryable(!all_for_good)
             .with_http_status(503);
@@ -177,7 +177,7 @@ impl Report {
         let advice = Exhaustion::advice(&self.faults);
         let mut error = error;
         if !asked_anybody && self.waits_for_tokens() {
-            error = self.refresh_failed(error);
+            error = self.refresh_failed(&error);
         }
         if !asked_anybody && *error.code() == ErrorCode::LimitReached {
             error = error.with_http_status(429);

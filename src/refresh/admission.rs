@@ -149,7 +149,9 @@ impl Admission {
             .running
             .values()
             .map(|running| now.saturating_duration_since(running.since));
-        ages.filter(|age| *age < OLD).map(|age| OLD - age).min()
+        ages.filter(|age| *age < OLD)
+            .map(|age| OLD.saturating_sub(age))
+            .min()
     }
 
     /// Takes everything that waits out.

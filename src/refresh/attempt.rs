@@ -306,7 +306,7 @@ impl RefreshAttempt<'_> {
             );
             return Event::Gone;
         };
-        let now = services.clock.now();
+        let (now, monotonic) = (services.clock.now(), services.clock.monotonic());
         let mut renewed = true;
         let mut put = |record: &mut Auth| {
             renewed = record.merge_refreshed(&self.base, &answer);
@@ -346,8 +346,7 @@ impl RefreshAttempt<'_> {
             return Event::OtherLogin;
         }
         coordinator.states.note(self.id, &auth, |state| {
-            let not_before = deadline(services.clock.monotonic(), coordinator.gap);
-            state.not_before = Some(not_before);
+            state.not_before = Some(deadline(monotonic, coordinator.gap));
             // What the executor itself asked for is its own affair.
             state.shown = shown.filter(|shown| *shown == later(now, coordinator.gap));
             state.in_doubt = 0;
@@ -658,7 +657,7 @@ impl RefreshCoordinator {
             // Another process has just refreshed it, whatever its clock shows.
             let not_before = deadline(services.clock.monotonic(), self.gap);
             self.states.note(&id.into(), auth, |state| {
-                state.not_before = Some(not_before)
+                state.not_before = Some(not_before);
             });
         }
         if merged.behind {

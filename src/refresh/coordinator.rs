@@ -315,7 +315,7 @@ impl RefreshCoordinator {
         };
         let error = Error::new(ErrorCode::ShutDown, "the manager has been shut down");
         for id in waiting {
-            self.tell(&id, Done::failed(error.clone()));
+            self.tell(&id, &Done::failed(error.clone()));
         }
         if let Some(mut watcher) = watcher {
             watcher.join(WATCHER_END);
@@ -323,7 +323,7 @@ impl RefreshCoordinator {
     }
 
     /// Tells those who wait for a refresh what came of it.
-    fn tell(&self, id: &Arc<str>, done: Done) {
+    fn tell(&self, id: &Arc<str>, done: &Done) {
         let waiters = {
             let mut queue = self.queue.lock();
             queue.admission.ended(id);
@@ -532,7 +532,7 @@ impl Flight {
             }
         }
         for id in waiting {
-            coordinator.tell(&id, Done::failed(error.clone()));
+            coordinator.tell(&id, &Done::failed(error.clone()));
         }
     }
 }
@@ -541,7 +541,7 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let done = self.done.take();
         let done = done.unwrap_or_else(|| Done::failed(cut_off(&self.id)));
-        self.coordinator.tell(&self.id, done);
+        self.coordinator.tell(&self.id, &done);
         if self.coordinator.services.pool.check_open().is_ok() {
             self.coordinator.dispatch();
         }

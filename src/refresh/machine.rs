@@ -103,6 +103,7 @@ pub(super) enum Event {
 
 impl State {
     /// The state after an event. `None` for an event that cannot come in this state.
+    #[expect(clippy::match_same_arms, reason = "one row for each state")]
     pub(super) fn after(self, event: Event) -> Option<Self> {
         use State::{
             Begun, Confirming, Ended, Locking, LookingAgain, NotingIntent, Reading, ReadingIntent,
