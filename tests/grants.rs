@@ -580,7 +580,7 @@ fn calls_begin_a_refresh_in_the_last_stretch_and_wait_for_it_when_the_token_has_
     );
     eventually("the refresh", || fleet.server.refreshes() == 2);
     eventually("its tokens", || token(&manager, "a") == "access-2");
-    fleet.clock.advance(HOUR - SECOND);
+    fleet.clock.advance(3599 * SECOND);
     // The former refresh may still be telling of its end.
     eventually("the refresh", || {
         let used = call(&manager).unwrap();

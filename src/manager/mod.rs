@@ -264,7 +264,8 @@ impl Manager {
     }
 
     /// Refreshes one credential now, due or not, and waits for the outcome. When it is in flight already, this waits for that.
-    /// Where another process has refreshed it meanwhile, its tokens are taken over.
+    /// Where another process has refreshed it meanwhile, its tokens are taken over. A login that is known to be over is sent to its token
+    /// endpoint by this alone.
     ///
     /// # Errors
     /// `auth_not_found`, `executor_not_found`, `unsupported`; `needs_login` when a person must log in again; why else there

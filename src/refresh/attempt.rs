@@ -13,7 +13,7 @@ use super::health::RefreshEvent;
 use super::lock::RefreshLock;
 use super::machine::{End, Event, State};
 use super::state::Deferrals;
-use crate::auth::{Auth, Status, same_tokens};
+use crate::auth::{Auth, GrantToken, Status, same_tokens};
 use crate::clock::{Timestamp, deadline, later};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
@@ -35,6 +35,7 @@ pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done 
         tries: 0,
         calls: 0,
         answer: None,
+        sending: None,
         is_half: false,
         failure: None,
         renewed: None,
@@ -42,7 +43,13 @@ pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done 
     let mut state = State::Begun;
     loop {
         if let State::Ended(end) = state {
+            coordinator.end_sending(attempt.sending.take());
+            let base = Arc::clone(&attempt.base);
             let done = attempt.end(end);
+            coordinator
+                .states
+                .note(id, &base, |state| state.commanded = false);
+            release(base);
             coordinator.pending_saves.done(id);
             return done;
         }
@@ -67,6 +74,8 @@ struct RefreshAttempt<'a> {
     /// How often the executor was asked.
     calls: u32,
     answer: Option<Auth>,
+    /// The refresh token that no other credential sends meanwhile.
+    sending: Option<GrantToken>,
     /// The answer holds a new refresh token, and no access token that is good.
     is_half: bool,
     failure: Option<(Failure, Error)>,
@@ -89,13 +98,18 @@ impl RefreshAttempt<'_> {
         }
     }
 
+    fn is_commanded(&self) -> bool {
+        let state = self.coordinator.states.of(&self.base);
+        state.is_some_and(|state| state.commanded)
+    }
+
     fn failed(&mut self, failure: Failure, error: Error) {
         self.failure = Some((failure, error.about(self.id)));
     }
 
     fn begin(&mut self) -> Event {
         let services = &self.coordinator.services;
-        if self.base.is_revoked() {
+        if self.base.is_revoked() && !self.is_commanded() {
             return Event::Refused;
         }
         let now = services.clock.monotonic();
@@ -167,7 +181,7 @@ impl RefreshAttempt<'_> {
         };
         let former = std::mem::replace(&mut self.base, current);
         let other = !same_tokens(former.metadata.as_ref(), self.base.metadata.as_ref());
-        if self.base.is_revoked() {
+        if self.base.is_revoked() && !self.is_commanded() {
             Event::Refused
         } else if other && !self.coordinator.is_due(&self.base) {
             Event::Renewed
@@ -239,6 +253,11 @@ impl RefreshAttempt<'_> {
         }
         self.tries = sent.max(in_doubt);
         self.unfinished = intent;
+        if !self.coordinator.begin_sending(self.base.grant_token()) {
+            self.failed(Failure::NotSent, being_refreshed(self.id));
+            return Event::MayBeUnderWay;
+        }
+        self.sending = self.base.grant_token();
         Event::Clear
     }
 
@@ -342,6 +361,10 @@ impl RefreshAttempt<'_> {
         drop(turn);
         if !renewed {
             log::info!("credential {id} got another login during its refresh: that one stays");
+            // Others may have the login that was refreshed.
+            let mut led = (*former).clone();
+            led.merge_refreshed(&former, &answer);
+            coordinator.lead(&former, &led);
             self.renewed = Some(auth);
             return Event::OtherLogin;
         }
@@ -583,7 +606,7 @@ impl RefreshAttempt<'_> {
         let changed = services.registry.modify(id, |auth| {
             auth.next_refresh_after = again;
             auth.last_error = Some(recorded);
-            auth.revoked = revoked;
+            auth.revoked = revoked.or(auth.revoked);
             message.clone_into(&mut auth.status_message);
             if auth.status != Status::Disabled {
                 auth.status = Status::Error;
@@ -651,7 +674,8 @@ impl RefreshCoordinator {
         if merged.renewed {
             log::info!("the store has newer tokens of credential {id}: they are taken over");
         }
-        let is_refreshed = merged.renewed && record.last_refreshed_at > last;
+        let refreshed_at = record.last_refreshed_at;
+        let is_refreshed = merged.renewed && refreshed_at.is_some() && refreshed_at != last;
         let auth = self.publish(id, record, merged.renewed);
         if let Some(auth) = auth.as_ref().filter(|_| is_refreshed) {
             // Another process has just refreshed it, whatever its clock shows.
@@ -829,7 +853,7 @@ fn has_ended(auth: &Auth, now: Timestamp) -> bool {
 
 fn known_revoked(auth: &Auth) -> Error {
     let what = format!(
-        "the login of credential {} is over: log in again, or reset it to have the token endpoint asked once more",
+        "the login of credential {} is over: log in again, or refresh it by command to have the token endpoint asked once more",
         auth.id
     );
     let error = Error::new(ErrorCode::NeedsLogin, what).with_auth_id(&auth.id);

@@ -1,5 +1,6 @@
 //! The coordinator: whoever wants a credential refreshed asks here. One refresh of a grant at a time, whoever asks, and so many at once.
 
+use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
@@ -18,7 +19,7 @@ use super::pending_saves::PendingSaves;
 use super::single_flight::{Joined, SingleFlight};
 use super::state::{RefreshState, RefreshStates};
 use super::wakeups::Mailbox;
-use crate::auth::Auth;
+use crate::auth::{Auth, GrantToken};
 use crate::cancel::Never;
 use crate::clock::{Timestamp, deadline, later};
 use crate::error::{Error, ErrorCode};
@@ -47,6 +48,8 @@ pub(crate) struct RefreshCoordinator {
     pub(super) endpoints: EndpointBackoff,
     pub(super) states: RefreshStates,
     pub(super) pending_saves: PendingSaves,
+    /// The refresh tokens that are under way.
+    sent: Mutex<HashSet<GrantToken>>,
     /// When the store was last seen to have lost something: intents perhaps, too.
     lost_at: Mutex<Option<Instant>>,
     pub(super) mailbox: Mailbox,
@@ -120,6 +123,7 @@ impl RefreshCoordinator {
             endpoints: EndpointBackoff::default(),
             states: RefreshStates::default(),
             pending_saves: PendingSaves::default(),
+            sent: Mutex::default(),
             lost_at: Mutex::default(),
             mailbox: Mailbox::default(),
             salt,
@@ -128,6 +132,11 @@ impl RefreshCoordinator {
 
     /// Refreshes a credential now, due or not, and waits for the outcome. One that is under way already is not asked for again.
     pub(crate) fn refresh_now(self: &Arc<Self>, id: &str) -> Refreshed {
+        if let Some(auth) = self.services.registry.get(id) {
+            self.states
+                .note(&id.into(), &auth, |state| state.commanded = true);
+            release(auth);
+        }
         let never = crossbeam_channel::never();
         match self.wait_for(id, None, &crossbeam_channel::never(), &never) {
             Waited::Over(refreshed) => refreshed,
@@ -425,6 +434,17 @@ impl RefreshCoordinator {
             }
         }
         health
+    }
+
+    /// Takes note that a refresh token is about to be sent. False where it is under way already, for another credential.
+    pub(super) fn begin_sending(&self, token: Option<GrantToken>) -> bool {
+        token.is_none_or(|token| self.sent.lock().insert(token))
+    }
+
+    pub(super) fn end_sending(&self, token: Option<GrantToken>) {
+        if let Some(token) = token {
+            self.sent.lock().remove(&token);
+        }
     }
 
     /// The store lacks something that it had.

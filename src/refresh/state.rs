@@ -29,6 +29,8 @@ pub(super) struct RefreshState {
     pub(super) answer_lost: bool,
     /// The executor does not refresh, or there is none: until the next try, tokens are used as they are.
     pub(super) cannot_refresh: bool,
+    /// The program has commanded the next refresh, whatever is known of the login.
+    pub(super) commanded: bool,
     /// Refreshes that could not even begin, in a row.
     pub(super) deferred: Option<Deferrals>,
     /// An intent of another process that may still be at it, and when it was first seen.

@@ -13,9 +13,6 @@ use super::member::is_calm_by_itself;
 /// The operator ends all that results have led to: of one model, or of the credential and all its models.
 pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
-    if model.is_none() {
-        auth.revoked = None;
-    }
     if model.is_none() && auth.outage.take().is_some() {
         auth.recovered_at = Some(now);
         auth.raise_outage(now);
