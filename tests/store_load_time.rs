@@ -78,7 +78,8 @@ fn ten_thousand_files_load_within_one_and_a_half_times_a_plain_read() {
 }
 
 fn record(id: &str) -> Auth {
-    let tokens = OAuthTokens::new("a".repeat(1000)).with_refresh_token("r".repeat(500));
+    let tokens =
+        OAuthTokens::new("a".repeat(1000)).with_refresh_token(format!("{id} {}", "r".repeat(500)));
     Auth::oauth("openai", tokens)
         .with_id(id)
         .with_attribute("token_url", "https://login.example.org/token")
