@@ -191,7 +191,7 @@ fn check(directory: &Path, output: &Output, what: &str) {
     let lock = store.lock("a", Duration::ZERO).unwrap();
     assert!(lock.is_some(), "{what}: the lock is not free");
     let next = record(auth.generation() + 1);
-    let saved = store.save_if(&next, Some(&Revision::of(&auth))).unwrap();
+    let saved = store.save_if(&next, Some(&Revision::of(auth))).unwrap();
     assert!(matches!(saved, Saved::At(_)), "{what}: {saved:?}");
 }
 
