@@ -1,25 +1,26 @@
 //! One refresh: what is done in each state of the [`machine`](super::machine).
 
+mod endings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::select;
 
-use super::backoff::{Failure, Setback, back_off, pause_after};
+use super::backoff::{Failure, back_off};
 use super::coordinator::{Done, RefreshCoordinator, not_found};
 use super::due::{Due, asks_for_refresh, due_in_pool, is_due_before};
 use super::endpoint_backoff::client;
-use super::health::RefreshEvent;
 use super::lock::RefreshLock;
 use super::machine::{End, Event, State};
 use super::state::Deferrals;
-use crate::auth::{Auth, GrantToken, Status, same_tokens};
+use crate::auth::{Auth, GrantToken, same_tokens};
 use crate::clock::{Timestamp, deadline, later};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
-use crate::registry::{Unsaved, release};
+use crate::registry::release;
 use crate::runtime::guard;
-use crate::store::{Committed, Intent, Missing};
+use crate::store::{Committed, Intent};
 
 /// The whole of one refresh, on a worker.
 pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done {
@@ -407,221 +408,6 @@ impl RefreshAttempt<'_> {
         self.look()
     }
 
-    fn end(mut self, end: End) -> Done {
-        let (failure, error) = match self.failure.take() {
-            Some((failure, error)) => (failure, error),
-            None => (Failure::Refused, super::coordinator::cut_off(self.id)),
-        };
-        if !matches!(end, End::Deferred | End::Resting) {
-            self.coordinator.no_longer_deferred(self.id, &self.base);
-        }
-        match end {
-            End::Committed => {
-                log::info!("refreshed credential {}", self.id);
-                self.lock.clear_intent(self.id);
-                self.done()
-            }
-            End::Unpersisted => self.keep_unsaved(&error),
-            End::Superseded => {
-                self.lock.clear_intent(self.id);
-                self.done()
-            }
-            End::Adopted => {
-                log::info!("credential {} has got other tokens meanwhile", self.id);
-                let auth = Arc::clone(&self.base);
-                self.let_go();
-                Done::with(auth)
-            }
-            End::Deferred => {
-                let done = self.coordinator.defer(self.id, &error);
-                self.let_go();
-                done
-            }
-            End::Resting => self.rest(error),
-            End::Failed => self.put_off(failure, &error),
-            End::Revoked => self.revoked(error),
-            End::KnownRevoked => {
-                let error = known_revoked(&self.base);
-                self.let_go();
-                Done::failed(error)
-            }
-            End::Removed => Done::failed(not_found(self.id)),
-        }
-    }
-
-    fn done(&mut self) -> Done {
-        let renewed = self.renewed.take();
-        renewed.map_or_else(|| Done::failed(not_found(self.id)), Done::with)
-    }
-
-    /// Gives the lock back, unless there are tokens still to be saved under it.
-    fn let_go(self) {
-        if self.lock.unsaved {
-            self.coordinator.hold_on(self.id, self.lock);
-        }
-    }
-
-    fn keep_unsaved(mut self, error: &Error) -> Done {
-        let done = self.done();
-        let event = RefreshEvent::UnpersistedRotation {
-            auth_id: self.id,
-            error,
-        };
-        log::error!("{event}");
-        self.lock.unsaved = true;
-        self.coordinator.hold_on(self.id, self.lock);
-        self.coordinator.services.hooks.refresh_event(&event);
-        done
-    }
-
-    /// Waits until the token endpoint may be asked again.
-    fn rest(self, error: Error) -> Done {
-        let services = &self.coordinator.services;
-        let left = error.retry_after().unwrap_or_default();
-        let again = later(services.clock.now(), left);
-        self.coordinator.states.note(self.id, &self.base, |state| {
-            state.not_before = Some(deadline(services.clock.monotonic(), left));
-            state.shown = Some(again);
-        });
-        let show = |auth: &mut Auth| auth.next_refresh_after = Some(again);
-        services.registry.modify(self.id, show);
-        Done::failed(error)
-    }
-
-    /// A person must log in again.
-    fn revoked(mut self, error: Error) -> Done {
-        let answer_lost = self.tries > 1;
-        let error = if answer_lost {
-            error.context("the answer to a refresh was lost, and the next refresh token with it")
-        } else {
-            error
-        };
-        self.coordinator
-            .states
-            .note(self.id, &self.base, |state| state.answer_lost = answer_lost);
-        // It is known what came of it.
-        self.lock.clear_intent(self.id);
-        let event = RefreshEvent::NeedsLogin {
-            auth_id: self.id,
-            error: &error,
-            answer_lost,
-        };
-        log::error!("{event}");
-        let done = self.record_failure(Failure::LoginOver, &error);
-        // Before the lock is free: no other process need ask.
-        if let Some(auth) = self.coordinator.services.registry.get(self.id) {
-            let _ = self.coordinator.services.keeper.save_state(&auth);
-        }
-        let hooks = &self.coordinator.services.hooks;
-        self.let_go();
-        hooks.refresh_event(&event);
-        done
-    }
-
-    /// No new tokens this time.
-    fn put_off(mut self, failure: Failure, error: &Error) -> Done {
-        let services = &self.coordinator.services;
-        if let Some(asked) = error.retry_after() {
-            let end = deadline(
-                services.clock.monotonic(),
-                asked.min(super::backoff::MOST_ASKED),
-            );
-            self.coordinator.endpoints.set(client(&self.base), end);
-        }
-        if !failure.leaves_doubt() {
-            // This try has left the token as it was: in doubt only if it was so before.
-            let sent_before = self.tries.saturating_sub(1);
-            let intent = (sent_before > 0).then(|| {
-                let at = self.unfinished.as_ref().map(|intent| intent.at);
-                let at = at.unwrap_or_else(|| services.clock.now());
-                Intent::new(self.base.generation(), at).with_tries(sent_before)
-            });
-            if let Err(error) = self.lock.set_intent(intent.as_ref()) {
-                log::debug!(
-                    "credential {}: the end of its refresh could not be noted: {error}",
-                    self.id
-                );
-            }
-            self.tries = sent_before;
-        }
-        let tries = self.tries;
-        self.coordinator
-            .states
-            .note(self.id, &self.base, |state| state.in_doubt = tries);
-        let done = self.record_failure(failure, error);
-        let (id, hooks) = (self.id, &services.hooks);
-        self.let_go();
-        if failure.leaves_doubt() {
-            hooks.refresh_event(&RefreshEvent::InDoubt { auth_id: id, error });
-        }
-        done
-    }
-
-    /// Notes a failed refresh and when to try again.
-    fn record_failure(&self, failure: Failure, error: &Error) -> Done {
-        let (id, base) = (self.id, &self.base);
-        let services = &self.coordinator.services;
-        let Some(current) = services.registry.get(id) else {
-            return Done::failed(error.clone());
-        };
-        let is_other = !same_tokens(current.metadata.as_ref(), base.metadata.as_ref());
-        release(current);
-        if is_other {
-            // The tokens that are there now have not failed.
-            return Done::failed(error.clone());
-        }
-        let failures = if failure == Failure::CannotRefresh {
-            log::debug!("credential {id} cannot be refreshed: {error}");
-            0
-        } else {
-            services.registry.count_refresh_failure(id)
-        };
-        let now = services.clock.now();
-        let setback = Setback {
-            failure,
-            failures,
-            tries: self.tries,
-            tokens_ended: has_ended(base, now),
-        };
-        let chance = services.random.fraction();
-        let wait = pause_after(setback, error, self.coordinator.gap, chance);
-        let again = (failure != Failure::LoginOver).then(|| later(now, wait));
-        self.coordinator.states.note(id, base, |state| {
-            state.not_before = Some(deadline(services.clock.monotonic(), wait));
-            state.shown = again;
-            state.cannot_refresh = failure == Failure::CannotRefresh;
-        });
-        if failure == Failure::CannotRefresh {
-            let show = |auth: &mut Auth| auth.next_refresh_after = again;
-            services.registry.modify(id, show);
-            return Done::failed(error.clone());
-        }
-        log::warn!("the refresh of credential {id} failed ({failures} in a row): {error}");
-        let (message, revoked) = if failure == Failure::LoginOver {
-            (Auth::NEEDS_LOGIN, base.grant_token())
-        } else {
-            (Auth::REFRESH_FAILED, None)
-        };
-        let recorded = error.bare();
-        let changed = services.registry.modify(id, |auth| {
-            auth.next_refresh_after = again;
-            auth.last_error = Some(recorded);
-            auth.revoked = revoked.or(auth.revoked);
-            message.clone_into(&mut auth.status_message);
-            if auth.status != Status::Disabled {
-                auth.status = Status::Error;
-            }
-            auth.updated_at = Some(now);
-        });
-        if changed.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
-            services.keeper.note(Arc::clone(id));
-        }
-        Done {
-            outcome: Err(error.clone()),
-            changed: changed.into_iter().collect(),
-        }
-    }
-
     fn is_stopping(&self) -> bool {
         self.coordinator.services.pool.stopping().is_cancelled()
     }
@@ -637,138 +423,6 @@ impl RefreshAttempt<'_> {
 }
 
 impl RefreshCoordinator {
-    /// Takes over what the store has by now: the record then. `None` where it is gone.
-    fn reread(&self, id: &str) -> Result<Option<Arc<Auth>>, Error> {
-        let services = &self.services;
-        let Some(current) = services.registry.get(id) else {
-            return Ok(None);
-        };
-        if current.is_runtime_only() || !services.keeper.has_store() {
-            return Ok(Some(current));
-        }
-        release(current);
-        let turn = services.keeper.turn(id)?;
-        match services.keeper.load(id)? {
-            Some(stored) => {
-                self.take_over(id, stored);
-            }
-            None if services.keeper.missing(id)? == Missing::Removed => {
-                drop(turn);
-                self.let_go(id);
-                return Ok(None);
-            }
-            None => self.note_loss(),
-        }
-        drop(turn);
-        Ok(services.registry.get(id))
-    }
-
-    /// Takes over a record of the store, and has the store repaired where it has fallen behind. The caller has the record's turn.
-    pub(crate) fn take_over(&self, id: &str, stored: Auth) -> Option<Arc<Auth>> {
-        let services = &self.services;
-        let current = services.registry.get(id)?;
-        let mut record = (*current).clone();
-        release(current);
-        let last = record.last_refreshed_at;
-        let merged = record.merge_stored(stored);
-        if merged.renewed {
-            log::info!("the store has newer tokens of credential {id}: they are taken over");
-        }
-        let refreshed_at = record.last_refreshed_at;
-        let is_refreshed = merged.renewed && refreshed_at.is_some() && refreshed_at != last;
-        let auth = self.publish(id, record, merged.renewed);
-        if let Some(auth) = auth.as_ref().filter(|_| is_refreshed) {
-            // Another process has just refreshed it, whatever its clock shows.
-            let not_before = deadline(services.clock.monotonic(), self.gap);
-            self.states.note(&id.into(), auth, |state| {
-                state.not_before = Some(not_before);
-            });
-        }
-        if merged.behind {
-            self.note_loss();
-            log::warn!(
-                "the store has older tokens of credential {id} than those in use: it is written again"
-            );
-            if services.registry.mark_unsaved(id, Unsaved::Record) {
-                services.keeper.note(id.into());
-            }
-        }
-        auth
-    }
-
-    /// Puts a record that is durable, or is to be, in use. The caller has the record's turn: nothing but results can have come in
-    /// since it was read, and they leave these parts alone.
-    pub(crate) fn publish(&self, id: &str, record: Auth, renewed: bool) -> Option<Arc<Auth>> {
-        let services = &self.services;
-        if !renewed {
-            return services
-                .registry
-                .modify(id, |auth| auth.take_durable(record));
-        }
-        let now = services.clock.now();
-        let auth = services
-            .registry
-            .renew(id, now, |auth| auth.take_durable(record));
-        // What the renewal changed beside the tokens.
-        if auth.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
-            services.keeper.note(id.into());
-        }
-        auth
-    }
-
-    /// The record was removed from the store.
-    pub(super) fn let_go(&self, id: &str) {
-        if let Some(removed) = self.services.registry.remove(id) {
-            log::info!("credential {id} was removed from the store");
-            self.services.hooks.removed(&removed);
-        }
-    }
-
-    /// Gives the others that hold the login its new tokens.
-    fn lead(&self, former: &Auth, leader: &Auth) {
-        for id in self.followers(former) {
-            match self.follow(&id, leader) {
-                Ok(Some(auth)) => {
-                    log::warn!(
-                        "credential {id} has the same login as {}: it follows it; keep one of the two",
-                        leader.id
-                    );
-                    self.note_change(&id);
-                    self.services.hooks.updated(&auth);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    log::warn!(
-                        "credential {id} could not be given the new tokens of {}: {error}",
-                        leader.id
-                    );
-                }
-            }
-        }
-    }
-
-    /// Gives a credential the tokens of another one with the same login. `None` where it is gone.
-    fn follow(&self, id: &str, leader: &Auth) -> Result<Option<Arc<Auth>>, Error> {
-        let services = &self.services;
-        let turn = services.keeper.turn(id)?;
-        let Some(current) = services.registry.get(id) else {
-            return Ok(None);
-        };
-        let committed = services.keeper.commit(&current, &mut |record: &mut Auth| {
-            if record.grant_token() != leader.grant_token() {
-                record.follow(leader);
-            }
-            Ok(())
-        })?;
-        release(current);
-        let auth = match committed {
-            Committed::Saved(record) => self.publish(id, *record, true),
-            Committed::Removed => None,
-        };
-        drop(turn);
-        Ok(auth)
-    }
-
     /// A refresh that could not even begin: the tokens stay as they are, and it is tried again soon.
     fn defer(&self, id: &Arc<str>, error: &Error) -> Done {
         let services = &self.services;

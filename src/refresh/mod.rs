@@ -18,6 +18,7 @@ mod lock;
 mod machine;
 mod pending_saves;
 mod queue;
+mod records;
 mod scheduler;
 mod single_flight;
 mod state;

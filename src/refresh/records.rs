@@ -1,0 +1,144 @@
+//! A credential's record here and in the store, put together: whatever a refresh reads and writes of it.
+
+use std::sync::Arc;
+
+use super::coordinator::RefreshCoordinator;
+use crate::auth::Auth;
+use crate::clock::deadline;
+use crate::error::Error;
+use crate::registry::{Unsaved, release};
+use crate::store::{Committed, Missing};
+
+impl RefreshCoordinator {
+    /// Takes over what the store has by now: the record then. `None` where it is gone.
+    pub(super) fn reread(&self, id: &str) -> Result<Option<Arc<Auth>>, Error> {
+        let services = &self.services;
+        let Some(current) = services.registry.get(id) else {
+            return Ok(None);
+        };
+        if current.is_runtime_only() || !services.keeper.has_store() {
+            return Ok(Some(current));
+        }
+        release(current);
+        let turn = services.keeper.turn(id)?;
+        match services.keeper.load(id)? {
+            Some(stored) => {
+                self.take_over(id, stored);
+            }
+            None if services.keeper.missing(id)? == Missing::Removed => {
+                drop(turn);
+                self.let_go(id);
+                return Ok(None);
+            }
+            None => self.note_loss(),
+        }
+        drop(turn);
+        Ok(services.registry.get(id))
+    }
+
+    /// Takes over a record of the store, and has the store repaired where it has fallen behind. The caller has the record's turn.
+    pub(crate) fn take_over(&self, id: &str, stored: Auth) -> Option<Arc<Auth>> {
+        let services = &self.services;
+        let current = services.registry.get(id)?;
+        let mut record = (*current).clone();
+        release(current);
+        let last = record.last_refreshed_at;
+        let merged = record.merge_stored(stored);
+        if merged.renewed {
+            log::info!("the store has newer tokens of credential {id}: they are taken over");
+        }
+        let refreshed_at = record.last_refreshed_at;
+        let is_refreshed = merged.renewed && refreshed_at.is_some() && refreshed_at != last;
+        let auth = self.publish(id, record, merged.renewed);
+        if let Some(auth) = auth.as_ref().filter(|_| is_refreshed) {
+            // Another process has just refreshed it, whatever its clock shows.
+            let not_before = deadline(services.clock.monotonic(), self.gap);
+            self.states.note(&id.into(), auth, |state| {
+                state.not_before = Some(not_before);
+            });
+        }
+        if merged.behind {
+            self.note_loss();
+            log::warn!(
+                "the store has older tokens of credential {id} than those in use: it is written again"
+            );
+            if services.registry.mark_unsaved(id, Unsaved::Record) {
+                services.keeper.note(id.into());
+            }
+        }
+        auth
+    }
+
+    /// Puts a record that is durable, or is to be, in use. The caller has the record's turn: nothing but results can have come in
+    /// since it was read, and they leave these parts alone.
+    pub(crate) fn publish(&self, id: &str, record: Auth, renewed: bool) -> Option<Arc<Auth>> {
+        let services = &self.services;
+        if !renewed {
+            return services
+                .registry
+                .modify(id, |auth| auth.take_durable(record));
+        }
+        let now = services.clock.now();
+        let auth = services
+            .registry
+            .renew(id, now, |auth| auth.take_durable(record));
+        // What the renewal changed beside the tokens.
+        if auth.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
+            services.keeper.note(id.into());
+        }
+        auth
+    }
+
+    /// The record was removed from the store.
+    pub(super) fn let_go(&self, id: &str) {
+        if let Some(removed) = self.services.registry.remove(id) {
+            log::info!("credential {id} was removed from the store");
+            self.services.hooks.removed(&removed);
+        }
+    }
+
+    /// Gives the others that hold the login its new tokens.
+    pub(super) fn lead(&self, former: &Auth, leader: &Auth) {
+        for id in self.followers(former) {
+            match self.follow(&id, leader) {
+                Ok(Some(auth)) => {
+                    log::warn!(
+                        "credential {id} has the same login as {}: it follows it; keep one of the two",
+                        leader.id
+                    );
+                    self.note_change(&id);
+                    self.services.hooks.updated(&auth);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    log::warn!(
+                        "credential {id} could not be given the new tokens of {}: {error}",
+                        leader.id
+                    );
+                }
+            }
+        }
+    }
+
+    /// Gives a credential the tokens of another one with the same login. `None` where it is gone.
+    pub(super) fn follow(&self, id: &str, leader: &Auth) -> Result<Option<Arc<Auth>>, Error> {
+        let services = &self.services;
+        let turn = services.keeper.turn(id)?;
+        let Some(current) = services.registry.get(id) else {
+            return Ok(None);
+        };
+        let committed = services.keeper.commit(&current, &mut |record: &mut Auth| {
+            if record.grant_token() != leader.grant_token() {
+                record.follow(leader);
+            }
+            Ok(())
+        })?;
+        release(current);
+        let auth = match committed {
+            Committed::Saved(record) => self.publish(id, *record, true),
+            Committed::Removed => None,
+        };
+        drop(turn);
+        Ok(auth)
+    }
+}
