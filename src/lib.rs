@@ -35,7 +35,7 @@
 //!   [`Weighted`], [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].
 //! * Know what is left: [`RateLimits`], read from headers and errors. Know who is out and why: [`Manager::explain`],
 //!   [`Error::exhaustion`].
-//! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite` and `postgres`.
+//! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite`, `postgres` and `redis`.
 //! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).
 //! * Test your own code: feature `testing`, with a loopback upstream and a scripted executor; [`ManualClock`].
 //!
@@ -45,7 +45,10 @@
 //! * Your code is never called with a lock held: it may call the manager back.
 //! * What you get is a snapshot: changing a copy changes nothing until you give it to [`Manager::update`].
 //! * A call that its caller cancels or lets run into its deadline blames no credential.
-//! * A rotated token is durable before it is used. Only if the store fails is it used from memory, and written later.
+//! * A rotated token is durable before it is used. Only if the store fails is it used from memory, and written later. A refresh does
+//!   not begin while the store cannot note it.
+//! * What was acknowledged stays until that very field is changed; what the operator disabled stays disabled; an old copy of a
+//!   record never brings a spent token back.
 //! * Secrets are in no `Debug` form, error, log line or panic of this crate. Reading one is explicit: [`Secret::expose`].
 //! * When the last handle goes, or after [`Manager::shutdown`], every thread has ended.
 

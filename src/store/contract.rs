@@ -134,7 +134,10 @@ pub trait RecordLock: Send {
     ///
     /// A lock of the system on an open file (`flock`) proves it. One that ends with a lease or a connection does not: these may
     /// end while the holder lives and its request is under way. Where it is false, the refresh token of an unfinished
-    /// [`Intent`] is sent again only when the longest request is over, counted from when the intent was first seen.
+    /// [`Intent`] is sent again only when the longest request is over, counted from when the intent was first seen: 35 seconds. A refresh
+    /// token that is sent while the former request is under way ends the login at a strict token endpoint. The price: where the
+    /// holder was killed in the middle of its request, the login lives on only if the token endpoint takes a spent token for as long
+    /// as that; with a lock that proves the death, the next process asks within a second.
     fn holder_is_dead(&self) -> bool {
         true
     }

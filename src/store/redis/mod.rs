@@ -113,8 +113,8 @@ impl RedisStore {
     }
 
     /// Sets for how long a lock stays with a holder that does not renew it. Default: 3 s; at least 100 ms. A holder renews three times as
-    /// often. A killed process keeps others from refreshing for this long, so it should be well below the time for which a
-    /// provider takes a refresh token twice, where one does; and above the longest pause that a healthy process makes.
+    /// often. It should be above the longest pause that a healthy process makes. A process that is killed in the middle of a refresh keeps
+    /// others from that refresh for 35 seconds more, see [`RecordLock::holder_is_dead`].
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.lease = lease.max(Duration::from_millis(100));
         self
