@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::backend;
-use crate::runs::{Found, STEPS, report, report_breach, run};
+use crate::runs::{Found, STEPS, comes_again, report, report_breach, run};
 use crate::steps;
 
 const SEEDS: &str = "CREDPOOL_SIMULATION_SEEDS";
@@ -75,7 +75,11 @@ impl Plan {
             listen(child, &mut found);
         }
         tell(&found);
-        assert!(found.0.is_empty(), "{} promises are broken", found.0.len());
+        let broken = found.0.iter().filter(|((store, promise), seeds)| {
+            seeds.iter().any(|seed| comes_again(store, *seed, promise))
+        });
+        let broken = broken.count();
+        assert_eq!(broken, 0, "{broken} promises are broken");
     }
 
     fn start_child(&self, part: usize, count: usize) -> Child {

@@ -3,7 +3,8 @@
 //! when all faults have ended, every promise is checked against a ledger of what was acknowledged.
 //!
 //! A broken promise is told with its seed, its sentence, the shortest list of steps that breaks it and what happens in them. The
-//! steps are the same for a seed at every run; where a breach needs an interleaving of threads, its rate is told.
+//! steps are the same for a seed at every run; where a breach needs an interleaving of threads, its rate is told, and the run fails only
+//! where the breach comes again within twenty runs.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|

@@ -93,6 +93,13 @@ fn rate(store: &str, seed: u64, steps: &[Step], promise: &str) -> String {
     }
 }
 
+/// Whether a seed breaks a promise once more in twenty runs. One that does not needs an interleaving of threads that hardly comes: it
+/// is told, and does not fail the run.
+pub fn comes_again(store: &str, seed: u64, promise: &str) -> bool {
+    let drawn = steps::draw(seed, STEPS);
+    (0..20).any(|_| run(store, seed, &drawn).breach(promise).is_some())
+}
+
 /// The promises that seeds break, and by which seeds.
 #[derive(Default)]
 pub struct Found(pub BTreeMap<(String, String), Vec<u64>>);
