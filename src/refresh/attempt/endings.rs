@@ -87,8 +87,9 @@ impl RefreshAttempt<'_> {
         let services = &self.coordinator.services;
         let left = error.retry_after().unwrap_or_default();
         let again = later(services.clock.now(), left);
+        let not_before = deadline(services.clock.monotonic(), left);
         self.coordinator.states.note(self.id, &self.base, |state| {
-            state.not_before = Some(deadline(services.clock.monotonic(), left));
+            state.not_before = Some(not_before);
             state.shown = Some(again);
         });
         let show = |auth: &mut Auth| auth.next_refresh_after = Some(again);
@@ -191,8 +192,9 @@ impl RefreshAttempt<'_> {
         let chance = services.random.fraction();
         let wait = pause_after(setback, error, self.coordinator.gap, chance);
         let again = (failure != Failure::LoginOver).then(|| later(now, wait));
+        let not_before = deadline(services.clock.monotonic(), wait);
         self.coordinator.states.note(id, base, |state| {
-            state.not_before = Some(deadline(services.clock.monotonic(), wait));
+            state.not_before = Some(not_before);
             state.shown = again;
             state.cannot_refresh = failure == Failure::CannotRefresh;
         });
