@@ -121,7 +121,7 @@ impl Exhaustion {
         let heals = |fault: Fault| {
             !matches!(
                 fault,
-                Fault::Unauthorized | Fault::Billing | Fault::Forbidden
+                Fault::Unauthorized | Fault::Billing | Fault::Forbidden | Fault::Misconfigured
             )
         };
         if faults.iter().any(|(fault, _)| heals(*fault)) {

@@ -31,6 +31,8 @@ pub enum Fault {
     Cancelled,
     /// The access token has ended, or there is none yet, and a refresh has to bring another one.
     TokenEnded,
+    /// A setting of the credential is wrong, such as its URL: until somebody changes it, no request can be made.
+    Misconfigured,
 }
 
 /// Who said how long a cooldown lasts.
@@ -66,6 +68,7 @@ impl Fault {
             Self::Overloaded => "overloaded",
             Self::Cancelled => "cancelled",
             Self::TokenEnded => "token_ended",
+            Self::Misconfigured => "misconfigured",
         }
     }
 
@@ -79,7 +82,7 @@ impl Fault {
         matches!(self, Self::Quota | Self::Billing)
     }
 
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Unknown,
         Self::BadRequest,
         Self::Unauthorized,
@@ -92,6 +95,7 @@ impl Fault {
         Self::Overloaded,
         Self::Cancelled,
         Self::TokenEnded,
+        Self::Misconfigured,
     ];
 }
 

@@ -95,8 +95,8 @@ pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 pub use transport::{Body, Limits, NotSent, TransportProvider, cancellable_agent, check_url};
 
 pub use policy::{
-    BackOff, Cooldown, Correlation, FailurePolicy, HintBounds, Lint, Probes, RetryBudget, Rule,
-    Scope, StreamCommit, Verdict,
+    Attempts, BackOff, Cooldown, Correlation, FailurePolicy, HintBounds, Lint, Probes, RetryBudget,
+    Rule, Scope, StreamCommit, Verdict,
 };
 
 pub use fault::{Fault, Origin};

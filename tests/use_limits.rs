@@ -178,27 +178,39 @@ fn who_comes_first_is_served_first() {
 }
 
 #[test]
-fn a_call_waits_for_a_permit_until_its_deadline() {
-    let (manager, fake, clock) = pool(1, &[("max_concurrent", "1")]);
-    let (entered, open) = hold(&fake, "a0");
-    let busy = {
-        let manager = manager.clone();
-        thread::spawn(move || ask(&manager))
-    };
-    eventually("one is in", || entered.load(Ordering::SeqCst) == 1);
-    let waiting = {
-        let manager = manager.clone();
-        let options = Options::new().with_timeout(100 * SECOND);
-        thread::spawn(move || ask_for(&manager, "m", &options))
-    };
-    eventually("it waits", || clock.timers() >= 1);
-    clock.advance(99 * SECOND);
-    assert!(!waiting.is_finished());
-    clock.advance(SECOND);
-    let error = waiting.join().unwrap().unwrap_err();
-    assert_eq!(*error.code(), ErrorCode::DeadlineExceeded);
-    open.send(()).unwrap();
-    busy.join().unwrap().unwrap();
+fn a_call_waits_for_a_permit_no_longer_than_it_may_wait_or_has_time() {
+    for (options, seconds, code) in [
+        (
+            Options::new().with_timeout(20 * SECOND),
+            20,
+            ErrorCode::DeadlineExceeded,
+        ),
+        (
+            Options::new().with_timeout(100 * SECOND),
+            30,
+            ErrorCode::LimitReached,
+        ),
+    ] {
+        let (manager, fake, clock) = pool(1, &[("max_concurrent", "1")]);
+        let (entered, open) = hold(&fake, "a0");
+        let busy = {
+            let manager = manager.clone();
+            thread::spawn(move || ask(&manager))
+        };
+        eventually("one is in", || entered.load(Ordering::SeqCst) == 1);
+        let waiting = {
+            let manager = manager.clone();
+            thread::spawn(move || ask_for(&manager, "m", &options))
+        };
+        eventually("it waits", || clock.timers() >= 1);
+        clock.advance((seconds - 1) * SECOND);
+        assert!(!waiting.is_finished());
+        clock.advance(SECOND);
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(*error.code(), code, "{error}");
+        open.send(()).unwrap();
+        busy.join().unwrap().unwrap();
+    }
 }
 
 #[test]
@@ -236,7 +248,8 @@ fn so_many_requests_a_minute_for_each_model() {
     }
     let error = ask(&manager).unwrap_err();
     assert_eq!(*error.code(), ErrorCode::LimitReached);
-    assert!(error.to_string().contains("a0"), "{error}");
+    let out = error.exhaustion().unwrap().to_string();
+    assert!(out.contains("a0: at its limits"), "{out}");
     ask_for(&manager, "n", &at_once()).unwrap();
     // The first one left the minute's reach.
     clock.advance(54 * SECOND);

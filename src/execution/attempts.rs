@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::acquire::Acquire;
 use super::call::Call;
-use super::correlation::Seen;
-use super::plan::{Again, Owes, Plan, Retry};
-use super::refusal::token_ended;
+use super::correlation::{Fingerprint, Seen};
+use super::progress::{Closed, Progress, Retry};
+use super::refusal::{Refusal, no_provider, token_ended};
 use super::{Engine, Served};
 use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};
@@ -45,7 +46,16 @@ struct Failed<'a> {
     error: Error,
     /// It was made with a token that was known to have ended.
     had_ended: bool,
+    /// Nothing was sent: a setting is wrong, of the credential or of something else.
+    unsent: Option<Setting>,
     _permit: Option<Box<Permit>>,
+}
+
+/// Whose setting is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setting {
+    OfTheCredential,
+    OfAnother,
 }
 
 impl Engine {
@@ -60,18 +70,17 @@ impl Engine {
         self.services.pool.check_open()?;
         let names = call.providers.iter().map(|provider| &*provider.name);
         let start = self.rotation.advance(&call.request.model, names);
-        let mut plan = Plan::beginning_at(start);
+        let mut progress = Progress::beginning_at(start);
+        let mut next = Acquire::default();
         loop {
-            let turn = self.next_turn(call, &mut plan)?;
-            plan.attempts += 1;
-            match self.attempt(call, plan.attempts, turn, ask) {
+            let turn = self.acquire(call, &mut progress, next)?;
+            progress.attempts += 1;
+            match self.attempt(call, progress.attempts, turn, ask) {
                 Ok(served) => {
-                    if plan.attempts == 1 {
-                        self.budgets.served(served.provider);
-                    }
+                    self.budgets.served(served.provider, progress.attempts);
                     return Ok(served);
                 }
-                Err(failed) => self.after(call, &mut plan, &failed)?,
+                Err(failed) => next = self.after(call, &mut progress, &failed)?,
             }
         }
     }
@@ -117,6 +126,10 @@ impl Engine {
                 let id = &member.id;
                 // Executors of the program's own may quote what they sent.
                 let error = error.scrubbed(&|text: &str| scrub(text, &auth));
+                let unsent = (*error.code() == ErrorCode::Config).then(|| match error.auth_id() {
+                    Some(_) => Setting::OfTheCredential,
+                    None => Setting::OfAnother,
+                });
                 let error = error.about(id).with_provider(provider);
                 log::debug!("attempt {number} with {id} of {provider} failed: {error}");
                 Err(Box::new(Failed {
@@ -126,14 +139,20 @@ impl Engine {
                     token: auth.metadata.clone(),
                     error,
                     had_ended: has_ended,
+                    unsent,
                     _permit: permit,
                 }))
             }
         }
     }
 
-    /// Records a failed attempt and says in the plan how the call goes on. An error ends the call.
-    fn after(&self, call: &Call<'_>, plan: &mut Plan, failed: &Failed<'_>) -> Result<(), Error> {
+    /// Records a failed attempt, and says how the call goes on. An error ends the call.
+    fn after(
+        &self,
+        call: &Call<'_>,
+        progress: &mut Progress,
+        failed: &Failed<'_>,
+    ) -> Result<Acquire, Error> {
         let Failed {
             member,
             provider,
@@ -144,10 +163,10 @@ impl Engine {
         let id = &member.id;
         let outcome = |kind| call.outcome(id, provider, &request.model, kind);
         let now = || self.services.clock.now();
-        plan.last_attempt = Some(error.clone());
+        progress.last_attempt = Some(error.clone());
         if call.ended_by_caller(error) {
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
-            call.check(plan.last_attempt.as_ref())?;
+            call.check(progress.last_attempt.as_ref())?;
             return Err(error.clone());
         }
         if matches!(
@@ -156,45 +175,68 @@ impl Engine {
         ) {
             // Not the credential's fault: no other one of this provider can do it either.
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
-            plan.round(provider).given_up = true;
-            plan.tried.note(member);
-            return self.check_attempts(call, plan);
+            progress.round(provider).closed = Some(Closed::ForGood);
+            progress.tried.note(member);
+            return self.go_on(call, progress);
         }
-        let verdict = self.policy.classify(error);
+        let verdict = self.verdict(failed);
         if failed.had_ended && verdict.refresh {
             // It says nothing new, and is not held against the credential.
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
-            plan.last_attempt = Some(token_ended(id, error));
-            plan.tried.note(member);
-            return self.check_attempts(call, plan);
+            progress.last_attempt = Some(token_ended(id, error));
+            progress.tried.note(member);
+            return self.go_on(call, progress);
         }
         let recorded = error.recorded();
         let outcome = outcome(OutcomeKind::Failure(Some(recorded.clone())));
-        if verdict.refresh && !plan.renewed.contains(id) {
-            plan.renewed.push(Arc::clone(id));
-            plan.tried.note(member);
-            if self.another_is_ready(call, plan, failed) && self.refresh.begin_for(id) {
+        if verdict.refresh && !progress.renewed.contains(id) {
+            progress.renewed.push(Arc::clone(id));
+            progress.tried.note(member);
+            if self.another_is_ready(call, progress, failed) && self.refresh.begin_for(id) {
                 // The old token was refused, not the credential. Another one serves meanwhile.
                 self.tell(outcome, true, now());
-                return self.check_attempts(call, plan);
+                return self.go_on(call, progress);
             }
-            plan.tried.retain(|tried| *tried != **id);
+            progress.tried.retain(|tried| *tried != **id);
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
                 self.tell(outcome, true, now());
-                plan.again = Some(Again::of(failed));
-                return self.check_attempts(call, plan);
+                self.check_attempts(call, progress)?;
+                return Ok(Acquire::Renewed {
+                    provider: Arc::clone(provider),
+                    member: Arc::clone(member),
+                });
             }
         }
-        let shared = self.record_failure(outcome, failed, &recorded, &verdict);
+        self.record_failure(outcome, failed, &recorded, &verdict);
         if !verdict.failover {
             return Err(error.clone());
         }
-        self.go_on(plan, failed, &verdict, shared);
-        self.check_attempts(call, plan)
+        self.note_failure(progress, failed, &verdict);
+        self.go_on(call, progress)
     }
 
-    /// Puts a failure into the registry and tells whoever listens. Whether it is one that several credentials share: then none
+    /// What a failed attempt means: as the policy says, but for what it cannot know.
+    fn verdict(&self, failed: &Failed<'_>) -> Verdict {
+        let mut verdict = self.policy.classify(&failed.error);
+        let is_nobodys = failed.unsent == Some(Setting::OfAnother);
+        if is_nobodys && verdict.fault == Fault::Misconfigured {
+            // Nothing says that the credential has anything to do with it.
+            verdict.scope = Scope::Nobody;
+        }
+        if failed.request.model.is_empty() && verdict.fault == Fault::NotFound {
+            // There is no model that the credential could lack: what was asked for is not there.
+            verdict = Verdict {
+                fault: Fault::BadRequest,
+                scope: Scope::Request,
+                failover: false,
+                ..verdict
+            };
+        }
+        verdict
+    }
+
+    /// Puts a failure into the registry and tells whoever listens. Where several credentials have failed in the same way of late, none
     /// of them is held responsible.
     fn record_failure(
         &self,
@@ -202,7 +244,7 @@ impl Engine {
         failed: &Failed<'_>,
         recorded: &Error,
         verdict: &Verdict,
-    ) -> Option<usize> {
+    ) {
         let moment = self.services.moment();
         let now = moment.wall;
         let healthy = |limits: &Arc<RateLimits>| limits.is_healthy();
@@ -221,7 +263,14 @@ impl Engine {
             since: now,
             now: self.services.clock.monotonic(),
         });
-        for sighting in shared.iter().flatten() {
+        if !shared.is_empty() {
+            log::debug!(
+                "the last {} failures of {} are the same: no credential is held responsible",
+                shared.len(),
+                failed.provider
+            );
+        }
+        for sighting in shared {
             let registry = &self.services.registry;
             self.note_for_store(registry.pardon(
                 &sighting.id,
@@ -231,17 +280,10 @@ impl Engine {
             ));
         }
         self.tell(outcome, known, now);
-        shared.map(|shared| shared.len())
     }
 
-    /// What the plan is after a failure that lets the call go on.
-    fn go_on(
-        &self,
-        plan: &mut Plan,
-        failed: &Failed<'_>,
-        verdict: &Verdict,
-        shared: Option<usize>,
-    ) {
+    /// What the call may still try after a failure that lets it go on.
+    fn note_failure(&self, progress: &mut Progress, failed: &Failed<'_>, verdict: &Verdict) {
         let Failed {
             member,
             provider,
@@ -249,53 +291,108 @@ impl Engine {
             ..
         } = failed;
         let transient = verdict.fault.is_transient();
-        plan.tried.note(member);
-        plan.looked_again = false;
-        plan.transient += u32::from(transient || verdict.fault == Fault::NotFound);
-        let limits = error.rate_limits();
-        let hopeless = limits.and_then(|limits| limits.should_retry) == Some(false);
-        plan.retry = (transient && !hopeless && shared.is_none()).then(|| Retry {
-            whom: Again::of(failed),
+        progress.tried.note(member);
+        progress.transient += u32::from(transient);
+        progress.refused += u32::from(verdict.fault == Fault::RateLimited);
+        let hopeless = error.rate_limits().and_then(|limits| limits.should_retry) == Some(false);
+        progress.retry = (transient && !hopeless).then(|| Retry {
+            provider: Arc::clone(provider),
+            member: Arc::clone(member),
             retry_after: error.retry_after().unwrap_or_default(),
         });
-        let most = self.policy.transient_failovers();
-        let round = plan.round(provider);
-        round.owes = if transient {
-            Owes::Retry
-        } else {
-            Owes::Failover
-        };
-        round.faults += u32::from(verdict.scope == Scope::Provider);
-        round.given_up |= shared.is_some() || most.is_some_and(|most| round.faults > most);
-        if let Some(failures) = shared {
-            log::warn!(
-                "the last {failures} failures of {provider} are the same: no credential is held responsible"
-            );
-            plan.last_attempt = Some(error.clone().context(format_args!(
+        let round = progress.round(provider);
+        round.owes_retry = transient;
+        if verdict.scope == Scope::Provider {
+            round.faults += 1;
+            let most = self.policy.transient_failovers();
+            if most.is_some_and(|most| round.faults > most) {
+                round.closed = Some(Closed::Failing);
+            }
+        }
+        if self.is_the_same_everywhere(progress, failed, verdict) {
+            progress.retry = None;
+            progress.round(provider).closed = Some(Closed::ForGood);
+            progress.last_attempt = Some(error.clone().context(format_args!(
                 "{provider} answered the same to several credentials: it is its fault or the request's, and no credential \
                  is held responsible"
             )));
         }
     }
 
+    /// Whether this call has had the same answer from so many credentials that another one would give it, too.
+    fn is_the_same_everywhere(
+        &self,
+        progress: &mut Progress,
+        failed: &Failed<'_>,
+        verdict: &Verdict,
+    ) -> bool {
+        let Some(correlation) = self.policy.correlation() else {
+            return false;
+        };
+        let Failed {
+            member,
+            provider,
+            request,
+            error,
+            ..
+        } = failed;
+        let says_nothing_of_the_credential = match verdict.fault {
+            Fault::NotFound => !self.services.registry.has_served(provider, &request.model),
+            Fault::Misconfigured => verdict.scope == Scope::Nobody,
+            fault => fault.is_transient() || fault == Fault::Unknown,
+        };
+        says_nothing_of_the_credential
+            && progress.note_answer(Fingerprint::of(error), &member.id) >= correlation.credentials
+    }
+
+    /// The next credential, at once or after a while. An error ends the call, when it has made as many attempts as it may.
+    fn go_on(&self, call: &Call<'_>, progress: &mut Progress) -> Result<Acquire, Error> {
+        self.check_attempts(call, progress)?;
+        let Some(bounds) = self.policy.attempts() else {
+            return Ok(Acquire::default());
+        };
+        let is_at_bound = progress.attempts >= bounds.at_once;
+        if !is_at_bound && progress.refused < bounds.refused_at_once {
+            return Ok(Acquire::default());
+        }
+        let wait = self
+            .policy
+            .back_off()
+            .map(|back_off| back_off.wait(progress.delays, self.services.random.fraction()));
+        let patience = self.patience_left(call, progress);
+        match wait.filter(|wait| *wait <= patience && call.has_time_for(*wait)) {
+            Some(wait) => {
+                progress.delays += 1;
+                progress.waited = progress.waited.saturating_add(wait);
+                Ok(Acquire::BackOff {
+                    wait,
+                    retry: progress.retry.take(),
+                })
+            }
+            None if !is_at_bound && self.max_wait(call).is_zero() => Ok(Acquire::default()),
+            None => Err(self.exhausted(call, progress, Refusal::NoProvider)),
+        }
+    }
+
     /// Ends the call when it has made as many attempts as it may.
-    fn check_attempts(&self, call: &Call<'_>, plan: &mut Plan) -> Result<(), Error> {
+    fn check_attempts(&self, call: &Call<'_>, progress: &mut Progress) -> Result<(), Error> {
         let most = call.options.max_attempts;
         let most_transient = self.policy.transient_attempts();
-        if most.is_some_and(|most| plan.attempts >= most)
-            || (most_transient > 0 && plan.transient >= most_transient)
+        if most.is_some_and(|most| progress.attempts >= most)
+            || (most_transient > 0 && progress.transient >= most_transient)
         {
-            return Err(std::mem::take(plan).into_error());
+            let last = progress.last_attempt.take();
+            return Err(last.unwrap_or_else(no_provider));
         }
         Ok(())
     }
 
     /// Whether another credential of the provider is ready.
-    fn another_is_ready(&self, call: &Call<'_>, plan: &Plan, failed: &Failed<'_>) -> bool {
+    fn another_is_ready(&self, call: &Call<'_>, progress: &Progress, failed: &Failed<'_>) -> bool {
         let query = Query {
             provider: failed.provider,
             model: &failed.request.model,
-            tried: Some(&plan.tried),
+            tried: Some(&progress.tried),
             pinned: call.options.pinned.as_deref(),
             now: self.services.moment(),
         };
@@ -336,14 +433,5 @@ impl Engine {
             .is_some_and(|refreshed| refreshed.is_ok())
             // A refresh that was too fresh to be asked for.
             || has_another()
-    }
-}
-
-impl Again {
-    fn of(failed: &Failed<'_>) -> Self {
-        Self {
-            provider: Arc::clone(failed.provider),
-            id: Arc::clone(&failed.member.id),
-        }
     }
 }

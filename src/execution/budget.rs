@@ -17,6 +17,10 @@ pub(super) struct Budgets {
     any_spent: AtomicBool,
 }
 
+/// What an attempt costs: it goes back to its provider's bucket unless the attempt is made.
+#[derive(Debug)]
+pub(super) struct Payment<'b>(Option<(&'b Budgets, &'b Arc<str>, u32)>);
+
 impl Budgets {
     pub(super) fn new(settings: Option<RetryBudget>) -> Self {
         Self {
@@ -26,30 +30,31 @@ impl Budgets {
         }
     }
 
-    /// Another attempt with a provider, after its own fault. False when it is not to be had.
-    pub(super) fn retry(&self, provider: &Arc<str>) -> bool {
-        self.settings
-            .is_none_or(|settings| self.withdraw(provider, settings.retry, settings.capacity))
+    /// An attempt with a provider; one that `owes` is another one after a fault of the provider itself. `None`: it is not to be had.
+    pub(super) fn retry<'b>(&'b self, provider: &'b Arc<str>, owes: bool) -> Option<Payment<'b>> {
+        let settings = self.settings.filter(|_| owes);
+        let Some(settings) = settings else {
+            return Some(Payment(None));
+        };
+        self.withdraw(provider, settings.retry, settings.capacity)
+            .then(|| Payment(Some((self, provider, settings.retry))))
     }
 
-    /// Another attempt with a provider, after a credential's fault. False when it is not to be had.
-    pub(super) fn failover(&self, provider: &Arc<str>) -> bool {
-        self.settings
-            .is_none_or(|settings| self.withdraw(provider, settings.failover, settings.capacity))
-    }
-
-    /// A call was served at its first attempt.
-    pub(super) fn served(&self, provider: &str) {
+    /// A call was served at an attempt: the first one fills the bucket.
+    pub(super) fn served(&self, provider: &str, attempt: u32) {
         let Some(settings) = self.settings else {
             return;
         };
-        if !self.any_spent.load(Ordering::Relaxed) {
-            return;
+        if attempt == 1 && self.any_spent.load(Ordering::Relaxed) {
+            self.deposit(provider, settings.success);
         }
+    }
+
+    fn deposit(&self, provider: &str, amount: u32) {
         let mut spent = self.spent.lock();
-        if let Some(amount) = spent.get_mut(provider) {
-            *amount = amount.saturating_sub(settings.success);
-            if *amount == 0 {
+        if let Some(so_far) = spent.get_mut(provider) {
+            *so_far = so_far.saturating_sub(amount);
+            if *so_far == 0 {
                 spent.remove(provider);
             }
         }
@@ -58,14 +63,29 @@ impl Budgets {
 
     fn withdraw(&self, provider: &Arc<str>, cost: u32, capacity: u32) -> bool {
         let mut spent = self.spent.lock();
-        let amount = spent.entry(Arc::clone(provider)).or_default();
-        let after = amount.saturating_add(cost);
+        let so_far = spent.get(provider).copied().unwrap_or_default();
+        let after = so_far.saturating_add(cost);
         let granted = after <= capacity;
-        if granted {
-            *amount = after;
+        if granted && after > 0 {
+            spent.insert(Arc::clone(provider), after);
+            self.any_spent.store(true, Ordering::Relaxed);
         }
-        self.any_spent.store(true, Ordering::Relaxed);
         granted
+    }
+}
+
+impl Payment<'_> {
+    /// The attempt is made.
+    pub(super) fn spend(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Payment<'_> {
+    fn drop(&mut self) {
+        if let Some((budgets, provider, amount)) = self.0.take() {
+            budgets.deposit(provider, amount);
+        }
     }
 }
 
@@ -73,32 +93,51 @@ impl Budgets {
 mod tests {
     use super::*;
 
+    fn retry(budgets: &Budgets, provider: &Arc<str>) -> bool {
+        budgets.retry(provider, true).map(Payment::spend).is_some()
+    }
+
     #[test]
     fn what_is_spent_comes_back_with_successes() {
         let budgets = Budgets::new(Some(RetryBudget::new(28)));
         let (p, q): (Arc<str>, Arc<str>) = ("p".into(), "q".into());
-        assert!(budgets.retry(&p) && budgets.retry(&p));
-        assert!(!budgets.retry(&p) && !budgets.failover(&p));
-        assert!(budgets.retry(&q), "each provider has its own");
-        for _ in 0..4 {
-            budgets.served("p");
+        assert!(retry(&budgets, &p) && retry(&budgets, &p));
+        assert!(!retry(&budgets, &p));
+        assert!(
+            budgets.retry(&p, false).is_some(),
+            "a first attempt is free"
+        );
+        assert!(retry(&budgets, &q), "each provider has its own");
+        for _ in 0..13 {
+            budgets.served("p", 1);
+            budgets.served("p", 2);
         }
-        assert!(!budgets.failover(&p));
-        budgets.served("p");
-        assert!(budgets.failover(&p));
+        assert!(!retry(&budgets, &p));
+        budgets.served("p", 1);
+        assert!(retry(&budgets, &p));
         for _ in 0..100 {
-            budgets.served("p");
-            budgets.served("q");
+            budgets.served("p", 1);
+            budgets.served("q", 1);
         }
         assert!(budgets.spent.lock().is_empty());
         assert!(!budgets.any_spent.load(Ordering::Relaxed));
     }
 
     #[test]
+    fn an_attempt_that_is_not_made_costs_nothing() {
+        let budgets = Budgets::new(Some(RetryBudget::new(28)));
+        let p: Arc<str> = "p".into();
+        for _ in 0..10 {
+            assert!(budgets.retry(&p, true).is_some());
+        }
+        assert!(budgets.spent.lock().is_empty());
+    }
+
+    #[test]
     fn without_a_budget_there_is_no_end() {
         let budgets = Budgets::new(None);
         let p: Arc<str> = "p".into();
-        assert!((0..10_000).all(|_| budgets.retry(&p)));
-        budgets.served("p");
+        assert!((0..10_000).all(|_| retry(&budgets, &p)));
+        budgets.served("p", 1);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -17,6 +18,8 @@ use crate::policy::{Correlation, Verdict};
 pub(super) struct Sightings {
     settings: Option<Correlation>,
     recent: Mutex<HashMap<Arc<str>, Vec<Sighting>>>,
+    /// Whether there are any: successes need not look otherwise.
+    any: AtomicBool,
 }
 
 /// One failure.
@@ -26,9 +29,13 @@ pub(super) struct Sighting {
     pub(super) model: String,
     /// When it was recorded, by the wall clock.
     pub(super) since: Timestamp,
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     at: Instant,
 }
+
+/// What an error says, without what is another thing each time: words that hold digits, such as a request's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(u64);
 
 /// A failed attempt that may be one of many.
 #[derive(Clone, Copy, Debug)]
@@ -47,23 +54,27 @@ impl Sightings {
         Self {
             settings,
             recent: Mutex::default(),
+            any: AtomicBool::new(false),
         }
     }
 
     /// Notes a failure. Where the same one came from several credentials of late, all of them: none of them is to blame.
-    pub(super) fn note(&self, seen: Seen<'_>) -> Option<Vec<Sighting>> {
-        let settings = self.settings?;
-        if !may_be_shared(seen.error, seen.verdict) {
-            return None;
-        }
+    pub(super) fn note(&self, seen: Seen<'_>) -> Vec<Sighting> {
+        let settings = self
+            .settings
+            .filter(|_| may_be_shared(seen.error, seen.verdict));
+        let Some(settings) = settings else {
+            return Vec::new();
+        };
         let sighting = Sighting {
             id: Arc::clone(seen.id),
             model: seen.model.to_owned(),
             since: seen.since,
-            fingerprint: fingerprint(seen.error),
+            fingerprint: Fingerprint::of(seen.error),
             at: seen.now,
         };
         let mut recent = self.recent.lock();
+        self.any.store(true, Ordering::Relaxed);
         let list = recent.entry(Arc::clone(seen.provider)).or_default();
         list.retain(|old| seen.now.saturating_duration_since(old.at) <= settings.within);
         if list.len() >= MOST_SIGHTINGS {
@@ -73,7 +84,26 @@ impl Sightings {
         list.push(sighting);
         let same = || list.iter().filter(|old| old.fingerprint == fingerprint);
         let ids: HashSet<&str> = same().map(|sighting| &*sighting.id).collect();
-        (ids.len() >= settings.credentials).then(|| same().cloned().collect())
+        if ids.len() >= settings.credentials {
+            same().cloned().collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// A credential was served: what it met before says nothing of its provider.
+    pub(super) fn served(&self, provider: &str, id: &str) {
+        if !self.any.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut recent = self.recent.lock();
+        if let Some(list) = recent.get_mut(provider) {
+            list.retain(|sighting| *sighting.id != *id);
+            if list.is_empty() {
+                recent.remove(provider);
+            }
+        }
+        self.any.store(!recent.is_empty(), Ordering::Relaxed);
     }
 }
 
@@ -90,20 +120,21 @@ fn may_be_shared(error: &Error, verdict: &Verdict) -> bool {
     }
 }
 
-/// What an error says, without what is another thing each time: words that hold digits, such as a request's id.
-fn fingerprint(error: &Error) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    error.http_status().hash(&mut hasher);
-    error.code().hash(&mut hasher);
-    let text = error.body().unwrap_or(error.message());
-    let words = text.split(|char: char| !char.is_alphanumeric());
-    for word in words
-        .filter(|word| !word.is_empty() && !word.chars().any(|char| char.is_ascii_digit()))
-        .take(MOST_WORDS)
-    {
-        word.hash(&mut hasher);
+impl Fingerprint {
+    pub(super) fn of(error: &Error) -> Self {
+        let mut hasher = DefaultHasher::new();
+        error.http_status().hash(&mut hasher);
+        error.code().hash(&mut hasher);
+        let text = error.body().unwrap_or(error.message());
+        let words = text.split(|char: char| !char.is_alphanumeric());
+        for word in words
+            .filter(|word| !word.is_empty() && !word.chars().any(|char| char.is_ascii_digit()))
+            .take(MOST_WORDS)
+        {
+            word.hash(&mut hasher);
+        }
+        Self(hasher.finish())
     }
-    hasher.finish()
 }
 
 const MOST_SIGHTINGS: usize = 256;
@@ -130,7 +161,7 @@ mod tests {
             since: clock.now(),
             now: clock.monotonic(),
         };
-        sightings.note(seen).map_or(0, |shared| shared.len())
+        sightings.note(seen).len()
     }
 
     #[test]
@@ -158,6 +189,26 @@ mod tests {
         );
         clock.advance(Duration::from_nanos(1));
         assert_eq!(note(&sightings, &clock, "d", &oops("r5")), 0, "after");
+    }
+
+    #[test]
+    fn what_a_credential_met_before_it_was_served_counts_no_more() {
+        let (sightings, clock) = (
+            Sightings::new(Some(Correlation::default())),
+            ManualClock::at(START),
+        );
+        let oops = Error::upstream(500, "oops");
+        for id in ["a", "b"] {
+            assert_eq!(note(&sightings, &clock, id, &oops), 0);
+        }
+        sightings.served("p", "a");
+        sightings.served("q", "b");
+        assert_eq!(note(&sightings, &clock, "c", &oops), 0);
+        assert_eq!(note(&sightings, &clock, "a", &oops), 3);
+        for id in ["a", "b", "c"] {
+            sightings.served("p", id);
+        }
+        assert!(!sightings.any.load(Ordering::Relaxed));
     }
 
     #[test]

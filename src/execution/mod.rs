@@ -3,17 +3,18 @@
 //! There is one attempt loop (`attempts`); plain calls, counts and streams differ only in what they ask the executor and in
 //! when they record a success.
 
+mod acquire;
 mod attempts;
 mod budget;
 mod call;
 mod correlation;
 mod handover;
-mod plan;
+mod pick;
+mod progress;
 mod pump;
 mod refusal;
 mod stream;
 mod submit;
-mod turn;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -166,6 +167,7 @@ impl Engine {
 
     /// What the program has observed by itself, it observed now.
     fn apply_success(&self, outcome: &Outcome<'_>, lease: Option<&Lease>, now: Moment) -> bool {
+        self.sightings.served(outcome.provider, outcome.auth_id);
         let knows = lease.map_or(u32::MAX, Lease::knows);
         self.apply(outcome, lease, &Effect::Success { knows }, now)
     }

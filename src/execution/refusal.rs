@@ -1,12 +1,14 @@
 //! Why a provider or a pick is refused before anything is sent, in words that say what to do.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Timestamp;
 use crate::auth::Auth;
 use crate::clock::until;
 use crate::error::{Error, ErrorCode};
-use crate::executor::ProviderExecutor;
+use crate::executor::{Provider, ProviderExecutor};
 use crate::exhaustion::{Advice, Exhaustion, Standing};
 use crate::fault::Fault;
 use crate::registry::{Query, Registry, Shortage, Supply};
@@ -58,7 +60,30 @@ pub(super) fn token_ended(id: &str, refusal: &Error) -> Error {
         .with_source(refusal.clone())
 }
 
-pub(super) fn unaffordable(provider: &str) -> Error {
+/// Why nobody was asked, of the provider that was looked at last.
+pub(super) enum Refusal {
+    /// The call names none, or is done with all of them.
+    NoProvider,
+    /// It cannot be asked this.
+    Unfit(Error),
+    /// Other calls wait for the same, and came first.
+    OthersWait(Arc<str>),
+    /// Its budget for further attempts is spent.
+    NoBudget(Arc<str>),
+    /// Nobody of it is ready.
+    Nobody(Arc<Provider>),
+    /// Somebody was ready, but other calls were faster.
+    Lost(Arc<Provider>),
+}
+
+pub(super) fn no_provider() -> Error {
+    Error::new(
+        ErrorCode::ProviderNotFound,
+        "the call names no provider; give at least one",
+    )
+}
+
+pub(super) fn no_budget(provider: &str) -> Error {
     Error::new(
         ErrorCode::AuthUnavailable,
         format!("provider {provider} fails too often: its budget for further attempts is spent"),
@@ -72,8 +97,9 @@ pub(super) fn others_wait(provider: &str) -> Error {
     )
 }
 
-/// Why nobody was picked, in words that say what to do.
-pub(super) fn nobody(registry: &Registry, query: Query<'_>) -> Error {
+/// Why nobody was picked, in words for whoever made the call: how many are out for what, and when to come again. Which ones, and what
+/// they met, is in [`Error::exhaustion`].
+pub(super) fn nobody(registry: &Registry, query: Query<'_>, now: Timestamp) -> Error {
     let Query {
         provider,
         model,
@@ -99,25 +125,38 @@ pub(super) fn nobody(registry: &Registry, query: Query<'_>) -> Error {
             full,
             ..
         } => {
-            let returns = earliest.map_or_else(
-                || "none of them returns by itself".to_owned(),
-                |at| format!("the earliest returns at {at}"),
-            );
-            let shortage = registry.shortage(query, MOST_REASONS);
-            let mut text =
-                format!("every {whose} ({candidates}) is blocked for model {model:?}; {returns}");
-            for standing in &shortage.standings {
-                let _ = write!(text, "; {standing}");
-            }
-            if shortage.omitted > 0 {
-                let _ = write!(text, "; and {} more", shortage.omitted);
-            }
-            if full {
-                Error::new(ErrorCode::LimitReached, text)
+            let mut text = format!("no {whose} is available for model {model:?}");
+            let shortage = registry.shortage(query, 0);
+            let out: Vec<_> = shortage
+                .faults
+                .iter()
+                .map(|(fault, count)| format!("{count} {fault}"))
+                .collect();
+            let _ = match out.is_empty() {
+                true => write!(text, " ({candidates} at their limits)"),
+                false => write!(text, " ({} of {candidates})", out.join(", ")),
+            };
+            let _ = match earliest {
+                Some(at) => write!(text, "; retry in {}", rounded_up(until(now, at))),
+                None => write!(text, "; none of them returns by itself"),
+            };
+            let code = if full {
+                ErrorCode::LimitReached
             } else {
-                Error::new(ErrorCode::AuthUnavailable, text)
-            }
+                ErrorCode::AuthUnavailable
+            };
+            Error::new(code, text)
         }
+    }
+}
+
+/// Whole seconds, never less than it is.
+fn rounded_up(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h", seconds.div_ceil(3600)),
     }
 }
 
@@ -199,6 +238,3 @@ impl Report {
         })
     }
 }
-
-/// A longer list of reasons in a message helps nobody; the report has more.
-const MOST_REASONS: usize = 8;

@@ -221,6 +221,9 @@ impl Builder {
             check(name, value, 1)?;
         }
         check("job_queue", self.jobs.queue, 0)?;
+        for lint in self.policy.lint() {
+            log::warn!("failure policy: {lint}");
+        }
         let limits = [
             (
                 "max_concurrent",

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use cooldown::{Cooldown, HintBounds};
 pub use rule::Rule;
 use said::Said;
-pub use settings::{BackOff, Correlation, Probes, RetryBudget};
+pub use settings::{Attempts, BackOff, Correlation, Probes, RetryBudget};
 pub use verdict::{Scope, Verdict};
 
 use crate::error::Error;
@@ -34,7 +34,9 @@ use crate::fault::Fault;
 /// | 401 | the credential | 30 min | next credential |
 /// | 402, 403 | the credential, or the credential for the model where the body says so | 30 min | next credential |
 /// | 403 for what the request holds: a flagged prompt, a file that is not there | nobody | | ends with the error |
-/// | 404 | the credential for the model | 1 min, doubling to 1 h | next credential |
+/// | 404 | the credential for the model; nobody where the call is about no model | 1 min, doubling to 1 h | next credential |
+/// | a redirect, a missing endpoint | the credential: its URL is wrong | 1 min, doubling to 1 h | next credential |
+/// | a setting of the credential with which nothing can be sent | the credential | until its record changes | next credential |
 /// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
 /// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
 /// | 408, 409, 499, 5xx, connection faults, cut streams, overload (429 too) | the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
@@ -79,6 +81,8 @@ pub struct FailurePolicy {
     commit: StreamCommit,
     transient_failovers: Option<u32>,
     transient_attempts: u32,
+    attempts: Option<Attempts>,
+    pacing: bool,
     jitter: f64,
     probes: Option<Probes>,
     floor: bool,
@@ -119,6 +123,8 @@ impl FailurePolicy {
             commit: StreamCommit::default(),
             transient_failovers: None,
             transient_attempts: 0,
+            attempts: None,
+            pacing: false,
             jitter: 0.0,
             probes: None,
             floor: false,
@@ -138,6 +144,23 @@ impl FailurePolicy {
     /// Adds a rule before those that are there.
     pub fn with_first(mut self, rule: Rule) -> Self {
         self.rules.insert(0, rule);
+        self
+    }
+
+    /// Changes for how long credentials are out for a fault: in every rule that says so, and in nothing else of them.
+    ///
+    /// ```
+    /// use credpool::{Cooldown, Error, Fault, FailurePolicy};
+    /// use std::time::Duration;
+    ///
+    /// let ten_minutes = Cooldown::Fixed(Duration::from_secs(600));
+    /// let policy = FailurePolicy::default().with_cooldown(Fault::Unauthorized, ten_minutes);
+    /// assert_eq!(policy.classify(&Error::upstream(401, "")).cooldown, ten_minutes);
+    /// ```
+    pub fn with_cooldown(mut self, fault: Fault, cooldown: Cooldown) -> Self {
+        for rule in &mut self.rules {
+            rule.set_cooldown_of(fault, cooldown);
+        }
         self
     }
 
@@ -170,11 +193,35 @@ impl FailurePolicy {
         self.jitter
     }
 
-    /// How many attempts of a call may end in a fault of a provider or in a 404, over all its providers; 0: any number.
-    /// Default: 3; off: 0.
+    /// How many attempts of a call may end in a fault of a provider, over all its providers; 0: any number. Default: 3; off: 0.
     pub fn with_transient_attempts(mut self, most: u32) -> Self {
         self.transient_attempts = most;
         self
+    }
+
+    /// How many attempts of a call may follow each other at once. Default: as [`Attempts::default`] says; off: `None`, any number.
+    pub fn with_attempts(mut self, attempts: Option<Attempts>) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// See [`with_attempts`](Self::with_attempts).
+    pub fn attempts(&self) -> Option<&Attempts> {
+        self.attempts.as_ref()
+    }
+
+    /// Whether the pool learns at what rate a credential is served that was refused for its rate, and spaces its requests by that
+    /// (client-side rate limiting): who is paced is asked after those who are ready. It delays calls that may wait, and refuses none.
+    /// Learnt for each credential, or group of credentials that share a limit (attribute `limit_group`), and model; forgotten after a
+    /// minute without a refusal. Default: yes; off: `false`.
+    pub fn with_pacing(mut self, pacing: bool) -> Self {
+        self.pacing = pacing;
+        self
+    }
+
+    /// See [`with_pacing`](Self::with_pacing).
+    pub fn pacing(&self) -> bool {
+        self.pacing
     }
 
     /// How credentials that are out come back. Default: as [`Probes::default`] says; off: `None`, all requests go as soon as a
@@ -284,11 +331,21 @@ impl FailurePolicy {
     /// What `error` means. A pure function: try your rules with it.
     pub fn classify(&self, error: &Error) -> Verdict {
         let said = Said::by(error);
-        let rule = self
+        let mut matching = self
             .rules
             .iter()
-            .find(|rule| rule.matches_said(error, &said));
+            .filter(|rule| rule.matches_said(error, &said));
+        let mut amended = None;
+        let rule = matching.find(|rule| {
+            if rule.amends() {
+                amended.get_or_insert(rule.verdict().cooldown);
+            }
+            !rule.amends()
+        });
         let mut verdict = rule.map_or_else(Verdict::unknown, |rule| rule.verdict().clone());
+        if let Some(cooldown) = amended {
+            verdict.cooldown = cooldown;
+        }
         let long = error
             .retry_after()
             .is_some_and(|wait| wait > HintBounds::RATE.most);
@@ -349,6 +406,8 @@ impl Default for FailurePolicy {
             commit: StreamCommit::default(),
             transient_failovers: Some(1),
             transient_attempts: 3,
+            attempts: Some(Attempts::default()),
+            pacing: true,
             jitter: 0.1,
             probes: Some(Probes::default()),
             floor: true,

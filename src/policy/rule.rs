@@ -35,6 +35,8 @@ pub struct Rule {
     texts: Vec<String>,
     windows: Vec<String>,
     verdict: Verdict,
+    /// It changes the cooldown alone.
+    amends: bool,
 }
 
 impl Rule {
@@ -47,6 +49,7 @@ impl Rule {
             texts: Vec::new(),
             windows: Vec::new(),
             verdict: Verdict::unknown(),
+            amends: false,
         }
     }
 
@@ -124,6 +127,29 @@ impl Rule {
         self
     }
 
+    /// Changes the cooldown alone: fault, scope and all else are what the first of the rules below says that matches. A rule which
+    /// says that nobody is out keeps its word.
+    ///
+    /// ```
+    /// use credpool::{Cooldown, Error, Fault, FailurePolicy, Rule};
+    /// use std::time::Duration;
+    ///
+    /// let minute = Cooldown::Fixed(Duration::from_secs(60));
+    /// let policy = FailurePolicy::default().with_first(Rule::status(429).only_cooldown(minute));
+    /// let verdict = policy.classify(&Error::upstream(429, r#"{"error":{"code":"insufficient_quota"}}"#));
+    /// assert_eq!((verdict.fault, verdict.cooldown), (Fault::Billing, minute));
+    /// ```
+    pub fn only_cooldown(self, cooldown: Cooldown) -> Self {
+        let mut rule = self.curve(cooldown);
+        rule.amends = true;
+        rule
+    }
+
+    /// Whether it changes the cooldown alone: see [`only_cooldown`](Self::only_cooldown).
+    pub fn amends(&self) -> bool {
+        self.amends
+    }
+
     /// Blocks the credential for this time, whatever the server says.
     pub fn cooldown(self, time: Duration) -> Self {
         self.curve(Cooldown::Fixed(time))
@@ -157,6 +183,12 @@ impl Rule {
     pub fn message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
         self.verdict.message = Some(message.into());
         self
+    }
+
+    pub(super) fn set_cooldown_of(&mut self, fault: Fault, cooldown: Cooldown) {
+        if self.verdict.fault == fault {
+            self.verdict.cooldown = cooldown;
+        }
     }
 
     /// What it says of the errors that it matches.
@@ -206,6 +238,9 @@ impl Rule {
 
     /// Whether every error that `other` matches is matched by this one.
     pub(super) fn covers(&self, other: &Self) -> bool {
+        if self.amends && !other.amends {
+            return false;
+        }
         let provider = self.provider.is_none() || self.provider == other.provider;
         let statuses = match (&self.statuses, &other.statuses) {
             (None, _) => true,

@@ -43,11 +43,26 @@ pub struct Correlation {
     pub within: Duration,
 }
 
-/// How much a provider that fails may be asked beyond what the callers ask: a bucket of tokens for each provider, full at
-/// first.
+/// How many attempts of a call may follow each other at once. After that, each is preceded by a wait: as long as a [`BackOff`] says,
+/// within what the call may wait in all. A call that may wait no longer ends.
 ///
-/// A call's first attempt with a provider is free. What it is short of a token for, it does not try; it goes on with its next
-/// provider or ends.
+/// With the defaults a call makes at most 39 attempts, whatever the upstream answers, and at most 10 where it answers that a rate is
+/// exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempts {
+    /// Of all. Default: 32.
+    pub at_once: u32,
+    /// Of those that are refused for a rate: where several credentials are, the next one is likely to be, too. A call that may not
+    /// wait at all goes on. Default: 3.
+    pub refused_at_once: u32,
+}
+
+/// How much a provider that fails may be asked beyond what the callers ask: a bucket of tokens for each provider, full at
+/// first (a retry budget).
+///
+/// Only an attempt that follows a fault of the provider itself costs something. What a call is short of a token for, it does not try;
+/// it goes on with its next provider or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryBudget {
@@ -55,8 +70,6 @@ pub struct RetryBudget {
     pub capacity: u32,
     /// What another attempt after a fault of the provider costs. Default: 14.
     pub retry: u32,
-    /// What another attempt after a fault of the credential costs, a rate limit for example. Default: 5.
-    pub failover: u32,
     /// What a call that is served at its first attempt gives back. Default: 1.
     pub success: u32,
 }
@@ -123,6 +136,22 @@ impl Default for Correlation {
     }
 }
 
+impl Attempts {
+    /// So many of all, and so many of those that are refused for a rate.
+    pub const fn new(at_once: u32, refused_at_once: u32) -> Self {
+        Self {
+            at_once,
+            refused_at_once,
+        }
+    }
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self::new(32, 3)
+    }
+}
+
 impl RetryBudget {
     /// A bucket of this size, with the default costs.
     pub fn new(capacity: u32) -> Self {
@@ -132,10 +161,9 @@ impl RetryBudget {
         }
     }
 
-    /// Sets what an attempt after a fault of the provider, and one after a fault of the credential, costs.
-    pub fn with_costs(mut self, retry: u32, failover: u32) -> Self {
+    /// Sets what an attempt after a fault of the provider costs.
+    pub fn with_cost(mut self, retry: u32) -> Self {
         self.retry = retry;
-        self.failover = failover;
         self
     }
 
@@ -151,7 +179,6 @@ impl Default for RetryBudget {
         Self {
             capacity: 500,
             retry: 14,
-            failover: 5,
             success: 1,
         }
     }

@@ -8,6 +8,9 @@ use crate::fault::Fault;
 /// The default rules, in the order in which they are tried: what a body says goes before what its status says.
 pub(super) fn default_rules() -> Vec<Rule> {
     let mut rules = vec![
+        misconfigured(Rule::named("config"), Cooldown::Fixed(Duration::MAX)),
+        // The endpoint is elsewhere, and a request with a key does not follow: the base URL is wrong.
+        misconfigured(Rule::statuses(300..=399), Cooldown::doubling(MINUTE, HOUR)),
         // A server's own 499 (Gemini names it CANCELLED): nobody here gave up.
         transient(Rule::status(499)),
         Rule::named("cancelled")
@@ -216,6 +219,13 @@ fn refusals() -> Vec<Rule> {
         not_found(Rule::any_of([400, 404]).or_named("model_not_found")),
         not_found(Rule::status(404)),
     ]
+}
+
+fn misconfigured(rule: Rule, cooldown: Cooldown) -> Rule {
+    rule.fault(Fault::Misconfigured)
+        .scope(Scope::Credential)
+        .curve(cooldown)
+        .message("misconfigured")
 }
 
 fn bad_request(rule: Rule) -> Rule {

@@ -227,16 +227,14 @@ impl Registry {
         (record.place().is_some() && !blocked).then(|| record.picked(query.model))
     }
 
-    /// Whether a credential is out for the model at the moment, but not for good.
-    pub(crate) fn is_out(&self, query: Query<'_>, id: &str) -> bool {
+    /// Until when a credential is out for the model; `None` where it is not, or for good.
+    pub(crate) fn out_until(&self, query: Query<'_>, id: &str) -> Option<Timestamp> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
-        state.record(id).is_some_and(|record| {
-            matches!(
-                record.readiness(query.model),
-                Readiness::Until(at, _) | Readiness::Full(at) if at > now
-            )
-        })
+        match state.record(id)?.readiness(query.model) {
+            Readiness::Until(at, _) | Readiness::Full(at) if at > now => Some(at),
+            _ => None,
+        }
     }
 
     /// All members of a provider's pool and how they stand now, tried ones left out.

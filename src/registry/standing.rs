@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::record::Record;
 use super::{Moment, Query, Readiness, Registry};
 use crate::Timestamp;
-use crate::auth::{Auth, Cause};
+use crate::auth::{Auth, Cause, ModelState};
 use crate::exhaustion::{Availability, Standing};
 use crate::fault::Fault;
 
@@ -33,6 +33,23 @@ impl Registry {
         };
         standings.sort_unstable_by(|one, other| one.auth_id.cmp(&other.auth_id));
         standings
+    }
+
+    /// Whether any credential of a provider has served a model and does not fail for it now.
+    pub(crate) fn has_served(&self, provider: &str, model: &str) -> bool {
+        let state = self.state.lock();
+        let mut of_provider = state
+            .slots
+            .iter()
+            .filter(|record| record.auth.provider == provider);
+        of_provider.any(|record| {
+            let serves = |state: &ModelState| state.last_error.is_none();
+            record
+                .snapshot()
+                .model_states
+                .get(model)
+                .is_some_and(serves)
+        })
     }
 
     /// Why a pick finds nobody: at most `most` credentials one by one, all of them in numbers. Those that were tried count.

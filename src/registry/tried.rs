@@ -5,7 +5,7 @@ use super::member::Member;
 use super::record::Slots;
 
 /// The credentials that a call has tried.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tried(FastMap<u32, Arc<Member>>);
 
 impl Tried {

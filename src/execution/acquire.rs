@@ -1,0 +1,364 @@
+//! From one attempt to the next: how a call gets a credential.
+//!
+//! ```text
+//!              +-> Renewed --------------+
+//! an attempt --+-> Look -----------------+-> the next attempt
+//!              +-> BackOff -> Look       |
+//!                  Look -> Line -> Look  |
+//!                          Line -> LastResort -> the call's error
+//! ```
+//!
+//! [`Acquire`] names the states. Each step ends in an attempt, waits, or goes on to a state that does: nothing turns in a circle
+//! without one of both, and the call's deadline and cancellation are looked at in each.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, never, select};
+
+use super::Engine;
+use super::attempts::Turn;
+use super::call::Call;
+use super::pick::{Asked, Choice, ask_for, still_open};
+use super::progress::{Closed, Progress, Retry};
+use super::refusal::{self, Refusal, Report};
+use crate::clock::until;
+use crate::error::Error;
+use crate::registry::{Member, Moment, Supply, Waiting};
+
+/// Where a call is between two attempts.
+pub(super) enum Acquire {
+    /// The credential that got a new token is asked once more, before anybody else.
+    Renewed {
+        provider: Arc<str>,
+        member: Arc<Member>,
+    },
+    /// A ready credential is looked for, provider by provider.
+    Look(Look),
+    /// Time passes before the next attempt.
+    BackOff {
+        wait: Duration,
+        retry: Option<Retry>,
+    },
+    /// Nobody is ready: the call stands in line until somebody returns.
+    Line { place: Waiting, wait: Duration },
+    /// Nobody returns in time: what may be asked all the same.
+    LastResort(Refusal),
+}
+
+/// How a call came to look.
+#[derive(Default)]
+pub(super) struct Look {
+    /// Its place in the line, which it keeps until it has a credential.
+    place: Option<Waiting>,
+    /// It has lost a race for a ready credential since it has last waited.
+    has_lost: bool,
+}
+
+/// Where a state leads.
+enum Step<'c> {
+    Attempt(Turn<'c>),
+    To(Acquire),
+}
+
+impl Engine {
+    /// Who is asked next; this may wait for somebody to return. An error ends the call.
+    pub(super) fn acquire<'c>(
+        &self,
+        call: &'c Call<'_>,
+        progress: &mut Progress,
+        from: Acquire,
+    ) -> Result<Turn<'c>, Error> {
+        let mut state = from;
+        loop {
+            call.check(progress.last_attempt.as_ref())?;
+            match self.step(call, progress, state)? {
+                Step::Attempt(turn) => return Ok(turn),
+                Step::To(next) => state = next,
+            }
+        }
+    }
+
+    fn step<'c>(
+        &self,
+        call: &'c Call<'_>,
+        progress: &mut Progress,
+        state: Acquire,
+    ) -> Result<Step<'c>, Error> {
+        Ok(match state {
+            Acquire::Renewed { provider, member } => match self.renewed(call, &provider, &member) {
+                Some(turn) => Step::Attempt(turn),
+                None => Step::To(Acquire::default()),
+            },
+            Acquire::Look(look) => match self.look(call, progress, &look)? {
+                Ok(turn) => Step::Attempt(turn),
+                Err(refusal) => Step::To(self.nobody_ready(call, progress, look, refusal)),
+            },
+            Acquire::BackOff { wait, retry } => {
+                self.pause(call, wait, &never());
+                if let Some(retry) = retry {
+                    progress.try_again(&retry);
+                }
+                Step::To(Acquire::default())
+            }
+            Acquire::Line { place, wait } => {
+                log::debug!("nobody is ready: waiting {wait:?}");
+                let started = self.services.clock.monotonic();
+                self.pause(call, wait, place.woken());
+                let waited = self.services.clock.monotonic() - started;
+                progress.waited = progress.waited.saturating_add(waited);
+                Step::To(Acquire::Look(Look {
+                    place: Some(place),
+                    has_lost: false,
+                }))
+            }
+            Acquire::LastResort(refusal) => {
+                match self
+                    .floor(call, progress)
+                    .or_else(|| self.ended_token(call, progress))
+                {
+                    Some(turn) => Step::Attempt(turn),
+                    None => return Err(self.exhausted(call, progress, refusal)),
+                }
+            }
+        })
+    }
+
+    /// A ready credential of the first provider that has one which the call may still try, or why there is none. An error ends
+    /// the call.
+    fn look<'c>(
+        &self,
+        call: &'c Call<'_>,
+        progress: &mut Progress,
+        look: &Look,
+    ) -> Result<Result<Turn<'c>, Refusal>, Error> {
+        let mut refusal = Refusal::NoProvider;
+        for provider in call.in_order(progress.start) {
+            let asked = match ask_for(call, provider) {
+                Ok(asked) => asked,
+                Err(error) => {
+                    refusal = Refusal::Unfit(error);
+                    continue;
+                }
+            };
+            if !progress.is_open(asked.provider) {
+                continue;
+            }
+            let query = asked.query(call, Moment::TIMELESS, Some(&progress.tried));
+            if self.services.registry.is_behind(query, look.place.as_ref()) {
+                refusal = Refusal::OthersWait(Arc::clone(asked.provider));
+                continue;
+            }
+            let owes_retry = progress.owes_retry(asked.provider);
+            let payment = self.budgets.retry(asked.provider, owes_retry);
+            let Some(payment) = payment else {
+                progress.round(asked.provider).closed = Some(Closed::ForGood);
+                refusal = Refusal::NoBudget(Arc::clone(asked.provider));
+                continue;
+            };
+            match self.choose(call, asked.wanted(), &progress.tried)? {
+                Choice::Taken(taken) => {
+                    payment.spend();
+                    progress.round(asked.provider).owes_retry = false;
+                    return Ok(Ok(asked.turn(taken)));
+                }
+                Choice::Nobody => refusal = Refusal::Nobody(Arc::clone(provider)),
+                Choice::Lost => refusal = Refusal::Lost(Arc::clone(provider)),
+            }
+        }
+        Ok(Err(refusal))
+    }
+
+    /// What a call does for which nobody was ready.
+    fn nobody_ready(
+        &self,
+        call: &Call<'_>,
+        progress: &mut Progress,
+        look: Look,
+        refusal: Refusal,
+    ) -> Acquire {
+        if let Some(back_off) = self.back_off(call, progress) {
+            return back_off;
+        }
+        self.stand_in_line(call, progress, look, &refusal)
+            .unwrap_or(Acquire::LastResort(refusal))
+    }
+
+    /// Time passes before the credential that met a fault of its provider is tried again. `None` when that is not to be.
+    fn back_off(&self, call: &Call<'_>, progress: &mut Progress) -> Option<Acquire> {
+        let retry = progress.retry.take()?;
+        let back_off = self.policy.back_off()?;
+        let by_itself = back_off.wait(progress.retries, self.services.random.fraction());
+        let wait = by_itself
+            .max(retry.retry_after)
+            .max(self.returns_in(call, &retry));
+        let told = retry.retry_after > by_itself;
+        if told || wait > by_itself.max(back_off.most) {
+            // Then it is a wait for a credential that is out.
+            if wait > self.patience_left(call, progress) {
+                return None;
+            }
+            progress.waited = progress.waited.saturating_add(wait);
+        }
+        if !call.has_time_for(wait) {
+            return None;
+        }
+        log::debug!("trying {} again in {wait:?}", retry.member.id);
+        Some(Acquire::BackOff {
+            wait,
+            retry: Some(retry),
+        })
+    }
+
+    /// How long the credential that met a fault is out for it.
+    fn returns_in(&self, call: &Call<'_>, retry: &Retry) -> Duration {
+        let mut providers = call.providers.iter();
+        let asked = providers
+            .find(|provider| provider.name == retry.provider)
+            .map(|provider| ask_for(call, provider));
+        let Some(Ok(asked)) = asked else {
+            return Duration::ZERO;
+        };
+        let query = asked.query(call, self.services.moment(), None);
+        let at = self.services.registry.out_until(query, &retry.member.id);
+        at.map_or(Duration::ZERO, |at| until(self.services.clock.now(), at))
+    }
+
+    /// Waits for the credential that returns first. `None` when nobody returns soon enough.
+    fn stand_in_line(
+        &self,
+        call: &Call<'_>,
+        progress: &mut Progress,
+        look: Look,
+        refusal: &Refusal,
+    ) -> Option<Acquire> {
+        let patience = self.patience_left(call, progress);
+        let patience = call.time_left().map_or(patience, |left| left.min(patience));
+        if patience.is_zero() {
+            return None;
+        }
+        let registry = &self.services.registry;
+        let open: Vec<Asked<'_>> = still_open(call, progress).collect();
+        for asked in &open {
+            // Who is out may be tried again when it returns.
+            let query = asked.query(call, self.services.moment(), None);
+            progress
+                .tried
+                .retain(|id| registry.out_until(query, id).is_none());
+        }
+        let queries = || {
+            let tried = Some(&progress.tried);
+            open.iter()
+                .map(move |asked| asked.query(call, self.services.moment(), tried))
+        };
+        // From here on nobody's return is missed, and nobody overtakes this call.
+        let place = look.place.unwrap_or_else(|| registry.wait(queries()));
+        let now = self.services.clock.now();
+        let mut wait: Option<Duration> = None;
+        let mut wait_for = |time: Duration| wait = Some(wait.map_or(time, |wait| wait.min(time)));
+        for query in queries() {
+            match registry.supply(query) {
+                // Whoever came before takes it, and then hands on.
+                Supply::Ready if registry.is_behind(query, Some(&place)) => wait_for(patience),
+                Supply::Ready if matches!(refusal, Refusal::Nobody(_)) && look.has_lost => {}
+                Supply::Ready if look.has_lost => wait_for(AFTER_LOST_RACES.min(patience)),
+                Supply::Ready => {
+                    return Some(Acquire::Look(Look {
+                        place: Some(place),
+                        has_lost: true,
+                    }));
+                }
+                Supply::Blocked {
+                    earliest,
+                    full,
+                    refreshing,
+                    ..
+                } => {
+                    let returns = earliest.map(|at| until(now, at));
+                    match returns.filter(|returns| *returns <= patience) {
+                        Some(returns) if call.has_time_for(returns) => wait_for(returns),
+                        // A permit may come back at any moment, and so may a token.
+                        _ if full || refreshing => wait_for(patience),
+                        _ => {}
+                    }
+                }
+                Supply::Nobody => {}
+            }
+        }
+        Some(Acquire::Line { place, wait: wait? })
+    }
+
+    /// The error of a call that nobody is left for.
+    pub(super) fn exhausted(
+        &self,
+        call: &Call<'_>,
+        progress: &mut Progress,
+        refusal: Refusal,
+    ) -> Error {
+        let registry = &self.services.registry;
+        let mut report = Report::default();
+        for provider in call.in_order(progress.start) {
+            if let Ok(asked) = ask_for(call, provider) {
+                let query = asked.query(call, self.services.moment(), None);
+                report.add(registry.shortage(query, MOST_LISTED));
+            }
+        }
+        let now = self.services.clock.now();
+        match progress.last_attempt.take() {
+            Some(error) => report.attach_to(error, true, now),
+            None => {
+                let error = self.refused(call, progress, refusal);
+                report.attach_to(error, false, now)
+            }
+        }
+    }
+
+    fn refused(&self, call: &Call<'_>, progress: &Progress, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::NoProvider => refusal::no_provider(),
+            Refusal::Unfit(error) => error,
+            Refusal::OthersWait(provider) => refusal::others_wait(&provider),
+            Refusal::NoBudget(provider) => refusal::no_budget(&provider),
+            Refusal::Nobody(provider) | Refusal::Lost(provider) => match ask_for(call, &provider) {
+                Err(error) => error,
+                Ok(asked) => {
+                    let tried = Some(&progress.tried);
+                    let query = asked.query(call, self.services.moment(), tried);
+                    refusal::nobody(&self.services.registry, query, self.services.clock.now())
+                }
+            },
+        }
+    }
+
+    /// How much longer the call may wait for credentials.
+    pub(super) fn patience_left(&self, call: &Call<'_>, progress: &Progress) -> Duration {
+        self.max_wait(call).saturating_sub(progress.waited)
+    }
+
+    pub(super) fn max_wait(&self, call: &Call<'_>) -> Duration {
+        call.options.max_wait.unwrap_or(self.policy.max_wait())
+    }
+
+    /// Waits until the time is over, somebody is woken, or the call is over.
+    fn pause(&self, call: &Call<'_>, wait: Duration, woken: &Receiver<()>) {
+        let timer: Receiver<Instant> = self.services.clock.after(wait);
+        select! {
+            recv(timer) -> _ => {}
+            recv(woken) -> _ => {}
+            recv(call.cancelled()) -> _ => {}
+            recv(self.services.pool.stopping().cancelled()) -> _ => {}
+        }
+    }
+}
+
+impl Default for Acquire {
+    fn default() -> Self {
+        Self::Look(Look::default())
+    }
+}
+
+/// How long a call lets others go first that were faster twice.
+const AFTER_LOST_RACES: Duration = Duration::from_millis(5);
+
+/// How many credentials of each provider an error names one by one.
+const MOST_LISTED: usize = 64;

@@ -1,0 +1,139 @@
+//! [`Progress`]: how far a call has come, and what it may still try.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::correlation::Fingerprint;
+use crate::error::Error;
+use crate::registry::{Member, Tried};
+
+/// How far a call has come.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Which of the call's providers is first.
+    pub(super) start: usize,
+    /// Credentials that were tried, and are not to be asked again for now.
+    pub(super) tried: Tried,
+    pub(super) attempts: u32,
+    /// Those that ended in a fault of a provider.
+    pub(super) transient: u32,
+    /// Those that were refused for a rate.
+    pub(super) refused: u32,
+    /// How often the call has let time pass because of so many attempts.
+    pub(super) delays: u32,
+    /// How often it has tried again after a back-off.
+    pub(super) retries: u32,
+    /// What was done with each provider that was asked.
+    rounds: Vec<Round>,
+    /// Credentials that got a new token in this call.
+    pub(super) renewed: Vec<Arc<str>>,
+    /// The credential that may be tried again after a back-off, when nobody else is left.
+    pub(super) retry: Option<Retry>,
+    /// The answers that say nothing of the credential that they came to.
+    answers: Vec<(Fingerprint, Arc<str>)>,
+    /// A token that had ended was sent as the last resort.
+    pub(super) sent_ended_token: bool,
+    /// How long the call has waited for credentials to return.
+    pub(super) waited: Duration,
+    /// What the last attempt said.
+    pub(super) last_attempt: Option<Error>,
+}
+
+/// What was done with one provider in one call.
+#[derive(Default)]
+pub(super) struct Round {
+    provider: Arc<str>,
+    /// Faults of the provider itself, since the last back-off.
+    pub(super) faults: u32,
+    /// The last attempt with it ended in such a fault: another one is paid for by its budget.
+    pub(super) owes_retry: bool,
+    pub(super) closed: Option<Closed>,
+}
+
+/// Why a call asks a provider no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// As many of its credentials as may be asked in a row have met its own fault: until a back-off.
+    Failing,
+    /// For good: it cannot do what is asked, answers everybody the same, or has no budget for another attempt.
+    ForGood,
+}
+
+/// A credential to try again after a while.
+pub(super) struct Retry {
+    pub(super) provider: Arc<str>,
+    pub(super) member: Arc<Member>,
+    /// How long its provider wants to be left alone.
+    pub(super) retry_after: Duration,
+}
+
+impl Progress {
+    pub(super) fn beginning_at(start: usize) -> Self {
+        Self {
+            start,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn round(&mut self, provider: &Arc<str>) -> &mut Round {
+        let known = self
+            .rounds
+            .iter()
+            .position(|round| round.provider == *provider);
+        let place = known.unwrap_or_else(|| {
+            self.rounds.push(Round {
+                provider: Arc::clone(provider),
+                ..Round::default()
+            });
+            self.rounds.len() - 1
+        });
+        &mut self.rounds[place]
+    }
+
+    fn round_of(&self, provider: &str) -> Option<&Round> {
+        self.rounds
+            .iter()
+            .find(|round| *round.provider == *provider)
+    }
+
+    pub(super) fn has_asked(&self, provider: &str) -> bool {
+        self.round_of(provider).is_some()
+    }
+
+    /// Whether the call may still ask the provider.
+    pub(super) fn is_open(&self, provider: &str) -> bool {
+        self.round_of(provider)
+            .is_none_or(|round| round.closed.is_none())
+    }
+
+    /// Whether another attempt with the provider is paid for by its budget.
+    pub(super) fn owes_retry(&self, provider: &str) -> bool {
+        self.round_of(provider)
+            .is_some_and(|round| round.owes_retry)
+    }
+
+    /// Notes an answer that says nothing of the credential it came to. How many credentials have given this one the same.
+    pub(super) fn note_answer(&mut self, answer: Fingerprint, id: &Arc<str>) -> usize {
+        if !self
+            .answers
+            .iter()
+            .any(|(known, of)| *known == answer && of == id)
+        {
+            self.answers.push((answer, Arc::clone(id)));
+        }
+        let same = self.answers.iter().filter(|(known, _)| *known == answer);
+        same.count()
+    }
+
+    /// After a back-off: the credential that met a fault of its provider may be asked again.
+    pub(super) fn try_again(&mut self, retry: &Retry) {
+        self.retries += 1;
+        self.tried.retain(|id| *id != *retry.member.id);
+        for round in &mut self.rounds {
+            if round.closed == Some(Closed::Failing) {
+                round.closed = None;
+                round.faults = 0;
+            }
+        }
+    }
+}
