@@ -298,7 +298,7 @@ impl Engine {
         progress.retry = (transient && !hopeless).then(|| Retry {
             provider: Arc::clone(provider),
             member: Arc::clone(member),
-            retry_after: error.retry_after().unwrap_or_default(),
+            told: error.retry_after().unwrap_or_default(),
         });
         let round = progress.round(provider);
         round.owes_retry = transient;

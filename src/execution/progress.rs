@@ -64,7 +64,7 @@ pub(super) struct Retry {
     pub(super) provider: Arc<str>,
     pub(super) member: Arc<Member>,
     /// How long its provider wants to be left alone.
-    pub(super) retry_after: Duration,
+    pub(super) told: Duration,
 }
 
 impl Progress {

@@ -132,14 +132,17 @@ pub(super) fn nobody(registry: &Registry, query: Query<'_>, now: Timestamp) -> E
                 .iter()
                 .map(|(fault, count)| format!("{count} {fault}"))
                 .collect();
-            let _ = match out.is_empty() {
-                true => write!(text, " ({candidates} at their limits)"),
-                false => write!(text, " ({} of {candidates})", out.join(", ")),
-            };
-            let _ = match earliest {
-                Some(at) => write!(text, "; retry in {}", rounded_up(until(now, at))),
-                None => write!(text, "; none of them returns by itself"),
-            };
+            if out.is_empty() {
+                let _ = write!(text, " ({candidates} at their limits)");
+            } else {
+                let _ = write!(text, " ({} of {candidates})", out.join(", "));
+            }
+            match earliest {
+                Some(at) => {
+                    let _ = write!(text, "; retry in {}", rounded_up(until(now, at)));
+                }
+                None => text.push_str("; none of them returns by itself"),
+            }
             let code = if full {
                 ErrorCode::LimitReached
             } else {
