@@ -189,9 +189,7 @@ impl Engine {
         let retry = progress.retry.take()?;
         let back_off = self.policy.back_off()?;
         let by_itself = back_off.wait(progress.retries, self.services.random.fraction());
-        let wait = by_itself
-            .max(retry.told)
-            .max(self.returns_in(call, &retry));
+        let wait = by_itself.max(retry.told).max(self.returns_in(call, &retry));
         if retry.told > by_itself || wait > by_itself.max(back_off.most) {
             // Then it is a wait for a credential that is out.
             if wait > self.patience_left(call, progress) {

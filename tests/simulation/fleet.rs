@@ -102,6 +102,12 @@ fn a_fleet_keeps_its_promises() {
     Plan::of(backend::KINDS, USUAL_SEEDS).run();
 }
 
+/// One process under load.
+#[test]
+fn a_pool_keeps_its_promises() {
+    Plan::of(&[steps::POOL], USUAL_SEEDS).run();
+}
+
 /// On servers a world takes longer.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 #[test]
@@ -163,7 +169,7 @@ fn child() {
     println!();
     for (store, seed) in plan.worlds().skip(part).step_by(count) {
         println!("world {store} {seed}");
-        for breach in run(&store, seed, &steps::draw(seed, STEPS)).breaches {
+        for breach in run(&store, seed, &steps::draw(&store, seed, STEPS)).breaches {
             println!("breach {store} {seed} {} {}", breach.promise, breach.what);
         }
     }
@@ -172,7 +178,7 @@ fn child() {
 #[test]
 fn the_steps_of_a_seed_repeat() {
     let names = |seed| {
-        let steps = steps::draw(seed, STEPS);
+        let steps = steps::draw("memory", seed, STEPS);
         steps.iter().map(|step| step.kind.name).collect::<Vec<_>>()
     };
     assert_eq!(names(7), names(7));

@@ -10,12 +10,12 @@
 //! |---|---|---|
 //! | `CREDPOOL_SIMULATION_SEEDS` | how many seeds, for each store | 75: some hundreds of worlds in a minute; 5 on a server |
 //! | `CREDPOOL_SIMULATION_FIRST` | the first of them | 0 |
-//! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite`, `model`, `postgres`, `redis` | those without a server |
+//! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite`, `model`, `postgres`, `redis`; or `pool` | those without a server |
 //! | `CREDPOOL_SIMULATION_SEED` | replays one seed, prints its history (with `--nocapture`) and shrinks what it breaks | |
 //! | `CREDPOOL_SIMULATION_PROMISE` | of a replayed seed, shrinks what breaks this promise alone | |
 //!
 //! Where things are: `steps` lists the kinds of steps, which are functions in `operators`, `editors` and `accidents`;
-//! `promises` holds the checks; `world` runs it all; `truth` is the ledger; `timeline` is time; `backend` has the stores.
+//! `pool` is another world: one process, and what calls meet in it; `promises` holds the checks; `world` runs it all; `truth` is the ledger; `timeline` is time; `backend` has the stores.
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
@@ -32,6 +32,7 @@ mod handle;
 mod jobs;
 mod model_store;
 mod operators;
+mod pool;
 mod process;
 mod promises;
 #[cfg(any(feature = "postgres", feature = "redis"))]

@@ -23,6 +23,9 @@ pub struct Run {
 pub fn run(store: &str, seed: u64, steps: &[Step]) -> Run {
     static ONE: Mutex<()> = Mutex::new(());
     let one = ONE.lock();
+    if store == steps::POOL {
+        return crate::pool::run(seed, steps);
+    }
     let mut world = World::new(store, seed);
     for step in steps {
         step.apply(&mut world);
@@ -52,7 +55,7 @@ impl Run {
 
 /// What a seed shows, every breach, or those of one promise, with its shortest list of steps.
 pub fn report(store: &str, seed: u64, promise: Option<&str>) -> String {
-    let steps = steps::draw(seed, STEPS);
+    let steps = steps::draw(store, seed, STEPS);
     let run = run(store, seed, &steps);
     let mut text = run.history.join("\n");
     let told = |breach: &&Breach| promise.is_none_or(|promise| promise == breach.promise);
@@ -65,7 +68,7 @@ pub fn report(store: &str, seed: u64, promise: Option<&str>) -> String {
 /// One broken promise: the steps that it takes, what happens then, how often.
 pub fn report_breach(store: &str, seed: u64, promise: &str) -> String {
     let breaks = |steps: &[Step]| run(store, seed, steps).breach(promise).is_some();
-    let drawn = steps::draw(seed, STEPS);
+    let drawn = steps::draw(store, seed, STEPS);
     let steps = shrunk(&drawn, breaks);
     let last = run(store, seed, &steps);
     let names: Vec<_> = steps.iter().map(|step| step.kind.name).collect();
@@ -96,7 +99,7 @@ fn rate(store: &str, seed: u64, steps: &[Step], promise: &str) -> String {
 /// Whether a seed breaks a promise once more in twenty runs. One that does not needs an interleaving of threads that hardly comes: it
 /// is told, and does not fail the run.
 pub fn comes_again(store: &str, seed: u64, promise: &str) -> bool {
-    let drawn = steps::draw(seed, STEPS);
+    let drawn = steps::draw(store, seed, STEPS);
     (0..20).any(|_| run(store, seed, &drawn).breach(promise).is_some())
 }
 

@@ -4,6 +4,7 @@
 use crate::accidents;
 use crate::editors;
 use crate::operators;
+use crate::pool::{self, Pool};
 use crate::random::Random;
 use crate::world::World;
 
@@ -11,7 +12,13 @@ use crate::world::World;
 pub struct Kind {
     pub name: &'static str,
     weight: usize,
-    apply: fn(&mut World, &mut Random),
+    apply: Apply,
+}
+
+/// In which kind of world it happens.
+enum Apply {
+    Fleet(fn(&mut World, &mut Random)),
+    Pool(fn(&mut Pool, &mut Random)),
 }
 
 #[derive(Clone, Copy)]
@@ -24,9 +31,29 @@ const fn kind(name: &'static str, weight: usize, apply: fn(&mut World, &mut Rand
     Kind {
         name,
         weight,
-        apply,
+        apply: Apply::Fleet(apply),
     }
 }
+
+pub const fn pool_kind(
+    name: &'static str,
+    weight: usize,
+    apply: fn(&mut Pool, &mut Random),
+) -> Kind {
+    Kind {
+        name,
+        weight,
+        apply: Apply::Pool(apply),
+    }
+}
+
+/// The kinds of steps in a world over a store, or in that of a pool.
+fn kinds_of(store: &str) -> &'static [Kind] {
+    if store == POOL { pool::KINDS } else { KINDS }
+}
+
+/// Names the world of one process under load, where others are named by their store.
+pub const POOL: &str = "pool";
 
 const KINDS: &[Kind] = &[
     kind("time passes", 6, time_passes),
@@ -92,10 +119,11 @@ const KINDS: &[Kind] = &[
 ];
 
 /// The steps of a seed. A part of the kinds is left out for each: what happens more often meets more often.
-pub fn draw(seed: u64, count: usize) -> Vec<Step> {
+pub fn draw(store: &str, seed: u64, count: usize) -> Vec<Step> {
+    let all = kinds_of(store);
     let mut random = Random::seeded(seed);
     let always = 2;
-    let kinds = KINDS.iter().enumerate();
+    let kinds = all.iter().enumerate();
     let kinds: Vec<_> = kinds
         .filter(|(index, _)| *index < always || random.chance(3, 5))
         .map(|(_, kind)| kind)
@@ -108,7 +136,7 @@ pub fn draw(seed: u64, count: usize) -> Vec<Step> {
             }
             at -= kind.weight;
         }
-        &KINDS[0]
+        &all[0]
     };
     (0..count)
         .map(|_| Step {
@@ -122,10 +150,23 @@ impl Step {
     /// Does it, and lets some time pass.
     pub fn apply(&self, world: &mut World) {
         let mut random = Random::seeded(self.seed);
-        (self.kind.apply)(world, &mut random);
+        if let Apply::Fleet(apply) = self.kind.apply {
+            apply(world, &mut random);
+        }
         world.rest();
         let span = random.millis(&[0, 20, 100, 100, 300, 300, 700, 1_500, 4_000]);
         world.advance(span);
+    }
+
+    /// As [`apply`](Self::apply), in the world of a pool.
+    pub fn apply_to_pool(&self, pool: &mut Pool) {
+        let mut random = Random::seeded(self.seed);
+        if let Apply::Pool(apply) = self.kind.apply {
+            apply(pool, &mut random);
+        }
+        pool.rest();
+        let span = random.millis(&[0, 20, 100, 300, 700, 1_500, 4_000]);
+        pool.advance(span);
     }
 }
 

@@ -79,6 +79,20 @@ impl Timeline {
         }
     }
 
+    /// As [`thaw`](Self::thaw), where all that waits sleeps with the machine.
+    pub fn thaw_all(&self, pid: Pid, asleep: Duration) {
+        let mut state = self.state.lock();
+        state.frozen.remove(&pid);
+        for wait in state.waits.iter_mut().filter(|wait| wait.pid == pid) {
+            wait.at += asleep;
+        }
+    }
+
+    /// Gets a message after a while of the world's time.
+    pub fn timer(&self, pid: Pid, wait: Duration) -> Receiver<Instant> {
+        self.wait_until(pid, self.now() + wait, WaitKind::Sleep)
+    }
+
     /// Blocks a thread of a process for a while. False when the process has died meanwhile.
     pub fn sleep(&self, pid: Pid, wait: Duration) -> bool {
         let at = self.now() + wait;

@@ -1,0 +1,167 @@
+//! Threads that call, one call after the other or one alone, and what they see.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use credpool::{Availability, CancelToken, Error, Manager, Options, Request};
+
+use super::promises::{self, Ended};
+use super::upstream::{MODELS, PROVIDER, Shared};
+use crate::random::Random;
+use crate::timeline::{Pid, Timeline};
+
+/// Where a caller is.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Its call, when that began, and when it is to be over.
+    pub call: Option<Under>,
+}
+
+/// A call under way.
+#[derive(Clone, Debug)]
+pub struct Under {
+    pub number: u64,
+    pub began: Duration,
+    pub timeout: Option<Duration>,
+    pub cancelled_at: Option<Duration>,
+    pub cancel: CancelToken,
+    pub may_wait: Duration,
+}
+
+pub struct Caller {
+    pub stop: Arc<AtomicBool>,
+    pub place: Arc<parking_lot::Mutex<Place>>,
+    pub thread: JoinHandle<()>,
+}
+
+/// What all callers have in common.
+#[derive(Clone)]
+pub struct Ground {
+    pub pid: Pid,
+    pub timeline: Arc<Timeline>,
+    pub truth: Shared,
+    pub manager: Manager,
+    pub numbers: Arc<AtomicU64>,
+    pub settled: Settled,
+}
+
+/// Since when each credential has been ready without a break, as seen when the world was at rest.
+pub type Settled = Arc<parking_lot::Mutex<std::collections::BTreeMap<(String, String), Duration>>>;
+
+/// How a caller calls.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    pub model: &'static str,
+    pub timeout: Option<Duration>,
+    pub max_wait: Option<Duration>,
+    pub streams: bool,
+    /// Reads the first chunk of a stream and drops it.
+    pub drops: bool,
+    /// Between two calls; `None`: it makes one call alone.
+    pub pause: Option<Duration>,
+}
+
+impl Manner {
+    pub fn draw(random: &mut Random, in_a_loop: bool) -> Self {
+        let millis = |ms| Some(Duration::from_millis(ms));
+        Self {
+            model: random.pick(&MODELS).unwrap(),
+            timeout: *random
+                .pick(&[None, None, millis(500), millis(5_000), millis(60_000)])
+                .unwrap(),
+            max_wait: *random
+                .pick(&[None, None, None, millis(0), millis(3_000)])
+                .unwrap(),
+            streams: random.chance(1, 4),
+            drops: random.chance(1, 4),
+            pause: in_a_loop.then(|| random.millis(&[200, 1_000, 3_000])),
+        }
+    }
+}
+
+impl Caller {
+    pub fn start(ground: &Ground, manner: Manner) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let place = Arc::new(parking_lot::Mutex::new(Place::default()));
+        let (ground, told, at) = (ground.clone(), Arc::clone(&stop), Arc::clone(&place));
+        let thread = std::thread::spawn(move || {
+            loop {
+                call(&ground, &manner, &at);
+                let Some(pause) = manner.pause else { return };
+                if told.load(Ordering::SeqCst) || !ground.timeline.sleep(ground.pid, pause) {
+                    return;
+                }
+            }
+        });
+        Self {
+            stop,
+            place,
+            thread,
+        }
+    }
+}
+
+fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
+    let number = ground.numbers.fetch_add(1, Ordering::SeqCst) + 1;
+    let began = ground.timeline.now();
+    let cancel = CancelToken::new();
+    let mut options = Options::new().with_cancel(cancel.clone());
+    options.timeout = manner.timeout;
+    options.max_wait = manner.max_wait;
+    place.lock().call = Some(Under {
+        number,
+        began,
+        timeout: manner.timeout,
+        cancelled_at: None,
+        cancel,
+        may_wait: manner.max_wait.unwrap_or(Duration::from_secs(30)),
+    });
+    let request = Request::new(manner.model, format!("{{\"{number}\"}}"));
+    let result = if manner.streams {
+        read(ground, manner, &request, &options)
+    } else {
+        ground
+            .manager
+            .execute([PROVIDER], &request, &options)
+            .map(|response| response.attempts)
+    };
+    let under = place.lock().call.take().unwrap();
+    let ready = ready(&ground.manager, manner.model);
+    promises::check_call(
+        ground,
+        &Ended {
+            under,
+            manner,
+            result,
+            ready,
+        },
+    );
+}
+
+fn read(
+    ground: &Ground,
+    manner: &Manner,
+    request: &Request,
+    options: &Options,
+) -> Result<u32, Error> {
+    let stream = ground
+        .manager
+        .execute_stream([PROVIDER], request, options)?;
+    let attempts = stream.attempts();
+    let most = if manner.drops { 1 } else { usize::MAX };
+    for chunk in stream.take(most) {
+        chunk?;
+    }
+    Ok(attempts)
+}
+
+/// The credentials that a call may be served with now.
+pub fn ready(manager: &Manager, model: &str) -> Vec<String> {
+    let standings = manager.explain(PROVIDER, model).into_iter();
+    standings
+        .filter(|one| one.availability == Availability::Ready)
+        .map(|one| one.auth_id.to_string())
+        .collect()
+}

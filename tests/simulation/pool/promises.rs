@@ -1,0 +1,266 @@
+//! What the pool promises, a function for each sentence.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use credpool::{Availability, Error, ErrorCode, Options, Request};
+
+use super::callers::{Ground, Manner, Under};
+use super::upstream::{Key, MODELS, PROVIDER, Truth};
+use super::world::{DECLINES, Pool};
+
+/// A call that has ended.
+pub struct Ended<'a> {
+    pub under: Under,
+    pub manner: &'a Manner,
+    pub result: Result<u32, Error>,
+    /// Who was ready when it ended.
+    pub ready: Vec<String>,
+}
+
+/// What may come late.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// At any moment at which everything waits.
+pub fn check_waits(pool: &Pool) {
+    let now = pool.now();
+    let mut breaches = Vec::new();
+    for caller in &pool.callers {
+        let Some(under) = caller.place.lock().call.clone() else {
+            continue;
+        };
+        let number = under.number;
+        if let Some(timeout) = under.timeout
+            && now > under.began + timeout + GRACE
+        {
+            breaches.push((
+                "a_call_returns_within_its_timeout",
+                format!(
+                    "call {number} is {:?} old, its timeout is {timeout:?}",
+                    now - under.began
+                ),
+            ));
+        }
+        if let Some(at) = under.cancelled_at
+            && now > at + GRACE
+        {
+            breaches.push((
+                "a_cancelled_call_returns_at_once",
+                format!("call {number} was cancelled {:?} ago", now - at),
+            ));
+        }
+    }
+    let mut truth = pool.truth().lock();
+    for (promise, what) in breaches {
+        if !truth.breaches.iter().any(|known| known.promise == promise) {
+            truth.breach(promise, what);
+        }
+    }
+}
+
+/// When a request comes.
+pub fn check_request(truth: &mut Truth, id: &str, key: &Key, now: Duration, call: u64) {
+    let sent = truth.sent.get(id).cloned().unwrap_or_default();
+    if key.disabled {
+        let what = format!("call {call} asks {id}, which is disabled");
+        truth.breach("no_request_is_sent_for_a_disabled_credential", what);
+    }
+    let minute = sent
+        .iter()
+        .filter(|one| one.at + Duration::from_secs(60) > now);
+    if let (Some(rpm), count) = (key.rpm, minute.count())
+        && count >= rpm
+    {
+        let what = format!(
+            "{id} is asked {} times in a minute, {rpm} are allowed",
+            count + 1
+        );
+        truth.breach("no_more_requests_a_minute_than_allowed", what);
+    }
+    let in_flight = truth.in_flight.get(id).copied().unwrap_or_default();
+    if key.max_concurrent.is_some_and(|most| in_flight >= most) {
+        let what = format!("{id} has {in_flight} requests in flight");
+        truth.breach("no_more_requests_at_once_than_allowed", what);
+    }
+    let told = sent.iter().rev().find_map(|one| one.told);
+    if let Some((at, wait)) = told
+        && now > at
+        && now + Duration::from_millis(1) < at + wait
+    {
+        let what = format!(
+            "call {call} asks {id} {:?} after it was told to wait {wait:?}",
+            now - at
+        );
+        truth.breach(
+            "a_credential_is_not_asked_before_the_time_that_the_server_told",
+            what,
+        );
+    }
+    let alone = truth.alone.get(id).copied().unwrap_or_default();
+    if alone > 30 && key.always.is_some() {
+        truth.breach(
+            "a_credential_that_fails_alone_leaves_the_rotation",
+            format!("{id} has failed {alone} times"),
+        );
+    }
+}
+
+/// What an upstream or an operator has said is void.
+pub fn forget_told(truth: &mut Truth, id: &str) {
+    for sent in truth.sent.get_mut(id).into_iter().flatten() {
+        sent.told = None;
+    }
+}
+
+/// When a call has ended.
+pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
+    let now = ground.timeline.now();
+    let Ended {
+        under,
+        manner,
+        result,
+        ready,
+    } = ended;
+    let number = under.number;
+    let attempts: usize = {
+        let truth = ground.truth.lock();
+        let all = truth.sent.values().flatten();
+        all.filter(|sent| sent.call == number).count()
+    };
+    let took = now.saturating_sub(under.began);
+    let mut truth = ground.truth.lock();
+    let outcome = match result {
+        Ok(attempts) => format!("served at attempt {attempts}"),
+        Err(error) => format!("{error}"),
+    };
+    truth.note(format!("call {number} ends after {took:?}: {outcome}"));
+    if attempts > MOST_ATTEMPTS {
+        truth.breach(
+            "a_call_makes_a_bounded_number_of_attempts",
+            format!("call {number} made {attempts}"),
+        );
+    }
+    let Err(error) = result else { return };
+    if matches!(
+        error.code(),
+        ErrorCode::AuthUnavailable | ErrorCode::LimitReached
+    ) && error.message().contains("key-")
+    {
+        truth.breach(
+            "the_message_of_a_refusal_names_no_credential",
+            error.to_string(),
+        );
+    }
+    let settled = ground.settled.lock();
+    let long_ready = ready.iter().find(|id| {
+        let since = settled.get(&(manner.model.to_owned(), (*id).clone()));
+        since.is_some_and(|since| *since + Duration::from_secs(1) < now)
+    });
+    let Some(id) = long_ready else { return };
+    let is_limit = error.http_status() == Some(429)
+        || matches!(
+            error.code(),
+            ErrorCode::AuthUnavailable | ErrorCode::LimitReached
+        );
+    let at_bound = attempts >= 3 && took >= under.may_wait;
+    if is_limit && attempts < 10 && !at_bound && !error.message().contains("selector") {
+        let what = format!(
+            "call {number} ends after {took:?} and {attempts} attempts with {error}; {id} was ready"
+        );
+        truth.breach("no_call_ends_for_a_limit_while_a_credential_is_ready", what);
+    }
+    if *error.code() == ErrorCode::Config {
+        let what = format!("call {number} ends with {error}; {id} was ready");
+        truth.breach(
+            "no_call_ends_for_a_wrong_setting_of_another_credential",
+            what,
+        );
+    }
+}
+
+/// With the default settings: 32 at once, and one after each wait.
+const MOST_ATTEMPTS: usize = 39;
+
+/// After each step.
+pub fn check(pool: &mut Pool) {
+    let standings: Vec<_> = MODELS
+        .iter()
+        .flat_map(|model| pool.ground.manager.explain(PROVIDER, model))
+        .collect();
+    let mut truth = pool.truth().lock();
+    for standing in standings {
+        let is_disabled = truth
+            .keys
+            .get(&*standing.auth_id)
+            .is_some_and(|key| key.disabled);
+        if is_disabled && standing.availability != Availability::Disabled {
+            truth.breach(
+                "explain_tells_who_may_serve",
+                format!("{standing}: it is disabled"),
+            );
+        }
+    }
+}
+
+/// When all callers have stopped.
+pub fn conclude(pool: &mut Pool) {
+    let declined = pool.mischief.load(Ordering::SeqCst) == DECLINES;
+    pool.calm_down();
+    let (heard, attempts) = {
+        let truth = pool.truth().lock();
+        (truth.heard, truth.attempts)
+    };
+    if heard != attempts {
+        let what = format!("{attempts} attempts, {heard} were told");
+        pool.truth()
+            .lock()
+            .breach("each_attempt_is_told_to_the_hook_once", what);
+    }
+    let in_flight: usize = pool.truth().lock().in_flight.values().sum();
+    assert_eq!(in_flight, 0, "the upstream has let go of all");
+    for model in MODELS {
+        for standing in pool.ground.manager.explain(PROVIDER, model) {
+            let held = match standing.availability {
+                Availability::Probing => true,
+                // Nothing is under way: only the last minute counts.
+                Availability::Busy => standing.until.is_none(),
+                _ => false,
+            };
+            if held {
+                pool.truth().lock().breach(
+                    "no_permit_or_lease_is_held_without_a_call",
+                    standing.to_string(),
+                );
+            }
+            if standing.availability == Availability::Ready && !declined {
+                check_pinned(pool, model, &standing.auth_id);
+            }
+        }
+    }
+}
+
+/// The next call may be sent with who is said to be ready.
+fn check_pinned(pool: &Pool, model: &str, id: &str) {
+    let before = pool.truth().lock().attempts;
+    let options = Options::new()
+        .with_pinned(id)
+        .with_max_attempts(1)
+        .with_max_wait(Duration::ZERO);
+    let (manager, request) = (pool.ground.manager.clone(), Request::new(model, "{}"));
+    let thread =
+        std::thread::spawn(move || manager.execute([PROVIDER], &request, &options).map(drop));
+    let end = pool.now() + Duration::from_secs(60);
+    let busy = std::sync::atomic::AtomicUsize::new(0);
+    loop {
+        crate::quiet::wait_until_quiet(&busy);
+        if thread.is_finished() || !pool.ground.timeline.fire_next(end) {
+            break;
+        }
+    }
+    let result = thread.join().unwrap();
+    let mut truth = pool.truth().lock();
+    if truth.attempts == before {
+        let what = format!("{id} is ready for {model}, and a call for it ends with {result:?}");
+        truth.breach("who_is_ready_is_asked", what);
+    }
+}
