@@ -7,7 +7,6 @@ mod attempts;
 mod budget;
 mod call;
 mod correlation;
-mod handover;
 mod plan;
 mod pump;
 mod refusal;

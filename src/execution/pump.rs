@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::select;
+use crossbeam_channel::{Sender, TrySendError, select};
 
 use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
@@ -17,8 +17,7 @@ use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, WaitFor, guard};
 
 use super::call::Call;
-use super::handover::{Feed, Pushed, handover};
-use super::stream::{ChunkStream, Ending, why_cancelled};
+use super::stream::{ChunkStream, Ending, late_in_stream, why_cancelled};
 use super::{Engine, Providers, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
@@ -32,7 +31,8 @@ struct Committed {
 struct Pump {
     engine: Arc<Engine>,
     committed: Committed,
-    feed: Option<Feed>,
+    /// Dropped when all has been said.
+    chunks: Option<Sender<StreamChunk>>,
     ending: Arc<Ending>,
     cancel: CancelToken,
     deadline: Option<Instant>,
@@ -101,10 +101,10 @@ impl Engine {
             committed = Committed::read_until(commit, source)?;
             Ok(())
         })?;
-        let (feed, intake) = handover(self.streams.buffer);
+        let (sender, chunks) = crossbeam_channel::bounded(self.streams.buffer);
         let ending = Arc::new(Ending::new());
         let stream = ChunkStream {
-            intake,
+            chunks,
             ending: Arc::clone(&ending),
             cancel: cancel.clone(),
             stopping: pool.stopping().clone(),
@@ -134,7 +134,7 @@ impl Engine {
         let pump = Pump {
             engine: Arc::clone(self),
             committed,
-            feed: Some(feed),
+            chunks: Some(sender),
             ending,
             cancel,
             deadline: call.deadline,
@@ -221,53 +221,32 @@ impl Pump {
         why_cancelled(self.engine.services.pool.stopping())
     }
 
+    /// Hands a chunk over to the reader, for whom it waits where the channel is full.
     fn deliver(&self, chunk: StreamChunk) -> Result<(), End> {
-        let Some(feed) = &self.feed else {
+        let Some(chunks) = &self.chunks else {
             return Ok(());
         };
         let gone = || End::Abandoned(Error::new(ErrorCode::Cancelled, "the stream was dropped"));
-        let more = chunk.followed.0;
-        let mut waiting = Some(chunk);
-        // A reader that is nearly as fast is not worth going to sleep for.
-        for _ in 0..YIELDS {
-            match feed.push(&mut waiting, more) {
-                Pushed::Taken => return Ok(()),
-                Pushed::Gone => return Err(gone()),
-                Pushed::Full => {}
-            }
-            std::thread::yield_now();
-        }
+        let chunk = match chunks.try_send(chunk) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Disconnected(_)) => return Err(gone()),
+            Err(TrySendError::Full(chunk)) => chunk,
+        };
         let clock = &self.engine.services.clock;
         let patience = self.engine.streams.consumer_timeout;
-        let (mut read, mut too_long) = (feed.read(), clock.after(patience));
         let late = self
             .deadline
             .map_or_else(crossbeam_channel::never, |deadline| {
                 clock.after(deadline.saturating_duration_since(clock.monotonic()))
             });
-        loop {
-            match feed.push(&mut waiting, more) {
-                Pushed::Taken => return Ok(()),
-                Pushed::Gone => return Err(gone()),
-                Pushed::Full => {}
-            }
-            select! {
-                recv(feed.woken()) -> _ => {}
-                recv(self.cancel.cancelled()) -> _ => return Err(End::Abandoned(self.why_cancelled())),
-                recv(late) -> _ => return Err(End::Abandoned(late_in_stream())),
-                recv(too_long) -> _ => {
-                    let now = feed.read();
-                    if now != read {
-                        // It reads what it has fetched.
-                        (read, too_long) = (now, clock.after(patience));
-                        continue;
-                    }
-                    return Err(End::Abandoned(Error::new(
-                        ErrorCode::Cancelled,
-                        format!("the stream's consumer read nothing for {patience:?}"),
-                    )));
-                }
-            }
+        select! {
+            send(chunks, chunk) -> sent => sent.map_err(|_| gone()),
+            recv(self.cancel.cancelled()) -> _ => Err(End::Abandoned(self.why_cancelled())),
+            recv(late) -> _ => Err(End::Abandoned(late_in_stream())),
+            recv(clock.after(patience)) -> _ => Err(End::Abandoned(Error::new(
+                ErrorCode::Cancelled,
+                format!("the stream's consumer read nothing for {patience:?}"),
+            ))),
         }
     }
 
@@ -296,7 +275,7 @@ impl Pump {
         };
         self.engine.record(report.outcome(kind), Some(&self.lease));
         let _ = self.ending.set(ending);
-        self.feed = None;
+        self.chunks = None;
     }
 }
 
@@ -307,13 +286,6 @@ impl Drop for Pump {
             "the manager was shut down before the stream was read",
         )));
     }
-}
-
-fn late_in_stream() -> Error {
-    Error::new(
-        ErrorCode::DeadlineExceeded,
-        "the call's deadline has passed in mid-stream",
-    )
 }
 
 impl Report {
@@ -364,9 +336,6 @@ impl Report {
         }
     }
 }
-
-/// About fifty microseconds.
-const YIELDS: usize = 64;
 
 /// What may come before content and still be held back.
 const MOST_PREAMBLE_CHUNKS: usize = 64;

@@ -2,13 +2,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, TryRecvError, select};
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
 use crate::request::StreamChunk;
-
-use super::handover::{Arrived, Intake};
 
 /// The chunks of an answer, as they arrive. An iterator that blocks; its first error is its last item.
 ///
@@ -26,7 +24,7 @@ use super::handover::{Arrived, Intake};
 /// # }
 /// ```
 pub struct ChunkStream {
-    pub(super) intake: Intake,
+    pub(super) chunks: Receiver<StreamChunk>,
     pub(super) ending: Arc<Ending>,
     pub(super) cancel: CancelToken,
     pub(super) stopping: CancelToken,
@@ -41,7 +39,7 @@ pub struct ChunkStream {
     pub(super) attempts: u32,
 }
 
-/// How the worker says that it has sent its last chunk. Set before it drops its end of the queue.
+/// How the stream ended. Set once the worker has sent the last chunk, and before it drops its end of the channel.
 pub(super) type Ending = OnceLock<Result<(), Error>>;
 
 /// What a stream has to say at the moment.
@@ -84,27 +82,21 @@ impl ChunkStream {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        match self.intake.next() {
-            Arrived::Chunk(chunk) => StreamEvent::Chunk(chunk),
-            Arrived::Ended => self.end(),
+        match self.chunks.try_recv() {
+            Ok(chunk) => StreamEvent::Chunk(chunk),
+            Err(TryRecvError::Disconnected) => self
+                .end_or(|| Error::new(ErrorCode::StreamInterrupted, "the stream's worker is gone")),
             // The source may listen to nobody; whoever reads must not wait for it.
-            Arrived::Nothing if self.is_late => {
-                let late = Error::new(
-                    ErrorCode::DeadlineExceeded,
-                    "the call's deadline has passed in mid-stream",
-                );
-                let end = self.finish(StreamEvent::Failed(late));
+            Err(TryRecvError::Empty) if self.is_late => {
+                let end = self.end_or(late_in_stream);
                 self.cancel.cancel();
                 end
             }
-            Arrived::Nothing if self.cancel.is_cancelled() => {
-                let why = match self.ending.get() {
-                    Some(Err(why)) => why.clone(),
-                    _ => why_cancelled(&self.stopping),
-                };
-                self.finish(StreamEvent::Failed(why))
+            Err(TryRecvError::Empty) if self.cancel.is_cancelled() => {
+                let stopping = self.stopping.clone();
+                self.end_or(|| why_cancelled(&stopping))
             }
-            Arrived::Nothing => StreamEvent::Pending,
+            Err(TryRecvError::Empty) => StreamEvent::Pending,
         }
     }
 
@@ -120,13 +112,14 @@ impl ChunkStream {
 
     fn wait(&mut self, timer: &Receiver<Instant>) -> StreamEvent {
         loop {
-            self.intake.linger();
             let now = self.try_recv();
             if !matches!(now, StreamEvent::Pending) {
                 return now;
             }
             select! {
-                recv(self.intake.woken()) -> _ => {}
+                recv(self.chunks) -> chunk => if let Ok(chunk) = chunk {
+                    return StreamEvent::Chunk(chunk);
+                },
                 recv(timer) -> _ => return StreamEvent::Pending,
                 recv(self.cancel.cancelled()) -> _ => {}
                 recv(self.late) -> _ => self.is_late = true,
@@ -134,22 +127,23 @@ impl ChunkStream {
         }
     }
 
-    fn end(&mut self) -> StreamEvent {
+    /// The stream's last word: how it ended, or `otherwise` where that has not been said.
+    fn end_or(&mut self, otherwise: impl FnOnce() -> Error) -> StreamEvent {
         let end = match self.ending.get() {
             Some(Ok(())) => StreamEvent::Ended,
             Some(Err(error)) => StreamEvent::Failed(error.clone()),
-            None => StreamEvent::Failed(Error::new(
-                ErrorCode::StreamInterrupted,
-                "the stream's worker is gone",
-            )),
+            None => StreamEvent::Failed(otherwise()),
         };
-        self.finish(end)
-    }
-
-    fn finish(&mut self, end: StreamEvent) -> StreamEvent {
         self.end = Some(end.clone());
         end
     }
+}
+
+pub(super) fn late_in_stream() -> Error {
+    Error::new(
+        ErrorCode::DeadlineExceeded,
+        "the call's deadline has passed in mid-stream",
+    )
 }
 
 pub(super) fn why_cancelled(stopping: &CancelToken) -> Error {
@@ -169,11 +163,6 @@ impl Iterator for ChunkStream {
     fn next(&mut self) -> Option<Self::Item> {
         if self.fused {
             return None;
-        }
-        if self.end.is_none()
-            && let Some(chunk) = self.intake.fetched()
-        {
-            return Some(Ok(chunk));
         }
         match self.recv() {
             StreamEvent::Chunk(chunk) => Some(Ok(chunk)),
@@ -204,7 +193,7 @@ impl fmt::Debug for ChunkStream {
         f.debug_struct("ChunkStream")
             .field("provider", &self.provider)
             .field("auth_id", &self.auth_id)
-            .field("waiting", &self.intake.len())
+            .field("waiting", &self.chunks.len())
             .field("ended", &self.end.is_some())
             .finish_non_exhaustive()
     }

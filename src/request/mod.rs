@@ -14,7 +14,6 @@ use http::HeaderMap;
 use crate::auth::Metadata;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
-pub(crate) use response::Followed;
 pub use response::{Response, StreamChunk, Usage};
 
 /// What to ask a provider: a model and a payload in the provider's own JSON.
