@@ -32,7 +32,7 @@ pub(super) struct Plan {
     pub(super) looked_again: bool,
     /// A token that had ended was sent as the last resort.
     pub(super) sent_ended_token: bool,
-    /// How long the call has waited for credentials to return.
+    /// How long the call has waited for a worker's place and for credentials to return.
     pub(super) waited: Duration,
     /// The call's place among those who wait.
     pub(super) place: Option<Waiting>,

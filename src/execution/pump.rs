@@ -12,13 +12,12 @@ use crate::executor::ChunkSource;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::StreamCommit;
-use crate::registry::Lease;
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
-use crate::runtime::{Lane, WaitFor, guard};
+use crate::runtime::{Lane, Place, guard};
 
 use super::call::Call;
 use super::stream::{ChunkStream, Ending, late_in_stream, why_cancelled};
-use super::{Engine, Providers, Served};
+use super::{Engine, Held, Providers, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
 #[derive(Default)]
@@ -37,7 +36,8 @@ struct Pump {
     cancel: CancelToken,
     deadline: Option<Instant>,
     report: Option<Report>,
-    lease: Lease,
+    /// Until the result is recorded.
+    held: Option<Held>,
     /// Ends the stream when the manager shuts down.
     _stopping: OnCancel,
 }
@@ -49,6 +49,9 @@ struct Report {
     model: String,
     messages: Vec<Message>,
     session_key: Option<String>,
+    call_id: u64,
+    attempt: u32,
+    started: Option<Instant>,
     first_byte: Duration,
     usage: Option<Usage>,
     rate_limits: Option<Arc<RateLimits>>,
@@ -79,7 +82,7 @@ impl Engine {
             let cancel = cancel.clone();
             move || cancel.cancel()
         });
-        let call = Call::begin(
+        let mut call = Call::begin(
             &self.services,
             providers,
             request,
@@ -87,13 +90,8 @@ impl Engine {
             Some(cancel.clone()),
         );
         // A worker first: a stream that nobody can pump must not be opened.
-        let slot = pool.reserve(
-            Lane::Streams,
-            WaitFor {
-                deadline: call.deadline,
-                cancel: Some(&cancel),
-            },
-        )?;
+        let slot = self.place(Lane::Streams, options, call.deadline, &cancel)?;
+        call.waited = slot.waited();
         let commit = self.policy.commit();
         let mut committed = Committed::default();
         let served = self.run(&call, &mut |executor, attempt, auth, request| {
@@ -120,15 +118,18 @@ impl Engine {
             provider: Arc::clone(served.provider),
             auth_id: Arc::clone(served.lease.id()),
             attempts: served.attempts,
+            process: self.services.process,
         };
-        let report = Report::of(&served, options);
-        if let Some(permit) = served.permit
-            && commit == StreamCommit::FirstContent
+        let report = Report::of(&served, &call);
+        let Served {
+            lease, mut permit, ..
+        } = served;
+        if commit == StreamCommit::FirstContent
+            && let Some(permit) = permit.take()
         {
             // Content came: the credential serves again. How the stream ends is told then.
-            let outcome = report.outcome(OutcomeKind::Success);
-            let now = self.services.moment();
-            self.apply_success(&outcome, Some(&served.lease), now);
+            let outcome = report.outcome(OutcomeKind::Success, Duration::ZERO);
+            self.apply_success(&outcome, Some(&lease), self.services.moment());
             drop(permit);
         }
         let pump = Pump {
@@ -139,10 +140,13 @@ impl Engine {
             cancel,
             deadline: call.deadline,
             report: Some(report),
-            lease: served.lease,
+            held: Some(Held {
+                lease,
+                _permit: permit,
+            }),
             _stopping: stopping,
         };
-        pool.run(slot, move || pump.run())?;
+        pool.run(slot, move |place| pump.run(place))?;
         Ok(stream)
     }
 }
@@ -180,7 +184,7 @@ impl Committed {
 }
 
 impl Pump {
-    fn run(mut self) {
+    fn run(mut self, place: &Place) {
         let end = loop {
             if let Some(end) = self.ended_by_caller() {
                 break end;
@@ -205,7 +209,7 @@ impl Pump {
                 break end;
             }
         };
-        self.settle(end);
+        self.settle(end, Some(place));
     }
 
     fn ended_by_caller(&self) -> Option<End> {
@@ -257,14 +261,16 @@ impl Pump {
         }
     }
 
-    /// Closes the source, records the outcome, tells the caller: in this order, so that a caller who sees the end sees its
-    /// effects too.
-    fn settle(&mut self, end: End) {
-        let Some(report) = self.report.take() else {
+    /// Closes the source, records the outcome, gives back what the stream held, tells the hook and then the caller: who sees the
+    /// end sees its effects, too.
+    fn settle(&mut self, end: End, place: Option<&Place>) {
+        let (Some(report), Some(mut held)) = (self.report.take(), self.held.take()) else {
             return;
         };
+        let engine = &self.engine;
+        let elapsed = report.time_to(engine.services.clock.monotonic());
         if let Some(usage) = report.usage {
-            self.lease.settle(usage.input.saturating_add(usage.output));
+            held.lease.settle(usage.input.saturating_add(usage.output));
         }
         let rest = self.committed.rest.take();
         let _ = guard(|| "a stream's iterator".to_owned(), || drop(rest));
@@ -273,29 +279,41 @@ impl Pump {
             End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
             End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
         };
-        self.engine.record(report.outcome(kind), Some(&self.lease));
+        let outcome = report.outcome(kind, elapsed);
+        let recorded = engine.enter(&outcome, Some(held));
+        // It stays true whatever the hook does: shut the manager down, for example.
         let _ = self.ending.set(ending);
+        let tell = || engine.tell_recorded(outcome, recorded);
+        match place {
+            Some(place) => place.give_back_for(tell),
+            None => tell(),
+        }
         self.chunks = None;
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.settle(End::Abandoned(Error::new(
+        let error = Error::new(
             ErrorCode::ShutDown,
             "the manager was shut down before the stream was read",
-        )));
+        );
+        self.settle(End::Abandoned(error), None);
     }
 }
 
 impl Report {
-    fn of(served: &Served<'_>, options: &Options) -> Self {
+    fn of(served: &Served<'_>, call: &Call<'_>) -> Self {
+        let options = call.options;
         Self {
             auth_id: Arc::clone(served.lease.id()),
             provider: Arc::clone(served.provider),
             model: served.request.model.clone(),
             messages: options.messages.clone(),
             session_key: options.session_key.clone(),
+            call_id: call.id(),
+            attempt: served.attempts,
+            started: call.attempt_started(),
             first_byte: served.first_byte,
             usage: None,
             rate_limits: None,
@@ -320,7 +338,14 @@ impl Report {
         }
     }
 
-    fn outcome(&self, kind: OutcomeKind) -> Outcome<'_> {
+    /// How long the attempt has taken by then.
+    fn time_to(&self, end: Instant) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| {
+            end.saturating_duration_since(started)
+        })
+    }
+
+    fn outcome(&self, kind: OutcomeKind, elapsed: Duration) -> Outcome<'_> {
         Outcome {
             auth_id: &self.auth_id,
             provider: &self.provider,
@@ -333,6 +358,9 @@ impl Report {
             session_key: self.session_key.as_deref(),
             first_byte: Some(self.first_byte),
             at: None,
+            call_id: self.call_id,
+            attempt: self.attempt,
+            elapsed,
         }
     }
 }

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, TryRecvError, select};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
 use crate::request::StreamChunk;
+use crate::runtime::Process;
 
 /// The chunks of an answer, as they arrive. An iterator that blocks; its first error is its last item.
 ///
@@ -37,6 +38,7 @@ pub struct ChunkStream {
     pub(super) provider: Arc<str>,
     pub(super) auth_id: Arc<str>,
     pub(super) attempts: u32,
+    pub(super) process: Process,
 }
 
 /// How the stream ended. Set once the worker has sent the last chunk, and before it drops its end of the channel.
@@ -74,7 +76,10 @@ impl ChunkStream {
 
     /// Ends the stream. Chunks that have arrived can still be read; then comes the error `cancelled`.
     pub fn cancel(&self) {
-        self.cancel.cancel();
+        // The stream's connection is the parent's, too.
+        if !self.process.has_forked() {
+            self.cancel.cancel();
+        }
     }
 
     /// What is there now, without waiting.
@@ -82,21 +87,27 @@ impl ChunkStream {
         if let Some(end) = &self.end {
             return end.clone();
         }
+        // Asked before the look at the channel: what had been sent by then has been read once that is empty.
+        let has_ended = self.ending.get().is_some();
         match self.chunks.try_recv() {
             Ok(chunk) => StreamEvent::Chunk(chunk),
-            Err(TryRecvError::Disconnected) => self
-                .end_or(|| Error::new(ErrorCode::StreamInterrupted, "the stream's worker is gone")),
+            Err(TryRecvError::Disconnected) => self.last_word(true, || {
+                Error::new(ErrorCode::StreamInterrupted, "the stream's worker is gone")
+            }),
             // The source may listen to nobody; whoever reads must not wait for it.
             Err(TryRecvError::Empty) if self.is_late => {
-                let end = self.end_or(late_in_stream);
+                let end = self.last_word(has_ended, late_in_stream);
                 self.cancel.cancel();
                 end
             }
             Err(TryRecvError::Empty) if self.cancel.is_cancelled() => {
-                let stopping = self.stopping.clone();
-                self.end_or(|| why_cancelled(&stopping))
+                let why = why_cancelled(&self.stopping);
+                self.last_word(has_ended, || why)
             }
-            Err(TryRecvError::Empty) => StreamEvent::Pending,
+            Err(TryRecvError::Empty) => match self.process.check() {
+                Ok(()) => StreamEvent::Pending,
+                Err(forked) => self.last_word(false, || forked),
+            },
         }
     }
 
@@ -127,9 +138,9 @@ impl ChunkStream {
         }
     }
 
-    /// The stream's last word: how it ended, or `otherwise` where that has not been said.
-    fn end_or(&mut self, otherwise: impl FnOnce() -> Error) -> StreamEvent {
-        let end = match self.ending.get() {
+    /// The stream's last word: how it ended where it has, or `otherwise`.
+    fn last_word(&mut self, has_ended: bool, otherwise: impl FnOnce() -> Error) -> StreamEvent {
+        let end = match self.ending.get().filter(|_| has_ended) {
             Some(Ok(())) => StreamEvent::Ended,
             Some(Err(error)) => StreamEvent::Failed(error.clone()),
             None => StreamEvent::Failed(otherwise()),
@@ -183,7 +194,7 @@ impl std::iter::FusedIterator for ChunkStream {}
 impl Drop for ChunkStream {
     fn drop(&mut self) {
         if self.end.is_none() {
-            self.cancel.cancel();
+            self.cancel();
         }
     }
 }
