@@ -43,6 +43,14 @@ pub struct Outcome<'a> {
     pub first_byte: Option<Duration>,
     /// When it was recorded, by the manager's clock: what the manager tells has it.
     pub at: Option<Timestamp>,
+    /// The call that the attempt belongs to: the same number for all attempts of a call, and another one for every other call in this
+    /// process. 0 for a result that the program has observed by itself.
+    pub call_id: u64,
+    /// Which attempt of its call it was, from 1. 0 for a result that the program has observed by itself.
+    pub attempt: u32,
+    /// From the start of the attempt to its end, failures too: for a plain call, to its answer; for a stream, to its last chunk. Zero
+    /// where it is not known.
+    pub elapsed: Duration,
 }
 
 /// How an attempt ended.
@@ -91,6 +99,9 @@ impl<'a> Outcome<'a> {
             session_key: None,
             first_byte: None,
             at: None,
+            call_id: 0,
+            attempt: 0,
+            elapsed: Duration::ZERO,
         }
     }
 

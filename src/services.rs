@@ -7,7 +7,7 @@ use crate::executor::{Executors, Tools};
 use crate::hook::Hooks;
 use crate::random::Random;
 use crate::registry::{Moment, Registry};
-use crate::runtime::Pool;
+use crate::runtime::{Pool, Process};
 use crate::store::Keeper;
 use crate::transport::Transport;
 
@@ -22,6 +22,8 @@ pub(crate) struct Services {
     pub(crate) transport: Arc<Transport>,
     pub(crate) tools: Arc<Tools>,
     pub(crate) pool: Pool,
+    /// That of the threads and connections.
+    pub(crate) process: Process,
     pub(crate) random: Arc<Random>,
 }
 

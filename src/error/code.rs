@@ -35,7 +35,7 @@ pub enum ErrorCode {
     Cancelled,
     /// An executor, selector, store or stream of the program panicked; the panic was contained.
     Panicked,
-    /// Every worker of the lane is busy and the queue is full.
+    /// Every worker of the lane is busy and the queue is full, or the system gives no thread.
     PoolSaturated,
     /// Every permit of the ready credentials is taken.
     LimitReached,
@@ -57,6 +57,8 @@ pub enum ErrorCode {
     StreamInterrupted,
     /// The manager has been shut down.
     ShutDown,
+    /// The manager was built before the process forked: it serves the parent alone, and nothing was sent. Build one in the child.
+    Forked,
     /// A code that this crate does not know.
     Other(Arc<str>),
 }
@@ -129,4 +131,5 @@ pub(super) const KNOWN: &[(ErrorCode, &str)] = &[
     (ErrorCode::StreamStalled, "stream_stalled"),
     (ErrorCode::StreamInterrupted, "stream_interrupted"),
     (ErrorCode::ShutDown, "shut_down"),
+    (ErrorCode::Forked, "forked"),
 ];

@@ -71,6 +71,7 @@ impl Engine {
         let names = call.providers.iter().map(|provider| &*provider.name);
         let start = self.rotation.advance(&call.request.model, names);
         let mut progress = Progress::beginning_at(start);
+        progress.waited = call.waited;
         let mut next = Acquire::default();
         loop {
             let turn = self.acquire(call, &mut progress, next)?;
@@ -103,19 +104,19 @@ impl Engine {
             has_ended,
         } = turn;
         let attempt = call.attempt(number, &self.services);
-        let started = self.services.clock.monotonic();
         log::trace!("attempt {number} of the call: {} of {provider}", lease.id());
         let answer = guard(
             || format!("the executor for {provider}"),
             || ask(executor, &attempt, &auth, &request),
         )
         .flatten();
+        let took = call.answered();
         match answer {
             Ok(()) => Ok(Served {
                 provider,
                 attempts: number,
                 request,
-                first_byte: self.services.clock.monotonic() - started,
+                first_byte: took,
                 permit,
                 lease,
             }),

@@ -1,4 +1,6 @@
+use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -19,11 +21,23 @@ pub(super) struct Call<'a> {
     pub(super) request: &'a Request,
     pub(super) options: &'a Options,
     pub(super) deadline: Option<Instant>,
+    /// How long it has waited for a worker's place.
+    pub(super) waited: Duration,
+    id: u64,
+    /// The attempt that is under way, or was the last.
+    attempt: Cell<UnderWay>,
     /// Where the caller may cancel it.
     cancel: Option<CancelToken>,
     never: Receiver<Never>,
     clock: &'a dyn Clock,
     stopping: &'a CancelToken,
+}
+
+#[derive(Clone, Copy, Default)]
+struct UnderWay {
+    number: u32,
+    started: Option<Instant>,
+    took: Duration,
 }
 
 impl<'a> Call<'a> {
@@ -40,6 +54,9 @@ impl<'a> Call<'a> {
             request,
             options,
             deadline: deadline_of(options, clock),
+            waited: Duration::ZERO,
+            id: next_id(),
+            attempt: Cell::default(),
             cancel,
             never: crossbeam_channel::never(),
             clock,
@@ -75,7 +92,13 @@ impl<'a> Call<'a> {
         self.is_cancelled() || (error.http_status().is_none() && self.is_late())
     }
 
+    /// Begins an attempt.
     pub(super) fn attempt(&self, number: u32, services: &Services) -> Attempt {
+        self.attempt.set(UnderWay {
+            number,
+            started: Some(self.clock.monotonic()),
+            took: Duration::ZERO,
+        });
         Attempt {
             number,
             deadline: self.deadline,
@@ -85,6 +108,31 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The attempt has its answer: how long that took.
+    pub(super) fn answered(&self) -> Duration {
+        let attempt = self.attempt.get();
+        let took = self.time_since(attempt.started);
+        self.attempt.set(UnderWay { took, ..attempt });
+        took
+    }
+
+    fn time_since(&self, started: Option<Instant>) -> Duration {
+        started.map_or(Duration::ZERO, |started| {
+            self.clock.monotonic().saturating_duration_since(started)
+        })
+    }
+
+    /// When the attempt began.
+    pub(super) fn attempt_started(&self) -> Option<Instant> {
+        self.attempt.get().started
+    }
+
+    /// The same for all its attempts, and for no other call's in this process.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What became of the last attempt.
     pub(super) fn outcome<'b>(
         &'b self,
         auth_id: &'b str,
@@ -92,6 +140,7 @@ impl<'a> Call<'a> {
         model: &'b str,
         kind: OutcomeKind,
     ) -> Outcome<'b> {
+        let attempt = self.attempt.get();
         Outcome {
             auth_id,
             provider,
@@ -104,6 +153,9 @@ impl<'a> Call<'a> {
             session_key: self.options.session_key.as_deref(),
             first_byte: None,
             at: None,
+            call_id: self.id,
+            attempt: attempt.number,
+            elapsed: attempt.took,
         }
     }
 
@@ -140,6 +192,23 @@ impl<'a> Call<'a> {
             .is_some_and(|deadline| self.clock.monotonic() >= deadline)
     }
 }
+
+/// A number that no other call of the process has. Threads take them by the block, so as not to wait for each other.
+fn next_id() -> u64 {
+    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static LEFT: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    }
+    let (mut next, mut end) = LEFT.get();
+    if next == end {
+        next = NEXT_BLOCK.fetch_add(BLOCK, Ordering::Relaxed);
+        end = next + BLOCK;
+    }
+    LEFT.set((next + 1, end));
+    next
+}
+
+const BLOCK: u64 = 1024;
 
 /// The earlier of the deadline and the timeout, counted from now.
 pub(super) fn deadline_of(options: &Options, clock: &dyn Clock) -> Option<Instant> {

@@ -8,8 +8,8 @@ mod attempts;
 mod budget;
 mod call;
 mod correlation;
-mod handover;
 mod pick;
+mod places;
 mod progress;
 mod pump;
 mod refusal;
@@ -85,6 +85,19 @@ struct Served<'a> {
     lease: Lease,
 }
 
+/// What an attempt has of its credential until its result is recorded.
+struct Held {
+    lease: Lease,
+    _permit: Option<Box<Permit>>,
+}
+
+/// What is told of a result beside its outcome.
+struct Recorded {
+    /// There is such a credential.
+    known: bool,
+    at: Timestamp,
+}
+
 impl Engine {
     pub(crate) fn new(
         services: Arc<Services>,
@@ -117,52 +130,79 @@ impl Engine {
         let cancel = options.cancel.clone();
         let call = Call::begin(&self.services, providers, request, options, cancel);
         let mut answer = None;
-        let mut served = self.run(&call, &mut |executor, attempt, auth, request| {
+        let served = self.run(&call, &mut |executor, attempt, auth, request| {
             answer = Some(match kind {
                 Plain::Execute => executor.execute(attempt, auth, request, options),
                 Plain::CountTokens => executor.count_tokens(attempt, auth, request, options),
             }?);
             Ok(())
         })?;
+        let Served {
+            provider,
+            request,
+            attempts,
+            first_byte,
+            permit,
+            mut lease,
+        } = served;
         let mut response = answer.unwrap_or_default();
         if let Some(usage) = response.usage {
-            served
-                .lease
-                .settle(usage.input.saturating_add(usage.output));
+            lease.settle(usage.input.saturating_add(usage.output));
         }
-        let mut outcome = call.outcome(
-            served.lease.id(),
-            served.provider,
-            &served.request.model,
-            OutcomeKind::Success,
-        );
+        let auth_id = Arc::clone(lease.id());
+        let mut outcome = call.outcome(&auth_id, provider, &request.model, OutcomeKind::Success);
         outcome.usage = response.usage;
         outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
-        outcome.first_byte = Some(served.first_byte);
-        self.record(outcome, Some(&served.lease));
-        drop(served.permit);
-        response.provider = Arc::clone(served.provider);
-        response.auth_id = Arc::clone(served.lease.id());
-        response.attempts = served.attempts;
+        outcome.first_byte = Some(first_byte);
+        let recorded = self.enter(
+            &outcome,
+            Some(Held {
+                lease,
+                _permit: permit,
+            }),
+        );
+        self.tell_recorded(outcome, recorded);
+        response.provider = Arc::clone(provider);
+        response.auth_id = auth_id;
+        response.attempts = attempts;
         Ok(response)
     }
 
-    /// Records what became of an attempt: state first, then whoever listens. Who has the credential's lease shows it.
-    pub(crate) fn record(&self, outcome: Outcome<'_>, lease: Option<&Lease>) {
+    /// Records a result: state first, then whoever listens.
+    pub(crate) fn record(&self, outcome: Outcome<'_>) {
+        let recorded = self.enter(&outcome, None);
+        self.tell_recorded(outcome, recorded);
+    }
+
+    /// Puts what became of an attempt into the state, then lets go of what it held: others may have it when they hear of the
+    /// result. `None` for a result that names no credential.
+    fn enter(&self, outcome: &Outcome<'_>, held: Option<Held>) -> Option<Recorded> {
         if outcome.auth_id.is_empty() {
-            return;
+            return None;
         }
         let now = self.services.moment();
         let known = match &outcome.kind {
             OutcomeKind::Abandoned => true,
-            OutcomeKind::Success => self.apply_success(&outcome, lease, now),
+            OutcomeKind::Success => {
+                self.apply_success(outcome, held.as_ref().map(|held| &held.lease), now)
+            }
             OutcomeKind::Failure(error) => {
                 let verdict = self.policy.classify_outcome(error.as_ref());
-                self.apply_failure(&outcome, error.as_ref(), &verdict, now)
+                self.apply_failure(outcome, error.as_ref(), &verdict, now)
             }
         };
-        self.tell(outcome, known, now.wall);
+        drop(held);
+        Some(Recorded {
+            known,
+            at: now.wall,
+        })
+    }
+
+    fn tell_recorded(&self, outcome: Outcome<'_>, recorded: Option<Recorded>) {
+        if let Some(Recorded { known, at }) = recorded {
+            self.tell(outcome, known, at);
+        }
     }
 
     /// What the program has observed by itself, it observed now.

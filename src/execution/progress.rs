@@ -33,7 +33,7 @@ pub(super) struct Progress {
     answers: Vec<(Fingerprint, Arc<str>)>,
     /// A token that had ended was sent as the last resort.
     pub(super) sent_ended_token: bool,
-    /// How long the call has waited for credentials to return.
+    /// How long the call has waited for a worker's place and for credentials to return.
     pub(super) waited: Duration,
     /// What the last attempt said.
     pub(super) last_attempt: Option<Error>,

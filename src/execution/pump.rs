@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::select;
+use crossbeam_channel::{Sender, TrySendError, select};
 
 use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
@@ -12,14 +12,12 @@ use crate::executor::ChunkSource;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::StreamCommit;
-use crate::registry::Lease;
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
-use crate::runtime::{Lane, WaitFor, guard};
+use crate::runtime::{Lane, Place, guard};
 
 use super::call::Call;
-use super::handover::{Feed, Pushed, handover};
-use super::stream::{ChunkStream, Ending, why_cancelled};
-use super::{Engine, Providers, Served};
+use super::stream::{ChunkStream, Ending, late_in_stream, why_cancelled};
+use super::{Engine, Held, Providers, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
 #[derive(Default)]
@@ -32,12 +30,14 @@ struct Committed {
 struct Pump {
     engine: Arc<Engine>,
     committed: Committed,
-    feed: Option<Feed>,
+    /// Dropped when all has been said.
+    chunks: Option<Sender<StreamChunk>>,
     ending: Arc<Ending>,
     cancel: CancelToken,
     deadline: Option<Instant>,
     report: Option<Report>,
-    lease: Lease,
+    /// Until the result is recorded.
+    held: Option<Held>,
     /// Ends the stream when the manager shuts down.
     _stopping: OnCancel,
 }
@@ -49,6 +49,9 @@ struct Report {
     model: String,
     messages: Vec<Message>,
     session_key: Option<String>,
+    call_id: u64,
+    attempt: u32,
+    started: Option<Instant>,
     first_byte: Duration,
     usage: Option<Usage>,
     rate_limits: Option<Arc<RateLimits>>,
@@ -79,7 +82,7 @@ impl Engine {
             let cancel = cancel.clone();
             move || cancel.cancel()
         });
-        let call = Call::begin(
+        let mut call = Call::begin(
             &self.services,
             providers,
             request,
@@ -87,13 +90,8 @@ impl Engine {
             Some(cancel.clone()),
         );
         // A worker first: a stream that nobody can pump must not be opened.
-        let slot = pool.reserve(
-            Lane::Streams,
-            WaitFor {
-                deadline: call.deadline,
-                cancel: Some(&cancel),
-            },
-        )?;
+        let slot = self.place(Lane::Streams, options, call.deadline, &cancel)?;
+        call.waited = slot.waited();
         let commit = self.policy.commit();
         let mut committed = Committed::default();
         let served = self.run(&call, &mut |executor, attempt, auth, request| {
@@ -101,10 +99,10 @@ impl Engine {
             committed = Committed::read_until(commit, source)?;
             Ok(())
         })?;
-        let (feed, intake) = handover(self.streams.buffer);
+        let (sender, chunks) = crossbeam_channel::bounded(self.streams.buffer);
         let ending = Arc::new(Ending::new());
         let stream = ChunkStream {
-            intake,
+            chunks,
             ending: Arc::clone(&ending),
             cancel: cancel.clone(),
             stopping: pool.stopping().clone(),
@@ -120,29 +118,35 @@ impl Engine {
             provider: Arc::clone(served.provider),
             auth_id: Arc::clone(served.lease.id()),
             attempts: served.attempts,
+            process: self.services.process,
         };
-        let report = Report::of(&served, options);
-        if let Some(permit) = served.permit
-            && commit == StreamCommit::FirstContent
+        let report = Report::of(&served, &call);
+        let Served {
+            lease, mut permit, ..
+        } = served;
+        if commit == StreamCommit::FirstContent
+            && let Some(permit) = permit.take()
         {
             // Content came: the credential serves again. How the stream ends is told then.
-            let outcome = report.outcome(OutcomeKind::Success);
-            let now = self.services.moment();
-            self.apply_success(&outcome, Some(&served.lease), now);
+            let outcome = report.outcome(OutcomeKind::Success, Duration::ZERO);
+            self.apply_success(&outcome, Some(&lease), self.services.moment());
             drop(permit);
         }
         let pump = Pump {
             engine: Arc::clone(self),
             committed,
-            feed: Some(feed),
+            chunks: Some(sender),
             ending,
             cancel,
             deadline: call.deadline,
             report: Some(report),
-            lease: served.lease,
+            held: Some(Held {
+                lease,
+                _permit: permit,
+            }),
             _stopping: stopping,
         };
-        pool.run(slot, move || pump.run())?;
+        pool.run(slot, move |place| pump.run(place))?;
         Ok(stream)
     }
 }
@@ -180,7 +184,7 @@ impl Committed {
 }
 
 impl Pump {
-    fn run(mut self) {
+    fn run(mut self, place: &Place) {
         let end = loop {
             if let Some(end) = self.ended_by_caller() {
                 break end;
@@ -205,7 +209,7 @@ impl Pump {
                 break end;
             }
         };
-        self.settle(end);
+        self.settle(end, Some(place));
     }
 
     fn ended_by_caller(&self) -> Option<End> {
@@ -221,53 +225,32 @@ impl Pump {
         why_cancelled(self.engine.services.pool.stopping())
     }
 
+    /// Hands a chunk over to the reader, for whom it waits where the channel is full.
     fn deliver(&self, chunk: StreamChunk) -> Result<(), End> {
-        let Some(feed) = &self.feed else {
+        let Some(chunks) = &self.chunks else {
             return Ok(());
         };
         let gone = || End::Abandoned(Error::new(ErrorCode::Cancelled, "the stream was dropped"));
-        let more = chunk.followed.0;
-        let mut waiting = Some(chunk);
-        // A reader that is nearly as fast is not worth going to sleep for.
-        for _ in 0..YIELDS {
-            match feed.push(&mut waiting, more) {
-                Pushed::Taken => return Ok(()),
-                Pushed::Gone => return Err(gone()),
-                Pushed::Full => {}
-            }
-            std::thread::yield_now();
-        }
+        let chunk = match chunks.try_send(chunk) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Disconnected(_)) => return Err(gone()),
+            Err(TrySendError::Full(chunk)) => chunk,
+        };
         let clock = &self.engine.services.clock;
         let patience = self.engine.streams.consumer_timeout;
-        let (mut read, mut too_long) = (feed.read(), clock.after(patience));
         let late = self
             .deadline
             .map_or_else(crossbeam_channel::never, |deadline| {
                 clock.after(deadline.saturating_duration_since(clock.monotonic()))
             });
-        loop {
-            match feed.push(&mut waiting, more) {
-                Pushed::Taken => return Ok(()),
-                Pushed::Gone => return Err(gone()),
-                Pushed::Full => {}
-            }
-            select! {
-                recv(feed.woken()) -> _ => {}
-                recv(self.cancel.cancelled()) -> _ => return Err(End::Abandoned(self.why_cancelled())),
-                recv(late) -> _ => return Err(End::Abandoned(late_in_stream())),
-                recv(too_long) -> _ => {
-                    let now = feed.read();
-                    if now != read {
-                        // It reads what it has fetched.
-                        (read, too_long) = (now, clock.after(patience));
-                        continue;
-                    }
-                    return Err(End::Abandoned(Error::new(
-                        ErrorCode::Cancelled,
-                        format!("the stream's consumer read nothing for {patience:?}"),
-                    )));
-                }
-            }
+        select! {
+            send(chunks, chunk) -> sent => sent.map_err(|_| gone()),
+            recv(self.cancel.cancelled()) -> _ => Err(End::Abandoned(self.why_cancelled())),
+            recv(late) -> _ => Err(End::Abandoned(late_in_stream())),
+            recv(clock.after(patience)) -> _ => Err(End::Abandoned(Error::new(
+                ErrorCode::Cancelled,
+                format!("the stream's consumer read nothing for {patience:?}"),
+            ))),
         }
     }
 
@@ -278,14 +261,16 @@ impl Pump {
         }
     }
 
-    /// Closes the source, records the outcome, tells the caller: in this order, so that a caller who sees the end sees its
-    /// effects too.
-    fn settle(&mut self, end: End) {
-        let Some(report) = self.report.take() else {
+    /// Closes the source, records the outcome, gives back what the stream held, tells the hook and then the caller: who sees the
+    /// end sees its effects, too.
+    fn settle(&mut self, end: End, place: Option<&Place>) {
+        let (Some(report), Some(mut held)) = (self.report.take(), self.held.take()) else {
             return;
         };
+        let engine = &self.engine;
+        let elapsed = report.time_to(engine.services.clock.monotonic());
         if let Some(usage) = report.usage {
-            self.lease.settle(usage.input.saturating_add(usage.output));
+            held.lease.settle(usage.input.saturating_add(usage.output));
         }
         let rest = self.committed.rest.take();
         let _ = guard(|| "a stream's iterator".to_owned(), || drop(rest));
@@ -294,36 +279,41 @@ impl Pump {
             End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
             End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
         };
-        self.engine.record(report.outcome(kind), Some(&self.lease));
+        let outcome = report.outcome(kind, elapsed);
+        let recorded = engine.enter(&outcome, Some(held));
+        // It stays true whatever the hook does: shut the manager down, for example.
         let _ = self.ending.set(ending);
-        self.feed = None;
+        let tell = || engine.tell_recorded(outcome, recorded);
+        match place {
+            Some(place) => place.give_back_for(tell),
+            None => tell(),
+        }
+        self.chunks = None;
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.settle(End::Abandoned(Error::new(
+        let error = Error::new(
             ErrorCode::ShutDown,
             "the manager was shut down before the stream was read",
-        )));
+        );
+        self.settle(End::Abandoned(error), None);
     }
 }
 
-fn late_in_stream() -> Error {
-    Error::new(
-        ErrorCode::DeadlineExceeded,
-        "the call's deadline has passed in mid-stream",
-    )
-}
-
 impl Report {
-    fn of(served: &Served<'_>, options: &Options) -> Self {
+    fn of(served: &Served<'_>, call: &Call<'_>) -> Self {
+        let options = call.options;
         Self {
             auth_id: Arc::clone(served.lease.id()),
             provider: Arc::clone(served.provider),
             model: served.request.model.clone(),
             messages: options.messages.clone(),
             session_key: options.session_key.clone(),
+            call_id: call.id(),
+            attempt: served.attempts,
+            started: call.attempt_started(),
             first_byte: served.first_byte,
             usage: None,
             rate_limits: None,
@@ -348,7 +338,14 @@ impl Report {
         }
     }
 
-    fn outcome(&self, kind: OutcomeKind) -> Outcome<'_> {
+    /// How long the attempt has taken by then.
+    fn time_to(&self, end: Instant) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| {
+            end.saturating_duration_since(started)
+        })
+    }
+
+    fn outcome(&self, kind: OutcomeKind, elapsed: Duration) -> Outcome<'_> {
         Outcome {
             auth_id: &self.auth_id,
             provider: &self.provider,
@@ -361,12 +358,12 @@ impl Report {
             session_key: self.session_key.as_deref(),
             first_byte: Some(self.first_byte),
             at: None,
+            call_id: self.call_id,
+            attempt: self.attempt,
+            elapsed,
         }
     }
 }
-
-/// About fifty microseconds.
-const YIELDS: usize = 64;
 
 /// What may come before content and still be held back.
 const MOST_PREAMBLE_CHUNKS: usize = 64;

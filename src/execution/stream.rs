@@ -2,13 +2,12 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, TryRecvError, select};
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
 use crate::request::StreamChunk;
-
-use super::handover::{Arrived, Intake};
+use crate::runtime::Process;
 
 /// The chunks of an answer, as they arrive. An iterator that blocks; its first error is its last item.
 ///
@@ -26,7 +25,7 @@ use super::handover::{Arrived, Intake};
 /// # }
 /// ```
 pub struct ChunkStream {
-    pub(super) intake: Intake,
+    pub(super) chunks: Receiver<StreamChunk>,
     pub(super) ending: Arc<Ending>,
     pub(super) cancel: CancelToken,
     pub(super) stopping: CancelToken,
@@ -39,9 +38,10 @@ pub struct ChunkStream {
     pub(super) provider: Arc<str>,
     pub(super) auth_id: Arc<str>,
     pub(super) attempts: u32,
+    pub(super) process: Process,
 }
 
-/// How the worker says that it has sent its last chunk. Set before it drops its end of the queue.
+/// How the stream ended. Set once the worker has sent the last chunk, and before it drops its end of the channel.
 pub(super) type Ending = OnceLock<Result<(), Error>>;
 
 /// What a stream has to say at the moment.
@@ -76,7 +76,10 @@ impl ChunkStream {
 
     /// Ends the stream. Chunks that have arrived can still be read; then comes the error `cancelled`.
     pub fn cancel(&self) {
-        self.cancel.cancel();
+        // The stream's connection is the parent's, too.
+        if !self.process.has_forked() {
+            self.cancel.cancel();
+        }
     }
 
     /// What is there now, without waiting.
@@ -84,27 +87,27 @@ impl ChunkStream {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        match self.intake.next() {
-            Arrived::Chunk(chunk) => StreamEvent::Chunk(chunk),
-            Arrived::Ended => self.end(),
+        // Asked before the look at the channel: what had been sent by then has been read once that is empty.
+        let has_ended = self.ending.get().is_some();
+        match self.chunks.try_recv() {
+            Ok(chunk) => StreamEvent::Chunk(chunk),
+            Err(TryRecvError::Disconnected) => self.last_word(true, || {
+                Error::new(ErrorCode::StreamInterrupted, "the stream's worker is gone")
+            }),
             // The source may listen to nobody; whoever reads must not wait for it.
-            Arrived::Nothing if self.is_late => {
-                let late = Error::new(
-                    ErrorCode::DeadlineExceeded,
-                    "the call's deadline has passed in mid-stream",
-                );
-                let end = self.finish(StreamEvent::Failed(late));
+            Err(TryRecvError::Empty) if self.is_late => {
+                let end = self.last_word(has_ended, late_in_stream);
                 self.cancel.cancel();
                 end
             }
-            Arrived::Nothing if self.cancel.is_cancelled() => {
-                let why = match self.ending.get() {
-                    Some(Err(why)) => why.clone(),
-                    _ => why_cancelled(&self.stopping),
-                };
-                self.finish(StreamEvent::Failed(why))
+            Err(TryRecvError::Empty) if self.cancel.is_cancelled() => {
+                let why = why_cancelled(&self.stopping);
+                self.last_word(has_ended, || why)
             }
-            Arrived::Nothing => StreamEvent::Pending,
+            Err(TryRecvError::Empty) => match self.process.check() {
+                Ok(()) => StreamEvent::Pending,
+                Err(forked) => self.last_word(false, || forked),
+            },
         }
     }
 
@@ -120,13 +123,14 @@ impl ChunkStream {
 
     fn wait(&mut self, timer: &Receiver<Instant>) -> StreamEvent {
         loop {
-            self.intake.linger();
             let now = self.try_recv();
             if !matches!(now, StreamEvent::Pending) {
                 return now;
             }
             select! {
-                recv(self.intake.woken()) -> _ => {}
+                recv(self.chunks) -> chunk => if let Ok(chunk) = chunk {
+                    return StreamEvent::Chunk(chunk);
+                },
                 recv(timer) -> _ => return StreamEvent::Pending,
                 recv(self.cancel.cancelled()) -> _ => {}
                 recv(self.late) -> _ => self.is_late = true,
@@ -134,22 +138,23 @@ impl ChunkStream {
         }
     }
 
-    fn end(&mut self) -> StreamEvent {
-        let end = match self.ending.get() {
+    /// The stream's last word: how it ended where it has, or `otherwise`.
+    fn last_word(&mut self, has_ended: bool, otherwise: impl FnOnce() -> Error) -> StreamEvent {
+        let end = match self.ending.get().filter(|_| has_ended) {
             Some(Ok(())) => StreamEvent::Ended,
             Some(Err(error)) => StreamEvent::Failed(error.clone()),
-            None => StreamEvent::Failed(Error::new(
-                ErrorCode::StreamInterrupted,
-                "the stream's worker is gone",
-            )),
+            None => StreamEvent::Failed(otherwise()),
         };
-        self.finish(end)
-    }
-
-    fn finish(&mut self, end: StreamEvent) -> StreamEvent {
         self.end = Some(end.clone());
         end
     }
+}
+
+pub(super) fn late_in_stream() -> Error {
+    Error::new(
+        ErrorCode::DeadlineExceeded,
+        "the call's deadline has passed in mid-stream",
+    )
 }
 
 pub(super) fn why_cancelled(stopping: &CancelToken) -> Error {
@@ -170,11 +175,6 @@ impl Iterator for ChunkStream {
         if self.fused {
             return None;
         }
-        if self.end.is_none()
-            && let Some(chunk) = self.intake.fetched()
-        {
-            return Some(Ok(chunk));
-        }
         match self.recv() {
             StreamEvent::Chunk(chunk) => Some(Ok(chunk)),
             StreamEvent::Failed(error) => {
@@ -194,7 +194,7 @@ impl std::iter::FusedIterator for ChunkStream {}
 impl Drop for ChunkStream {
     fn drop(&mut self) {
         if self.end.is_none() {
-            self.cancel.cancel();
+            self.cancel();
         }
     }
 }
@@ -204,7 +204,7 @@ impl fmt::Debug for ChunkStream {
         f.debug_struct("ChunkStream")
             .field("provider", &self.provider)
             .field("auth_id", &self.auth_id)
-            .field("waiting", &self.intake.len())
+            .field("waiting", &self.chunks.len())
             .field("ended", &self.end.is_some())
             .finish_non_exhaustive()
     }

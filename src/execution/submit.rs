@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, select};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
 use crate::request::{Options, Request, Response};
-use crate::runtime::{Lane, WaitFor};
+use crate::runtime::{Lane, Process};
 
 use super::call::deadline_of;
 use super::{Engine, Plain, Providers};
@@ -16,6 +16,7 @@ use super::{Engine, Plain, Providers};
 pub struct CallHandle {
     answer: Receiver<Result<Response, Error>>,
     cancel: CancelToken,
+    process: Process,
 }
 
 impl CallHandle {
@@ -41,6 +42,9 @@ impl CallHandle {
         if let Ok(answer) = self.answer.try_recv() {
             return Some(answer);
         }
+        if let Err(forked) = self.process.check() {
+            return Some(Err(forked));
+        }
         select! {
             recv(self.answer) -> answer => Some(answer.unwrap_or_else(|_| Err(dropped()))),
             recv(timer) -> _ => None,
@@ -61,7 +65,10 @@ impl CallHandle {
 
     /// Ends the call; its answer is then the error `cancelled`, unless it came first.
     pub fn cancel(&self) {
-        self.cancel.cancel();
+        // The call's connection is the parent's, too.
+        if !self.process.has_forked() {
+            self.cancel.cancel();
+        }
     }
 }
 
@@ -80,23 +87,27 @@ impl Engine {
         options.cancel = Some(cancel.clone());
         options.deadline = deadline_of(&options, &*self.services.clock);
         options.timeout = None;
-        let slot = self.services.pool.reserve(
-            Lane::Jobs,
-            WaitFor {
-                deadline: options.deadline,
-                cancel: options.cancel.as_ref(),
-            },
-        )?;
+        let slot = self.place(Lane::Jobs, &options, options.deadline, &cancel)?;
+        let waited = slot.waited();
+        if !waited.is_zero() {
+            let most = options.max_wait.unwrap_or(self.policy.max_wait());
+            options.max_wait = Some(most.saturating_sub(waited));
+        }
         let (sender, answer) = crossbeam_channel::bounded(1);
         let engine = Arc::clone(self);
         let token = cancel.clone();
-        self.services.pool.run(slot, move || {
+        self.services.pool.run(slot, move |place| {
             let pool = &engine.services.pool;
             let _stopping = pool.stopping().on_cancel(move || token.cancel());
             let answer = engine.plain(Plain::Execute, providers, &request, &options);
+            place.end();
             let _ = sender.send(answer);
         })?;
-        Ok(CallHandle { answer, cancel })
+        Ok(CallHandle {
+            answer,
+            cancel,
+            process: self.services.process,
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::policy::FailurePolicy;
 use crate::random::Random;
 use crate::refresh::{self, RefreshCoordinator};
 use crate::registry::{Registry, UseLimits};
-use crate::runtime::{LaneLimits, Pool};
+use crate::runtime::{LaneLimits, Pool, Process};
 use crate::selection::{RoundRobin, Selector};
 use crate::services::Services;
 use crate::store::{Keeper, Store, start_writer};
@@ -276,6 +276,7 @@ impl Builder {
             hooks: Hooks::new(self.hook),
             transport,
             pool,
+            process: Process::current(),
             random,
         });
         let streams = StreamSettings {

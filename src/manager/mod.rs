@@ -4,6 +4,8 @@ mod builder;
 mod records;
 mod reload;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +38,9 @@ use crate::transport::TransportProvider;
 ///
 /// A handle: clones share everything, and it may be used from any number of threads. When the last clone goes, the manager is
 /// [shut down](Manager::shutdown) with two seconds to spare.
+///
+/// It belongs to the process that built it. In a child that was forked since, every call and refresh is refused with the code `forked`,
+/// and dropping it does nothing: build another one there.
 ///
 /// ```no_run
 /// use credpool::{Auth, Manager, Options, Request};
@@ -136,7 +141,7 @@ impl Manager {
     /// # Errors
     /// The last upstream error, when anybody was asked; otherwise why nobody could be: `provider_not_found`,
     /// `executor_not_found`, `auth_not_found`, `auth_unavailable`, `limit_reached`, `unsupported_format`. Also
-    /// `deadline_exceeded`, `cancelled`, `panicked`, `shut_down`. Where nobody was left, [`Error::exhaustion`] says of each
+    /// `deadline_exceeded`, `cancelled`, `panicked`, `shut_down`, `forked`. Where nobody was left, [`Error::exhaustion`] says of each
     /// credential why and until when.
     pub fn execute<P: AsRef<str>>(
         &self,
@@ -172,8 +177,8 @@ impl Manager {
     /// [`StreamCommit`](crate::StreamCommit)). From there a worker reads it, and nothing is retried.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute); `pool_saturated` when all stream workers are busy, until the call's deadline where it has
-    /// one.
+    /// As [`execute`](Self::execute); `pool_saturated` (503, worth a retry) when all stream workers are busy, for as long as the call may
+    /// wait for a credential: [`Options::max_wait`] or the policy's, and its deadline; and when the system gives no thread.
     pub fn execute_stream<P: AsRef<str>>(
         &self,
         providers: impl IntoIterator<Item = P>,
@@ -184,11 +189,11 @@ impl Manager {
         self.inner.engine.stream(providers, request, options)
     }
 
-    /// Starts an [`execute`](Self::execute) on a worker and returns at once.
+    /// Starts an [`execute`](Self::execute) on a worker and returns as soon as there is a place for it, which is at once unless the queue
+    /// is full.
     ///
     /// # Errors
-    /// `provider_not_found`; `pool_saturated` when the queue is full, until the call's deadline where it has one;
-    /// `shut_down`.
+    /// `provider_not_found`; `pool_saturated` as for [`execute_stream`](Self::execute_stream), when the queue is full; `shut_down`.
     pub fn submit<P: AsRef<str>>(
         &self,
         providers: impl IntoIterator<Item = P>,
@@ -201,7 +206,7 @@ impl Manager {
 
     /// Records a result that the program observed by itself. Unknown credentials change nothing, but hooks hear of it.
     pub fn mark_result(&self, outcome: &Outcome<'_>) {
-        self.inner.engine.record(outcome.clone(), None);
+        self.inner.engine.record(outcome.clone());
     }
 
     /// Puts a credential into an HTTP request that the program sends by itself.
@@ -243,6 +248,7 @@ impl Manager {
     /// # Errors
     /// When the system gives no thread; `shut_down`.
     pub fn start_auto_refresh(&self, interval: Duration) -> Result<(), Error> {
+        self.inner.services.process.check()?;
         let former = {
             let mut refresher = self.inner.refresher.lock();
             // Under the lock: a shutdown that comes after it finds the new one.
@@ -271,6 +277,7 @@ impl Manager {
     /// `auth_not_found`, `executor_not_found`, `unsupported`; `needs_login` when a person must log in again; why else there
     /// are no new tokens.
     pub fn refresh_now(&self, id: &str) -> Result<Arc<Auth>, Error> {
+        self.inner.services.process.check()?;
         self.inner.refresh.refresh_now(id)
     }
 
@@ -298,11 +305,12 @@ impl Manager {
         self.inner.shut_down(timeout)
     }
 
-    /// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats.
+    /// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats. Every call begins here.
     fn distinct<P: AsRef<str>>(
         &self,
         providers: impl IntoIterator<Item = P>,
     ) -> Result<Providers, Error> {
+        self.inner.services.process.check()?;
         let mut distinct = Providers::new();
         for provider in providers {
             let provider = self.inner.services.executors.provider(provider.as_ref());
@@ -332,6 +340,7 @@ impl Manager {
 
 impl Inner {
     fn shut_down(&self, timeout: Duration) -> Result<(), Error> {
+        self.services.process.check()?;
         let (done, being_done) = crossbeam_channel::bounded::<Never>(0);
         let first = {
             let mut shutdown = self.shutdown.lock();
@@ -390,6 +399,19 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// In a forked child, threads cannot be joined that are not there, a lock may be held by one of them for ever, and connections are
+    /// the parent's, too: nothing is dropped.
+    fn leave_to_parent(&mut self) {
+        for thread in [&mut self.refresher, &mut self.reloader, &mut self.writer] {
+            std::mem::forget(thread.get_mut().take());
+        }
+        std::mem::forget(Arc::clone(&self.services));
+        std::mem::forget(Arc::clone(&self.engine));
+        std::mem::forget(Arc::clone(&self.refresh));
+    }
+}
+
 fn incomplete() -> Error {
     Error::new(
         ErrorCode::DeadlineExceeded,
@@ -399,6 +421,10 @@ fn incomplete() -> Error {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.services.process.has_forked() {
+            self.leave_to_parent();
+            return;
+        }
         if let Err(error) = self.shut_down(AT_DROP) {
             log::warn!("dropping the manager: {error}");
         }

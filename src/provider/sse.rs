@@ -109,16 +109,6 @@ impl<R: Read> SseReader<R> {
         next
     }
 
-    /// The next event if all of it has been read already.
-    pub(super) fn buffered_event(&mut self) -> Option<Result<SseEvent, Error>> {
-        if self.ended {
-            return None;
-        }
-        let next = self.parse_event(|_| Ok(false)).transpose();
-        self.ended = matches!(next, Some(Err(_)));
-        next
-    }
-
     /// Whether the input is a document and no events, by its first bytes, for which this waits: those of JSON or of a web page,
     /// which mean nothing as lines of events; where a document was announced, `announced`, any but those of events. Only
     /// before the first event.
@@ -149,16 +139,8 @@ impl<R: Read> SseReader<R> {
     }
 
     fn read_event(&mut self) -> Result<Option<SseEvent>, Error> {
-        self.parse_event(Self::fill)
-    }
-
-    /// The next event; `more` reads on, or says that there is nothing else.
-    fn parse_event(
-        &mut self,
-        more: impl Fn(&mut Self) -> Result<bool, Error>,
-    ) -> Result<Option<SseEvent>, Error> {
         loop {
-            if self.start == self.end && !more(self)? {
+            if self.start == self.end && !self.fill()? {
                 return Ok(None);
             }
             if std::mem::take(&mut self.after_cr) && self.buffer[self.start] == b'\n' {

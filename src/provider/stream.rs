@@ -13,7 +13,7 @@ use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::limits::RateLimits;
-use crate::request::{Followed, StreamChunk};
+use crate::request::StreamChunk;
 
 /// How one API speaks in events.
 pub(super) trait Protocol: Send {
@@ -58,8 +58,6 @@ pub(super) struct EventStream<R, P> {
     events: Option<SseReader<R>>,
     /// Whether it is known that events come.
     begun: bool,
-    /// The next event, where it came together with the last one.
-    ahead: Option<Result<SseEvent, Error>>,
     protocol: P,
     /// What the headers said of limits, and whether a chunk has carried it.
     limits: Option<Arc<RateLimits>>,
@@ -73,7 +71,6 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
             auth: auth.clone(),
             events: Some(SseReader::new(reader)),
             begun: false,
-            ahead: None,
             protocol,
             limits: None,
             limits_told: false,
@@ -157,19 +154,8 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
         let Some(events) = &mut self.events else {
             return Ok(None);
         };
-        let event = match self.ahead.take() {
-            Some(event) => event.map(Some),
-            None => events.next_event(),
-        };
-        match event {
-            Ok(Some(event)) => {
-                self.ahead = events.buffered_event();
-                let mut chunk = self.read(event)?;
-                if let Some(chunk) = &mut chunk {
-                    chunk.followed = Followed(matches!(self.ahead, Some(Ok(_))));
-                }
-                Ok(chunk)
-            }
+        match events.next_event() {
+            Ok(Some(event)) => self.read(event),
             // The reply is whole: what is lost is no more than the closing marker.
             Ok(None) if self.protocol.is_whole() => Ok(None),
             Err(error)
@@ -280,7 +266,6 @@ impl<R: Read, P: Protocol> Iterator for EventStream<R, P> {
         let next = self.next_chunk().transpose();
         if !matches!(next, Some(Ok(_))) {
             self.events = None;
-            self.ahead = None;
         }
         next.map(|chunk| chunk.map_err(|error| self.own(error)))
     }

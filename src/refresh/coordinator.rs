@@ -281,9 +281,13 @@ impl RefreshCoordinator {
                 id,
                 done: None,
             };
-            match self.services.pool.reserve(Lane::Refreshes, AT_ONCE) {
+            match self
+                .services
+                .pool
+                .reserve(Lane::Refreshes, WaitFor::NOTHING)
+            {
                 // Where it is refused, the flight is dropped, and says so.
-                Ok(slot) => drop(self.services.pool.run(slot, move || flight.run())),
+                Ok(slot) => drop(self.services.pool.run(slot, move |_| flight.run())),
                 Err(error) => {
                     flight.give_up(&error);
                     return;
@@ -641,8 +645,3 @@ pub(super) const NO_WORKER: Duration = Duration::from_secs(1);
 
 /// How long the end of the thread is waited for that sees to what waits.
 const WATCHER_END: Duration = Duration::from_millis(500);
-
-const AT_ONCE: WaitFor<'static> = WaitFor {
-    deadline: None,
-    cancel: None,
-};

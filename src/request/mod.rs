@@ -14,7 +14,6 @@ use http::HeaderMap;
 use crate::auth::Metadata;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
-pub(crate) use response::Followed;
 pub use response::{Response, StreamChunk, Usage};
 
 /// What to ask a provider: a model and a payload in the provider's own JSON.
@@ -104,7 +103,7 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// At most this many attempts, over all credentials and providers. Default: no limit but the candidates.
     pub max_attempts: Option<u32>,
-    /// How long the call waits in all for credentials that are out, where all are; zero: not at all. Default: what the
+    /// How long the call waits in all for credentials that are out, where all are, and for a worker; zero: not at all. Default: what the
     /// [`FailurePolicy`](crate::FailurePolicy::with_max_wait) says.
     pub max_wait: Option<Duration>,
     /// Only the credential with this id may serve.

@@ -57,21 +57,7 @@ pub struct StreamChunk {
     pub rate_limits: Option<Arc<RateLimits>>,
     /// It comes before any content (a greeting, a keep-alive): an error after it can still fail over.
     pub preamble: bool,
-    pub(crate) followed: Followed,
 }
-
-/// Whether the next chunk has been read already, so that the two can be handed over together. It is about the moment, not
-/// about the chunk: it makes no difference between two.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Followed(pub(crate) bool);
-
-impl PartialEq for Followed {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Followed {}
 
 impl Default for Response {
     fn default() -> Self {

@@ -2,8 +2,10 @@
 
 mod guard;
 mod pool;
+pub(crate) mod process;
 mod thread;
 
 pub(crate) use guard::guard;
-pub(crate) use pool::{Lane, LaneLimits, Pool, WaitFor};
+pub(crate) use pool::{Lane, LaneLimits, Place, Pool, Slot, WaitFor};
+pub(crate) use process::Process;
 pub(crate) use thread::{Worker, spawn};
