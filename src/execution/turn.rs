@@ -83,7 +83,7 @@ impl Engine {
                 plan.refuse(others_wait(asked.provider));
                 continue;
             }
-            let taken = match self.pick(call, &asked, plan)? {
+            let mut taken = match self.pick(call, &asked, plan)? {
                 Ok(taken) => taken,
                 Err(refusal) => {
                     plan.refuse(refusal);
@@ -91,6 +91,7 @@ impl Engine {
                 }
             };
             if !self.affords(plan, asked.provider) {
+                taken.lease.unsent();
                 plan.refuse(unaffordable(asked.provider));
                 continue;
             }
@@ -221,13 +222,16 @@ impl Engine {
         let registry = &self.services.registry;
         let picked = registry.member(query, &again.id)?;
         let needs_permit = picked.needs_permit;
-        let (lease, auth) = registry.lease(query, picked, reckoned(&asked.request))?;
+        let (mut lease, auth) = registry.lease(query, picked, reckoned(&asked.request))?;
         let permit = match self.policy.probes().filter(|_| needs_permit) {
             None => None,
-            Some(probes) => {
-                let (_, permit) = registry.insist(query, &again.id, probes.patience)?;
-                Some(Box::new(permit))
-            }
+            Some(probes) => match registry.insist(query, &again.id, probes.patience) {
+                Some((_, permit)) => Some(Box::new(permit)),
+                None => {
+                    lease.unsent();
+                    return None;
+                }
+            },
         };
         Some(asked.turn(Taken {
             auth,
@@ -293,9 +297,21 @@ impl Engine {
         let mut earliest: Option<Timestamp> = None;
         let mut any_full = false;
         let mut any_refreshing = false;
+        let mut any_ahead = false;
         for query in queries() {
             match registry.supply(query) {
                 Supply::Ready if registry.is_behind(query, Some(&waiting)) => any_full = true,
+                // It is woken when it is first: until then another call watches the time.
+                Supply::Blocked {
+                    earliest,
+                    full,
+                    refreshing,
+                    ..
+                } if registry.is_behind(query, Some(&waiting)) => {
+                    any_full |= full;
+                    any_ahead |= refreshing;
+                    any_ahead |= earliest.is_some_and(|at| until(now, at) <= patience);
+                }
                 Supply::Ready if !plan.looked_again => {
                     plan.looked_again = true;
                     plan.begin_again();
@@ -319,13 +335,10 @@ impl Engine {
             }
         }
         let wait = match earliest.map(|at| until(now, at)) {
-            Some(wait) if wait <= patience && call.has_time_for(wait) => {
-                let jitter = wait.mul_f64(0.1 * self.services.random.fraction());
-                wait.saturating_add(jitter.min(MOST_JITTER))
-            }
+            Some(wait) if wait <= patience && call.has_time_for(wait) => wait,
             // A permit may come back at any moment, and so may a token.
             _ if any_full => for_a_permit,
-            _ if any_refreshing && !patience.is_zero() => {
+            _ if (any_refreshing || any_ahead) && !patience.is_zero() => {
                 patience.min(call.time_left().unwrap_or(Duration::MAX))
             }
             _ => return false,
@@ -500,9 +513,6 @@ fn query_at<'q>(
 fn reckoned(request: &Request) -> u64 {
     u64::try_from(request.payload.len() / 4).unwrap_or(u64::MAX)
 }
-
-/// So that those who wait for the same credential do not all come at once.
-const MOST_JITTER: Duration = Duration::from_secs(1);
 
 /// How many credentials of each provider an error names one by one.
 const MOST_LISTED: usize = 64;
