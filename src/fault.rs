@@ -77,6 +77,11 @@ impl Fault {
         matches!(self, Self::Transient | Self::Overloaded)
     }
 
+    /// Whether credentials of one account or project may share it: a limit of a rate or of a quota.
+    pub(crate) const fn is_shared_limit(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Quota)
+    }
+
     /// Whether its end is a prediction that may come true earlier: somebody pays, a period is counted anew.
     pub const fn is_quota(self) -> bool {
         matches!(self, Self::Quota | Self::Billing)

@@ -119,6 +119,12 @@ impl RateLimits {
         *self == Self::new()
     }
 
+    /// When there is something left again of all that is used up, as far as the server says.
+    pub(crate) fn used_up_until(&self) -> Option<Timestamp> {
+        let used_up = self.windows.iter().filter(|window| window.is_used_up());
+        used_up.filter_map(|window| window.resets_at).max()
+    }
+
     /// Whether the answer shows limits, and none of them is used up.
     ///
     /// ```

@@ -275,7 +275,7 @@ impl Error {
     pub(crate) fn bare(&self) -> Self {
         Self::from_inner(Inner {
             code: self.code().clone(),
-            message: self.message().to_owned(),
+            message: kept(self.message()).to_owned(),
             retryable: self.is_retryable(),
             http_status: self
                 .chain()
@@ -414,6 +414,16 @@ fn boundary(text: &str, at: usize) -> usize {
 }
 
 /// The start of a body on one line.
+/// As much of a text as a record keeps.
+pub(crate) fn kept(text: &str) -> &str {
+    let ends = text.char_indices().map(|(at, char)| at + char.len_utf8());
+    let end = ends.take_while(|end| *end <= MOST_KEPT).last();
+    &text[..end.unwrap_or(0)]
+}
+
+/// Bytes of an error's text that a record keeps.
+const MOST_KEPT: usize = 1024;
+
 fn excerpt(body: &str) -> String {
     let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.len() <= EXCERPT {

@@ -114,7 +114,8 @@ impl Engine {
             }
             Acquire::LastResort(refusal) => {
                 match self
-                    .floor(call, progress)
+                    .hurried(call, progress)
+                    .or_else(|| self.floor(call, progress))
                     .or_else(|| self.ended_token(call, progress))
                 {
                     Some(turn) => Step::Attempt(turn),
@@ -254,16 +255,18 @@ impl Engine {
         let mut wait: Option<Duration> = None;
         let mut wait_for = |time: Duration| wait = Some(wait.map_or(time, |wait| wait.min(time)));
         for query in queries() {
+            let is_behind = registry.is_behind(query, Some(&place));
             match registry.supply(query) {
                 // Whoever came before takes it, and then hands on.
-                Supply::Ready if registry.is_behind(query, Some(&place)) => wait_for(patience),
-                Supply::Ready if matches!(refusal, Refusal::Nobody(_)) && look.has_lost => {}
-                Supply::Ready if look.has_lost => wait_for(AFTER_LOST_RACES.min(patience)),
-                Supply::Ready => {
+                Supply::Ready if is_behind => wait_for(patience),
+                Supply::Ready if !look.has_lost => {
                     return Some(Acquire::Look(Look {
                         place: Some(place),
                         has_lost: true,
                     }));
+                }
+                Supply::Ready if matches!(refusal, Refusal::Lost(_)) => {
+                    wait_for(AFTER_LOST_RACES.min(patience));
                 }
                 Supply::Blocked {
                     earliest,
@@ -272,14 +275,18 @@ impl Engine {
                     ..
                 } => {
                     let returns = earliest.map(|at| until(now, at));
-                    match returns.filter(|returns| *returns <= patience) {
-                        Some(returns) if call.has_time_for(returns) => wait_for(returns),
+                    let in_time =
+                        |returns: &Duration| *returns <= patience && call.has_time_for(*returns);
+                    match returns.filter(in_time) {
+                        // The first one in the line watches the time, and hands on.
+                        Some(_) if is_behind => wait_for(patience),
+                        Some(returns) => wait_for(returns),
                         // A permit may come back at any moment, and so may a token.
-                        _ if full || refreshing => wait_for(patience),
-                        _ => {}
+                        None if full || refreshing => wait_for(patience),
+                        None => {}
                     }
                 }
-                Supply::Nobody => {}
+                Supply::Ready | Supply::Nobody => {}
             }
         }
         Some(Acquire::Line { place, wait: wait? })

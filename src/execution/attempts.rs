@@ -7,7 +7,7 @@ use super::call::Call;
 use super::correlation::{Fingerprint, Seen};
 use super::progress::{Closed, Progress, Retry};
 use super::refusal::{Refusal, no_provider, token_ended};
-use super::{Engine, Served};
+use super::{Engine, Held, Served};
 use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{Scope, Verdict};
-use crate::registry::{Effect, Lease, Member, Permit, Query, Supply};
+use crate::registry::{Effect, Lease, Member, Permit, Query, Supply, Target};
 use crate::request::{Addressed, Request};
 use crate::runtime::guard;
 
@@ -48,7 +48,7 @@ struct Failed<'a> {
     had_ended: bool,
     /// Nothing was sent: a setting is wrong, of the credential or of something else.
     unsent: Option<Setting>,
-    _permit: Option<Box<Permit>>,
+    held: Option<Held>,
 }
 
 /// Whose setting is wrong.
@@ -81,7 +81,7 @@ impl Engine {
                     self.budgets.served(served.provider, progress.attempts);
                     return Ok(served);
                 }
-                Err(failed) => next = self.after(call, &mut progress, &failed)?,
+                Err(failed) => next = self.after(call, &mut progress, *failed)?,
             }
         }
     }
@@ -121,8 +121,6 @@ impl Engine {
                 lease,
             }),
             Err(error) => {
-                // What was not answered used nothing.
-                lease.settle(0);
                 let member = Arc::clone(lease.member());
                 let id = &member.id;
                 // Executors of the program's own may quote what they sent.
@@ -131,6 +129,11 @@ impl Engine {
                     Some(_) => Setting::OfTheCredential,
                     None => Setting::OfAnother,
                 });
+                match unsent {
+                    Some(_) => lease.unsent(),
+                    // What was not answered used nothing.
+                    None => lease.settle(0),
+                }
                 let error = error.about(id).with_provider(provider);
                 log::debug!("attempt {number} with {id} of {provider} failed: {error}");
                 Err(Box::new(Failed {
@@ -141,7 +144,7 @@ impl Engine {
                     error,
                     had_ended: has_ended,
                     unsent,
-                    _permit: permit,
+                    held: Some(Held { lease, permit }),
                 }))
             }
         }
@@ -152,8 +155,10 @@ impl Engine {
         &self,
         call: &Call<'_>,
         progress: &mut Progress,
-        failed: &Failed<'_>,
+        mut failed: Failed<'_>,
     ) -> Result<Acquire, Error> {
+        let held = failed.held.take();
+        let failed = &failed;
         let Failed {
             member,
             provider,
@@ -166,6 +171,7 @@ impl Engine {
         let now = || self.services.clock.now();
         progress.last_attempt = Some(error.clone());
         if call.ended_by_caller(error) {
+            drop(held);
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
             call.check(progress.last_attempt.as_ref())?;
             return Err(error.clone());
@@ -175,6 +181,7 @@ impl Engine {
             ErrorCode::Unsupported | ErrorCode::UnsupportedFormat
         ) {
             // Not the credential's fault: no other one of this provider can do it either.
+            drop(held);
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
             progress.round(provider).closed = Some(Closed::ForGood);
             progress.tried.note(member);
@@ -183,6 +190,7 @@ impl Engine {
         let verdict = self.verdict(failed);
         if failed.had_ended && verdict.refresh {
             // It says nothing new, and is not held against the credential.
+            drop(held);
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
             progress.last_attempt = Some(token_ended(id, error));
             progress.tried.note(member);
@@ -193,6 +201,8 @@ impl Engine {
         if verdict.refresh && !progress.renewed.contains(id) {
             progress.renewed.push(Arc::clone(id));
             progress.tried.note(member);
+            // Others may use it meanwhile, as far as its limits allow, but not before a probe has shown that it serves.
+            let _permit = held.and_then(|held| held.permit);
             if self.another_is_ready(call, progress, failed) && self.refresh.begin_for(id) {
                 // The old token was refused, not the credential. Another one serves meanwhile.
                 self.tell(outcome, true, now());
@@ -208,8 +218,10 @@ impl Engine {
                     member: Arc::clone(member),
                 });
             }
+            self.record_failure(outcome, failed, None, &recorded, &verdict);
+        } else {
+            self.record_failure(outcome, failed, held, &recorded, &verdict);
         }
-        self.record_failure(outcome, failed, &recorded, &verdict);
         if !verdict.failover {
             return Err(error.clone());
         }
@@ -243,6 +255,7 @@ impl Engine {
         &self,
         outcome: Outcome<'_>,
         failed: &Failed<'_>,
+        held: Option<Held>,
         recorded: &Error,
         verdict: &Verdict,
     ) {
@@ -255,6 +268,16 @@ impl Engine {
         } else {
             self.apply_failure(&outcome, Some(recorded), verdict, moment)
         };
+        if verdict.fault == Fault::RateLimited && self.policy.pacing() {
+            let target = Target {
+                id: outcome.auth_id,
+                lease: held.as_ref().map(|held| &held.lease),
+            };
+            let told = failed.error.retry_after();
+            let registry = &self.services.registry;
+            registry.pace_down(target, outcome.model, told, moment);
+        }
+        drop(held);
         let shared = self.sightings.note(Seen {
             provider: failed.provider,
             id: &failed.member.id,

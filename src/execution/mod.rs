@@ -31,6 +31,7 @@ pub use submit::CallHandle;
 use crate::Timestamp;
 use crate::error::Error;
 use crate::executor::Provider;
+use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshCoordinator;
@@ -88,7 +89,7 @@ struct Served<'a> {
 /// What an attempt has of its credential until its result is recorded.
 struct Held {
     lease: Lease,
-    _permit: Option<Box<Permit>>,
+    permit: Option<Box<Permit>>,
 }
 
 /// What is told of a result beside its outcome.
@@ -155,13 +156,7 @@ impl Engine {
         outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(first_byte);
-        let recorded = self.enter(
-            &outcome,
-            Some(Held {
-                lease,
-                _permit: permit,
-            }),
-        );
+        let recorded = self.enter(&outcome, Some(Held { lease, permit }));
         self.tell_recorded(outcome, recorded);
         response.provider = Arc::clone(provider);
         response.auth_id = auth_id;
@@ -185,7 +180,8 @@ impl Engine {
         let known = match &outcome.kind {
             OutcomeKind::Abandoned => true,
             OutcomeKind::Success => {
-                self.apply_success(outcome, held.as_ref().map(|held| &held.lease), now)
+                self.hold(outcome.auth_id, outcome.model, outcome.rate_limits, now);
+                self.apply_success(outcome, held.as_ref(), now)
             }
             OutcomeKind::Failure(error) => {
                 let verdict = self.policy.classify_outcome(error.as_ref());
@@ -206,10 +202,32 @@ impl Engine {
     }
 
     /// What the program has observed by itself, it observed now.
-    fn apply_success(&self, outcome: &Outcome<'_>, lease: Option<&Lease>, now: Moment) -> bool {
+    fn apply_success(&self, outcome: &Outcome<'_>, held: Option<&Held>, now: Moment) -> bool {
         self.sightings.served(outcome.provider, outcome.auth_id);
+        let lease = held.map(|held| &held.lease);
         let knows = lease.map_or(u32::MAX, Lease::knows);
-        self.apply(outcome, lease, &Effect::Success { knows }, now)
+        let effect = Effect::Success { knows };
+        let known = self.apply(outcome, lease, &effect, now);
+        if held.is_some_and(|held| held.permit.is_some()) {
+            self.apply_to_group(outcome, &effect, now);
+        }
+        known
+    }
+
+    /// What one member of a group has met that shares a limit holds for the others.
+    fn apply_to_group(&self, outcome: &Outcome<'_>, effect: &Effect<'_>, now: Moment) {
+        let registry = &self.services.registry;
+        for applied in registry.apply_to_group(outcome.auth_id, outcome.model, effect, now) {
+            self.note_for_store(applied);
+        }
+    }
+
+    /// A credential that says that nothing is left of a limit is left alone until it says that there is again.
+    fn hold(&self, id: &str, model: &str, limits: Option<&RateLimits>, now: Moment) {
+        let until = limits.and_then(RateLimits::used_up_until);
+        if let Some(until) = until.filter(|_| self.policy.pacing()) {
+            self.services.registry.hold(id, model, until, now);
+        }
     }
 
     fn apply_failure(
@@ -226,6 +244,9 @@ impl Engine {
             jitter,
             probes: self.policy.probes(),
         };
+        if verdict.fault.is_shared_limit() {
+            self.apply_to_group(outcome, &effect, now);
+        }
         self.apply(outcome, None, &effect, now)
     }
 

@@ -151,6 +151,17 @@ impl Engine {
         }))
     }
 
+    /// The credential that is due soonest, of those that nothing but their pace keeps from being asked.
+    pub(super) fn hurried<'c>(&self, call: &'c Call<'_>, progress: &Progress) -> Option<Turn<'c>> {
+        let registry = &self.services.registry;
+        still_open(call, progress).find_map(|asked| {
+            let query = asked.query(call, self.services.moment(), Some(&progress.tried));
+            let picked = registry.soonest_paced(query)?;
+            let taken = self.take(asked.wanted(), query, picked)?;
+            Some(asked.turn(taken))
+        })
+    }
+
     /// The credential that is due soonest, of those that only a fault of their provider keeps out.
     pub(super) fn floor<'c>(&self, call: &'c Call<'_>, progress: &Progress) -> Option<Turn<'c>> {
         if !self.policy.floor() {

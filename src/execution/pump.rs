@@ -121,16 +121,18 @@ impl Engine {
             process: self.services.process,
         };
         let report = Report::of(&served, &call);
-        let Served {
-            lease, mut permit, ..
-        } = served;
-        if commit == StreamCommit::FirstContent
-            && let Some(permit) = permit.take()
-        {
+        let Served { lease, permit, .. } = served;
+        let mut held = Held { lease, permit };
+        if commit == StreamCommit::FirstContent && held.permit.is_some() {
             // Content came: the credential serves again. How the stream ends is told then.
             let outcome = report.outcome(OutcomeKind::Success, Duration::ZERO);
-            self.apply_success(&outcome, Some(&lease), self.services.moment());
-            drop(permit);
+            self.apply_success(&outcome, Some(&held), self.services.moment());
+            held.permit = None;
+        }
+        let mut limits = committed.read.iter().map(|chunk| &chunk.rate_limits);
+        if let Some(limits) = limits.find_map(Option::as_deref) {
+            let now = self.services.moment();
+            self.hold(&report.auth_id, &report.model, Some(limits), now);
         }
         let pump = Pump {
             engine: Arc::clone(self),
@@ -140,10 +142,7 @@ impl Engine {
             cancel,
             deadline: call.deadline,
             report: Some(report),
-            held: Some(Held {
-                lease,
-                _permit: permit,
-            }),
+            held: Some(held),
             _stopping: stopping,
         };
         pool.run(slot, move |place| pump.run(place))?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::Timestamp;
 use crate::auth::{Auth, Cause, ModelState, QuotaState, Status, Versions};
-use crate::error::Error;
+use crate::error::{Error, kept};
 use crate::fault::Fault;
 use crate::policy::{Probes, Scope, Verdict};
 
@@ -86,7 +86,7 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
                 fail_model(state_of(auth, model), *error, verdict, until, now);
                 if let Some(error) = error {
                     auth.last_error = Some(error.bare());
-                    error.message().clone_into(&mut auth.status_message);
+                    kept(error.message()).clone_into(&mut auth.status_message);
                 }
                 auth.status = Status::Error;
                 auth.raise_model(model, now);
@@ -127,6 +127,8 @@ pub(crate) enum Readiness {
     Until(Timestamp, Fault),
     /// Its own limits are reached; there is room again then, at the end of the calendar when nobody can tell.
     Full(Timestamp),
+    /// The rate that it is allowed, as far as it is known, has room for it then: it may be used earlier by a call that cannot wait.
+    Paced(Timestamp),
     Blocked,
 }
 
@@ -134,7 +136,7 @@ impl Readiness {
     /// What it is at a moment: what has ended by then is over.
     pub(super) fn at(self, now: Timestamp) -> Self {
         match self {
-            Self::Until(at, _) | Self::Full(at) if at <= now => Self::Ready,
+            Self::Until(at, _) | Self::Full(at) | Self::Paced(at) if at <= now => Self::Ready,
             readiness => readiness,
         }
     }
@@ -298,7 +300,7 @@ fn fail(
     let text = error.map(Error::message).filter(|text| !text.is_empty());
     match (&verdict.message, text) {
         (Some(message), _) => auth.status_message = Cow::into_owned(message.clone()),
-        (None, Some(text)) => text.clone_into(&mut auth.status_message),
+        (None, Some(text)) => kept(text).clone_into(&mut auth.status_message),
         (None, None) if auth.status_message.is_empty() => {
             "request failed".clone_into(&mut auth.status_message);
         }
@@ -336,7 +338,7 @@ fn fail_model(
 ) {
     if let Some(error) = error {
         state.last_error = Some(error.bare());
-        error.message().clone_into(&mut state.status_message);
+        kept(error.message()).clone_into(&mut state.status_message);
     }
     state.updated_at = Some(now);
     if state.status != Status::Disabled {
@@ -425,30 +427,35 @@ pub(super) fn state_of<'a>(auth: &'a mut Auth, model: &str) -> &'a mut ModelStat
     auth.model_states.entry(model.to_owned()).or_default()
 }
 
-/// Makes room: of the states that block nothing, the one untouched for longest goes. Callers may invent model names; memory
-/// is finite.
+/// Makes room for one more.
 fn forget_one(auth: &mut Auth) {
-    if auth.model_states.len() < MOST_MODELS {
-        return;
-    }
-    let oldest = auth
-        .model_states
-        .iter()
-        .filter(|(_, state)| !state.unavailable && state.status != Status::Disabled)
-        .min_by_key(|(_, state)| state.updated_at)
-        .or_else(|| {
-            auth.model_states
-                .iter()
-                .min_by_key(|(_, state)| state.updated_at)
-        })
-        .map(|(model, _)| model.clone());
-    if let Some(model) = oldest {
-        auth.model_states.remove(&model);
+    if auth.model_states.len() >= MOST_MODELS {
+        forget_oldest(auth, MOST_MODELS - 1);
     }
 }
 
+/// Keeps so many states: of those that block nothing, the ones untouched for longest go first. Callers may invent model names; memory is
+/// finite. The models of those that went.
+pub(super) fn forget_oldest(auth: &mut Auth, most: usize) -> Vec<String> {
+    let mut gone = Vec::new();
+    while auth.model_states.len() > most {
+        let blocks = |state: &ModelState| state.unavailable || state.status == Status::Disabled;
+        let states = auth.model_states.iter();
+        let oldest = states.min_by_key(|(_, state)| (blocks(state), state.updated_at));
+        let Some(model) = oldest.map(|(model, _)| model.clone()) else {
+            break;
+        };
+        auth.model_states.remove(&model);
+        gone.push(model);
+    }
+    gone
+}
+
 const QUOTA: &str = "quota";
-pub(super) const MOST_MODELS: usize = 1024;
+/// States of models that a record ever has.
+const MOST_MODELS: usize = 256;
+/// As many as it keeps: after each change there is room for another one.
+pub(super) const KEPT_MODELS: usize = MOST_MODELS - 1;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use super::apply::{MOST_MODELS, readiness};
+use super::apply::{KEPT_MODELS, readiness};
 use super::*;
 use crate::auth::{Cause, Version};
 use crate::clock::{ManualClock, later, until};
@@ -343,7 +343,7 @@ proptest! {
 fn models_that_the_other_record_has_no_room_for_are_no_news() {
     let mut fleet = Fleet::start();
     for process in 0..PROCESSES {
-        for model in 0..MOST_MODELS + 176 {
+        for model in 0..KEPT_MODELS + 176 {
             fleet.fail(process, &format!("{process}-{model}"), 429);
         }
     }
@@ -351,6 +351,6 @@ fn models_that_the_other_record_has_no_room_for_are_no_news() {
     for process in 0..PROCESSES {
         fleet.look(process);
         assert!(!fleet.write(process), "{process} writes for ever");
-        assert_eq!(fleet.record(process).model_states.len(), MOST_MODELS);
+        assert_eq!(fleet.record(process).model_states.len(), KEPT_MODELS);
     }
 }

@@ -50,13 +50,23 @@ pub(super) struct Lane {
     returning: BTreeSet<(Timestamp, u32)>,
     /// The first of those.
     next_return: Option<Timestamp>,
-    /// For what each of them is out: a fault, or nothing but its own limits.
-    out: FastMap<u32, (Timestamp, Option<Fault>)>,
+    /// For what each of them is out.
+    out: FastMap<u32, (Timestamp, Why)>,
     /// How many of those that return are out for what.
     faults: [usize; Fault::ALL.len()],
-    /// How many for their own limits.
+    /// How many for nothing but their own limits.
     full: usize,
+    /// How many for nothing but their pace.
+    paced: usize,
     last_used: u64,
+}
+
+/// What keeps a credential out that returns by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Fault(Fault),
+    Full,
+    Paced,
 }
 
 #[derive(Default)]
@@ -181,6 +191,7 @@ impl Pool {
             out: FastMap::default(),
             faults: [0; Fault::ALL.len()],
             full: 0,
+            paced: 0,
             last_used: 0,
         };
         for (index, tier) in self.tiers.iter().enumerate() {
@@ -195,8 +206,9 @@ impl Pool {
     }
 
     /// The lane of a model, if there is one, as a pick sees it.
-    pub(super) fn view(&mut self, model: &str) -> Option<View<'_>> {
+    pub(super) fn view<'a>(&'a mut self, model: &'a str) -> Option<View<'a>> {
         Some(View {
+            model,
             tiers: &self.tiers,
             lane: self.lanes.get_mut(model)?,
         })
@@ -237,21 +249,19 @@ impl Ready {
 impl Lane {
     fn set(&mut self, order: &Order, tier: usize, slot: u32, seat: Seat, readiness: Readiness) {
         self.ready[tier].set(order, slot, seat, readiness == Readiness::Ready);
+        self.no_longer_out(slot);
         match readiness {
-            Readiness::Until(at, fault) => self.is_out(slot, at, Some(fault)),
-            Readiness::Full(at) => self.is_out(slot, at, None),
-            Readiness::Ready | Readiness::Blocked => self.no_longer_out(slot),
+            Readiness::Until(at, fault) => self.is_out(slot, at, Why::Fault(fault)),
+            Readiness::Full(at) => self.is_out(slot, at, Why::Full),
+            Readiness::Paced(at) => self.is_out(slot, at, Why::Paced),
+            Readiness::Ready | Readiness::Blocked => {}
         }
     }
 
-    fn is_out(&mut self, slot: u32, at: Timestamp, fault: Option<Fault>) {
-        self.no_longer_out(slot);
-        self.out.insert(slot, (at, fault));
+    fn is_out(&mut self, slot: u32, at: Timestamp, why: Why) {
+        self.out.insert(slot, (at, why));
         self.returning.insert((at, slot));
-        match fault {
-            Some(fault) => self.faults[fault as usize] += 1,
-            None => self.full += 1,
-        }
+        *self.count_of(why) += 1;
         self.next_return = Some(self.next_return.map_or(at, |first| first.min(at)));
     }
 
@@ -259,15 +269,20 @@ impl Lane {
         if self.out.is_empty() {
             return;
         }
-        if let Some((at, fault)) = self.out.remove(&slot) {
+        if let Some((at, why)) = self.out.remove(&slot) {
             self.returning.remove(&(at, slot));
-            match fault {
-                Some(fault) => self.faults[fault as usize] -= 1,
-                None => self.full -= 1,
-            }
+            *self.count_of(why) -= 1;
             if self.next_return == Some(at) {
                 self.next_return = self.returning.first().map(|(at, _)| *at);
             }
+        }
+    }
+
+    fn count_of(&mut self, why: Why) -> &mut usize {
+        match why {
+            Why::Fault(fault) => &mut self.faults[fault as usize],
+            Why::Full => &mut self.full,
+            Why::Paced => &mut self.paced,
         }
     }
 
@@ -278,23 +293,26 @@ impl Lane {
 
 /// A lane, with the order that its bits follow.
 pub(super) struct View<'a> {
+    model: &'a str,
     tiers: &'a [Tier],
     lane: &'a mut Lane,
 }
 
 impl View<'_> {
-    /// Notes a use, and lets those return whose time has come.
+    /// Notes a use, and looks anew at those whose time has come: another thing may keep them out from here on.
     pub(super) fn used(&mut self, slots: &Slots, pick: u64, now: Timestamp) {
         self.lane.last_used = pick;
         while self.lane.next_return.is_some_and(|at| at <= now)
             && let Some((_, slot)) = self.lane.returning.first().copied()
         {
-            self.lane.no_longer_out(slot);
-            if let Some(seat) = slots[slot].seat()
-                && let Some(tier) = self.tier(seat)
-            {
-                let order = &self.tiers[tier].order;
-                self.lane.ready[tier].set(order, slot, seat, true);
+            let record = &slots[slot];
+            match record.seat().map(|seat| (seat, self.tier(seat))) {
+                Some((seat, Some(tier))) => {
+                    let order = &self.tiers[tier].order;
+                    let readiness = record.readiness(self.model, now);
+                    self.lane.set(order, tier, slot, seat, readiness);
+                }
+                _ => self.lane.no_longer_out(slot),
             }
         }
     }
@@ -465,7 +483,16 @@ impl View<'_> {
     }
 
     pub(super) fn is_full(&self, slot: u32) -> bool {
-        matches!(self.lane.out.get(&slot), Some((_, None)))
+        matches!(self.lane.out.get(&slot), Some((_, Why::Full)))
+    }
+
+    /// How many are out for nothing but their pace.
+    pub(super) fn paced(&self) -> usize {
+        self.lane.paced
+    }
+
+    pub(super) fn is_paced(&self, slot: u32) -> bool {
+        matches!(self.lane.out.get(&slot), Some((_, Why::Paced)))
     }
 
     /// How many are out, by their fault.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::limiter::Granted;
+use super::limiter::{End, Granted, Use};
 use super::member::Member;
+use super::pace::Start;
 use super::{Picked, Query, Registry};
 use crate::auth::Auth;
 
@@ -24,7 +25,7 @@ struct Share {
     registry: Arc<Registry>,
     model: Arc<str>,
     granted: Granted,
-    used: Option<u64>,
+    end: End,
 }
 
 impl Registry {
@@ -50,21 +51,36 @@ impl Registry {
         }
         let mut state = self.state.lock();
         let now = state.now(query.now);
+        let ahead = state.timeline.ahead();
         // If it was removed meanwhile, what is under way with it comes to its end.
         let record = state.slots.of_mut(&member);
         let Some(limiter) = record.and_then(|record| record.limiter.as_mut()) else {
             return Some((Lease::new(member, knows, None), auth));
         };
+        limiter.set_ahead(ahead);
         let model: Arc<str> = query.model.into();
-        let granted = limiter.take(query.model, || Arc::clone(&model), tokens, now);
-        state.look_again(member.slot, query.model, true);
+        let wanted = Use {
+            model: &model,
+            tokens,
+            hurried: picked.hurried,
+        };
+        let granted = limiter.take(wanted, now);
+        let fullness = limiter.fullness_has_changed();
+        let is_paced = granted
+            .as_ref()
+            .is_some_and(|granted| granted.start().is_some());
+        let dropped = state.slots[member.slot].drop_idle_limiter(now);
+        state.look_again(member.slot, &model, fullness || dropped);
+        if is_paced {
+            state.look_at_group(member.slot, &model);
+        }
         let granted = granted?;
         drop(state);
         let share = Share {
             registry: Arc::clone(self),
             model,
             granted,
-            used: None,
+            end: End::Used(None),
         };
         Some((Lease::new(member, knows, Some(Box::new(share))), auth))
     }
@@ -98,8 +114,20 @@ impl Lease {
     /// How many tokens the request really used; it was reckoned with a guess until now.
     pub(crate) fn settle(&mut self, used: u64) {
         if let Some(share) = &mut self.share {
-            share.used = Some(used);
+            share.end = End::Used(Some(used));
         }
+    }
+
+    /// Nothing was sent: dropping it undoes it whole.
+    pub(crate) fn unsent(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.end = End::Unsent;
+        }
+    }
+
+    /// The start that a pace has counted, where there was one.
+    pub(super) fn start(&self) -> Option<Start> {
+        self.share.as_ref()?.granted.start()
     }
 }
 
@@ -113,12 +141,24 @@ impl Drop for Lease {
         let Some(record) = state.slots.of_mut(&self.member) else {
             return;
         };
-        if let Some(limiter) = &mut record.limiter {
-            limiter.give_back(&share.model, share.granted, share.used);
-            state.look_again(self.member.slot, &share.model, true);
+        let Some(limiter) = &mut record.limiter else {
+            return;
+        };
+        limiter.give_back(&share.model, &share.granted, share.end);
+        let fullness = limiter.fullness_has_changed();
+        let provider = Arc::clone(&record.auth);
+        let slot = self.member.slot;
+        state.look_again(slot, &share.model, fullness);
+        if share.end == End::Unsent && share.granted.start().is_some() {
+            state.look_at_group(slot, &share.model);
         }
         drop(state);
-        share.registry.waiters.wake();
+        let (waiters, provider) = (&share.registry.waiters, &provider.provider);
+        if fullness {
+            waiters.wake_for_all_models(provider, &self.member.id);
+        } else {
+            waiters.wake_for(provider, &share.model, &self.member.id);
+        }
     }
 }
 

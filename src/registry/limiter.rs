@@ -1,12 +1,17 @@
 //! [`Limiter`]: how much of a credential may be used at once, and in a minute. Pure.
+//!
+//! Minutes are of the even clock that [`Timeline::ahead`](super::timeline::Timeline::ahead) speaks of: steps of the wall clock change nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::FastMap;
+use super::apply::Readiness;
+use super::pace::{SharedPaces, Start};
+use super::window::Window;
 use crate::Timestamp;
 use crate::auth::Auth;
-use crate::clock::{earlier, later};
 
 /// The limits that a credential is used within; `None`: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,21 +24,51 @@ pub(crate) struct UseLimits {
     pub(crate) tpm: Option<u64>,
 }
 
-/// What is used of a credential that has limits.
+/// What is used of a credential that has limits, or a pace.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limits: UseLimits,
     in_flight: u32,
+    /// The lanes know that as many are in flight as may be.
+    is_known_full: bool,
     models: FastMap<Arc<str>, Minute>,
-    /// By how much the wall clock was set back: the windows go by a time that is ahead of it by that.
-    set_back: Duration,
+    /// The same models, in the order in which they are looked at for whether they are idle.
+    rounds: VecDeque<Arc<str>>,
+    /// The rates that it was refused for, learnt: soft limits beside its own.
+    paces: Option<SharedPaces>,
+    /// By how much the wall clock is ahead of the even one.
+    ahead: time::Duration,
+    /// Tells this limiter from one that was here before.
+    mark: Arc<()>,
 }
 
 /// A use that was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Granted {
     tokens: u64,
     second: i64,
+    /// It was counted by the pace.
+    start: Option<Start>,
+    by: Arc<()>,
+}
+
+/// What is to be used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Use<'a> {
+    pub(super) model: &'a Arc<str>,
+    /// About so many.
+    pub(super) tokens: u64,
+    /// No pace holds it up.
+    pub(super) hurried: bool,
+}
+
+/// How a use ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It has used so many tokens, if that is known.
+    Used(Option<u64>),
+    /// Nothing was sent.
+    Unsent,
 }
 
 /// What was used of a model in the last minute.
@@ -43,15 +78,6 @@ struct Minute {
     tokens: Window,
     /// A request that is too large for what is left waits until then, and the others behind it.
     held_until: Option<Timestamp>,
-}
-
-/// Amounts by the second, for the present one and the sixty before it: whatever minute one looks at is covered.
-#[derive(Debug)]
-struct Window {
-    amounts: [u64; SECONDS],
-    /// The present second, since the epoch.
-    second: i64,
-    total: u64,
 }
 
 impl UseLimits {
@@ -73,12 +99,16 @@ impl UseLimits {
 }
 
 impl Limiter {
-    pub(super) fn new(limits: UseLimits) -> Self {
+    pub(super) fn new(limits: UseLimits, ahead: time::Duration) -> Self {
         Self {
             limits,
             in_flight: 0,
+            is_known_full: false,
             models: FastMap::default(),
-            set_back: Duration::ZERO,
+            rounds: VecDeque::new(),
+            paces: None,
+            ahead,
+            mark: Arc::new(()),
         }
     }
 
@@ -86,72 +116,177 @@ impl Limiter {
         self.limits = limits;
     }
 
-    /// When the next request for a model may go; `None`: now.
-    pub(super) fn free_at(&self, model: &str) -> Option<Timestamp> {
-        let full = |most: u32| self.in_flight >= most;
-        if self.limits.max_concurrent.is_some_and(full) {
+    pub(super) fn set_paces(&mut self, paces: Option<SharedPaces>) {
+        self.paces = paces;
+    }
+
+    pub(super) fn paces(&self) -> Option<&SharedPaces> {
+        self.paces.as_ref()
+    }
+
+    /// Whether it limits anything. Paces that have held nobody up for a while are forgotten.
+    pub(super) fn is_needed(&mut self, now: Timestamp) -> bool {
+        let now = self.even(now);
+        let is_over = |paces: &mut SharedPaces| {
+            let mut paces = paces.lock();
+            paces.forget_idle(now);
+            paces.is_empty()
+        };
+        self.paces.take_if(is_over);
+        self.paces.is_some() || !self.limits.are_none()
+    }
+
+    /// How it stands for a model.
+    pub(super) fn readiness(&self, model: &str, now: Timestamp) -> Readiness {
+        if self.is_full() {
             // When another one ends, whenever that is.
-            return Some(Timestamp::MAX);
+            return Readiness::Full(Timestamp::MAX);
         }
-        let minute = self.models.get(model)?;
-        let free_at = minute.room_at(&self.limits, 1).max(minute.held_until);
-        free_at.map(|at| earlier(at, self.set_back))
+        let to_come = |at: Option<Timestamp>| {
+            let at = at?.saturating_add(self.ahead);
+            (at > now).then_some(at)
+        };
+        let minute = self.models.get(model);
+        let hard = minute.and_then(|minute| minute.room_at(&self.limits, 1).max(minute.held_until));
+        let due = || self.paces.as_ref()?.lock().due(model);
+        match to_come(hard) {
+            Some(at) => Readiness::Full(at),
+            None => to_come(due()).map_or(Readiness::Ready, Readiness::Paced),
+        }
+    }
+
+    /// Whether as many are in flight as may be, where the lanes do not know that yet, or no longer.
+    pub(super) fn fullness_has_changed(&mut self) -> bool {
+        let is_full = self.is_full();
+        std::mem::replace(&mut self.is_known_full, is_full) != is_full
+    }
+
+    fn is_full(&self) -> bool {
+        let full = |most: u32| self.in_flight >= most;
+        self.limits.max_concurrent.is_some_and(full)
     }
 
     /// The wall clock was set back: the windows stay as they are.
     pub(super) fn set_back(&mut self, by: Duration) {
-        self.set_back = self.set_back.saturating_add(by);
+        let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
+        self.ahead = self.ahead.saturating_sub(by);
     }
 
-    /// Takes a permit for one request of about so many tokens.
-    pub(super) fn take(
-        &mut self,
-        model: &str,
-        shared: impl FnOnce() -> Arc<str>,
-        tokens: u64,
-        now: Timestamp,
-    ) -> Option<Granted> {
-        let unmoved = later(now, self.set_back);
-        let second = unmoved.unix_timestamp();
-        if let Some(minute) = self.models.get_mut(model) {
-            minute.requests.advance(second);
-            minute.tokens.advance(second);
+    /// By how much the wall clock is ahead by now.
+    pub(super) fn set_ahead(&mut self, ahead: time::Duration) {
+        self.ahead = ahead;
+    }
+
+    /// What the even clock shows at a time of the wall clock.
+    pub(super) fn even(&self, wall: Timestamp) -> Timestamp {
+        wall.saturating_sub(self.ahead)
+    }
+
+    /// Takes a permit for one request.
+    pub(super) fn take(&mut self, wanted: Use<'_>, now: Timestamp) -> Option<Granted> {
+        let Use {
+            model,
+            tokens,
+            hurried,
+        } = wanted;
+        match self.readiness(model, now) {
+            Readiness::Ready => {}
+            Readiness::Paced(_) if hurried => {}
+            _ => return None,
         }
-        if self.free_at(model).is_some_and(|at| at > now) {
-            return None;
-        }
+        let now = self.even(now);
+        let second = now.unix_timestamp();
         if let Some(minute) = self.models.get_mut(model) {
+            minute.advance(second);
             // A large request that must wait goes before smaller ones that come later.
             minute.held_until = minute.room_at(&self.limits, tokens);
-            if minute.held_until.is_some_and(|at| at > unmoved) {
+            if minute.held_until.is_some_and(|at| at > now) {
                 return None;
             }
         }
         self.in_flight = self.in_flight.saturating_add(1);
         if self.limits.rpm.is_some() || self.limits.tpm.is_some() {
-            if self.models.len() >= MOST_MODELS && !self.models.contains_key(model) {
-                self.models
-                    .retain(|_, minute| minute.requests.total_at(second) > 0);
-            }
-            let minute = self.models.entry(shared()).or_default();
+            let minute = self.minute(model, second);
             minute.requests.add(second, 1);
             minute.tokens.add(second, tokens);
         }
-        Some(Granted { tokens, second })
+        let paces = self.paces.as_ref();
+        Some(Granted {
+            tokens,
+            second,
+            start: paces.and_then(|paces| paces.lock().start(model, now)),
+            by: Arc::clone(&self.mark),
+        })
     }
 
-    /// The request is over and has used so many tokens, if that is known.
-    pub(super) fn give_back(&mut self, model: &str, granted: Granted, used: Option<u64>) {
+    fn minute(&mut self, model: &Arc<str>, second: i64) -> &mut Minute {
+        if !self.models.contains_key(model) {
+            for _ in 0..LOOKED_AT {
+                self.drop_next_if_idle(second);
+            }
+            self.rounds.push_back(Arc::clone(model));
+        }
+        self.models.entry(Arc::clone(model)).or_default()
+    }
+
+    fn drop_next_if_idle(&mut self, second: i64) {
+        let Some(model) = self.rounds.pop_front() else {
+            return;
+        };
+        let minute = self.models.get_mut(&model);
+        if minute.is_some_and(|minute| minute.is_idle(second)) {
+            self.models.remove(&model);
+        } else {
+            self.rounds.push_back(model);
+        }
+    }
+
+    /// A request is over.
+    pub(super) fn give_back(&mut self, model: &str, granted: &Granted, end: End) {
+        if !Arc::ptr_eq(&granted.by, &self.mark) {
+            return;
+        }
         self.in_flight = self.in_flight.saturating_sub(1);
+        let Granted {
+            tokens,
+            second,
+            start,
+            ..
+        } = *granted;
+        let used = match end {
+            End::Used(used) => used,
+            End::Unsent => Some(0),
+        };
         if let (Some(used), Some(minute)) = (used, self.models.get_mut(model)) {
-            minute.tokens.correct(granted.second, granted.tokens, used);
+            minute.tokens.correct(second, tokens, used);
+            if end == End::Unsent {
+                minute.requests.correct(second, 1, 0);
+            }
             // Who was held may find room now.
             minute.held_until = None;
+        }
+        if let (End::Unsent, Some(start), Some(paces)) = (end, start, &self.paces) {
+            paces.lock().take_back(model, start);
         }
     }
 }
 
+impl Granted {
+    pub(super) fn start(&self) -> Option<Start> {
+        self.start
+    }
+}
+
 impl Minute {
+    fn advance(&mut self, second: i64) {
+        self.requests.advance(second);
+        self.tokens.advance(second);
+    }
+
+    fn is_idle(&mut self, second: i64) -> bool {
+        self.requests.is_idle(second) && self.tokens.is_idle(second)
+    }
+
     /// When there is room for a request of so many tokens; `None`: now. One that is larger than the limit needs all of it.
     fn room_at(&self, limits: &UseLimits, tokens: u64) -> Option<Timestamp> {
         let requests = limits.rpm.and_then(|most| self.requests.below_at(most));
@@ -163,89 +298,8 @@ impl Minute {
     }
 }
 
-impl Window {
-    fn advance(&mut self, second: i64) {
-        let passed = second.saturating_sub(self.second);
-        if passed <= 0 {
-            return;
-        }
-        let passed = usize::try_from(passed).unwrap_or(SECONDS).min(SECONDS);
-        self.second = second;
-        for ago in 0..passed {
-            let place = self.place(ago);
-            self.total -= std::mem::take(&mut self.amounts[place]);
-        }
-    }
-
-    fn add(&mut self, second: i64, amount: u64) {
-        self.advance(second);
-        let place = self.place(0);
-        self.amounts[place] = self.amounts[place].saturating_add(amount);
-        self.total = self.total.saturating_add(amount);
-    }
-
-    /// Of what was added in `second`, `reckoned` was really `used`.
-    fn correct(&mut self, second: i64, reckoned: u64, used: u64) {
-        let ago = self.second.saturating_sub(second);
-        let Some(ago) = usize::try_from(ago).ok().filter(|ago| *ago < SECONDS) else {
-            return;
-        };
-        let place = self.place(ago);
-        let before = self.amounts[place];
-        let after = before.saturating_sub(reckoned).saturating_add(used);
-        self.amounts[place] = after;
-        self.total = (self.total - before).saturating_add(after);
-    }
-
-    /// When the total is below `most`, which is 1 at least; `None`: it is.
-    fn below_at(&self, most: u64) -> Option<Timestamp> {
-        let most = most.max(1);
-        let mut left = self.total;
-        if left < most {
-            return None;
-        }
-        for ago in (0..SECONDS).rev() {
-            left -= self.amounts[self.place(ago)].min(left);
-            if left < most {
-                let second = self.second - i64::try_from(ago).unwrap_or(0);
-                let gone = later(
-                    Timestamp::from_unix_timestamp(second).ok()?,
-                    Duration::from_secs(SECONDS as u64),
-                );
-                return Some(gone);
-            }
-        }
-        None
-    }
-
-    fn total_at(&mut self, second: i64) -> u64 {
-        self.advance(second);
-        self.total
-    }
-
-    /// Where the amount of so many seconds ago is.
-    fn place(&self, ago: usize) -> usize {
-        let present = self.second.rem_euclid(LENGTH);
-        let present = usize::try_from(present).unwrap_or(0);
-        (present + SECONDS - ago) % SECONDS
-    }
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self {
-            amounts: [0; SECONDS],
-            second: 0,
-            total: 0,
-        }
-    }
-}
-
-const SECONDS: usize = 61;
-const LENGTH: i64 = 61;
-
-/// Models whose last minute is kept; those that were idle for one make room.
-const MOST_MODELS: usize = 256;
+/// Models that are looked at for whether they are idle, for each new one: their number shrinks where no more are in use.
+const LOOKED_AT: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -253,15 +307,28 @@ mod tests {
     use proptest::test_runner::FileFailurePersistence;
 
     use super::*;
+    use crate::clock::later;
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
     fn limiter(limits: UseLimits) -> Limiter {
-        Limiter::new(limits)
+        Limiter::new(limits, time::Duration::ZERO)
     }
 
     fn take(limiter: &mut Limiter, tokens: u64, now: Timestamp) -> Option<Granted> {
-        limiter.take("m", || "m".into(), tokens, now)
+        let wanted = Use {
+            model: &"m".into(),
+            tokens,
+            hurried: false,
+        };
+        limiter.take(wanted, now)
+    }
+
+    fn free_at(limiter: &Limiter, model: &str, now: Timestamp) -> Option<Timestamp> {
+        match limiter.readiness(model, now) {
+            Readiness::Full(at) => Some(at),
+            _ => None,
+        }
     }
 
     #[test]
@@ -272,10 +339,10 @@ mod tests {
         });
         let one = take(&mut limiter, 0, START).unwrap();
         take(&mut limiter, 0, START).unwrap();
-        assert_eq!(take(&mut limiter, 0, START), None);
-        assert_eq!(limiter.free_at("other"), Some(Timestamp::MAX));
-        limiter.give_back("m", one, None);
-        assert_eq!(limiter.free_at("m"), None);
+        assert!(take(&mut limiter, 0, START).is_none());
+        assert_eq!(free_at(&limiter, "other", START), Some(Timestamp::MAX));
+        limiter.give_back("m", &one, End::Used(None));
+        assert_eq!(free_at(&limiter, "m", START), None);
         take(&mut limiter, 0, START).unwrap();
     }
 
@@ -286,24 +353,78 @@ mod tests {
             ..UseLimits::default()
         });
         let one = take(&mut limiter, 80, START).unwrap();
-        assert_eq!(take(&mut limiter, 21, START), None, "101 would be too many");
+        assert!(
+            take(&mut limiter, 21, START).is_none(),
+            "101 would be too many"
+        );
         let free = later(START, Duration::from_secs(61));
         assert_eq!(
-            limiter.free_at("m"),
+            free_at(&limiter, "m", START),
             Some(free),
             "smaller ones wait behind it"
         );
-        assert_eq!(take(&mut limiter, 1, START), None);
-        limiter.give_back("m", one, Some(20));
+        assert!(take(&mut limiter, 1, START).is_none());
+        limiter.give_back("m", &one, End::Used(Some(20)));
         take(&mut limiter, 80, START).unwrap();
-        assert_eq!(take(&mut limiter, 1, START), None, "100 are used");
+        assert!(take(&mut limiter, 1, START).is_none(), "100 are used");
         // What is larger than the limit goes when nothing else is used.
-        assert_eq!(
-            take(&mut limiter, 500, later(START, Duration::from_secs(60))),
-            None
-        );
+        assert!(take(&mut limiter, 500, later(START, Duration::from_secs(60))).is_none());
         take(&mut limiter, 500, free).unwrap();
-        assert_eq!(take(&mut limiter, 1, free), None);
+        assert!(take(&mut limiter, 1, free).is_none());
+    }
+
+    #[test]
+    fn what_was_never_sent_takes_nothing() {
+        let mut limiter = limiter(UseLimits {
+            max_concurrent: Some(1),
+            rpm: Some(1),
+            tpm: Some(10),
+        });
+        for _ in 0..3 {
+            let granted = take(&mut limiter, 10, START).unwrap();
+            assert!(take(&mut limiter, 1, START).is_none());
+            limiter.give_back("m", &granted, End::Unsent);
+        }
+        let granted = take(&mut limiter, 10, START).unwrap();
+        limiter.give_back("m", &granted, End::Used(Some(0)));
+        assert!(take(&mut limiter, 1, START).is_none(), "it was sent");
+    }
+
+    #[test]
+    fn no_amount_that_is_told_lasts_longer_than_a_minute() {
+        let mut limiter = limiter(UseLimits {
+            tpm: Some(1000),
+            ..UseLimits::default()
+        });
+        let mut now = START;
+        for used in [u64::MAX, 0, u64::MAX, 600] {
+            let granted = take(&mut limiter, 600, now).unwrap();
+            limiter.give_back("m", &granted, End::Used(Some(used)));
+            now = later(now, Duration::from_secs(61));
+        }
+        take(&mut limiter, 600, now).unwrap();
+        assert!(take(&mut limiter, 600, now).is_none(), "1200 are too many");
+    }
+
+    #[test]
+    fn models_that_are_idle_are_let_go() {
+        let mut limiter = limiter(UseLimits {
+            rpm: Some(5),
+            ..UseLimits::default()
+        });
+        let mut now = START;
+        for n in 0..20_000 {
+            let model = format!("m{n}").into();
+            let wanted = Use {
+                model: &model,
+                tokens: 0,
+                hurried: false,
+            };
+            limiter.take(wanted, now).unwrap();
+            now = later(now, Duration::from_millis(100));
+            assert!(limiter.models.len() <= 1300, "those of two minutes");
+            assert_eq!(limiter.models.len(), limiter.rounds.len());
+        }
     }
 
     proptest! {
@@ -318,7 +439,7 @@ mod tests {
             let mut granted: Vec<Timestamp> = Vec::new();
             for wait in waits {
                 now = later(now, Duration::from_millis(wait));
-                let free = limiter.free_at("m").is_none_or(|at| at <= now);
+                let free = free_at(&limiter, "m", now).is_none();
                 let took = take(&mut limiter, 0, now).is_some();
                 prop_assert_eq!(took, free);
                 if took {
@@ -328,7 +449,7 @@ mod tests {
                 prop_assert!(minute.count() <= limit);
             }
             // It is not stricter than a second more than a minute.
-            if let Some(free) = limiter.free_at("m") {
+            if let Some(free) = free_at(&limiter, "m", now) {
                 let oldest = granted[granted.len() - limit];
                 prop_assert!(free <= later(oldest, Duration::from_secs(61)));
             }

@@ -14,7 +14,7 @@ use crate::auth::{Auth, ModelState, OrderedBy, Status, Version};
 
 use super::amend::token_renewed;
 use super::apply::{
-    MOST_MODELS, clear_if_well, derive, is_failing, is_failing_for_a_model, keep_out,
+    KEPT_MODELS, clear_if_well, derive, is_failing, is_failing_for_a_model, keep_out,
 };
 use super::member::{is_calm_by_itself, is_calm_model};
 
@@ -101,13 +101,13 @@ pub(super) fn merge(auth: &mut Auth, stored: &Auth, now: Timestamp) -> Merged {
 impl Rule {
     fn merge_models(self, auth: &mut Auth, stored: &mut Auth, merged: &mut Merged) {
         // What the other's record has no room for is no news.
-        let has_room = stored.model_states.len() < MOST_MODELS;
+        let has_room = stored.model_states.len() < KEPT_MODELS;
         merged.ahead |= has_room
             && auth.model_states.iter().any(|(model, ours)| {
                 !stored.model_states.contains_key(model) && self.model(ours).is_some(self)
             });
         for (model, mut theirs) in std::mem::take(&mut stored.model_states) {
-            let is_full = auth.model_states.len() >= MOST_MODELS;
+            let is_full = auth.model_states.len() >= KEPT_MODELS;
             let ours = auth.model_states.get_mut(&model);
             let their_change = self.model(&theirs);
             let is_news = match &ours {

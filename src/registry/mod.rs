@@ -6,12 +6,15 @@ mod amend;
 mod apply;
 mod bits;
 mod block;
+mod group;
 mod lane;
 mod lease;
 mod limiter;
 mod member;
 mod merge;
 mod order;
+mod pace;
+mod pacing;
 mod permit;
 mod picks;
 mod record;
@@ -23,15 +26,17 @@ mod tried;
 mod troubled;
 mod turns;
 mod waiters;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 pub(crate) use apply::{Effect, Readiness};
+use group::Groups;
 use lane::Pool;
 pub(crate) use lease::Lease;
 pub(crate) use limiter::UseLimits;
@@ -62,8 +67,6 @@ pub(crate) struct Registry {
     random: Arc<Random>,
     /// What credentials are used within that say nothing of their own.
     default_limits: UseLimits,
-    /// Whether any credential has limits.
-    limits_anybody: AtomicBool,
     /// How many credentials may be out: as long as there are none, a pick need not know the time.
     troubled: Arc<AtomicUsize>,
 }
@@ -96,6 +99,7 @@ struct State {
     picks: u64,
     touched: Touched,
     timeline: Timeline,
+    groups: Groups,
 }
 
 /// A map whose hashes cost little and are not foreseeable.
@@ -117,7 +121,6 @@ impl Registry {
             waiters: Waiters::default(),
             random,
             default_limits,
-            limits_anybody: AtomicBool::new(false),
         }
     }
 
@@ -151,7 +154,8 @@ impl Registry {
             let record = Record::new(Arc::clone(&member), Arc::clone(&auth));
             state.slots.insert(record);
             state.by_id.insert(id, member);
-            self.limit(&mut state.slots[slot]);
+            state.limit(slot, &self.default_limits);
+            state.join_group(slot);
             state.seat(slot);
             (auth, former)
         };
@@ -299,7 +303,8 @@ impl Registry {
             change(record);
             auth = Arc::clone(&record.auth);
             state.touched.extend_if_watched(id);
-            self.limit(&mut state.slots[slot]);
+            state.limit(slot, &self.default_limits);
+            state.change_group(slot, &before);
             state.seat(slot);
         }
         release(before);
@@ -341,15 +346,6 @@ impl Registry {
     pub(crate) fn may_anybody_be_out(&self) -> bool {
         self.troubled.load(Ordering::SeqCst) > 0
     }
-
-    /// Sees to it that a record is used within its limits as they are now.
-    fn limit(&self, record: &mut Record) {
-        let limits = UseLimits::of(&record.auth, &self.default_limits);
-        if !limits.are_none() {
-            self.limits_anybody.store(true, Ordering::Relaxed);
-        }
-        record.limit(limits);
-    }
 }
 
 impl Touched {
@@ -389,6 +385,14 @@ impl State {
         Some(&mut self.slots[slot])
     }
 
+    /// Sees to it that a record is used within its limits as they are now.
+    fn limit(&mut self, slot: u32, default: &UseLimits) {
+        let ahead = self.timeline.ahead();
+        let record = &mut self.slots[slot];
+        let limits = UseLimits::of(&record.auth, default);
+        record.limit(limits, ahead);
+    }
+
     fn in_flight_of(&mut self, provider: &str) -> Arc<InFlight> {
         if let Some(in_flight) = self.in_flight.get(provider) {
             return Arc::clone(in_flight);
@@ -404,6 +408,7 @@ impl State {
         let member = self.by_id.remove(id)?;
         member.leave();
         let slot = member.slot;
+        self.leave_group(slot);
         self.unseat(slot);
         let record = self.slots.remove(slot)?;
         if record.troubled {
@@ -412,15 +417,24 @@ impl State {
         Some(record)
     }
 
-    /// Keeps count of who may be out. Every change of a record comes here.
-    fn note_trouble(&mut self, slot: u32) {
+    /// Keeps count of who may be out, and no more states of models than there is room for in the pool: the models of those that it forgets.
+    /// Every change of a record comes here.
+    fn note_trouble(&mut self, slot: u32) -> Vec<String> {
+        let share = MOST_STATES / self.by_id.len().max(1);
+        let most = share.clamp(FEWEST_STATES, apply::KEPT_MODELS);
         let record = &mut self.slots[slot];
+        let forgotten = if record.auth.model_states.len() > most {
+            apply::forget_oldest(Arc::make_mut(&mut record.auth), most)
+        } else {
+            Vec::new()
+        };
         record.member.look_at(&record.auth);
         let troubled = record.may_be_out();
         if record.troubled != troubled {
             record.troubled = troubled;
             self.troubled.set(slot, troubled);
         }
+        forgotten
     }
 
     /// Gives a record its seat in its provider's pool, if it is to have one, and looks at it anew in every lane.
@@ -435,6 +449,7 @@ impl State {
         if disabled {
             return;
         }
+        let now = self.timeline.latest();
         let Self { slots, pools, .. } = self;
         let provider: &str = &slots[slot].auth.provider;
         if !pools.contains_key(provider) {
@@ -448,7 +463,7 @@ impl State {
         }
         let record = &slots[slot];
         if let Some(seat) = record.seat() {
-            pool.set_everywhere(slot, seat, |model| record.readiness(model));
+            pool.set_everywhere(slot, seat, |model| record.readiness(model, now));
         }
     }
 
@@ -466,6 +481,10 @@ impl State {
         }
     }
 }
+
+/// States of models that all credentials of a pool keep together, as long as each may keep the fewest.
+const MOST_STATES: usize = 16_384;
+const FEWEST_STATES: usize = 8;
 
 /// Lets a record go; destructors of the program's own data may run, and may panic.
 pub(crate) fn release(auth: Arc<Auth>) {

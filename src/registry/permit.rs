@@ -29,11 +29,7 @@ impl Registry {
         id: &str,
         patience: Duration,
     ) -> Option<Permit> {
-        let offered = |record: &Record, now| match record.readiness(query.model) {
-            Readiness::Ready => true,
-            Readiness::Until(at, _) | Readiness::Full(at) => at <= now,
-            Readiness::Blocked => false,
-        };
+        let offered = |record: &Record, now| record.readiness(query.model, now) == Readiness::Ready;
         self.take(query, id, |_, now| later(now, patience), offered)
             .map(|(_, permit)| permit)
     }
@@ -48,7 +44,7 @@ impl Registry {
     ) -> Option<(Picked, Permit)> {
         let free = |record: &Record, now| {
             let tried = |cause: &Cause| cause.permit.is_some_and(|permit| permit > now);
-            record.readiness(query.model) != Readiness::Blocked
+            record.readiness(query.model, now) != Readiness::Blocked
                 && !record.causes(query.model).iter().flatten().any(tried)
         };
         self.take(query, id, |_, now| later(now, patience), free)

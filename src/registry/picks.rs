@@ -32,8 +32,10 @@ pub(crate) struct Picked {
     pub(crate) auth: Arc<Auth>,
     /// It comes back from a cooldown: one request goes first, with a [`Permit`](super::Permit).
     pub(crate) needs_permit: bool,
-    /// It is used within limits.
+    /// It is used within limits, or at a pace.
     pub(crate) limited: bool,
+    /// The call cannot wait: it respects no pace.
+    pub(crate) hurried: bool,
 }
 
 /// What there is for a pick.
@@ -47,6 +49,8 @@ pub(crate) enum Supply {
         earliest: Option<Timestamp>,
         /// Some of them for nothing but their own limits.
         full: bool,
+        /// Some of them for nothing but their pace.
+        paced: bool,
         /// Some wait for a refresh to bring a token.
         refreshing: bool,
     },
@@ -204,26 +208,43 @@ impl Registry {
                     .returning()
                     .filter(|(_, slot)| call.admits(slots, *slot));
                 let earliest = returning.next().map(|(at, _)| at);
-                let full = lane.full() > 0
-                    && lane
-                        .returning()
-                        .any(|(_, slot)| call.admits(slots, slot) && lane.is_full(slot));
+                let is_any_admitted = |count: usize, is_so: &dyn Fn(u32) -> bool| {
+                    let admitted = |(_, slot)| call.admits(slots, slot) && is_so(slot);
+                    count > 0 && (call.is_about_all() || lane.returning().any(admitted))
+                };
                 Some(Supply::Blocked {
                     candidates,
                     earliest: earliest.filter(|at| *at < Timestamp::MAX),
-                    full,
+                    full: is_any_admitted(lane.full(), &|slot| lane.is_full(slot)),
+                    paced: is_any_admitted(lane.paced(), &|slot| lane.is_paced(slot)),
                     refreshing: lane.faults().any(|(fault, _)| fault == Fault::TokenEnded),
                 })
             })
             .unwrap_or(Supply::Nobody)
     }
 
+    /// The credential that is due soonest of those that nothing but their pace keeps from being ready: for a call that cannot wait.
+    pub(crate) fn soonest_paced(&self, query: Query<'_>) -> Option<Picked> {
+        self.with_lane(query, |slots, lane, call| {
+            if lane.paced() == 0 {
+                return None;
+            }
+            let mut paced = lane.returning().map(|(_, slot)| slot);
+            let slot = paced.find(|slot| lane.is_paced(*slot) && call.admits(slots, *slot))?;
+            Some(Picked {
+                hurried: true,
+                ..slots[slot].picked(query.model)
+            })
+        })
+    }
+
     /// Whether a credential is registered, enabled and not blocked without end: then this is it, ready or not.
     pub(crate) fn member(&self, query: Query<'_>, id: &str) -> Option<Picked> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        let now = state.now(query.now);
         let slot = state.slot(id)?;
         let record = &state.slots[slot];
-        let blocked = record.readiness(query.model) == Readiness::Blocked;
+        let blocked = record.readiness(query.model, now) == Readiness::Blocked;
         (record.place().is_some() && !blocked).then(|| record.picked(query.model))
     }
 
@@ -231,9 +252,9 @@ impl Registry {
     pub(crate) fn out_until(&self, query: Query<'_>, id: &str) -> Option<Timestamp> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
-        match state.record(id)?.readiness(query.model) {
-            Readiness::Until(at, _) | Readiness::Full(at) if at > now => Some(at),
-            _ => None,
+        match state.record(id)?.readiness(query.model, now) {
+            Readiness::Until(at, _) | Readiness::Full(at) | Readiness::Paced(at) => Some(at),
+            Readiness::Ready | Readiness::Blocked => None,
         }
     }
 
@@ -250,7 +271,7 @@ impl Registry {
             .filter(|slot| call.admits(&state.slots, *slot));
         admitted
             .map(|slot| &state.slots[slot])
-            .map(|record| (record.snapshot(), record.readiness(query.model).at(now)))
+            .map(|record| (record.snapshot(), record.readiness(query.model, now)))
             .collect()
     }
 
@@ -293,6 +314,11 @@ impl Restriction<'_> {
 
     pub(super) fn admits(&self, slots: &Slots, slot: u32) -> bool {
         self.is_about(slot) && !self.tried.is_some_and(|tried| tried.has(slots, slot))
+    }
+
+    /// Whether it may ask any credential of its provider.
+    pub(super) fn is_about_all(&self) -> bool {
+        self.who == Who::Anybody && self.is_first()
     }
 
     /// Whether nobody was tried yet.
@@ -361,7 +387,7 @@ impl State {
         let members = troubled.iter().filter(is_here);
         let troubled = members.filter_map(|slot| {
             let record = &slots[slot];
-            Some((slot, record.seat()?, record.readiness(query.model)))
+            Some((slot, record.seat()?, record.readiness(query.model, now)))
         });
         pool.build_lane(query.model, troubled);
         *lanes += 1;

@@ -83,25 +83,36 @@ impl Record {
         auth
     }
 
-    pub(super) fn readiness(&self, model: &str) -> Readiness {
+    /// Whether it is ready at a moment, and when that may change by itself.
+    pub(super) fn readiness(&self, model: &str, now: Timestamp) -> Readiness {
         if !self.troubled {
             return Readiness::Ready;
         }
-        match (readiness(&self.auth, model), &self.limiter) {
-            (Readiness::Ready, Some(limiter)) => limiter
-                .free_at(model)
-                .map_or(Readiness::Ready, Readiness::Full),
+        match (readiness(&self.auth, model).at(now), &self.limiter) {
+            (Readiness::Ready, Some(limiter)) => limiter.readiness(model, now),
             (readiness, _) => readiness,
         }
     }
 
     /// Sets the limits that it is used within. What is used of it at the moment stays counted.
-    pub(super) fn limit(&mut self, limits: UseLimits) {
-        match &mut self.limiter {
-            Some(limiter) => limiter.set_limits(limits),
-            None if limits.are_none() => {}
-            None => self.limiter = Some(Box::new(Limiter::new(limits))),
+    pub(super) fn limit(&mut self, limits: UseLimits, ahead: time::Duration) {
+        if self.limiter.is_some() || !limits.are_none() {
+            self.limiter_mut(ahead).set_limits(limits);
         }
+    }
+
+    /// What limits it, from here on. `ahead` is of the timeline.
+    pub(super) fn limiter_mut(&mut self, ahead: time::Duration) -> &mut Limiter {
+        let new = || Box::new(Limiter::new(UseLimits::default(), ahead));
+        let limiter = self.limiter.get_or_insert_with(new);
+        limiter.set_ahead(ahead);
+        limiter
+    }
+
+    /// Lets go of what limits nothing any more; whether it was there.
+    pub(super) fn drop_idle_limiter(&mut self, now: Timestamp) -> bool {
+        let is_idle = |limiter: &mut Box<Limiter>| !limiter.is_needed(now);
+        self.limiter.take_if(is_idle).is_some()
     }
 
     /// What keeps it out for a model: of the model, and of the whole.
@@ -132,7 +143,7 @@ impl Record {
     pub(super) fn is_ready_but_for_its_token(&self, model: &str, now: Timestamp) -> bool {
         let mut auth = (*self.auth).clone();
         auth.awaits_token = None;
-        let is_free = |limiter: &Limiter| limiter.free_at(model).is_none();
+        let is_free = |limiter: &Limiter| limiter.readiness(model, now) == Readiness::Ready;
         readiness(&auth, model).at(now) == Readiness::Ready
             && self.limiter.as_deref().is_none_or(is_free)
     }
@@ -148,6 +159,7 @@ impl Record {
             auth: Arc::clone(&self.auth),
             needs_permit: self.needs_permit(model),
             limited: self.limiter.is_some(),
+            hurried: false,
         }
     }
 

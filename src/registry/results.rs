@@ -168,7 +168,7 @@ impl Record {
 
 impl State {
     /// A model's name, shared with its lane where there is one.
-    fn shared_model(&self, provider: &str, model: &str) -> Arc<str> {
+    pub(super) fn shared_model(&self, provider: &str, model: &str) -> Arc<str> {
         let pool = self.pools.get(provider);
         let lane = pool.and_then(|pool| pool.lanes.get_key_value(model));
         lane.map_or_else(|| model.into(), |(model, _)| Arc::clone(model))
@@ -176,7 +176,8 @@ impl State {
 
     /// Puts into the lanes how a record stands by now: in that of `model`, or everywhere.
     pub(super) fn look_again(&mut self, slot: u32, model: &str, everywhere: bool) {
-        self.note_trouble(slot);
+        let forgotten = self.note_trouble(slot);
+        let now = self.timeline.latest();
         let record = &self.slots[slot];
         let Some(seat) = record.seat() else {
             return;
@@ -185,11 +186,12 @@ impl State {
             return;
         };
         if everywhere {
-            pool.set_everywhere(slot, seat, |model| record.readiness(model));
+            pool.set_everywhere(slot, seat, |model| record.readiness(model, now));
             return;
         }
-        for model in [model, ""] {
-            pool.set(model, slot, seat, record.readiness(model));
+        let forgotten = forgotten.iter().map(String::as_str);
+        for model in [model, ""].into_iter().chain(forgotten) {
+            pool.set(model, slot, seat, record.readiness(model, now));
         }
     }
 }

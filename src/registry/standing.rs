@@ -90,13 +90,13 @@ impl Record {
         };
         let [own, outage] = self.causes(model);
         let cause = decisive(own, outage);
-        let readiness = self.readiness(model);
+        let readiness = self.readiness(model, now);
         let (availability, until) = match readiness {
             Readiness::Blocked => (Availability::Disabled, None),
             _ if is_probing(own, now) || is_probing(outage, now) => {
                 (Availability::Probing, end(auth, model, cause))
             }
-            Readiness::Full(at) if at > now => (
+            Readiness::Full(at) | Readiness::Paced(at) => (
                 Availability::Busy,
                 Some(at).filter(|at| *at < Timestamp::MAX),
             ),

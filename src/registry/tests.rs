@@ -84,7 +84,9 @@ impl Plain {
             .filter(|auth| !tried.contains(&auth.id))
             .filter(|auth| match readiness(auth, query.model) {
                 Readiness::Ready => true,
-                Readiness::Until(at, _) | Readiness::Full(at) => at <= query.now.wall,
+                Readiness::Until(at, _) | Readiness::Full(at) | Readiness::Paced(at) => {
+                    at <= query.now.wall
+                }
                 Readiness::Blocked => false,
             })
             .collect();
@@ -342,6 +344,7 @@ fn the_earliest_return_is_told() {
             candidates: 2,
             earliest: Some(later(START, Duration::from_secs(65))),
             full: false,
+            paced: false,
             refreshing: false,
         }
     );
@@ -355,6 +358,7 @@ fn the_earliest_return_is_told() {
             candidates: 1,
             earliest: Some(later(START, Duration::from_secs(70))),
             full: false,
+            paced: false,
             refreshing: false,
         }
     );

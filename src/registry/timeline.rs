@@ -33,6 +33,10 @@ pub(super) struct Timeline {
     anchor: Option<(Timestamp, Instant)>,
     /// By how much the wall clock was set back in all.
     set_back: Duration,
+    /// By how much it was set forward in all: by a step, by the time of a suspend, or bit by bit.
+    set_forward: Duration,
+    /// The time of the last moment.
+    latest: Option<Timestamp>,
 }
 
 /// What a moment is for the registry.
@@ -76,6 +80,19 @@ impl Timeline {
         self.set_back
     }
 
+    /// By how much the wall clock is ahead of a clock that began with it and has gone evenly since. Limits and paces go by that one: a
+    /// minute of theirs is a minute of the monotonic clock.
+    pub(super) fn ahead(&self) -> time::Duration {
+        let [forward, back] = [self.set_forward, self.set_back]
+            .map(|by| time::Duration::try_from(by).unwrap_or(time::Duration::MAX));
+        forward.saturating_sub(back)
+    }
+
+    /// The time of the last moment that was seen.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.latest.unwrap_or(Timestamp::MIN)
+    }
+
     fn see(&mut self, moment: Moment) -> Now {
         let as_it_is = Now {
             at: moment.wall,
@@ -106,8 +123,10 @@ impl Timeline {
                 ..as_it_is
             };
         }
-        if moment.wall > wall_at(anchor, after) {
+        let set_forward = until(wall_at(anchor, after), moment.wall);
+        if !set_forward.is_zero() {
             self.anchor = Some((moment.wall, after));
+            self.set_forward = self.set_forward.saturating_add(set_forward);
         }
         as_it_is
     }
@@ -123,6 +142,9 @@ impl State {
     /// The time of a moment. Where the wall clock was set back before it, all ends are moved back.
     pub(super) fn now(&mut self, moment: Moment) -> Timestamp {
         let now = self.timeline.see(moment);
+        if moment != Moment::TIMELESS {
+            self.timeline.latest = Some(now.at);
+        }
         if !now.set_back.is_zero() {
             let troubled: Vec<u32> = self.troubled.iter().collect();
             log::info!(

@@ -17,6 +17,12 @@ impl Tried {
         self.0.is_empty()
     }
 
+    /// The same for calls that have tried the same ones.
+    pub(super) fn fingerprint(&self, hash: impl Fn(u32) -> u64) -> u64 {
+        let hashes = self.0.keys().map(|slot| hash(*slot));
+        hashes.fold(0, u64::wrapping_add)
+    }
+
     /// Forgets those of whom `keep` says no.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.0.retain(|_, member| keep(&member.id));
