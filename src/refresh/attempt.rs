@@ -90,6 +90,7 @@ impl RefreshAttempt<'_> {
             State::Begun => self.begin(),
             State::Locking => self.take_lock(),
             State::LookingAgain | State::Reading => self.look(),
+            State::LockingCopies => self.lock_copies(),
             State::ReadingIntent => self.read_intent(),
             State::NotingIntent => self.note_intent(),
             State::Sending => self.send(),
@@ -138,7 +139,6 @@ impl RefreshAttempt<'_> {
     }
 
     fn take_lock(&mut self) -> Event {
-        let services = &self.coordinator.services;
         if self.base.is_runtime_only() {
             return Event::Locked;
         }
@@ -150,15 +150,17 @@ impl RefreshAttempt<'_> {
             self.lock = lock;
             return Event::Locked;
         }
+        self.wait_for_lock(self.id)
+    }
+
+    fn wait_for_lock(&mut self, id: &Arc<str>) -> Event {
+        let services = &self.coordinator.services;
         let end = deadline(services.clock.monotonic(), LOCK_WAIT);
         loop {
-            match RefreshLock::take(&services.keeper, self.id, LOCK_STEP) {
-                Ok(Some(lock)) => {
-                    self.lock = lock;
-                    return Event::Locked;
-                }
-                Ok(None) if services.clock.monotonic() < end && !self.is_stopping() => {}
-                Ok(None) => {
+            match self.lock.add(&services.keeper, id, LOCK_STEP) {
+                Ok(true) => return Event::Locked,
+                Ok(false) if services.clock.monotonic() < end && !self.is_stopping() => {}
+                Ok(false) => {
                     self.failed(Failure::NotSent, being_refreshed(self.id));
                     return Event::Busy;
                 }
@@ -191,6 +193,28 @@ impl RefreshAttempt<'_> {
         }
     }
 
+    /// Takes the locks of the other credentials that hold the tokens: another process may know one of them alone, and refresh that.
+    fn lock_copies(&mut self) -> Event {
+        if self.base.is_runtime_only() {
+            return Event::Locked;
+        }
+        for id in self.coordinator.followers(&self.base) {
+            if self.lock.has(&id) {
+                continue;
+            }
+            match self.wait_for_lock(&id) {
+                Event::Locked => {}
+                other => return other,
+            }
+            if let Err(error) = self.coordinator.reread(&id) {
+                self.failed(Failure::NotSent, error);
+                return Event::StoreFailed;
+            }
+            self.coordinator.note_change(&id);
+        }
+        self.follow().unwrap_or(Event::Locked)
+    }
+
     /// Takes the tokens of another credential with the same login that has rotated them already.
     fn follow(&mut self) -> Option<Event> {
         let leader = self.coordinator.ahead_of(&self.base)?;
@@ -208,8 +232,9 @@ impl RefreshAttempt<'_> {
     }
 
     fn read_intent(&mut self) -> Event {
-        let intent = match self.lock.intent() {
-            Ok(intent) => intent.filter(|intent| intent.generation == self.base.generation()),
+        let generations = generations(self.coordinator, &self.base);
+        let intent = match self.lock.intent(generations) {
+            Ok(intent) => intent,
             Err(error) => {
                 self.failed(Failure::NotSent, error);
                 return Event::StoreFailed;
@@ -266,7 +291,8 @@ impl RefreshAttempt<'_> {
         self.tries = self.tries.saturating_add(1);
         let now = self.coordinator.services.clock.now();
         let intent = Intent::new(self.base.generation(), now).with_tries(self.tries);
-        match self.lock.set_intent(Some(&intent)) {
+        let generations = generations(self.coordinator, &self.base);
+        match self.lock.set_intent(&intent, generations) {
             Ok(()) => Event::Noted,
             Err(error) => {
                 self.tries -= 1;
@@ -365,7 +391,7 @@ impl RefreshAttempt<'_> {
             // Others may have the login that was refreshed.
             let mut led = (*former).clone();
             led.merge_refreshed(&former, &answer);
-            coordinator.lead(&former, &led);
+            coordinator.lead(&led);
             self.renewed = Some(auth);
             return Event::OtherLogin;
         }
@@ -381,7 +407,7 @@ impl RefreshAttempt<'_> {
         self.tries = 0;
         match failed {
             None => {
-                coordinator.lead(&former, &self.base);
+                coordinator.lead(&self.base);
                 if self.is_half {
                     Event::HalfSaved
                 } else {
@@ -490,6 +516,20 @@ impl RefreshCoordinator {
             Due::Asks => asks_for_refresh(auth, now),
             _ => is_due_before(auth, now),
         }
+    }
+}
+
+/// The generation of each record that holds the tokens of `base`.
+fn generations<'a>(
+    coordinator: &'a RefreshCoordinator,
+    base: &'a Auth,
+) -> impl Fn(&str) -> Option<u64> + use<'a> {
+    move |id| {
+        if *id == *base.id {
+            return Some(base.generation());
+        }
+        let auth = coordinator.services.registry.get(id)?;
+        (auth.grant_token() == base.grant_token()).then(|| auth.generation())
     }
 }
 

@@ -97,12 +97,18 @@ impl RefreshCoordinator {
         match committed {
             Committed::Saved(record) => {
                 let renewed = !same_tokens(record.metadata.as_ref(), current.metadata.as_ref());
-                self.publish(id, *record, renewed);
+                let auth = self.publish(id, *record, renewed);
+                drop(turn);
+                if let Some(auth) = auth {
+                    self.lead(&auth);
+                }
             }
-            Committed::Removed => self.let_go(id),
+            Committed::Removed => {
+                drop(turn);
+                self.let_go(id);
+            }
         }
         release(current);
-        drop(turn);
         self.saved(id, true);
         Ok(())
     }
@@ -112,7 +118,7 @@ impl RefreshCoordinator {
         let Some(mut lock) = self.pending_saves.0.lock().pending.remove(id) else {
             return;
         };
-        lock.clear_intent(id);
+        lock.clear_intent();
         drop(lock);
         if tell {
             let event = RefreshEvent::Persisted { auth_id: id };

@@ -97,9 +97,9 @@ impl RefreshCoordinator {
         }
     }
 
-    /// Gives the others that hold the login its new tokens.
-    pub(super) fn lead(&self, former: &Auth, leader: &Auth) {
-        for id in self.followers(former) {
+    /// Gives the others that hold the login, with tokens that it has spent, its new ones.
+    pub(super) fn lead(&self, leader: &Auth) {
+        for id in self.left_behind(leader) {
             match self.follow(&id, leader) {
                 Ok(Some(auth)) => {
                     log::warn!(
@@ -128,7 +128,7 @@ impl RefreshCoordinator {
             return Ok(None);
         };
         let committed = services.keeper.commit(&current, &mut |record: &mut Auth| {
-            if record.grant_token() != leader.grant_token() {
+            if leader.has_rotated(record) {
                 record.follow(leader);
             }
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{RefreshAttempt, has_ended, known_revoked};
+use super::{RefreshAttempt, generations, has_ended, known_revoked};
 use crate::auth::{Auth, Status, same_tokens};
 use crate::clock::{deadline, later};
 use crate::error::Error;
@@ -10,6 +10,7 @@ use crate::refresh::backoff::{Failure, MOST_ASKED, Setback, pause_after};
 use crate::refresh::coordinator::{Done, cut_off, not_found};
 use crate::refresh::endpoint_backoff::client;
 use crate::refresh::health::RefreshEvent;
+use crate::refresh::lock::note_end;
 use crate::refresh::machine::End;
 use crate::registry::{Unsaved, release};
 use crate::store::Intent;
@@ -26,12 +27,12 @@ impl RefreshAttempt<'_> {
         match end {
             End::Committed => {
                 log::info!("refreshed credential {}", self.id);
-                self.lock.clear_intent(self.id);
+                self.lock.clear_intent();
                 self.done()
             }
             End::Unpersisted => self.keep_unsaved(&error),
             End::Superseded => {
-                self.lock.clear_intent(self.id);
+                self.lock.clear_intent();
                 self.done()
             }
             End::Adopted => {
@@ -109,7 +110,7 @@ impl RefreshAttempt<'_> {
             .states
             .note(self.id, &self.base, |state| state.answer_lost = answer_lost);
         // It is known what came of it.
-        self.lock.clear_intent(self.id);
+        self.lock.clear_intent();
         let event = RefreshEvent::NeedsLogin {
             auth_id: self.id,
             error: &error,
@@ -137,16 +138,14 @@ impl RefreshAttempt<'_> {
         if !failure.leaves_doubt() {
             // This try has left the token as it was: in doubt only if it was so before.
             let sent_before = self.tries.saturating_sub(1);
-            let intent = (sent_before > 0).then(|| {
+            if sent_before > 0 {
                 let at = self.unfinished.as_ref().map(|intent| intent.at);
                 let at = at.unwrap_or_else(|| services.clock.now());
-                Intent::new(self.base.generation(), at).with_tries(sent_before)
-            });
-            if let Err(error) = self.lock.set_intent(intent.as_ref()) {
-                log::debug!(
-                    "credential {}: the end of its refresh could not be noted: {error}",
-                    self.id
-                );
+                let intent = Intent::new(self.base.generation(), at).with_tries(sent_before);
+                let generations = generations(self.coordinator, &self.base);
+                note_end(self.id, self.lock.set_intent(&intent, generations));
+            } else {
+                self.lock.clear_intent();
             }
             self.tries = sent_before;
         }
