@@ -33,8 +33,8 @@ pub struct Truth {
     pub refused: BTreeMap<Pid, Duration>,
     /// Refreshes that operators have asked for and that are under way.
     pub commanded: Vec<(Pid, String)>,
-    /// When a process last got tokens for a record.
-    pub renewed: BTreeMap<(Pid, String), Duration>,
+    /// When a process last got tokens of a grant for a record.
+    pub renewed: BTreeMap<(Pid, String, usize), Duration>,
     /// The least time between two refreshes.
     pub gap: Duration,
     pub breaches: Vec<Breach>,

@@ -14,7 +14,7 @@ impl Truth {
         }
         if !self.is_commanded(pid, id) {
             self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
-            self.refreshes_of_a_credential_keep_their_distance(pid, id);
+            self.refreshes_of_a_credential_keep_their_distance(pid, id, grant);
         }
     }
 
@@ -22,7 +22,7 @@ impl Truth {
     pub fn was_just_renewed(&self, id: &str) -> bool {
         let now = self.now();
         let mut renewed = self.renewed.iter();
-        renewed.any(|((_, of), at)| of == id && now < *at + Duration::from_millis(1500))
+        renewed.any(|((_, of, _), at)| of == id && now < *at + Duration::from_millis(1500))
     }
 
     /// Whether a refresh of the credential, or of a copy of it in another directory, was commanded.
@@ -55,9 +55,10 @@ impl Truth {
         }
     }
 
-    fn refreshes_of_a_credential_keep_their_distance(&mut self, pid: Pid, id: &str) {
+    /// A new login is another matter than the refreshes before it.
+    fn refreshes_of_a_credential_keep_their_distance(&mut self, pid: Pid, id: &str, grant: usize) {
         let now = self.now();
-        let renewed = self.renewed.get(&(pid, id.to_owned())).copied();
+        let renewed = self.renewed.get(&(pid, id.to_owned(), grant)).copied();
         if let Some(renewed) = renewed.filter(|renewed| now < *renewed + self.gap) {
             let gap = self.gap;
             let what = format!(
