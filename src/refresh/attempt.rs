@@ -347,9 +347,11 @@ impl RefreshAttempt<'_> {
             return Event::OtherLogin;
         };
         let Some(current) = services.registry.get(id) else {
+            drop(turn);
             log::info!(
                 "credential {id} was removed during its refresh: the new tokens are dropped"
             );
+            self.lead_others(&answer);
             return Event::Gone;
         };
         let (now, monotonic) = (services.clock.now(), services.clock.monotonic());
@@ -371,6 +373,7 @@ impl RefreshAttempt<'_> {
             Ok(Committed::Removed) => {
                 drop(turn);
                 coordinator.let_go(id);
+                self.lead_others(&answer);
                 return Event::Gone;
             }
             Err(error) => {
@@ -380,18 +383,16 @@ impl RefreshAttempt<'_> {
             }
         };
         release(current);
-        let former = Arc::clone(&self.base);
         let shown = record.next_refresh_after;
-        let Some(auth) = coordinator.publish(self.id, record, true) else {
+        let published = coordinator.publish(self.id, record, true);
+        drop(turn);
+        let Some(auth) = published else {
+            self.lead_others(&answer);
             return Event::Gone;
         };
-        drop(turn);
         if !renewed {
             log::info!("credential {id} got another login during its refresh: that one stays");
-            // Others may have the login that was refreshed.
-            let mut led = (*former).clone();
-            led.merge_refreshed(&former, &answer);
-            coordinator.lead(&led);
+            self.lead_others(&answer);
             self.renewed = Some(auth);
             return Event::OtherLogin;
         }
@@ -419,6 +420,13 @@ impl RefreshAttempt<'_> {
                 Event::StoreFailed
             }
         }
+    }
+
+    /// The record is gone, or has another login: others may have the login that was refreshed.
+    fn lead_others(&self, answer: &Auth) {
+        let mut leader = (*self.base).clone();
+        leader.merge_refreshed(&self.base, answer);
+        self.coordinator.lead(&leader);
     }
 
     /// The token endpoint takes the refresh token no more. Perhaps another program has used it: then there is a newer one, or will be

@@ -106,6 +106,7 @@ impl RefreshCoordinator {
             Committed::Removed => {
                 drop(turn);
                 self.let_go(id);
+                self.lead(&current);
             }
         }
         release(current);
