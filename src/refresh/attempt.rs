@@ -397,7 +397,7 @@ impl RefreshAttempt<'_> {
             return Event::OtherLogin;
         }
         coordinator.states.note(self.id, &auth, |state| {
-            state.not_before = Some(deadline(monotonic, coordinator.gap));
+            state.wait(monotonic, coordinator.gap);
             // What the executor itself asked for is its own affair.
             state.shown = shown.filter(|shown| *shown == later(now, coordinator.gap));
             state.in_doubt = 0;
@@ -476,8 +476,7 @@ impl RefreshCoordinator {
             deferred.reason = error.to_string();
             let wait = back_off(deferred.count, chance).max(LEAST_DEFERRAL);
             let wait = wait.max(error.retry_after().unwrap_or_default());
-            let again = later(now, wait);
-            state.not_before = Some(deadline(monotonic, wait));
+            let again = later(now, state.wait(monotonic, wait));
             state.shown = Some(again);
             (again, is_first)
         });

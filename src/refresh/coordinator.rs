@@ -21,7 +21,7 @@ use super::state::{RefreshState, RefreshStates};
 use super::wakeups::Mailbox;
 use crate::auth::{Auth, GrantToken};
 use crate::cancel::Never;
-use crate::clock::{Timestamp, deadline, later};
+use crate::clock::{Timestamp, later};
 use crate::error::{Error, ErrorCode};
 use crate::registry::release;
 use crate::runtime::{Lane, WaitFor, Worker};
@@ -554,10 +554,10 @@ impl Flight {
         self.done = Some(Done::failed(error.clone()));
         for id in waiting.iter().chain([&self.id]) {
             if let Some(auth) = coordinator.services.registry.get(id) {
-                let not_before = deadline(coordinator.services.clock.monotonic(), NO_WORKER);
+                let now = coordinator.services.clock.monotonic();
                 coordinator
                     .states
-                    .note(id, &auth, |state| state.not_before = Some(not_before));
+                    .note(id, &auth, |state| state.wait(now, NO_WORKER));
             }
         }
         for id in waiting {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::coordinator::RefreshCoordinator;
 use crate::auth::Auth;
-use crate::clock::deadline;
 use crate::error::Error;
 use crate::registry::{Unsaved, release};
 use crate::store::{Committed, Missing};
@@ -52,10 +51,9 @@ impl RefreshCoordinator {
         let auth = self.publish(id, record, merged.renewed);
         if let Some(auth) = auth.as_ref().filter(|_| is_refreshed) {
             // Another process has just refreshed it, whatever its clock shows.
-            let not_before = deadline(services.clock.monotonic(), self.gap);
-            self.states.note(&id.into(), auth, |state| {
-                state.not_before = Some(not_before);
-            });
+            let now = services.clock.monotonic();
+            self.states
+                .note(&id.into(), auth, |state| state.wait(now, self.gap));
         }
         if merged.behind {
             self.note_loss();

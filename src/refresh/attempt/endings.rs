@@ -87,11 +87,11 @@ impl RefreshAttempt<'_> {
     fn rest(self, error: Error) -> Done {
         let services = &self.coordinator.services;
         let left = error.retry_after().unwrap_or_default();
-        let again = later(services.clock.now(), left);
-        let not_before = deadline(services.clock.monotonic(), left);
-        self.coordinator.states.note(self.id, &self.base, |state| {
-            state.not_before = Some(not_before);
+        let (now, monotonic) = (services.clock.now(), services.clock.monotonic());
+        let again = self.coordinator.states.note(self.id, &self.base, |state| {
+            let again = later(now, state.wait(monotonic, left));
             state.shown = Some(again);
+            again
         });
         let show = |auth: &mut Auth| auth.next_refresh_after = Some(again);
         services.registry.modify(self.id, show);
@@ -190,12 +190,12 @@ impl RefreshAttempt<'_> {
         };
         let chance = services.random.fraction();
         let wait = pause_after(setback, error, self.coordinator.gap, chance);
-        let again = (failure != Failure::LoginOver).then(|| later(now, wait));
-        let not_before = deadline(services.clock.monotonic(), wait);
-        self.coordinator.states.note(id, base, |state| {
-            state.not_before = Some(not_before);
-            state.shown = again;
+        let monotonic = services.clock.monotonic();
+        let again = self.coordinator.states.note(id, base, |state| {
+            let again = later(now, state.wait(monotonic, wait));
+            state.shown = (failure != Failure::LoginOver).then_some(again);
             state.cannot_refresh = failure == Failure::CannotRefresh;
+            state.shown
         });
         if failure == Failure::CannotRefresh {
             let show = |auth: &mut Auth| auth.next_refresh_after = again;
