@@ -193,6 +193,7 @@ impl Auth {
     pub(crate) fn forget_refresh_failure(&mut self) {
         if [Self::REFRESH_FAILED, Self::NEEDS_LOGIN].contains(&self.status_message.as_str()) {
             self.last_error = None;
+            self.status_message.clear();
         }
     }
 
