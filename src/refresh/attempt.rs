@@ -39,6 +39,7 @@ pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done 
         sending: None,
         is_half: false,
         failure: None,
+        refused: None,
         renewed: None,
     };
     let mut state = State::Begun;
@@ -80,6 +81,8 @@ struct RefreshAttempt<'a> {
     /// The answer holds a new refresh token, and no access token that is good.
     is_half: bool,
     failure: Option<(Failure, Error)>,
+    /// The record whose refresh token the token endpoint takes no more.
+    refused: Option<Arc<Auth>>,
     /// The record with its new tokens.
     renewed: Option<Arc<Auth>>,
 }
@@ -320,7 +323,10 @@ impl RefreshAttempt<'_> {
         };
         let failure = Failure::of(&error);
         let event = match failure {
-            Failure::LoginOver => Event::TokenRefused,
+            Failure::LoginOver => {
+                self.refused = Some(Arc::clone(&self.base));
+                Event::TokenRefused
+            }
             // Immediately: servers that forgive a lost answer do so for a few seconds.
             Failure::InDoubt if self.tries == 1 => {
                 log::warn!(
@@ -408,7 +414,7 @@ impl RefreshAttempt<'_> {
         self.tries = 0;
         match failed {
             None => {
-                coordinator.lead(&self.base);
+                coordinator.lead(&self.base, &mut self.lock);
                 if self.is_half {
                     Event::HalfSaved
                 } else {
@@ -423,10 +429,10 @@ impl RefreshAttempt<'_> {
     }
 
     /// The record is gone, or has another login: others may have the login that was refreshed.
-    fn lead_others(&self, answer: &Auth) {
+    fn lead_others(&mut self, answer: &Auth) {
         let mut leader = (*self.base).clone();
         leader.merge_refreshed(&self.base, answer);
-        self.coordinator.lead(&leader);
+        self.coordinator.lead(&leader, &mut self.lock);
     }
 
     /// The token endpoint takes the refresh token no more. Perhaps another program has used it: then there is a newer one, or will be

@@ -29,6 +29,15 @@ impl RefreshLock {
         Ok(taken.is_some())
     }
 
+    /// The right to refresh one of the records alone.
+    pub(super) fn split(&mut self, id: &str) -> Self {
+        let ours = self.locks.extract_if(.., |(held, _)| **held == *id);
+        Self {
+            locks: ours.collect(),
+            unsaved: false,
+        }
+    }
+
     pub(super) fn has(&self, id: &str) -> bool {
         self.locks.iter().any(|(held, _)| **held == *id)
     }

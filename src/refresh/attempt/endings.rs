@@ -38,6 +38,8 @@ impl RefreshAttempt<'_> {
             End::Adopted => {
                 log::info!("credential {} has got other tokens meanwhile", self.id);
                 let auth = Arc::clone(&self.base);
+                self.coordinator.lead(&auth, &mut self.lock);
+                self.tell_copies(&error);
                 self.let_go();
                 Done::with(auth)
             }
@@ -118,6 +120,7 @@ impl RefreshAttempt<'_> {
         };
         log::error!("{event}");
         let done = self.record_failure(Failure::LoginOver, &error);
+        self.tell_copies(&error);
         // Before the lock is free: no other process need ask.
         if let Some(auth) = self.coordinator.services.registry.get(self.id) {
             let _ = self.coordinator.services.keeper.save_state(&auth);
@@ -203,16 +206,49 @@ impl RefreshAttempt<'_> {
             return Done::failed(error.clone());
         }
         log::warn!("the refresh of credential {id} failed ({failures} in a row): {error}");
-        let (message, revoked) = if failure == Failure::LoginOver {
-            (Auth::NEEDS_LOGIN, base.grant_token())
+        let changed = if failure == Failure::LoginOver {
+            self.show_failure(id, Auth::NEEDS_LOGIN, error, |auth| {
+                auth.next_refresh_after = again;
+                auth.revoked = base.grant_token();
+            })
         } else {
-            (Auth::REFRESH_FAILED, None)
+            self.show_failure(id, Auth::REFRESH_FAILED, error, |auth| {
+                auth.next_refresh_after = again;
+            })
         };
-        let recorded = error.bare();
+        Done {
+            outcome: Err(error.clone()),
+            changed: changed.into_iter().collect(),
+        }
+    }
+
+    /// Where the token was refused for good, it is so for the other credentials that hold it.
+    fn tell_copies(&self, error: &Error) {
+        let Some(refused) = &self.refused else { return };
+        for id in self.coordinator.followers(refused) {
+            let shown = self.show_failure(&id, Auth::NEEDS_LOGIN, error, |auth| {
+                auth.revoked = refused.grant_token();
+            });
+            self.coordinator.note_change(&id);
+            if let Some(auth) = shown {
+                log::error!("credential {id} needs a new login, as {} does", self.id);
+                self.coordinator.services.hooks.updated(&auth);
+            }
+        }
+    }
+
+    fn show_failure(
+        &self,
+        id: &Arc<str>,
+        message: &str,
+        error: &Error,
+        change: impl FnOnce(&mut Auth),
+    ) -> Option<Arc<Auth>> {
+        let services = &self.coordinator.services;
+        let (now, error) = (services.clock.now(), error.bare());
         let changed = services.registry.modify(id, |auth| {
-            auth.next_refresh_after = again;
-            auth.last_error = Some(recorded);
-            auth.revoked = revoked.or(auth.revoked);
+            change(auth);
+            auth.last_error = Some(error);
             message.clone_into(&mut auth.status_message);
             if auth.status != Status::Disabled {
                 auth.status = Status::Error;
@@ -222,9 +258,6 @@ impl RefreshAttempt<'_> {
         if changed.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
             services.keeper.note(Arc::clone(id));
         }
-        Done {
-            outcome: Err(error.clone()),
-            changed: changed.into_iter().collect(),
-        }
+        changed
     }
 }
