@@ -114,8 +114,7 @@ impl RefreshCoordinator {
         };
         drop(turn);
         self.saved(id, Some(published.as_ref().unwrap_or(&current)));
-        published.map(release);
-        release(current);
+        published.into_iter().chain([current]).for_each(release);
         Ok(())
     }
 
