@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::SEEN;
 use crate::endpoint::refresh_token;
 use crate::timeline::Pid;
-use crate::truth::{REPAIRED, Truth};
+use crate::truth::{Presence, REPAIRED, Truth};
 
 impl Truth {
     pub fn check_request(&mut self, pid: Pid, id: &str, grant: usize, sent: usize) {
@@ -25,11 +25,11 @@ impl Truth {
     /// Whether what a grant has spent may be known: not where the credential was removed, nor where that was another one with the
     /// same login, which nobody knew for a copy yet.
     fn is_remembered(&self, id: &str, grant: usize) -> bool {
-        let since = self.records.get(id).map(|expected| expected.since);
         let removed = self.grant_removed.get(&grant);
-        let is_new = removed
-            .zip(since)
-            .is_some_and(|(at, since)| *at < since + SEEN);
+        let copy = self.records.get(id);
+        let is_new = removed.zip(copy).is_some_and(|(at, copy)| {
+            copy.presence != Presence::Present || *at < copy.since + SEEN
+        });
         !self.ever_removed.contains(id) && !is_new
     }
 
