@@ -539,6 +539,48 @@ fn a_token_that_cannot_be_saved_is_used_written_later_and_reported() {
 }
 
 #[test]
+fn a_copy_that_one_process_knows_waits_for_the_record_that_another_one_refreshes() {
+    let fleet = Fleet::new();
+    let login = fleet.server.login("p", "b");
+    fleet.store.save(&login).unwrap();
+    let one = fleet.process();
+    fleet.store.save(&login.clone().with_id("a")).unwrap();
+    let other = fleet.process();
+    fleet.store.fail(Fails::Save, true);
+    one.refresh_now("b").unwrap();
+    assert_eq!(token(&one, "b"), "access-1");
+    for id in ["a", "b"] {
+        let error = fleet.refresh(&other, id).unwrap_err();
+        assert_eq!(error.code(), &ErrorCode::RefreshFailed, "{error}");
+    }
+    assert_eq!(fleet.server.refreshes(), 1);
+    assert!(!fleet.store.is_locked("a"));
+    fleet.store.fail(Fails::Save, false);
+    fleet.until("the write", || fleet.store.token("b") == "access-1");
+    eventually("the lock", || !fleet.store.is_locked("b"));
+    fleet.refresh(&other, "a").unwrap();
+    assert_eq!(fleet.store.token("a"), "access-1");
+    // From now on both are refreshed together, under both locks.
+    fleet.clock.advance(HOUR);
+    fleet.store.fail(Fails::Save, true);
+    fleet.refresh(&other, "b").unwrap();
+    for id in ["a", "b"] {
+        assert!(fleet.store.is_locked(id), "{id}");
+        assert!(fleet.store.intent(id).is_some(), "{id}");
+        assert_eq!(fleet.store.token(id), "access-1");
+    }
+    fleet.store.fail(Fails::Save, false);
+    fleet.until("the writes", || {
+        ["a", "b"].map(|id| fleet.store.token(id)) == ["access-2"; 2].map(str::to_owned)
+    });
+    eventually("the locks", || {
+        !["a", "b"].into_iter().any(|id| fleet.store.is_locked(id))
+    });
+    assert_eq!(["a", "b"].map(|id| fleet.store.intent(id)), [None, None]);
+    assert_eq!((fleet.server.refreshes(), fleet.server.replays()), (2, 0));
+}
+
+#[test]
 fn a_shutdown_saves_what_it_can_until_its_limit() {
     let fleet = Fleet::new();
     let manager = fleet.process();

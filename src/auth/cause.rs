@@ -118,13 +118,13 @@ impl Auth {
                 *end = end.map(bounded);
             }
             let Some(cause) = cause else { return };
-            let since = Some(cause.since);
+            let seen_at = changed_at.max(Some(cause.since));
             cause.until = cause
                 .until
-                .map(|end| self::bounded(version, since, end, now).min(latest));
+                .map(|end| self::bounded(version, seen_at, end, now).min(latest));
             let probe_at = cause
                 .probe_at
-                .map(|at| self::bounded(Version::default(), since, at, now));
+                .map(|at| self::bounded(Version::default(), Some(cause.since), at, now));
             cause.probe_at = probe_at.min(cause.until);
             if !is_operators {
                 cause.origin = Origin::Restored;
@@ -132,15 +132,11 @@ impl Auth {
             cause.setback = 0;
         };
         let Versions { own, outage, .. } = self.versions;
-        restore(outage, None, [&mut None, &mut None], &mut self.outage);
+        let used_at = self.updated_at;
+        restore(outage, used_at, [&mut None, &mut None], &mut self.outage);
         let mut visible = self.next_retry_after;
         let mut quota = self.quota.next_recover_at;
-        restore(
-            own,
-            self.updated_at,
-            [&mut visible, &mut quota],
-            &mut self.cause,
-        );
+        restore(own, used_at, [&mut visible, &mut quota], &mut self.cause);
         // The record shows the ends of its outage and of its models, too.
         let mut latest = visible.max(self.outage.and_then(|outage| outage.until));
         for state in self.model_states.values_mut() {

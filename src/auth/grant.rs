@@ -160,6 +160,12 @@ impl Auth {
         GrantToken::of(self.metadata.as_ref())
     }
 
+    /// Whether a refresh has led from the other record's tokens to those of this one.
+    pub(crate) fn has_rotated(&self, other: &Self) -> bool {
+        let token = other.grant_token();
+        token.is_some_and(|token| self.spent.rotated().contains(&token))
+    }
+
     /// Whether there is a refresh token.
     pub(crate) fn has_refresh_token(&self) -> bool {
         self.metadata
@@ -187,6 +193,7 @@ impl Auth {
     pub(crate) fn forget_refresh_failure(&mut self) {
         if [Self::REFRESH_FAILED, Self::NEEDS_LOGIN].contains(&self.status_message.as_str()) {
             self.last_error = None;
+            self.status_message.clear();
         }
     }
 

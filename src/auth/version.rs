@@ -192,16 +192,16 @@ pub(crate) fn add_versions(auth: &mut Auth, kept: Option<&Value>) {
     };
 }
 
-/// When a cooldown that was told to end at `end` ends by this machine's clock: its length after `now` at the latest. `since`
-/// serves where the length was not kept.
+/// When a cooldown that was told to end at `end` ends by this machine's clock: its length after `now` at the latest. Where the
+/// length was not kept, what was left of it at `seen_at`, by the clock of its writer.
 pub(super) fn bounded(
     version: Version,
-    since: Option<Timestamp>,
+    seen_at: Option<Timestamp>,
     end: Timestamp,
     now: Timestamp,
 ) -> Timestamp {
-    let told = || Some(until(since?, end)).filter(|length| !length.is_zero());
-    let length = version.cooldown().or_else(told);
+    let left = || Some(until(seen_at?, end));
+    let length = version.cooldown().or_else(left);
     length.map_or(end, |length| end.min(later(now, length)))
 }
 
@@ -291,5 +291,9 @@ mod tests {
         }
         let now = later(START, Duration::from_secs(20));
         assert_eq!(bounded(version, None, end, now), end);
+        let behind = START - Duration::from_secs(300);
+        for over in [end, later(end, length)] {
+            assert_eq!(bounded(Version::default(), Some(over), end, behind), behind);
+        }
     }
 }

@@ -285,7 +285,7 @@ impl Intake {
             let adopted = services.registry.adopt_state(&id, &auth, now);
             self.engine.note_for_store(adopted);
         }
-        let taken = if services.registry.is_newer_than_store(&id) {
+        let taken = if services.registry.has_changed(&id) {
             log::debug!("{id} has changed since the store was read: it stays as it is");
             Taken::Older
         } else {

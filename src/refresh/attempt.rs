@@ -39,6 +39,7 @@ pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done 
         sending: None,
         is_half: false,
         failure: None,
+        refused: None,
         renewed: None,
     };
     let mut state = State::Begun;
@@ -80,6 +81,8 @@ struct RefreshAttempt<'a> {
     /// The answer holds a new refresh token, and no access token that is good.
     is_half: bool,
     failure: Option<(Failure, Error)>,
+    /// The record whose refresh token the token endpoint takes no more.
+    refused: Option<Arc<Auth>>,
     /// The record with its new tokens.
     renewed: Option<Arc<Auth>>,
 }
@@ -90,6 +93,7 @@ impl RefreshAttempt<'_> {
             State::Begun => self.begin(),
             State::Locking => self.take_lock(),
             State::LookingAgain | State::Reading => self.look(),
+            State::LockingCopies => self.lock_copies(),
             State::ReadingIntent => self.read_intent(),
             State::NotingIntent => self.note_intent(),
             State::Sending => self.send(),
@@ -138,7 +142,6 @@ impl RefreshAttempt<'_> {
     }
 
     fn take_lock(&mut self) -> Event {
-        let services = &self.coordinator.services;
         if self.base.is_runtime_only() {
             return Event::Locked;
         }
@@ -150,15 +153,17 @@ impl RefreshAttempt<'_> {
             self.lock = lock;
             return Event::Locked;
         }
+        self.wait_for_lock(self.id)
+    }
+
+    fn wait_for_lock(&mut self, id: &Arc<str>) -> Event {
+        let services = &self.coordinator.services;
         let end = deadline(services.clock.monotonic(), LOCK_WAIT);
         loop {
-            match RefreshLock::take(&services.keeper, self.id, LOCK_STEP) {
-                Ok(Some(lock)) => {
-                    self.lock = lock;
-                    return Event::Locked;
-                }
-                Ok(None) if services.clock.monotonic() < end && !self.is_stopping() => {}
-                Ok(None) => {
+            match self.lock.add(&services.keeper, id, LOCK_STEP) {
+                Ok(true) => return Event::Locked,
+                Ok(false) if services.clock.monotonic() < end && !self.is_stopping() => {}
+                Ok(false) => {
                     self.failed(Failure::NotSent, being_refreshed(self.id));
                     return Event::Busy;
                 }
@@ -191,6 +196,28 @@ impl RefreshAttempt<'_> {
         }
     }
 
+    /// Takes the locks of the other credentials that hold the tokens: another process may know one of them alone, and refresh that.
+    fn lock_copies(&mut self) -> Event {
+        if self.base.is_runtime_only() {
+            return Event::Locked;
+        }
+        for id in self.coordinator.followers(&self.base) {
+            if self.lock.has(&id) {
+                continue;
+            }
+            match self.wait_for_lock(&id) {
+                Event::Locked => {}
+                other => return other,
+            }
+            if let Err(error) = self.coordinator.reread(&id) {
+                self.failed(Failure::NotSent, error);
+                return Event::StoreFailed;
+            }
+            self.coordinator.note_change(&id);
+        }
+        self.follow().unwrap_or(Event::Locked)
+    }
+
     /// Takes the tokens of another credential with the same login that has rotated them already.
     fn follow(&mut self) -> Option<Event> {
         let leader = self.coordinator.ahead_of(&self.base)?;
@@ -208,8 +235,9 @@ impl RefreshAttempt<'_> {
     }
 
     fn read_intent(&mut self) -> Event {
-        let intent = match self.lock.intent() {
-            Ok(intent) => intent.filter(|intent| intent.generation == self.base.generation()),
+        let generations = generations(self.coordinator, &self.base);
+        let intent = match self.lock.intent(generations) {
+            Ok(intent) => intent,
             Err(error) => {
                 self.failed(Failure::NotSent, error);
                 return Event::StoreFailed;
@@ -266,7 +294,8 @@ impl RefreshAttempt<'_> {
         self.tries = self.tries.saturating_add(1);
         let now = self.coordinator.services.clock.now();
         let intent = Intent::new(self.base.generation(), now).with_tries(self.tries);
-        match self.lock.set_intent(Some(&intent)) {
+        let generations = generations(self.coordinator, &self.base);
+        match self.lock.set_intent(&intent, generations) {
             Ok(()) => Event::Noted,
             Err(error) => {
                 self.tries -= 1;
@@ -294,7 +323,10 @@ impl RefreshAttempt<'_> {
         };
         let failure = Failure::of(&error);
         let event = match failure {
-            Failure::LoginOver => Event::TokenRefused,
+            Failure::LoginOver => {
+                self.refused = Some(Arc::clone(&self.base));
+                Event::TokenRefused
+            }
             // Immediately: servers that forgive a lost answer do so for a few seconds.
             Failure::InDoubt if self.tries == 1 => {
                 log::warn!(
@@ -321,9 +353,11 @@ impl RefreshAttempt<'_> {
             return Event::OtherLogin;
         };
         let Some(current) = services.registry.get(id) else {
+            drop(turn);
             log::info!(
                 "credential {id} was removed during its refresh: the new tokens are dropped"
             );
+            self.lead_others(&answer);
             return Event::Gone;
         };
         let (now, monotonic) = (services.clock.now(), services.clock.monotonic());
@@ -345,6 +379,7 @@ impl RefreshAttempt<'_> {
             Ok(Committed::Removed) => {
                 drop(turn);
                 coordinator.let_go(id);
+                self.lead_others(&answer);
                 return Event::Gone;
             }
             Err(error) => {
@@ -354,23 +389,21 @@ impl RefreshAttempt<'_> {
             }
         };
         release(current);
-        let former = Arc::clone(&self.base);
         let shown = record.next_refresh_after;
-        let Some(auth) = coordinator.publish(self.id, record, true) else {
+        let published = coordinator.publish(self.id, record, true);
+        drop(turn);
+        let Some(auth) = published else {
+            self.lead_others(&answer);
             return Event::Gone;
         };
-        drop(turn);
         if !renewed {
             log::info!("credential {id} got another login during its refresh: that one stays");
-            // Others may have the login that was refreshed.
-            let mut led = (*former).clone();
-            led.merge_refreshed(&former, &answer);
-            coordinator.lead(&former, &led);
+            self.lead_others(&answer);
             self.renewed = Some(auth);
             return Event::OtherLogin;
         }
         coordinator.states.note(self.id, &auth, |state| {
-            state.not_before = Some(deadline(monotonic, coordinator.gap));
+            state.wait(monotonic, coordinator.gap);
             // What the executor itself asked for is its own affair.
             state.shown = shown.filter(|shown| *shown == later(now, coordinator.gap));
             state.in_doubt = 0;
@@ -381,7 +414,7 @@ impl RefreshAttempt<'_> {
         self.tries = 0;
         match failed {
             None => {
-                coordinator.lead(&former, &self.base);
+                coordinator.lead(&self.base, &mut self.lock);
                 if self.is_half {
                     Event::HalfSaved
                 } else {
@@ -393,6 +426,13 @@ impl RefreshAttempt<'_> {
                 Event::StoreFailed
             }
         }
+    }
+
+    /// The record is gone, or has another login: others may have the login that was refreshed.
+    fn lead_others(&mut self, answer: &Auth) {
+        let mut leader = (*self.base).clone();
+        leader.merge_refreshed(&self.base, answer);
+        self.coordinator.lead(&leader, &mut self.lock);
     }
 
     /// The token endpoint takes the refresh token no more. Perhaps another program has used it: then there is a newer one, or will be
@@ -442,8 +482,7 @@ impl RefreshCoordinator {
             deferred.reason = error.to_string();
             let wait = back_off(deferred.count, chance).max(LEAST_DEFERRAL);
             let wait = wait.max(error.retry_after().unwrap_or_default());
-            let again = later(now, wait);
-            state.not_before = Some(deadline(monotonic, wait));
+            let again = later(now, state.wait(monotonic, wait));
             state.shown = Some(again);
             (again, is_first)
         });
@@ -490,6 +529,20 @@ impl RefreshCoordinator {
             Due::Asks => asks_for_refresh(auth, now),
             _ => is_due_before(auth, now),
         }
+    }
+}
+
+/// The generation of each record that holds the tokens of `base`.
+fn generations<'a>(
+    coordinator: &'a RefreshCoordinator,
+    base: &'a Auth,
+) -> impl Fn(&str) -> Option<u64> + use<'a> {
+    move |id| {
+        if *id == *base.id {
+            return Some(base.generation());
+        }
+        let auth = coordinator.services.registry.get(id)?;
+        (auth.grant_token() == base.grant_token()).then(|| auth.generation())
     }
 }
 

@@ -13,7 +13,7 @@ use super::admission::Admission;
 use super::attempt;
 use super::due::{Due, due_in_pool};
 use super::endpoint_backoff::{EndpointBackoff, client};
-use super::grants::Grants;
+use super::grants::{Grants, LAST_SPENT};
 use super::health::{DeferredRefresh, RefreshHealth};
 use super::pending_saves::PendingSaves;
 use super::single_flight::{Joined, SingleFlight};
@@ -21,7 +21,7 @@ use super::state::{RefreshState, RefreshStates};
 use super::wakeups::Mailbox;
 use crate::auth::{Auth, GrantToken};
 use crate::cancel::Never;
-use crate::clock::{Timestamp, deadline, later};
+use crate::clock::{Timestamp, later};
 use crate::error::{Error, ErrorCode};
 use crate::registry::release;
 use crate::runtime::{Lane, WaitFor, Worker};
@@ -262,11 +262,20 @@ impl RefreshCoordinator {
         (leader.grant_token() != auth.grant_token()).then_some(leader)
     }
 
-    /// The other credentials that hold the login which `leader` had before it was renewed.
-    pub(super) fn followers(&self, former: &Auth) -> Vec<Arc<str>> {
+    /// The other credentials that hold the same tokens.
+    pub(super) fn followers(&self, auth: &Auth) -> Vec<Arc<str>> {
         let grants = self.grants.lock();
-        let token = former.grant_token();
-        token.map_or_else(Vec::new, |token| grants.followers(&former.id, token))
+        let token = auth.grant_token();
+        token.map_or_else(Vec::new, |token| grants.followers(&auth.id, token))
+    }
+
+    /// The other credentials that hold tokens which this one has rotated.
+    pub(super) fn left_behind(&self, auth: &Auth) -> Vec<Arc<str>> {
+        let grants = self.grants.lock();
+        let spent = auth.spent.rotated().iter().rev().take(LAST_SPENT);
+        spent
+            .flat_map(|token| grants.followers(&auth.id, *token))
+            .collect()
     }
 
     /// Begins what may begin.
@@ -549,10 +558,10 @@ impl Flight {
         self.done = Some(Done::failed(error.clone()));
         for id in waiting.iter().chain([&self.id]) {
             if let Some(auth) = coordinator.services.registry.get(id) {
-                let not_before = deadline(coordinator.services.clock.monotonic(), NO_WORKER);
+                let now = coordinator.services.clock.monotonic();
                 coordinator
                     .states
-                    .note(id, &auth, |state| state.not_before = Some(not_before));
+                    .note(id, &auth, |state| state.wait(now, NO_WORKER));
             }
         }
         for id in waiting {

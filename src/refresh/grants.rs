@@ -86,7 +86,7 @@ impl Grants {
 }
 
 /// How many spent tokens of each credential are looked up: what a crash between two writes leaves behind.
-const LAST_SPENT: usize = 4;
+pub(super) const LAST_SPENT: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,13 @@
 //! The states of one refresh, and what leads from one to the next. Pure: what is done in a state is in [`attempt`](super::attempt).
 //!
 //! ```text
-//! Begun ─► Locking ─► Reading ─► ReadingIntent ─► NotingIntent ─► Sending ─► Saving ─► Committed | Unpersisted | Superseded
-//!                │         │            │               ▲   ▲        │         │
-//!                ▼         ▼            ▼               │   └────────┤         └─► (half an answer: sent again)
-//!         LookingAgain  Adopted      Deferred           └────────────┘ no answer: sent again, once
-//!                │         Revoked, Removed                          │
-//!                ▼                                                   ├─► Confirming ─► Adopted | Revoked
-//!           Deferred                                                 └─► Failed
+//! Begun ─► Locking ─► Reading ─► LockingCopies ─► ReadingIntent ─► NotingIntent ─► Sending ─► Saving ─► Committed | Unpersisted |
+//!                │         │             │              │               ▲   ▲        │         │         Superseded
+//!                ▼         ▼             ▼              ▼               │   └────────┤         └─► (half an answer: sent again)
+//!         LookingAgain  Adopted   Adopted, Deferred  Deferred           └────────────┘ no answer: sent again, once
+//!                │         Revoked, Removed                                          │
+//!                ▼                                                                   ├─► Confirming ─► Adopted | Revoked
+//!           Deferred                                                                 └─► Failed
 //! ```
 //!
 //! The order "the intent is durable, the token is sent, the answer is durable, the answer is used" is what keeps a login: a refresh
@@ -24,6 +24,8 @@ pub(super) enum State {
     LookingAgain,
     /// Reads what the store has by now.
     Reading,
+    /// Waits for the right to refresh the other records that hold the same tokens.
+    LockingCopies,
     /// Reads what was noted of a refresh that came to no end.
     ReadingIntent,
     /// Notes, durably, that the refresh token is about to be sent.
@@ -106,8 +108,8 @@ impl State {
     #[expect(clippy::match_same_arms, reason = "one row for each state")]
     pub(super) fn after(self, event: Event) -> Option<Self> {
         use State::{
-            Begun, Confirming, Ended, Locking, LookingAgain, NotingIntent, Reading, ReadingIntent,
-            Saving, Sending,
+            Begun, Confirming, Ended, Locking, LockingCopies, LookingAgain, NotingIntent, Reading,
+            ReadingIntent, Saving, Sending,
         };
         Some(match (self, event) {
             (Begun, Event::MayBegin) => Locking,
@@ -120,12 +122,17 @@ impl State {
             (LookingAgain, Event::Renewed) => Ended(End::Adopted),
             (LookingAgain, Event::Due | Event::StoreFailed) => Ended(End::Deferred),
 
-            (Reading, Event::Due) => ReadingIntent,
-            (Reading | Confirming, Event::Renewed) => Ended(End::Adopted),
+            (Reading, Event::Due) => LockingCopies,
+            (Reading | LockingCopies | Confirming, Event::Renewed) => Ended(End::Adopted),
             (Reading, Event::StoreFailed) => Ended(End::Deferred),
 
             (LookingAgain | Reading, Event::Refused) => Ended(End::KnownRevoked),
-            (LookingAgain | Reading | Saving | Confirming, Event::Gone) => Ended(End::Removed),
+            (LookingAgain | Reading | LockingCopies | Saving | Confirming, Event::Gone) => {
+                Ended(End::Removed)
+            }
+
+            (LockingCopies, Event::Locked) => ReadingIntent,
+            (LockingCopies, Event::Busy | Event::StoreFailed) => Ended(End::Deferred),
 
             (ReadingIntent, Event::Clear) => NotingIntent,
             (ReadingIntent, Event::MayBeUnderWay | Event::StoreFailed) => Ended(End::Deferred),
@@ -155,11 +162,12 @@ mod tests {
     use State::*;
     use std::collections::HashSet;
 
-    const STATES: [State; 19] = [
+    const STATES: [State; 20] = [
         Begun,
         Locking,
         LookingAgain,
         Reading,
+        LockingCopies,
         ReadingIntent,
         NotingIntent,
         Sending,
@@ -232,9 +240,19 @@ mod tests {
             (
                 Reading,
                 vec![
-                    (Event::Due, ReadingIntent),
+                    (Event::Due, LockingCopies),
                     (Event::Renewed, Ended(End::Adopted)),
                     (Event::Refused, Ended(End::KnownRevoked)),
+                    (Event::Gone, Ended(End::Removed)),
+                    (Event::StoreFailed, Ended(End::Deferred)),
+                ],
+            ),
+            (
+                LockingCopies,
+                vec![
+                    (Event::Locked, ReadingIntent),
+                    (Event::Busy, Ended(End::Deferred)),
+                    (Event::Renewed, Ended(End::Adopted)),
                     (Event::Gone, Ended(End::Removed)),
                     (Event::StoreFailed, Ended(End::Deferred)),
                 ],

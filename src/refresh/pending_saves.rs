@@ -1,5 +1,6 @@
 //! Pending saves: new tokens that are in use but that the store has not taken. They are saved again and again until it does.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -66,7 +67,14 @@ impl RefreshCoordinator {
     /// Keeps the right to refresh a credential until its tokens are saved.
     pub(super) fn hold_on(self: &Arc<Self>, id: &Arc<str>, lock: RefreshLock) {
         let mut state = self.pending_saves.0.lock();
-        let former = state.pending.insert(Arc::clone(id), lock);
+        // One that is pending already has the lock.
+        let former = match state.pending.entry(Arc::clone(id)) {
+            Entry::Occupied(_) => Some(lock),
+            Entry::Vacant(vacant) => {
+                vacant.insert(lock);
+                None
+            }
+        };
         if !std::mem::replace(&mut state.looking, true) {
             let weak = Arc::downgrade(self);
             let worker = Worker::spawn("credpool-rescuer", move |stop| look_after(&weak, &stop));
@@ -83,38 +91,44 @@ impl RefreshCoordinator {
     }
 
     /// Tries once more to save the tokens of a credential.
-    pub(super) fn save_pending(&self, id: &str) -> Result<(), Error> {
+    pub(super) fn save_pending(self: &Arc<Self>, id: &str) -> Result<(), Error> {
         let services = &self.services;
         let turn = services.keeper.turn(id)?;
         let Some(current) = services.registry.get(id) else {
             // It was removed, and its tokens with it.
-            self.saved(id, false);
+            self.saved(id, None);
             return Ok(());
         };
         let committed = services
             .keeper
             .commit(&current, &mut |_: &mut Auth| Ok(()))?;
-        match committed {
+        let published = match committed {
             Committed::Saved(record) => {
                 let renewed = !same_tokens(record.metadata.as_ref(), current.metadata.as_ref());
-                self.publish(id, *record, renewed);
+                self.publish(id, *record, renewed)
             }
-            Committed::Removed => self.let_go(id),
-        }
-        release(current);
+            Committed::Removed => {
+                self.let_go(id);
+                None
+            }
+        };
         drop(turn);
-        self.saved(id, true);
+        self.saved(id, Some(published.as_ref().unwrap_or(&current)));
+        published.into_iter().chain([current]).for_each(release);
         Ok(())
     }
 
-    /// Gives back the right to refresh a credential whose tokens are saved, or gone.
-    fn saved(&self, id: &str, tell: bool) {
+    /// Gives back the right to refresh a credential whose tokens are saved, or gone; `leader` has them.
+    fn saved(self: &Arc<Self>, id: &str, leader: Option<&Auth>) {
         let Some(mut lock) = self.pending_saves.0.lock().pending.remove(id) else {
             return;
         };
-        lock.clear_intent(id);
+        if let Some(leader) = leader {
+            self.lead(leader, &mut lock);
+        }
+        lock.clear_intent();
         drop(lock);
-        if tell {
+        if leader.is_some() {
             let event = RefreshEvent::Persisted { auth_id: id };
             log::info!("{event}");
             self.services.hooks.refresh_event(&event);
@@ -122,7 +136,7 @@ impl RefreshCoordinator {
     }
 
     /// Tries to save what is left until `end`, by the machine's clock: a test's may never move again. How much is left then.
-    pub(crate) fn settle(&self, end: Instant) -> usize {
+    pub(crate) fn settle(self: &Arc<Self>, end: Instant) -> usize {
         let worker = self.pending_saves.0.lock().worker.take();
         if let Some(mut worker) = worker {
             worker.join(end.saturating_duration_since(SystemClock.monotonic()));

@@ -1,10 +1,12 @@
 //! A credential's record here and in the store, put together: whatever a refresh reads and writes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::coordinator::RefreshCoordinator;
+use super::health::RefreshEvent;
+use super::lock::RefreshLock;
 use crate::auth::Auth;
-use crate::clock::deadline;
 use crate::error::Error;
 use crate::registry::{Unsaved, release};
 use crate::store::{Committed, Missing};
@@ -52,10 +54,9 @@ impl RefreshCoordinator {
         let auth = self.publish(id, record, merged.renewed);
         if let Some(auth) = auth.as_ref().filter(|_| is_refreshed) {
             // Another process has just refreshed it, whatever its clock shows.
-            let not_before = deadline(services.clock.monotonic(), self.gap);
-            self.states.note(&id.into(), auth, |state| {
-                state.not_before = Some(not_before);
-            });
+            let now = services.clock.monotonic();
+            self.states
+                .note(&id.into(), auth, |state| state.wait(now, self.gap));
         }
         if merged.behind {
             self.note_loss();
@@ -97,9 +98,10 @@ impl RefreshCoordinator {
         }
     }
 
-    /// Gives the others that hold the login its new tokens.
-    pub(super) fn lead(&self, former: &Auth, leader: &Auth) {
-        for id in self.followers(former) {
+    /// Gives the others that hold the login, with tokens that it has spent, its new ones. Where the store fails, they are used from
+    /// memory, and saved later under their part of the lock.
+    pub(super) fn lead(self: &Arc<Self>, leader: &Auth, lock: &mut RefreshLock) {
+        for id in self.left_behind(leader) {
             match self.follow(&id, leader) {
                 Ok(Some(auth)) => {
                     log::warn!(
@@ -110,14 +112,39 @@ impl RefreshCoordinator {
                     self.services.hooks.updated(&auth);
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    log::warn!(
-                        "credential {id} could not be given the new tokens of {}: {error}",
-                        leader.id
-                    );
-                }
+                Err(error) => self.lead_unsaved(&id, leader, lock, &error),
             }
         }
+    }
+
+    fn lead_unsaved(
+        self: &Arc<Self>,
+        id: &Arc<str>,
+        leader: &Auth,
+        lock: &mut RefreshLock,
+        error: &Error,
+    ) {
+        let services = &self.services;
+        let follow = |auth: &mut Auth| {
+            if leader.has_rotated(auth) {
+                auth.follow(leader);
+            }
+        };
+        let Some(auth) = services.registry.renew(id, services.clock.now(), follow) else {
+            return;
+        };
+        let mut lock = lock.split(id);
+        lock.unsaved = true;
+        if !lock.has(id) {
+            // It may be another process's: then that one sends the old token, as it would have without this one.
+            let _ = lock.add(&services.keeper, id, Duration::ZERO);
+        }
+        self.hold_on(id, lock);
+        self.note_change(id);
+        let event = RefreshEvent::UnpersistedRotation { auth_id: id, error };
+        log::error!("{event}");
+        services.hooks.refresh_event(&event);
+        services.hooks.updated(&auth);
     }
 
     /// Gives a credential the tokens of another one with the same login. `None` where it is gone.
@@ -128,7 +155,7 @@ impl RefreshCoordinator {
             return Ok(None);
         };
         let committed = services.keeper.commit(&current, &mut |record: &mut Auth| {
-            if record.grant_token() != leader.grant_token() {
+            if leader.has_rotated(record) {
                 record.follow(leader);
             }
             Ok(())

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::Timestamp;
 use crate::auth::{Auth, GrantToken};
+use crate::clock::deadline;
 use crate::store::Intent;
 
 /// The memories of all credentials that were refreshed since the start. They are about the grant that a credential had then: with
@@ -43,6 +44,16 @@ pub(super) struct Deferrals {
     pub(super) count: u32,
     pub(super) since: Timestamp,
     pub(super) reason: String,
+}
+
+impl RefreshState {
+    /// Has no refresh begin for a while, nor before an earlier word allows it. How long that is in all.
+    pub(super) fn wait(&mut self, now: Instant, wait: Duration) -> Duration {
+        let end = deadline(now, wait);
+        let end = self.not_before.map_or(end, |known| known.max(end));
+        self.not_before = Some(end);
+        end.saturating_duration_since(now)
+    }
 }
 
 impl RefreshStates {

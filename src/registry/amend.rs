@@ -6,7 +6,8 @@ use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;
 
 use super::apply::{
-    clear_if_well, derive, is_failing_for_a_model, settle, state_of, succeed, succeed_models,
+    clear_if_well, derive, is_failing_for_a_model, settle, show_failure, state_of, succeed,
+    succeed_models,
 };
 use super::member::is_calm_by_itself;
 
@@ -162,6 +163,7 @@ fn renew_own(auth: &mut Auth, refused: impl Fn(Option<Cause>) -> bool, now: Time
             auth.status = Status::Active;
         }
     }
+    show_failure(auth, now);
     if !was_calm && is_calm_by_itself(auth) {
         auth.recovered_at = Some(now);
         auth.raise_own(now);

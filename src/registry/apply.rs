@@ -255,6 +255,24 @@ pub(super) fn is_failing_for_a_model(auth: &Auth, now: Timestamp) -> bool {
         .any(|state| is_failing(state, now))
 }
 
+/// Where a model fails and the record shows nothing of it, it shows that failure.
+pub(super) fn show_failure(auth: &mut Auth, now: Timestamp) {
+    if auth.last_error.is_some() || !is_failing_for_a_model(auth, now) {
+        return;
+    }
+    let failing = auth
+        .model_states
+        .values()
+        .find(|state| is_failing(state, now));
+    if let Some(state) = failing {
+        auth.last_error.clone_from(&state.last_error);
+        auth.status_message.clone_from(&state.status_message);
+        if auth.status != Status::Disabled {
+            auth.status = Status::Error;
+        }
+    }
+}
+
 /// What failed of calls without a model is over.
 pub(super) fn succeed(auth: &mut Auth, now: Timestamp) {
     let was_calm = is_calm_by_itself(auth);

@@ -13,9 +13,7 @@ use crate::Timestamp;
 use crate::auth::{Auth, ModelState, OrderedBy, Status, Version};
 
 use super::amend::token_renewed;
-use super::apply::{
-    KEPT_MODELS, clear_if_well, derive, is_failing, is_failing_for_a_model, keep_out,
-};
+use super::apply::{KEPT_MODELS, clear_if_well, derive, keep_out, show_failure};
 use super::member::{is_calm_by_itself, is_calm_model};
 
 /// What came of putting together what is known here and what the store knows.
@@ -231,22 +229,6 @@ impl Merged {
     }
 }
 
-/// Where a model fails and the record shows nothing of it, it shows that failure.
-fn show_failure(auth: &mut Auth, now: Timestamp) {
-    if auth.last_error.is_some() || !is_failing_for_a_model(auth, now) {
-        return;
-    }
-    let failing = auth
-        .model_states
-        .values()
-        .find(|state| is_failing(state, now));
-    if let Some(state) = failing {
-        auth.last_error.clone_from(&state.last_error);
-        auth.status_message.clone_from(&state.status_message);
-        auth.status = Status::Error;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -336,6 +318,19 @@ mod tests {
         assert!(!is_out(&ours));
         let stored = ours.clone();
         assert_eq!(merge(&mut ours, &stored, at(22)), Merged::default());
+    }
+
+    #[test]
+    fn new_tokens_end_what_a_refresh_showed_also_where_a_model_fails() {
+        let mut auth = Auth::new("p");
+        fail(&mut auth, 429, at(0));
+        Auth::NEEDS_LOGIN.clone_into(&mut auth.status_message);
+        auth.last_error = Some(Error::upstream(400, "invalid_grant"));
+        auth.status = Status::Error;
+        token_renewed(&mut auth, |_| true, at(1));
+        assert_eq!(auth.status_message, "HTTP 429: no");
+        assert_eq!(auth.last_error, auth.model_states["m"].last_error);
+        assert!(is_out(&auth) && auth.status == Status::Error);
     }
 
     #[test]

@@ -176,6 +176,11 @@ impl Registry {
         self.state.lock().touched.watch();
     }
 
+    /// Whether a record was changed or removed since the [`watch`](Self::watch).
+    pub(crate) fn has_changed(&self, id: &str) -> bool {
+        self.state.lock().touched.has(id)
+    }
+
     /// Whether a record was changed or removed since the [`watch`](Self::watch), or holds what the store does not have.
     pub(crate) fn is_newer_than_store(&self, id: &str) -> bool {
         let state = self.state.lock();

@@ -176,6 +176,7 @@ pub fn save_whole(world: &mut World, random: &mut Random) {
     let Some((id, mut text)) = world.half_saved.take() else {
         return;
     };
+    world.disturbed = world.now();
     if world.backend.is_gone(&id) {
         // It was removed meanwhile: who saved the half gives up.
         return;

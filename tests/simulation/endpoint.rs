@@ -276,7 +276,9 @@ pub fn depart(truth: &Shared, pid: Pid, answer: &Answer, (id, refresh): (&str, &
     match &answer.reply {
         Reply::Tokens { refresh: new, .. } => {
             truth.tell(pid, format!("receives {new}"));
-            truth.renewed.insert((pid, id.to_owned()), now);
+            if let Some((grant, _)) = parse("rt", new) {
+                truth.renewed.insert((pid, id.to_owned(), grant), now);
+            }
             if let Some(token) = truth.endpoint.token(new) {
                 token.received.insert(pid);
                 token.known.insert(pid);

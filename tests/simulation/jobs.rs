@@ -129,11 +129,7 @@ impl World {
         match change {
             Change::Field(id, field, value) => truth.set_field(&id, field, value, began),
             Change::Blur(id, field) => truth.blur_field(&id, field),
-            Change::Login(id, grant) => {
-                truth.set_login(&id, grant, began);
-                // A new login is another matter than the refreshes before it.
-                truth.renewed.retain(|(_, other), _| *other != id);
-            }
+            Change::Login(id, grant) => truth.set_login(&id, grant, began),
             Change::BlurLogin(id) => {
                 if let Some(expected) = truth.records.get_mut(&id) {
                     expected.grant = None;

@@ -18,8 +18,10 @@ pub struct Truth {
     pub endpoint: Endpoint,
     pub lives: BTreeMap<Pid, Life>,
     pub records: BTreeMap<String, Expected>,
-    /// Credentials that an operator has removed: what their grants had spent is forgotten with them.
+    /// Credentials that an operator has removed: what their grants had spent, and that they were over, is forgotten with them.
     pub ever_removed: BTreeSet<String>,
+    /// When a credential with a grant was last removed.
+    pub grant_removed: BTreeMap<usize, Duration>,
     /// What upstreams and operators have said of a credential's cooldowns.
     pub cooldowns: BTreeMap<String, Cooldowns>,
     /// Until when the upstream limits a credential.
@@ -33,8 +35,8 @@ pub struct Truth {
     pub refused: BTreeMap<Pid, Duration>,
     /// Refreshes that operators have asked for and that are under way.
     pub commanded: Vec<(Pid, String)>,
-    /// When a process last got tokens for a record.
-    pub renewed: BTreeMap<(Pid, String), Duration>,
+    /// When a process last got tokens of a grant for a record.
+    pub renewed: BTreeMap<(Pid, String, usize), Duration>,
     /// The least time between two refreshes.
     pub gap: Duration,
     pub breaches: Vec<Breach>,
@@ -183,6 +185,7 @@ impl Truth {
             cooldowns: BTreeMap::new(),
             limited: BTreeMap::new(),
             ever_removed: BTreeSet::new(),
+            grant_removed: BTreeMap::new(),
             lost_at: None,
             writes: 0,
             next_change: 0,
@@ -263,6 +266,8 @@ impl Truth {
         self.next_change += 1;
         if presence == Presence::Removed {
             self.ever_removed.insert(id.to_owned());
+            let grant = self.records.get(id).and_then(|expected| expected.grant);
+            self.grant_removed.extend(grant.map(|grant| (grant, now)));
         }
         let Some(expected) = self.records.get(id) else {
             return;

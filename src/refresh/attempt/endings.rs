@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{RefreshAttempt, has_ended, known_revoked};
+use super::{RefreshAttempt, generations, has_ended, known_revoked};
 use crate::auth::{Auth, Status, same_tokens};
 use crate::clock::{deadline, later};
 use crate::error::Error;
@@ -10,6 +10,7 @@ use crate::refresh::backoff::{Failure, MOST_ASKED, Setback, pause_after};
 use crate::refresh::coordinator::{Done, cut_off, not_found};
 use crate::refresh::endpoint_backoff::client;
 use crate::refresh::health::RefreshEvent;
+use crate::refresh::lock::note_end;
 use crate::refresh::machine::End;
 use crate::registry::{Unsaved, release};
 use crate::store::Intent;
@@ -26,17 +27,19 @@ impl RefreshAttempt<'_> {
         match end {
             End::Committed => {
                 log::info!("refreshed credential {}", self.id);
-                self.lock.clear_intent(self.id);
+                self.lock.clear_intent();
                 self.done()
             }
             End::Unpersisted => self.keep_unsaved(&error),
             End::Superseded => {
-                self.lock.clear_intent(self.id);
+                self.lock.clear_intent();
                 self.done()
             }
             End::Adopted => {
                 log::info!("credential {} has got other tokens meanwhile", self.id);
                 let auth = Arc::clone(&self.base);
+                self.coordinator.lead(&auth, &mut self.lock);
+                self.tell_copies(&error);
                 self.let_go();
                 Done::with(auth)
             }
@@ -86,11 +89,11 @@ impl RefreshAttempt<'_> {
     fn rest(self, error: Error) -> Done {
         let services = &self.coordinator.services;
         let left = error.retry_after().unwrap_or_default();
-        let again = later(services.clock.now(), left);
-        let not_before = deadline(services.clock.monotonic(), left);
-        self.coordinator.states.note(self.id, &self.base, |state| {
-            state.not_before = Some(not_before);
+        let (now, monotonic) = (services.clock.now(), services.clock.monotonic());
+        let again = self.coordinator.states.note(self.id, &self.base, |state| {
+            let again = later(now, state.wait(monotonic, left));
             state.shown = Some(again);
+            again
         });
         let show = |auth: &mut Auth| auth.next_refresh_after = Some(again);
         services.registry.modify(self.id, show);
@@ -109,7 +112,7 @@ impl RefreshAttempt<'_> {
             .states
             .note(self.id, &self.base, |state| state.answer_lost = answer_lost);
         // It is known what came of it.
-        self.lock.clear_intent(self.id);
+        self.lock.clear_intent();
         let event = RefreshEvent::NeedsLogin {
             auth_id: self.id,
             error: &error,
@@ -117,6 +120,7 @@ impl RefreshAttempt<'_> {
         };
         log::error!("{event}");
         let done = self.record_failure(Failure::LoginOver, &error);
+        self.tell_copies(&error);
         // Before the lock is free: no other process need ask.
         if let Some(auth) = self.coordinator.services.registry.get(self.id) {
             let _ = self.coordinator.services.keeper.save_state(&auth);
@@ -137,16 +141,14 @@ impl RefreshAttempt<'_> {
         if !failure.leaves_doubt() {
             // This try has left the token as it was: in doubt only if it was so before.
             let sent_before = self.tries.saturating_sub(1);
-            let intent = (sent_before > 0).then(|| {
+            if sent_before > 0 {
                 let at = self.unfinished.as_ref().map(|intent| intent.at);
                 let at = at.unwrap_or_else(|| services.clock.now());
-                Intent::new(self.base.generation(), at).with_tries(sent_before)
-            });
-            if let Err(error) = self.lock.set_intent(intent.as_ref()) {
-                log::debug!(
-                    "credential {}: the end of its refresh could not be noted: {error}",
-                    self.id
-                );
+                let intent = Intent::new(self.base.generation(), at).with_tries(sent_before);
+                let generations = generations(self.coordinator, &self.base);
+                note_end(self.id, self.lock.set_intent(&intent, generations));
+            } else {
+                self.lock.clear_intent();
             }
             self.tries = sent_before;
         }
@@ -191,12 +193,12 @@ impl RefreshAttempt<'_> {
         };
         let chance = services.random.fraction();
         let wait = pause_after(setback, error, self.coordinator.gap, chance);
-        let again = (failure != Failure::LoginOver).then(|| later(now, wait));
-        let not_before = deadline(services.clock.monotonic(), wait);
-        self.coordinator.states.note(id, base, |state| {
-            state.not_before = Some(not_before);
-            state.shown = again;
+        let monotonic = services.clock.monotonic();
+        let again = self.coordinator.states.note(id, base, |state| {
+            let again = later(now, state.wait(monotonic, wait));
+            state.shown = (failure != Failure::LoginOver).then_some(again);
             state.cannot_refresh = failure == Failure::CannotRefresh;
+            state.shown
         });
         if failure == Failure::CannotRefresh {
             let show = |auth: &mut Auth| auth.next_refresh_after = again;
@@ -204,16 +206,49 @@ impl RefreshAttempt<'_> {
             return Done::failed(error.clone());
         }
         log::warn!("the refresh of credential {id} failed ({failures} in a row): {error}");
-        let (message, revoked) = if failure == Failure::LoginOver {
-            (Auth::NEEDS_LOGIN, base.grant_token())
+        let changed = if failure == Failure::LoginOver {
+            self.show_failure(id, Auth::NEEDS_LOGIN, error, |auth| {
+                auth.next_refresh_after = again;
+                auth.revoked = base.grant_token();
+            })
         } else {
-            (Auth::REFRESH_FAILED, None)
+            self.show_failure(id, Auth::REFRESH_FAILED, error, |auth| {
+                auth.next_refresh_after = again;
+            })
         };
-        let recorded = error.bare();
+        Done {
+            outcome: Err(error.clone()),
+            changed: changed.into_iter().collect(),
+        }
+    }
+
+    /// Where the token was refused for good, it is so for the other credentials that hold it.
+    fn tell_copies(&self, error: &Error) {
+        let Some(refused) = &self.refused else { return };
+        for id in self.coordinator.followers(refused) {
+            let shown = self.show_failure(&id, Auth::NEEDS_LOGIN, error, |auth| {
+                auth.revoked = refused.grant_token();
+            });
+            self.coordinator.note_change(&id);
+            if let Some(auth) = shown {
+                log::error!("credential {id} needs a new login, as {} does", self.id);
+                self.coordinator.services.hooks.updated(&auth);
+            }
+        }
+    }
+
+    fn show_failure(
+        &self,
+        id: &Arc<str>,
+        message: &str,
+        error: &Error,
+        change: impl FnOnce(&mut Auth),
+    ) -> Option<Arc<Auth>> {
+        let services = &self.coordinator.services;
+        let (now, error) = (services.clock.now(), error.bare());
         let changed = services.registry.modify(id, |auth| {
-            auth.next_refresh_after = again;
-            auth.last_error = Some(recorded);
-            auth.revoked = revoked.or(auth.revoked);
+            change(auth);
+            auth.last_error = Some(error);
             message.clone_into(&mut auth.status_message);
             if auth.status != Status::Disabled {
                 auth.status = Status::Error;
@@ -223,9 +258,6 @@ impl RefreshAttempt<'_> {
         if changed.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
             services.keeper.note(Arc::clone(id));
         }
-        Done {
-            outcome: Err(error.clone()),
-            changed: changed.into_iter().collect(),
-        }
+        changed
     }
 }

@@ -95,6 +95,7 @@ pub(super) fn add_remainder(auth: &mut Auth, rest: Auth) {
     auth.last_refreshed_at = rest.last_refreshed_at;
     auth.next_refresh_after = rest.next_refresh_after;
     auth.extra = rest.extra;
+    auth.spent = rest.spent;
 }
 
 /// Puts a member in; what it had said is wiped.
@@ -196,13 +197,17 @@ mod tests {
 
     #[test]
     fn the_rest_is_kept_apart() {
-        let mut auth = Auth::new("claude").with_id("a").with_attribute("k", "v");
+        let spent = json!(["0123456789abcdef", null]);
+        let mut auth: Auth =
+            serde_json::from_value(json!({"id": "a", "spent_tokens": spent})).unwrap();
+        auth.provider = "claude".into();
+        auth = auth.with_attribute("k", "v");
         auth.label = "mine".into();
         auth.disabled = true;
         let rest = remainder(&auth, &Map::new());
         assert_eq!(
             value(&rest),
-            json!({"provider": "claude", "label": "mine", "disabled": true, "attributes": {"k": "v"}})
+            json!({"provider": "claude", "label": "mine", "disabled": true, "attributes": {"k": "v"}, "spent_tokens": spent})
         );
         let rest: Auth = serde_json::from_value(value(&rest)).unwrap();
         let mut read = read("a.json", object(json!({"type": "x", "disabled": false})));
@@ -210,5 +215,6 @@ mod tests {
         assert_eq!((read.provider.as_str(), read.disabled), ("claude", true));
         assert_eq!(read.label, "mine");
         assert_eq!(read.attributes.get("k"), Some("v"));
+        assert_eq!(read.spent, auth.spent);
     }
 }

@@ -22,6 +22,8 @@ pub fn conclude(world: &mut World) {
         truth.limited.clear();
         truth.note("all faults end");
     }
+    // An editor takes no lock: what it saves between the look of a swap and its rename is lost, or loses what is swapped.
+    world.rest();
     crate::editors::save_whole(world, &mut random);
     if world.processes.iter().all(Option::is_none) {
         world.start_process(0);

@@ -52,7 +52,9 @@ pub fn forgive_if_gone(world: &World, id: &str) {
 pub fn forgive_what_only_the_dead_knew(world: &World) {
     let mut truth = world.truth().lock();
     let now = truth.now();
-    let recent = truth.lost_at.is_some_and(|lost| now < lost + REPAIRED);
+    // While the store was in trouble or a process stood still, it may not have been repaired.
+    let lost_at = truth.lost_at.map(|lost| lost.max(world.disturbed));
+    let recent = lost_at.is_some_and(|lost| now < lost + REPAIRED);
     for cooldowns in truth.cooldowns.values_mut() {
         let reset = cooldowns.reset;
         let unsaved = world.is_troubled() || now < world.disturbed + REPAIRED;

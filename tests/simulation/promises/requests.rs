@@ -2,34 +2,50 @@
 
 use std::time::Duration;
 
+use super::SEEN;
 use crate::endpoint::refresh_token;
 use crate::timeline::Pid;
-use crate::truth::{REPAIRED, Truth};
+use crate::truth::{Presence, REPAIRED, Truth};
 
 impl Truth {
     pub fn check_request(&mut self, pid: Pid, id: &str, grant: usize, sent: usize) {
         self.at_most_one_refresh_of_a_grant_at_a_time(pid, grant);
-        if !self.ever_removed.contains(id) {
+        let is_remembered = self.is_remembered(id, grant);
+        if is_remembered {
             self.a_token_that_was_received_and_stored_is_never_sent_again(pid, grant, sent);
         }
         if !self.is_commanded(pid, id) {
-            self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
-            self.refreshes_of_a_credential_keep_their_distance(pid, id);
+            if is_remembered {
+                self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
+            }
+            self.refreshes_of_a_credential_keep_their_distance(pid, id, grant);
         }
+    }
+
+    /// Whether what a grant has spent may be known: not where the credential was removed, nor where that was another one with the
+    /// same login, which nobody knew for a copy yet.
+    fn is_remembered(&self, id: &str, grant: usize) -> bool {
+        let removed = self.grant_removed.get(&grant);
+        let copy = self.records.get(id);
+        let is_new = removed.zip(copy).is_some_and(|(at, copy)| {
+            copy.presence != Presence::Present || *at < copy.since + SEEN
+        });
+        !self.ever_removed.contains(id) && !is_new
     }
 
     /// Whether a process has got new tokens since the others may have looked.
     pub fn was_just_renewed(&self, id: &str) -> bool {
         let now = self.now();
         let mut renewed = self.renewed.iter();
-        renewed.any(|((_, of), at)| of == id && now < *at + Duration::from_millis(1500))
+        renewed.any(|((_, of, _), at)| of == id && now < *at + Duration::from_millis(1500))
     }
 
     /// Whether a refresh of the credential, or of a copy of it in another directory, was commanded.
     fn is_commanded(&self, pid: Pid, id: &str) -> bool {
         let name = |id: &str| {
             let name = id.rsplit('/').next()?;
-            Some(name.trim_end_matches("-copy").to_owned())
+            let name = name.trim_end_matches("-copy").trim_end_matches(".json");
+            Some(name.to_owned())
         };
         let mut commanded = self.commanded.iter();
         commanded.any(|(by, other)| *by == pid && name(other) == name(id))
@@ -55,9 +71,10 @@ impl Truth {
         }
     }
 
-    fn refreshes_of_a_credential_keep_their_distance(&mut self, pid: Pid, id: &str) {
+    /// A new login is another matter than the refreshes before it.
+    fn refreshes_of_a_credential_keep_their_distance(&mut self, pid: Pid, id: &str, grant: usize) {
         let now = self.now();
-        let renewed = self.renewed.get(&(pid, id.to_owned())).copied();
+        let renewed = self.renewed.get(&(pid, id.to_owned(), grant)).copied();
         if let Some(renewed) = renewed.filter(|renewed| now < *renewed + self.gap) {
             let gap = self.gap;
             let what = format!(
