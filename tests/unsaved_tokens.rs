@@ -233,3 +233,23 @@ fn unsaved_tokens_are_told_while_they_are_refreshed_again() {
         manager.shutdown(SOON).unwrap();
     }
 }
+
+#[test]
+fn a_refresh_writes_its_record_once_and_unsaved_tokens_once_more() {
+    let fleet = Fleet::new();
+    let manager = fleet.process();
+    manager.register(fleet.server.login("p", "a")).unwrap();
+    let swaps_of_a_refresh = || {
+        let before = fleet.store.swaps();
+        manager.refresh_now("a").unwrap();
+        fleet.store.swaps() - before
+    };
+    assert_eq!(swaps_of_a_refresh(), 1);
+    fleet.store.fail(Fails::Save, true);
+    assert_eq!(swaps_of_a_refresh(), 1);
+    fleet.store.fail(Fails::Save, false);
+    // The former tokens first, under the lock that was kept for them.
+    assert_eq!(swaps_of_a_refresh(), 2);
+    assert_eq!(fleet.store.token("a"), "access-3");
+    manager.shutdown(SOON).unwrap();
+}
