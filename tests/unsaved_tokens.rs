@@ -19,12 +19,15 @@ use refresh_support::{Fails, Fleet, token};
 use serde_json::json;
 use support::{Fake, SOON, eventually, manual};
 
+/// What happens once while a token endpoint is asked.
+type During = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
 /// A manager over a directory, and what happens to the directory while a token endpoint is asked.
 struct Mounted {
     manager: Manager,
     clock: ManualClock,
     server: TokenServer,
-    during: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    during: During,
     dir: PathBuf,
     aside: PathBuf,
     _home: tempfile::TempDir,
@@ -37,7 +40,7 @@ impl Mounted {
         let dir = home.path().join("store");
         let clock = manual();
         let server = TokenServer::start_with_clock(clock.clone());
-        let during: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>> = Arc::default();
+        let during = During::default();
         let fake = Fake::new("p");
         fake.renews({
             let during = Arc::clone(&during);
