@@ -1,15 +1,23 @@
 //! Files of other programs in a shared directory: what is used, what is left alone, and that each stays in its own form.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use credpool::provider::OpenAi;
-use credpool::{Auth, Expiry, FileStore, Manager, Store};
+use credpool::testing::{Reply, Upstream};
+use credpool::{
+    Auth, Availability, Expiry, FileStore, Manager, ManualClock, Options, Request, Store, Timestamp,
+};
 use serde_json::{Value, json};
+use support::eventually;
 use time::macros::utc_datetime;
+
+const NOW: Timestamp = utc_datetime!(2026-11-26 22:00);
 
 fn put(dir: &Path, name: &str, content: &Value) {
     let path = dir.join(name);
@@ -218,4 +226,159 @@ fn a_save_leaves_what_it_does_not_change_as_it_was_spelt() {
     assert!(!written.contains('\u{feff}'));
     let latin = fs::read(dir.join("latin.json")).unwrap();
     assert!(latin.windows(4).any(|part| part == b"Jos\xe9"));
+}
+
+/// A manager over the directory, for files of any provider, on a clock that stands at `NOW`.
+fn manager(dir: &Path, clock: &ManualClock) -> Manager {
+    let manager = Manager::builder()
+        .store(FileStore::open(dir).unwrap())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    for provider in ["claude", "gemini", "unknown", "authorized_user"] {
+        manager.register_executor(OpenAi::named(provider));
+    }
+    manager.load().unwrap();
+    manager
+}
+
+/// Answers each refresh with new tokens that live for an hour.
+fn token_endpoint() -> Upstream {
+    Upstream::start(|_| {
+        let tokens = json!({"access_token": "new", "refresh_token": "next", "expires_in": 3600});
+        Reply::json(200, tokens.to_string())
+    })
+}
+
+fn led_to(manager: &Manager, id: &str, endpoint: &Upstream) {
+    let auth = (*manager.get_by_id(id).unwrap()).clone();
+    manager
+        .update(auth.with_attribute("token_url", endpoint.url()))
+        .unwrap();
+}
+
+#[test]
+fn a_refresh_replaces_ends_and_times_in_their_own_form_and_adds_nothing() {
+    let with = |members: Value| {
+        // Each a login of its own.
+        let login = format!("first of {members}");
+        let mut login = json!({"access_token": "old", "refresh_token": login, "scope": "s", "token_type": "Bearer"});
+        let object = login.as_object_mut().unwrap();
+        object.extend(members.as_object().unwrap().clone());
+        login
+    };
+    // An hour after `NOW`, and `NOW`.
+    let (end, milliseconds) = ("2026-11-26T23:00:00Z", 1_795_734_000_000_i64);
+    let files = [
+        (
+            "oauth_creds.json",
+            with(json!({"type": "gemini", "expiry_date": 1_795_729_804_362.779})),
+            with(json!({"type": "gemini", "expiry_date": milliseconds})),
+        ),
+        (
+            "clasprc.json",
+            json!({"token": with(json!({"expiry_date": 1_795_729_804_123_i64})), "isLocalCreds": false}),
+            json!({"token": with(json!({"expiry_date": milliseconds})), "isLocalCreds": false}),
+        ),
+        (
+            "claude-ada.json",
+            with(
+                json!({"type": "claude", "email": "ada@example.org", "last_refresh": "2026-11-26T12:00:00Z",
+                "expired": "2026-11-26T20:00:00+08:00"}),
+            ),
+            with(
+                json!({"type": "claude", "email": "ada@example.org", "last_refresh": "2026-11-26T22:00:00Z",
+                "expired": end}),
+            ),
+        ),
+        // Neighbours: seconds stay seconds; a member that is not there is not added.
+        (
+            "codex.json",
+            with(
+                json!({"type": "claude", "lastRefresh": 1_795_690_000, "expires_at": 1_795_690_000}),
+            ),
+            with(
+                json!({"type": "claude", "lastRefresh": milliseconds / 1000 - 3600, "expires_at": milliseconds / 1000}),
+            ),
+        ),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for (name, before, _) in &files {
+        put(dir.path(), name, before);
+    }
+    let (clock, endpoint) = (ManualClock::at(NOW), token_endpoint());
+    let manager = manager(dir.path(), &clock);
+    for (name, _, mut expected) in files {
+        led_to(&manager, name, &endpoint);
+        manager.refresh_now(name).unwrap();
+        let is_nested = expected.get("token").is_some();
+        let login = if is_nested {
+            &mut expected["token"]
+        } else {
+            &mut expected
+        };
+        login["access_token"] = "new".into();
+        login["refresh_token"] = "next".into();
+        let file: Value =
+            serde_json::from_slice(&fs::read(dir.path().join(name)).unwrap()).unwrap();
+        assert_eq!(file, expected, "{name}");
+    }
+    manager.shutdown(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn a_refresh_token_alone_gets_its_first_token_by_itself() {
+    let file = json!({
+        "account": "", "client_id": "app", "client_secret": "s", "quota_project_id": "proj-1", "refresh_token": "1//rt",
+        "type": "authorized_user", "universe_domain": "googleapis.com",
+    });
+    let call = |manager: &Manager| {
+        let request = Request::new("m", r#"{"model":"m","messages":[]}"#);
+        manager.execute(["authorized_user"], &request, &Options::new())
+    };
+    for refresher in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "adc.json", &file);
+        let mut other = file.clone();
+        other["access_token"] = "ya29".into();
+        other["type"] = "gemini".into();
+        put(dir.path(), "has-one.json", &other);
+        let (clock, endpoint) = (ManualClock::at(NOW), token_endpoint());
+        let served = Upstream::start(|request| match request.bearer() {
+            Some("new") => Reply::json(
+                200,
+                r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}]}"#,
+            ),
+            _ => Reply::new(401),
+        });
+        let manager = manager(dir.path(), &clock);
+        for id in ["adc.json", "has-one.json"] {
+            led_to(&manager, id, &endpoint);
+        }
+        let auth = (*manager.get_by_id("adc.json").unwrap()).clone();
+        manager
+            .update(auth.with_attribute("base_url", served.url()))
+            .unwrap();
+        let explained = &manager.explain("authorized_user", "m")[0];
+        assert_eq!(explained.availability, Availability::Refreshing);
+        if refresher {
+            manager.start_auto_refresh(Duration::from_secs(60)).unwrap();
+            eventually("the first token", || {
+                manager.explain("authorized_user", "m")[0].availability == Availability::Ready
+            });
+        }
+        std::thread::scope(|scope| {
+            let calls: Vec<_> = (0..8).map(|_| scope.spawn(|| call(&manager))).collect();
+            for called in calls {
+                called.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(
+            endpoint.request_count(),
+            1,
+            "once for all, and for no other"
+        );
+        assert_eq!(served.request_count(), 8);
+        manager.shutdown(Duration::from_secs(10)).unwrap();
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use credpool::testing::{LostAnswer, Reply};
-use credpool::{Auth, Clock, ErrorCode, Intent, Manager, OAuthTokens, Status, Store};
+use credpool::{Auth, Clock, ErrorCode, Intent, Manager, MemoryStore, OAuthTokens, Status, Store};
 use refresh_support::{Client, Fails, Fleet, call, process, token};
 use support::{SOON, START, eventually};
 
@@ -739,4 +739,36 @@ fn a_key_meets_no_refresh_at_all() {
     assert_eq!(call(&manager).unwrap(), "");
     assert_eq!(fleet.clock.timers(), 0, "nothing is due, nothing wakes");
     manager.shutdown(SOON).unwrap();
+}
+
+#[test]
+fn a_login_that_is_over_costs_a_fleet_one_request_and_nobody_a_long_wait() {
+    let fleet = Fleet::new();
+    let store = Arc::new(MemoryStore::new());
+    store.save(&fleet.server.login("p", "a")).unwrap();
+    let process = |_| {
+        let manager = fleet.process_with(|builder| builder.store(Arc::clone(&store)));
+        manager.load().unwrap();
+        manager
+    };
+    let processes: Vec<_> = (0..8).map(process).collect();
+    fleet.server.revoke("a");
+    let refresh_all = || {
+        fleet.while_time_passes(|| {
+            std::thread::scope(|scope| {
+                let refresh = |process| scope.spawn(move || Manager::refresh_now(process, "a"));
+                let refreshes: Vec<_> = processes.iter().map(refresh).collect();
+                for refresh in refreshes {
+                    let error = refresh.join().unwrap().unwrap_err();
+                    assert_eq!(error.code(), &ErrorCode::NeedsLogin, "{error}");
+                }
+            });
+        });
+    };
+    refresh_all();
+    let asked = || fleet.server.server().request_count();
+    assert_eq!(asked(), 1);
+    // By another command each asks once more.
+    refresh_all();
+    assert_eq!(asked(), 9);
 }

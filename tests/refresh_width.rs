@@ -1,6 +1,7 @@
 //! Many logins that have expired: how soon they are refreshed, and that no call waits which need not.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -135,10 +136,10 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-#[test]
-fn expired_logins_of_one_client_are_refreshed_eight_at_once() {
-    let pool = pool(Duration::from_millis(50));
-    for number in 0..200 {
+/// How long it takes until logins that have expired are all refreshed, and how long it takes at least.
+fn refresh_all(logins: usize, takes: Duration) -> (Duration, Duration) {
+    let pool = pool(takes);
+    for number in 0..logins {
         pool.manager
             .register(expired(&format!("a{number}"), "a"))
             .unwrap();
@@ -148,48 +149,123 @@ fn expired_logins_of_one_client_are_refreshed_eight_at_once() {
         .start_auto_refresh(Duration::from_secs(60))
         .unwrap();
     until("the last refresh", || {
-        pool.landed.load(Ordering::SeqCst) == 200
+        pool.landed.load(Ordering::SeqCst) == logins
     });
-    let ideal = Duration::from_millis(200 * 50 / 8);
-    println!("{:?} where {ideal:?} is ideal", since(began));
-    assert!(since(began) < ideal * 2, "{:?}", since(began));
+    let least = takes * u32::try_from(logins).unwrap() / 8;
+    println!("{:?} where {least:?} is least", since(began));
+    (since(began), least)
 }
 
 #[test]
-fn no_call_waits_once_a_fresh_login_is_idle() {
-    let pool = pool(Duration::from_millis(50));
-    for number in 0..300 {
+fn expired_logins_of_one_client_are_refreshed_eight_at_once() {
+    let (took, least) = refresh_all(200, Duration::from_millis(50));
+    assert!(took < least * 2, "{took:?}");
+}
+
+#[test]
+#[ignore = "a figure of eight seconds, for a machine that does nothing else"]
+fn three_hundred_expired_logins_take_a_third_longer_than_the_least_at_most() {
+    let (took, least) = refresh_all(300, Duration::from_millis(200));
+    assert!(took < least.mul_f64(1.3), "{took:?}");
+}
+
+thread_local! {
+    /// How often this thread's calls have waited.
+    static WAITS: Cell<usize> = const { Cell::new(0) };
+}
+
+static ALL_WAITS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts the waits of calls by what the crate tells of them.
+struct Waits;
+
+impl log::Log for Waits {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let text = record.args().to_string();
+        if text.starts_with("nobody is ready: waiting") {
+            WAITS.set(WAITS.get() + 1);
+            ALL_WAITS.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn count_waits() {
+    let _ = log::set_logger(&Waits);
+    log::set_max_level(log::LevelFilter::Debug);
+    let Pool {
+        manager,
+        _hold: hold,
+        ..
+    } = pool(Duration::ZERO);
+    manager.register(expired("hung", "a")).unwrap();
+    let before = ALL_WAITS.load(Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| call(&manager).map(|_| WAITS.get()));
+        until("the call's wait", || {
+            ALL_WAITS.load(Ordering::SeqCst) > before
+        });
+        drop(hold);
+        assert!(waits.join().unwrap().unwrap() > 0, "waits are seen");
+    });
+}
+
+/// Calls of ten threads without a pause while logins that have expired are refreshed: how many there were, how many waited, and how many
+/// of those had begun after the first call was served.
+fn call_all_the_time(logins: usize, takes: Duration) -> [usize; 3] {
+    count_waits();
+    let pool = pool(takes);
+    for number in 0..logins {
         pool.manager
             .register(expired(&format!("a{number}"), "a"))
             .unwrap();
     }
-    pool.manager
-        .start_auto_refresh(Duration::from_secs(60))
-        .unwrap();
-    let stop = AtomicBool::new(false);
-    let (calls, slow) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let is_served = AtomicBool::new(false);
+    let counts = [const { AtomicUsize::new(0) }; 3];
     std::thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| {
-                while !stop.load(Ordering::SeqCst) {
-                    let landed = pool.landed.load(Ordering::SeqCst) > 10;
-                    let began = began();
+                while pool.landed.load(Ordering::SeqCst) < logins {
+                    let (is_late, waits) = (is_served.load(Ordering::SeqCst), WAITS.get());
                     call(&pool.manager).unwrap();
-                    calls.fetch_add(1, Ordering::SeqCst);
-                    // Half of what one refresh takes: scheduling alone takes less.
-                    let waited = landed && since(began) > Duration::from_millis(25);
-                    slow.fetch_add(usize::from(waited), Ordering::SeqCst);
+                    is_served.store(true, Ordering::SeqCst);
+                    let waited = WAITS.get() > waits;
+                    for (count, counts_here) in counts.iter().zip([true, waited, waited && is_late])
+                    {
+                        count.fetch_add(usize::from(counts_here), Ordering::SeqCst);
+                    }
                 }
             });
         }
-        until("the last refresh", || {
-            pool.landed.load(Ordering::SeqCst) >= 300
-        });
-        stop.store(true, Ordering::SeqCst);
+        pool.manager
+            .start_auto_refresh(Duration::from_secs(60))
+            .unwrap();
     });
-    let (calls, slow) = (calls.into_inner(), slow.into_inner());
-    println!("{slow} of {calls} calls waited");
-    assert!(calls > 1000 && slow * 1000 <= calls, "{slow} of {calls}");
+    let counts = counts.map(AtomicUsize::into_inner);
+    println!(
+        "of {} calls {} waited, {} of them while a fresh login was idle",
+        counts[0], counts[1], counts[2]
+    );
+    counts
+}
+
+#[test]
+fn no_call_waits_once_a_fresh_login_is_idle() {
+    let [calls, waited, needlessly] = call_all_the_time(500, Duration::from_millis(20));
+    assert!(calls > 1000 && waited <= 10, "{waited} of {calls}");
+    assert_eq!(needlessly, 0, "of {calls}");
+}
+
+#[test]
+#[ignore = "a figure of thirteen seconds, for a machine that does nothing else"]
+fn no_call_waits_needlessly_while_five_hundred_logins_are_refreshed() {
+    let [calls, _, needlessly] = call_all_the_time(500, Duration::from_millis(200));
+    assert_eq!(needlessly, 0, "of {calls}");
 }
 
 #[test]

@@ -269,6 +269,13 @@ impl Auth {
 
     /// The host's part of a record that is durable now, with its tokens and what is counted of them.
     pub(crate) fn take_durable(&mut self, durable: Self) {
+        // Otherwise a refresh goes on to bring the token that it waits for.
+        let may_serve = self.attributes != durable.attributes
+            || !same_tokens(self.metadata.as_ref(), durable.metadata.as_ref())
+            || self.expiration_time() != durable.expiration_time();
+        if may_serve {
+            self.awaits_token = None;
+        }
         self.label = durable.label;
         self.proxy_url = durable.proxy_url;
         self.attributes = durable.attributes;
@@ -281,7 +288,6 @@ impl Auth {
         self.generation = durable.generation;
         self.spent = durable.spent;
         self.revoked = durable.revoked;
-        self.awaits_token = None;
         self.last_refreshed_at = durable.last_refreshed_at;
         self.next_refresh_after = durable.next_refresh_after;
         self.switch(durable.disabled);

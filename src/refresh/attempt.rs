@@ -187,7 +187,9 @@ impl RefreshAttempt<'_> {
         };
         let former = std::mem::replace(&mut self.base, current);
         let other = !same_tokens(former.metadata.as_ref(), self.base.metadata.as_ref());
-        if self.base.is_revoked() && !self.is_commanded() {
+        // A command is to ask once more, not to ask what another process has just been told.
+        let is_news = self.base.is_revoked() && !former.is_revoked();
+        if is_news || self.base.is_revoked() && !self.is_commanded() {
             Event::Refused
         } else if other && !self.coordinator.is_due(&self.base) {
             Event::Renewed
@@ -441,7 +443,8 @@ impl RefreshAttempt<'_> {
         let first = self.look();
         let is_shared =
             self.coordinator.services.keeper.has_store() && !self.base.is_runtime_only();
-        if first != Event::Due || !is_shared {
+        // Of a token that was refused long ago there is no newer one in a moment.
+        if first != Event::Due || !is_shared || self.base.is_revoked() {
             return first;
         }
         self.pause(ANOTHER_PROGRAM);

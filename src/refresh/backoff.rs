@@ -67,8 +67,8 @@ pub(super) struct Setback {
     pub(super) failures: u32,
     /// How often the refresh token was sent.
     pub(super) tries: u32,
-    /// Calls have no token to go on with.
-    pub(super) tokens_ended: bool,
+    /// Calls have no token to go on with until the gap between two refreshes is over.
+    pub(super) tokens_end: bool,
 }
 
 /// How long to wait after a failure: as the token endpoint's Retry-After says, at most an hour.
@@ -83,7 +83,7 @@ pub(super) fn pause_after(setback: Setback, error: &Error, gap: Duration, chance
         Failure::InDoubt if setback.tries < IN_DOUBT_TRIES => {
             Duration::from_secs(setback.tries.max(2).into()).max(asked)
         }
-        Failure::Refused if setback.tokens_ended && is_passing(error) => back_off.max(asked),
+        Failure::Refused if setback.tokens_end && is_passing(error) => back_off.max(asked),
         Failure::InDoubt | Failure::CutOff | Failure::Refused | Failure::LoginOver => {
             back_off.max(gap).max(asked)
         }
@@ -92,7 +92,7 @@ pub(super) fn pause_after(setback: Setback, error: &Error, gap: Duration, chance
 
 /// Whether the server itself says that the fault passes.
 fn is_passing(error: &Error) -> bool {
-    matches!(error.http_status(), Some(408 | 429 | 500..=599))
+    error.is_retryable() || matches!(error.http_status(), Some(408 | 429 | 500..=599))
 }
 
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -181,7 +181,7 @@ mod tests {
             failure,
             failures: 1,
             tries: 1,
-            tokens_ended: false,
+            tokens_end: false,
         };
         let wait = |failure, error: &Error| pause_after(setback(failure), error, gap, 0.0);
         assert_eq!(wait(Failure::NotSent, &error), LEAST_BACK_OFF);
@@ -202,7 +202,7 @@ mod tests {
                 failure: Failure::InDoubt,
                 failures: tries,
                 tries,
-                tokens_ended: true,
+                tokens_end: true,
             };
             pause_after(setback, &error, gap, 0.0).as_secs()
         };
@@ -213,13 +213,13 @@ mod tests {
     #[test]
     fn a_passing_fault_of_the_token_endpoint_costs_a_second_where_calls_have_no_token() {
         let gap = Duration::from_secs(30);
-        let wait = |status, tokens_ended| {
+        let wait = |status, tokens_end| {
             let error = Error::new(ErrorCode::RefreshFailed, "").with_http_status(status);
             let setback = Setback {
                 failure: Failure::of(&error),
                 failures: 1,
                 tries: 1,
-                tokens_ended,
+                tokens_end,
             };
             pause_after(setback, &error, gap, 1.0)
         };

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use credpool::{Auth, Changes, Cursor, ErrorCode, FileStore, Store};
@@ -118,6 +118,29 @@ fn a_store_without_records_takes_any_directory() {
     fs::remove_dir_all(&place.dir).unwrap();
     fs::create_dir(&place.dir).unwrap();
     unread.list().unwrap_err();
+}
+
+#[test]
+fn stores_that_are_opened_together_in_a_new_place_all_open() {
+    let home = tempfile::tempdir().unwrap();
+    for round in 0..100 {
+        let dir = home.path().join(format!("{round}/a/b/c"));
+        let together = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (dir, together) = (&dir, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    let store = FileStore::open(dir).unwrap();
+                    store.save(&sample(&format!("a{number}"))).unwrap();
+                });
+            }
+        });
+        assert_eq!(
+            FileStore::open(&dir).unwrap().list().unwrap().records.len(),
+            4
+        );
+    }
 }
 
 #[cfg(unix)]

@@ -41,6 +41,8 @@ struct State {
     /// How often a lock was taken, and not to be had.
     locks: usize,
     refused: usize,
+    /// How often a record was swapped, or was to be.
+    swaps: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +99,10 @@ impl Shared {
 
     pub fn locks_taken(&self) -> usize {
         self.0.state.lock().locks
+    }
+
+    pub fn swaps(&self) -> usize {
+        self.0.state.lock().swaps
     }
 
     pub fn locks_refused(&self) -> usize {
@@ -163,6 +169,7 @@ impl Store for Shared {
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let mut state = self.0.state.lock();
+        state.swaps += 1;
         Self::check(&state, Fails::Save)?;
         let stored = state.records.get(&auth.id);
         let stored: Option<Auth> = stored.map(|text| serde_json::from_str(text).unwrap());

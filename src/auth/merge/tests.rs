@@ -1,4 +1,5 @@
 use super::*;
+use crate::Timestamp;
 use serde_json::json;
 
 fn login(generation: u64, token: &str) -> Auth {
@@ -53,6 +54,29 @@ fn the_stored_settings_and_the_newer_tokens_are_taken() {
         assert_eq!((current.label.as_str(), current.disabled), ("after", true));
         assert_eq!(text(&current, "note"), Some("theirs"));
     }
+}
+
+#[test]
+fn a_record_that_is_read_again_waits_on_for_its_token() {
+    let waiting = || {
+        let mut auth = login(1, "r0").with_metadata("expires_at", 1);
+        auth.awaits_token = Some(Timestamp::MAX);
+        auth
+    };
+    let waits = |durable: Auth| {
+        let mut auth = waiting();
+        auth.take_durable(durable);
+        auth.awaits_token.is_some()
+    };
+    assert!(waits(waiting()) && waits(waiting().with_label("other")));
+    assert!(!waits(rotated(&waiting(), "r1")));
+    // What may end the wait: the end was wrong, or the place where tokens are.
+    assert!(!waits(
+        waiting().with_metadata("expires_at", "2100-01-01T00:00:00Z")
+    ));
+    assert!(!waits(
+        waiting().with_attribute("token_url", "https://other.example")
+    ));
 }
 
 #[test]

@@ -161,8 +161,9 @@ impl<'a> TokenRequest<'a> {
     /// The error that an answer without tokens is.
     fn refused(&self, auth: &Auth, status: StatusCode, problem: Problem) -> Error {
         let number = status.as_u16();
-        let transient = matches!(number, 408 | 429 | 500..=599);
         let name = problem.code.as_deref().or(problem.kind.as_deref());
+        let transient = matches!(number, 408 | 429 | 500..=599)
+            || name.is_some_and(|name| PASSING.contains(&name));
         let (code, advice) = match name {
             Some(name) if !transient => self.grant.judge(name),
             _ => (ErrorCode::RefreshFailed, ""),
@@ -261,6 +262,10 @@ const GRANT_IS_OVER: [&str; 15] = [
     "interrupted_user",
     "bad_token",
 ];
+
+/// What [RFC 6749 section 4.1.2.1](https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1) has for 503 and 500: some token endpoints
+/// answer so with another status.
+const PASSING: [&str; 2] = ["temporarily_unavailable", "server_error"];
 
 /// Fields that may be shown.
 const NO_SECRETS: [&str; 3] = ["grant_type", "client_id", "scope"];

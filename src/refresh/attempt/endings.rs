@@ -189,7 +189,7 @@ impl RefreshAttempt<'_> {
             failure,
             failures,
             tries: self.tries,
-            tokens_ended: has_ended(base, now),
+            tokens_end: has_ended(base, later(now, self.coordinator.gap)),
         };
         let chance = services.random.fraction();
         let wait = pause_after(setback, error, self.coordinator.gap, chance);
