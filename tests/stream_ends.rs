@@ -130,10 +130,8 @@ fn a_call_waits_for_a_worker_as_long_as_it_may_wait_in_all() {
         });
         fake.on("a0", endless());
         let (hold, held) = bounded::<()>(0);
-        let options = match by_policy {
-            true => Options::new(),
-            false => Options::new().with_max_wait(most),
-        };
+        let mut options = Options::new();
+        options.max_wait = (!by_policy).then_some(most);
         let busy = open_with(&manager, &options).unwrap();
         let error = open(&manager).unwrap_err();
         assert_eq!(error.code(), &ErrorCode::PoolSaturated);
@@ -146,9 +144,9 @@ fn a_call_waits_for_a_worker_as_long_as_it_may_wait_in_all() {
             thread::scope(|scope| {
                 let waiting = scope.spawn(|| open_with(&manager, &options));
                 eventually("it waits", || clock.timers() > timers);
-                clock.advance(wait - Duration::from_nanos(1));
+                clock.advance(wait / 2);
                 assert!(!waiting.is_finished());
-                clock.advance(Duration::from_nanos(1));
+                clock.advance(wait / 2);
                 let error = waiting.join().unwrap().unwrap_err();
                 assert_eq!(error.code(), &ErrorCode::PoolSaturated);
             });
@@ -189,7 +187,7 @@ fn what_a_call_has_waited_for_a_worker_it_does_not_wait_for_a_credential() {
     manager.set_disabled("a1", true).unwrap();
     fake.on("a0", endless());
     let busy = open(&manager).unwrap();
-    let cooling = Duration::from_millis(300);
+    let (waited, cooling) = (most / 2, most / 2 + MOMENT);
     manager.set_disabled("a0", true).unwrap();
     manager.set_disabled("a1", false).unwrap();
     let options = Options::new().with_max_wait(most);
@@ -197,7 +195,7 @@ fn what_a_call_has_waited_for_a_worker_it_does_not_wait_for_a_credential() {
         let timers = clock.timers();
         let waiting = scope.spawn(|| open_with(&manager, &options));
         eventually("it waits", || clock.timers() > timers);
-        clock.advance(most - cooling + MOMENT);
+        clock.advance(waited);
         manager.cool_down("a1", None, cooling).unwrap();
         drop(busy);
         let error = waiting.join().unwrap().unwrap_err();
@@ -247,12 +245,14 @@ fn chunks_that_have_come_are_read_while_a_hook_takes_its_time() {
     assert!(matches!(stream.recv_timeout(SOON), StreamEvent::Ended));
 }
 
+type Results = Arc<Mutex<Vec<Result<(), Error>>>>;
+
 /// A hook that makes calls of its own when it is told of the first result.
 fn calls_itself(
     call: impl Fn(&Manager) -> Result<(), Error> + Send + Sync + 'static,
-) -> (Manager, Arc<Mutex<Vec<Result<(), Error>>>>) {
+) -> (Manager, Results) {
     let inner: Arc<Mutex<Option<Manager>>> = Arc::default();
-    let results: Arc<Mutex<Vec<Result<(), Error>>>> = Arc::default();
+    let results = Results::default();
     let (own, told) = (Arc::clone(&inner), Arc::clone(&results));
     let hook = Does::this(move |_| {
         let first = own.lock().take();

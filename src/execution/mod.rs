@@ -93,6 +93,7 @@ struct Held {
 }
 
 /// What is told of a result beside its outcome.
+#[derive(Clone, Copy)]
 struct Recorded {
     /// There is such a credential.
     known: bool,
