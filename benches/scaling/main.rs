@@ -1,5 +1,5 @@
 //! What a pick, a call and a result cost against the size of the pool: `cargo bench --bench scaling`, or `-- --quick`; parts of it by
-//! their names (`-- threads streams`): sizes, store, selectors, threads, storm, membership, streams.
+//! their names (`-- threads streams`): sizes, store, selectors, threads, storm, membership, limits, streams.
 //!
 //! A line of JSON for each figure. Beside the nanoseconds stand the machine's own units, measured in the same rounds: an uncontended
 //! lock and unlock of a mutex (`mutex_ns`), and a message through a channel (`channel_ns`). Figures of two runs compare only in those. `allocs`
@@ -45,7 +45,7 @@ fn main() {
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let parts: [(&str, &dyn Fn()); 7] = [
+    let parts: [(&str, &dyn Fn()); 8] = [
         ("sizes", &|| {
             let (plot, mutex) = bench.by_size();
             if !quick {
@@ -58,6 +58,7 @@ fn main() {
         ("threads", &|| bench.by_threads()),
         ("storm", &|| bench.storm()),
         ("membership", &|| bench.membership()),
+        ("limits", &|| bench.limits()),
         ("streams", &|| streams::bench(&bench.effort)),
     ];
     for (name, part) in parts {
@@ -264,6 +265,44 @@ impl Bench {
                 .count("n", size)
                 .figure(&self.effort.collect(5, storm))
                 .print();
+        }
+    }
+
+    /// What limits cost, by the number of models in use.
+    fn limits(&self) {
+        let options = Options::new();
+        for models in [1, 100, 4_000] {
+            let requests: Vec<_> = (0..models)
+                .map(|n| Request::new(format!("{MODEL}-{n}"), ""))
+                .collect();
+            for (state, limit) in [("no limits", None), ("rpm", Some("1000000000"))] {
+                let manager = Manager::builder().build().unwrap();
+                manager.register_executor(Nothing { fails: false });
+                for n in 0..10 {
+                    let auth = Auth::api_key("p", "k").with_id(name(n));
+                    let auth = match limit {
+                        Some(limit) => auth.with_attribute("rpm", limit),
+                        None => auth,
+                    };
+                    manager.register(auth.runtime_only()).unwrap();
+                }
+                // Each credential has served each model.
+                for request in requests.iter().cycle().take(10 * models) {
+                    manager.execute(["p"], request, &options).unwrap();
+                }
+                let mut requests = requests.iter().cycle();
+                let figure = self.effort.measure(|| {
+                    let request = requests.next().unwrap();
+                    black_box(manager.execute(["p"], request, &options)).unwrap();
+                });
+                Line::of("execute")
+                    .text("selector", "RoundRobin")
+                    .count("n", 10)
+                    .count("models", models)
+                    .text("state", state)
+                    .figure(&figure)
+                    .print();
+            }
         }
     }
 

@@ -54,6 +54,11 @@ impl Registry {
         let ahead = state.timeline.ahead();
         // If it was removed meanwhile, what is under way with it comes to its end.
         let record = state.slots.of_mut(&member);
+        let dropped = record.is_some_and(|record| record.drop_idle_limiter(now));
+        if dropped {
+            state.look_again(member.slot, "", true);
+        }
+        let record = state.slots.of_mut(&member);
         let Some(limiter) = record.and_then(|record| record.limiter.as_mut()) else {
             return Some((Lease::new(member, knows, None), auth));
         };
@@ -69,8 +74,7 @@ impl Registry {
         let is_paced = granted
             .as_ref()
             .is_some_and(|granted| granted.start().is_some());
-        let dropped = state.slots[member.slot].drop_idle_limiter(now);
-        state.look_again(member.slot, &model, fullness || dropped);
+        state.look_again(member.slot, &model, fullness);
         if is_paced {
             state.look_at_group(member.slot, &model);
         }

@@ -186,7 +186,7 @@ fn what_a_member_of_a_group_is_refused_holds_for_all() {
     let join = |id: &str, name: Option<&str>| {
         pool.registry.modify(id, |auth| match name {
             Some(name) => {
-                auth.attributes.insert("limit_group".into(), name.into());
+                auth.attributes.insert("limit_group", name);
             }
             None => {
                 auth.attributes.remove("limit_group");
@@ -304,7 +304,8 @@ fn a_cooldown_that_ends_while_a_limit_is_reached_makes_nobody_ready() {
 
 #[test]
 fn states_of_invented_models_are_bounded_for_the_whole_pool() {
-    let pool = Pool::of(&[&[("x", "y")]; 300]);
+    let none: &[(&str, &str)] = &[];
+    let pool = Pool::of(&[none; 300]);
     let policy = FailurePolicy::empty().with_rule(Rule::status(500).cooldown(600 * SECOND));
     let error = Error::upstream(500, "e".repeat(100_000));
     let verdict = policy.classify(&error);
