@@ -39,8 +39,14 @@ struct World {
     threads: Mutex<Vec<Arc<Thread>>>,
     /// How many of them are taken for running.
     running: AtomicUsize,
+    /// One at a time moves the time on.
+    turn: Mutex<()>,
+    /// How often time has moved on.
+    moves: AtomicU64,
     /// Counts how often the clock was used: who is woken uses it at once.
     used: AtomicU64,
+    /// All threads are there.
+    has_begun: AtomicBool,
     /// The driver has given up: who sleeps must not sleep for ever.
     is_broken: AtomicBool,
 }
@@ -91,7 +97,10 @@ impl Timeline {
             waits: Mutex::default(),
             threads: Mutex::default(),
             running: AtomicUsize::default(),
+            turn: Mutex::default(),
+            moves: AtomicU64::default(),
             used: AtomicU64::default(),
+            has_begun: AtomicBool::default(),
             is_broken: AtomicBool::default(),
         }))
     }
@@ -111,25 +120,42 @@ impl Timeline {
         self.sleep(at.saturating_sub(self.passed()));
     }
 
-    /// Waits until so many threads have used the clock, and then lets time pass until `is_over`, which is asked whenever all threads
-    /// wait. Panics when nobody waits for a time any more.
+    /// Waits until so many threads have used the clock, and then sees to it that time passes until `is_over`. Panics when nobody
+    /// waits for a time any more.
     pub fn drive(&self, threads: usize, is_over: impl Fn() -> bool) {
         let broken = Breaks(&self.0);
         while self.0.threads.lock().len() < threads {
             thread::yield_now();
         }
-        loop {
-            self.0.wait_until_quiet();
-            if is_over() {
-                break;
+        self.0.has_begun.store(true, SeqCst);
+        let mut moved = SystemClock.monotonic();
+        while !is_over() {
+            let moves = self.0.moves.load(SeqCst);
+            if self.0.running.load(SeqCst) > 0 {
+                thread::park_timeout(BELIEVED);
             }
-            assert!(
-                self.0.fire_next(),
-                "all threads wait, and none for a time to come"
-            );
+            let waited = SystemClock.monotonic() - moved;
+            if moves != self.0.moves.load(SeqCst) {
+                moved = SystemClock.monotonic();
+            } else if self.0.running.load(SeqCst) == 0 || waited >= BELIEVED {
+                assert!(waited < PATIENCE, "the world does not come to rest");
+                match self.0.move_on(None) {
+                    Moved::On => moved = SystemClock.monotonic(),
+                    Moved::Not => thread::yield_now(),
+                    Moved::Never => assert!(is_over(), "all threads wait, and none for a time"),
+                }
+            }
         }
         std::mem::forget(broken);
     }
+}
+
+enum Moved {
+    On,
+    /// Some thread runs.
+    Not,
+    /// All threads wait, and none for a time.
+    Never,
 }
 
 /// Ends all waits when the driver panics, so that no thread is left.
@@ -168,11 +194,7 @@ impl World {
     fn note(&self, thread: &Thread, state: u8) -> u8 {
         let before = thread.state.swap(state, SeqCst);
         match (before, state) {
-            (RUNS, SLEEPS | WAITS) => {
-                if self.running.fetch_sub(1, SeqCst) == 1 {
-                    self.driver.unpark();
-                }
-            }
+            (RUNS, SLEEPS | WAITS) => drop(self.running.fetch_sub(1, SeqCst)),
             (SLEEPS | WAITS, RUNS) => drop(self.running.fetch_add(1, SeqCst)),
             _ => {}
         }
@@ -197,29 +219,33 @@ impl World {
         }
         let number = waits.next_number;
         waits.next_number += 1;
+        let me = owner.clone();
         waits.pending.insert((at, number), Wait { tell, owner });
+        drop(waits);
+        // Who goes to sleep last moves the time on: the next one is often itself.
+        let last = self.has_begun.load(SeqCst) && self.running.load(SeqCst) == 0;
+        if last && !matches!(self.move_on(me.as_ref()), Moved::On) {
+            self.driver.unpark();
+        }
         told
     }
 
-    fn wait_until_quiet(&self) {
-        let started = SystemClock.monotonic();
-        let mut patient = false;
-        loop {
-            if self.running.load(SeqCst) > 0 && !patient {
-                thread::park_timeout(BELIEVED);
-                patient = SystemClock.monotonic() - started >= BELIEVED;
-                continue;
-            }
-            let used = self.used.load(SeqCst);
-            // Who was seen asleep may have been woken by one that was looked at later.
-            if self.do_all_sleep() && self.do_all_sleep() && used == self.used.load(SeqCst) {
-                return;
-            }
-            assert!(
-                SystemClock.monotonic() - started < PATIENCE,
-                "the world does not come to rest"
-            );
-            thread::yield_now();
+    /// Moves the time on where all threads wait. `me`: it has just begun to.
+    fn move_on(&self, me: Option<&Arc<Thread>>) -> Moved {
+        let Some(_turn) = self.turn.try_lock() else {
+            return Moved::Not;
+        };
+        let used = self.used.load(SeqCst);
+        // Who was seen asleep may have been woken by one that was looked at later.
+        let quiet = self.do_all_sleep(me) && self.do_all_sleep(me);
+        if !quiet || used != self.used.load(SeqCst) {
+            return Moved::Not;
+        }
+        self.moves.fetch_add(1, SeqCst);
+        if self.fire_next() {
+            Moved::On
+        } else {
+            Moved::Never
         }
     }
 
@@ -248,11 +274,11 @@ impl World {
     }
 
     /// Whether all threads wait, in the kernel's word.
-    fn do_all_sleep(&self) -> bool {
+    fn do_all_sleep(&self, me: Option<&Arc<Thread>>) -> bool {
         let mut all = true;
         self.threads.lock().retain(|thread| {
             let state = thread.state.load(SeqCst);
-            if !all || state == SLEEPS {
+            if !all || state == SLEEPS || me.is_some_and(|me| Arc::ptr_eq(me, thread)) {
                 return true;
             }
             let sleeps = thread.look.sleeps();
