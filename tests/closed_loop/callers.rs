@@ -55,6 +55,7 @@ pub fn run(
             let (arrivals, next, running, calls) = (&arrivals, &next, &running, &calls);
             scope.spawn(move || {
                 let _ended = Ended(running);
+                timeline.enter();
                 let mut own = Vec::new();
                 let mut made = 0;
                 while let Some(at) = load.next_call(caller, made, arrivals, next) {

@@ -1,7 +1,8 @@
 //! Virtual time: it stands still while any thread of the world runs, and then moves to the next moment at which one wakes.
 //!
-//! Each thread that reads the clock is known from then on. One that sleeps by [`Timeline::sleep`] waits for nothing else; one that waits
-//! by [`Clock::after`] may be woken by another thread, too, so the kernel is asked whether it really sleeps.
+//! Callers are counted. One that sleeps by [`Timeline::sleep`] waits for nothing else; one that waits by [`Clock::after`] may be woken by
+//! another thread, too, so the kernel is asked whether it really sleeps; and so it is of the library's own threads, which are known
+//! from their first look at the clock.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -65,6 +66,8 @@ struct Wait {
 }
 
 struct Thread {
+    /// A caller. The library's own threads wait for other things than this clock, too: only the kernel knows when they run.
+    is_caller: bool,
     state: AtomicU8,
     look: Look,
 }
@@ -120,11 +123,17 @@ impl Timeline {
         self.sleep(at.saturating_sub(self.passed()));
     }
 
-    /// Waits until so many threads have used the clock, and then sees to it that time passes until `is_over`. Panics when nobody
+    /// This thread is a caller from now on: time does not pass while it runs.
+    pub fn enter(&self) {
+        self.0.me(true);
+    }
+
+    /// Waits until so many callers have entered, and then sees to it that time passes until `is_over`. Panics when nobody
     /// waits for a time any more.
     pub fn drive(&self, threads: usize, is_over: impl Fn() -> bool) {
         let broken = Breaks(&self.0);
-        while self.0.threads.lock().len() < threads {
+        let has_entered = |thread: &&Arc<Thread>| thread.is_caller;
+        while self.0.threads.lock().iter().filter(has_entered).count() < threads {
             thread::yield_now();
         }
         self.0.has_begun.store(true, SeqCst);
@@ -172,26 +181,36 @@ impl World {
     /// Notes that this thread runs.
     fn used(&self) -> Option<Arc<Thread>> {
         self.used.fetch_add(1, SeqCst);
+        let me = self.me(false)?;
+        self.note(&me, RUNS);
+        Some(me)
+    }
+
+    /// This thread, unless it is the driver.
+    fn me(&self, is_caller: bool) -> Option<Arc<Thread>> {
         ME.with_borrow_mut(|me| {
             if let Role::Unknown = me {
                 let thread = Arc::new(Thread {
-                    state: AtomicU8::new(RUNS),
+                    is_caller,
+                    state: AtomicU8::new(WAITS),
                     look: Look::at_this_thread(),
                 });
-                self.running.fetch_add(1, SeqCst);
+                self.note(&thread, RUNS);
                 self.threads.lock().push(Arc::clone(&thread));
                 *me = Role::Actor(thread);
             }
-            let Role::Actor(thread) = me else {
-                return None;
-            };
-            self.note(thread, RUNS);
-            Some(Arc::clone(thread))
+            match me {
+                Role::Actor(thread) => Some(Arc::clone(thread)),
+                Role::Driver | Role::Unknown => None,
+            }
         })
     }
 
     /// Notes what a thread does, and says what it did before.
     fn note(&self, thread: &Thread, state: u8) -> u8 {
+        if !thread.is_caller {
+            return WAITS;
+        }
         let before = thread.state.swap(state, SeqCst);
         match (before, state) {
             (RUNS, SLEEPS | WAITS) => drop(self.running.fetch_sub(1, SeqCst)),
@@ -326,6 +345,7 @@ fn time_passes_only_while_all_threads_wait() {
     let note = |what: &'static str| log.lock().push((what, timeline.passed().as_secs()));
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {
+            timeline.enter();
             let late = timeline.after(3600 * second);
             crossbeam_channel::select! {
                 recv(late) -> _ => note("late"),
@@ -335,6 +355,7 @@ fn time_passes_only_while_all_threads_wait() {
             note("rested");
         });
         let waking = scope.spawn(|| {
+            timeline.enter();
             timeline.sleep(2 * second);
             // Work, in which no time passes: it needs longer than threads are believed to run.
             let started = SystemClock.monotonic();
