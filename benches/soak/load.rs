@@ -209,6 +209,7 @@ fn edit(dir: &Path, id: &str, turn: usize, in_place: bool) -> Result<(), String>
         }
         let beside = dir.with_file_name("edited");
         fs::write(&beside, text)?;
+        fs::set_permissions(&beside, fs::metadata(&path)?.permissions())?;
         fs::rename(beside, &path)
     };
     change().map_err(|error: std::io::Error| error.to_string())

@@ -118,7 +118,11 @@ fn limited(rows: &mut Vec<Row>) {
                     }
                     _ => vec![Bar::Errors(0.0), Bar::Share(0.95), Bar::Requests(1.3)],
                 };
-                row.quick = matches!(limit, Limit::Requests { .. }) && matches!(threads, 8 | 64);
+                row.quick = matches!(limit, Limit::Requests { .. })
+                    && matches!(
+                        (says, threads),
+                        (Says::RetryAfter, 8 | 64) | (Says::Headers, 8) | (Says::Nothing, 64)
+                    );
                 rows.push(row);
             }
         }
@@ -137,7 +141,7 @@ fn one_account(rows: &mut Vec<Row>) {
             let mut row = row(name, move || Key::of_one_account(40, limit), load);
             row.group = group;
             row.bars = vec![Bar::Errors(0.0), Bar::Requests(most)];
-            row.quick = rate > 5.0 && threads == 64;
+            row.quick = rate > 5.0 && threads == 64 && group;
             rows.push(row);
         }
     }
