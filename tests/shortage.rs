@@ -448,8 +448,8 @@ mod waiting {
         let error = caller.join().unwrap().unwrap_err();
         assert_eq!(error.http_status(), Some(429));
         assert!(error.exhaustion().is_some());
-        // At the start, after ten seconds and a little, after twenty and a little.
-        assert_eq!(fake.calls().len(), 3);
+        // At the start, and after ten, twenty and thirty seconds.
+        assert_eq!(fake.calls().len(), 4);
         assert!(advanced <= 30, "{advanced}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::pace::{Paces, SharedPaces};
 use super::results::Target;
-use super::{Moment, Registry, State};
+use super::{Lease, Moment, Registry, State};
 use crate::Timestamp;
 
 impl Registry {
@@ -18,7 +18,7 @@ impl Registry {
         told: Option<Duration>,
         moment: Moment,
     ) {
-        let start = target.lease.and_then(|lease| lease.start());
+        let start = target.lease.and_then(Lease::start);
         self.pace(target.id, model, moment, |paces, model, now, _| {
             paces.refuse(model, start, told, now);
         });

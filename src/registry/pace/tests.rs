@@ -1,5 +1,12 @@
 //! The pace against upstreams of several kinds: how much of what they allow is used, and how many starts are refused.
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures of a simulation are small"
+)]
+
 use std::collections::BinaryHeap;
 
 use proptest::prelude::*;
@@ -124,6 +131,9 @@ enum Told {
     Nothing,
 }
 
+/// What becomes of a start.
+type End = (Option<Start>, Option<Result<(), f64>>);
+
 /// How long a request takes, and a refusal.
 const LATENCY: f64 = 0.1;
 const REFUSAL: f64 = 0.02;
@@ -141,7 +151,7 @@ fn run(limit: Limit, told: Told, seed: u64, warm_up: f64, end: f64) -> Figures {
     let threads = 16;
     let mut under_way = 0;
     let mut events: BinaryHeap<std::cmp::Reverse<(u64, usize)>> = BinaryHeap::new();
-    let mut ends: Vec<(Option<Start>, Option<Result<(), f64>>)> = Vec::new();
+    let mut ends: Vec<End> = Vec::new();
     let micros = |seconds: f64| (seconds * 1e6).round() as u64;
     let (mut now, mut served, mut refused) = (0.0, 0_u32, 0_u32);
     while now < end {
