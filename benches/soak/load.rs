@@ -58,7 +58,7 @@ pub(crate) fn register(manager: &Manager, url: &str) -> Result<(), Error> {
                 .with_attribute("base_url", url);
             let key = match number {
                 0 => key.with_attribute("max_concurrent", "2"),
-                1 => key.with_attribute("rpm", "240"),
+                1 => key.with_attribute("rpm", "60"),
                 _ => key,
             };
             manager.register(key)?;
@@ -81,17 +81,18 @@ pub(crate) fn register(manager: &Manager, url: &str) -> Result<(), Error> {
 /// Calls in turns until `stop`: plain ones and streams, some of which are given up.
 pub(crate) fn call(manager: &Manager, caller: u64, calls: &Calls, stop: &AtomicBool) {
     let mut due = Instant::now() + EVERY.mul_f64(caller as f64 / CALLERS as f64);
+    let options = options(caller);
     for turn in 0_u64.. {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         if stop.load(SeqCst) {
             return;
         }
         let failed = match (7 * turn + 3 * caller) % 20 {
-            0 => gives_up(manager, calls),
-            1 => drops(manager, calls),
-            2..=7 => reads(manager, calls),
+            0 => gives_up(manager, calls, &options),
+            1 => drops(manager, calls, &options),
+            2..=7 => reads(manager, calls, &options),
             _ => manager
-                .execute(PROVIDERS, &request("plain", false), &options())
+                .execute(PROVIDERS, &request("plain", false), &options)
                 .err(),
         };
         calls.ended.fetch_add(1, SeqCst);
@@ -105,8 +106,11 @@ pub(crate) fn call(manager: &Manager, caller: u64, calls: &Calls, stop: &AtomicB
 
 const PROVIDERS: [&str; 2] = ["openai", "anthropic"];
 
-fn options() -> Options {
-    Options::new().with_timeout(Duration::from_secs(10))
+/// Each caller is a conversation of its own.
+fn options(caller: u64) -> Options {
+    Options::new()
+        .with_timeout(Duration::from_secs(10))
+        .with_session_key(format!("caller {caller}"))
 }
 
 fn request(model: &str, streams: bool) -> Request {
@@ -121,8 +125,8 @@ fn request(model: &str, streams: bool) -> Request {
 }
 
 /// A call that is cancelled while the upstream has it.
-fn gives_up(manager: &Manager, calls: &Calls) -> Option<Error> {
-    let call = match manager.submit(PROVIDERS, request(SLOW, false), options()) {
+fn gives_up(manager: &Manager, calls: &Calls, options: &Options) -> Option<Error> {
+    let call = match manager.submit(PROVIDERS, request(SLOW, false), options.clone()) {
         Ok(call) => call,
         Err(error) => return Some(error),
     };
@@ -135,8 +139,8 @@ fn gives_up(manager: &Manager, calls: &Calls) -> Option<Error> {
 }
 
 /// A stream that is dropped after its first chunk.
-fn drops(manager: &Manager, calls: &Calls) -> Option<Error> {
-    match manager.execute_stream(PROVIDERS, &request("long", true), &options()) {
+fn drops(manager: &Manager, calls: &Calls, options: &Options) -> Option<Error> {
+    match manager.execute_stream(PROVIDERS, &request("long", true), options) {
         Ok(mut stream) => drop(stream.recv()),
         Err(error) => return Some(error),
     }
@@ -145,8 +149,8 @@ fn drops(manager: &Manager, calls: &Calls) -> Option<Error> {
 }
 
 /// A stream that is read to its end.
-fn reads(manager: &Manager, calls: &Calls) -> Option<Error> {
-    let mut stream = match manager.execute_stream(PROVIDERS, &request("short", true), &options()) {
+fn reads(manager: &Manager, calls: &Calls, options: &Options) -> Option<Error> {
+    let mut stream = match manager.execute_stream(PROVIDERS, &request("short", true), options) {
         Ok(stream) => stream,
         Err(error) => return Some(error),
     };
@@ -170,8 +174,8 @@ pub(crate) fn operate(manager: &Manager, dir: &Path, stop: &AtomicBool) -> Vec<S
             break;
         }
         // The keys without limits of their own.
-        let id = format!("{}-{}", PROVIDERS[turn % 2], 2 + turn % (KEYS - 2));
-        let result = match turn % 5 {
+        let id = format!("{}-{}", PROVIDERS[turn % 2], 2 + turn / 2 % (KEYS - 2));
+        let result = match turn % ACTS {
             0 => edit(dir, &id, turn, true),
             1 => edit(dir, &id, turn, false),
             2 => {
@@ -181,16 +185,23 @@ pub(crate) fn operate(manager: &Manager, dir: &Path, stop: &AtomicBool) -> Vec<S
                 on.map(drop).map_err(|error| error.to_string())
             }
             3 => manager.reset(&id).map_err(|error| error.to_string()),
+            4 => {
+                // One that is at its limit for most of each minute.
+                let cooled =
+                    manager.cool_down(&format!("{}-1", PROVIDERS[turn / ACTS % 2]), None, ACT);
+                cooled.map_err(|error| error.to_string())
+            }
             _ => away_and_back(dir, &id),
         };
         if let Err(error) = result {
-            refused.push(format!("{id}, act {}: {error}", turn % 5));
+            refused.push(format!("{id}, act {}: {error}", turn % ACTS));
         }
         thread::sleep(ACT);
     }
     refused
 }
 
+const ACTS: usize = 6;
 const ACT: Duration = Duration::from_millis(300);
 
 fn file(dir: &Path, id: &str) -> PathBuf {

@@ -172,10 +172,8 @@ fn whole(mut stream: &TcpStream, status: u16, header: &str, body: &Value) -> io:
 /// A refresh: tokens are `refresh-LOGIN-NUMBER` and `access-LOGIN-NUMBER-END`.
 fn grant(stream: &TcpStream, request: &Request, state: &Mutex<State>) -> io::Result<bool> {
     let body = String::from_utf8_lossy(&request.body);
-    let fields = body.split('&');
-    let sent = fields
-        .filter_map(|field| field.strip_prefix("refresh_token="))
-        .next();
+    let mut fields = body.split('&');
+    let sent = fields.find_map(|field| field.strip_prefix("refresh_token="));
     let parts = sent.and_then(|token| token.strip_prefix("refresh-")?.rsplit_once('-'));
     let Some((login, number)) = parts else {
         return whole(stream, 400, "", &json!({"error": "invalid_grant"}));

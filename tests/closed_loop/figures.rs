@@ -67,14 +67,14 @@ impl Figures {
         let served: Vec<&&Call> = ended.iter().filter(|call| call.served).collect();
         let mut waits: Vec<Duration> = served
             .iter()
-            .map(|call| (call.ended - call.began).saturating_sub(call.took))
+            .map(|call| call.ended.saturating_sub(call.began + call.took))
             .collect();
         waits.sort_unstable();
         let wait = |part: usize| {
             let place = waits.len().saturating_sub(1) * part / 100;
             waits.get(place).copied().unwrap_or_default()
         };
-        let passed = (span.until - span.from).as_secs_f64();
+        let passed = span.until.saturating_sub(span.from).as_secs_f64();
         let lacks = |call: &&&Call| call.failed_beside_ready && call.attempts < AT_ONCE;
         let mut figures = Self {
             calls: ended.len(),
@@ -91,7 +91,7 @@ impl Figures {
             let asked = requests.iter().filter(|at| during(**at)).count();
             figures.load = asked as f64 / began as f64;
             let first = calls.iter().find(|call| call.served && call.ended >= end);
-            figures.back = first.map(|call| call.ended - end);
+            figures.back = first.map(|call| call.ended.saturating_sub(end));
             let late = end + Duration::from_secs(1);
             let failed = |call: &&Call| call.began >= late && !call.served;
             figures.failed_after = calls.iter().filter(failed).count();

@@ -11,7 +11,7 @@ pub fn draw(what: &str, number: u64) -> f64 {
     (drawn >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// The finalizer of SplitMix64.
+/// The finalizer of `SplitMix64`.
 fn mixed(state: u64) -> u64 {
     let mut mixed = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -271,7 +271,9 @@ impl Key {
     pub fn of_one_account(many: usize, limit: Limit) -> Vec<Self> {
         let mut keys = Self::limited(many, limit);
         let first = keys[0].limit.clone();
-        keys.iter_mut().for_each(|key| key.limit.clone_from(&first));
+        for key in &mut keys {
+            key.limit.clone_from(&first);
+        }
         keys
     }
 
