@@ -168,7 +168,8 @@ impl Upstream {
                 let seconds = wait.as_millis().div_ceil(1000).max(1);
                 headers.insert("retry-after", seconds.to_string().parse().unwrap());
                 let told = Duration::from_secs(u64::try_from(seconds).unwrap());
-                *state.told.lock() = (now + told, told);
+                // It is told when the refusal arrives.
+                *state.told.lock() = (now + REFUSAL + told, told);
             }
             Some(Answer {
                 status,
