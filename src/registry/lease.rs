@@ -58,12 +58,12 @@ impl Registry {
         if dropped {
             state.look_again(member.slot, "", true);
         }
+        let model = state.shared_model(query.provider, query.model);
         let record = state.slots.of_mut(&member);
         let Some(limiter) = record.and_then(|record| record.limiter.as_mut()) else {
             return Some((Lease::new(member, knows, None), auth));
         };
         limiter.set_ahead(ahead);
-        let model: Arc<str> = query.model.into();
         let wanted = Use {
             model: &model,
             tokens,
