@@ -25,10 +25,8 @@ pub(crate) struct Cause {
     pub(crate) until: Option<Timestamp>,
     /// When one request may try before that.
     pub(crate) probe_at: Option<Timestamp>,
-    /// After the end, one request goes first until one has succeeded.
+    /// After the end, few requests go first: see [`HalfOpen`](super::HalfOpen).
     pub(crate) half_open: bool,
-    /// Somebody is trying: nobody else may before then. Never stored.
-    pub(crate) permit: Option<Timestamp>,
     /// Which of the credential's setbacks was the last of them. Never stored.
     pub(crate) setback: u32,
 }
@@ -44,7 +42,7 @@ impl Cause {
         self.origin == Origin::Operator && self.is_open(now)
     }
 
-    /// Whether one request has to go first.
+    /// Whether few requests go first.
     pub(crate) fn needs_permit(&self) -> bool {
         self.half_open && self.until.is_some()
     }
@@ -93,7 +91,6 @@ impl Cause {
             until: members.time(UNTIL)?,
             probe_at: members.time(PROBE_AT)?,
             half_open: members.flag(HALF_OPEN)?,
-            permit: None,
             setback: 0,
         }))
     }

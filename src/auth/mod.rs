@@ -6,6 +6,7 @@ mod duration;
 mod expiry;
 mod fields;
 mod grant;
+mod half_open;
 mod json;
 mod login;
 mod merge;
@@ -35,6 +36,7 @@ pub(crate) use expiry::{
 };
 pub use fields::{Attributes, Metadata};
 pub(crate) use grant::{GrantToken, SpentTokens, has_tokens, same_tokens};
+pub(crate) use half_open::HalfOpen;
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
 pub(crate) use recovery::{add_recoveries, recoveries_to_json};
@@ -116,8 +118,12 @@ pub struct Auth {
     pub runtime: Option<Arc<dyn AuthRuntime>>,
     /// Why it is out as a whole, for every model.
     pub(crate) outage: Option<Cause>,
+    /// How it returns from that. Never stored.
+    pub(crate) outage_half_open: HalfOpen,
     /// What failed of calls without a model.
     pub(crate) cause: Option<Cause>,
+    /// How it returns from that. Never stored.
+    pub(crate) half_open: HalfOpen,
     /// When the last of these two was over.
     pub(crate) recovered_at: Option<Timestamp>,
     /// Counts what has put it out: failures, and what other processes have met.
@@ -164,6 +170,8 @@ pub struct ModelState {
     pub updated_at: Option<Timestamp>,
     /// What failed of it, and what follows.
     pub(crate) cause: Option<Cause>,
+    /// How it returns from that. Never stored.
+    pub(crate) half_open: HalfOpen,
     /// When its last failure was over.
     pub(crate) recovered_at: Option<Timestamp>,
     /// Of its last failure, or of what ended it.

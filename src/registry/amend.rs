@@ -1,7 +1,7 @@
 //! What changes a record's standing beside its results: the operator, a new token, a second thought. Pure.
 
 use crate::Timestamp;
-use crate::auth::{Auth, Cause, ModelState, Status, Version};
+use crate::auth::{Auth, Cause, HalfOpen, ModelState, Status, Version};
 use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;
 
@@ -13,16 +13,24 @@ use super::member::is_calm_by_itself;
 /// The operator ends all that results have led to: of one model, or of the credential and all its models.
 pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
+    if model.is_none() {
+        auth.outage_half_open = HalfOpen::default();
+    }
     if model.is_none() && auth.outage.take().is_some() {
         auth.recovered_at = Some(now);
         auth.raise_outage(now);
     }
     if model.is_none_or(str::is_empty) {
         succeed(auth, now);
+        auth.half_open = HalfOpen::default();
     }
     let is_meant = |name: &str| model.is_none_or(|model| model == name);
     for (name, state) in &mut auth.model_states {
-        if is_meant(name) && state.cause.is_some_and(|cause| cause.is_operators(now)) {
+        if !is_meant(name) {
+            continue;
+        }
+        state.half_open = HalfOpen::default();
+        if state.cause.is_some_and(|cause| cause.is_operators(now)) {
             state.cause = None;
         }
     }
@@ -49,7 +57,6 @@ pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, 
         until: Some(until),
         probe_at: None,
         half_open: false,
-        permit: None,
         setback: 0,
     });
     match model {
@@ -106,6 +113,7 @@ pub(super) fn token_renewed(
     let was_out = refused(auth.outage) && is_older(&auth.versions.outage);
     if was_out {
         auth.outage = None;
+        auth.outage_half_open = HalfOpen::default();
         auth.recovered_at = Some(now);
         auth.raise_outage(now);
     }
@@ -145,6 +153,7 @@ fn renew_own(auth: &mut Auth, refused: impl Fn(Option<Cause>) -> bool, now: Time
     let was_calm = is_calm_by_itself(auth);
     if refused(auth.cause) {
         auth.cause = None;
+        auth.half_open = HalfOpen::default();
     }
     auth.forget_refresh_failure();
     let about_token = auth.last_error.as_ref().is_none_or(refuses_token);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::Timestamp;
-use crate::auth::{Auth, Cause, ModelState, QuotaState, Status, Versions};
+use crate::auth::{Auth, Cause, HalfOpen, ModelState, QuotaState, Status, Versions};
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::policy::{Probes, Scope, Verdict};
@@ -47,12 +47,17 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
         (Effect::Healthy, _) if !is_out_of_quota(auth, model) => return,
         (Effect::Success { knows }, _) if has_failed_since(auth, model, *knows) => return,
         (Effect::Success { .. } | Effect::Healthy, "") => {
+            let Auth {
+                half_open, cause, ..
+            } = auth;
+            half_open.succeed(*cause);
             end_outage(auth, now);
             succeed(auth, now);
         }
         (Effect::Success { .. } | Effect::Healthy, model) => {
             end_outage(auth, now);
-            state_of(auth, model);
+            let state = state_of(auth, model);
+            state.half_open.succeed(state.cause);
             succeed_models(auth, now, |name| name == model);
             derive(auth, now);
             clear_if_well(auth, now);
@@ -73,12 +78,24 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             auth.setbacks = auth.setbacks.saturating_add(1);
             let failing = Failing::new(*error, verdict, *jitter, *probes, now, auth.setbacks);
             let until = if verdict.scope == Scope::Credential {
-                failing.add_to(&mut auth.outage, None)
-            } else if model.is_empty() {
-                failing.add_to(&mut auth.cause, auth.next_retry_after)
+                failing.add_to(&mut auth.outage, &mut auth.outage_half_open, None)
             } else {
-                let state = state_of(auth, model);
-                failing.add_to(&mut state.cause, state.next_retry_after)
+                let outage_end = auth.outage.and_then(|outage| outage.until);
+                let (cause, half_open, shown) = if model.is_empty() {
+                    let Auth {
+                        cause, half_open, ..
+                    } = auth;
+                    (cause, half_open, auth.next_retry_after)
+                } else {
+                    let ModelState {
+                        cause,
+                        half_open,
+                        next_retry_after,
+                        ..
+                    } = state_of(auth, model);
+                    (cause, half_open, *next_retry_after)
+                };
+                failing.add_to(cause, half_open, shown.filter(|_| shown != outage_end))
             };
             if model.is_empty() {
                 fail(auth, *error, verdict, until, now);
@@ -145,18 +162,20 @@ pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
         return Readiness::Blocked;
     }
     let outage_end = auth.outage.and_then(|outage| outage.until);
-    let (visible, cause) = if model.is_empty() {
+    let (visible, cause, half_open) = if model.is_empty() {
         (
             auth.next_retry_after.filter(|_| auth.unavailable),
             auth.cause,
+            Some(&auth.half_open),
         )
     } else {
         match auth.model_states.get(model) {
-            None => (None, None),
+            None => (None, None, None),
             Some(state) if state.status == Status::Disabled => return Readiness::Blocked,
             Some(state) => (
                 state.next_retry_after.filter(|_| state.unavailable),
                 state.cause,
+                Some(&state.half_open),
             ),
         }
     };
@@ -166,8 +185,8 @@ pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
         // The record shows the end of its outage: its own may be another one.
         cause.and_then(|cause| cause.until).min(visible)
     };
-    let own = offered_again(own_end, cause);
-    let whole = offered_again(outage_end, auth.outage);
+    let own = offered_again(own_end, cause, half_open);
+    let whole = offered_again(outage_end, auth.outage, Some(&auth.outage_half_open));
     let fault = if auth.is_revoked() {
         Fault::Unauthorized
     } else {
@@ -181,13 +200,17 @@ pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
     }
 }
 
-/// When what is blocked until `end` is offered again: then, or earlier for a probe, but not while somebody probes.
-fn offered_again(end: Option<Timestamp>, cause: Option<Cause>) -> Option<(Timestamp, Fault)> {
+/// When what is blocked until `end` is offered again: then, or earlier for a probe, but not while as many as may probe it.
+fn offered_again(
+    end: Option<Timestamp>,
+    cause: Option<Cause>,
+    half_open: Option<&HalfOpen>,
+) -> Option<(Timestamp, Fault)> {
     let probe_at = cause.and_then(|cause| cause.probe_at);
-    let permit = cause.and_then(|cause| cause.permit);
     let at = end.map(|end| probe_at.map_or(end, |probe_at| probe_at.min(end)));
-    let fault = cause.map_or(Fault::Unknown, |cause| cause.fault);
-    Some((at.max(permit)?, fault))
+    let at = at.max(half_open.and_then(HalfOpen::full_until))?;
+    let former = half_open.map(HalfOpen::fault).unwrap_or_default();
+    Some((at, cause.map_or(former, |cause| cause.fault)))
 }
 
 /// Whether the credential is out because a quota is said to be used up.
@@ -207,6 +230,7 @@ fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
 
 /// A success ends an outage, and what the model shows of it that met it. The operator's word is kept.
 fn end_outage(auth: &mut Auth, now: Timestamp) {
+    auth.outage_half_open.succeed(auth.outage);
     let Some(outage) = auth.outage.take_if(|outage| !outage.is_operators(now)) else {
         return;
     };
@@ -219,8 +243,12 @@ fn end_outage(auth: &mut Auth, now: Timestamp) {
         ..
     } = auth;
     for state in model_states.values_mut() {
-        if state.unavailable && state.cause.is_none() && state.next_retry_after == outage.until {
-            succeed_model(state, versions, *generation, now);
+        if !state.unavailable || state.next_retry_after != outage.until {
+            continue;
+        }
+        match state.cause {
+            None => succeed_model(state, versions, *generation, now),
+            Some(own) => state.next_retry_after = own.until,
         }
     }
 }

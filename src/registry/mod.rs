@@ -94,6 +94,8 @@ struct State {
     troubled: Troubled,
     /// Counts picks, to tell which lane was used last.
     picks: u64,
+    /// Counts permits, to tell one probe from another.
+    permits: u64,
     touched: Touched,
     timeline: Timeline,
 }

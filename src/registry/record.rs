@@ -11,7 +11,7 @@ use super::limiter::{Limiter, UseLimits};
 use super::member::Member;
 use super::order::Place;
 use super::picks::Picked;
-use crate::auth::{Auth, Cause, Status};
+use crate::auth::{Auth, Cause, HalfOpen, Status};
 use crate::clock::Timestamp;
 
 /// On a cache line of its own: a pick looks at one of many.
@@ -113,6 +113,15 @@ impl Record {
         [own, self.auth.outage]
     }
 
+    /// How it returns for a model: the model, and the whole.
+    pub(super) fn half_open(&self, model: &str) -> impl Iterator<Item = &HalfOpen> {
+        let own = match self.auth.model_states.get(model) {
+            Some(state) => Some(&state.half_open),
+            None => Some(&self.auth.half_open).filter(|_| model.is_empty()),
+        };
+        own.into_iter().chain([&self.auth.outage_half_open])
+    }
+
     /// Whether it may be out for any model, now or until it has served.
     pub(super) fn may_be_out(&self) -> bool {
         let auth = &self.auth;
@@ -122,6 +131,7 @@ impl Record {
             || auth.unavailable
             || auth.outage.is_some()
             || auth.cause.is_some()
+            || auth.is_returning()
             || auth.awaits_token.is_some()
             || auth.model_states.values().any(|state| {
                 state.unavailable || state.cause.is_some() || state.status == Status::Disabled
@@ -137,9 +147,14 @@ impl Record {
             && self.limiter.as_deref().is_none_or(is_free)
     }
 
-    /// Whether it comes back from a cooldown, so that one request goes first.
+    /// Whether it comes back from a cooldown, so that few requests go first.
     pub(super) fn needs_permit(&self, model: &str) -> bool {
-        self.troubled && self.causes(model).iter().flatten().any(Cause::needs_permit)
+        let auth = &*self.auth;
+        let own_needs = || match auth.model_states.get(model) {
+            Some(state) => state.half_open.needs_permit(state.cause),
+            None => model.is_empty() && auth.half_open.needs_permit(auth.cause),
+        };
+        self.troubled && (auth.outage_half_open.needs_permit(auth.outage) || own_needs())
     }
 
     pub(super) fn picked(&self, model: &str) -> Picked {

@@ -58,7 +58,7 @@ impl Registry {
             }
         }
         self.change(target.id, model, moment, |auth, now| {
-            let everywhere = effect.concerns_all_models(auth.outage.is_some());
+            let everywhere = effect.concerns_all_models(auth.is_out_as_a_whole());
             apply::apply(auth, model, effect, now);
             everywhere
         })
@@ -139,6 +139,7 @@ impl Registry {
         let record = &mut state.slots[slot];
         let before = record.auth.versions;
         let was_clean = is_clean(&record.auth, model);
+        let was_returning = record.auth.is_returning();
         let everywhere = change(record.change(), now);
         let changed = record.auth.versions != before;
         let is_clean = is_clean(&record.auth, model);
@@ -148,7 +149,7 @@ impl Registry {
             Applied::Known
         };
         state.look_again(slot, model, everywhere);
-        if !was_clean && is_clean {
+        if is_clean && (!was_clean || was_returning) {
             self.waiters.wake();
         }
         applied

@@ -76,7 +76,7 @@ impl Record {
         let readiness = self.readiness(model);
         let (availability, until) = match readiness {
             Readiness::Blocked => (Availability::Disabled, None),
-            _ if is_probing(own, now) || is_probing(outage, now) => {
+            _ if self.half_open(model).any(|half| half.is_full(now)) => {
                 (Availability::Probing, end(auth, model, cause))
             }
             Readiness::Full(at) if at > now => (
@@ -92,7 +92,9 @@ impl Record {
                 let at = auth.awaits_token.filter(|at| *at < Timestamp::MAX);
                 (Availability::Refreshing, at)
             }
-            _ if self.needs_permit(model) => (Availability::Probe, end(auth, model, cause)),
+            _ if cause.is_some() && self.needs_permit(model) => {
+                (Availability::Probe, end(auth, model, cause))
+            }
             _ => (Availability::Ready, None),
         };
         let refreshing = availability == Availability::Refreshing;
@@ -120,11 +122,6 @@ impl Record {
 fn decisive(own: Option<Cause>, outage: Option<Cause>) -> Option<Cause> {
     let causes = own.into_iter().chain(outage);
     causes.max_by_key(|cause| cause.until)
-}
-
-fn is_probing(cause: Option<Cause>, now: Timestamp) -> bool {
-    let permit = cause.and_then(|cause| cause.permit);
-    permit.is_some_and(|permit| permit > now)
 }
 
 /// The end of the block, of which a record that came without a cause shows only its own.

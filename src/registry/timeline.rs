@@ -31,8 +31,6 @@ pub(super) struct Timeline {
     /// What the wall clock showed, at least, at a moment of the monotonic one: since then neither was it set, nor the machine
     /// suspended.
     anchor: Option<(Timestamp, Instant)>,
-    /// By how much the wall clock was set back in all.
-    set_back: Duration,
 }
 
 /// What a moment is for the registry.
@@ -71,11 +69,6 @@ impl From<Timestamp> for Moment {
 }
 
 impl Timeline {
-    /// By how much the wall clock was set back in all, since the registry is there.
-    pub(super) fn set_back(&self) -> Duration {
-        self.set_back
-    }
-
     fn see(&mut self, moment: Moment) -> Now {
         let as_it_is = Now {
             at: moment.wall,
@@ -100,7 +93,6 @@ impl Timeline {
                 later(moment.wall, after.saturating_duration_since(before)),
                 after,
             ));
-            self.set_back = self.set_back.saturating_add(set_back);
             return Now {
                 set_back,
                 ..as_it_is
@@ -163,14 +155,16 @@ impl Auth {
         let states = self.model_states.values_mut().map(|state| {
             back(&mut state.next_retry_after);
             back(&mut state.quota.next_recover_at);
+            state.half_open.set_back(by);
             &mut state.cause
         });
         for cause in states.chain([&mut self.cause, &mut self.outage]).flatten() {
             cause.since = earlier(cause.since, by);
             back(&mut cause.until);
             back(&mut cause.probe_at);
-            back(&mut cause.permit);
         }
+        self.half_open.set_back(by);
+        self.outage_half_open.set_back(by);
         back(&mut self.next_retry_after);
         back(&mut self.quota.next_recover_at);
         back(&mut self.awaits_token);
