@@ -31,6 +31,8 @@ pub enum Fault {
     Cancelled,
     /// The access token has ended, or there is none yet, and a refresh has to bring another one.
     TokenEnded,
+    /// The credential's own settings are wrong: nothing was sent, and it is out until its record changes.
+    Config,
 }
 
 /// Who said how long a cooldown lasts.
@@ -66,6 +68,7 @@ impl Fault {
             Self::Overloaded => "overloaded",
             Self::Cancelled => "cancelled",
             Self::TokenEnded => "token_ended",
+            Self::Config => "config",
         }
     }
 
@@ -79,7 +82,7 @@ impl Fault {
         matches!(self, Self::Quota | Self::Billing)
     }
 
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Unknown,
         Self::BadRequest,
         Self::Unauthorized,
@@ -92,7 +95,16 @@ impl Fault {
         Self::Overloaded,
         Self::Cancelled,
         Self::TokenEnded,
+        Self::Config,
     ];
+
+    /// Whether it is about the key, the account behind it, or the address that it was sent to: another one says nothing of it.
+    pub(crate) const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized | Self::Billing | Self::Forbidden | Self::NotFound | Self::Quota
+        )
+    }
 }
 
 impl From<&str> for Fault {

@@ -47,6 +47,12 @@ impl HalfOpen {
         self.full_until().is_some_and(|until| until > now)
     }
 
+    /// How many probes are under way.
+    #[cfg(test)]
+    pub(crate) fn probes(&self) -> usize {
+        self.probes.len()
+    }
+
     /// What the cooldown was for that a success has ended.
     pub(crate) fn fault(&self) -> Fault {
         self.fault
@@ -134,6 +140,7 @@ mod tests {
             until: Some(START),
             probe_at: None,
             half_open: true,
+            refused: None,
             setback: 1,
         })
     }

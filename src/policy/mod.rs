@@ -86,6 +86,7 @@ pub struct FailurePolicy {
     budget: Option<RetryBudget>,
     back_off: Option<BackOff>,
     max_wait: Duration,
+    pending: bool,
 }
 
 /// When a stream is committed: from then on, an error no longer fails over.
@@ -126,6 +127,7 @@ impl FailurePolicy {
             budget: None,
             back_off: None,
             max_wait: Duration::ZERO,
+            pending: false,
         }
     }
 
@@ -219,6 +221,13 @@ impl FailurePolicy {
         self
     }
 
+    /// Whether a credential whose status is [`Pending`](crate::Status::Pending) is left alone until it has tokens or a key.
+    /// Default: yes; off: `false`, the status is a name without effect.
+    pub fn with_pending(mut self, honoured: bool) -> Self {
+        self.pending = honoured;
+        self
+    }
+
     /// The same, with calls that never wait: neither for a credential to return, nor before a retry.
     ///
     /// ```
@@ -264,6 +273,11 @@ impl FailurePolicy {
     /// See [`with_max_wait`](Self::with_max_wait).
     pub fn max_wait(&self) -> Duration {
         self.max_wait
+    }
+
+    /// See [`with_pending`](Self::with_pending).
+    pub fn pending(&self) -> bool {
+        self.pending
     }
 
     /// The rules, in the order in which they are tried.
@@ -356,6 +370,7 @@ impl Default for FailurePolicy {
             budget: Some(RetryBudget::default()),
             back_off: Some(BackOff::default()),
             max_wait: Duration::from_secs(30),
+            pending: true,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What changes a record's standing beside its results: the operator, a new token, a second thought. Pure.
 
+use std::sync::Arc;
+
 use crate::Timestamp;
 use crate::auth::{Auth, Cause, HalfOpen, ModelState, Status, Version};
+use crate::error::Error;
 use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;
 
 use super::apply::{
-    clear_if_well, derive, is_failing_for_a_model, settle, state_of, succeed, succeed_models,
+    clear_if_well, derive, end_outage, is_failing_for_a_model, settle, state_of, succeed,
+    succeed_model, succeed_models,
 };
 use super::member::is_calm_by_itself;
 
@@ -14,6 +18,7 @@ use super::member::is_calm_by_itself;
 pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     if model.is_none() {
+        auth.misconfigured = auth.check_address().err().map(Arc::new);
         auth.outage_half_open = HalfOpen::default();
     }
     if model.is_none() && auth.outage.take().is_some() {
@@ -57,6 +62,7 @@ pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, 
         until: Some(until),
         probe_at: None,
         half_open: false,
+        refused: None,
         setback: 0,
     });
     match model {
@@ -124,6 +130,67 @@ pub(super) fn token_renewed(
         derive(auth, now);
     }
     changes != auth.versions.last
+}
+
+/// What another key, header, address or proxy was refused for says nothing of the present one.
+pub(super) fn forget_refusals(auth: &mut Auth, now: Timestamp) {
+    let states = auth.model_states.values().map(|state| state.cause);
+    let mut causes = states.chain([auth.outage, auth.cause]).flatten();
+    if !causes.any(|cause| cause.refused.is_some()) {
+        return;
+    }
+    let identity = auth.identity();
+    let is_over = |cause: Option<Cause>| {
+        let refused = cause.and_then(|cause| cause.refused);
+        refused.is_some_and(|refused| refused != identity)
+    };
+    let disabled = auth.disabled || auth.status == Status::Disabled;
+    let changes = auth.versions.last;
+    if is_over(auth.outage) {
+        end_outage(auth, now);
+        auth.outage_half_open = HalfOpen::default();
+    }
+    let Auth {
+        model_states,
+        versions,
+        generation,
+        ..
+    } = auth;
+    let states = model_states.values_mut();
+    for state in states.filter(|state| is_over(state.cause)) {
+        succeed_model(state, versions, *generation, now);
+        state.half_open = HalfOpen::default();
+    }
+    let own_is_over = is_over(auth.cause);
+    if changes == auth.versions.last && !own_is_over {
+        return;
+    }
+    if own_is_over {
+        auth.cause = None;
+        auth.half_open = HalfOpen::default();
+    }
+    match auth.cause {
+        _ if !auth.model_states.is_empty() => derive(auth, now),
+        Some(cause) => auth.next_retry_after = cause.until,
+        None => succeed(auth, now),
+    }
+    clear_if_well(auth, now);
+    auth.raise_own(now);
+    settle(auth, disabled, now);
+}
+
+/// Its settings have changed: what was wrong with the former ones is no longer to be shown.
+pub(super) fn is_fit_again(auth: &mut Auth, former: &Error) {
+    if let Some(now) = auth.updated_at
+        && auth.last_error.as_ref() == Some(former)
+    {
+        let disabled = auth.disabled || auth.status == Status::Disabled;
+        clear_if_well(auth, now);
+        auth.raise_own(now);
+        if disabled {
+            auth.status = Status::Disabled;
+        }
+    }
 }
 
 fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Timestamp) {

@@ -1,10 +1,11 @@
 //! How a result changes a record. Pure: record, result and time in, record out.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::Timestamp;
 use crate::auth::{Auth, Cause, HalfOpen, ModelState, QuotaState, Status, Versions};
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::fault::Fault;
 use crate::policy::{Probes, Scope, Verdict};
 
@@ -34,7 +35,9 @@ impl Effect<'_> {
     pub(super) fn concerns_all_models(&self, out: bool) -> bool {
         match self {
             Self::Success { .. } | Self::Healthy => out,
-            Self::Failure { verdict, .. } => verdict.scope == Scope::Credential,
+            Self::Failure { verdict, .. } => {
+                verdict.scope == Scope::Credential || verdict.fault == Fault::Config
+            }
         }
     }
 }
@@ -65,7 +68,17 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
                 auth.raise_own(now);
             }
         }
-        (Effect::Failure { verdict, .. }, _) if spares_everybody(verdict.scope) => return,
+        (Effect::Failure { verdict, .. }, model) if spares_everybody(verdict, model) => return,
+        (Effect::Failure { error, verdict, .. }, _) if verdict.fault == Fault::Config => {
+            let unknown = || Error::new(ErrorCode::Config, "its settings are wrong");
+            let error = error.map_or_else(unknown, Error::bare);
+            auth.setbacks = auth.setbacks.saturating_add(1);
+            auth.status = Status::Error;
+            error.message().clone_into(&mut auth.status_message);
+            auth.last_error = Some(error.clone());
+            auth.misconfigured = Some(Arc::new(error));
+            auth.raise_own(now);
+        }
         (
             Effect::Failure {
                 error,
@@ -76,7 +89,7 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             model,
         ) => {
             auth.setbacks = auth.setbacks.saturating_add(1);
-            let failing = Failing::new(*error, verdict, *jitter, *probes, now, auth.setbacks);
+            let failing = Failing::new(*error, verdict, *jitter, *probes, now, auth);
             let until = if verdict.scope == Scope::Credential {
                 failing.add_to(&mut auth.outage, &mut auth.outage_half_open, None)
             } else {
@@ -193,7 +206,9 @@ pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
         Fault::TokenEnded
     };
     let token = auth.awaits_token.map(|at| (at, fault));
-    let all = own.into_iter().chain(whole).chain(token);
+    let settings = auth.misconfigured.as_ref();
+    let settings = settings.map(|_| (Timestamp::MAX, Fault::Config));
+    let all = own.into_iter().chain(whole).chain(token).chain(settings);
     match all.max_by_key(|(at, _)| *at) {
         None => Readiness::Ready,
         Some((at, fault)) => Readiness::Until(at, fault),
@@ -229,7 +244,7 @@ fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
 }
 
 /// A success ends an outage, and what the model shows of it that met it. The operator's word is kept.
-fn end_outage(auth: &mut Auth, now: Timestamp) {
+pub(super) fn end_outage(auth: &mut Auth, now: Timestamp) {
     auth.outage_half_open.succeed(auth.outage);
     let Some(outage) = auth.outage.take_if(|outage| !outage.is_operators(now)) else {
         return;
@@ -303,8 +318,9 @@ fn has_failed_since(auth: &Auth, model: &str, knows: u32) -> bool {
         Some(state) => state.cause,
         None => auth.cause.filter(|_| model.is_empty()),
     };
-    let causes = [own, auth.outage].into_iter().flatten();
-    auth.learned > knows || causes.map(|cause| cause.setback).any(|last| last > knows)
+    // A failure that put nobody out is over with any success that comes after it.
+    let mut causes = [own, auth.outage].into_iter().flatten();
+    auth.learned > knows || causes.any(|cause| cause.until.is_some() && cause.setback > knows)
 }
 
 fn fail(
@@ -334,7 +350,12 @@ fn fail(
     }
 }
 
-fn succeed_model(state: &mut ModelState, versions: &mut Versions, generation: u64, now: Timestamp) {
+pub(super) fn succeed_model(
+    state: &mut ModelState,
+    versions: &mut Versions,
+    generation: u64,
+    now: Timestamp,
+) {
     let was_calm = is_calm_model(state);
     state.last_error = None;
     state.quota = QuotaState::default();
@@ -390,9 +411,10 @@ fn exceeded(quota: &QuotaState, until: Option<Timestamp>, now: Timestamp) -> Quo
     QuotaState::exceeded(QUOTA, extended(quota.next_recover_at, until, now))
 }
 
-/// Faults of the request, and nobody's: no record changes.
-fn spares_everybody(scope: Scope) -> bool {
-    matches!(scope, Scope::Nobody | Scope::Request)
+/// Faults of the request, and nobody's: no record changes. What a call about no model does not find, its path has not.
+fn spares_everybody(verdict: &Verdict, model: &str) -> bool {
+    matches!(verdict.scope, Scope::Nobody | Scope::Request)
+        || (model.is_empty() && verdict.fault == Fault::NotFound)
 }
 
 /// Lets the record's own flags follow from its models.

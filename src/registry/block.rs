@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::auth::{Cause, HalfOpen};
+use crate::auth::{Auth, Cause, HalfOpen, Identity};
 use crate::clock::{later, until};
 use crate::error::Error;
 use crate::fault::{Fault, Origin};
@@ -22,6 +22,7 @@ pub(super) struct Failing<'a> {
     probes: Option<&'a Probes>,
     now: Timestamp,
     setback: u32,
+    identity: Option<Identity>,
 }
 
 impl<'a> Failing<'a> {
@@ -31,7 +32,7 @@ impl<'a> Failing<'a> {
         jitter: f64,
         probes: Option<&'a Probes>,
         now: Timestamp,
-        setback: u32,
+        auth: &Auth,
     ) -> Self {
         let hint = error.filter(|_| verdict.cooldown.obeys_hints());
         let told = hint.and_then(|error| Some((error.retry_after()?, origin(error))));
@@ -42,7 +43,8 @@ impl<'a> Failing<'a> {
             jitter,
             probes,
             now,
-            setback,
+            setback: auth.setbacks,
+            identity: verdict.fault.is_refusal().then(|| auth.identity()),
         }
     }
 
@@ -96,6 +98,7 @@ impl<'a> Failing<'a> {
             until: None,
             probe_at: None,
             half_open: self.probes.is_some() && !rate_is_told,
+            refused: self.identity,
             setback: self.setback,
         }
     }

@@ -123,8 +123,9 @@ impl Record {
             return None;
         };
         let tried = self.half_open(model).any(|half| half.is_full(now));
+        let fit = self.auth.misconfigured.is_none();
         own.until
-            .filter(|end| own.fault.is_transient() && *end > now && !tried)
+            .filter(|end| fit && own.fault.is_transient() && *end > now && !tried)
     }
 }
 

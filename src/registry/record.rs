@@ -31,6 +31,8 @@ pub(super) struct Record {
     pub(super) refresh_failures: u32,
     /// It is counted among those that may be out.
     pub(super) troubled: bool,
+    /// As long as it is pending, it does not serve.
+    pub(super) waits_for_login: bool,
 }
 
 impl Record {
@@ -44,6 +46,7 @@ impl Record {
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
             troubled: false,
+            waits_for_login: false,
         }
     }
 
@@ -87,12 +90,27 @@ impl Record {
         if !self.troubled {
             return Readiness::Ready;
         }
-        match (readiness(&self.auth, model), &self.limiter) {
-            (Readiness::Ready, Some(limiter)) => limiter
-                .free_at(model)
-                .map_or(Readiness::Ready, Readiness::Full),
-            (readiness, _) => readiness,
+        if self.is_pending() {
+            return Readiness::Blocked;
         }
+        let health = self.health(model);
+        let limiter = self.limiter.as_deref();
+        match (health, limiter.and_then(|limiter| limiter.free_at(model))) {
+            (Readiness::Ready, Some(free_at)) => Readiness::Full(free_at),
+            // When its cooldown is over, its limits still count.
+            (Readiness::Until(end, _), Some(free_at)) if free_at > end => Readiness::Full(free_at),
+            _ => health,
+        }
+    }
+
+    /// As [`readiness`](Self::readiness), its limits aside.
+    pub(super) fn health(&self, model: &str) -> Readiness {
+        readiness(&self.auth, model)
+    }
+
+    /// Whether it waits for a login to be completed.
+    pub(super) fn is_pending(&self) -> bool {
+        self.waits_for_login && self.auth.status == Status::Pending
     }
 
     /// Sets the limits that it is used within. What is used of it at the moment stays counted.
@@ -126,6 +144,8 @@ impl Record {
     pub(super) fn may_be_out(&self) -> bool {
         let auth = &self.auth;
         self.limiter.is_some()
+            || self.is_pending()
+            || auth.misconfigured.is_some()
             || auth.disabled
             || auth.status == Status::Disabled
             || auth.unavailable

@@ -72,6 +72,14 @@ impl Registry {
         })
     }
 
+    /// Ends what former settings of a credential were refused for.
+    pub(crate) fn forget_refusals(&self, id: &str, moment: Moment) -> Applied {
+        self.change(id, "", moment, |auth, now| {
+            amend::forget_refusals(auth, now);
+            true
+        })
+    }
+
     /// The operator takes a credential out for so long, for one model or for all.
     pub(crate) fn cool_down(
         &self,
@@ -140,7 +148,9 @@ impl Registry {
         let before = record.auth.versions;
         let was_clean = is_clean(&record.auth, model);
         let was_returning = record.auth.is_returning();
+        let was_pending = record.is_pending();
         let everywhere = change(record.change(), now);
+        let everywhere = everywhere || record.is_pending() != was_pending;
         let changed = record.auth.versions != before;
         let is_clean = is_clean(&record.auth, model);
         let applied = if changed {

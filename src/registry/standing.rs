@@ -55,7 +55,10 @@ impl Registry {
             };
             Some(Shortage {
                 omitted: total - listed.len(),
-                earliest: admitted().next().map(|(at, _)| at),
+                earliest: admitted()
+                    .next()
+                    .map(|(at, _)| at)
+                    .filter(|at| *at < Timestamp::MAX),
                 faults,
                 standings: listed,
             })
@@ -73,21 +76,23 @@ impl Record {
         };
         let [own, outage] = self.causes(model);
         let cause = decisive(own, outage);
-        let readiness = self.readiness(model);
-        let (availability, until) = match readiness {
+        let busy = match self.readiness(model) {
+            Readiness::Full(at) => Some(at).filter(|at| *at > now),
+            _ => None,
+        };
+        let (availability, until) = match self.health(model) {
+            _ if self.is_pending() && !auth.disabled => (Availability::Pending, None),
             Readiness::Blocked => (Availability::Disabled, None),
+            _ if auth.misconfigured.is_some() => (Availability::Misconfigured, None),
             _ if self.half_open(model).any(|half| half.is_full(now)) => {
                 (Availability::Probing, end(auth, model, cause))
             }
-            Readiness::Full(at) if at > now => (
-                Availability::Busy,
-                Some(at).filter(|at| *at < Timestamp::MAX),
-            ),
             Readiness::Until(at, fault)
                 if at > now && fault != Fault::TokenEnded && !auth.is_revoked() =>
             {
                 (Availability::Cooling, end(auth, model, cause).max(Some(at)))
             }
+            _ if busy.is_some() => (Availability::Busy, busy.filter(|at| *at < Timestamp::MAX)),
             _ if auth.awaits_token.is_some_and(|at| at > now) || auth.lacks_token(now) => {
                 let at = auth.awaits_token.filter(|at| *at < Timestamp::MAX);
                 (Availability::Refreshing, at)
@@ -100,11 +105,15 @@ impl Record {
         let refreshing = availability == Availability::Refreshing;
         let whole = outage.is_some() || refreshing;
         let error = error.or(auth.last_error.as_ref().filter(|_| whole));
+        let misconfigured = auth.misconfigured.as_deref();
+        let cause = cause.filter(|_| misconfigured.is_none());
         Standing {
             auth_id: Arc::clone(self.id()),
             provider,
             availability,
-            fault: if refreshing {
+            fault: if misconfigured.is_some() {
+                Some(Fault::Config)
+            } else if refreshing {
                 Some(Fault::TokenEnded)
             } else {
                 cause.map(|cause| cause.fault)
@@ -112,8 +121,11 @@ impl Record {
             origin: cause.map(|cause| cause.origin),
             failures: cause.map_or(0, |cause| cause.failures),
             until,
+            remaining: until
+                .filter(|until| *until > now && *until < Timestamp::MAX)
+                .map(|at| crate::clock::until(now, at)),
             probe_at: cause.and_then(|cause| cause.probe_at),
-            error: error.cloned(),
+            error: misconfigured.or(error).cloned(),
         }
     }
 }
