@@ -91,7 +91,10 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             auth.setbacks = auth.setbacks.saturating_add(1);
             let failing = Failing::new(*error, verdict, *jitter, *probes, now, auth);
             let until = if verdict.scope == Scope::Credential {
-                failing.add_to(&mut auth.outage, &mut auth.outage_half_open, None)
+                let former_end = auth.outage.and_then(|outage| outage.until);
+                let until = failing.add_to(&mut auth.outage, &mut auth.outage_half_open, None);
+                show_outage(auth, former_end);
+                until
             } else {
                 let outage_end = auth.outage.and_then(|outage| outage.until);
                 let (cause, half_open, shown) = if model.is_empty() {
@@ -241,6 +244,18 @@ fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
         )
     };
     own.is_some_and(limited) || auth.outage.is_some_and(limited)
+}
+
+/// Models that show an outage show its present end.
+fn show_outage(auth: &mut Auth, former_end: Option<Timestamp>) {
+    let end = auth.outage.and_then(|outage| outage.until);
+    let states = auth.model_states.values_mut();
+    for state in states.filter(|state| state.unavailable) {
+        let own_end = state.cause.and_then(|cause| cause.until);
+        if state.next_retry_after == former_end && own_end != former_end {
+            state.next_retry_after = end;
+        }
+    }
 }
 
 /// A success ends an outage, and what the model shows of it that met it. The operator's word is kept.
