@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub struct Standing {
     pub failures: u32,
     /// When it returns, if it is out.
     pub until: Option<Timestamp>,
+    /// How long that is from the time of the report.
+    pub remaining: Option<Duration>,
     /// When one request may try before that.
     pub probe_at: Option<Timestamp>,
     /// The last failure, as its record has it.
@@ -37,9 +40,9 @@ pub struct Standing {
 pub enum Availability {
     /// Yes.
     Ready,
-    /// Yes, by one request that goes first, to see whether it serves again.
+    /// Yes, by few requests that go first, to see whether it serves again: see [`Probes`](crate::Probes).
     Probe,
-    /// That request is under way.
+    /// As many of these as may be are under way.
     Probing,
     /// No: as many requests are under way with it, or were in the last minute, as its limits allow.
     Busy,
@@ -48,6 +51,10 @@ pub enum Availability {
     /// No: its access token has ended, or there is none yet, and a refresh has to bring another one. A call for which no other credential is
     /// ready begins it, and waits for it.
     Refreshing,
+    /// No: it waits for something outside, and has neither tokens nor a key.
+    Pending,
+    /// No: its own settings are wrong, and it is out until its record changes.
+    Misconfigured,
     /// No, until the operator says so.
     Disabled,
 }
@@ -136,30 +143,58 @@ impl fmt::Display for Availability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ready => "ready",
-            Self::Probe => "ready for one request",
-            Self::Probing => "being tried by another request",
+            Self::Probe => "ready for a probe",
+            Self::Probing => "being probed",
             Self::Busy => "at its limits",
-            Self::Cooling => "out",
+            Self::Cooling => "cooling",
             Self::Refreshing => "waiting for a new token",
+            Self::Pending => "pending",
+            Self::Misconfigured => "misconfigured",
             Self::Disabled => "disabled",
         })
     }
 }
 
-/// `team-a: out until 2025-01-01 10:02:00 +00 (rate_limited, said by header): HTTP 429`
+/// `team-a: cooling for 2m (rate_limited, said by header): HTTP 429`
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.auth_id, self.availability)?;
-        if let Some(until) = self.until {
-            write!(f, " until {until}")?;
+        if let Some(remaining) = self.remaining {
+            write!(f, " for {}", Short(remaining))?;
         }
-        if let Some((fault, origin)) = self.fault.zip(self.origin) {
+        if self.origin == Some(Origin::Operator) {
+            f.write_str(" (set by operator)")?;
+        } else if let Some((fault, origin)) = self.fault.zip(self.origin) {
             write!(f, " ({fault}, said by {origin})")?;
         }
         match &self.error {
             Some(error) => write!(f, ": {error}"),
             None => Ok(()),
         }
+    }
+}
+
+/// The two largest units of a time, rounded up: `1m29s`.
+struct Short(Duration);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_secs(1) {
+            return write!(f, "{}ms", self.0.as_nanos().div_ceil(1_000_000));
+        }
+        let seconds = self.0.as_nanos().div_ceil(1_000_000_000);
+        let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+        let first = units.iter().position(|(_, length)| seconds >= *length);
+        let first = first.unwrap_or_default();
+        let last = units.get(first + 1).unwrap_or(&units[first]);
+        let mut rest = seconds.div_ceil(last.1) * last.1;
+        for (unit, length) in &units[first..] {
+            if rest >= *length {
+                write!(f, "{}{unit}", rest / length)?;
+                rest %= length;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -184,6 +219,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_standing_says_for_how_long() {
+        let says = |remaining, origin| {
+            Standing {
+                auth_id: "a".into(),
+                provider: "p".into(),
+                availability: Availability::Cooling,
+                fault: Some(Fault::RateLimited),
+                origin: Some(origin),
+                failures: 1,
+                until: None,
+                remaining: Some(Duration::from_millis(remaining)),
+                probe_at: None,
+                error: None,
+            }
+            .to_string()
+        };
+        let by_operator = says(88_400, Origin::Operator);
+        assert_eq!(by_operator, "a: cooling for 1m29s (set by operator)");
+        for (millis, text) in [
+            (1, "1ms"),
+            (999, "999ms"),
+            (1000, "1s"),
+            (59_001, "1m"),
+            (120_000, "2m"),
+            (3_600_000, "1h"),
+            (3_601_000, "1h1m"),
+            (86_340_001, "24h"),
+            (7 * 86_400_000 + 1, "7d1h"),
+        ] {
+            let expected = format!("a: cooling for {text} (rate_limited, said by header)");
+            assert_eq!(says(millis, Origin::Header), expected);
+        }
+    }
+
+    #[test]
     fn the_status_says_what_all_of_them_say() {
         use Fault::*;
         for (faults, status, advice) in [
@@ -195,6 +265,7 @@ mod tests {
             (&[Billing], Some(402), Advice::Act),
             (&[Forbidden], Some(403), Advice::Act),
             (&[NotFound], Some(404), Advice::Wait),
+            (&[Config], Some(503), Advice::Act),
             (&[Unauthorized, Billing], Some(503), Advice::Act),
             (&[], None, Advice::Act),
         ] {

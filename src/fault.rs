@@ -31,7 +31,7 @@ pub enum Fault {
     Cancelled,
     /// The access token has ended, or there is none yet, and a refresh has to bring another one.
     TokenEnded,
-    /// A setting of the credential is wrong, such as its URL: until somebody changes it, no request can be made.
+    /// A setting of the credential is wrong, such as its URL. Without a cooldown of its own it lasts until somebody changes the record.
     Misconfigured,
 }
 
@@ -102,6 +102,14 @@ impl Fault {
         Self::TokenEnded,
         Self::Misconfigured,
     ];
+
+    /// Whether it is about the key, the account behind it, or the address that it was sent to: another one says nothing of it.
+    pub(crate) const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized | Self::Billing | Self::Forbidden | Self::NotFound | Self::Quota
+        )
+    }
 }
 
 impl From<&str> for Fault {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use credpool::provider::OpenAi;
 use credpool::testing::{KeyBehaviour, OpenAiUpstream};
-use credpool::{Auth, ErrorCode, FileStore, Manager, Options, Request};
+use credpool::{Auth, Error, ErrorCode, FileStore, Manager, Options, Request};
 use support::SOON;
 
 fn over(directory: &Path) -> Manager {
@@ -158,17 +158,25 @@ fn keys_that_are_none_are_refused_before_anything_is_sent() {
         let auth = Auth::api_key("openai", key)
             .with_id(id)
             .with_attribute("base_url", upstream.base_url());
-        manager.register(auth).unwrap();
+        let is_named = |error: &Error| {
+            assert_eq!(error.code(), &ErrorCode::Config, "{id}: {error}");
+            assert_eq!(error.auth_id(), Some(id));
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("canary"), "{text}");
+        };
+        match manager.register(auth) {
+            Ok(_) => {}
+            Err(refused) => {
+                is_named(&refused);
+                assert!(key.chars().any(char::is_control));
+                continue;
+            }
+        }
         let pinned = Options::new().with_pinned(id);
         let error = manager
             .execute(["openai"], &request(), &pinned)
             .unwrap_err();
-        assert_eq!(error.code(), &ErrorCode::Config, "{id}: {error}");
-        assert_eq!(error.auth_id(), Some(id));
-        assert!(
-            !format!("{error} {error:?}").contains("canary"),
-            "{error:?}"
-        );
+        is_named(&error);
         let error = manager
             .execute_stream(["openai"], &request(), &pinned)
             .unwrap_err();
@@ -212,13 +220,25 @@ fn a_proxy_that_is_nonsense_is_an_error_and_never_a_direct_connection() {
             .with_id(&*id)
             .with_proxy_url(proxy)
             .with_attribute("base_url", upstream.base_url());
-        manager.register(auth).unwrap();
-        let pinned = Options::new().with_pinned(&*id);
-        let error = manager
-            .execute(["openai"], &request(), &pinned)
-            .unwrap_err();
+        let error = manager.register(auth).unwrap_err();
         assert_eq!(error.code(), &ErrorCode::Config, "{proxy}: {error}");
         assert_eq!(error.auth_id(), Some(&*id));
+        assert!(
+            !format!("{error} {error:?}").contains("canary"),
+            "{error:?}"
+        );
+    }
+    // The manager's own proxy is asked for by the first call.
+    for proxy in ["nonsense", "socks5://u:canary@"] {
+        let manager = Manager::builder().proxy(proxy).build().unwrap();
+        manager.register_executor(OpenAi::new());
+        let auth = Auth::api_key("openai", "key-good").with_id("a");
+        let auth = auth.with_attribute("base_url", upstream.base_url());
+        manager.register(auth).unwrap();
+        let error = manager
+            .execute(["openai"], &request(), &Options::new())
+            .unwrap_err();
+        assert_eq!(error.code(), &ErrorCode::Config, "{proxy}: {error}");
         assert!(
             !format!("{error} {error:?}").contains("canary"),
             "{error:?}"

@@ -10,7 +10,7 @@ use crate::fault::{Fault, Origin};
 
 use super::json::{Malformed, Members, put_time};
 use super::version::bounded;
-use super::{Auth, Version, Versions};
+use super::{Auth, Identity, Version, Versions};
 
 /// What the failures in a row of one model, or of a credential as a whole, were, and what follows from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +25,10 @@ pub(crate) struct Cause {
     pub(crate) until: Option<Timestamp>,
     /// When one request may try before that.
     pub(crate) probe_at: Option<Timestamp>,
-    /// After the end, one request goes first until one has succeeded.
+    /// After the end, few requests go first: see [`HalfOpen`](super::HalfOpen).
     pub(crate) half_open: bool,
-    /// Somebody is trying: nobody else may before then. Never stored.
-    pub(crate) permit: Option<Timestamp>,
+    /// Which key, headers, address and proxy were refused, where that is what it was.
+    pub(crate) refused: Option<Identity>,
     /// Which of the credential's setbacks was the last of them. Never stored.
     pub(crate) setback: u32,
 }
@@ -44,17 +44,18 @@ impl Cause {
         self.origin == Origin::Operator && self.is_open(now)
     }
 
-    /// Whether one request has to go first.
+    /// Whether few requests go first.
     pub(crate) fn needs_permit(&self) -> bool {
         self.half_open && self.until.is_some()
     }
 
     /// Its JSON form. `None` where the seed's record says as much: a cooldown of a fixed length that simply ends.
     pub(super) fn to_json(self) -> Option<Map<String, Value>> {
-        if self.origin == Origin::Guess && !self.half_open && self.probe_at.is_none() {
-            return None;
-        }
-        Some(self.to_full_json())
+        let says_more = self.origin != Origin::Guess
+            || self.half_open
+            || self.probe_at.is_some()
+            || self.refused.is_some();
+        says_more.then(|| self.to_full_json())
     }
 
     pub(super) fn to_full_json(self) -> Map<String, Value> {
@@ -66,6 +67,9 @@ impl Cause {
         put_time(&mut json, SINCE, Some(self.since));
         put_time(&mut json, UNTIL, self.until);
         put_time(&mut json, PROBE_AT, self.probe_at);
+        if let Some(refused) = self.refused {
+            json.insert(REFUSED.into(), refused.to_hex().into());
+        }
         json
     }
 
@@ -93,7 +97,7 @@ impl Cause {
             until: members.time(UNTIL)?,
             probe_at: members.time(PROBE_AT)?,
             half_open: members.flag(HALF_OPEN)?,
-            permit: None,
+            refused: Identity::from_hex(&members.text(REFUSED)?),
             setback: 0,
         }))
     }
@@ -161,3 +165,4 @@ const HALF_OPEN: &str = "half_open";
 const SINCE: &str = "since";
 const UNTIL: &str = "until";
 const PROBE_AT: &str = "probe_at";
+const REFUSED: &str = "refused";

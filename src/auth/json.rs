@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Attributes, Auth, Cause, Metadata, ModelState, OrderedBy, QuotaState, SpentTokens, Status,
-    Version, Wiped, expiry,
+    Attributes, Auth, Cause, HalfOpen, Metadata, ModelState, OrderedBy, QuotaState, SpentTokens,
+    Status, Version, Wiped, expiry,
 };
 use crate::Timestamp;
 use crate::error::Error;
@@ -350,6 +350,7 @@ impl Members {
                         quota: state.quota("quota")?,
                         updated_at: state.time("updated_at")?,
                         cause: Cause::from_json(state.nested(CAUSE)?)?,
+                        half_open: HalfOpen::default(),
                         recovered_at: None,
                         version: Version::default(),
                         extra: state.rest(),

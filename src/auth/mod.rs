@@ -2,10 +2,13 @@
 
 mod account;
 mod cause;
+mod check;
 mod duration;
 mod expiry;
 mod fields;
 mod grant;
+mod half_open;
+mod identity;
 mod json;
 mod login;
 mod merge;
@@ -35,6 +38,8 @@ pub(crate) use expiry::{
 };
 pub use fields::{Attributes, Metadata};
 pub(crate) use grant::{GrantToken, SpentTokens, has_tokens, same_tokens};
+pub(crate) use half_open::HalfOpen;
+pub(crate) use identity::Identity;
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
 pub(crate) use recovery::{add_recoveries, recoveries_to_json};
@@ -116,8 +121,12 @@ pub struct Auth {
     pub runtime: Option<Arc<dyn AuthRuntime>>,
     /// Why it is out as a whole, for every model.
     pub(crate) outage: Option<Cause>,
+    /// How it returns from that. Never stored.
+    pub(crate) outage_half_open: HalfOpen,
     /// What failed of calls without a model.
     pub(crate) cause: Option<Cause>,
+    /// How it returns from that. Never stored.
+    pub(crate) half_open: HalfOpen,
     /// When the last of these two was over.
     pub(crate) recovered_at: Option<Timestamp>,
     /// Counts what has put it out: failures, and what other processes have met.
@@ -136,6 +145,8 @@ pub struct Auth {
     pub(crate) revoked: Option<GrantToken>,
     /// Its token has ended, and it is not ready until a refresh brings another one, or until then. Never stored.
     pub(crate) awaits_token: Option<Timestamp>,
+    /// Why it cannot serve as it is: it is out until it changes. Never stored.
+    pub(crate) misconfigured: Option<Arc<Error>>,
     /// What this copy was taken with: what the host changed in it shows against this.
     pub(crate) base: Option<Arc<Base>>,
     /// Members of a stored record that this crate does not know.
@@ -164,6 +175,8 @@ pub struct ModelState {
     pub updated_at: Option<Timestamp>,
     /// What failed of it, and what follows.
     pub(crate) cause: Option<Cause>,
+    /// How it returns from that. Never stored.
+    pub(crate) half_open: HalfOpen,
     /// When its last failure was over.
     pub(crate) recovered_at: Option<Timestamp>,
     /// Of its last failure, or of what ended it.

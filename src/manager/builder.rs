@@ -271,7 +271,10 @@ impl Builder {
             }),
             keeper: Keeper::new(self.store, Arc::clone(&self.clock)),
             clock: self.clock,
-            registry: Arc::new(Registry::new(Arc::clone(&random), self.use_limits)),
+            registry: Arc::new(
+                Registry::new(Arc::clone(&random), self.use_limits)
+                    .with_pending(self.policy.pending()),
+            ),
             executors: Executors::default(),
             hooks: Hooks::new(self.hook),
             transport,

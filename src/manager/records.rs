@@ -34,8 +34,10 @@ impl Manager {
     /// registered already, or is in the store: an [`update`](Self::update).
     ///
     /// # Errors
-    /// `config` for a record without a provider, or with an attribute that must be a number (`priority`, `weight`,
-    /// `max_concurrent`, `rpm`, `tpm`) and is none that it may be; what the store says: then nothing is registered.
+    /// `config` for a record without a provider, with an attribute that must be a number (`priority`, `weight`,
+    /// `max_concurrent`, `rpm`, `tpm`) and is none that it may be, or with one that can never serve: an `api_key` or a header with
+    /// a line end or another control character, a `base_url` that is no HTTP URL, a `proxy_url` that is none. What the store says:
+    /// then nothing is registered.
     pub fn register(&self, mut auth: Auth) -> Result<Arc<Auth>, Error> {
         let services = &self.inner.services;
         auth.provider = normalized(&auth.provider);
@@ -48,7 +50,7 @@ impl Manager {
         if auth.id.is_empty() {
             auth.id = self.unique_id(&auth.provider)?;
         }
-        auth.check_numbers()?;
+        auth.check()?;
         if auth.disabled {
             auth.status = Status::Disabled;
         }
@@ -73,7 +75,9 @@ impl Manager {
             }
             return replaced;
         }
-        let auth = services.registry.insert(new);
+        services.registry.insert(new);
+        let auth = self.inner.refresh.forget_refusals(&id);
+        let auth = auth.ok_or_else(|| unknown(&id))?;
         drop(turn);
         log::debug!("registered credential {id} of {}", auth.provider);
         services.hooks.registered(&auth);
@@ -82,7 +86,7 @@ impl Manager {
     }
 
     /// Replaces what the host owns of a credential: label, disabled, proxy, attributes, metadata, storage and runtime. What
-    /// was observed (status, errors, cooldowns, quota) stays.
+    /// was observed (status, errors, cooldowns, quota) stays, but for what another key, header, address or proxy was refused for.
     ///
     /// A record that was taken from the manager, by [`get_by_id`](Self::get_by_id) for example, changes what was changed in it, and
     /// nothing else: the changes of other threads, processes and operators stay, and so do tokens that were refreshed meanwhile. Where
@@ -101,7 +105,7 @@ impl Manager {
         reason = "the record is given away, as to `register`"
     )]
     pub fn update(&self, auth: Auth) -> Result<Arc<Auth>, Error> {
-        auth.check_numbers()?;
+        auth.check()?;
         let turn = self.inner.services.keeper.turn(&auth.id)?;
         let current = self.known(&auth.id)?;
         let replaced = self.replace(turn, &current, &auth);

@@ -276,6 +276,9 @@ impl Intake {
         if let Err(error) = auth.check_numbers() {
             log::warn!("{error}; the default is used");
         }
+        if let Err(error) = auth.check_address() {
+            log::warn!("{error}; it is out until its record changes");
+        }
         let id = auth.id.clone();
         let now = services.moment();
         let current = services.registry.get(&id);
@@ -287,6 +290,8 @@ impl Intake {
         }
         let taken = if services.registry.has_changed(&id) {
             log::debug!("{id} has changed since the store was read: it stays as it is");
+            // What was taken over above may be about other settings.
+            self.refresh.forget_refusals(&id);
             Taken::Older
         } else {
             match current {

@@ -18,6 +18,9 @@ pub enum Cooldown {
         most: Duration,
         /// Between what bounds the server's own word is taken; `None`: not at all.
         hint: Option<HintBounds>,
+        /// How many failures in a row it takes: those before mark the credential, and block nothing. 0 and 1: the first one does.
+        /// What the server says about the wait counts from the first on.
+        after_failures: u32,
     },
 }
 
@@ -38,27 +41,55 @@ impl Cooldown {
             first,
             most,
             hint: None,
+            after_failures: 1,
+        }
+    }
+
+    /// The same, but only from so many failures in a row on: a success in between ends the count. A fixed one becomes a doubling
+    /// one that does not grow; none stays none.
+    ///
+    /// ```
+    /// use credpool::Cooldown;
+    /// use std::time::Duration;
+    ///
+    /// let seconds = Duration::from_secs;
+    /// let curve = Cooldown::doubling(seconds(1), seconds(60)).after_failures(2);
+    /// assert_eq!(curve.length(0, None), None);
+    /// assert_eq!(curve.length(1, None), Some(seconds(1)));
+    /// assert_eq!(curve.length(2, None), Some(seconds(2)));
+    /// ```
+    pub const fn after_failures(self, failures: u32) -> Self {
+        match self {
+            Self::Off => Self::Off,
+            Self::Fixed(time) => Self::doubling(time, time).after_failures(failures),
+            Self::Doubling {
+                first, most, hint, ..
+            } => Self::Doubling {
+                first,
+                most,
+                hint,
+                after_failures: failures,
+            },
         }
     }
 
     /// The same, but the server's own word goes first, within `bounds`.
     pub const fn with_hint(self, bounds: HintBounds) -> Self {
-        match self {
-            Self::Doubling { first, most, .. } => Self::Doubling {
+        let (first, most, after_failures) = match self {
+            Self::Off => (bounds.least, bounds.most, 1),
+            Self::Fixed(time) => (time, time, 1),
+            Self::Doubling {
                 first,
                 most,
-                hint: Some(bounds),
-            },
-            Self::Off => Self::Doubling {
-                first: bounds.least,
-                most: bounds.most,
-                hint: Some(bounds),
-            },
-            Self::Fixed(time) => Self::Doubling {
-                first: time,
-                most: time,
-                hint: Some(bounds),
-            },
+                after_failures,
+                ..
+            } => (first, most, after_failures),
+        };
+        Self::Doubling {
+            first,
+            most,
+            hint: Some(bounds),
+            after_failures,
         }
     }
 
@@ -72,14 +103,17 @@ impl Cooldown {
                 first,
                 most,
                 hint: bounds,
-            } => Some(match (hint, bounds) {
+                after_failures,
+            } => match (hint, bounds) {
                 (Some(hint), Some(bounds)) => {
-                    hint.clamp(bounds.least, bounds.most.max(bounds.least))
+                    Some(hint.clamp(bounds.least, bounds.most.max(bounds.least)))
                 }
-                _ => first
-                    .saturating_mul(2_u32.saturating_pow(failures))
-                    .min(most.max(first)),
-            }),
+                _ => {
+                    let doublings = failures.checked_sub(after_failures.saturating_sub(1))?;
+                    let length = first.saturating_mul(2_u32.saturating_pow(doublings));
+                    Some(length.min(most.max(first)))
+                }
+            },
         }
     }
 
@@ -141,6 +175,43 @@ mod tests {
         assert_eq!(after(secs(30)), secs(30));
         assert_eq!(after(Duration::MAX), secs(3600));
         assert_eq!(curve.length(3, None), Some(secs(8)));
+    }
+
+    #[test]
+    fn the_first_failures_of_a_row_block_nothing_unless_the_server_says_so() {
+        let curve = Cooldown::doubling(secs(1), secs(4)).with_hint(HintBounds::RATE);
+        let lengths = |curve: Cooldown| -> Vec<_> {
+            let length = |failures| curve.length(failures, None).map(|length| length.as_secs());
+            [0, 1, 2, 3, u32::MAX].map(length).into()
+        };
+        let from_third = curve.after_failures(3);
+        assert_eq!(lengths(from_third), [None, None, Some(1), Some(2), Some(4)]);
+        assert_eq!(from_third.length(0, Some(secs(7))), Some(secs(7)));
+        assert_eq!(lengths(curve.after_failures(0)), lengths(curve));
+        assert_eq!(lengths(curve.after_failures(1)), lengths(curve));
+        let fixed = Cooldown::Fixed(secs(5)).after_failures(2);
+        assert_eq!(lengths(fixed)[..3], [None, Some(5), Some(5)]);
+        assert_eq!(Cooldown::Off.after_failures(2), Cooldown::Off);
+        assert_eq!(
+            from_third.with_hint(HintBounds::QUOTA).length(1, None),
+            None
+        );
+    }
+
+    #[test]
+    fn jitter_passes_a_fixed_length_alone() {
+        let told = HintBounds::new(secs(1), secs(60));
+        let growing = Cooldown::doubling(secs(1), secs(30)).with_hint(told);
+        assert_eq!(growing.longest(true), Some(secs(60)));
+        assert_eq!(growing.longest(false), Some(secs(30)));
+        let steady = Cooldown::doubling(secs(30), secs(30)).with_hint(told);
+        assert_eq!(steady.longest(true), Some(secs(60)));
+        assert_eq!(steady.longest(false), None);
+        assert_eq!(Cooldown::Fixed(secs(30)).longest(false), None);
+        assert_eq!(
+            Cooldown::doubling(secs(1), secs(30)).longest(true),
+            Some(secs(30))
+        );
     }
 
     proptest! {

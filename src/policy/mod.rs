@@ -39,7 +39,7 @@ use crate::fault::Fault;
 /// | a setting of the credential with which nothing can be sent | the credential | until its record changes | next credential |
 /// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
 /// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
-/// | 408, 409, 499, 5xx, connection faults, cut streams, overload (429 too) | the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
+/// | 408, 409, 499, 5xx, connection faults, cut streams, overload (429 too) | from the second in a row on, or where the server says how long: the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
 /// | cancelled by the caller | nobody | | ends |
 ///
 /// Beside the table it has mechanisms, each with a default and an off value: how credentials come back ([`Probes`]), how long a
@@ -90,6 +90,7 @@ pub struct FailurePolicy {
     budget: Option<RetryBudget>,
     back_off: Option<BackOff>,
     max_wait: Duration,
+    pending: bool,
 }
 
 /// When a stream is committed: from then on, an error no longer fails over.
@@ -132,6 +133,7 @@ impl FailurePolicy {
             budget: None,
             back_off: None,
             max_wait: Duration::ZERO,
+            pending: false,
         }
     }
 
@@ -266,6 +268,13 @@ impl FailurePolicy {
         self
     }
 
+    /// Whether a credential whose status is [`Pending`](crate::Status::Pending) is left alone until it has tokens or a key.
+    /// Default: yes; off: `false`, the status is a name without effect.
+    pub fn with_pending(mut self, honoured: bool) -> Self {
+        self.pending = honoured;
+        self
+    }
+
     /// The same, with calls that never wait: neither for a credential to return, nor before a retry.
     ///
     /// ```
@@ -311,6 +320,11 @@ impl FailurePolicy {
     /// See [`with_max_wait`](Self::with_max_wait).
     pub fn max_wait(&self) -> Duration {
         self.max_wait
+    }
+
+    /// See [`with_pending`](Self::with_pending).
+    pub fn pending(&self) -> bool {
+        self.pending
     }
 
     /// The rules, in the order in which they are tried.
@@ -415,6 +429,7 @@ impl Default for FailurePolicy {
             budget: Some(RetryBudget::default()),
             back_off: Some(BackOff::default()),
             max_wait: Duration::from_secs(30),
+            pending: true,
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-/// How a credential that is out comes back: by one request that goes first.
+/// How a credential comes back from a cooldown: half-open, with a few probes first.
 ///
-/// * Before the end of a quota's cooldown, which is a prediction, one request is let through every `least`, or every
-///   `part`th part of the cooldown where that is longer.
-/// * At the end of any cooldown one request goes first; the others follow when it has been served.
+/// * Before the end of a quota's cooldown, which is a prediction, a probe is sent once in every `parts`th part of the cooldown,
+///   but not more often than every `least`, and not more rarely than every `most`.
+/// * At the end of a cooldown the credential is half-open: one request is a probe. After its success two requests may be under
+///   way, after the next one four, and after the third success as many as there are. A failure begins a new cooldown.
+/// * After a rate limit for which the server has told when it ends there is no half-open state.
 ///
-/// There is one such probe at a time for a credential and model. One that neither fails nor is served within `patience` no
-/// longer keeps others away.
+/// All this holds for a credential and model. A probe that is under way for `patience` and has not failed counts as a success,
+/// so that long calls do not wait for each other.
 ///
 /// ```
 /// use credpool::Probes;
@@ -17,17 +19,20 @@ use std::time::Duration;
 ///
 /// let probes = Probes::default();
 /// let hours = |hours: u64| Duration::from_secs(hours * 3600);
-/// assert_eq!(probes.interval(hours(1)), hours(1) / 4);
-/// assert_eq!(probes.interval(hours(7 * 24)), hours(7 * 24) / 16);
+/// let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+/// assert_eq!(probes.interval(hours(1)), minutes(10));
+/// assert_eq!(probes.interval(hours(7 * 24)), minutes(14));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Probes {
-    /// The shortest time between two probes of a quota. Default: 15 min.
+    /// The shortest time between two probes of a quota. Default: 10 min.
     pub least: Duration,
+    /// The longest time between two probes of a quota; `least` where that is longer. Default: 14 min.
+    pub most: Duration,
     /// Into how many parts a quota's cooldown is divided. Default: 16.
     pub parts: u32,
-    /// How long a probe may take before another one may go. Default: 10 s.
+    /// After what time a probe that has not failed counts as a success. Default: 10 s.
     pub patience: Duration,
 }
 
@@ -88,12 +93,19 @@ pub struct BackOff {
 impl Probes {
     /// How long after a failure, or after a probe, a quota whose cooldown is `length` long is probed.
     pub fn interval(&self, length: Duration) -> Duration {
-        self.least.max(length / self.parts.max(1))
+        let part = length / self.parts.max(1);
+        part.min(self.most).max(self.least)
     }
 
     /// Sets the shortest time between two probes of a quota.
     pub fn with_least(mut self, least: Duration) -> Self {
         self.least = least;
+        self
+    }
+
+    /// Sets the longest time between two probes of a quota.
+    pub fn with_most(mut self, most: Duration) -> Self {
+        self.most = most;
         self
     }
 
@@ -103,7 +115,7 @@ impl Probes {
         self
     }
 
-    /// Sets how long a probe may take before another one may go.
+    /// Sets after what time a probe that has not failed counts as a success.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -113,7 +125,8 @@ impl Probes {
 impl Default for Probes {
     fn default() -> Self {
         Self {
-            least: Duration::from_secs(15 * 60),
+            least: Duration::from_secs(10 * 60),
+            most: Duration::from_secs(14 * 60),
             parts: 16,
             patience: Duration::from_secs(10),
         }
@@ -221,9 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_probed_after_a_part_of_it_but_not_too_often() {
+    fn a_quota_is_probed_after_a_part_of_it_neither_too_often_nor_too_rarely() {
         let probes = Probes::default().with_parts(0);
-        assert_eq!(probes.interval(Duration::MAX), Duration::MAX);
+        assert_eq!(probes.interval(Duration::MAX), probes.most);
         assert_eq!(probes.interval(Duration::ZERO), probes.least);
+        let within = Duration::from_secs(12 * 60);
+        assert_eq!(probes.interval(within), within);
+        let rare = probes.with_least(Duration::from_secs(3600));
+        assert_eq!(rare.interval(Duration::MAX), rare.least);
     }
 }

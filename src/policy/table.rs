@@ -8,7 +8,7 @@ use crate::fault::Fault;
 /// The default rules, in the order in which they are tried: what a body says goes before what its status says.
 pub(super) fn default_rules() -> Vec<Rule> {
     let mut rules = vec![
-        misconfigured(Rule::named("config"), Cooldown::Fixed(Duration::MAX)),
+        misconfigured(Rule::named("config"), Cooldown::Off),
         // The endpoint is elsewhere, and a request with a key does not follow: the base URL is wrong.
         misconfigured(Rule::statuses(300..=399), Cooldown::doubling(MINUTE, HOUR)),
         // A server's own 499 (Gemini names it CANCELLED): nobody here gave up.
@@ -264,7 +264,10 @@ fn transient(rule: Rule) -> Rule {
 }
 
 fn outage(rule: Rule, fault: Fault) -> Rule {
-    let curve = Cooldown::doubling(SECOND, MINUTE).with_hint(HintBounds::new(SECOND, MINUTE));
+    // One alone says little of the credential that it came to.
+    let curve = Cooldown::doubling(SECOND, MINUTE)
+        .after_failures(2)
+        .with_hint(HintBounds::new(SECOND, MINUTE));
     rule.fault(fault)
         .scope(Scope::Provider)
         .curve(curve)

@@ -8,7 +8,7 @@ use super::health::RefreshEvent;
 use super::lock::RefreshLock;
 use crate::auth::Auth;
 use crate::error::Error;
-use crate::registry::{Unsaved, release};
+use crate::registry::{Applied, Unsaved, release};
 use crate::store::{Committed, Missing};
 
 impl RefreshCoordinator {
@@ -75,9 +75,10 @@ impl RefreshCoordinator {
     pub(crate) fn publish(&self, id: &str, record: Auth, renewed: bool) -> Option<Arc<Auth>> {
         let services = &self.services;
         if !renewed {
-            return services
+            services
                 .registry
-                .modify(id, |auth| auth.take_durable(record));
+                .modify(id, |auth| auth.take_durable(record))?;
+            return self.forget_refusals(id);
         }
         let now = services.clock.now();
         let auth = services
@@ -87,7 +88,17 @@ impl RefreshCoordinator {
         if auth.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
             services.keeper.note(id.into());
         }
-        auth
+        self.forget_refusals(id)
+    }
+
+    /// Ends what former settings of a record were refused for, and gives back what is there now.
+    pub(crate) fn forget_refusals(&self, id: &str) -> Option<Arc<Auth>> {
+        let services = &self.services;
+        let forgotten = services.registry.forget_refusals(id, services.moment());
+        if let Applied::Unsaved(id) = forgotten {
+            services.keeper.note(id);
+        }
+        services.registry.get(id)
     }
 
     /// The record was removed from the store.

@@ -1,29 +1,41 @@
 //! What changes a record's standing beside its results: the operator, a new token, a second thought. Pure.
 
+use std::sync::Arc;
+
 use crate::Timestamp;
-use crate::auth::{Auth, Cause, ModelState, Status, Version};
+use crate::auth::{Auth, Cause, HalfOpen, ModelState, Status, Version};
+use crate::error::Error;
 use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;
 
 use super::apply::{
-    clear_if_well, derive, is_failing_for_a_model, settle, show_failure, state_of, succeed,
-    succeed_models,
+    clear_if_well, derive, end_outage, is_failing_for_a_model, settle, show_failure, state_of,
+    succeed, succeed_model, succeed_models,
 };
 use super::member::is_calm_by_itself;
 
 /// The operator ends all that results have led to: of one model, or of the credential and all its models.
 pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
+    if model.is_none() {
+        auth.misconfigured = auth.check_address().err().map(Arc::new);
+        auth.outage_half_open = HalfOpen::default();
+    }
     if model.is_none() && auth.outage.take().is_some() {
         auth.recovered_at = Some(now);
         auth.raise_outage(now);
     }
     if model.is_none_or(str::is_empty) {
         succeed(auth, now);
+        auth.half_open = HalfOpen::default();
     }
     let is_meant = |name: &str| model.is_none_or(|model| model == name);
     for (name, state) in &mut auth.model_states {
-        if is_meant(name) && state.cause.is_some_and(|cause| cause.is_operators(now)) {
+        if !is_meant(name) {
+            continue;
+        }
+        state.half_open = HalfOpen::default();
+        if state.cause.is_some_and(|cause| cause.is_operators(now)) {
             state.cause = None;
         }
     }
@@ -50,7 +62,7 @@ pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, 
         until: Some(until),
         probe_at: None,
         half_open: false,
-        permit: None,
+        refused: None,
         setback: 0,
     });
     match model {
@@ -107,6 +119,7 @@ pub(super) fn token_renewed(
     let was_out = refused(auth.outage) && is_older(&auth.versions.outage);
     if was_out {
         auth.outage = None;
+        auth.outage_half_open = HalfOpen::default();
         auth.recovered_at = Some(now);
         auth.raise_outage(now);
     }
@@ -117,6 +130,67 @@ pub(super) fn token_renewed(
         derive(auth, now);
     }
     changes != auth.versions.last
+}
+
+/// What another key, header, address or proxy was refused for says nothing of the present one.
+pub(super) fn forget_refusals(auth: &mut Auth, now: Timestamp) {
+    let states = auth.model_states.values().map(|state| state.cause);
+    let mut causes = states.chain([auth.outage, auth.cause]).flatten();
+    if !causes.any(|cause| cause.refused.is_some()) {
+        return;
+    }
+    let identity = auth.identity();
+    let is_over = |cause: Option<Cause>| {
+        let refused = cause.and_then(|cause| cause.refused);
+        refused.is_some_and(|refused| refused != identity)
+    };
+    let disabled = auth.disabled || auth.status == Status::Disabled;
+    let changes = auth.versions.last;
+    if is_over(auth.outage) {
+        end_outage(auth, now);
+        auth.outage_half_open = HalfOpen::default();
+    }
+    let Auth {
+        model_states,
+        versions,
+        generation,
+        ..
+    } = auth;
+    let states = model_states.values_mut();
+    for state in states.filter(|state| is_over(state.cause)) {
+        succeed_model(state, versions, *generation, now);
+        state.half_open = HalfOpen::default();
+    }
+    let own_is_over = is_over(auth.cause);
+    if changes == auth.versions.last && !own_is_over {
+        return;
+    }
+    if own_is_over {
+        auth.cause = None;
+        auth.half_open = HalfOpen::default();
+    }
+    match auth.cause {
+        _ if !auth.model_states.is_empty() => derive(auth, now),
+        Some(cause) => auth.next_retry_after = cause.until,
+        None => succeed(auth, now),
+    }
+    clear_if_well(auth, now);
+    auth.raise_own(now);
+    settle(auth, disabled, now);
+}
+
+/// Its settings have changed: what was wrong with the former ones is no longer to be shown.
+pub(super) fn is_fit_again(auth: &mut Auth, former: &Error) {
+    if let Some(now) = auth.updated_at
+        && auth.last_error.as_ref() == Some(former)
+    {
+        let disabled = auth.disabled || auth.status == Status::Disabled;
+        clear_if_well(auth, now);
+        auth.raise_own(now);
+        if disabled {
+            auth.status = Status::Disabled;
+        }
+    }
 }
 
 fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Timestamp) {
@@ -146,6 +220,7 @@ fn renew_own(auth: &mut Auth, refused: impl Fn(Option<Cause>) -> bool, now: Time
     let was_calm = is_calm_by_itself(auth);
     if refused(auth.cause) {
         auth.cause = None;
+        auth.half_open = HalfOpen::default();
     }
     auth.forget_refresh_failure();
     let about_token = auth.last_error.as_ref().is_none_or(refuses_token);

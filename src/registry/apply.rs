@@ -1,12 +1,13 @@
 //! How a result changes a record. Pure: record, result and time in, record out.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::Timestamp;
-use crate::auth::{Auth, Cause, ModelState, QuotaState, Status, Versions};
-use crate::error::{Error, kept};
+use crate::auth::{Auth, Cause, HalfOpen, ModelState, QuotaState, Status, Versions};
+use crate::error::{Error, ErrorCode, kept};
 use crate::fault::Fault;
-use crate::policy::{Probes, Scope, Verdict};
+use crate::policy::{Cooldown, Probes, Scope, Verdict};
 
 use super::block::Failing;
 use super::member::{is_calm_by_itself, is_calm_model};
@@ -34,9 +35,16 @@ impl Effect<'_> {
     pub(super) fn concerns_all_models(&self, out: bool) -> bool {
         match self {
             Self::Success { .. } | Self::Healthy => out,
-            Self::Failure { verdict, .. } => verdict.scope == Scope::Credential,
+            Self::Failure { verdict, .. } => {
+                verdict.scope == Scope::Credential || lasts_until_it_changes(verdict)
+            }
         }
     }
+}
+
+/// Whether it keeps the credential out until somebody changes its settings.
+fn lasts_until_it_changes(verdict: &Verdict) -> bool {
+    verdict.fault == Fault::Misconfigured && verdict.cooldown == Cooldown::Off
 }
 
 /// Applies a result to the record: to the state of `model`, or to the record itself where `model` is empty.
@@ -47,12 +55,17 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
         (Effect::Healthy, _) if !is_out_of_quota(auth, model) => return,
         (Effect::Success { knows }, _) if has_failed_since(auth, model, *knows) => return,
         (Effect::Success { .. } | Effect::Healthy, "") => {
+            let Auth {
+                half_open, cause, ..
+            } = auth;
+            half_open.succeed(*cause);
             end_outage(auth, now);
             succeed(auth, now);
         }
         (Effect::Success { .. } | Effect::Healthy, model) => {
             end_outage(auth, now);
-            state_of(auth, model);
+            let state = state_of(auth, model);
+            state.half_open.succeed(state.cause);
             succeed_models(auth, now, |name| name == model);
             derive(auth, now);
             clear_if_well(auth, now);
@@ -60,7 +73,17 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
                 auth.raise_own(now);
             }
         }
-        (Effect::Failure { verdict, .. }, _) if spares_everybody(verdict.scope) => return,
+        (Effect::Failure { verdict, .. }, model) if spares_everybody(verdict, model) => return,
+        (Effect::Failure { error, verdict, .. }, _) if lasts_until_it_changes(verdict) => {
+            let unknown = || Error::new(ErrorCode::Config, "its settings are wrong");
+            let error = error.map_or_else(unknown, Error::bare);
+            auth.setbacks = auth.setbacks.saturating_add(1);
+            auth.status = Status::Error;
+            error.message().clone_into(&mut auth.status_message);
+            auth.last_error = Some(error.clone());
+            auth.misconfigured = Some(Arc::new(error));
+            auth.raise_own(now);
+        }
         (
             Effect::Failure {
                 error,
@@ -71,14 +94,29 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             model,
         ) => {
             auth.setbacks = auth.setbacks.saturating_add(1);
-            let failing = Failing::new(*error, verdict, *jitter, *probes, now, auth.setbacks);
+            let failing = Failing::new(*error, verdict, *jitter, *probes, now, auth);
             let until = if verdict.scope == Scope::Credential {
-                failing.add_to(&mut auth.outage, None)
-            } else if model.is_empty() {
-                failing.add_to(&mut auth.cause, auth.next_retry_after)
+                let former_end = auth.outage.and_then(|outage| outage.until);
+                let until = failing.add_to(&mut auth.outage, &mut auth.outage_half_open, None);
+                show_outage(auth, former_end);
+                until
             } else {
-                let state = state_of(auth, model);
-                failing.add_to(&mut state.cause, state.next_retry_after)
+                let outage_end = auth.outage.and_then(|outage| outage.until);
+                let (cause, half_open, shown) = if model.is_empty() {
+                    let Auth {
+                        cause, half_open, ..
+                    } = auth;
+                    (cause, half_open, auth.next_retry_after)
+                } else {
+                    let ModelState {
+                        cause,
+                        half_open,
+                        next_retry_after,
+                        ..
+                    } = state_of(auth, model);
+                    (cause, half_open, *next_retry_after)
+                };
+                failing.add_to(cause, half_open, shown.filter(|_| shown != outage_end))
             };
             if model.is_empty() {
                 fail(auth, *error, verdict, until, now);
@@ -147,18 +185,20 @@ pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
         return Readiness::Blocked;
     }
     let outage_end = auth.outage.and_then(|outage| outage.until);
-    let (visible, cause) = if model.is_empty() {
+    let (visible, cause, half_open) = if model.is_empty() {
         (
             auth.next_retry_after.filter(|_| auth.unavailable),
             auth.cause,
+            Some(&auth.half_open),
         )
     } else {
         match auth.model_states.get(model) {
-            None => (None, None),
+            None => (None, None, None),
             Some(state) if state.status == Status::Disabled => return Readiness::Blocked,
             Some(state) => (
                 state.next_retry_after.filter(|_| state.unavailable),
                 state.cause,
+                Some(&state.half_open),
             ),
         }
     };
@@ -168,28 +208,34 @@ pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
         // The record shows the end of its outage: its own may be another one.
         cause.and_then(|cause| cause.until).min(visible)
     };
-    let own = offered_again(own_end, cause);
-    let whole = offered_again(outage_end, auth.outage);
+    let own = offered_again(own_end, cause, half_open);
+    let whole = offered_again(outage_end, auth.outage, Some(&auth.outage_half_open));
     let fault = if auth.is_revoked() {
         Fault::Unauthorized
     } else {
         Fault::TokenEnded
     };
     let token = auth.awaits_token.map(|at| (at, fault));
-    let all = own.into_iter().chain(whole).chain(token);
+    let settings = auth.misconfigured.as_ref();
+    let settings = settings.map(|_| (Timestamp::MAX, Fault::Misconfigured));
+    let all = own.into_iter().chain(whole).chain(token).chain(settings);
     match all.max_by_key(|(at, _)| *at) {
         None => Readiness::Ready,
         Some((at, fault)) => Readiness::Until(at, fault),
     }
 }
 
-/// When what is blocked until `end` is offered again: then, or earlier for a probe, but not while somebody probes.
-fn offered_again(end: Option<Timestamp>, cause: Option<Cause>) -> Option<(Timestamp, Fault)> {
+/// When what is blocked until `end` is offered again: then, or earlier for a probe, but not while as many as may probe it.
+fn offered_again(
+    end: Option<Timestamp>,
+    cause: Option<Cause>,
+    half_open: Option<&HalfOpen>,
+) -> Option<(Timestamp, Fault)> {
     let probe_at = cause.and_then(|cause| cause.probe_at);
-    let permit = cause.and_then(|cause| cause.permit);
     let at = end.map(|end| probe_at.map_or(end, |probe_at| probe_at.min(end)));
-    let fault = cause.map_or(Fault::Unknown, |cause| cause.fault);
-    Some((at.max(permit)?, fault))
+    let at = at.max(half_open.and_then(HalfOpen::full_until))?;
+    let former = half_open.map(HalfOpen::fault).unwrap_or_default();
+    Some((at, cause.map_or(former, |cause| cause.fault)))
 }
 
 /// Whether the credential is out because a quota is said to be used up.
@@ -207,8 +253,21 @@ fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
     own.is_some_and(limited) || auth.outage.is_some_and(limited)
 }
 
+/// Models that show an outage show its present end.
+fn show_outage(auth: &mut Auth, former_end: Option<Timestamp>) {
+    let end = auth.outage.and_then(|outage| outage.until);
+    let states = auth.model_states.values_mut();
+    for state in states.filter(|state| state.unavailable) {
+        let own_end = state.cause.and_then(|cause| cause.until);
+        if state.next_retry_after == former_end && own_end != former_end {
+            state.next_retry_after = end;
+        }
+    }
+}
+
 /// A success ends an outage, and what the model shows of it that met it. The operator's word is kept.
-fn end_outage(auth: &mut Auth, now: Timestamp) {
+pub(super) fn end_outage(auth: &mut Auth, now: Timestamp) {
+    auth.outage_half_open.succeed(auth.outage);
     let Some(outage) = auth.outage.take_if(|outage| !outage.is_operators(now)) else {
         return;
     };
@@ -221,8 +280,12 @@ fn end_outage(auth: &mut Auth, now: Timestamp) {
         ..
     } = auth;
     for state in model_states.values_mut() {
-        if state.unavailable && state.cause.is_none() && state.next_retry_after == outage.until {
-            succeed_model(state, versions, *generation, now);
+        if !state.unavailable || state.next_retry_after != outage.until {
+            continue;
+        }
+        match state.cause {
+            None => succeed_model(state, versions, *generation, now),
+            Some(own) => state.next_retry_after = own.until,
         }
     }
 }
@@ -295,8 +358,9 @@ fn has_failed_since(auth: &Auth, model: &str, knows: u32) -> bool {
         Some(state) => state.cause,
         None => auth.cause.filter(|_| model.is_empty()),
     };
-    let causes = [own, auth.outage].into_iter().flatten();
-    auth.learned > knows || causes.map(|cause| cause.setback).any(|last| last > knows)
+    // A failure that put nobody out is over with any success that comes after it.
+    let mut causes = [own, auth.outage].into_iter().flatten();
+    auth.learned > knows || causes.any(|cause| cause.until.is_some() && cause.setback > knows)
 }
 
 fn fail(
@@ -326,7 +390,12 @@ fn fail(
     }
 }
 
-fn succeed_model(state: &mut ModelState, versions: &mut Versions, generation: u64, now: Timestamp) {
+pub(super) fn succeed_model(
+    state: &mut ModelState,
+    versions: &mut Versions,
+    generation: u64,
+    now: Timestamp,
+) {
     let was_calm = is_calm_model(state);
     state.last_error = None;
     state.quota = QuotaState::default();
@@ -382,9 +451,10 @@ fn exceeded(quota: &QuotaState, until: Option<Timestamp>, now: Timestamp) -> Quo
     QuotaState::exceeded(QUOTA, extended(quota.next_recover_at, until, now))
 }
 
-/// Faults of the request, and nobody's: no record changes.
-fn spares_everybody(scope: Scope) -> bool {
-    matches!(scope, Scope::Nobody | Scope::Request)
+/// Faults of the request, and nobody's: no record changes. What a call about no model does not find, its path has not.
+fn spares_everybody(verdict: &Verdict, model: &str) -> bool {
+    matches!(verdict.scope, Scope::Nobody | Scope::Request)
+        || (model.is_empty() && verdict.fault == Fault::NotFound)
 }
 
 /// Lets the record's own flags follow from its models.

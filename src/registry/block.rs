@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::auth::Cause;
+use crate::auth::{Auth, Cause, HalfOpen, Identity};
 use crate::clock::{later, until};
 use crate::error::Error;
 use crate::fault::{Fault, Origin};
@@ -22,6 +22,7 @@ pub(super) struct Failing<'a> {
     probes: Option<&'a Probes>,
     now: Timestamp,
     setback: u32,
+    identity: Option<Identity>,
 }
 
 impl<'a> Failing<'a> {
@@ -31,7 +32,7 @@ impl<'a> Failing<'a> {
         jitter: f64,
         probes: Option<&'a Probes>,
         now: Timestamp,
-        setback: u32,
+        auth: &Auth,
     ) -> Self {
         let hint = error.filter(|_| verdict.cooldown.obeys_hints());
         let told = hint.and_then(|error| Some((error.retry_after()?, origin(error))));
@@ -42,36 +43,34 @@ impl<'a> Failing<'a> {
             jitter,
             probes,
             now,
-            setback,
+            setback: auth.setbacks,
+            identity: verdict.fault.is_refusal().then(|| auth.identity()),
         }
     }
 
-    /// Until when one more failure blocks, by itself. `visible` is the block that the record shows.
+    /// Until when one more failure blocks, by itself. `shown` is the block that the record shows where it has no cause.
     ///
-    /// Failures within one window of a growing curve count once; a milder one within it shortens and explains nothing.
+    /// Failures within one block count once in a row. The later end of the two counts, and what led to it.
     pub(super) fn add_to(
         self,
         cause: &mut Option<Cause>,
-        visible: Option<Timestamp>,
+        half_open: &mut HalfOpen,
+        shown: Option<Timestamp>,
     ) -> Option<Timestamp> {
+        let end = cause.map_or(shown, |cause| cause.until);
+        let open = end.filter(|end| *end > self.now);
         let former = cause.unwrap_or(self.first());
-        let open = former.until.max(visible).filter(|open| *open > self.now);
-        let failures = former.failures.max(u32::from(open.is_some()));
-        let hint = self.told.map(|(hint, _)| hint);
-        let before = failures.saturating_sub(u32::from(open.is_some()));
-        let block = self.curve.length(before, hint).map(|length| {
-            let counts_once = hint.is_none() && !matches!(self.curve, Cooldown::Fixed(_));
-            let by_itself = later(self.now, self.lengthened(length));
-            open.filter(|_| counts_once).unwrap_or(by_itself)
-        });
-        let failures = match (open, block) {
-            (None, Some(_)) => failures.saturating_add(1),
-            _ => failures,
+        let failures = match open {
+            Some(_) => former.failures.max(1),
+            None if matches!(self.curve, Cooldown::Off) => former.failures,
+            None => former.failures.saturating_add(1),
         };
+        let hint = self.told.map(|(hint, _)| hint);
+        let length = self.curve.length(failures.saturating_sub(1), hint);
+        let block = length.map(|length| later(self.now, self.lengthened(length)));
         let decides = open.is_none() || block > open;
         let mut cause_now = Cause {
             failures,
-            permit: None,
             setback: self.setback,
             ..if decides { self.first() } else { former }
         };
@@ -82,10 +81,15 @@ impl<'a> Failing<'a> {
             Some(later(self.now, probes.interval(length)))
         });
         *cause = Some(cause_now);
+        if block.is_some() {
+            *half_open = HalfOpen::default();
+        }
         block
     }
 
     fn first(self) -> Cause {
+        // When a limit ends that the server told the end of, is known: there is nothing to try.
+        let rate_is_told = self.fault == Fault::RateLimited && self.told.is_some();
         Cause {
             fault: self.fault,
             origin: self.told.map_or(Origin::Guess, |(_, origin)| origin),
@@ -93,8 +97,8 @@ impl<'a> Failing<'a> {
             since: self.now,
             until: None,
             probe_at: None,
-            half_open: self.probes.is_some(),
-            permit: None,
+            half_open: self.probes.is_some() && !rate_is_told,
+            refused: self.identity,
             setback: self.setback,
         }
     }

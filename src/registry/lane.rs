@@ -495,6 +495,12 @@ impl View<'_> {
         matches!(self.lane.out.get(&slot), Some((_, Why::Paced)))
     }
 
+    /// Until when a credential is kept from being ready, if it is.
+    #[cfg(test)]
+    pub(super) fn end_of(&self, slot: u32) -> Option<Timestamp> {
+        self.lane.out.get(&slot).map(|(at, _)| *at)
+    }
+
     /// How many are out, by their fault.
     pub(super) fn faults(&self) -> impl Iterator<Item = (Fault, usize)> + '_ {
         Fault::ALL

@@ -150,6 +150,7 @@ fn note(auth: &mut Auth, model: &str, at: Timestamp) {
 fn is_calm(auth: &Auth) -> bool {
     !auth.disabled
         && auth.outage.is_none()
+        && !auth.is_returning()
         && is_calm_by_itself(auth)
         && auth.model_states.values().all(is_calm_model)
 }

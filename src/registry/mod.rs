@@ -4,6 +4,8 @@
 
 mod amend;
 mod apply;
+#[cfg(test)]
+mod audit;
 mod bits;
 mod block;
 mod group;
@@ -56,7 +58,7 @@ use waiters::Waiters;
 pub(crate) use waiters::Waiting;
 
 use crate::Timestamp;
-use crate::auth::Auth;
+use crate::auth::{Auth, Status};
 use crate::random::Random;
 use crate::runtime::guard;
 
@@ -67,6 +69,8 @@ pub(crate) struct Registry {
     random: Arc<Random>,
     /// What credentials are used within that say nothing of their own.
     default_limits: UseLimits,
+    /// Whether a credential that is pending does not serve.
+    honours_pending: bool,
     /// How many credentials may be out: as long as there are none, a pick need not know the time.
     troubled: Arc<AtomicUsize>,
 }
@@ -97,6 +101,8 @@ struct State {
     troubled: Troubled,
     /// Counts picks, to tell which lane was used last.
     picks: u64,
+    /// Counts permits, to tell one probe from another.
+    permits: u64,
     touched: Touched,
     timeline: Timeline,
     groups: Groups,
@@ -121,7 +127,14 @@ impl Registry {
             waiters: Waiters::default(),
             random,
             default_limits,
+            honours_pending: false,
         }
+    }
+
+    /// Whether a credential that is pending does not serve until it has tokens or a key.
+    pub(crate) fn with_pending(mut self, honoured: bool) -> Self {
+        self.honours_pending = honoured;
+        self
     }
 
     /// Puts a record in, and gives back what is there now; one with the same id is replaced.
@@ -136,6 +149,7 @@ impl Registry {
             auth.restore(now);
             let newest = auth.generation;
             amend::token_renewed(auth, |version| version.is_older_than(newest), now);
+            amend::forget_refusals(auth, now);
         })
     }
 
@@ -154,6 +168,8 @@ impl Registry {
             let record = Record::new(Arc::clone(&member), Arc::clone(&auth));
             state.slots.insert(record);
             state.by_id.insert(id, member);
+            self.reconfigured(&mut state.slots[slot]);
+            let auth = Arc::clone(&state.slots[slot].auth);
             state.limit(slot, &self.default_limits);
             state.join_group(slot);
             state.seat(slot);
@@ -306,6 +322,14 @@ impl Registry {
             let record = &mut state.slots[slot];
             before = Arc::clone(&record.auth);
             change(record);
+            if !record.auth.is_configured_as(&before) {
+                self.reconfigured(record);
+                if record.auth.misconfigured.is_none()
+                    && let Some(former) = &before.misconfigured
+                {
+                    amend::is_fit_again(record.change(), former);
+                }
+            }
             auth = Arc::clone(&record.auth);
             state.touched.extend_if_watched(id);
             state.limit(slot, &self.default_limits);
@@ -350,6 +374,20 @@ impl Registry {
     /// Whether anybody may be out, for whatever model.
     pub(crate) fn may_anybody_be_out(&self) -> bool {
         self.troubled.load(Ordering::SeqCst) > 0
+    }
+
+    /// Sees to it that a record is used as its settings say by now.
+    fn reconfigured(&self, record: &mut Record) {
+        let misconfigured = record.auth.check_address().err();
+        if misconfigured.is_some() || record.auth.misconfigured.is_some() {
+            record.change().misconfigured = misconfigured.map(Arc::new);
+        }
+        if self.honours_pending && record.auth.status == Status::Pending {
+            record.waits_for_login = record.auth.is_pending();
+            if !record.waits_for_login {
+                record.change().status = Status::Active;
+            }
+        }
     }
 }
 
@@ -507,6 +545,8 @@ impl fmt::Debug for Registry {
     }
 }
 
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod fleet_tests;
 #[cfg(test)]

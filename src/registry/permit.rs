@@ -1,24 +1,23 @@
-//! [`Permit`]: the right to be the one request that tries a credential which is out.
+//! [`Permit`]: the right to be one of the few requests that probe a credential which is out, or has just returned.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::Readiness;
 use super::record::Record;
-use super::{Picked, Query, Registry};
+use super::{Picked, Query, Registry, State};
 use crate::Timestamp;
-use crate::auth::{Auth, Cause};
-use crate::clock::{earlier, later};
+use crate::auth::{Auth, Cause, HalfOpen};
+use crate::clock::later;
 
-/// Keeps others away from a credential for a model, until it is dropped or its time is over.
+/// Keeps others away from a credential for a model, as far as its [`HalfOpen`] state says, until it is dropped or its patience
+/// is over.
 #[derive(Debug)]
 pub(crate) struct Permit {
     registry: Arc<Registry>,
     id: Arc<str>,
     model: String,
-    until: Timestamp,
-    /// By how much the wall clock had been set back by then.
-    set_back: Duration,
+    number: u64,
 }
 
 impl Registry {
@@ -29,25 +28,26 @@ impl Registry {
         id: &str,
         patience: Duration,
     ) -> Option<Permit> {
-        let offered = |record: &Record, now| record.readiness(query.model, now) == Readiness::Ready;
-        self.take(query, id, |_, now| later(now, patience), offered)
-            .map(|(_, permit)| permit)
+        self.take(query, id, |record, now| {
+            let offered = record.readiness(query.model, now) == Readiness::Ready;
+            offered.then(|| later(now, patience))
+        })
+        .map(|(_, permit)| permit)
     }
 
-    /// A credential although it may be out, with the permit to be the only one that asks it. `None` when it is disabled, or
-    /// somebody else has the permit.
+    /// A credential although it may be out, with the permit to ask it. `None` when it is disabled, or as many as may ask it
+    /// have a permit.
     pub(crate) fn insist(
         self: &Arc<Self>,
         query: Query<'_>,
         id: &str,
         patience: Duration,
     ) -> Option<(Picked, Permit)> {
-        let free = |record: &Record, now| {
-            let tried = |cause: &Cause| cause.permit.is_some_and(|permit| permit > now);
-            record.readiness(query.model, now) != Readiness::Blocked
-                && !record.causes(query.model).iter().flatten().any(tried)
-        };
-        self.take(query, id, |_, now| later(now, patience), free)
+        self.take(query, id, |record, now| {
+            let blocked = record.readiness(query.model, now) == Readiness::Blocked;
+            let full = record.half_open(query.model).any(|half| half.is_full(now));
+            (!blocked && !full).then(|| later(now, patience))
+        })
     }
 
     /// Of the credentials that nothing but a fault of their provider keeps out, the one that is due soonest and that nobody
@@ -63,45 +63,56 @@ impl Registry {
                 .find(|(_, slot)| slots[*slot].floor_end(query.model, call.now).is_some())
                 .map(|(_, slot)| Arc::clone(slots.id(slot)))
         })?;
-        let until = |record: &Record, now| {
-            let end = record.floor_end(query.model, now);
-            end.unwrap_or(now).max(later(now, patience))
-        };
-        self.take(query, &id, until, |record, now| {
-            record.floor_end(query.model, now).is_some()
+        self.take(query, &id, |record, now| {
+            let end = record.floor_end(query.model, now)?;
+            Some(end.max(later(now, patience)))
         })
     }
 
+    /// A permit until then, if there is one to be had.
     fn take(
         self: &Arc<Self>,
         query: Query<'_>,
         id: &str,
-        until: impl FnOnce(&Record, Timestamp) -> Timestamp,
-        may: impl FnOnce(&Record, Timestamp) -> bool,
+        until: impl FnOnce(&Record, Timestamp) -> Option<Timestamp>,
     ) -> Option<(Picked, Permit)> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
         let slot = state.slot(id)?;
-        let record = &mut state.slots[slot];
-        if !may(record, now) {
-            return None;
-        }
-        let until = until(record, now);
-        let picked = record.picked(query.model);
-        let auth = record.change();
-        let everywhere = auth.outage.is_some();
-        for cause in causes(auth, query.model).into_iter().flatten() {
-            cause.permit = Some(until);
-        }
-        state.look_again(slot, query.model, everywhere);
+        let until = until(&state.slots[slot], now)?;
+        let picked = state.slots[slot].picked(query.model);
+        state.permits += 1;
+        let number = state.permits;
+        state.probing(slot, query.model, |cause, half_open| {
+            if cause.is_some() || half_open.needs_permit(cause) {
+                half_open.begin(number, until, now);
+            }
+        });
         let permit = Permit {
             registry: Arc::clone(self),
             id: Arc::clone(&picked.member.id),
             model: query.model.to_owned(),
-            until,
-            set_back: state.timeline.set_back(),
+            number,
         };
         Some((picked, permit))
+    }
+}
+
+impl State {
+    /// Changes how a model, and the whole credential, return.
+    fn probing(
+        &mut self,
+        slot: u32,
+        model: &str,
+        mut change: impl FnMut(Option<Cause>, &mut HalfOpen),
+    ) {
+        let auth = self.slots[slot].change();
+        let everywhere = auth.is_out_as_a_whole();
+        change(auth.outage, &mut auth.outage_half_open);
+        if let Some((cause, half_open)) = own(auth, model) {
+            change(cause, half_open);
+        }
+        self.look_again(slot, model, everywhere);
     }
 }
 
@@ -111,9 +122,10 @@ impl Record {
         let [Some(own), None] = self.causes(model) else {
             return None;
         };
-        let tried = own.permit.is_some_and(|permit| permit > now);
+        let tried = self.half_open(model).any(|half| half.is_full(now));
+        let fit = self.auth.misconfigured.is_none();
         own.until
-            .filter(|end| own.fault.is_transient() && *end > now && !tried)
+            .filter(|end| fit && own.fault.is_transient() && *end > now && !tried)
     }
 }
 
@@ -123,18 +135,10 @@ impl Drop for Permit {
         let Some(slot) = state.slot(&self.id) else {
             return;
         };
-        let set_back_since = state.timeline.set_back().saturating_sub(self.set_back);
-        let auth = state.slots[slot].change();
-        let everywhere = auth.outage.is_some();
         let mut held = false;
-        let until = earlier(self.until, set_back_since);
-        for cause in causes(auth, &self.model).into_iter().flatten() {
-            if cause.permit == Some(until) {
-                cause.permit = None;
-                held = true;
-            }
-        }
-        state.look_again(slot, &self.model, everywhere);
+        state.probing(slot, &self.model, |_, half_open| {
+            held |= half_open.end(self.number);
+        });
         drop(state);
         if held {
             self.registry.waiters.wake();
@@ -142,10 +146,11 @@ impl Drop for Permit {
     }
 }
 
-fn causes<'a>(auth: &'a mut Auth, model: &str) -> [Option<&'a mut Cause>; 2] {
-    let own = match auth.model_states.get_mut(model) {
-        Some(state) => state.cause.as_mut(),
-        None => auth.cause.as_mut().filter(|_| model.is_empty()),
-    };
-    [own, auth.outage.as_mut()]
+/// What there is of one model: for the empty one, of calls without a model.
+fn own<'a>(auth: &'a mut Auth, model: &str) -> Option<(Option<Cause>, &'a mut HalfOpen)> {
+    match auth.model_states.get_mut(model) {
+        Some(state) => Some((state.cause, &mut state.half_open)),
+        None if model.is_empty() => Some((auth.cause, &mut auth.half_open)),
+        None => None,
+    }
 }

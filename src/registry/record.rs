@@ -11,7 +11,7 @@ use super::limiter::{Limiter, UseLimits};
 use super::member::Member;
 use super::order::Place;
 use super::picks::Picked;
-use crate::auth::{Auth, Cause, Status};
+use crate::auth::{Auth, Cause, HalfOpen, Status};
 use crate::clock::Timestamp;
 
 /// On a cache line of its own: a pick looks at one of many.
@@ -31,6 +31,8 @@ pub(super) struct Record {
     pub(super) refresh_failures: u32,
     /// It is counted among those that may be out.
     pub(super) troubled: bool,
+    /// As long as it is pending, it does not serve.
+    pub(super) waits_for_login: bool,
 }
 
 impl Record {
@@ -44,6 +46,7 @@ impl Record {
             unsaved: Unsaved::Nothing,
             refresh_failures: 0,
             troubled: false,
+            waits_for_login: false,
         }
     }
 
@@ -88,10 +91,23 @@ impl Record {
         if !self.troubled {
             return Readiness::Ready;
         }
-        match (readiness(&self.auth, model).at(now), &self.limiter) {
-            (Readiness::Ready, Some(limiter)) => limiter.readiness(model, now),
-            (readiness, _) => readiness,
+        if self.is_pending() {
+            return Readiness::Blocked;
         }
+        match (self.health(model).at(now), &self.limiter) {
+            (Readiness::Ready, Some(limiter)) => limiter.readiness(model, now),
+            (health, _) => health,
+        }
+    }
+
+    /// As [`readiness`](Self::readiness), its limits aside.
+    pub(super) fn health(&self, model: &str) -> Readiness {
+        readiness(&self.auth, model)
+    }
+
+    /// Whether it waits for a login to be completed.
+    pub(super) fn is_pending(&self) -> bool {
+        self.waits_for_login && self.auth.status == Status::Pending
     }
 
     /// Sets the limits that it is used within. What is used of it at the moment stays counted.
@@ -124,15 +140,27 @@ impl Record {
         [own, self.auth.outage]
     }
 
+    /// How it returns for a model: the model, and the whole.
+    pub(super) fn half_open(&self, model: &str) -> impl Iterator<Item = &HalfOpen> {
+        let own = match self.auth.model_states.get(model) {
+            Some(state) => Some(&state.half_open),
+            None => Some(&self.auth.half_open).filter(|_| model.is_empty()),
+        };
+        own.into_iter().chain([&self.auth.outage_half_open])
+    }
+
     /// Whether it may be out for any model, now or until it has served.
     pub(super) fn may_be_out(&self) -> bool {
         let auth = &self.auth;
         self.limiter.is_some()
+            || self.is_pending()
+            || auth.misconfigured.is_some()
             || auth.disabled
             || auth.status == Status::Disabled
             || auth.unavailable
             || auth.outage.is_some()
             || auth.cause.is_some()
+            || auth.is_returning()
             || auth.awaits_token.is_some()
             || auth.model_states.values().any(|state| {
                 state.unavailable || state.cause.is_some() || state.status == Status::Disabled
@@ -148,9 +176,14 @@ impl Record {
             && self.limiter.as_deref().is_none_or(is_free)
     }
 
-    /// Whether it comes back from a cooldown, so that one request goes first.
+    /// Whether it comes back from a cooldown, so that few requests go first.
     pub(super) fn needs_permit(&self, model: &str) -> bool {
-        self.troubled && self.causes(model).iter().flatten().any(Cause::needs_permit)
+        let auth = &*self.auth;
+        let own_needs = || match auth.model_states.get(model) {
+            Some(state) => state.half_open.needs_permit(state.cause),
+            None => model.is_empty() && auth.half_open.needs_permit(auth.cause),
+        };
+        self.troubled && (auth.outage_half_open.needs_permit(auth.outage) || own_needs())
     }
 
     pub(super) fn picked(&self, model: &str) -> Picked {

@@ -58,7 +58,7 @@ impl Registry {
             }
         }
         self.change(target.id, model, moment, |auth, now| {
-            let everywhere = effect.concerns_all_models(auth.outage.is_some());
+            let everywhere = effect.concerns_all_models(auth.is_out_as_a_whole());
             apply::apply(auth, model, effect, now);
             everywhere
         })
@@ -69,6 +69,14 @@ impl Registry {
         self.change(id, model.unwrap_or_default(), moment, |auth, now| {
             amend::reset(auth, model, now);
             model.is_none()
+        })
+    }
+
+    /// Ends what former settings of a credential were refused for.
+    pub(crate) fn forget_refusals(&self, id: &str, moment: Moment) -> Applied {
+        self.change(id, "", moment, |auth, now| {
+            amend::forget_refusals(auth, now);
+            true
         })
     }
 
@@ -139,7 +147,10 @@ impl Registry {
         let record = &mut state.slots[slot];
         let before = record.auth.versions;
         let was_clean = is_clean(&record.auth, model);
+        let was_returning = record.auth.is_returning();
+        let was_pending = record.is_pending();
         let everywhere = change(record.change(), now);
+        let everywhere = everywhere || record.is_pending() != was_pending;
         let changed = record.auth.versions != before;
         let is_clean = is_clean(&record.auth, model);
         let applied = if changed {
@@ -148,7 +159,7 @@ impl Registry {
             Applied::Known
         };
         state.look_again(slot, model, everywhere);
-        if !was_clean && is_clean {
+        if is_clean && (!was_clean || was_returning) {
             self.waiters.wake();
         }
         applied

@@ -72,7 +72,10 @@ impl Registry {
             };
             Some(Shortage {
                 omitted: total - listed.len(),
-                earliest: admitted().next().map(|(at, _)| at),
+                earliest: admitted()
+                    .next()
+                    .map(|(at, _)| at)
+                    .filter(|at| *at < Timestamp::MAX),
                 faults,
                 standings: listed,
             })
@@ -90,36 +93,44 @@ impl Record {
         };
         let [own, outage] = self.causes(model);
         let cause = decisive(own, outage);
-        let readiness = self.readiness(model, now);
-        let (availability, until) = match readiness {
+        let busy = match self.readiness(model, now) {
+            Readiness::Full(at) | Readiness::Paced(at) => Some(at),
+            _ => None,
+        };
+        let (availability, until) = match self.health(model) {
+            _ if self.is_pending() && !auth.disabled => (Availability::Pending, None),
             Readiness::Blocked => (Availability::Disabled, None),
-            _ if is_probing(own, now) || is_probing(outage, now) => {
+            _ if auth.misconfigured.is_some() => (Availability::Misconfigured, None),
+            _ if self.half_open(model).any(|half| half.is_full(now)) => {
                 (Availability::Probing, end(auth, model, cause))
             }
-            Readiness::Full(at) | Readiness::Paced(at) => (
-                Availability::Busy,
-                Some(at).filter(|at| *at < Timestamp::MAX),
-            ),
             Readiness::Until(at, fault)
                 if at > now && fault != Fault::TokenEnded && !auth.is_revoked() =>
             {
                 (Availability::Cooling, end(auth, model, cause).max(Some(at)))
             }
+            _ if busy.is_some() => (Availability::Busy, busy.filter(|at| *at < Timestamp::MAX)),
             _ if auth.awaits_token.is_some_and(|at| at > now) || auth.lacks_token(now) => {
                 let at = auth.awaits_token.filter(|at| *at < Timestamp::MAX);
                 (Availability::Refreshing, at)
             }
-            _ if self.needs_permit(model) => (Availability::Probe, end(auth, model, cause)),
+            _ if cause.is_some() && self.needs_permit(model) => {
+                (Availability::Probe, end(auth, model, cause))
+            }
             _ => (Availability::Ready, None),
         };
         let refreshing = availability == Availability::Refreshing;
         let whole = outage.is_some() || refreshing;
         let error = error.or(auth.last_error.as_ref().filter(|_| whole));
+        let misconfigured = auth.misconfigured.as_deref();
+        let cause = cause.filter(|_| misconfigured.is_none());
         Standing {
             auth_id: Arc::clone(self.id()),
             provider,
             availability,
-            fault: if refreshing {
+            fault: if misconfigured.is_some() {
+                Some(Fault::Misconfigured)
+            } else if refreshing {
                 Some(Fault::TokenEnded)
             } else {
                 cause.map(|cause| cause.fault)
@@ -127,8 +138,11 @@ impl Record {
             origin: cause.map(|cause| cause.origin),
             failures: cause.map_or(0, |cause| cause.failures),
             until,
+            remaining: until
+                .filter(|until| *until > now && *until < Timestamp::MAX)
+                .map(|at| crate::clock::until(now, at)),
             probe_at: cause.and_then(|cause| cause.probe_at),
-            error: error.cloned(),
+            error: misconfigured.or(error).cloned(),
         }
     }
 }
@@ -137,11 +151,6 @@ impl Record {
 fn decisive(own: Option<Cause>, outage: Option<Cause>) -> Option<Cause> {
     let causes = own.into_iter().chain(outage);
     causes.max_by_key(|cause| cause.until)
-}
-
-fn is_probing(cause: Option<Cause>, now: Timestamp) -> bool {
-    let permit = cause.and_then(|cause| cause.permit);
-    permit.is_some_and(|permit| permit > now)
 }
 
 /// The end of the block, of which a record that came without a cause shows only its own.

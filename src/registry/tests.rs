@@ -294,6 +294,52 @@ proptest! {
     }
 }
 
+/// Verdicts of one kind each, with a cooldown of their own.
+fn any_verdict() -> impl Strategy<Value = (u16, Option<u64>)> {
+    let status = prop::sample::select(vec![401, 402, 403, 404, 429, 500, 503, 529]);
+    (status, prop::option::weighted(0.3, 0..4000_u64))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_failure_persistence(FileFailurePersistence::WithSource("regressions")))]
+
+    #[test]
+    fn of_two_cooldowns_the_later_end_counts(
+        failures in prop::collection::vec((any_verdict(), 0..2_u8, 0..90_u64), 1..40),
+    ) {
+        let policy = FailurePolicy::default();
+        let mut auth = Auth::api_key("p", "k").with_id("a");
+        let mut now = START;
+        for ((status, hint), model, wait) in failures {
+            now = later(now, Duration::from_secs(wait));
+            let model = model_name(model + 1);
+            let error = Error::upstream(status, "no");
+            let error = match hint {
+                Some(hint) => error.with_retry_after(Duration::from_secs(hint)),
+                None => error,
+            };
+            let verdict = policy.classify(&error);
+            let effect = Effect::Failure {
+                error: Some(&error),
+                verdict: &verdict,
+                jitter: 0.0,
+                probes: policy.probes(),
+            };
+            let before = end(&auth, model).filter(|end| *end > now);
+            apply::apply(&mut auth, model, &effect, now);
+            let after = end(&auth, model);
+            prop_assert!(after >= before, "never shorter: {before:?} {after:?}");
+            let hint = error.retry_after().filter(|_| verdict.cooldown.obeys_hints());
+            let own = verdict.cooldown.length(0, hint).map(|length| later(now, length));
+            prop_assert!(after >= own, "its own is not swallowed: {own:?} {after:?}");
+            let within = later(now, Duration::from_nanos(1));
+            if own.is_some_and(|own| own > within) && !verdict.fault.is_quota() {
+                prop_assert_ne!(readiness(&auth, model).at(within), Readiness::Ready);
+            }
+        }
+    }
+}
+
 #[test]
 fn invented_models_leave_a_bounded_number_of_lanes() {
     let registry = Registry::new(Arc::new(Random::seeded(7)), UseLimits::default());

@@ -75,11 +75,6 @@ impl From<Timestamp> for Moment {
 }
 
 impl Timeline {
-    /// By how much the wall clock was set back in all, since the registry is there.
-    pub(super) fn set_back(&self) -> Duration {
-        self.set_back
-    }
-
     /// By how much the wall clock is ahead of a clock that began with it and has gone evenly since. Limits and paces go by that one: a
     /// minute of theirs is a minute of the monotonic clock.
     pub(super) fn ahead(&self) -> time::Duration {
@@ -117,7 +112,6 @@ impl Timeline {
                 later(moment.wall, after.saturating_duration_since(before)),
                 after,
             ));
-            self.set_back = self.set_back.saturating_add(set_back);
             return Now {
                 set_back,
                 ..as_it_is
@@ -185,14 +179,16 @@ impl Auth {
         let states = self.model_states.values_mut().map(|state| {
             back(&mut state.next_retry_after);
             back(&mut state.quota.next_recover_at);
+            state.half_open.set_back(by);
             &mut state.cause
         });
         for cause in states.chain([&mut self.cause, &mut self.outage]).flatten() {
             cause.since = earlier(cause.since, by);
             back(&mut cause.until);
             back(&mut cause.probe_at);
-            back(&mut cause.permit);
         }
+        self.half_open.set_back(by);
+        self.outage_half_open.set_back(by);
         back(&mut self.next_retry_after);
         back(&mut self.quota.next_recover_at);
         back(&mut self.awaits_token);

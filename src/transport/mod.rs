@@ -24,6 +24,11 @@ pub use limits::Limits;
 pub use not_sent::NotSent;
 pub use url::check_url;
 
+/// Says what is wrong with a proxy's URL, and nothing of the URL.
+pub(crate) fn check_proxy(url: &str) -> Result<(), &'static str> {
+    proxy::parse(url).map(drop)
+}
+
 /// Gives credentials their own HTTP agents; the seed's `RoundTripperProvider`.
 ///
 /// Make the agents with [`cancellable_agent`], or their requests can only be ended by their timeouts. The proxy is then the

@@ -1,0 +1,202 @@
+//! [`HalfOpen`]: with how many requests a credential that returns from a cooldown is tried.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::{Auth, Cause};
+use crate::Timestamp;
+use crate::clock::earlier;
+use crate::fault::Fault;
+
+/// The half-open state of one model, or of a credential as a whole: after a cooldown one probe at a time, then twice as many
+/// with each success, until so many have succeeded that no more permits are needed. In memory only.
+///
+/// A probe that is under way until the end of its patience, and has not failed, counts as a success.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HalfOpen {
+    successes: u32,
+    probes: SmallVec<[Probe; 1]>,
+    /// What the cooldown was for.
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Probe {
+    number: u64,
+    /// The end of its patience.
+    until: Timestamp,
+}
+
+impl HalfOpen {
+    /// Whether a request needs a permit, after this cooldown or after a success that has ended it.
+    pub(crate) fn needs_permit(&self, cause: Option<Cause>) -> bool {
+        let half_open = cause.map_or(self.successes > 0, |cause| cause.needs_permit());
+        half_open && self.successes < ENOUGH
+    }
+
+    /// When the next probe may begin, if as many as may be are under way.
+    pub(crate) fn full_until(&self) -> Option<Timestamp> {
+        let full = self.successes < ENOUGH && self.probes.len() >= 1 << self.successes;
+        let first = self.probes.iter().map(|probe| probe.until).min();
+        first.filter(|_| full)
+    }
+
+    /// Whether no further probe may begin at `now`.
+    pub(crate) fn is_full(&self, now: Timestamp) -> bool {
+        self.full_until().is_some_and(|until| until > now)
+    }
+
+    /// How many probes are under way.
+    #[cfg(test)]
+    pub(crate) fn probes(&self) -> usize {
+        self.probes.len()
+    }
+
+    /// What the cooldown was for that a success has ended.
+    pub(crate) fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// A probe begins.
+    pub(crate) fn begin(&mut self, number: u64, until: Timestamp, now: Timestamp) {
+        let before = self.probes.len();
+        self.probes.retain(|probe| probe.until > now);
+        for _ in self.probes.len()..before {
+            self.count();
+        }
+        if self.successes < ENOUGH {
+            self.probes.push(Probe { number, until });
+        }
+    }
+
+    /// A probe is over, whatever came of it. Whether it was one of these.
+    pub(crate) fn end(&mut self, number: u64) -> bool {
+        let before = self.probes.len();
+        self.probes.retain(|probe| probe.number != number);
+        self.probes.len() < before
+    }
+
+    /// A request has succeeded, and ends the cooldown of `cause`.
+    pub(crate) fn succeed(&mut self, cause: Option<Cause>) {
+        if !self.needs_permit(cause) {
+            *self = Self::default();
+            return;
+        }
+        self.fault = cause.map_or(self.fault, |cause| cause.fault);
+        self.count();
+        if self.successes >= ENOUGH {
+            *self = Self::default();
+        }
+    }
+
+    fn count(&mut self) {
+        self.successes = self.successes.saturating_add(1);
+    }
+
+    /// The wall clock was set back.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        for probe in &mut self.probes {
+            probe.until = earlier(probe.until, by);
+        }
+    }
+}
+
+impl Auth {
+    /// Whether something is out, or returns, for all models at once.
+    pub(crate) fn is_out_as_a_whole(&self) -> bool {
+        self.outage.is_some() || self.outage_half_open != HalfOpen::default()
+    }
+
+    /// Whether it, or a model of it, is half-open after a success, or has probes under way.
+    pub(crate) fn is_returning(&self) -> bool {
+        let models = self.model_states.values().map(|state| &state.half_open);
+        let mut all = models.chain([&self.half_open, &self.outage_half_open]);
+        all.any(|half_open| *half_open != HalfOpen::default())
+    }
+}
+
+/// After how many successes in a row nobody needs a permit.
+const ENOUGH: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::later;
+    use crate::fault::Origin;
+
+    const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+
+    fn at(seconds: u64) -> Timestamp {
+        later(START, Duration::from_secs(seconds))
+    }
+
+    fn cause() -> Option<Cause> {
+        Some(Cause {
+            fault: Fault::Transient,
+            origin: Origin::Guess,
+            failures: 1,
+            since: START,
+            until: Some(START),
+            probe_at: None,
+            half_open: true,
+            refused: None,
+            setback: 1,
+        })
+    }
+
+    /// How many more probes may begin.
+    fn room(half_open: &HalfOpen, now: Timestamp) -> usize {
+        let mut half_open = half_open.clone();
+        (0..9)
+            .take_while(|_| {
+                let free = !half_open.is_full(now);
+                half_open.begin(u64::MAX, at(1000), now);
+                free
+            })
+            .count()
+    }
+
+    #[test]
+    fn one_then_twice_as_many_with_each_success_then_all() {
+        let mut half_open = HalfOpen::default();
+        let mut cause = cause();
+        for allowed in [1, 2, 4] {
+            assert_eq!(room(&half_open, START), allowed);
+            half_open.begin(1, at(10), START);
+            assert_eq!(room(&half_open, START), allowed - 1);
+            assert!(half_open.needs_permit(cause));
+            half_open.succeed(cause.take());
+            half_open.end(1);
+        }
+        assert_eq!(half_open, HalfOpen::default());
+        assert!(!half_open.needs_permit(None));
+    }
+
+    #[test]
+    fn a_probe_under_way_for_its_patience_counts_as_a_success() {
+        let mut half_open = HalfOpen::default();
+        half_open.begin(1, at(10), START);
+        assert_eq!(half_open.full_until(), Some(at(10)));
+        assert_eq!(room(&half_open, at(10)), 2);
+        half_open.begin(2, at(20), at(10));
+        half_open.begin(3, at(20), at(10));
+        assert!(!half_open.end(1), "its place is another's");
+        assert!(half_open.is_full(at(10)));
+        // Two more have lasted.
+        assert_eq!(room(&half_open, at(20)), 9);
+        half_open.begin(4, at(30), at(20));
+        assert!(!half_open.needs_permit(cause()) && half_open.probes.is_empty());
+    }
+
+    #[test]
+    fn where_no_permit_is_needed_a_success_ends_it() {
+        let mut half_open = HalfOpen::default();
+        half_open.begin(1, at(10), START);
+        half_open.succeed(cause().map(|cause| Cause {
+            half_open: false,
+            ..cause
+        }));
+        assert_eq!(half_open, HalfOpen::default());
+    }
+}
