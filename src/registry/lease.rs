@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::limiter::{End, Granted, Use};
 use super::member::Member;
 use super::pace::Start;
-use super::{Picked, Query, Registry};
+use super::{Picked, Query, Readiness, Registry};
 use crate::auth::Auth;
 
 /// One use of a credential, from its pick to the end of the attempt or of the stream. Dropping it ends it.
@@ -74,7 +74,11 @@ impl Registry {
         let is_paced = granted
             .as_ref()
             .is_some_and(|granted| granted.start().is_some());
-        state.look_again(member.slot, &model, fullness);
+        let is_as_before =
+            granted.is_some() && !fullness && limiter.readiness(&model, now) == Readiness::Ready;
+        if !is_as_before {
+            state.look_again(member.slot, &model, fullness);
+        }
         if is_paced {
             state.look_at_group(member.slot, &model);
         }
@@ -148,8 +152,11 @@ impl Drop for Lease {
         let Some(limiter) = &mut record.limiter else {
             return;
         };
-        limiter.give_back(&share.model, &share.granted, share.end);
+        let has_room = limiter.give_back(&share.model, &share.granted, share.end);
         let fullness = limiter.fullness_has_changed();
+        if !has_room && !fullness {
+            return;
+        }
         let provider = Arc::clone(&record.auth);
         let slot = self.member.slot;
         state.look_again(slot, &share.model, fullness);

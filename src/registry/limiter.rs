@@ -241,10 +241,10 @@ impl Limiter {
         }
     }
 
-    /// A request is over.
-    pub(super) fn give_back(&mut self, model: &str, granted: &Granted, end: End) {
+    /// A request is over. Whether there may be more room in the model's minute for it.
+    pub(super) fn give_back(&mut self, model: &str, granted: &Granted, end: End) -> bool {
         if !Arc::ptr_eq(&granted.by, &self.mark) {
-            return;
+            return false;
         }
         self.in_flight = self.in_flight.saturating_sub(1);
         let Granted {
@@ -254,10 +254,11 @@ impl Limiter {
             ..
         } = *granted;
         let used = match end {
-            End::Used(used) => used,
-            End::Unsent => Some(0),
+            End::Used(None) => return false,
+            End::Used(Some(used)) => used,
+            End::Unsent => 0,
         };
-        if let (Some(used), Some(minute)) = (used, self.models.get_mut(model)) {
+        if let Some(minute) = self.models.get_mut(model) {
             minute.tokens.correct(second, tokens, used);
             if end == End::Unsent {
                 minute.requests.correct(second, 1, 0);
@@ -268,6 +269,7 @@ impl Limiter {
         if let (End::Unsent, Some(start), Some(paces)) = (end, start, &self.paces) {
             paces.lock().take_back(model, start);
         }
+        true
     }
 }
 
