@@ -265,7 +265,7 @@ mod tests {
             (&[Billing], Some(402), Advice::Act),
             (&[Forbidden], Some(403), Advice::Act),
             (&[NotFound], Some(404), Advice::Wait),
-            (&[Config], Some(503), Advice::Act),
+            (&[Misconfigured], Some(503), Advice::Act),
             (&[Unauthorized, Billing], Some(503), Advice::Act),
             (&[], None, Advice::Act),
         ] {

@@ -101,7 +101,9 @@ fn judge(policy: &FailurePolicy, error: &Error) -> Expected {
         Scope::Provider => "provider",
         _ => "another",
     };
-    let cooldown = verdict.cooldown.length(0, error.retry_after());
+    // Of the first failure in a row that has one.
+    let mut cooldowns = (0..2).map(|before| verdict.cooldown.length(before, error.retry_after()));
+    let cooldown = cooldowns.find_map(|cooldown| cooldown);
     Expected {
         fault: verdict.fault.to_string(),
         scope: scope.to_owned(),

@@ -53,65 +53,6 @@ fn availability(manager: &Manager, id: &str) -> Availability {
     standing.unwrap().availability
 }
 
-/// Twenty callers, calls of 45 s; the clock goes on second by second. How many are served.
-fn served_of_twenty(manager: &Manager, fake: &Fake, clock: &ManualClock) -> usize {
-    let served = Arc::new(AtomicUsize::new(0));
-    let timer = clock.clone();
-    fake.on(
-        "a",
-        Act::Do(Arc::new(move || {
-            use credpool::Clock as _;
-            timer.after(45 * SECOND).recv().unwrap();
-            Ok(Response::new("ok"))
-        })),
-    );
-    let callers: Vec<_> = (0..20)
-        .map(|_| {
-            let (manager, served) = (manager.clone(), Arc::clone(&served));
-            thread::spawn(move || {
-                if call(&manager, "m").is_ok() {
-                    served.fetch_add(1, Ordering::SeqCst);
-                }
-            })
-        })
-        .collect();
-    // Each caller that is not done waits for one timer.
-    let waiting = || {
-        callers
-            .iter()
-            .filter(|caller| !caller.is_finished())
-            .count()
-    };
-    for _ in 0..120 {
-        eventually("all wait", || clock.timers() >= waiting());
-        clock.advance(SECOND);
-    }
-    for caller in callers {
-        caller.join().unwrap();
-    }
-    served.load(Ordering::SeqCst)
-}
-
-#[test]
-fn twenty_long_calls_are_served_after_a_rate_limit_of_a_second() {
-    let (manager, fake, clock) = pool(FailurePolicy::default());
-    manager.register(key("a")).unwrap();
-    let limited = Error::upstream(429, "slow down").with_retry_after(SECOND);
-    mark(&manager, "a", "m", limited);
-    assert_eq!(served_of_twenty(&manager, &fake, &clock), 20);
-}
-
-#[test]
-fn twenty_long_calls_are_served_after_an_outage_of_a_second() {
-    let (manager, fake, clock) = pool(FailurePolicy::default().with_floor(false));
-    manager.register(key("a")).unwrap();
-    for _ in 0..2 {
-        mark(&manager, "a", "m", Error::upstream(503, "down"));
-    }
-    assert_eq!(availability(&manager, "a"), Availability::Cooling);
-    assert_eq!(served_of_twenty(&manager, &fake, &clock), 20);
-}
-
 #[test]
 fn a_longer_cooldown_is_not_swallowed_by_a_shorter_one() {
     let (manager, fake, clock) = pool(FailurePolicy::default().without_waiting().with_floor(false));
@@ -366,7 +307,8 @@ fn who_is_misconfigured_is_asked_once_until_its_record_changes() {
     for id in ["a", "b"] {
         manager.register(key(id)).unwrap();
     }
-    fake.on("a", Act::Fail(Error::new(ErrorCode::Config, "no project")));
+    let unusable = Error::new(ErrorCode::Config, "no project").with_auth_id("a");
+    fake.on("a", Act::Fail(unusable));
     for _ in 0..20 {
         assert_eq!(call(&manager, "m").unwrap(), "b");
         clock.advance(10 * MINUTE);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Auth, Error, FailurePolicy, Manager, ManualClock, OAuthTokens, Options, Request, Status,
+    Auth, Error, FailurePolicy, Manager, ManualClock, OAuthTokens, Options, Outcome, Request,
+    Status,
 };
 use support::{Act, Fake, Recorder, manual};
 
@@ -237,6 +238,8 @@ fn a_fault_of_the_provider_is_tried_on_one_more_credential_and_then_elsewhere() 
             .register(Auth::api_key("q", "k").with_id("q0"))
             .unwrap();
         assert_eq!(call(&manager).unwrap(), "q0");
+        assert_eq!(out_for(&manager, &clock, "a00"), None, "once is not enough");
+        manager.mark_result(&Outcome::failure("a00", "p", "m", error));
         returns_after(&manager, &clock, "a00", SECOND);
     }
 }

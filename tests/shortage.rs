@@ -88,6 +88,11 @@ fn down() -> Error {
     Error::upstream(503, "down")
 }
 
+/// A fault of the provider that says for how long.
+fn away() -> Error {
+    down().with_retry_after(SECOND)
+}
+
 /// An executor's answer that waits until the test lets it go.
 struct Door {
     entered: Arc<AtomicUsize>,
@@ -665,7 +670,7 @@ mod retries {
         assert_eq!(of_a00, 1);
         let standing = standing(&manager, 0);
         assert_eq!(standing.fault, Some(Fault::Misconfigured));
-        assert_eq!(standing.availability, Availability::Cooling);
+        assert_eq!(standing.availability, Availability::Misconfigured);
     }
 
     #[test]
@@ -801,7 +806,8 @@ mod outages {
     fn what_was_seen_long_ago_or_on_too_few_is_held_against_a_credential() {
         let policy = steady().with_correlation(Some(Correlation::new(3, 10 * SECOND)));
         let (manager, fake, clock) = pool(50, policy);
-        everybody(&fake, 50, &Act::Fail(Error::upstream(500, "oops")));
+        let oops = Error::upstream(500, "oops").with_retry_after(MINUTE);
+        everybody(&fake, 50, &Act::Fail(oops));
         call(&manager).unwrap_err();
         clock.advance(10 * SECOND + TICK);
         call(&manager).unwrap_err();
@@ -824,7 +830,7 @@ mod outages {
     #[test]
     fn the_floor_lets_one_request_at_a_time_to_a_credential() {
         let (manager, fake, _) = pool(1, steady());
-        mark(&manager, 0, down());
+        mark(&manager, 0, away());
         let door = door(&fake, "a00");
         let inside = {
             let manager = manager.clone();
@@ -857,7 +863,7 @@ mod outages {
             assert!(fake.calls().is_empty());
         }
         let (manager, fake, _) = pool(1, steady().with_floor(false));
-        mark(&manager, 0, down());
+        mark(&manager, 0, down().with_retry_after(SECOND));
         call(&manager).unwrap_err();
         assert!(fake.calls().is_empty(), "the floor is switched off");
     }
@@ -947,8 +953,8 @@ mod reports {
                 402,
                 Advice::Act,
             ),
-            ([Error::upstream(401, ""), down()], 503, Advice::Wait),
-            ([down(), down()], 503, Advice::Wait),
+            ([Error::upstream(401, ""), away()], 503, Advice::Wait),
+            ([away(), away()], 503, Advice::Wait),
         ] {
             let (manager, _, _) = pool(2, steady().with_floor(false));
             for (n, error) in errors.into_iter().enumerate() {

@@ -376,26 +376,25 @@ impl Engine {
             return Ok(Acquire::default());
         };
         let is_at_bound = progress.attempts >= bounds.at_once;
-        if !is_at_bound && progress.refused < bounds.refused_at_once {
+        let back_off = self.policy.back_off();
+        let may_wait = back_off.is_some() && !self.max_wait(call).is_zero();
+        let is_likely_to_be_refused = may_wait && progress.refused >= bounds.refused_at_once;
+        if !is_at_bound && !is_likely_to_be_refused {
             return Ok(Acquire::default());
         }
-        let wait = self
-            .policy
-            .back_off()
-            .map(|back_off| back_off.wait(progress.delays, self.services.random.fraction()));
         let patience = self.patience_left(call, progress);
-        match wait.filter(|wait| *wait <= patience && call.has_time_for(*wait)) {
-            Some(wait) => {
-                progress.delays += 1;
-                progress.waited = progress.waited.saturating_add(wait);
-                Ok(Acquire::BackOff {
-                    wait,
-                    retry: progress.retry.take(),
-                })
-            }
-            None if !is_at_bound && self.max_wait(call).is_zero() => Ok(Acquire::default()),
-            None => Err(self.exhausted(call, progress, Refusal::NoProvider)),
-        }
+        let wait = back_off
+            .map(|back_off| back_off.wait(progress.delays, self.services.random.fraction()))
+            .filter(|wait| *wait <= patience && call.has_time_for(*wait));
+        let Some(wait) = wait else {
+            return Err(self.exhausted(call, progress, Refusal::NoProvider));
+        };
+        progress.delays += 1;
+        progress.waited = progress.waited.saturating_add(wait);
+        Ok(Acquire::BackOff {
+            wait,
+            retry: progress.retry.take(),
+        })
     }
 
     /// Ends the call when it has made as many attempts as it may.

@@ -65,13 +65,13 @@ impl State {
             lane.used(slots, *picks, now);
             let ready = record.seat().is_some_and(|seat| lane.is_ready(seat));
             let readiness = match record.seat() {
-                Some(_) => record.readiness(&model).at(now),
+                Some(_) => record.readiness(&model, now),
                 None => Readiness::Blocked,
             };
             let says = format!("{id} for {model:?} at {now}: {readiness:?}");
             assert_eq!(ready, readiness == Readiness::Ready, "{says}");
             let end = match readiness {
-                Readiness::Until(at, _) | Readiness::Full(at) => Some(at),
+                Readiness::Until(at, _) | Readiness::Full(at) | Readiness::Paced(at) => Some(at),
                 Readiness::Ready | Readiness::Blocked => None,
             };
             assert_eq!(lane.end_of(slot), end, "{says}");

@@ -112,6 +112,7 @@ impl Timeline {
                 later(moment.wall, after.saturating_duration_since(before)),
                 after,
             ));
+            self.set_back = self.set_back.saturating_add(set_back);
             return Now {
                 set_back,
                 ..as_it_is
