@@ -131,8 +131,8 @@ mod tests {
         later(START, Duration::from_secs(seconds))
     }
 
-    fn cause() -> Option<Cause> {
-        Some(Cause {
+    fn cause() -> Cause {
+        Cause {
             fault: Fault::Transient,
             origin: Origin::Guess,
             failures: 1,
@@ -142,7 +142,7 @@ mod tests {
             half_open: true,
             refused: None,
             setback: 1,
-        })
+        }
     }
 
     /// How many more probes may begin.
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn one_then_twice_as_many_with_each_success_then_all() {
         let mut half_open = HalfOpen::default();
-        let mut cause = cause();
+        let mut cause = Some(cause());
         for allowed in [1, 2, 4] {
             assert_eq!(room(&half_open, START), allowed);
             half_open.begin(1, at(10), START);
@@ -186,16 +186,16 @@ mod tests {
         // Two more have lasted.
         assert_eq!(room(&half_open, at(20)), 9);
         half_open.begin(4, at(30), at(20));
-        assert!(!half_open.needs_permit(cause()) && half_open.probes.is_empty());
+        assert!(!half_open.needs_permit(Some(cause())) && half_open.probes.is_empty());
     }
 
     #[test]
     fn where_no_permit_is_needed_a_success_ends_it() {
         let mut half_open = HalfOpen::default();
         half_open.begin(1, at(10), START);
-        half_open.succeed(cause().map(|cause| Cause {
+        half_open.succeed(Some(Cause {
             half_open: false,
-            ..cause
+            ..cause()
         }));
         assert_eq!(half_open, HalfOpen::default());
     }

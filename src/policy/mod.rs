@@ -234,7 +234,8 @@ impl FailurePolicy {
     }
 
     /// Whether a credential that is out for a fault of its provider is asked all the same when nobody else could be, one
-    /// request at a time: the one that is due soonest. Default: yes; off: `false`.
+    /// request at a time: the one that is due soonest, of those for which the server has not told when to come again. Default: yes;
+    /// off: `false`.
     pub fn with_floor(mut self, floor: bool) -> Self {
         self.floor = floor;
         self

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::apply::Readiness;
 use super::{Moment, Registry, State};
 use crate::Timestamp;
+use crate::auth::HalfOpen;
 
 impl Registry {
     /// Panics where a lane, or a count of who may be out, says something else than the records do at this moment.
@@ -27,7 +28,7 @@ impl Registry {
         let probes = records.map(|auth| {
             let models = auth.model_states.values().map(|state| &state.half_open);
             let all = models.chain([&auth.half_open, &auth.outage_half_open]);
-            all.map(|half_open| half_open.probes()).sum::<usize>()
+            all.map(HalfOpen::probes).sum::<usize>()
         });
         probes.sum()
     }

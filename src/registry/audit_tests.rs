@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MODELS: [&str; 3] = ["", "m", "n"];
 const IDS: [&str; 3] = ["a", "b", "c"];
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Register { id: usize, key: u8, limited: bool },
     Remove(usize),

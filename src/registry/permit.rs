@@ -9,6 +9,7 @@ use super::{Picked, Query, Registry, State};
 use crate::Timestamp;
 use crate::auth::{Auth, Cause, HalfOpen};
 use crate::clock::later;
+use crate::fault::Origin;
 
 /// Keeps others away from a credential for a model, as far as its [`HalfOpen`] state says, until it is dropped or its patience
 /// is over.
@@ -124,8 +125,10 @@ impl Record {
         };
         let tried = self.half_open(model).any(|half| half.is_full(now));
         let fit = self.auth.misconfigured.is_none();
+        // The server has said when to come again.
+        let told = matches!(own.origin, Origin::Header | Origin::Body);
         own.until
-            .filter(|end| fit && own.fault.is_transient() && *end > now && !tried)
+            .filter(|end| fit && !told && own.fault.is_transient() && *end > now && !tried)
     }
 }
 

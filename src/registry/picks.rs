@@ -30,7 +30,7 @@ pub(crate) struct Query<'a> {
 pub(crate) struct Picked {
     pub(crate) member: Arc<Member>,
     pub(crate) auth: Arc<Auth>,
-    /// It comes back from a cooldown: one request goes first, with a [`Permit`](super::Permit).
+    /// It comes back from a cooldown: few requests go first, each with a [`Permit`](super::Permit).
     pub(crate) needs_permit: bool,
     /// It is used within limits, or at a pace.
     pub(crate) limited: bool,

@@ -114,6 +114,7 @@ pub fn add_key(pool: &mut Pool, random: &mut Random, number: usize) {
     pool.note(format!("{id} is registered: {key:?}"));
     pool.truth().lock().keys.insert(id.clone(), key.clone());
     pool.truth().lock().tried_unusable.remove(&id);
+    pool.truth().lock().sent.remove(&id);
     let auth = record(&id, &key, random.next());
     pool.ground.manager.register(auth).unwrap();
 }

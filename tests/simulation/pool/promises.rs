@@ -59,7 +59,8 @@ pub fn check_waits(pool: &Pool) {
 }
 
 /// When a request comes.
-pub fn check_request(truth: &mut Truth, id: &str, key: &Key, now: Duration, call: u64) {
+pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: u64) {
+    let now = truth.now();
     let sent = truth.sent.get(id).cloned().unwrap_or_default();
     if key.disabled {
         let what = format!("call {call} asks {id}, which is disabled");
@@ -67,7 +68,7 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, now: Duration, call
     }
     let minute = sent
         .iter()
-        .filter(|one| one.at + Duration::from_secs(60) > now);
+        .filter(|one| one.model == model && one.at + Duration::from_secs(60) > now);
     if let (Some(rpm), count) = (key.rpm, minute.count())
         && count >= rpm
     {
@@ -82,7 +83,8 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, now: Duration, call
         let what = format!("{id} has {in_flight} requests in flight");
         truth.breach("no_more_requests_at_once_than_allowed", what);
     }
-    let told = sent.iter().rev().find_map(|one| one.told);
+    let of_model = sent.iter().rev().filter(|one| one.model == model);
+    let told = of_model.filter_map(|one| one.told).next();
     if let Some((at, wait)) = told
         && now > at
         && now + Duration::from_millis(1) < at + wait

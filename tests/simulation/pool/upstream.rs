@@ -61,6 +61,7 @@ pub enum Hints {
 pub struct Sent {
     pub at: Duration,
     pub call: u64,
+    pub model: String,
     /// How long the key was to be left alone, and from when on the pool knows.
     pub told: Option<(Duration, Duration)>,
 }
@@ -183,10 +184,11 @@ impl Upstream {
             return Fate::Refused(error);
         }
         let call = call_of(request);
-        super::promises::check_request(&mut truth, &id, &key, now, call);
+        super::promises::check_request(&mut truth, &id, &key, &request.model, call);
         truth.sent.entry(id.clone()).or_default().push(Sent {
             at: now,
             call,
+            model: request.model.clone(),
             told: None,
         });
         let fate = self.fate(&mut truth, &id, key, attempt.clock().now());
