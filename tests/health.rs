@@ -4,16 +4,13 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use credpool::{
     Auth, Availability, Cooldown, Error, ErrorCode, FailurePolicy, Fault, FileStore, Manager,
-    ManualClock, Options, Outcome, Request, Response, Rule, Status,
+    ManualClock, Options, Outcome, Request, Rule, Status,
 };
-use support::{Act, Fake, eventually, manual};
+use support::{Act, Fake, manual};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -1,7 +1,11 @@
 //! A credential that returns serves long calls, one beside the other. One test alone: it sees by the threads of its process when all
 //! of them wait.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed unwrap is a failed test, and a module is another program's"
+)]
 
 #[path = "simulation/quiet.rs"]
 mod quiet;

@@ -319,11 +319,13 @@ impl Engine {
         progress.transient += u32::from(transient);
         progress.refused += u32::from(verdict.fault == Fault::RateLimited);
         let hopeless = error.rate_limits().and_then(|limits| limits.should_retry) == Some(false);
-        progress.retry = (transient && !hopeless).then(|| Retry {
-            provider: Arc::clone(provider),
-            member: Arc::clone(member),
-            told: error.retry_after().unwrap_or_default(),
-        });
+        if transient {
+            progress.retry = (!hopeless).then(|| Retry {
+                provider: Arc::clone(provider),
+                member: Arc::clone(member),
+                told: error.retry_after().unwrap_or_default(),
+            });
+        }
         let round = progress.round(provider);
         round.owes_retry = transient;
         if verdict.scope == Scope::Provider {

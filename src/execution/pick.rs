@@ -13,7 +13,7 @@ use super::refusal::{misplaced, refused_format};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::{Provider, ProviderExecutor};
-use crate::registry::{Lease, Member, Moment, Permit, Picked, Query, Tried};
+use crate::registry::{Lease, Member, Moment, Permit, Picked, Query, Supply, Tried};
 use crate::request::Addressed;
 #[cfg(feature = "testing")]
 use crate::request::{Options, Request};
@@ -156,6 +156,10 @@ impl Engine {
         let registry = &self.services.registry;
         still_open(call, progress).find_map(|asked| {
             let query = asked.query(call, self.services.moment(), Some(&progress.tried));
+            if registry.supply(query) == Supply::Ready {
+                // The selector wants none of them: that is its word.
+                return None;
+            }
             let picked = registry.soonest_paced(query)?;
             let taken = self.take(asked.wanted(), query, picked)?;
             Some(asked.turn(taken))
@@ -173,6 +177,9 @@ impl Engine {
             .filter(|asked| !progress.has_asked(asked.provider))
             .find_map(|asked| {
                 let query = asked.query(call, self.services.moment(), Some(&progress.tried));
+                if registry.supply(query) == Supply::Ready {
+                    return None;
+                }
                 let (picked, permit) = registry.floor(query, patience.unwrap_or_default())?;
                 log::debug!(
                     "everybody is out for a while: {} is asked all the same",

@@ -123,7 +123,9 @@ fn listen(mut child: Child, found: &mut Found) {
         if let Some(world) = line.strip_prefix("world ") {
             world.clone_into(&mut last);
         }
-        if let ["breach", store, seed, promise, _] = line.splitn(5, ' ').collect::<Vec<_>>()[..] {
+        if let ["breach", store, seed, promise, what] = line.splitn(5, ' ').collect::<Vec<_>>()[..]
+        {
+            eprintln!("{store} {seed} {promise}: {what}");
             found.add(store, seed.parse().unwrap(), promise);
         }
     }

@@ -1,7 +1,7 @@
 //! Threads that call, one call after the other or one alone, and what they see.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct Ground {
     pub manager: Manager,
     pub numbers: Arc<AtomicU64>,
     pub settled: Settled,
+    /// How hooks and selectors behave.
+    pub mischief: Arc<AtomicUsize>,
 }
 
 /// Since when each credential has been ready without a break, as seen when the world was at rest.

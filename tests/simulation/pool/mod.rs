@@ -13,6 +13,7 @@ pub use world::Pool;
 
 /// Runs some steps in the world of a seed.
 pub fn run(seed: u64, steps: &[crate::steps::Step]) -> crate::runs::Run {
+    silence_hooks_that_panic();
     let mut pool = Pool::new(seed);
     for step in steps {
         step.apply_to_pool(&mut pool);
@@ -20,4 +21,18 @@ pub fn run(seed: u64, steps: &[crate::steps::Step]) -> crate::runs::Run {
     }
     promises::conclude(&mut pool);
     pool.end()
+}
+
+/// Their panics are part of the world: nobody needs to read them.
+fn silence_hooks_that_panic() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let is_meant = panic.payload().downcast_ref::<&str>() == Some(&world::HOOK_PANICS);
+            if !is_meant {
+                usual(panic);
+            }
+        }));
+    });
 }

@@ -211,7 +211,6 @@ fn key_is_replaced(pool: &mut Pool, random: &mut Random) {
         .manager
         .register(record(&id, &key, random.next()))
         .unwrap();
-    pool.truth().lock().alone.remove(&id);
 }
 
 fn setting_is_wrong(pool: &mut Pool, random: &mut Random) {
@@ -275,13 +274,18 @@ fn sleep(pool: &mut Pool, random: &mut Random) {
     pool.ground.timeline.fire_next(end);
     pool.clock.add_sleep(span);
     pool.ground.timeline.thaw_all(pool.ground.pid, span);
+    let now = pool.now();
+    pool.truth().lock().slept = now;
 }
 
 fn reset(pool: &mut Pool, random: &mut Random) {
     if let Some(id) = pick(pool, random) {
         pool.note(format!("an operator resets {id}"));
         let _ = pool.ground.manager.reset(&id);
-        super::promises::forget_told(&mut pool.truth().lock(), &id);
+        let mut truth = pool.truth().lock();
+        super::promises::forget_told(&mut truth, &id);
+        // He may have mended what the pool does not see.
+        truth.tried_unusable.remove(&id);
     }
 }
 

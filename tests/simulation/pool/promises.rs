@@ -6,7 +6,7 @@ use std::time::Duration;
 use credpool::{Availability, Error, ErrorCode, Options, Request};
 
 use super::callers::{Ground, Manner, Under};
-use super::upstream::{Key, MODELS, PROVIDER, Truth};
+use super::upstream::{Key, MODELS, PROVIDER, Sent, Truth};
 use super::world::{DECLINES, Pool};
 
 /// A call that has ended.
@@ -29,6 +29,10 @@ pub fn check_waits(pool: &Pool) {
         let Some(under) = caller.place.lock().call.clone() else {
             continue;
         };
+        if pool.truth().lock().slept >= under.began {
+            // Its clock stood still meanwhile.
+            continue;
+        }
         let number = under.number;
         if let Some(timeout) = under.timeout
             && now > under.began + timeout + GRACE
@@ -98,12 +102,20 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
             what,
         );
     }
-    let alone = truth.alone.get(id).copied().unwrap_or_default();
-    if alone > 30 && key.always.is_some() {
-        truth.breach(
-            "a_credential_that_fails_alone_leaves_the_rotation",
-            format!("{id} has failed {alone} times"),
-        );
+    let lately = |one: &&Sent| one.model == model && one.at + Duration::from_secs(60) > now;
+    let failed = sent.iter().filter(lately).filter(|one| one.failed).count();
+    let others = truth.sent.iter().filter(|(other, _)| *other != id);
+    let served = others
+        .flat_map(|(_, sent)| sent.iter().filter(lately))
+        .filter(|one| !one.failed)
+        .count();
+    if key.always.is_some()
+        && failed > 15
+        && served > 30
+        && now >= truth.outage_until + Duration::from_secs(60)
+    {
+        let what = format!("{id} has failed {failed} times in a minute, {served} were served");
+        truth.breach("a_credential_that_fails_alone_leaves_the_rotation", what);
     }
 }
 
@@ -152,6 +164,9 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
             "the_message_of_a_refusal_names_no_credential",
             error.to_string(),
         );
+    }
+    if ground.mischief.load(Ordering::SeqCst) == DECLINES {
+        return;
     }
     let settled = ground.settled.lock();
     let long_ready = ready.iter().find(|id| {

@@ -62,6 +62,7 @@ pub struct Sent {
     pub at: Duration,
     pub call: u64,
     pub model: String,
+    pub failed: bool,
     /// How long the key was to be left alone, and from when on the pool knows.
     pub told: Option<(Duration, Duration)>,
 }
@@ -76,8 +77,8 @@ pub struct Truth {
     pub in_flight: BTreeMap<String, usize>,
     /// How often an unusable key was tried since it is so.
     pub tried_unusable: BTreeMap<String, usize>,
-    /// Failures in a row, while others were served.
-    pub alone: BTreeMap<String, usize>,
+    /// When a machine was last suspended.
+    pub slept: Duration,
     /// Attempts, and what hooks heard of them.
     pub attempts: usize,
     pub heard: usize,
@@ -95,7 +96,7 @@ impl Truth {
             sent: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             tried_unusable: BTreeMap::new(),
-            alone: BTreeMap::new(),
+            slept: Duration::ZERO,
             attempts: 0,
             heard: 0,
             breaches: Vec::new(),
@@ -189,14 +190,13 @@ impl Upstream {
             at: now,
             call,
             model: request.model.clone(),
+            failed: false,
             told: None,
         });
         let fate = self.fate(&mut truth, &id, key, attempt.clock().now());
         let served = matches!(fate, Fate::Served { .. });
-        if served {
-            truth.alone.clear();
-        } else {
-            *truth.alone.entry(id.clone()).or_default() += 1;
+        if let Some(sent) = truth.sent.get_mut(&id).and_then(|all| all.last_mut()) {
+            sent.failed = !served;
         }
         let what = match &fate {
             Fate::Served { .. } => "served".to_owned(),
