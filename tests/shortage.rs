@@ -871,12 +871,30 @@ mod outages {
     #[test]
     fn of_those_that_are_out_for_a_while_the_one_due_soonest_is_asked() {
         let (manager, fake, clock) = pool(3, steady());
-        mark(&manager, 0, down().with_retry_after(30 * SECOND));
-        clock.advance(TICK);
-        mark(&manager, 1, down().with_retry_after(10 * SECOND));
+        // One whose cooldown has doubled, and one whose has not.
+        for _ in 0..4 {
+            mark(&manager, 0, down());
+            clock.advance(8 * SECOND);
+        }
+        mark(&manager, 0, down());
         mark(&manager, 2, Error::upstream(401, "no"));
+        for _ in 0..2 {
+            mark(&manager, 1, down());
+        }
         assert_eq!(call(&manager).unwrap(), "a01");
         assert_eq!(fake.calls(), ["a01"]);
+    }
+
+    #[test]
+    fn who_has_told_when_to_come_again_is_not_asked_before() {
+        let (manager, fake, clock) = pool(1, steady());
+        mark(&manager, 0, down().with_retry_after(30 * SECOND));
+        clock.advance(just_before(30 * SECOND));
+        let error = call(&manager).unwrap_err();
+        assert_eq!(*error.code(), ErrorCode::AuthUnavailable);
+        assert!(fake.calls().is_empty());
+        clock.advance(TICK);
+        call(&manager).unwrap();
     }
 }
 
