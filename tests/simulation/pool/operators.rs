@@ -154,6 +154,11 @@ fn change(
 
 fn key_is_added(pool: &mut Pool, random: &mut Random) {
     let number = random.below(10);
+    let id = format!("key-{number:02}");
+    // One that is there is changed by other steps; of one that was removed calls may be under way.
+    if pool.truth().lock().sent.contains_key(&id) || pool.truth().lock().keys.contains_key(&id) {
+        return;
+    }
     add_key(pool, random, number);
 }
 
@@ -263,6 +268,8 @@ fn set_clock(pool: &mut Pool, random: &mut Random) {
     let offset = *random.pick(&offsets).unwrap();
     pool.note(format!("the wall clock is set to {offset} ms"));
     pool.clock.set_offset(offset);
+    let now = pool.now();
+    pool.truth().lock().clock_set = now;
 }
 
 /// Suspends the machine for a while.

@@ -90,6 +90,7 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
     let of_model = sent.iter().rev().filter(|one| one.model == model);
     let told = of_model.filter_map(|one| one.told).next();
     if let Some((at, wait)) = told
+        && at > truth.clock_set
         && now > at
         && now + Duration::from_millis(1) < at + wait
     {
@@ -109,7 +110,8 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
         .flat_map(|(_, sent)| sent.iter().filter(lately))
         .filter(|one| !one.failed)
         .count();
-    if key.always.is_some()
+    if truth.no_floor
+        && key.always.is_some()
         && failed > 15
         && served > 30
         && now >= truth.outage_until + Duration::from_secs(60)

@@ -77,8 +77,11 @@ pub struct Truth {
     pub in_flight: BTreeMap<String, usize>,
     /// How often an unusable key was tried since it is so.
     pub tried_unusable: BTreeMap<String, usize>,
-    /// When a machine was last suspended.
+    /// When the machine was last suspended, and its wall clock set.
     pub slept: Duration,
+    pub clock_set: Duration,
+    /// Nobody is asked while it is out, though nobody else could be.
+    pub no_floor: bool,
     /// Attempts, and what hooks heard of them.
     pub attempts: usize,
     pub heard: usize,
@@ -97,6 +100,8 @@ impl Truth {
             in_flight: BTreeMap::new(),
             tried_unusable: BTreeMap::new(),
             slept: Duration::ZERO,
+            clock_set: Duration::ZERO,
+            no_floor: false,
             attempts: 0,
             heard: 0,
             breaches: Vec::new(),

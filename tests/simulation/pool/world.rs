@@ -33,9 +33,11 @@ impl Pool {
         let truth = Truth::new(&timeline, seed);
         let clock = ProcessClock::new(&timeline, PID, Setting::default());
         let mischief = Arc::new(AtomicUsize::new(0));
+        let no_floor = random.chance(1, 2);
+        truth.lock().no_floor = no_floor;
         let manager = Manager::builder()
             .clock(clock.clone())
-            .policy(FailurePolicy::default())
+            .policy(FailurePolicy::default().with_floor(!no_floor))
             .hook(Listener {
                 truth: Arc::clone(&truth),
                 mischief: Arc::clone(&mischief),
