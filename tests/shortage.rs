@@ -830,7 +830,7 @@ mod outages {
     #[test]
     fn the_floor_lets_one_request_at_a_time_to_a_credential() {
         let (manager, fake, _) = pool(1, steady());
-        mark(&manager, 0, away());
+        (0..2).for_each(|_| mark(&manager, 0, down()));
         let door = door(&fake, "a00");
         let inside = {
             let manager = manager.clone();

@@ -183,10 +183,10 @@ impl Report {
         };
     }
 
-    /// Whether nothing but their tokens keeps the credentials from serving.
-    fn waits_for_tokens(&self) -> bool {
-        let is_token = |(fault, _): &(Fault, usize)| *fault == Fault::TokenEnded;
-        !self.faults.is_empty() && self.faults.iter().all(is_token)
+    /// Whether nothing but this fault keeps the credentials from serving.
+    fn is_all_for(&self, fault: Fault) -> bool {
+        let mut faults = self.faults.iter();
+        !self.faults.is_empty() && faults.all(|(of, _)| *of == fault)
     }
 
     /// The error of a call for which no token could be had: why not.
@@ -218,8 +218,11 @@ impl Report {
     pub(super) fn attach_to(self, error: Error, asked_anybody: bool, now: Timestamp) -> Error {
         let advice = Exhaustion::advice(&self.faults);
         let mut error = error;
-        if !asked_anybody && self.waits_for_tokens() {
+        if !asked_anybody && self.is_all_for(Fault::TokenEnded) {
             error = self.refresh_failed(&error);
+        }
+        if !asked_anybody && self.is_all_for(Fault::Misconfigured) {
+            error = Error::new(ErrorCode::Config, error.message().to_owned());
         }
         if !asked_anybody && *error.code() == ErrorCode::LimitReached {
             error = error.with_http_status(429);
