@@ -322,7 +322,7 @@ fn calls_go_on_with_the_token_that_there_is_while_the_endpoint_is_down() {
 fn what_does_not_pass_is_told_and_not_asked_again_in_a_hurry() {
     let over = Reply::json(400, r#"{"error":"invalid_grant"}"#);
     let login = Login::ends_at(HOURS_AGO);
-    login.answers(&[over.clone()]);
+    login.answers(std::slice::from_ref(&over));
     let _ = login.hasty_call();
     // The store is given two seconds in which another program may have made the next token durable.
     eventually("the refusal", || {

@@ -221,9 +221,7 @@ impl Builder {
             check(name, value, 1)?;
         }
         check("job_queue", self.jobs.queue, 0)?;
-        for lint in self.policy.lint() {
-            log::warn!("failure policy: {lint}");
-        }
+        self.policy.log_lints();
         let limits = [
             (
                 "max_concurrent",

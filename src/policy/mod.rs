@@ -408,6 +408,12 @@ impl FailurePolicy {
             .collect()
     }
 
+    pub(crate) fn log_lints(&self) {
+        for lint in self.lint() {
+            log::warn!("failure policy: {lint}");
+        }
+    }
+
     /// What a failure means of which perhaps nothing is known.
     pub(crate) fn classify_outcome(&self, error: Option<&Error>) -> Verdict {
         error.map_or_else(Verdict::unknown, |error| self.classify(error))

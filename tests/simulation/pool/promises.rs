@@ -41,7 +41,7 @@ pub fn check_waits(pool: &Pool) {
                 "a_call_returns_within_its_timeout",
                 format!(
                     "call {number} is {:?} old, its timeout is {timeout:?}",
-                    now - under.began
+                    now.saturating_sub(under.began)
                 ),
             ));
         }
@@ -50,7 +50,10 @@ pub fn check_waits(pool: &Pool) {
         {
             breaches.push((
                 "a_cancelled_call_returns_at_once",
-                format!("call {number} was cancelled {:?} ago", now - at),
+                format!(
+                    "call {number} was cancelled {:?} ago",
+                    now.saturating_sub(at)
+                ),
             ));
         }
     }
@@ -87,8 +90,8 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
         let what = format!("{id} has {in_flight} requests in flight");
         truth.breach("no_more_requests_at_once_than_allowed", what);
     }
-    let of_model = sent.iter().rev().filter(|one| one.model == model);
-    let told = of_model.filter_map(|one| one.told).next();
+    let mut of_model = sent.iter().rev().filter(|one| one.model == model);
+    let told = of_model.find_map(|one| one.told);
     if let Some((at, wait)) = told
         && at > truth.clock_set
         && now > at
@@ -96,7 +99,7 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
     {
         let what = format!(
             "call {call} asks {id} {:?} after it was told to wait {wait:?}",
-            now - at
+            now.saturating_sub(at)
         );
         truth.breach(
             "a_credential_is_not_asked_before_the_time_that_the_server_told",

@@ -198,7 +198,7 @@ impl Upstream {
             failed: false,
             told: None,
         });
-        let fate = self.fate(&mut truth, &id, key, attempt.clock().now());
+        let fate = Self::fate(&mut truth, &id, key, attempt.clock().now());
         let served = matches!(fate, Fate::Served { .. });
         if let Some(sent) = truth.sent.get_mut(&id).and_then(|all| all.last_mut()) {
             sent.failed = !served;
@@ -214,7 +214,7 @@ impl Upstream {
         fate
     }
 
-    fn fate(&self, truth: &mut Truth, id: &str, mut key: Key, wall: Timestamp) -> Fate {
+    fn fate(truth: &mut Truth, id: &str, mut key: Key, wall: Timestamp) -> Fate {
         let now = truth.now();
         let latency = key.latency;
         if now < truth.outage_until {
@@ -244,7 +244,7 @@ impl Upstream {
                         .map_or(1.0, |bucket| bucket.rate);
                     let next = Duration::from_secs_f64((1.0 - left).max(0.0) / rate);
                     let window = LimitWindow::new("requests")
-                        .with_remaining(left.floor() as u64)
+                        .with_remaining(u64::from(left >= 1.0))
                         .with_resets_at(wall + next);
                     RateLimits::new().with_window(window)
                 });
