@@ -169,7 +169,10 @@ impl Engine {
         let id = &member.id;
         let outcome = |kind| call.outcome(id, provider, &request.model, kind);
         let now = || self.services.clock.now();
-        progress.last_attempt = Some(error.clone());
+        if failed.unsent.is_none() || progress.last_attempt.is_none() {
+            // What an upstream has said tells a caller more than a setting of ours.
+            progress.last_attempt = Some(error.clone());
+        }
         if call.ended_by_caller(error) {
             drop(held);
             self.tell(outcome(OutcomeKind::Abandoned), true, now());

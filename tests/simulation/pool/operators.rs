@@ -301,6 +301,8 @@ fn cool_down(pool: &mut Pool, random: &mut Random) {
         let model = random.pick(&MODELS).unwrap();
         pool.note(format!("an operator cools {id} down for {model}"));
         let span = random.millis(&[2_000, 20_000]);
+        // His word counts, also where it is a shorter one.
+        super::promises::forget_told(&mut pool.truth().lock(), &id);
         let _ = pool.ground.manager.cool_down(&id, Some(model), span);
     }
 }

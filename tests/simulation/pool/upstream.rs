@@ -75,8 +75,8 @@ pub struct Truth {
     pub outage_until: Duration,
     pub sent: BTreeMap<String, Vec<Sent>>,
     pub in_flight: BTreeMap<String, usize>,
-    /// How often an unusable key was tried since it is so.
-    pub tried_unusable: BTreeMap<String, usize>,
+    /// When an unusable key was first tried since it is so.
+    pub tried_unusable: BTreeMap<String, Duration>,
     /// When the machine was last suspended, and its wall clock set.
     pub slept: Duration,
     pub clock_set: Duration,
@@ -177,10 +177,9 @@ impl Upstream {
             return Fate::Refused(Error::upstream(401, "no such key"));
         };
         if key.unusable {
-            let tried = truth.tried_unusable.entry(id.clone()).or_default();
-            *tried += 1;
-            if *tried > 1 {
-                let what = format!("{id} was tried {tried} times", tried = *tried);
+            let first = *truth.tried_unusable.entry(id.clone()).or_insert(now);
+            if now > first {
+                let what = format!("{id} was tried at {first:?}, and again");
                 truth.breach(
                     "a_credential_with_a_wrong_setting_is_asked_once_until_it_changes",
                     what,
