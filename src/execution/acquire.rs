@@ -147,6 +147,9 @@ impl Engine {
             }
             let query = asked.query(call, Moment::TIMELESS, Some(&progress.tried));
             if self.services.registry.is_behind(query, look.place.as_ref()) {
+                let now = self.services.moment();
+                let query = asked.query(call, now, Some(&progress.tried));
+                self.services.registry.wake_first(query);
                 refusal = Refusal::OthersWait(Arc::clone(asked.provider));
                 continue;
             }

@@ -221,7 +221,10 @@ impl Report {
         if !asked_anybody && self.is_all_for(Fault::TokenEnded) {
             error = self.refresh_failed(&error);
         }
-        if !asked_anybody && self.is_all_for(Fault::Misconfigured) {
+        if !asked_anybody
+            && *error.code() == ErrorCode::AuthUnavailable
+            && self.is_all_for(Fault::Misconfigured)
+        {
             error = Error::new(ErrorCode::Config, error.message().to_owned());
         }
         if !asked_anybody && *error.code() == ErrorCode::LimitReached {

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::{FastMap, Query, Registry};
+use super::{FastMap, Query, Registry, Supply};
 
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
@@ -89,6 +89,14 @@ impl Waiters {
             if let Some(queues) = line.queues.get(&self.hash((provider, model))) {
                 queues.wake(&line.calls, Some(self.hash(id)));
             }
+        }
+    }
+
+    /// Wakes the first call of each queue for a provider and model.
+    fn wake_lane(&self, lane: u64) {
+        let line = self.line.lock();
+        if let Some(queues) = line.queues.get(&lane) {
+            queues.wake(&line.calls, None);
         }
     }
 
@@ -248,6 +256,14 @@ impl Registry {
             registry: Arc::clone(self),
             place,
             woken,
+        }
+    }
+
+    /// A call that is behind others finds a credential ready: the first of them may sleep for longer than it has to, after a suspend or a
+    /// step of the clock.
+    pub(crate) fn wake_first(&self, query: Query<'_>) {
+        if self.supply(query) == Supply::Ready {
+            self.waiters.wake_lane(self.waiters.id_of(query).lane);
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Ground {
     pub manager: Manager,
     pub numbers: Arc<AtomicU64>,
     pub settled: Settled,
+    /// When a call was last refused beside a ready credential because others came first, for each model.
+    pub behind: Arc<parking_lot::Mutex<std::collections::BTreeMap<String, Duration>>>,
     /// How hooks and selectors behave.
     pub mischief: Arc<AtomicUsize>,
 }

@@ -174,9 +174,13 @@ fn disable(pool: &mut Pool, random: &mut Random) {
     let Some(id) = pick(pool, random) else { return };
     let disabled = random.chance(1, 2);
     let _ = pool.ground.manager.set_disabled(&id, disabled);
-    if let Some(key) = pool.truth().lock().keys.get_mut(&id) {
+    let mut truth = pool.truth().lock();
+    // Who enables it asks for another try.
+    truth.tried_unusable.remove(&id);
+    if let Some(key) = truth.keys.get_mut(&id) {
         key.disabled = disabled;
     }
+    drop(truth);
     pool.note(format!("{id} is disabled: {disabled}"));
 }
 

@@ -179,6 +179,14 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
         since.is_some_and(|since| *since + Duration::from_secs(1) < now)
     });
     let Some(id) = long_ready else { return };
+    if error.message().contains("came first") {
+        // The first of those is woken by that, and takes it, or hands on.
+        let since = settled[&(manner.model.to_owned(), id.clone())];
+        let before = ground.behind.lock().insert(manner.model.to_owned(), now);
+        if before.is_none_or(|before| before < since || now < before + GRACE) {
+            return;
+        }
+    }
     let is_limit = error.http_status() == Some(429)
         || matches!(
             error.code(),

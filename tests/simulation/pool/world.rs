@@ -60,6 +60,7 @@ impl Pool {
                 manager,
                 numbers: Arc::new(AtomicU64::new(0)),
                 settled,
+                behind: Arc::default(),
                 mischief: Arc::clone(&mischief),
             },
             clock,
