@@ -11,7 +11,7 @@ use super::backoff::{Failure, back_off};
 use super::coordinator::{Done, RefreshCoordinator, not_found};
 use super::due::{Due, asks_for_refresh, due_in_pool, is_due_before};
 use super::endpoint_backoff::client;
-use super::lock::RefreshLock;
+use super::lock::{RefreshLock, note_end};
 use super::machine::{End, Event, State};
 use super::state::Deferrals;
 use crate::auth::{Auth, GrantToken, same_tokens};
@@ -293,18 +293,58 @@ impl RefreshAttempt<'_> {
     }
 
     fn note_intent(&mut self) -> Event {
-        self.tries = self.tries.saturating_add(1);
-        let now = self.coordinator.services.clock.now();
-        let intent = Intent::new(self.base.generation(), now).with_tries(self.tries);
-        let generations = generations(self.coordinator, &self.base);
-        match self.lock.set_intent(&intent, generations) {
-            Ok(()) => Event::Noted,
-            Err(error) => {
-                self.tries -= 1;
-                self.failed(Failure::NotSent, error);
-                Event::StoreFailed
-            }
+        let clock = &self.coordinator.services.clock;
+        let (began, now) = (clock.monotonic(), clock.now());
+        let tries = self.tries.saturating_add(1);
+        let intent = Intent::new(self.base.generation(), now).with_tries(tries);
+        let noted = {
+            let generations = generations(self.coordinator, &self.base);
+            self.lock.set_intent(&intent, generations)
+        };
+        if let Err(error) = noted {
+            self.failed(Failure::NotSent, error);
+            return Event::StoreFailed;
         }
+        let took = clock.monotonic().saturating_duration_since(began);
+        if took > MOST_TO_NOTE || !self.is_as_seen() {
+            // Another may have sent the token meanwhile, or have come to hold it.
+            self.note_former_intent(self.tries);
+            let message = format!(
+                "credential {} has changed, or may have, while the store noted that its refresh begins",
+                self.id
+            );
+            let error = Error::new(ErrorCode::RefreshFailed, message).with_retryable(true);
+            self.failed(Failure::NotSent, error);
+            return Event::StoreFailed;
+        }
+        self.tries = tries;
+        Event::Noted
+    }
+
+    /// Whether the record still has the tokens that were looked at, and the locks of all who hold them are ours.
+    fn is_as_seen(&self) -> bool {
+        let current = self.coordinator.services.registry.get(self.id);
+        let Some(current) = current else {
+            return false;
+        };
+        let same = current.grant_token() == self.base.grant_token();
+        release(current);
+        let followers = self.coordinator.followers(&self.base);
+        let all_locked = || followers.iter().all(|id| self.lock.has(id));
+        same && (self.base.is_runtime_only() || all_locked())
+    }
+
+    /// Notes again what the store said before this try: that the token was sent so many times, or never.
+    fn note_former_intent(&mut self, sent: u32) {
+        if sent == 0 {
+            self.lock.clear_intent();
+            return;
+        }
+        let at = self.unfinished.as_ref().map(|intent| intent.at);
+        let at = at.unwrap_or_else(|| self.coordinator.services.clock.now());
+        let intent = Intent::new(self.base.generation(), at).with_tries(sent);
+        let generations = generations(self.coordinator, &self.base);
+        note_end(self.id, self.lock.set_intent(&intent, generations));
     }
 
     fn send(&mut self) -> Event {
@@ -440,15 +480,30 @@ impl RefreshAttempt<'_> {
     /// The token endpoint takes the refresh token no more. Perhaps another program has used it: then there is a newer one, or will be
     /// in a moment.
     fn confirm(&mut self) -> Event {
+        match self.look_for_newer() {
+            // It is due by itself, and was not refused.
+            Event::Due if self.has_other_login() => Event::Renewed,
+            event => event,
+        }
+    }
+
+    fn look_for_newer(&mut self) -> Event {
         let first = self.look();
         let is_shared =
             self.coordinator.services.keeper.has_store() && !self.base.is_runtime_only();
         // Of a token that was refused long ago there is no newer one in a moment.
-        if first != Event::Due || !is_shared || self.base.is_revoked() {
+        let is_settled = self.base.is_revoked() || self.has_other_login();
+        if first != Event::Due || !is_shared || is_settled {
             return first;
         }
         self.pause(ANOTHER_PROGRAM);
         self.look()
+    }
+
+    /// Whether the record has another login by now than the one that was refused.
+    fn has_other_login(&self) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|refused| refused.grant_token() != self.base.grant_token())
     }
 
     fn is_stopping(&self) -> bool {
@@ -596,6 +651,10 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 
 /// How long an intent is waited out whose holder may live: its request, and the time until it knows that it has begun.
 const WAIT_OUT: Duration = Duration::from_secs(35);
+
+/// How long the store may take to note an intent; beyond, others may have waited it out before its request has ended, and what was
+/// looked at before is old.
+const MOST_TO_NOTE: Duration = WAIT_OUT.saturating_sub(LONGEST_REQUEST);
 
 const LEAST_DEFERRAL: Duration = Duration::from_secs(1);
 

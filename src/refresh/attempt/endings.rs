@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{RefreshAttempt, generations, has_ended, known_revoked};
+use super::{RefreshAttempt, has_ended, known_revoked};
 use crate::auth::{Auth, Status, same_tokens};
 use crate::clock::{deadline, later};
 use crate::error::Error;
@@ -10,10 +10,8 @@ use crate::refresh::backoff::{Failure, MOST_ASKED, Setback, pause_after};
 use crate::refresh::coordinator::{Done, cut_off, not_found};
 use crate::refresh::endpoint_backoff::client;
 use crate::refresh::health::RefreshEvent;
-use crate::refresh::lock::note_end;
 use crate::refresh::machine::End;
 use crate::registry::{Unsaved, release};
-use crate::store::Intent;
 
 impl RefreshAttempt<'_> {
     pub(super) fn end(mut self, end: End) -> Done {
@@ -141,15 +139,7 @@ impl RefreshAttempt<'_> {
         if !failure.leaves_doubt() {
             // This try has left the token as it was: in doubt only if it was so before.
             let sent_before = self.tries.saturating_sub(1);
-            if sent_before > 0 {
-                let at = self.unfinished.as_ref().map(|intent| intent.at);
-                let at = at.unwrap_or_else(|| services.clock.now());
-                let intent = Intent::new(self.base.generation(), at).with_tries(sent_before);
-                let generations = generations(self.coordinator, &self.base);
-                note_end(self.id, self.lock.set_intent(&intent, generations));
-            } else {
-                self.lock.clear_intent();
-            }
+            self.note_former_intent(sent_before);
             self.tries = sent_before;
         }
         let tries = self.tries;
