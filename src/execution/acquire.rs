@@ -150,8 +150,11 @@ impl Engine {
                 let now = self.services.moment();
                 let query = asked.query(call, now, Some(&progress.tried));
                 self.services.registry.wake_first(query);
-                refusal = Refusal::OthersWait(Arc::clone(asked.provider));
-                continue;
+                // What serves any number of calls at once is taken from nobody.
+                if !self.services.registry.is_anybody_unlimited(query) {
+                    refusal = Refusal::OthersWait(Arc::clone(asked.provider));
+                    continue;
+                }
             }
             let owes_retry = progress.owes_retry(asked.provider);
             let payment = self.budgets.retry(asked.provider, owes_retry);

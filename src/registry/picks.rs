@@ -173,6 +173,26 @@ impl Registry {
         .unwrap_or(0)
     }
 
+    /// Whether somebody is ready who may serve any number of requests at once, as far as a look at a few shows.
+    pub(crate) fn is_anybody_unlimited(&self, query: Query<'_>) -> bool {
+        const FEW: usize = 16;
+        self.with_lane(query, |slots, lane, call| {
+            let is_unlimited = |slot: &u32| {
+                let picked = slots[*slot].picked(query.model);
+                !picked.limited && !picked.needs_permit
+            };
+            match call.who {
+                Who::Anybody => {
+                    let tier = lane.top_tier(slots, call)?;
+                    let admitted = lane.all(tier).filter(|slot| call.admits(slots, *slot));
+                    admitted.take(FEW).find(is_unlimited)
+                }
+                _ => call.pinned(lane, slots).filter(is_unlimited),
+            }
+        })
+        .is_some()
+    }
+
     /// What stands in the way of a pick.
     pub(crate) fn supply(&self, query: Query<'_>) -> Supply {
         let mut state = self.state.lock();
