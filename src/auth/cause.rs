@@ -1,4 +1,4 @@
-//! [`Cause`]: why a credential or one of its models is out, as far as the seed's record has no place for it.
+//! [`Cause`]: why a credential or one of its models is out, as far as the reference's record has no place for it.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Cause {
         self.half_open && self.until.is_some()
     }
 
-    /// Its JSON form. `None` where the seed's record says as much: a cooldown of a fixed length that simply ends.
+    /// Its JSON form. `None` where the reference's record says as much: a cooldown of a fixed length that simply ends.
     pub(super) fn to_json(self) -> Option<Map<String, Value>> {
         let says_more = self.origin != Origin::Guess
             || self.half_open

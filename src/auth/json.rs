@@ -1,4 +1,4 @@
-//! The record's JSON form: the seed's names, unset times as the year 1, unknown members kept.
+//! The record's JSON form: the reference's names, unset times as the year 1, unknown members kept.
 //!
 //! Read by hand rather than derived, so that a refused value is named by its member and never quoted: it may be a secret.
 
@@ -374,7 +374,7 @@ impl fmt::Display for Malformed {
 
 const UNSET: &str = "0001-01-01T00:00:00Z";
 
-/// Why a record, or a model of it, is out; beyond the seed's members.
+/// Why a record, or a model of it, is out; beyond the reference's members.
 const CAUSE: &str = "cooldown_cause";
 /// Why a record is out for every model.
 const OUTAGE: &str = "outage_cause";

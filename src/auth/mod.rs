@@ -58,7 +58,7 @@ use crate::error::Error;
 /// The manager hands out shared snapshots (`Arc<Auth>`). A program that wants to change a credential clones the record,
 /// changes the copy and gives it to [`Manager::update`](crate::Manager::update); the copy never changes the original.
 ///
-/// In JSON the record has the seed's field names. An unset time is `None` here and `0001-01-01T00:00:00Z` there. Members
+/// In JSON the record has the reference's field names. An unset time is `None` here and `0001-01-01T00:00:00Z` there. Members
 /// that this crate does not know survive reading and writing. `file_name`, `storage` and `runtime` are never written.
 ///
 /// ```
@@ -239,7 +239,7 @@ pub trait RefreshEvaluator: Send + Sync {
     fn should_refresh(&self, now: Timestamp, auth: &Auth) -> bool;
 }
 
-/// Writes a login's tokens in the program's own form; the seed's `baseauth.TokenStorage`.
+/// Writes a login's tokens in the program's own form.
 ///
 /// A file store calls it with a temporary path beside the final one and then moves the file into place, so that an
 /// implementation writes plainly.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A machine-readable kind of error, the seed's `Code`.
+/// A machine-readable kind of error.
 ///
 /// Executors of other crates may bring codes of their own: [`ErrorCode::Other`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

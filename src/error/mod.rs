@@ -201,7 +201,7 @@ impl Error {
         self.inner.retryable
     }
 
-    /// The HTTP-like status of this error or of the first one that it wraps which has one; the seed's `StatusCode`.
+    /// The HTTP-like status of this error or of the first one that it wraps which has one.
     #[doc(alias = "StatusCode")]
     pub fn http_status(&self) -> Option<u16> {
         self.chain()

@@ -169,6 +169,8 @@ impl Engine {
                     progress.round(asked.provider).owes_retry = false;
                     return Ok(Ok(asked.turn(taken)));
                 }
+                // A lost race tells more: there was somebody.
+                Choice::Nobody if matches!(refusal, Refusal::Lost(_)) => {}
                 Choice::Nobody => refusal = Refusal::Nobody(Arc::clone(provider)),
                 Choice::Lost => refusal = Refusal::Lost(Arc::clone(provider)),
             }

@@ -12,7 +12,7 @@ use crate::registry::{Member, Tried};
 pub(super) struct Progress {
     /// Which of the call's providers is first.
     pub(super) start: usize,
-    /// Credentials that were tried, and are not to be asked again for now.
+    /// Credentials that were tried: asked again only after a back-off, or when they return from a cooldown.
     pub(super) tried: Tried,
     pub(super) attempts: u32,
     /// Those that ended in a fault of a provider.

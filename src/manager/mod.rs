@@ -117,7 +117,7 @@ impl Manager {
         }
     }
 
-    /// Gives credentials their own HTTP agents; the seed's `SetRoundTripperProvider`.
+    /// Gives credentials their own HTTP agents.
     #[doc(alias = "SetRoundTripperProvider")]
     pub fn set_transport_provider(&self, provider: Option<Arc<dyn TransportProvider>>) {
         self.inner.services.transport.set_provider(provider);

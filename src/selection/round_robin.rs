@@ -3,7 +3,7 @@ use crate::error::Error;
 use crate::request::Options;
 
 /// A true rotation for each provider and model: the first ready, untried credential after the last one picked, in id order,
-/// wrapping. The default; the seed's `RoundRobinSelector`.
+/// wrapping. The default.
 ///
 /// ```
 /// let manager = credpool::Manager::builder().selector(credpool::RoundRobin::new()).build()?;

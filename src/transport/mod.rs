@@ -29,7 +29,7 @@ pub(crate) fn check_proxy(url: &str) -> Result<(), &'static str> {
     proxy::parse(url).map(drop)
 }
 
-/// Gives credentials their own HTTP agents; the seed's `RoundTripperProvider`.
+/// Gives credentials their own HTTP agents.
 ///
 /// Make the agents with [`cancellable_agent`], or their requests can only be ended by their timeouts. The proxy is then the
 /// provider's business: neither the credential's nor the manager's is used.

@@ -28,10 +28,11 @@ pub struct Step {
 }
 
 const fn kind(name: &'static str, weight: usize, apply: fn(&mut World, &mut Random)) -> Kind {
+    let apply = Apply::Fleet(apply);
     Kind {
         name,
         weight,
-        apply: Apply::Fleet(apply),
+        apply,
     }
 }
 
@@ -41,9 +42,8 @@ pub const fn pool_kind(
     apply: fn(&mut Pool, &mut Random),
 ) -> Kind {
     Kind {
-        name,
-        weight,
         apply: Apply::Pool(apply),
+        ..kind(name, weight, time_passes)
     }
 }
 

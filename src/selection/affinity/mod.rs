@@ -14,8 +14,7 @@ use crate::outcome::Outcome;
 use crate::request::{Message, Options, normalized};
 use sessions::{Place, Sessions};
 
-/// Keeps a session on the credential that served it first, its home, around any other selector; the seed's
-/// `NewGeminiWebStickySelector`.
+/// Keeps a session on the credential that served it first, its home, around any other selector.
 ///
 /// A call's session is recognised by its key ([`Options::session_key`]) or by the conversation that it carries
 /// ([`Options::messages`]). The inner selector chooses its home. While the home is out another one serves the session, the same one as long as
