@@ -114,7 +114,7 @@ fn a_swap_whose_answer_was_lost_is_found_made() {
 
 #[test]
 fn a_server_that_crashes_has_what_it_acknowledged() {
-    let Some(mut server) = store_support::start_postgres() else {
+    let Some(server) = store_support::start_postgres() else {
         return;
     };
     drop(direct(&server, "public"));
@@ -272,7 +272,7 @@ fn a_commit_is_durable_whatever_the_server_does_by_default() {
 
 #[test]
 fn a_table_that_was_restored_and_a_server_that_started_again_give_all_there_is() {
-    let Some(mut server) = store_support::start_postgres() else {
+    let Some(server) = store_support::start_postgres() else {
         return;
     };
     let mut admin = direct(&server, "public");

@@ -61,7 +61,7 @@ fn connections_that_died_are_replaced() {
 
 #[test]
 fn what_was_answered_outlives_a_crash_of_the_server() {
-    let Some(mut server) = store_support::start_redis() else {
+    let Some(server) = store_support::start_redis() else {
         return;
     };
     let store = connect(&server);
@@ -245,7 +245,7 @@ fn many_changes_are_told_in_parts_and_none_twice() {
 
 #[test]
 fn a_server_that_starts_again_tells_everything_once_more() {
-    let Some(mut server) = store_support::start_redis() else {
+    let Some(server) = store_support::start_redis() else {
         return;
     };
     let (store, other) = (connect(&server), connect(&server));

@@ -34,7 +34,7 @@ fn url(server: &Server, host: &str) -> String {
 #[test]
 fn a_trusted_server_is_a_store_like_any_other() {
     let (certificate, key) = certificate();
-    let Some(mut server) = start_redis_over_tls(&certificate, &key) else {
+    let Some(server) = start_redis_over_tls(&certificate, &key) else {
         return;
     };
     // Another root beside it is no harm, nor is what is between them.

@@ -22,6 +22,8 @@ pub(crate) struct SpentTokens {
     tokens: Option<Arc<[GrantToken]>>,
     /// How many of them, at the end, led to the tokens in use by rotation. The others belong to former logins.
     rotations: usize,
+    /// As they are read: the token that was in use when they were written.
+    written_for: Option<GrantToken>,
 }
 
 /// Which of two versions of a record has the newer tokens.
@@ -104,6 +106,12 @@ impl SpentTokens {
         }
     }
 
+    /// Whether the other's tokens in use descend from a login that has been replaced here.
+    fn has_left(&self, other: &Self) -> bool {
+        let former = self.former();
+        other.rotated().iter().any(|token| former.contains(token))
+    }
+
     /// A token that is in use is not spent.
     fn forget(&mut self, token: GrantToken) {
         if self.contains(token) {
@@ -125,31 +133,49 @@ impl SpentTokens {
         self.tokens.as_deref().unwrap_or_default()
     }
 
+    /// Those of former logins.
+    fn former(&self) -> &[GrantToken] {
+        let all = self.all();
+        &all[..all.len() - self.rotated().len()]
+    }
+
     /// Those that led to the tokens in use.
     pub(crate) fn rotated(&self) -> &[GrantToken] {
         let all = self.all();
         &all[all.len().saturating_sub(self.rotations)..]
     }
 
-    /// Its JSON form, a null before those that led to the tokens in use; `None` where there are none.
-    pub(super) fn to_json(&self) -> Option<Value> {
-        let text = |token: &GrantToken| Value::from(token.to_hex());
-        let (former, rotated) = self.all().split_at(self.all().len() - self.rotated().len());
-        let texts = former.iter().map(text).chain([Value::Null]);
-        self.tokens
-            .as_ref()
-            .map(|_| texts.chain(rotated.iter().map(text)).collect())
+    /// Its JSON form; `None` where there are none. Nulls stand before those that led to the token in use, and before that one itself: an
+    /// editor that puts another login in leaves all of them as they are.
+    pub(super) fn to_json(&self, in_use: Option<GrantToken>) -> Option<Value> {
+        self.tokens.as_ref()?;
+        let texts = |tokens: &[GrantToken]| -> Vec<Value> {
+            let texts = tokens.iter().map(|token| token.to_hex().into());
+            texts.collect()
+        };
+        let in_use = in_use.or(self.written_for);
+        let parts = [self.former(), self.rotated(), in_use.as_slice()].map(texts);
+        Some(parts.join(&Value::Null).into())
     }
 
     pub(super) fn from_json(json: Option<&Value>) -> Self {
+        let items = json.and_then(Value::as_array);
+        let parts = items
+            .into_iter()
+            .flat_map(|items| items.split(Value::is_null));
+        let mut parts = parts.map(|part| {
+            let texts = part.iter().filter_map(Value::as_str);
+            texts.filter_map(GrantToken::from_hex).collect::<Vec<_>>()
+        });
         let mut spent = Self::default();
-        for item in json.and_then(Value::as_array).into_iter().flatten() {
-            if item.is_null() {
-                spent.rotations = 0;
-            } else if let Some(token) = item.as_str().and_then(GrantToken::from_hex) {
-                spent.rotate(token);
-            }
+        let [former, rotated, in_use] = std::array::from_fn(|_| parts.next().unwrap_or_default());
+        for token in former {
+            spent.push(token);
         }
+        for token in rotated {
+            spent.rotate(token);
+        }
+        spent.written_for = in_use.first().copied();
         spent
     }
 }
@@ -187,6 +213,11 @@ impl Auth {
     /// Whether the login is known to be over: the server refused the very token that the record has.
     pub(crate) fn is_revoked(&self) -> bool {
         self.revoked.is_some() && self.revoked == self.grant_token()
+    }
+
+    /// Whether what is shown is the end of a login, and not of the one that the record has, as far as is known.
+    pub(crate) fn shows_end_of_another_login(&self) -> bool {
+        self.status_message == Self::NEEDS_LOGIN && !self.is_revoked()
     }
 
     /// The failure of a former refresh says nothing of new tokens.
@@ -227,6 +258,17 @@ impl Auth {
         }
     }
 
+    /// The record's tokens and what is known of spent ones have been read: where the one was written for other tokens, somebody has put
+    /// another login in their place.
+    pub(crate) fn tell_login_from_rotation(&mut self) {
+        let Some(now) = self.grant_token() else {
+            return;
+        };
+        if let Some(former) = self.spent.written_for.take() {
+            self.note_login(Some(former).filter(|former| *former != now));
+        }
+    }
+
     /// Takes over what another version of the record, whose tokens are in use now, knows of spent tokens; `former`: the tokens that
     /// were in use before.
     pub(super) fn take_spent(&mut self, theirs: SpentTokens, former: Option<GrantToken>) {
@@ -264,6 +306,8 @@ impl Auth {
             (false, true) => NewerTokens::Theirs,
             (true, true) => self.newer_by_count(theirs),
             (false, false) if theirs_token.is_none() => self.newer_by_count(theirs),
+            // Theirs go back to tokens that another login has replaced here.
+            (false, false) if self.spent.has_left(&theirs.spent) => NewerTokens::Ours,
             (false, false) => {
                 let remembered = u64::try_from(self.spent.all().len()).unwrap_or(u64::MAX);
                 let oldest = self.generation.saturating_sub(remembered);
@@ -566,16 +610,43 @@ mod tests {
                 .iter()
                 .all(|spent| former.spent.contains(token(spent)))
         );
-        let json = auth.spent.to_json();
+        let json = auth.spent.to_json(None);
         assert_eq!(SpentTokens::from_json(json.as_ref()), auth.spent);
+    }
+
+    #[test]
+    fn another_login_that_an_editor_puts_in_is_no_rotation() {
+        let token = |text: &str| login(0, text, &[]).grant_token().unwrap();
+        let auth = login(3, "r2", &["r0", "r1"]);
+        let mut text = serde_json::to_value(&auth).unwrap();
+        let read = |text: &Value| serde_json::from_value::<Auth>(text.clone()).unwrap();
+        assert_eq!(read(&text).spent, auth.spent);
+        text["metadata"]["refresh_token"] = "s0".into();
+        let edited = read(&text);
+        assert!(edited.spent.rotated().is_empty());
+        assert!(
+            ["r0", "r1", "r2"]
+                .map(token)
+                .iter()
+                .all(|spent| edited.spent.contains(*spent))
+        );
+        // As a copy of the former login is told from this one, and what a process makes of the former one.
+        assert!(!edited.has_rotated(&login(1, "r1", &[])));
+        let late = login(4, "r3", &["r0", "r1", "r2"]);
+        assert_eq!(edited.newer_tokens(&late), NewerTokens::Ours);
+        assert_eq!(late.newer_tokens(&edited), NewerTokens::Theirs);
+        // An older text, in which somebody has put a third one.
+        let mut older = serde_json::to_value(login(2, "r1", &["r0"])).unwrap();
+        older["metadata"]["refresh_token"] = "t0".into();
+        assert_eq!(edited.newer_tokens(&read(&older)), NewerTokens::Theirs);
     }
 
     #[test]
     fn spent_tokens_read_as_they_were_written() {
         let auth = login(3, "r3", &["r1", "r2"]);
-        let json = auth.spent.to_json();
+        let json = auth.spent.to_json(None);
         assert_eq!(SpentTokens::from_json(json.as_ref()), auth.spent);
-        assert_eq!(SpentTokens::default().to_json(), None);
+        assert_eq!(SpentTokens::default().to_json(None), None);
         for odd in [json!("x"), json!([1, null, "zz"]), json!({})] {
             assert_eq!(SpentTokens::from_json(Some(&odd)), SpentTokens::default());
         }

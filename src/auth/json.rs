@@ -69,7 +69,7 @@ pub(crate) fn to_json(auth: &Auth) -> Map<String, Value> {
     if auth.generation > 0 {
         json.insert("generation".into(), auth.generation.into());
     }
-    if let Some(spent) = auth.spent.to_json() {
+    if let Some(spent) = auth.spent.to_json(auth.grant_token()) {
         json.insert(SPENT.into(), spent);
     }
     put_time(&mut json, "created_at", auth.created_at);
@@ -127,6 +127,7 @@ pub(crate) fn from_json(json: Map<String, Value>) -> Result<Auth, Malformed> {
     };
     read_state(&mut auth, &mut members)?;
     auth.extra = members.rest();
+    auth.tell_login_from_rotation();
     Ok(auth)
 }
 

@@ -350,9 +350,25 @@ impl Reloader {
         let timer = services.clock.after(self.interval);
         drop(services);
         select! {
-            recv(stop) -> _ => return false,
+            recv(stop) -> _ => {
+                self.look_before_shutdown();
+                return false;
+            }
             recv(timer) -> _ => {}
         }
+        self.look()
+    }
+
+    /// What the store has lost since the last look is written again before the manager ends.
+    fn look_before_shutdown(&mut self) {
+        let services = self.services.upgrade();
+        if services.is_some_and(|services| services.pool.check_open().is_err()) {
+            self.look();
+        }
+    }
+
+    /// False: that was the last time.
+    fn look(&mut self) -> bool {
         let parts = (
             self.services.upgrade(),
             self.engine.upgrade(),

@@ -4,16 +4,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
 use crate::store::{Intent, Keeper, RecordLock};
 
 #[derive(Default)]
 pub(super) struct RefreshLock {
-    /// By record; none for what lives in memory alone.
-    locks: Vec<(Arc<str>, Box<dyn RecordLock>)>,
+    /// None for what lives in memory alone.
+    locks: Vec<Held>,
     /// Whether the tokens in use are newer than the store's.
     pub(super) unsaved: bool,
+}
+
+/// The lock of one record.
+struct Held {
+    id: Arc<str>,
+    lock: Box<dyn RecordLock>,
+    /// What the store says of the request that has begun.
+    noted: Option<Intent>,
 }
 
 impl RefreshLock {
@@ -24,22 +33,27 @@ impl RefreshLock {
         id: &Arc<str>,
         wait: Duration,
     ) -> Result<bool, Error> {
-        let lock = keeper.lock(id, wait)?;
-        let taken = lock.map(|lock| self.locks.push((Arc::clone(id), lock)));
-        Ok(taken.is_some())
+        let Some(lock) = keeper.lock(id, wait)? else {
+            return Ok(false);
+        };
+        self.locks.push(Held {
+            id: Arc::clone(id),
+            lock,
+            noted: None,
+        });
+        Ok(true)
     }
 
     /// The right to refresh one of the records alone.
     pub(super) fn split(&mut self, id: &str) -> Self {
-        let ours = self.locks.extract_if(.., |(held, _)| **held == *id);
         Self {
-            locks: ours.collect(),
+            locks: self.locks.extract_if(.., |held| *held.id == *id).collect(),
             unsaved: false,
         }
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
-        self.locks.iter().any(|(held, _)| **held == *id)
+        self.locks.iter().any(|held| *held.id == *id)
     }
 
     /// The last request that came to no end, whichever of the records it was noted for. `generation`: that of a record whose tokens
@@ -49,9 +63,9 @@ impl RefreshLock {
         generation: impl Fn(&str) -> Option<u64>,
     ) -> Result<Option<Intent>, Error> {
         let mut last: Option<Intent> = None;
-        for (id, lock) in &self.locks {
-            let intent = contained(|| lock.intent())?;
-            let intent = intent.filter(|intent| Some(intent.generation) == generation(id));
+        for held in &self.locks {
+            let intent = contained(|| held.lock.intent())?;
+            let intent = intent.filter(|intent| Some(intent.generation) == generation(&held.id));
             let is_later = |intent: &Intent| last.as_ref().is_none_or(|l| intent.tries > l.tries);
             if let Some(intent) = intent.filter(is_later) {
                 last = Some(intent);
@@ -66,45 +80,69 @@ impl RefreshLock {
         intent: &Intent,
         generation: impl Fn(&str) -> Option<u64>,
     ) -> Result<(), Error> {
-        for (id, lock) in &mut self.locks {
-            let Some(generation) = generation(id) else {
+        for held in &mut self.locks {
+            let Some(generation) = generation(&held.id) else {
                 continue;
             };
             let intent = Intent {
                 generation,
                 ..intent.clone()
             };
-            contained(|| lock.set_intent(Some(&intent)))?;
+            contained(|| held.lock.set_intent(Some(&intent)))?;
+            held.noted = Some(intent);
         }
         Ok(())
     }
 
+    /// Shows others that whoever noted the request lives, and still has to save what came of it: they wait on. A lock that has lapsed is
+    /// taken anew.
+    pub(super) fn renew_intent(&mut self, keeper: &Keeper, now: Timestamp) {
+        for held in &mut self.locks {
+            let Some(intent) = &mut held.noted else {
+                continue;
+            };
+            intent.at = now;
+            if contained(|| held.lock.set_intent(Some(intent))).is_ok() {
+                continue;
+            }
+            if let Ok(Some(anew)) = keeper.lock(&held.id, Duration::ZERO) {
+                give_back(std::mem::replace(&mut held.lock, anew));
+                note_end(&held.id, contained(|| held.lock.set_intent(Some(intent))));
+            }
+        }
+    }
+
     /// Notes that it is known what came of the refresh.
     pub(super) fn clear_intent(&mut self) {
-        for (id, lock) in &mut self.locks {
-            note_end(id, contained(|| lock.set_intent(None)));
+        for held in &mut self.locks {
+            held.noted = None;
+            note_end(&held.id, contained(|| held.lock.set_intent(None)));
         }
     }
 
     /// Whether a former holder can no longer be at it.
     pub(super) fn holder_is_dead(&self) -> bool {
-        self.locks.iter().all(|(_, lock)| {
-            guard(|| "the store".to_owned(), || lock.holder_is_dead()).unwrap_or(false)
+        self.locks.iter().all(|held| {
+            guard(|| "the store".to_owned(), || held.lock.holder_is_dead()).unwrap_or(false)
         })
     }
 }
 
 impl Drop for RefreshLock {
     fn drop(&mut self) {
-        for (_, lock) in self.locks.drain(..) {
-            let _ = guard(|| "giving a record's lock back".to_owned(), || drop(lock));
+        for held in self.locks.drain(..) {
+            give_back(held.lock);
         }
     }
 }
 
+fn give_back(lock: Box<dyn RecordLock>) {
+    let _ = guard(|| "giving a record's lock back".to_owned(), || drop(lock));
+}
+
 pub(super) fn note_end(id: &str, noted: Result<(), Error>) {
     if let Err(error) = noted {
-        log::debug!("credential {id}: the end of its refresh could not be noted: {error}");
+        log::debug!("credential {id}: how its refresh stands could not be noted: {error}");
     }
 }
 

@@ -118,6 +118,17 @@ impl RefreshCoordinator {
         Ok(())
     }
 
+    /// The tokens of a credential still cannot be saved: no other process is to take this one for dead, and send the former token.
+    fn renew_intent(self: &Arc<Self>, id: &Arc<str>) {
+        let Some(mut lock) = self.pending_saves.take(id) else {
+            return;
+        };
+        let services = &self.services;
+        lock.renew_intent(&services.keeper, services.clock.now());
+        self.hold_on(id, lock);
+        self.pending_saves.done(id);
+    }
+
     /// Gives back the right to refresh a credential whose tokens are saved, or gone; `leader` has them.
     fn saved(self: &Arc<Self>, id: &str, leader: Option<&Auth>) {
         let Some(mut lock) = self.pending_saves.0.lock().pending.remove(id) else {
@@ -179,6 +190,7 @@ fn look_after(coordinator: &Weak<RefreshCoordinator>, stop: &Receiver<Never>) {
             Ok(()) => false,
             Err(error) => {
                 log::debug!("credential {id}: its new tokens are still not saved: {error}");
+                coordinator.renew_intent(id);
                 true
             }
         });

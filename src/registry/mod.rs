@@ -58,7 +58,7 @@ use waiters::Waiters;
 pub(crate) use waiters::Waiting;
 
 use crate::Timestamp;
-use crate::auth::{Auth, Status};
+use crate::auth::{Auth, Status, Version};
 use crate::random::Random;
 use crate::runtime::guard;
 
@@ -148,7 +148,9 @@ impl Registry {
             let now = state.now(moment);
             auth.restore(now);
             let newest = auth.generation;
-            amend::token_renewed(auth, |version| version.is_older_than(newest), now);
+            let is_about_others = auth.shows_end_of_another_login();
+            let is_older = |version: &Version| is_about_others || version.is_older_than(newest);
+            amend::token_renewed(auth, is_older, now);
             amend::forget_refusals(auth, now);
         })
     }

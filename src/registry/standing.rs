@@ -92,8 +92,15 @@ impl Record {
             None => auth.last_error.as_ref().filter(|_| model.is_empty()),
         };
         let [own, outage] = self.causes(model);
-        let cause = decisive(own, outage);
-        let busy = match self.readiness(model, now) {
+        let readiness = self.readiness(model, now);
+        let out_for = match readiness {
+            Readiness::Until(at, fault) if at > now => Some(fault),
+            _ => None,
+        };
+        // What has ended keeps nothing out.
+        let counts = |cause: &Cause| out_for.is_none() || cause.until.is_none_or(|end| end > now);
+        let cause = decisive(own, outage).filter(counts);
+        let busy = match readiness {
             Readiness::Full(at) | Readiness::Paced(at) => Some(at),
             _ => None,
         };
@@ -133,7 +140,7 @@ impl Record {
             } else if refreshing {
                 Some(Fault::TokenEnded)
             } else {
-                cause.map(|cause| cause.fault)
+                cause.map(|cause| cause.fault).or(out_for)
             },
             origin: cause.map(|cause| cause.origin),
             failures: cause.map_or(0, |cause| cause.failures),

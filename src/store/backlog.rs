@@ -21,6 +21,8 @@ pub(super) struct Backlog {
 struct Entry {
     /// From when on it may be written.
     due: Instant,
+    /// When its last write came to an end.
+    tried: Instant,
     /// How many writes in a row have failed.
     failures: u32,
     stage: Stage,
@@ -37,12 +39,14 @@ enum Stage {
 }
 
 impl Backlog {
-    /// Notes news of a record: the first are due immediately, what follows a write when [`COALESCE`] has passed.
+    /// Notes news of a record: the first are due immediately, what follows a write when [`COALESCE`] has passed, and what follows one that
+    /// failed, whatever its pause, when [`PAUSE_BEFORE_NEWS`] has.
     pub(super) fn note(&mut self, id: Arc<str>, now: Instant) {
         let Some(entry) = self.records.get_mut(&id) else {
             self.waiting.insert((now, Arc::clone(&id)));
             let entry = Entry {
                 due: now,
+                tried: now,
                 failures: 0,
                 stage: Stage::Waiting,
             };
@@ -50,7 +54,14 @@ impl Backlog {
             return;
         };
         match entry.stage {
-            Stage::Waiting => {}
+            Stage::Waiting => {
+                let due = deadline(entry.tried, PAUSE_BEFORE_NEWS).max(now);
+                if due < entry.due {
+                    self.waiting.remove(&(entry.due, Arc::clone(&id)));
+                    entry.due = due;
+                    self.waiting.insert((due, id));
+                }
+            }
             Stage::UnderWay { .. } => entry.stage = Stage::UnderWay { has_news: true },
             Stage::Resting => {
                 entry.stage = Stage::Waiting;
@@ -102,6 +113,7 @@ impl Backlog {
             return;
         };
         let has_news = entry.stage == Stage::UnderWay { has_news: true };
+        let has_recovered = is_saved && entry.failures > 0;
         entry.failures = if is_saved {
             0
         } else {
@@ -109,6 +121,7 @@ impl Backlog {
         };
         let pause = COALESCE.saturating_mul(2_u32.saturating_pow(entry.failures));
         entry.due = deadline(now, pause.min(LONGEST_BACK_OFF));
+        entry.tried = now;
         let place = (entry.due, Arc::clone(id));
         self.under_way -= 1;
         if has_news || !is_saved {
@@ -117,6 +130,21 @@ impl Backlog {
         } else {
             entry.stage = Stage::Resting;
             self.resting.insert(place);
+        }
+        if has_recovered {
+            self.end_back_offs(now);
+        }
+    }
+
+    /// One that had failed is saved: the store may be well again, for all of them.
+    fn end_back_offs(&mut self, now: Instant) {
+        for (due, id) in std::mem::take(&mut self.waiting) {
+            let entry = self.records.get_mut(&id).filter(|entry| entry.failures > 0);
+            let due = match entry {
+                Some(entry) => std::mem::replace(&mut entry.due, due.min(now)).min(now),
+                None => due,
+            };
+            self.waiting.insert((due, id));
         }
     }
 
@@ -139,8 +167,11 @@ impl Backlog {
 /// News of a record that come within this time of its last write are written together.
 const COALESCE: Duration = Duration::from_millis(500);
 
+/// News of a record whose last write failed are tried after this time.
+const PAUSE_BEFORE_NEWS: Duration = Duration::from_secs(1);
+
 /// The longest pause between attempts to save a record.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -189,11 +220,10 @@ mod tests {
         let (bad, good): (Arc<str>, Arc<str>) = ("bad".into(), "good".into());
         let mut backlog = Backlog::default();
         backlog.note(Arc::clone(&bad), now);
-        for pause in [1, 2, 4, 8, 16, 30, 30] {
+        for pause in [1, 2, 4, 8, 10, 10] {
             assert_eq!(all_due(&mut backlog, now), ["bad"]);
             backlog.finish(&bad, false, now);
-            // News do not shorten its pause, and others go on.
-            backlog.note(Arc::clone(&bad), now);
+            // Others go on.
             backlog.note(Arc::clone(&good), now);
             assert_eq!(all_due(&mut backlog, now), ["good"]);
             backlog.finish(&good, true, now);
@@ -205,6 +235,42 @@ mod tests {
         assert!(backlog.take(&bad), "a last attempt needs no due time");
         assert!(!backlog.take(&bad) && backlog.take_any().is_none());
         backlog.finish(&bad, true, now);
+        assert_eq!(backlog.unsaved(), 0);
+    }
+
+    #[test]
+    fn news_and_the_recovery_of_another_record_end_a_pause() {
+        let mut now = ManualClock::at(crate::Timestamp::UNIX_EPOCH).monotonic();
+        let records: [Arc<str>; 2] = ["a".into(), "b".into()];
+        let mut backlog = Backlog::default();
+        let second = Duration::from_secs(1);
+        for record in &records {
+            backlog.note(Arc::clone(record), now);
+        }
+        for pause in [1, 2, 4] {
+            assert_eq!(all_due(&mut backlog, now).len(), 2);
+            for record in &records {
+                backlog.finish(record, false, now);
+            }
+            assert_eq!(backlog.next_due(), Some(now + pause * second));
+            now += pause * second;
+        }
+        assert_eq!(all_due(&mut backlog, now).len(), 2);
+        for record in &records {
+            backlog.finish(record, false, now);
+        }
+        let [a, b] = records;
+        backlog.note(Arc::clone(&a), now);
+        assert_eq!(backlog.next_due(), Some(now + second));
+        now += 2 * second;
+        assert_eq!(all_due(&mut backlog, now), ["a"]);
+        backlog.finish(&a, false, now);
+        now += 3 * second;
+        backlog.note(Arc::clone(&a), now);
+        assert_eq!(all_due(&mut backlog, now), ["a"]);
+        backlog.finish(&a, true, now);
+        assert_eq!(all_due(&mut backlog, now), ["b"]);
+        backlog.finish(&b, true, now);
         assert_eq!(backlog.unsaved(), 0);
     }
 }

@@ -24,7 +24,7 @@ pub struct StoreHealth {
     /// Since when the store has a fault.
     pub failing_since: Option<Timestamp>,
     /// Ids of the records whose state could not be saved when it was tried last, and of those whose write hangs, in order. The
-    /// writer retries each, with a pause that doubles up to 30 seconds; other records are saved meanwhile.
+    /// writer retries each, with a pause that doubles up to 10 seconds; other records are saved meanwhile.
     pub failing_records: Vec<String>,
     /// The latest error, while the store has a fault.
     pub last_error: Option<Error>,

@@ -191,6 +191,11 @@ impl Keeper {
         health
     }
 
+    /// For how long the store has worked, since it last hung or failed as a whole. `None`: always.
+    pub(crate) fn since_trouble(&self) -> Option<Duration> {
+        self.monitor.since_trouble()
+    }
+
     /// Notes how the writer's save of a record went.
     pub(super) fn note_saved(&self, id: &str, saved: &Result<(), Error>) {
         self.monitor.saved(id, saved);

@@ -44,6 +44,8 @@ struct State {
     failing: [Option<Timestamp>; Kind::COUNT],
     /// When a lock failed last: a refresh takes it again, or has no need to.
     last_lock_failure: Option<Instant>,
+    /// When a call last came back that had hung, or that failed for the store as a whole.
+    last_trouble: Option<Instant>,
     /// Records that the writer could not save, and since when.
     unsaved: BTreeMap<String, Timestamp>,
     failures: u32,
@@ -144,6 +146,9 @@ impl Monitor {
         if call.told {
             log::info!("the store has returned from {}", call.what());
         }
+        if call.hangs(now) || error.is_some() && call.id.is_none() {
+            state.last_trouble = Some(now);
+        }
         match error {
             // What the caller asked for cannot be: the store itself works.
             Some(error) if matches!(error.code(), ErrorCode::Conflict | ErrorCode::Config) => {}
@@ -184,6 +189,17 @@ impl Monitor {
                 }
             }
         });
+    }
+
+    /// For how long no call has hung or failed for the store as a whole. `None`: none ever has.
+    pub(super) fn since_trouble(&self) -> Option<Duration> {
+        let now = self.clock.monotonic();
+        let state = self.state.lock();
+        if state.calls.values().any(|call| call.hangs(now)) {
+            return Some(Duration::ZERO);
+        }
+        let last = state.last_trouble;
+        last.map(|last| now.saturating_duration_since(last))
     }
 
     /// Forgets the faults of a store that is no longer used.

@@ -74,8 +74,11 @@ impl World {
         let (pid, what) = (process.pid, what.into());
         self.note(format!("p{pid} is asked: {what}"));
         for change in &changes {
-            if let Change::Refreshed(id) = change {
-                self.truth().lock().commanded.push((pid, id.clone()));
+            let mut truth = self.truth().lock();
+            match change {
+                Change::Refreshed(id) => truth.commanded.push((pid, id.clone())),
+                Change::Login(id, grant) => truth.leave(id, *grant),
+                _ => {}
             }
         }
         let number = self.jobs.len();

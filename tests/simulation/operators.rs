@@ -233,6 +233,8 @@ pub fn remove(world: &mut World, random: &mut Random) {
     };
     let id = auth.id;
     let changes = vec![Change::Removed(id.clone())];
+    // Another command may follow it before it is acknowledged.
+    world.truth().lock().ever_removed.insert(id.clone());
     world.start(place, format!("remove {id}"), changes, move |manager| {
         manager.remove(&id).map(drop)
     });

@@ -69,6 +69,10 @@ fn note_disturbance(world: &mut World) {
         .iter()
         .flatten()
         .any(|one| one.frozen.is_some());
+    let now = world.now();
+    if world.is_troubled() {
+        world.truth().lock().troubled_at = now;
+    }
     if world.is_troubled() || frozen {
         world.disturbed = world.now();
     }

@@ -20,6 +20,8 @@ pub struct Truth {
     pub records: BTreeMap<String, Expected>,
     /// Credentials that an operator has removed: what their grants had spent, and that they were over, is forgotten with them.
     pub ever_removed: BTreeSet<String>,
+    /// Grants in whose place a record was given another login, or is being given one.
+    pub left: BTreeSet<usize>,
     /// When a credential with a grant was last removed.
     pub grant_removed: BTreeMap<usize, Duration>,
     /// What upstreams and operators have said of a credential's cooldowns.
@@ -28,6 +30,8 @@ pub struct Truth {
     pub limited: BTreeMap<String, Duration>,
     /// When the store last lost writes, or got an older copy back.
     pub lost_at: Option<Duration>,
+    /// When something was last wrong with the store.
+    pub troubled_at: Duration,
     /// Writes that processes have made.
     pub writes: usize,
     pub next_change: u64,
@@ -185,8 +189,10 @@ impl Truth {
             cooldowns: BTreeMap::new(),
             limited: BTreeMap::new(),
             ever_removed: BTreeSet::new(),
+            left: BTreeSet::new(),
             grant_removed: BTreeMap::new(),
             lost_at: None,
+            troubled_at: Duration::ZERO,
             writes: 0,
             next_change: 0,
             refused: BTreeMap::new(),
@@ -312,8 +318,15 @@ impl Truth {
         }
     }
 
+    /// A record gets another login, from now on or at any moment.
+    pub fn leave(&mut self, id: &str, for_grant: usize) {
+        let grant = self.records.get(id).and_then(|expected| expected.grant);
+        self.left.extend(grant.filter(|grant| *grant != for_grant));
+    }
+
     /// A login has been acknowledged; one that overlaps another makes it unclear which one stays.
     pub fn set_login(&mut self, id: &str, grant: usize, change: u64) {
+        self.leave(id, grant);
         let end = self.next_change;
         self.next_change += 1;
         if let Some(expected) = self.records.get_mut(id) {

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use credpool::{Auth, FileStore, Revision, Store};
+use parking_lot::Mutex;
 
 /// Opens a store by its kind and where it is: that is how processes tell each other.
 pub(crate) fn open(address: &str) -> Arc<dyn Store> {
@@ -69,11 +70,8 @@ pub(crate) fn revision(generation: u64) -> Revision {
 /// A server, and how to reach it.
 pub(crate) struct Server {
     pub(crate) port: u16,
-    /// Its end ends the server: the script that started it reads from here.
-    script: Child,
-    /// The process of the server itself.
-    process: String,
-    said: BufReader<ChildStdout>,
+    /// What runs it, for as long as this one lives, and what that says.
+    script: Mutex<(Child, BufReader<ChildStdout>)>,
 }
 
 /// The address of this test program's PostgreSQL; none where it is not installed.
@@ -144,16 +142,27 @@ impl Server {
             .local_addr()
             .unwrap()
             .port();
-        // As long as the script's input is open, the server runs; for each line, another one takes the place of one that has
-        // ended.
+        // As long as the script's input is open, the server runs: another one takes the place of one that has ended, or that could not
+        // start because what is left of the last one was still in its way. Each line is a signal for it.
         let script = format!(
-            "port={port}; dir=$(mktemp -d) || exit 1
+            "export port={port} dir=$(mktemp -d) || exit 1
             cd \"$dir\" || exit 1
             {prepare} true || exit 1
-            serve() {{ {serve} >\"$dir/log\" 2>&1 & pid=$!; echo $pid; }}
-            serve
-            while read -r _; do wait $pid; serve; done
-            kill -INT $pid 2>/dev/null; wait $pid; rm -rf \"$dir\""
+            cat >serve <<'END'
+                echo $$ >\"$dir/pid\"
+                exec {serve}
+END
+            (while [ ! -e over ]; do sh serve >log 2>&1; sleep 0.1; done; : >ended) &
+            while [ ! -s pid ]; do sleep 0.01; done
+            echo started
+            while read -r signal; do
+                former=$(cat pid); kill \"$signal\" \"$former\"; said=$?
+                while [ \"$signal\" = -KILL ] && [ \"$(cat pid)\" = \"$former\" ]; do sleep 0.01; done
+                echo \"$said\"
+            done
+            : >over
+            while [ ! -e ended ]; do kill -INT $(cat pid) 2>/dev/null; sleep 0.05; done
+            cd / && rm -rf \"$dir\""
         );
         let mut command = as_somebody();
         let mut script = command
@@ -163,34 +172,25 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        let mut said = BufReader::new(script.stdout.take().unwrap());
-        said.read_line(&mut line).unwrap();
-        let process = line.trim().to_owned();
-        assert!(!process.is_empty(), "the server does not start");
-        Self {
+        let said = BufReader::new(script.stdout.take().unwrap());
+        let server = Self {
             port,
-            script,
-            process,
-            said,
-        }
+            script: Mutex::new((script, said)),
+        };
+        assert_eq!(server.answer(), "started");
+        server
     }
 
-    /// Ends the server as a power cut does, and starts it again.
-    pub(crate) fn crash(&mut self) {
+    fn answer(&self) -> String {
+        let mut line = String::new();
+        let (_, said) = &mut *self.script.lock();
+        said.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    /// Ends the server as a power cut does; it starts again.
+    pub(crate) fn crash(&self) {
         self.signal("-KILL");
-        self.script
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(b"again\n")
-            .unwrap();
-        self.process.clear();
-        self.said.read_line(&mut self.process).unwrap();
-        assert!(
-            !self.process.trim().is_empty(),
-            "the server does not start again"
-        );
     }
 
     pub(crate) fn postgres_url(&self, schema: &str) -> String {
@@ -206,18 +206,21 @@ impl Server {
 
     /// Sends a signal to the server's own process.
     pub(crate) fn signal(&self, signal: &str) {
-        let killed = Command::new("kill")
-            .args([signal, self.process.trim()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
+        let line = format!("{signal}\n");
+        {
+            let (script, _) = &mut *self.script.lock();
+            let input = script.stdin.as_mut().unwrap();
+            input.write_all(line.as_bytes()).unwrap();
+        }
+        assert_eq!(self.answer(), "0");
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.script.stdin.take());
-        let _ = self.script.wait();
+        let (script, _) = self.script.get_mut();
+        drop(script.stdin.take());
+        let _ = script.wait();
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a refresh reads of others before it sends a token, and what it tells them: the intent beside the record.
 
+use std::time::Duration;
+
 use super::{MOST_TO_NOTE, RefreshAttempt, WAIT_OUT, being_refreshed, generations};
 use crate::error::{Error, ErrorCode};
 use crate::refresh::backoff::Failure;
@@ -18,9 +20,13 @@ impl RefreshAttempt<'_> {
                 return Event::StoreFailed;
             }
         };
-        let now = self.coordinator.services.clock.monotonic();
+        let services = &self.coordinator.services;
+        let now = services.clock.monotonic();
         let holder_is_dead = self.lock.holder_is_dead();
         let since_loss = self.coordinator.since_loss(now).filter(|_| !holder_is_dead);
+        // While the store was in trouble, another process may not have been able to save what it has got.
+        let calm = services.keeper.since_trouble().unwrap_or(Duration::MAX);
+        let left_of = |waited: Duration| WAIT_OUT.saturating_sub(waited.min(calm));
         let (in_doubt, left) = self.coordinator.states.note(self.id, &self.base, |state| {
             let own = intent
                 .as_ref()
@@ -28,15 +34,15 @@ impl RefreshAttempt<'_> {
             if own || holder_is_dead {
                 state.seen_intent = None;
                 // A store that has lost something may have lost the intent of a request that is under way.
-                let left = since_loss.map(|since| WAIT_OUT.saturating_sub(since));
+                let left = since_loss.map(left_of);
                 return (state.in_doubt, left.unwrap_or_default());
             }
             let seen = state.seen_intent.take();
             let seen = seen.filter(|(seen, _)| Some(seen) == intent.as_ref());
             let since = seen.map_or(now, |(_, since)| since);
             state.seen_intent = intent.clone().map(|intent| (intent, since));
-            let waited = now.saturating_duration_since(since);
-            (state.in_doubt, WAIT_OUT.saturating_sub(waited))
+            let left = left_of(now.saturating_duration_since(since));
+            (state.in_doubt, left)
         });
         if !left.is_zero() {
             let message = format!(

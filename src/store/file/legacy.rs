@@ -96,6 +96,7 @@ pub(super) fn add_remainder(auth: &mut Auth, rest: Auth) {
     auth.next_refresh_after = rest.next_refresh_after;
     auth.extra = rest.extra;
     auth.spent = rest.spent;
+    auth.tell_login_from_rotation();
 }
 
 /// Puts a member in; what it had said is wiped.
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_kept_apart() {
-        let spent = json!(["0123456789abcdef", null]);
+        let spent = json!(["0123456789abcdef", null, null]);
         let mut auth: Auth =
             serde_json::from_value(json!({"id": "a", "spent_tokens": spent})).unwrap();
         auth.provider = "claude".into();

@@ -7,6 +7,7 @@ use credpool::{Availability, Fault, Manager, Origin};
 
 use super::{breach_all, has_had_time, running};
 use crate::executor::{MODEL, PROVIDER};
+use crate::truth::REPAIRED;
 use crate::world::World;
 
 /// The credentials that are out because of a limit, or by the operator's word.
@@ -100,7 +101,9 @@ pub fn every_process_sees_a_cooldown_within_seconds(world: &mut World) {
         let ends_soon = cooldowns.last_until < truth.now() + Duration::from_secs(3);
         let changed = cooldowns.told.max(cooldowns.reset.unwrap_or_default());
         for (process, _, ready) in &cooling {
-            let late = has_had_time(world, process, changed);
+            // The news of a store's trouble are tried again with a pause.
+            let is_written = truth.now() > truth.troubled_at + REPAIRED;
+            let late = is_written && has_had_time(world, process, changed);
             if is_out && !ends_soon && late && ready.contains(id) {
                 breaches.push(format!(
                     "p{} has not seen that {id} is out, since {:?}",

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::records::is_same;
 use super::{present, stored};
-use crate::truth::{Field, Presence, REPAIRED};
+use crate::endpoint::refresh_token;
+use crate::timeline::Pid;
+use crate::truth::{Field, Presence, REPAIRED, sent_token};
 use crate::world::World;
 
 /// The store has lost writes. What nobody has in memory is gone, and of operators' changes no more is expected.
@@ -16,6 +18,7 @@ pub fn expect_lost_writes(world: &mut World) {
     world.truth().lock().lost_at = Some(now);
     let ids: Vec<String> = world.truth().lock().records.keys().cloned().collect();
     for id in ids {
+        forget_what_was_only_read(world, &id);
         let mut truth = world.truth().lock();
         for field in Field::ALL {
             truth.blur_field(&id, field);
@@ -37,6 +40,26 @@ pub fn expect_lost_writes(world: &mut World) {
         }
         forgive_if_gone(world, &id);
     }
+}
+
+/// A login that the store had for a moment, and that a process read while the record was being written there, is in no process's hands.
+fn forget_what_was_only_read(world: &World, id: &str) {
+    let processes = world.processes.iter().flatten();
+    let holders: Vec<(Pid, Option<String>)> = processes
+        .map(|one| (one.pid, one.manager.get_by_id(id)))
+        .map(|(pid, auth)| (pid, auth.and_then(|auth| sent_token(&auth))))
+        .collect();
+    let mut truth = world.truth().lock();
+    let Some(grant) = truth.records.get(id).and_then(|expected| expected.grant) else {
+        return;
+    };
+    let live = truth.endpoint.live(grant);
+    let name = refresh_token(grant, live);
+    let token = &mut truth.endpoint.grants[grant].tokens[live];
+    let received = &token.received;
+    token
+        .known
+        .retain(|pid| received.contains(pid) || holders.contains(&(*pid, Some(name.clone()))));
 }
 
 /// A record that no process has and the store lacks has gone with its last owner.

@@ -30,7 +30,13 @@ impl Truth {
         let is_new = removed.zip(copy).is_some_and(|(at, copy)| {
             copy.presence != Presence::Present || *at < copy.since + SEEN
         });
-        !self.ever_removed.contains(id) && !is_new
+        !self.ever_removed.contains(id) && !is_new && !self.is_left_behind(id, grant)
+    }
+
+    /// Whether a record is the copy of one that has got another login since: nobody keeps what followed the copy's tokens.
+    fn is_left_behind(&self, id: &str, grant: usize) -> bool {
+        let is_copy = self.records.get(id).is_some_and(|one| one.is_copy);
+        is_copy && self.left.contains(&grant)
     }
 
     /// Whether a process has got new tokens since the others may have looked.
@@ -42,13 +48,8 @@ impl Truth {
 
     /// Whether a refresh of the credential, or of a copy of it in another directory, was commanded.
     fn is_commanded(&self, pid: Pid, id: &str) -> bool {
-        let name = |id: &str| {
-            let name = id.rsplit('/').next()?;
-            let name = name.trim_end_matches("-copy").trim_end_matches(".json");
-            Some(name.to_owned())
-        };
         let mut commanded = self.commanded.iter();
-        commanded.any(|(by, other)| *by == pid && name(other) == name(id))
+        commanded.any(|(by, other)| *by == pid && original(other) == original(id))
     }
 
     fn a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(
@@ -118,9 +119,17 @@ impl Truth {
             // Its answer was lost.
             return;
         }
-        let now = self.now();
-        let lost = self.lost_write(grant, next.stored);
-        let repair_time = lost.is_some_and(|lost| now < lost + REPAIRED);
+        let (now, stored) = (self.now(), next.stored);
+        let is_asleep = |pid: &Pid| {
+            let since = self.lives.get(pid).and_then(|life| life.frozen_since);
+            since.is_some_and(|since| now >= since + BOUND)
+        };
+        if stored.is_none() && next.received.iter().any(is_asleep) {
+            self.endpoint.grants[grant].beyond_bound = true;
+            return;
+        }
+        let lost = self.lost_write(grant, stored);
+        let repair_time = lost.is_some_and(|lost| now < lost.max(self.troubled_at) + REPAIRED);
         let is_known = next.known.iter().any(|pid| self.is_running(*pid));
         let knew = next.known.contains(&pid);
         if knew || next.stored.is_some() && lost.is_none() || is_known && !repair_time {
@@ -138,6 +147,13 @@ impl Truth {
             );
         }
     }
+}
+
+/// The name that a record and its copies have in common.
+fn original(id: &str) -> &str {
+    let name = id.rsplit('/').next().unwrap_or(id);
+    let name = name.strip_suffix(".json").unwrap_or(name);
+    name.strip_suffix("-copy").unwrap_or(name)
 }
 
 /// A request that is older may have been given up.
