@@ -719,8 +719,15 @@ fn a_hundred_accounts_that_expire_together_are_not_refreshed_together() {
         *bucket = now - seen;
         seen = now;
     }
-    fleet.until("all of them", || fleet.server.refreshes() == 100);
-    assert!(fleet.clock.now() < end, "none was late");
+    // On a slow machine, the last of them are still on their way to the server: for that no time passes.
+    eventually("all of them", || {
+        let left = end - fleet.clock.now();
+        let refreshes = fleet.server.refreshes();
+        if left > 2 * SECOND && fleet.clock.timers() > 0 && refreshes < 100 {
+            fleet.clock.advance(SECOND);
+        }
+        refreshes == 100
+    });
     assert!(buckets.iter().all(|count| *count < 40), "{buckets:?}");
     manager.shutdown(SOON).unwrap();
 }

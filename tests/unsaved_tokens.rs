@@ -226,9 +226,11 @@ fn unsaved_tokens_are_told_while_they_are_refreshed_again() {
         });
         let newest = if refused { "access-1" } else { "access-2" };
         assert_eq!(token(&manager, "a"), newest);
-        let is_saved = saves && !refused;
-        assert_eq!(unsaved().is_empty(), is_saved, "{refused} {saves}");
-        assert_eq!(fleet.store.is_locked("a"), !is_saved);
+        // After a refusal, the rescuer may have saved what there was before, if it can.
+        if !(refused && saves) {
+            assert_eq!(unsaved().is_empty(), saves, "{refused}");
+            assert_eq!(fleet.store.is_locked("a"), !saves);
+        }
         fleet.store.fail(Fails::Save, false);
         fleet.until("the save", || unsaved().is_empty());
         assert_eq!(fleet.store.token("a"), newest);

@@ -287,7 +287,9 @@ impl Auth {
         self.extra = durable.extra;
         self.generation = durable.generation;
         self.spent = durable.spent;
-        self.revoked = durable.revoked;
+        // It may have become known while the record was being written.
+        let known = durable.revoked.or(self.revoked);
+        self.revoked = known.filter(|revoked| Some(*revoked) == self.grant_token());
         self.last_refreshed_at = durable.last_refreshed_at;
         self.next_refresh_after = durable.next_refresh_after;
         self.switch(durable.disabled);

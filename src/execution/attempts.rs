@@ -195,7 +195,8 @@ impl Engine {
             // It says nothing new, and is not held against the credential.
             drop(held);
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
-            progress.last_attempt = Some(token_ended(id, error));
+            let is_over = self.services.registry.is_revoked(id);
+            progress.last_attempt = Some(token_ended(id, error, is_over));
             progress.tried.note(member);
             return self.go_on(call, progress);
         }

@@ -48,14 +48,20 @@ pub(super) fn misplaced(auth: &Auth) -> Error {
     )
 }
 
-/// A token was refused that was known to have ended: what is to be mended is its refresh.
-pub(super) fn token_ended(id: &str, refusal: &Error) -> Error {
-    let message = format!(
-        "the token of credential {id} has ended, and no refresh has brought another one: see refresh_health"
-    );
-    Error::new(ErrorCode::RefreshFailed, message)
+/// A token was refused that was known to have ended: what is to be mended is its refresh, or its login where that is over.
+pub(super) fn token_ended(id: &str, refusal: &Error, login_is_over: bool) -> Error {
+    let (code, why) = if login_is_over {
+        (ErrorCode::NeedsLogin, "its login is over: log in again")
+    } else {
+        (
+            ErrorCode::RefreshFailed,
+            "no refresh has brought another one: see refresh_health",
+        )
+    };
+    let message = format!("the token of credential {id} has ended, and {why}");
+    Error::new(code, message)
         .with_http_status(503)
-        .with_retryable(true)
+        .with_retryable(!login_is_over)
         .with_auth_id(id)
         .with_source(refusal.clone())
 }

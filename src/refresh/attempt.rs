@@ -471,7 +471,7 @@ impl RefreshCoordinator {
     }
 
     /// Whether a record is due for another refresh already.
-    fn is_due(&self, auth: &Auth) -> bool {
+    pub(super) fn is_due(&self, auth: &Auth) -> bool {
         let now = self.services.clock.now();
         match due_in_pool(auth, 0.0) {
             Due::Asks => asks_for_refresh(auth, now),

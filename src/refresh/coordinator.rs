@@ -437,6 +437,7 @@ impl RefreshCoordinator {
                 health.lost_answers.extend(answer_lost.then(id));
             } else {
                 health.in_doubt.extend((in_doubt > 0).then(id));
+                let deferred = deferred.filter(|_| self.is_due(&auth));
                 health
                     .deferred
                     .extend(deferred.map(|deferred| DeferredRefresh {
@@ -445,6 +446,7 @@ impl RefreshCoordinator {
                         reason: deferred.reason,
                     }));
             }
+            release(auth);
         }
         health
     }

@@ -189,6 +189,14 @@ impl Registry {
         state.record(id).map(Record::snapshot)
     }
 
+    /// Whether the login of a credential is known to be over.
+    pub(crate) fn is_revoked(&self, id: &str) -> bool {
+        let state = self.state.lock();
+        state
+            .record(id)
+            .is_some_and(|record| record.auth.is_revoked())
+    }
+
     /// Begins to note which records are changed, other than by results.
     pub(crate) fn watch(&self) {
         self.state.lock().touched.watch();

@@ -403,4 +403,30 @@ mod tests {
         monitor.watch(Call::of_all(), || Ok(())).unwrap();
         assert!(monitor.health().is_good());
     }
+
+    #[test]
+    fn trouble_is_a_call_that_hangs_or_a_store_that_fails_as_a_whole() {
+        let (monitor, clock) = monitor();
+        let since = || monitor.since_trouble();
+        let write = || Call::of(Kind::Write, "a");
+        monitor
+            .watch(write(), || fails(ErrorCode::Store))
+            .unwrap_err();
+        assert_eq!(since(), None, "one record's trouble is its own");
+        monitor
+            .watch(Call::of_all(), || fails(ErrorCode::Store))
+            .unwrap_err();
+        clock.advance(TICK);
+        assert_eq!(since(), Some(TICK));
+        let hangs = || {
+            clock.advance(HANGS.checked_sub(TICK).unwrap());
+            let before = since();
+            clock.advance(TICK);
+            Ok((before, since()))
+        };
+        let (before, at) = monitor.watch(write(), hangs).unwrap();
+        assert_eq!((before, at), (Some(HANGS), Some(Duration::ZERO)));
+        clock.advance(TICK);
+        assert_eq!(since(), Some(TICK), "from its return on");
+    }
 }

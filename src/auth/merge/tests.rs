@@ -80,6 +80,18 @@ fn a_record_that_is_read_again_waits_on_for_its_token() {
 }
 
 #[test]
+fn that_a_login_is_over_stays_known_as_long_as_its_tokens_are_the_same() {
+    let current = login(1, "r0");
+    let durable = current.clone().with_label("changed meanwhile");
+    let mut revoked = current.clone();
+    revoked.revoked = current.grant_token();
+    revoked.take_durable(durable);
+    assert!(revoked.is_revoked() && revoked.label == "changed meanwhile");
+    revoked.take_durable(rotated(&current, "r1"));
+    assert_eq!(revoked.revoked, None);
+}
+
+#[test]
 fn an_old_copy_brings_its_settings_and_no_spent_token() {
     let base = login(1, "r0");
     let mut current = rotated(&rotated(&base, "r1"), "r2");
