@@ -55,6 +55,8 @@ impl Manager {
     /// good one. What was observed here stays; a cooldown that another process has met since is taken over, and so is its end. A
     /// request that was under way then ends neither. Again: the former one is replaced.
     ///
+    /// A shutdown looks once more, so that what the store has lost is in it again.
+    ///
     /// A record that is being written here while the store is read is looked at again at the next interval: a write that hangs holds
     /// up that record alone. While the store cannot be read, [`store_health`](Self::store_health) is not good.
     ///

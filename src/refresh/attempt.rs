@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use crossbeam_channel::select;
 
-use super::backoff::{Failure, back_off};
+use super::backoff::Failure;
 use super::coordinator::{Done, RefreshCoordinator, not_found};
-use super::due::{Due, asks_for_refresh, due_in_pool, is_due_before};
+use super::due::is_due_before;
 use super::endpoint_backoff::client;
 use super::lock::RefreshLock;
 use super::machine::{End, Event, State};
-use super::state::Deferrals;
 use crate::auth::{Auth, GrantToken, same_tokens};
 use crate::clock::{Timestamp, deadline, later};
 use crate::error::{Error, ErrorCode};
@@ -411,45 +410,6 @@ impl RefreshAttempt<'_> {
 }
 
 impl RefreshCoordinator {
-    /// A refresh that could not even begin: the tokens stay as they are, and it is tried again soon.
-    fn defer(&self, id: &Arc<str>, error: &Error) -> Done {
-        let services = &self.services;
-        let Some(auth) = services.registry.get(id) else {
-            return Done::failed(not_found(id));
-        };
-        let chance = services.random.fraction();
-        let (now, monotonic) = (services.clock.now(), services.clock.monotonic());
-        let (again, is_first) = self.states.note(id, &auth, |state| {
-            let is_first = state.deferred.is_none();
-            let deferred = state.deferred.get_or_insert_with(|| Deferrals {
-                count: 0,
-                since: now,
-                reason: String::new(),
-            });
-            deferred.count = deferred.count.saturating_add(1);
-            deferred.reason = error.to_string();
-            let wait = back_off(deferred.count, chance).max(LEAST_DEFERRAL);
-            let wait = wait.max(error.retry_after().unwrap_or_default());
-            let again = later(now, state.wait(monotonic, wait));
-            state.shown = Some(again);
-            (again, is_first)
-        });
-        release(auth);
-        if is_first {
-            log::warn!("the refresh of credential {id} has to wait: {error}");
-        }
-        let show = |auth: &mut Auth| auth.next_refresh_after = Some(again);
-        services.registry.modify(id, show);
-        Done::failed(error.clone().about(id))
-    }
-
-    fn no_longer_deferred(&self, id: &Arc<str>, auth: &Auth) {
-        let former = self.states.note(id, auth, |state| state.deferred.take());
-        if former.is_some() {
-            log::info!("the refresh of credential {id} no longer has to wait");
-        }
-    }
-
     fn call(&self, base: &Auth, number: u32) -> Result<Auth, Error> {
         let services = &self.services;
         let provider = services.executors.provider(&base.provider);
@@ -468,15 +428,6 @@ impl RefreshCoordinator {
             || executor.refresh(&attempt, base),
         )
         .flatten()
-    }
-
-    /// Whether a record is due for another refresh already.
-    pub(super) fn is_due(&self, auth: &Auth) -> bool {
-        let now = self.services.clock.now();
-        match due_in_pool(auth, 0.0) {
-            Due::Asks => asks_for_refresh(auth, now),
-            _ => is_due_before(auth, now),
-        }
     }
 }
 
@@ -545,8 +496,6 @@ const WAIT_OUT: Duration = Duration::from_secs(35);
 /// How long the store may take to note an intent; beyond, others may have waited it out before its request has ended, and what was
 /// looked at before is old.
 const MOST_TO_NOTE: Duration = WAIT_OUT.saturating_sub(LONGEST_REQUEST);
-
-const LEAST_DEFERRAL: Duration = Duration::from_secs(1);
 
 /// How long another program, which has used the token, may take to make the next one durable.
 const ANOTHER_PROGRAM: Duration = Duration::from_secs(2);

@@ -1,8 +1,6 @@
 //! The coordinator: whoever wants a credential refreshed asks here. One refresh of a grant at a time, whoever asks, and so many at once.
 
 use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,17 +9,15 @@ use parking_lot::Mutex;
 
 use super::admission::Admission;
 use super::attempt;
-use super::due::{Due, due_in_pool};
 use super::endpoint_backoff::{EndpointBackoff, client};
 use super::grants::{Grants, LAST_SPENT};
-use super::health::{DeferredRefresh, RefreshHealth};
 use super::pending_saves::PendingSaves;
 use super::single_flight::{Joined, SingleFlight};
-use super::state::{RefreshState, RefreshStates};
+use super::state::RefreshStates;
 use super::wakeups::Mailbox;
 use crate::auth::{Auth, GrantToken};
 use crate::cancel::Never;
-use crate::clock::{Timestamp, later};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
 use crate::registry::release;
 use crate::runtime::{Lane, WaitFor, Worker};
@@ -44,7 +40,7 @@ pub(crate) struct RefreshCoordinator {
     /// Between two refreshes of one credential, whatever the server says.
     pub(super) gap: Duration,
     queue: Mutex<Queue>,
-    grants: Mutex<Grants>,
+    pub(super) grants: Mutex<Grants>,
     pub(super) endpoints: EndpointBackoff,
     pub(super) states: RefreshStates,
     pub(super) pending_saves: PendingSaves,
@@ -54,7 +50,7 @@ pub(crate) struct RefreshCoordinator {
     lost_at: Mutex<Option<Instant>>,
     pub(super) mailbox: Mailbox,
     /// Makes chance another one for each process.
-    salt: u64,
+    pub(super) salt: u64,
 }
 
 /// The refreshes that were asked for and have not come to their end.
@@ -408,49 +404,6 @@ impl RefreshCoordinator {
         self.mailbox.post(id);
     }
 
-    /// How the refreshes stand.
-    pub(crate) fn health(&self) -> RefreshHealth {
-        let mut health = RefreshHealth {
-            unpersisted_rotation: self.pending_saves.ids(),
-            shared_logins: self.grants.lock().all_followers().into_iter().collect(),
-            ..RefreshHealth::default()
-        };
-        for auth in self.services.registry.list() {
-            if auth.is_revoked() {
-                health.needs_login.push(auth.id.clone());
-            }
-            release(auth);
-        }
-        for (id, state) in self.states.all() {
-            let current = self.services.registry.get(&id);
-            let Some(auth) = current.filter(|auth| self.states.of(auth).is_some()) else {
-                continue;
-            };
-            let RefreshState {
-                in_doubt,
-                answer_lost,
-                deferred,
-                ..
-            } = state;
-            let id = || id.to_string();
-            if auth.is_revoked() {
-                health.lost_answers.extend(answer_lost.then(id));
-            } else {
-                health.in_doubt.extend((in_doubt > 0).then(id));
-                let deferred = deferred.filter(|_| self.is_due(&auth));
-                health
-                    .deferred
-                    .extend(deferred.map(|deferred| DeferredRefresh {
-                        auth_id: id(),
-                        since: deferred.since,
-                        reason: deferred.reason,
-                    }));
-            }
-            release(auth);
-        }
-        health
-    }
-
     /// Takes note that a refresh token is about to be sent. False where it is under way already, for another credential.
     pub(super) fn begin_sending(&self, token: Option<GrantToken>) -> bool {
         token.is_none_or(|token| self.sent.lock().insert(token))
@@ -472,78 +425,6 @@ impl RefreshCoordinator {
     pub(super) fn since_loss(&self, now: Instant) -> Option<Duration> {
         let lost_at = *self.lost_at.lock();
         lost_at.map(|at| now.saturating_duration_since(at))
-    }
-
-    /// When a credential is due: by its record, but not before it may be refreshed again.
-    pub(super) fn next_due(&self, auth: &Auth) -> Due {
-        let due = due_in_pool(auth, self.chance(auth));
-        if due == Due::Never || auth.is_revoked() {
-            return Due::Never;
-        }
-        let state = self.states.of(auth);
-        let now = self.services.clock.now();
-        let shown = state.as_ref().and_then(|state| state.shown);
-        let asked = auth
-            .next_refresh_after
-            .filter(|after| shown != Some(*after));
-        let floor = self.floor(auth, state.as_ref(), now).max(asked);
-        match (due, floor) {
-            (Due::At(at), Some(floor)) => Due::At(at.max(floor)),
-            (Due::Asks, Some(floor)) if floor > now => Due::At(floor),
-            (due, _) => due,
-        }
-    }
-
-    /// Whether a refresh that is not commanded may begin now.
-    pub(super) fn may_begin(&self, auth: &Auth) -> bool {
-        let now = self.services.clock.now();
-        let state = self.states.of(auth);
-        !auth.is_revoked()
-            && self
-                .floor(auth, state.as_ref(), now)
-                .is_none_or(|floor| floor <= now)
-    }
-
-    /// No refresh of the credential, or of the one whose refresh renews it, before this moment.
-    fn floor(
-        &self,
-        auth: &Auth,
-        state: Option<&RefreshState>,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let own = self.own_floor(auth, state, now);
-        let leader = self.grants.lock().leader(auth);
-        let leader = leader.and_then(|leader| self.services.registry.get(&leader));
-        let theirs = leader.and_then(|leader| {
-            let state = self.states.of(&leader);
-            self.own_floor(&leader, state.as_ref(), now)
-        });
-        own.max(theirs)
-    }
-
-    /// No refresh before this moment: by what this process remembers, on a clock that does not jump; and by the record, which
-    /// another process may have refreshed.
-    fn own_floor(
-        &self,
-        auth: &Auth,
-        state: Option<&RefreshState>,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let monotonic = self.services.clock.monotonic();
-        let remembered = state
-            .and_then(|state| state.not_before)
-            .filter(|not_before| *not_before > monotonic)
-            .map(|not_before| later(now, not_before - monotonic));
-        let last = auth.last_refreshed_at.filter(|last| *last <= now);
-        remembered.max(last.map(|last| later(last, self.gap)))
-    }
-
-    /// From 0 to 1: drawn once for each generation of a credential.
-    fn chance(&self, auth: &Auth) -> f64 {
-        let mut hasher = DefaultHasher::new();
-        (self.salt, &auth.id, auth.generation()).hash(&mut hasher);
-        let bits = u32::try_from(hasher.finish() >> 32).unwrap_or(0);
-        f64::from(bits) / f64::from(u32::MAX)
     }
 }
 

@@ -1,7 +1,10 @@
 use std::fmt;
 
+use super::coordinator::RefreshCoordinator;
+use super::state::RefreshState;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::registry::release;
 
 /// How the refreshes of a manager stand: what a person, or a probe, should know of. Everything empty is good.
 ///
@@ -53,6 +56,51 @@ impl RefreshHealth {
                 shared_logins,
                 ..Self::default()
             }
+    }
+}
+
+impl RefreshCoordinator {
+    /// How the refreshes stand.
+    pub(crate) fn health(&self) -> RefreshHealth {
+        let mut health = RefreshHealth {
+            unpersisted_rotation: self.pending_saves.ids(),
+            shared_logins: self.grants.lock().all_followers().into_iter().collect(),
+            ..RefreshHealth::default()
+        };
+        for auth in self.services.registry.list() {
+            if auth.is_revoked() {
+                health.needs_login.push(auth.id.clone());
+            }
+            release(auth);
+        }
+        for (id, state) in self.states.all() {
+            let current = self.services.registry.get(&id);
+            let Some(auth) = current.filter(|auth| self.states.of(auth).is_some()) else {
+                continue;
+            };
+            let RefreshState {
+                in_doubt,
+                answer_lost,
+                deferred,
+                ..
+            } = state;
+            let id = || id.to_string();
+            if auth.is_revoked() {
+                health.lost_answers.extend(answer_lost.then(id));
+            } else {
+                health.in_doubt.extend((in_doubt > 0).then(id));
+                let deferred = deferred.filter(|_| self.is_due(&auth));
+                health
+                    .deferred
+                    .extend(deferred.map(|deferred| DeferredRefresh {
+                        auth_id: id(),
+                        since: deferred.since,
+                        reason: deferred.reason,
+                    }));
+            }
+            release(auth);
+        }
+        health
     }
 }
 

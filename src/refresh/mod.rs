@@ -22,6 +22,7 @@ mod records;
 mod scheduler;
 mod single_flight;
 mod state;
+mod timing;
 mod wakeups;
 
 pub(crate) use admission::threads;

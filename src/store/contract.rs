@@ -124,7 +124,11 @@ pub trait RecordLock: Send {
     /// When it cannot be read.
     fn intent(&self) -> Result<Option<Intent>, Error>;
 
-    /// Notes, durably, that the refresh token of a generation is about to be used; `None`: that it is known what came of it.
+    /// Notes, durably, that the refresh token of a generation is about to be used; `None`: that it is known what came of it. While new
+    /// tokens cannot be saved, the intent is noted again every few seconds, at another time of its own.
+    ///
+    /// A call that takes more than 5 seconds is no good: others may have waited this refresh out. Then its token is not sent, and the
+    /// refresh is tried again later.
     ///
     /// # Errors
     /// When it was not noted. A refresh then does not begin.
@@ -134,7 +138,8 @@ pub trait RecordLock: Send {
     ///
     /// A lock of the system on an open file (`flock`) proves it. One that ends with a lease or a connection does not: these may
     /// end while the holder lives and its request is under way. Where it is false, the refresh token of an unfinished
-    /// [`Intent`] is sent again only when the longest request is over, counted from when the intent was first seen: 35 seconds. A refresh
+    /// [`Intent`] is sent again only when the longest request is over: 35 seconds, counted from when the intent was first seen as it is and
+    /// from when the store was last in trouble, since nobody could save new tokens then. A refresh
     /// token that is sent while the former request is under way ends the login at a strict token endpoint. The price: where the
     /// holder was killed in the middle of its request, the login lives on only if the token endpoint takes a spent token for as long
     /// as that; with a lock that proves the death, the next process asks within a second.

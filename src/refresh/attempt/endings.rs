@@ -1,16 +1,18 @@
 //! How a refresh ends: what is told, remembered and tried again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{RefreshAttempt, has_ended, known_revoked};
 use crate::auth::{Auth, Status, same_tokens};
 use crate::clock::{deadline, later};
 use crate::error::Error;
-use crate::refresh::backoff::{Failure, MOST_ASKED, Setback, pause_after};
-use crate::refresh::coordinator::{Done, cut_off, not_found};
+use crate::refresh::backoff::{Failure, MOST_ASKED, Setback, back_off, pause_after};
+use crate::refresh::coordinator::{Done, RefreshCoordinator, cut_off, not_found};
 use crate::refresh::endpoint_backoff::client;
 use crate::refresh::health::RefreshEvent;
 use crate::refresh::machine::End;
+use crate::refresh::state::Deferrals;
 use crate::registry::{Unsaved, release};
 
 impl RefreshAttempt<'_> {
@@ -251,3 +253,46 @@ impl RefreshAttempt<'_> {
         changed
     }
 }
+
+impl RefreshCoordinator {
+    /// A refresh that could not even begin: the tokens stay as they are, and it is tried again soon.
+    fn defer(&self, id: &Arc<str>, error: &Error) -> Done {
+        let services = &self.services;
+        let Some(auth) = services.registry.get(id) else {
+            return Done::failed(not_found(id));
+        };
+        let chance = services.random.fraction();
+        let (now, monotonic) = (services.clock.now(), services.clock.monotonic());
+        let (again, is_first) = self.states.note(id, &auth, |state| {
+            let is_first = state.deferred.is_none();
+            let deferred = state.deferred.get_or_insert_with(|| Deferrals {
+                count: 0,
+                since: now,
+                reason: String::new(),
+            });
+            deferred.count = deferred.count.saturating_add(1);
+            deferred.reason = error.to_string();
+            let wait = back_off(deferred.count, chance).max(LEAST_DEFERRAL);
+            let wait = wait.max(error.retry_after().unwrap_or_default());
+            let again = later(now, state.wait(monotonic, wait));
+            state.shown = Some(again);
+            (again, is_first)
+        });
+        release(auth);
+        if is_first {
+            log::warn!("the refresh of credential {id} has to wait: {error}");
+        }
+        let show = |auth: &mut Auth| auth.next_refresh_after = Some(again);
+        services.registry.modify(id, show);
+        Done::failed(error.clone().about(id))
+    }
+
+    fn no_longer_deferred(&self, id: &Arc<str>, auth: &Auth) {
+        let former = self.states.note(id, auth, |state| state.deferred.take());
+        if former.is_some() {
+            log::info!("the refresh of credential {id} no longer has to wait");
+        }
+    }
+}
+
+const LEAST_DEFERRAL: Duration = Duration::from_secs(1);
