@@ -94,7 +94,7 @@ impl Record {
         let [own, outage] = self.causes(model);
         let cause = decisive(own, outage);
         let busy = match self.readiness(model, now) {
-            Readiness::Full(at) | Readiness::Paced(at) => Some(at),
+            Readiness::Full(at) | Readiness::Paced(at) | Readiness::Capped(at) => Some(at),
             _ => None,
         };
         let (availability, until) = match self.health(model) {
