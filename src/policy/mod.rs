@@ -216,6 +216,12 @@ impl FailurePolicy {
     /// (client-side rate limiting): who is paced is asked after those who are ready. It delays calls that may wait, and refuses none.
     /// Learnt for each credential, or group of credentials that share a limit (attribute `limit_group`), and model; forgotten after a
     /// minute without a refusal. Default: yes; off: `false`.
+    ///
+    /// An upstream may limit how many requests it serves concurrently instead (a concurrency limit). Where refusals show that, the pool
+    /// learns this number for each credential and model, keeps to it, and tries one request more from time to time: every second at first,
+    /// once a minute where that is refused again and again, or as seldom as twenty times the `Retry-After` of the refusal. This, too, delays
+    /// calls that may wait and refuses none, and is forgotten a minute after it mattered last. It is not learnt of groups: a credential that
+    /// is known to serve so many requests concurrently has the attribute `max_concurrent`.
     pub fn with_pacing(mut self, pacing: bool) -> Self {
         self.pacing = pacing;
         self

@@ -167,15 +167,26 @@ pub(crate) enum Readiness {
     Full(Timestamp),
     /// The rate that it is allowed, as far as it is known, has room for it then: it may be used earlier by a call that cannot wait.
     Paced(Timestamp),
+    /// As many requests are in flight as the upstream is known to serve; one more is tried then, or earlier by a call that cannot wait.
+    Capped(Timestamp),
     Blocked,
 }
 
 impl Readiness {
     /// What it is at a moment: what has ended by then is over.
     pub(super) fn at(self, now: Timestamp) -> Self {
+        if self.end().is_some_and(|at| at <= now) {
+            Self::Ready
+        } else {
+            self
+        }
+    }
+
+    /// Until when it is not ready.
+    pub(super) fn end(self) -> Option<Timestamp> {
         match self {
-            Self::Until(at, _) | Self::Full(at) | Self::Paced(at) if at <= now => Self::Ready,
-            readiness => readiness,
+            Self::Until(at, _) | Self::Full(at) | Self::Paced(at) | Self::Capped(at) => Some(at),
+            Self::Ready | Self::Blocked => None,
         }
     }
 }

@@ -71,11 +71,7 @@ impl State {
             };
             let says = format!("{id} for {model:?} at {now}: {readiness:?}");
             assert_eq!(ready, readiness == Readiness::Ready, "{says}");
-            let end = match readiness {
-                Readiness::Until(at, _) | Readiness::Full(at) | Readiness::Paced(at) => Some(at),
-                Readiness::Ready | Readiness::Blocked => None,
-            };
-            assert_eq!(lane.end_of(slot), end, "{says}");
+            assert_eq!(lane.end_of(slot), readiness.end(), "{says}");
         }
     }
 }

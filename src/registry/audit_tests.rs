@@ -18,7 +18,11 @@ const IDS: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Register { id: usize, key: u8, limited: bool },
+    Register {
+        id: usize,
+        key: u8,
+        limited: bool,
+    },
     Remove(usize),
     Disable(usize, bool),
     Pending(usize),
@@ -28,7 +32,10 @@ enum Step {
     Floor(usize),
     EndPermit(usize),
     Lease(usize, usize),
+    HurriedLease(usize),
     EndLease(usize),
+    /// A lease ends that was refused for a rate.
+    RefusedLease(usize, Option<u64>),
     AwaitToken(usize, Option<u64>),
     Reset(usize, Option<usize>),
     CoolDown(usize, Option<usize>, u64),
@@ -58,7 +65,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             2 => model().prop_map(Step::Floor),
             4 => any::<usize>().prop_map(Step::EndPermit),
             3 => (id(), model()).prop_map(|(id, model)| Step::Lease(id, model)),
+            1 => model().prop_map(Step::HurriedLease),
             3 => any::<usize>().prop_map(Step::EndLease),
+            3 => (any::<usize>(), prop::option::of(0..3_u64)).prop_map(|(at, told)| Step::RefusedLease(at, told)),
             1 => (id(), prop::option::of(0..100_u64)).prop_map(|(id, end)| Step::AwaitToken(id, end)),
             1 => (id(), some_model()).prop_map(|(id, model)| Step::Reset(id, model)),
             1 => (id(), some_model(), time()).prop_map(|(id, model, time)| Step::CoolDown(id, model, time)),
@@ -66,7 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => time().prop_map(Step::SetBack),
             1 => time().prop_map(Step::SetForward),
         ],
-        1..100,
+        1..150,
     )
 }
 
@@ -75,7 +84,7 @@ struct Pool {
     clock: ManualClock,
     policy: FailurePolicy,
     permits: Vec<Permit>,
-    leases: Vec<Lease>,
+    leases: Vec<(Lease, &'static str)>,
 }
 
 fn auth(id: &str, key: &str, limited: bool) -> Auth {
@@ -160,6 +169,11 @@ impl Pool {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
+    fn lease(&mut self, picked: Picked, model: &'static str) {
+        let lease = self.registry.lease(self.query(model), picked, 1);
+        self.leases.extend(lease.map(|(lease, _)| (lease, model)));
+    }
+
     fn take(&mut self, step: Step) {
         let registry = Arc::clone(&self.registry);
         match step {
@@ -214,8 +228,24 @@ impl Pool {
             Step::Lease(id, model) => {
                 let query = self.query(MODELS[model]);
                 if let Some(picked) = registry.ready(query, IDS[id]) {
-                    let lease = registry.lease(query, picked, 1);
-                    self.leases.extend(lease.map(|(lease, _)| lease));
+                    self.lease(picked, MODELS[model]);
+                }
+            }
+            Step::HurriedLease(model) => {
+                let query = self.query(MODELS[model]);
+                if let Some(picked) = registry.soonest_paced(query) {
+                    self.lease(picked, MODELS[model]);
+                }
+            }
+            Step::RefusedLease(at, told) => {
+                if !self.leases.is_empty() {
+                    let (lease, model) = self.leases.swap_remove(at % self.leases.len());
+                    let target = Target {
+                        id: lease.id(),
+                        lease: Some(&lease),
+                    };
+                    let told = told.map(Duration::from_secs);
+                    registry.pace_down(target, model, told, self.moment());
                 }
             }
             Step::EndLease(at) => {

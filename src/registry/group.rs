@@ -80,7 +80,7 @@ impl State {
         }
         self.groups.leave(before, slot);
         if let Some(limiter) = &mut self.slots[slot].limiter {
-            limiter.set_paces(None);
+            limiter.forget_learnt();
         }
         self.join_group(slot);
     }

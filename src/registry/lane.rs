@@ -58,6 +58,7 @@ pub(super) struct Lane {
     full: usize,
     /// How many for nothing but their pace.
     paced: usize,
+    capped: usize,
     last_used: u64,
 }
 
@@ -67,6 +68,7 @@ enum Why {
     Fault(Fault),
     Full,
     Paced,
+    Capped,
 }
 
 #[derive(Default)]
@@ -192,6 +194,7 @@ impl Pool {
             faults: [0; Fault::ALL.len()],
             full: 0,
             paced: 0,
+            capped: 0,
             last_used: 0,
         };
         for (index, tier) in self.tiers.iter().enumerate() {
@@ -254,6 +257,7 @@ impl Lane {
             Readiness::Until(at, fault) => self.is_out(slot, at, Why::Fault(fault)),
             Readiness::Full(at) => self.is_out(slot, at, Why::Full),
             Readiness::Paced(at) => self.is_out(slot, at, Why::Paced),
+            Readiness::Capped(at) => self.is_out(slot, at, Why::Capped),
             Readiness::Ready | Readiness::Blocked => {}
         }
     }
@@ -283,6 +287,7 @@ impl Lane {
             Why::Fault(fault) => &mut self.faults[fault as usize],
             Why::Full => &mut self.full,
             Why::Paced => &mut self.paced,
+            Why::Capped => &mut self.capped,
         }
     }
 
@@ -493,6 +498,15 @@ impl View<'_> {
 
     pub(super) fn is_paced(&self, slot: u32) -> bool {
         matches!(self.lane.out.get(&slot), Some((_, Why::Paced)))
+    }
+
+    /// How many are out for nothing but what is in flight with them.
+    pub(super) fn capped(&self) -> usize {
+        self.lane.capped
+    }
+
+    pub(super) fn is_capped(&self, slot: u32) -> bool {
+        matches!(self.lane.out.get(&slot), Some((_, Why::Capped)))
     }
 
     /// Until when a credential is kept from being ready, if it is.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::limiter::{End, Granted, Use};
 use super::member::Member;
-use super::pace::Start;
 use super::{Picked, Query, Readiness, Registry};
 use crate::auth::Auth;
 
@@ -64,20 +63,21 @@ impl Registry {
             return Some((Lease::new(member, knows, None), auth));
         };
         limiter.set_ahead(ahead);
+        let recounted = limiter.recount(&member);
         let wanted = Use {
             model: &model,
             tokens,
             hurried: picked.hurried,
         };
         let granted = limiter.take(wanted, now);
-        let fullness = limiter.fullness_has_changed();
+        let everywhere = limiter.fullness_has_changed() || recounted;
         let is_paced = granted
             .as_ref()
             .is_some_and(|granted| granted.start().is_some());
         let is_as_before =
-            granted.is_some() && !fullness && limiter.readiness(&model, now) == Readiness::Ready;
+            granted.is_some() && !everywhere && limiter.readiness(&model, now) == Readiness::Ready;
         if !is_as_before {
-            state.look_again(member.slot, &model, fullness);
+            state.look_again(member.slot, &model, everywhere);
         }
         if is_paced {
             state.look_at_group(member.slot, &model);
@@ -91,6 +91,28 @@ impl Registry {
             end: End::Used(None),
         };
         Some((Lease::new(member, knows, Some(Box::new(share))), auth))
+    }
+}
+
+impl Registry {
+    /// A request has ended that was not counted.
+    fn recount(&self, member: &Member) {
+        let mut state = self.state.lock();
+        let Some(record) = state.slots.of_mut(member) else {
+            return;
+        };
+        let Some(limiter) = &mut record.limiter else {
+            member.unwatch();
+            return;
+        };
+        if !limiter.recount(member) {
+            return;
+        }
+        let provider = Arc::clone(&record.auth);
+        state.look_again(member.slot, "", true);
+        drop(state);
+        self.waiters
+            .wake_for_all_models(&provider.provider, &member.id);
     }
 }
 
@@ -133,9 +155,9 @@ impl Lease {
         }
     }
 
-    /// The start that a pace has counted, where there was one.
-    pub(super) fn start(&self) -> Option<Start> {
-        self.share.as_ref()?.granted.start()
+    /// What was granted of the credential's limits, where it has any.
+    pub(super) fn granted(&self) -> Option<&Granted> {
+        self.share.as_ref().map(|share| &share.granted)
     }
 }
 
@@ -143,29 +165,34 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.member.end(self.counted);
         let Some(share) = self.share.take() else {
+            if let Some(registry) = self.member.watcher() {
+                registry.recount(&self.member);
+            }
             return;
         };
         let mut state = share.registry.state.lock();
+        let now = state.timeline.latest();
         let Some(record) = state.slots.of_mut(&self.member) else {
             return;
         };
         let Some(limiter) = &mut record.limiter else {
             return;
         };
-        let has_room = limiter.give_back(&share.model, &share.granted, share.end);
-        let fullness = limiter.fullness_has_changed();
-        if !has_room && !fullness {
+        let has_room = limiter.give_back(&share.model, &share.granted, share.end, now);
+        let recounted = limiter.recount(&self.member);
+        let everywhere = limiter.fullness_has_changed() || recounted;
+        if !has_room && !everywhere {
             return;
         }
         let provider = Arc::clone(&record.auth);
         let slot = self.member.slot;
-        state.look_again(slot, &share.model, fullness);
+        state.look_again(slot, &share.model, everywhere);
         if share.end == End::Unsent && share.granted.start().is_some() {
             state.look_at_group(slot, &share.model);
         }
         drop(state);
         let (waiters, provider) = (&share.registry.waiters, &provider.provider);
-        if fullness {
+        if everywhere {
             waiters.wake_for_all_models(provider, &self.member.id);
         } else {
             waiters.wake_for(provider, &share.model, &self.member.id);

@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::FastMap;
 use super::apply::Readiness;
+use super::concurrency::{Admission, Concurrency, Refused};
+use super::member::Member;
 use super::pace::{SharedPaces, Start};
 use super::window::Window;
+use super::{FastMap, Lease};
 use crate::Timestamp;
 use crate::auth::Auth;
 
@@ -36,6 +38,8 @@ pub(super) struct Limiter {
     rounds: VecDeque<Arc<str>>,
     /// The rates that it was refused for, learnt: soft limits beside its own.
     paces: Option<SharedPaces>,
+    /// How many requests the upstream serves at once, learnt as well.
+    concurrency: Concurrency,
     /// By how much the wall clock is ahead of the even one.
     ahead: time::Duration,
     /// Tells this limiter from one that was here before.
@@ -49,6 +53,7 @@ pub(super) struct Granted {
     second: i64,
     /// It was counted by the pace.
     start: Option<Start>,
+    admission: Admission,
     by: Arc<()>,
 }
 
@@ -58,8 +63,16 @@ pub(super) struct Use<'a> {
     pub(super) model: &'a Arc<str>,
     /// About so many.
     pub(super) tokens: u64,
-    /// No pace holds it up.
+    /// Nothing that was learnt holds it up.
     pub(super) hurried: bool,
+}
+
+/// What a refusal has taught.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Learning {
+    /// What else was in flight explains it.
+    pub(super) is_explained: bool,
+    pub(super) concerns_all_models: bool,
 }
 
 /// How a use ended.
@@ -107,6 +120,7 @@ impl Limiter {
             models: FastMap::default(),
             rounds: VecDeque::new(),
             paces: None,
+            concurrency: Concurrency::default(),
             ahead,
             mark: Arc::new(()),
         }
@@ -124,7 +138,63 @@ impl Limiter {
         self.paces.as_ref()
     }
 
-    /// Whether it limits anything. Paces that have held nobody up for a while are forgotten.
+    /// Looks how many are still in flight of those that began before this limited them. Whether that is news, for every model.
+    pub(super) fn recount(&mut self, member: &Member) -> bool {
+        let uncounted = member.in_flight().saturating_sub(self.in_flight);
+        let is_news = self.concurrency.recount(uncounted);
+        if is_news && uncounted == 0 {
+            member.unwatch();
+        }
+        is_news
+    }
+
+    /// A use was refused for a rate, or for what else was in flight. Where that was for other models alone, it says nothing.
+    pub(super) fn refuse(
+        &mut self,
+        lease: &Lease,
+        model: Arc<str>,
+        told: Option<Duration>,
+        now: Timestamp,
+    ) -> Learning {
+        let now = self.even(now);
+        let others = lease.member().in_flight().saturating_sub(1);
+        let granted = lease.granted();
+        let granted = granted.filter(|granted| Arc::ptr_eq(&granted.by, &self.mark));
+        let admission = granted.map(|granted| granted.admission);
+        let counted = self.in_flight.saturating_sub(admission.is_some().into());
+        let before = self.concurrency.uncounted();
+        let is_known = match admission {
+            Some(admission) => admission.beside > 0 || others == 0,
+            None => others > 0,
+        };
+        let refused = Refused {
+            beside: admission.map_or(others, |admission| admission.beside),
+            admission,
+            uncounted: others.saturating_sub(counted),
+        };
+        let is_explained = is_known && self.concurrency.refuse(model, refused, told, now);
+        let uncounted = self.concurrency.uncounted();
+        if uncounted == 0 {
+            lease.member().unwatch();
+        }
+        Learning {
+            is_explained,
+            concerns_all_models: uncounted != before,
+        }
+    }
+
+    /// Whether as many are in flight for a model as the upstream is known to serve.
+    pub(super) fn is_capped(&self, model: &str) -> bool {
+        self.concurrency.trial_at(model).is_some()
+    }
+
+    /// Forgets what was learnt.
+    pub(super) fn forget_learnt(&mut self) {
+        self.paces = None;
+        self.concurrency.forget();
+    }
+
+    /// Whether it limits anything. Paces and caps that have held nobody up for a while are forgotten.
     pub(super) fn is_needed(&mut self, now: Timestamp) -> bool {
         let now = self.even(now);
         let is_over = |paces: &mut SharedPaces| {
@@ -133,7 +203,8 @@ impl Limiter {
             paces.is_empty()
         };
         self.paces.take_if(is_over);
-        self.paces.is_some() || !self.limits.are_none()
+        self.concurrency.forget_idle(now);
+        !self.limits.are_none() || self.paces.is_some() || self.concurrency.is_learnt()
     }
 
     /// How it stands for a model.
@@ -151,7 +222,11 @@ impl Limiter {
         let due = || self.paces.as_ref()?.lock().due(model);
         match to_come(hard) {
             Some(at) => Readiness::Full(at),
-            None => to_come(due()).map_or(Readiness::Ready, Readiness::Paced),
+            None => {
+                let trial = || to_come(self.concurrency.trial_at(model)).map(Readiness::Capped);
+                let paced = to_come(due()).map(Readiness::Paced);
+                paced.or_else(trial).unwrap_or(Readiness::Ready)
+            }
         }
     }
 
@@ -191,7 +266,7 @@ impl Limiter {
         } = wanted;
         match self.readiness(model, now) {
             Readiness::Ready => {}
-            Readiness::Paced(_) if hurried => {}
+            Readiness::Paced(_) | Readiness::Capped(_) if hurried => {}
             _ => return None,
         }
         let now = self.even(now);
@@ -215,6 +290,7 @@ impl Limiter {
             tokens,
             second,
             start: paces.and_then(|paces| paces.lock().start(model, now)),
+            admission: self.concurrency.start(model, now),
             by: Arc::clone(&self.mark),
         })
     }
@@ -241,8 +317,14 @@ impl Limiter {
         }
     }
 
-    /// A request is over. Whether there may be more room in the model's minute for it.
-    pub(super) fn give_back(&mut self, model: &str, granted: &Granted, end: End) -> bool {
+    /// A request is over. Whether there may be more room for its model: in the minute, or beside what is in flight.
+    pub(super) fn give_back(
+        &mut self,
+        model: &str,
+        granted: &Granted,
+        end: End,
+        now: Timestamp,
+    ) -> bool {
         if !Arc::ptr_eq(&granted.by, &self.mark) {
             return false;
         }
@@ -251,22 +333,26 @@ impl Limiter {
             tokens,
             second,
             start,
+            admission,
             ..
         } = *granted;
+        let now = self.even(now);
+        let is_unsent = end == End::Unsent;
+        let has_place = self.concurrency.end(model, admission, is_unsent, now);
         let used = match end {
-            End::Used(None) => return false,
+            End::Used(None) => return has_place,
             End::Used(Some(used)) => used,
             End::Unsent => 0,
         };
         if let Some(minute) = self.models.get_mut(model) {
             minute.tokens.correct(second, tokens, used);
-            if end == End::Unsent {
+            if is_unsent {
                 minute.requests.correct(second, 1, 0);
             }
             // Who was held may find room now.
             minute.held_until = None;
         }
-        if let (End::Unsent, Some(start), Some(paces)) = (end, start, &self.paces) {
+        if let (true, Some(start), Some(paces)) = (is_unsent, start, &self.paces) {
             paces.lock().take_back(model, start);
         }
         true
@@ -343,7 +429,7 @@ mod tests {
         take(&mut limiter, 0, START).unwrap();
         assert!(take(&mut limiter, 0, START).is_none());
         assert_eq!(free_at(&limiter, "other", START), Some(Timestamp::MAX));
-        limiter.give_back("m", &one, End::Used(None));
+        limiter.give_back("m", &one, End::Used(None), START);
         assert_eq!(free_at(&limiter, "m", START), None);
         take(&mut limiter, 0, START).unwrap();
     }
@@ -366,7 +452,7 @@ mod tests {
             "smaller ones wait behind it"
         );
         assert!(take(&mut limiter, 1, START).is_none());
-        limiter.give_back("m", &one, End::Used(Some(20)));
+        limiter.give_back("m", &one, End::Used(Some(20)), START);
         take(&mut limiter, 80, START).unwrap();
         assert!(take(&mut limiter, 1, START).is_none(), "100 are used");
         // What is larger than the limit goes when nothing else is used.
@@ -385,10 +471,10 @@ mod tests {
         for _ in 0..3 {
             let granted = take(&mut limiter, 10, START).unwrap();
             assert!(take(&mut limiter, 1, START).is_none());
-            limiter.give_back("m", &granted, End::Unsent);
+            limiter.give_back("m", &granted, End::Unsent, START);
         }
         let granted = take(&mut limiter, 10, START).unwrap();
-        limiter.give_back("m", &granted, End::Used(Some(0)));
+        limiter.give_back("m", &granted, End::Used(Some(0)), START);
         assert!(take(&mut limiter, 1, START).is_none(), "it was sent");
     }
 
@@ -401,7 +487,7 @@ mod tests {
         let mut now = START;
         for used in [u64::MAX, 0, u64::MAX, 600] {
             let granted = take(&mut limiter, 600, now).unwrap();
-            limiter.give_back("m", &granted, End::Used(Some(used)));
+            limiter.give_back("m", &granted, End::Used(Some(used)), START);
             now = later(now, Duration::from_secs(61));
         }
         take(&mut limiter, 600, now).unwrap();

@@ -1,7 +1,7 @@
 //! [`Member`]: what a record shares with all who use it, so that they need no lock of the registry.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::Timestamp;
 use crate::auth::{Auth, ModelState, QuotaState, Status};
 
-use super::apply;
+use super::{Registry, apply};
 
 /// A registered credential, as long as anybody uses it. What a pick touches comes first, next to the count of its users.
 #[derive(Debug)]
@@ -17,9 +17,12 @@ use super::apply;
 pub(crate) struct Member {
     in_flight: AtomicU32,
     pub(super) slot: u32,
+    /// The registry waits for the ends of requests that it has not counted.
+    is_watched: AtomicBool,
     of_provider: Arc<InFlight>,
     pub(crate) id: Arc<str>,
     served: Mutex<Served>,
+    registry: OnceLock<Weak<Registry>>,
 }
 
 /// What a provider has in flight, counted since somebody asked.
@@ -43,13 +46,33 @@ impl Member {
             id,
             slot,
             in_flight: AtomicU32::new(0),
+            is_watched: AtomicBool::new(false),
             of_provider,
             served: Mutex::default(),
+            registry: OnceLock::new(),
         }
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// From here on, the registry is to be told of each end: what is in flight by now, and still is when it is looked next, is not missed.
+    pub(super) fn watch(&self, registry: &Arc<Registry>) {
+        self.registry.get_or_init(|| Arc::downgrade(registry));
+        self.is_watched.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn unwatch(&self) {
+        self.is_watched.store(false, Ordering::SeqCst);
+    }
+
+    /// Who waits for the end of a request.
+    pub(super) fn watcher(&self) -> Option<Arc<Registry>> {
+        if !self.is_watched.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.registry.get()?.upgrade()
     }
 
     /// Counts one more request in flight; whether it is counted with the provider's, too.
@@ -63,7 +86,7 @@ impl Member {
     }
 
     pub(super) fn end(&self, counted: bool) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
         if counted {
             self.of_provider.count.fetch_sub(1, Ordering::Relaxed);
         }

@@ -8,6 +8,7 @@ mod apply;
 mod audit;
 mod bits;
 mod block;
+mod concurrency;
 mod group;
 mod lane;
 mod lease;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limiter::Granted;
 use super::pace::{Paces, SharedPaces};
 use super::results::Target;
 use super::{Lease, Moment, Registry, State};
@@ -12,16 +13,52 @@ impl Registry {
     /// A credential was refused for its rate: from here on its starts for the model are spaced as the upstream allows them. `told` is when it
     /// may be used next, as the server says. It holds for its group.
     pub(crate) fn pace_down(
-        &self,
+        self: &Arc<Self>,
         target: Target<'_>,
         model: &str,
         told: Option<Duration>,
         moment: Moment,
     ) {
-        let start = target.lease.and_then(Lease::start);
+        let granted = target.lease.and_then(Lease::granted);
+        let start = granted.and_then(Granted::start);
+        if let Some(lease) = target.lease
+            && self.is_explained_by_cap(lease, model, told, moment)
+        {
+            return;
+        }
         self.pace(target.id, model, moment, |paces, model, now, _| {
             paces.refuse(model, start, told, now);
         });
+    }
+
+    /// Whether a refusal is for what was in flight: then it says nothing of the pace. Of a group it is not known what else is.
+    fn is_explained_by_cap(
+        self: &Arc<Self>,
+        lease: &Lease,
+        model: &str,
+        told: Option<Duration>,
+        moment: Moment,
+    ) -> bool {
+        let member = lease.member();
+        let mut state = self.state.lock();
+        let now = state.now(moment);
+        let ahead = state.timeline.ahead();
+        if state.slots.of_mut(member).is_none() || state.group_of(member.slot).is_some() {
+            return false;
+        }
+        let auth = Arc::clone(&state.slots[member.slot].auth);
+        let shared_model = state.shared_model(&auth.provider, model);
+        let limiter = state.slots[member.slot].limiter_mut(ahead);
+        let was_capped = limiter.is_capped(model);
+        member.watch(self);
+        let learning = limiter.refuse(lease, shared_model, told, now);
+        let is_capped = limiter.is_capped(model);
+        state.look_again(member.slot, model, learning.concerns_all_models);
+        drop(state);
+        if was_capped && !is_capped {
+            self.waiters.wake_for(&auth.provider, model, &member.id);
+        }
+        learning.is_explained
     }
 
     /// An answer that was served has told that nothing is left until then: calls that can wait use the credential no earlier, as far as that

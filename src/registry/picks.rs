@@ -47,7 +47,7 @@ pub(crate) enum Supply {
     Blocked {
         candidates: usize,
         earliest: Option<Timestamp>,
-        /// Some of them for nothing but their own limits.
+        /// Some of them for nothing but their own limits, or for what is in flight.
         full: bool,
         /// Some of them for nothing but their pace.
         paced: bool,
@@ -235,7 +235,8 @@ impl Registry {
                 Some(Supply::Blocked {
                     candidates,
                     earliest: earliest.filter(|at| *at < Timestamp::MAX),
-                    full: is_any_admitted(lane.full(), &|slot| lane.is_full(slot)),
+                    full: is_any_admitted(lane.full(), &|slot| lane.is_full(slot))
+                        || is_any_admitted(lane.capped(), &|slot| lane.is_capped(slot)),
                     paced: is_any_admitted(lane.paced(), &|slot| lane.is_paced(slot)),
                     refreshing: lane.faults().any(|(fault, _)| fault == Fault::TokenEnded),
                 })
@@ -243,14 +244,16 @@ impl Registry {
             .unwrap_or(Supply::Nobody)
     }
 
-    /// The credential that is due soonest of those that nothing but their pace keeps from being ready: for a call that cannot wait.
+    /// The credential that is due soonest of those that nothing but what was learnt of their limits keeps from being ready: for a call that
+    /// cannot wait.
     pub(crate) fn soonest_paced(&self, query: Query<'_>) -> Option<Picked> {
         self.with_lane(query, |slots, lane, call| {
-            if lane.paced() == 0 {
+            if lane.paced() + lane.capped() == 0 {
                 return None;
             }
-            let mut paced = lane.returning().map(|(_, slot)| slot);
-            let slot = paced.find(|slot| lane.is_paced(*slot) && call.admits(slots, *slot))?;
+            let is_held_up = |slot| lane.is_paced(slot) || lane.is_capped(slot);
+            let mut returning = lane.returning().map(|(_, slot)| slot);
+            let slot = returning.find(|slot| is_held_up(*slot) && call.admits(slots, *slot))?;
             Some(Picked {
                 hurried: true,
                 ..slots[slot].picked(query.model)
@@ -272,10 +275,7 @@ impl Registry {
     pub(crate) fn out_until(&self, query: Query<'_>, id: &str) -> Option<Timestamp> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
-        match state.record(id)?.readiness(query.model, now) {
-            Readiness::Until(at, _) | Readiness::Full(at) | Readiness::Paced(at) => Some(at),
-            Readiness::Ready | Readiness::Blocked => None,
-        }
+        state.record(id)?.readiness(query.model, now).end()
     }
 
     /// All members of a provider's pool and how they stand now, tried ones left out.

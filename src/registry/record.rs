@@ -251,11 +251,11 @@ impl Slots {
     }
 
     /// The record of a member, as long as it is registered.
-    pub(super) fn of_mut(&mut self, member: &Arc<Member>) -> Option<&mut Record> {
+    pub(super) fn of_mut(&mut self, member: &Member) -> Option<&mut Record> {
         let record = self.records.get_mut(member.slot as usize)?;
         record
             .as_mut()
-            .filter(|record| Arc::ptr_eq(&record.member, member))
+            .filter(|record| std::ptr::eq(Arc::as_ptr(&record.member), member))
     }
 
     /// Whether a slot holds the record of a member.

@@ -101,7 +101,7 @@ impl Record {
         let counts = |cause: &Cause| out_for.is_none() || cause.until.is_none_or(|end| end > now);
         let cause = decisive(own, outage).filter(counts);
         let busy = match readiness {
-            Readiness::Full(at) | Readiness::Paced(at) => Some(at),
+            Readiness::Full(at) | Readiness::Paced(at) | Readiness::Capped(at) => Some(at),
             _ => None,
         };
         let (availability, until) = match self.health(model) {

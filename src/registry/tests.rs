@@ -84,10 +84,7 @@ impl Plain {
             .filter(|auth| !tried.contains(&auth.id))
             .filter(|auth| match readiness(auth, query.model) {
                 Readiness::Ready => true,
-                Readiness::Until(at, _) | Readiness::Full(at) | Readiness::Paced(at) => {
-                    at <= query.now.wall
-                }
-                Readiness::Blocked => false,
+                readiness => readiness.end().is_some_and(|at| at <= query.now.wall),
             })
             .collect();
         let highest = ready.iter().map(|auth| priority(&auth.id)).max();

@@ -156,7 +156,9 @@ impl<'a> Candidates<'a> {
             .into_iter()
             .filter_map(|(auth, readiness)| {
                 let until = match readiness {
-                    Readiness::Until(at, _) | Readiness::Paced(at) => Some(at),
+                    Readiness::Until(at, _) | Readiness::Paced(at) | Readiness::Capped(at) => {
+                        Some(at)
+                    }
                     Readiness::Full(at) => Some(at).filter(|at| *at < Timestamp::MAX),
                     Readiness::Blocked => None,
                     Readiness::Ready => return None,

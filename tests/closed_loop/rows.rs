@@ -39,6 +39,7 @@ const USUAL: Span = Span {
 pub fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     limited(&mut rows);
+    long_calls_at_once(&mut rows);
     one_account(&mut rows);
     faults(&mut rows);
     rows.extend([
@@ -118,13 +119,41 @@ fn limited(rows: &mut Vec<Row>) {
                     }
                     _ => vec![Bar::Errors(0.0), Bar::Share(0.95), Bar::Requests(1.3)],
                 };
-                row.quick = matches!(limit, Limit::Requests { .. })
-                    && matches!(
+                row.quick = match limit {
+                    Limit::Requests { .. } => matches!(
                         (says, threads),
                         (Says::RetryAfter, 8 | 64) | (Says::Headers, 8) | (Says::Nothing, 64)
-                    );
+                    ),
+                    Limit::AtOnce { .. } => says == Says::RetryAfter && *threads == 64,
+                    _ => false,
+                };
                 rows.push(row);
             }
+        }
+    }
+}
+
+/// As many again wait as are served at once.
+fn long_calls_at_once(rows: &mut Vec<Row>) {
+    for says in [Says::RetryAfter, Says::Nothing] {
+        for takes in [SECOND, 10 * SECOND] {
+            let load = Load::Closed { threads: 40 };
+            let told = if says == Says::Nothing {
+                "nothing told"
+            } else {
+                "retry-after"
+            };
+            let name = format!("5 keys, 4 at once, calls of {takes:?}, {told}, 40 threads");
+            let limit = Limit::AtOnce { most: 4 };
+            let mut row = row(name, move || Key::limited(5, limit), load);
+            row.manner.says = says;
+            row.manner.takes = takes;
+            row.bars = match says {
+                Says::Nothing => vec![Bar::Requests(1.5)],
+                _ => vec![Bar::Errors(0.0), Bar::Share(0.95), Bar::Requests(1.3)],
+            };
+            row.quick = says == Says::RetryAfter && takes > SECOND;
+            rows.push(row);
         }
     }
 }

@@ -340,3 +340,118 @@ fn states_of_invented_models_are_bounded_for_the_whole_pool() {
     let longest = states().map(|state| state.status_message.len()).max();
     assert!(longest <= Some(1024), "{longest:?}");
 }
+
+impl Pool {
+    /// A refused use of `a0`, for "m"; whoever held it lets go of it.
+    fn refused_lease(&self) {
+        let lease = self.lease(self.pinned("m", "a0")).unwrap();
+        self.refuse("a0", Some(&lease), None);
+    }
+
+    /// As [`of`](Self::of); the second use at once of `a0` was refused as often as it takes for a cap. What is in flight with it.
+    fn capped(attributes: &[&[(&str, &str)]]) -> (Self, Lease) {
+        let pool = Self::of(attributes);
+        let first = pool.lease(pool.pinned("m", "a0")).unwrap();
+        for _ in 0..2 {
+            pool.refused_lease();
+            pool.clock.advance(SECOND);
+        }
+        pool.registry.audit(pool.moment());
+        (pool, first)
+    }
+}
+
+#[test]
+fn who_is_refused_for_what_is_in_flight_is_capped_until_that_has_ended() {
+    let (pool, first) = Pool::capped(&[&[]]);
+    // The trial that is due.
+    pool.refused_lease();
+    pool.clock.advance(SECOND);
+    let query = pool.query("m");
+    let in_one = later(pool.clock.now(), SECOND);
+    assert!(matches!(
+        pool.registry.supply(query),
+        Supply::Blocked { full: true, earliest: Some(at), .. } if at == in_one
+    ));
+    let standings = pool.registry.shortage(query, 1).standings;
+    assert_eq!(standings[0].availability, crate::Availability::Busy);
+    assert!(
+        pool.is_ready("a0", "n"),
+        "what is known of one model says nothing of others"
+    );
+    // It was not counted when it began, and yet its end is noticed.
+    let waiting = pool.registry.wait(std::iter::once(query));
+    drop(first);
+    assert!(waiting.woken().try_recv().is_ok());
+    drop(waiting);
+    assert!(pool.is_ready("a0", "m"));
+    let next = pool.lease(query).unwrap();
+    assert!(!pool.is_ready("a0", "m"));
+    let waiting = pool.registry.wait(std::iter::once(pool.query("m")));
+    drop(next);
+    assert!(waiting.woken().try_recv().is_ok());
+    pool.registry.audit(pool.moment());
+}
+
+#[test]
+fn a_call_that_cannot_wait_goes_beyond_a_cap() {
+    let (pool, _first) = Pool::capped(&[&[]]);
+    pool.refused_lease();
+    pool.clock.advance(SECOND);
+    let query = pool.query("m");
+    assert!(pool.lease(query).is_none());
+    let picked = pool.registry.soonest_paced(query).unwrap();
+    let (lease, _) = pool.registry.lease(query, picked, 0).unwrap();
+    // It says what is known.
+    let trial = pool.registry.out_until(query, "a0");
+    pool.refuse("a0", Some(&lease), None);
+    assert_eq!(pool.registry.out_until(query, "a0"), trial);
+    pool.registry.audit(pool.moment());
+}
+
+#[test]
+fn a_refusal_for_what_is_in_flight_says_nothing_of_a_rate() {
+    let (pool, _first) = Pool::capped(&[&[]]);
+    // The pace is forgotten meanwhile, the cap is not.
+    pool.clock.advance(70 * SECOND);
+    pool.refused_lease();
+    let state = pool.registry.state.lock();
+    let limiter = state.record("a0").unwrap().limiter.as_ref().unwrap();
+    assert!(limiter.paces().is_none() && limiter.is_capped("m"));
+}
+
+#[test]
+fn who_shares_a_limit_with_others_gets_no_cap() {
+    let group: &[(&str, &str)] = &[("limit_group", "g")];
+    let (pool, _first) = Pool::capped(&[group, group]);
+    pool.refused_lease();
+    assert!(!pool.is_ready("a1", "m"), "their pace is one");
+    let query = pool.pinned("m", "a0");
+    assert!(matches!(
+        pool.registry.supply(query),
+        Supply::Blocked {
+            full: false,
+            paced: true,
+            ..
+        }
+    ));
+    // Nor does who joins it keep one.
+    let (pool, _first) = Pool::capped(&[&[]]);
+    pool.refused_lease();
+    assert!(!pool.is_ready("a0", "m"));
+    let join = |auth: &mut Auth| {
+        auth.attributes.insert("limit_group", "g");
+    };
+    pool.registry.modify("a0", join);
+    assert!(pool.is_ready("a0", "m"));
+    pool.registry.audit(pool.moment());
+}
+
+#[test]
+fn a_cap_goes_when_it_was_not_reached_for_a_minute() {
+    let (pool, first) = Pool::capped(&[&[]]);
+    drop(first);
+    pool.clock.advance(120 * SECOND);
+    drop(pool.lease(pool.query("m")));
+    assert!(!pool.has_limiter("a0"));
+}
