@@ -266,16 +266,48 @@ pub fn conclude(pool: &mut Pool) {
                 check_pinned(pool, model, &standing.auth_id);
             }
         }
+        if !declined {
+            check_hint(pool, model);
+        }
     }
 }
 
 /// The next call may be sent with who is said to be ready.
 fn check_pinned(pool: &Pool, model: &str, id: &str) {
+    let options = Options::new().with_pinned(id).with_max_attempts(1);
+    let (result, is_sent) = ask(pool, model, options);
+    if !is_sent {
+        let what = format!("{id} is ready for {model}, and a call for it ends with {result:?}");
+        let mut truth = pool.truth().lock();
+        truth.breach("who_is_ready_is_asked", what);
+    }
+}
+
+/// Calls, until one is refused without asking anybody.
+fn check_hint(pool: &mut Pool, model: &str) {
+    let mut refusals = (0..MOST_UNTIL_REFUSED).map(|_| ask(pool, model, Options::new()));
+    let refused = refusals.find_map(|(result, is_sent)| result.err().filter(|_| !is_sent));
+    drop(refusals);
+    let Some(error) = refused else { return };
+    let Some(wait) = error.retry_after().filter(|wait| *wait < LONGEST_HINT) else {
+        return;
+    };
+    pool.advance(wait);
+    let (result, is_sent) = ask(pool, model, Options::new());
+    if !is_sent {
+        let what = format!("{error} (in {wait:?}); then for {model} {result:?}");
+        let mut truth = pool.truth().lock();
+        truth.breach("a_call_at_the_time_that_a_refusal_names_is_sent", what);
+    }
+}
+
+const MOST_UNTIL_REFUSED: usize = 40;
+const LONGEST_HINT: Duration = Duration::from_secs(3600);
+
+/// A call that does not wait, and whether anything was sent for it.
+fn ask(pool: &Pool, model: &str, options: Options) -> (Result<(), Error>, bool) {
     let before = pool.truth().lock().attempts;
-    let options = Options::new()
-        .with_pinned(id)
-        .with_max_attempts(1)
-        .with_max_wait(Duration::ZERO);
+    let options = options.with_max_wait(Duration::ZERO);
     let (manager, request) = (pool.ground.manager.clone(), Request::new(model, "{}"));
     let thread =
         std::thread::spawn(move || manager.execute([PROVIDER], &request, &options).map(drop));
@@ -288,9 +320,5 @@ fn check_pinned(pool: &Pool, model: &str, id: &str) {
         }
     }
     let result = thread.join().unwrap();
-    let mut truth = pool.truth().lock();
-    if truth.attempts == before {
-        let what = format!("{id} is ready for {model}, and a call for it ends with {result:?}");
-        truth.breach("who_is_ready_is_asked", what);
-    }
+    (result, pool.truth().lock().attempts > before)
 }
