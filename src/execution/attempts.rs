@@ -76,7 +76,7 @@ impl Engine {
         loop {
             let turn = self.acquire(call, &mut progress, next)?;
             progress.attempts += 1;
-            match self.attempt(call, progress.attempts, turn, ask) {
+            match self.attempt(call, &progress, turn, ask) {
                 Ok(served) => {
                     self.budgets.served(served.provider, progress.attempts);
                     return Ok(served);
@@ -90,7 +90,7 @@ impl Engine {
     fn attempt<'c>(
         &self,
         call: &Call<'_>,
-        number: u32,
+        progress: &Progress,
         turn: Turn<'c>,
         ask: &mut Ask<'_>,
     ) -> Result<Served<'c>, Box<Failed<'c>>> {
@@ -103,7 +103,8 @@ impl Engine {
             mut lease,
             has_ended,
         } = turn;
-        let attempt = call.attempt(number, &self.services);
+        let number = progress.attempts;
+        let attempt = call.attempt(number, progress.last_attempt.as_ref(), &self.services);
         log::trace!("attempt {number} of the call: {} of {provider}", lease.id());
         let answer = guard(
             || format!("the executor for {provider}"),

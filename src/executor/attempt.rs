@@ -14,6 +14,8 @@ pub struct Attempt {
     pub(crate) number: u32,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: CancelToken,
+    /// A connection was lost earlier in the call: the idle ones may be dead, too.
+    pub(crate) over_new_connection: bool,
     pub(crate) tools: Arc<Tools>,
 }
 

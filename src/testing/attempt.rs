@@ -5,7 +5,7 @@ use crate::auth::Secret;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::executor::{Attempt, Tools};
-use crate::transport::Transport;
+use crate::transport::{IdleConnections, Transport};
 
 impl Attempt {
     /// The first attempt of a call that has no manager: for tests of executors. Without a deadline, without a proxy.
@@ -20,9 +20,13 @@ impl Attempt {
             number: 1,
             deadline: None,
             cancel: CancelToken::new(),
+            over_new_connection: false,
             tools: Arc::new(Tools {
                 clock: Arc::new(clock),
-                transport: Arc::new(Transport::new(Secret::default())),
+                transport: Arc::new(Transport::new(
+                    Secret::default(),
+                    IdleConnections::default(),
+                )),
             }),
         }
     }

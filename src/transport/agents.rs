@@ -15,11 +15,12 @@ use crate::auth::Secret;
 
 use super::cancellable::AgentMaker;
 use super::limits::{CALL_TOTAL, CONNECT, STREAM_TOTAL};
-use super::proxy;
+use super::{IdleConnections, proxy};
 
 /// The agents of a manager. All share one TLS set-up; each has its own pool of connections.
 pub(super) struct Agents {
     maker: AgentMaker,
+    idle: IdleConnections,
     direct: Pair,
     proxied: RwLock<HashMap<ProxyUrl, Slot>>,
     /// Counts uses, so that the least recently used proxy can go.
@@ -38,10 +39,11 @@ struct Slot {
 }
 
 impl Agents {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(idle: IdleConnections) -> Self {
         let maker = AgentMaker::new();
         Self {
-            direct: pair(&maker, None),
+            direct: pair(&maker, None, idle),
+            idle,
             proxied: RwLock::default(),
             uses: AtomicU64::new(0),
             maker,
@@ -59,7 +61,7 @@ impl Agents {
             slot.last_use.store(now, Ordering::Relaxed);
             return Ok(slot.pair.clone());
         }
-        let made = pair(&self.maker, Some(&proxy::parse(url)?));
+        let made = pair(&self.maker, Some(&proxy::parse(url)?), self.idle);
         let mut removed = None;
         let pair = {
             let mut proxied = self.proxied.write();
@@ -115,15 +117,15 @@ fn least_recent(proxied: &HashMap<ProxyUrl, Slot>) -> Option<ProxyUrl> {
         .map(|(url, _)| url.clone())
 }
 
-fn pair(maker: &AgentMaker, proxy: Option<&Proxy>) -> Pair {
+fn pair(maker: &AgentMaker, proxy: Option<&Proxy>, idle: IdleConnections) -> Pair {
     Pair {
-        pooled: maker.agent(config(proxy.cloned(), MAX_IDLE)),
-        unpooled: maker.agent(config(proxy.cloned(), 0)),
+        pooled: maker.agent(config(proxy.cloned(), idle)),
+        unpooled: maker.agent(config(proxy.cloned(), IdleConnections::NONE)),
     }
 }
 
 /// The limits here are for requests that bring none of their own: nothing waits for ever.
-fn config(proxy: Option<Proxy>, max_idle: usize) -> Config {
+fn config(proxy: Option<Proxy>, idle: IdleConnections) -> Config {
     Agent::config_builder()
         // Always set: otherwise the environment would decide.
         .proxy(proxy)
@@ -140,8 +142,8 @@ fn config(proxy: Option<Proxy>, max_idle: usize) -> Config {
         .output_buffer_size(BUFFER)
         // A head that fills the buffer could not be told from a closed connection.
         .max_response_header_size(BUFFER - 1024)
-        .max_idle_connections(max_idle)
-        .max_idle_connections_per_host(max_idle)
+        .max_idle_connections(idle.in_all)
+        .max_idle_connections_per_host(idle.per_host)
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_per_write(Some(WRITE))
@@ -151,7 +153,6 @@ fn config(proxy: Option<Proxy>, max_idle: usize) -> Config {
 }
 
 const MAX_PROXIES: usize = 256;
-const MAX_IDLE: usize = 16;
 const BUFFER: usize = 12 * 1024;
 const WRITE: Duration = Duration::from_secs(60);
 const USER_AGENT: &str = concat!("credpool/", env!("CARGO_PKG_VERSION"));
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_same_proxy_is_made_once_and_the_map_is_bounded() {
-        let agents = Agents::new();
+        let agents = Agents::new(IdleConnections::default());
         let url = |number: usize| format!("http://user:canary@127.0.0.1:{number}");
         for number in 1..=MAX_PROXIES {
             agents.proxied(&url(number)).unwrap();
@@ -178,14 +179,14 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_for_a_bad_url() {
-        let agents = Agents::new();
+        let agents = Agents::new(IdleConnections::default());
         assert!(agents.proxied("nonsense").is_err());
         assert_eq!(agents.len(), 0);
     }
 
     #[test]
     fn every_agent_has_limits_and_no_proxy_from_outside() {
-        let agents = Agents::new();
+        let agents = Agents::new(IdleConnections::default());
         let Pair { pooled, unpooled } = agents.direct();
         for agent in [&pooled, &unpooled] {
             let config = agent.config();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response};
 use zeroize::Zeroizing;
 
@@ -161,17 +162,40 @@ impl Attempt {
             .first_chunk
             .zip(limits.idle)
             .map(|(first_chunk, idle)| Pace { first_chunk, idle });
-        let scope = Scope::new(self.cancel_token(), pace);
-        let answer = within(Arc::clone(&scope), || run(agent, pooled, request, limits)).map_err(
-            |error| {
-                let error = route.fault(Phase::Request, self.standing(), error);
-                if scope.has_sent() {
-                    error
-                } else {
-                    error.clone().with_source(NotSent::because(error))
-                }
-            },
-        )?;
+        let (head, body) = request.into_parts();
+        let begun = self.clock().monotonic();
+        let mut scope = Scope::new(self.cancel_token(), pace);
+        let connections = if pooled && !self.over_new_connection {
+            Connections::KeptOrNew
+        } else {
+            Connections::New
+        };
+        let mut sent = within(Arc::clone(&scope), || {
+            run(agent, connections, head.clone(), &body, limits)
+        });
+        if let Err(error) = &sent
+            && !matches!(error, ureq::Error::Timeout(_))
+            && scope.reused_in_vain()
+            && !self.is_cancelled()
+        {
+            // The peer closed the connection while it was idle, which no request could know (RFC 9112 section 9.3.1). The
+            // other idle ones may be dead, too.
+            log::debug!("{route}: a kept connection was dead; the request goes over a new one");
+            let took = self.clock().monotonic().saturating_duration_since(begun);
+            let limits = limits.after(took);
+            scope = Scope::new(self.cancel_token(), pace);
+            sent = within(Arc::clone(&scope), || {
+                run(agent, Connections::New, head, &body, &limits)
+            });
+        }
+        let answer = sent.map_err(|error| {
+            let error = route.fault(Phase::Request, self.standing(), error);
+            if scope.has_sent() {
+                error
+            } else {
+                error.clone().with_source(NotSent::because(error))
+            }
+        })?;
         Ok(answer.map(|body| Body {
             length: body.content_length(),
             reader: body.into_reader(),
@@ -265,9 +289,24 @@ impl Body {
         Ok(bytes)
     }
 
-    /// Gives what is left of it three seconds: an error's body is worth no longer wait.
-    pub(crate) fn hurry(&self) {
-        self.scope.hurry();
+    /// Gives what is left of it so long and no more.
+    pub(crate) fn hurry(&self, limit: Duration) {
+        self.scope.hurry(limit);
+    }
+
+    /// Reads what is left of it for so long and no more, and throws it away, so that the connection can serve again. Whether the
+    /// end has come.
+    pub(crate) fn finish_within(&mut self, limit: Duration) -> bool {
+        self.hurry(limit);
+        let mut rest = [0; 1024];
+        for _ in 0..REST / rest.len() {
+            match self.reader.read(&mut rest) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     /// The error of this crate inside one that a read returned.
@@ -300,23 +339,34 @@ impl fmt::Debug for Body {
     }
 }
 
+/// No more than this is read of what follows a stream's end.
+const REST: usize = 16 * 1024;
+
 /// How much room is made before a body comes, whatever it announces.
 const ANNOUNCED: u64 = 64 * 1024;
 
 /// How much room is made for a body of secrets, at first.
 const SECRET: usize = 8 * 1024;
 
+/// Over which connections a request may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connections {
+    KeptOrNew,
+    /// A new one alone. The agent's idle connections to the host are closed.
+    New,
+}
+
 fn run(
     agent: &ureq::Agent,
-    pooled: bool,
-    request: Request<Bytes>,
+    connections: Connections,
+    head: Parts,
+    body: &[u8],
     limits: &Limits,
 ) -> Result<Response<ureq::Body>, ureq::Error> {
-    let (head, body) = request.into_parts();
     if body.is_empty() && [Method::GET, Method::HEAD, Method::DELETE].contains(&head.method) {
-        run_limited(agent, pooled, Request::from_parts(head, ()), limits)
+        run_limited(agent, connections, Request::from_parts(head, ()), limits)
     } else {
-        run_limited(agent, pooled, Request::from_parts(head, &body[..]), limits)
+        run_limited(agent, connections, Request::from_parts(head, body), limits)
     }
 }
 
@@ -326,7 +376,7 @@ fn run(
 /// connection itself keeps the stream's pace.
 fn run_limited<B: ureq::AsSendBody>(
     agent: &ureq::Agent,
-    pooled: bool,
+    connections: Connections,
     request: Request<B>,
     limits: &Limits,
 ) -> Result<Response<ureq::Body>, ureq::Error> {
@@ -341,7 +391,7 @@ fn run_limited<B: ureq::AsSendBody>(
         .timeout_recv_response(limits.first_chunk)
         .timeout_per_read(limits.longest_read())
         .timeout_global(Some(limits.total));
-    if !pooled {
+    if connections == Connections::New {
         config = config.max_idle_age(Duration::ZERO);
     }
     agent.run(config.build())

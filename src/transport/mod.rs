@@ -84,6 +84,31 @@ pub fn cancellable_agent(config: ureq::config::Config) -> ureq::Agent {
     cancellable::AgentMaker::new().agent(config)
 }
 
+/// How many connections a manager keeps that serve no request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdleConnections {
+    /// To all hosts, for each proxy and each TLS identity.
+    pub(crate) in_all: usize,
+    pub(crate) per_host: usize,
+}
+
+impl IdleConnections {
+    const NONE: Self = Self {
+        in_all: 0,
+        per_host: 0,
+    };
+}
+
+impl Default for IdleConnections {
+    /// More than most programs have in use together: an idle connection is closed after fifteen seconds anyway.
+    fn default() -> Self {
+        Self {
+            in_all: 1024,
+            per_host: 1024,
+        }
+    }
+}
+
 /// All agents of a manager.
 pub(crate) struct Transport {
     global_proxy: Secret,
@@ -92,11 +117,11 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn new(global_proxy: Secret) -> Self {
+    pub(crate) fn new(global_proxy: Secret, idle: IdleConnections) -> Self {
         Self {
             global_proxy,
             custom: RwLock::new(None),
-            agents: Agents::new(),
+            agents: Agents::new(idle),
         }
     }
 
@@ -164,6 +189,10 @@ impl fmt::Debug for Transport {
 mod tests {
     use super::*;
 
+    fn transport(proxy: &str) -> Transport {
+        Transport::new(Secret::new(proxy), IdleConnections::default())
+    }
+
     fn proxy_of(transport: &Transport, auth: &Auth) -> Option<String> {
         let agent = transport.agent(auth).unwrap();
         let unpooled = transport.unpooled_agent(auth).unwrap();
@@ -176,10 +205,10 @@ mod tests {
     fn the_credentials_proxy_goes_before_the_managers() {
         let plain = Auth::api_key("p", "k");
         let own = Auth::api_key("p", "k").with_proxy_url("socks5h://u:canary@own:1");
-        let none = Transport::new(Secret::default());
+        let none = transport("");
         assert_eq!(proxy_of(&none, &plain), None);
         assert_eq!(proxy_of(&none, &own).unwrap(), "socks5h://own:1");
-        let global = Transport::new(Secret::new("http://global:2"));
+        let global = transport("http://global:2");
         assert_eq!(proxy_of(&global, &plain).unwrap(), "http://global:2");
         assert_eq!(proxy_of(&global, &own).unwrap(), "socks5h://own:1");
         assert!(!format!("{global:?} {none:?}").contains("canary"));
@@ -192,7 +221,7 @@ mod tests {
             ("http://fine:1", "user:canary@h:80"),
             ("http://user:canary@h:port", ""),
         ] {
-            let transport = Transport::new(Secret::new(global));
+            let transport = transport(global);
             let auth = Auth::api_key("p", "k")
                 .with_id("team-a")
                 .with_proxy_url(own);
@@ -219,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_programs_provider_is_asked_first_without_a_lock() {
-        let transport = Arc::new(Transport::new(Secret::new("http://global:2")));
+        let transport = Arc::new(transport("http://global:2"));
         let auth = Auth::api_key("p", "k").with_proxy_url("nonsense");
         let inside = Arc::downgrade(&transport);
         transport.set_provider(Some(Arc::new(Custom(move |_: &Auth| {
@@ -237,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_the_programs_provider_does_wrong_is_an_error() {
-        let transport = Transport::new(Secret::default());
+        let transport = transport("");
         let auth = Auth::api_key("p", "k").with_id("a");
         transport.set_provider(Some(Arc::new(Custom(|_: &Auth| panic!("on purpose")))));
         let error = transport.agent(&auth).unwrap_err();

@@ -194,7 +194,10 @@ impl Transport for Cancellable {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         // A connection from the pool: this is the first that the new request does with it.
         if self.binding.is_none() {
-            self.binding = current().map(|scope| Binding::new(&self.line, scope, (self.clock)()));
+            self.binding = current().map(|scope| {
+                scope.reused.store(true, Ordering::Relaxed);
+                Binding::new(&self.line, scope, (self.clock)())
+            });
         }
         self.line.check()?;
         let is_first = !std::mem::replace(&mut self.in_use, true);
@@ -226,6 +229,9 @@ impl Transport for Cancellable {
         let progress = self.inner.await_input(timeout);
         // A socket that was closed under a read looks like a peer that has finished.
         self.line.check()?;
+        if let (Ok(true), Some(binding)) = (&progress, &self.binding) {
+            binding.scope.answered.store(true, Ordering::Relaxed);
+        }
         progress.map_err(told)
     }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::cancel::CancelToken;
@@ -26,9 +26,14 @@ pub(in crate::transport) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> 
 pub(in crate::transport) struct Scope {
     pub(super) token: CancelToken,
     pub(super) pace: Option<Pace>,
-    pub(super) hurried: AtomicBool,
+    /// How many milliseconds the rest of a body may take; [`UNHURRIED`] without such a limit.
+    hurried: AtomicU64,
     /// Whether a request has been handed to a connection, in part at least.
     pub(super) sent: AtomicBool,
+    /// Whether the request went over a connection that had served another one before.
+    pub(super) reused: AtomicBool,
+    /// Whether a byte of an answer has come.
+    pub(super) answered: AtomicBool,
 }
 
 impl Scope {
@@ -36,8 +41,10 @@ impl Scope {
         Arc::new(Self {
             token: token.clone(),
             pace,
-            hurried: AtomicBool::new(false),
+            hurried: AtomicU64::new(UNHURRIED),
             sent: AtomicBool::new(false),
+            reused: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -46,14 +53,25 @@ impl Scope {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// From now on, what is left of a body has [`HURRIED`] and no more.
-    pub(in crate::transport) fn hurry(&self) {
-        self.hurried.store(true, Ordering::Relaxed);
+    /// Whether the request went over a kept connection and met no answer there: the connection may have died before, while it
+    /// was idle.
+    pub(in crate::transport) fn reused_in_vain(&self) -> bool {
+        self.reused.load(Ordering::Relaxed) && !self.answered.load(Ordering::Relaxed)
+    }
+
+    /// From now on, what is left of a body has so long and no more.
+    pub(in crate::transport) fn hurry(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(UNHURRIED);
+        self.hurried.store(limit, Ordering::Relaxed);
+    }
+
+    pub(super) fn hurried(&self) -> Option<Duration> {
+        let limit = self.hurried.load(Ordering::Relaxed);
+        (limit != UNHURRIED).then(|| Duration::from_millis(limit))
     }
 }
 
-/// How long the rest of a body may take that is of little use.
-pub(super) const HURRIED: Duration = Duration::from_secs(3);
+const UNHURRIED: u64 = u64::MAX;
 
 thread_local! {
     pub(super) static SCOPE: RefCell<Option<Arc<Scope>>> = const { RefCell::new(None) };
