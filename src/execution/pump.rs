@@ -261,7 +261,7 @@ impl Pump {
     }
 
     /// Closes the source, records the outcome, gives back what the stream held, tells the hook and then the caller: who sees the
-    /// end sees its effects, too. The source of a complete stream is closed last: it may wait a moment for its connection.
+    /// end sees its effects, too.
     fn settle(&mut self, end: End, place: Option<&Place>) {
         let (Some(report), Some(mut held)) = (self.report.take(), self.held.take()) else {
             return;
@@ -272,16 +272,7 @@ impl Pump {
             held.lease.settle(usage.input.saturating_add(usage.output));
         }
         let rest = self.committed.rest.take();
-        let close = |rest| {
-            let _ = guard(|| "a stream's iterator".to_owned(), || drop(rest));
-        };
-        let last = match end {
-            End::Complete => rest,
-            End::Failed(_) | End::Abandoned(_) => {
-                close(rest);
-                None
-            }
-        };
+        let _ = guard(|| "a stream's iterator".to_owned(), || drop(rest));
         let (kind, ending) = match end {
             End::Complete => (OutcomeKind::Success, Ok(())),
             End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
@@ -291,16 +282,12 @@ impl Pump {
         let recorded = engine.enter(&outcome, Some(held));
         // It stays true whatever the hook does: shut the manager down, for example.
         let _ = self.ending.set(ending);
-        let chunks = self.chunks.take();
-        let tell = || {
-            engine.tell_recorded(outcome, recorded);
-            drop(chunks);
-            close(last);
-        };
+        let tell = || engine.tell_recorded(outcome, recorded);
         match place {
             Some(place) => place.give_back_for(tell),
             None => tell(),
         }
+        self.chunks = None;
     }
 }
 

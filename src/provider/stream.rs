@@ -54,13 +54,13 @@ pub(super) enum Said {
 
 /// The body of an answer, whose connection can serve again when the body was read to its end.
 pub(super) trait Rest: Read {
-    /// Reads what is left of it for so long and no more. Whether the end has come.
-    fn finish_within(&mut self, limit: Duration) -> bool;
+    /// Reads what is left of it for so long and no more.
+    fn finish_within(&mut self, limit: Duration);
 }
 
 impl Rest for Body {
-    fn finish_within(&mut self, limit: Duration) -> bool {
-        Self::finish_within(self, limit)
+    fn finish_within(&mut self, limit: Duration) {
+        Self::finish_within(self, limit);
     }
 }
 
@@ -96,7 +96,7 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
 
     /// Sets how many bytes one event may have.
     pub(super) fn with_event_limit(mut self, bytes: usize) -> Self {
-        self.events = self.events.take().map(|events| events.with_limit(bytes));
+        self.events = self.events.map(|events| events.with_limit(bytes));
         self
     }
 
@@ -221,12 +221,10 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
         self.rest = self.events.take().map(SseReader::into_inner);
     }
 
-    /// Gives the connection back if the body ends within `limit`.
-    fn give_back(&mut self, limit: Duration) {
-        if let Some(rest) = &mut self.rest
-            && rest.finish_within(limit)
-        {
-            self.rest = None;
+    /// Gives the connection back where the body ends now, too.
+    fn give_back(&mut self) {
+        if let Some(mut rest) = self.rest.take() {
+            rest.finish_within(END_OF_BODY);
         }
     }
 
@@ -300,25 +298,14 @@ impl<R: Rest, P: Protocol> Iterator for EventStream<R, P> {
         let next = self.next_chunk().transpose();
         if !matches!(next, Some(Ok(_))) {
             self.events = None;
-            self.give_back(BEFORE_THE_END);
+            self.give_back();
         }
         next.map(|chunk| chunk.map_err(|error| self.own(error)))
     }
 }
 
-impl<R: Rest, P> Drop for EventStream<R, P> {
-    /// The end has been told by now, and nobody waits.
-    fn drop(&mut self) {
-        if let Some(mut rest) = self.rest.take() {
-            rest.finish_within(AFTER_THE_END);
-        }
-    }
-}
-
-/// How long the end of a stream waits for the end of its body, which mostly comes along with it: who sees the end, and makes the next
-/// request, finds the connection.
-const BEFORE_THE_END: Duration = Duration::from_millis(10);
-/// How long a worker waits for it when the end of the stream has been told.
-const AFTER_THE_END: Duration = Duration::from_millis(250);
+/// How long the end of a stream waits for the end of its body, which mostly comes along with it, so that the next request finds the
+/// connection. A server that keeps the body open costs its reader no more.
+const END_OF_BODY: Duration = Duration::from_millis(25);
 /// No more of a document is read than an error has.
 const LARGEST_DOCUMENT: usize = 1024 * 1024;

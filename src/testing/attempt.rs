@@ -1,11 +1,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::auth::Secret;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::executor::{Attempt, Tools};
-use crate::transport::{IdleConnections, Transport};
+use crate::transport::{Transport, TransportSettings};
 
 impl Attempt {
     /// The first attempt of a call that has no manager: for tests of executors. Without a deadline, without a proxy.
@@ -15,7 +14,12 @@ impl Attempt {
     /// assert_eq!(attempt.number(), 1);
     /// assert_eq!(attempt.remaining(), None);
     /// ```
+    ///
+    /// # Panics
+    /// Where the program has set a default cryptography for TLS that knows no version of it.
     pub fn for_tests(clock: impl Clock + 'static) -> Self {
+        // Without settings there is nothing that could be wrong.
+        let transport = Transport::new(TransportSettings::default()).expect("the usual TLS set-up");
         Self {
             number: 1,
             deadline: None,
@@ -23,10 +27,7 @@ impl Attempt {
             over_new_connection: false,
             tools: Arc::new(Tools {
                 clock: Arc::new(clock),
-                transport: Arc::new(Transport::new(
-                    Secret::default(),
-                    IdleConnections::default(),
-                )),
+                transport: Arc::new(transport),
             }),
         }
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
 use crate::cancel::CancelToken;
 
 /// How fast a stream must be.
@@ -26,6 +28,8 @@ pub(in crate::transport) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> 
 pub(in crate::transport) struct Scope {
     pub(super) token: CancelToken,
     pub(super) pace: Option<Pace>,
+    /// For agents without a TLS set-up of their own.
+    pub(super) tls: Option<Arc<ClientConfig>>,
     /// How many milliseconds the rest of a body may take; [`UNHURRIED`] without such a limit.
     hurried: AtomicU64,
     /// Whether a request has been handed to a connection, in part at least.
@@ -37,10 +41,15 @@ pub(in crate::transport) struct Scope {
 }
 
 impl Scope {
-    pub(in crate::transport) fn new(token: &CancelToken, pace: Option<Pace>) -> Arc<Self> {
+    pub(in crate::transport) fn new(
+        token: &CancelToken,
+        pace: Option<Pace>,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             token: token.clone(),
             pace,
+            tls,
             hurried: AtomicU64::new(UNHURRIED),
             sent: AtomicBool::new(false),
             reused: AtomicBool::new(false),
