@@ -18,7 +18,7 @@ use crate::runtime::{LaneLimits, Pool, Process};
 use crate::selection::{RoundRobin, Selector};
 use crate::services::Services;
 use crate::store::{Keeper, Store, start_writer};
-use crate::transport::{Transport, TransportSettings};
+use crate::transport::{IdleConnections, Tls, TlsSettings, Transport};
 
 use super::{Inner, Manager};
 
@@ -41,7 +41,9 @@ pub struct Builder {
     hook: Arc<dyn Hook>,
     clock: Arc<dyn Clock>,
     policy: FailurePolicy,
-    transport: TransportSettings,
+    proxy: Secret,
+    idle: IdleConnections,
+    tls: TlsSettings,
     jobs: LaneLimits,
     max_streams: usize,
     refresh_threads: usize,
@@ -71,7 +73,9 @@ impl Builder {
             hook: hook.unwrap_or_else(|| Arc::new(NoopHook)),
             clock: Arc::new(SystemClock),
             policy: FailurePolicy::default(),
-            transport: TransportSettings::default(),
+            proxy: Secret::default(),
+            idle: IdleConnections::default(),
+            tls: TlsSettings::default(),
             jobs: LaneLimits {
                 threads: 64,
                 queue: 1024,
@@ -120,13 +124,14 @@ impl Builder {
     /// The proxy for credentials without one of their own, as [`Auth::proxy_url`](crate::Auth::proxy_url). Default: none;
     /// the environment is not asked.
     pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
-        self.transport.proxy = url.into();
+        self.proxy = url.into();
         self
     }
 
     /// Accepts the certificates of servers and proxies that one of these root certificates has signed, beside those that Mozilla
     /// accepts. `pem` is one certificate or a bundle; further calls add more. Those in the file that the environment variable
-    /// `SSL_CERT_FILE` names, and in the directories of `SSL_CERT_DIR`, are read when the manager is built, and added likewise.
+    /// `SSL_CERT_FILE` names, and in the directories of `SSL_CERT_DIR`, are added likewise; they are read once, before the first
+    /// connection with TLS.
     /// A credential adds its own by attribute `ca_certificates`: PEM, or the path of a file with it, which is read again when it
     /// changes.
     ///
@@ -141,7 +146,7 @@ impl Builder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.transport.tls.roots.push(pem.into());
+        self.tls.roots.push(pem.into());
         self
     }
 
@@ -161,7 +166,7 @@ impl Builder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn client_certificate(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Secret>) -> Self {
-        self.transport.tls.client = Some((chain.into(), key.into()));
+        self.tls.client = Some((chain.into(), key.into()));
         self
     }
 
@@ -177,13 +182,13 @@ impl Builder {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn max_idle_connections(mut self, connections: usize) -> Self {
-        self.transport.idle.in_all = connections;
+        self.idle.in_all = connections;
         self
     }
 
     /// At most this many idle connections are kept to one host. Default: 1,024, so that as many are kept as were in use together.
     pub fn max_idle_connections_per_host(mut self, connections: usize) -> Self {
-        self.transport.idle.per_host = connections;
+        self.idle.per_host = connections;
         self
     }
 
@@ -324,7 +329,7 @@ impl Builder {
             },
         );
         let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
-        let transport = Arc::new(Transport::new(self.transport)?);
+        let transport = Arc::new(Transport::new(self.proxy, self.idle, Tls::new(&self.tls)?));
         let services = Arc::new(Services {
             tools: Arc::new(Tools {
                 clock: Arc::clone(&self.clock),
@@ -381,8 +386,8 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("clock", &self.clock)
             .field("policy", &self.policy)
-            .field("proxied", &!self.transport.proxy.is_empty())
-            .field("idle", &self.transport.idle)
+            .field("proxied", &!self.proxy.is_empty())
+            .field("idle", &self.idle)
             .field("jobs", &self.jobs)
             .field("max_streams", &self.max_streams)
             .field("refresh_threads", &self.refresh_threads)

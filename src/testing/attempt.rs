@@ -1,10 +1,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::auth::Secret;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::executor::{Attempt, Tools};
-use crate::transport::{Transport, TransportSettings};
+use crate::transport::{IdleConnections, Tls, Transport};
 
 impl Attempt {
     /// The first attempt of a call that has no manager: for tests of executors. Without a deadline, without a proxy.
@@ -14,12 +15,12 @@ impl Attempt {
     /// assert_eq!(attempt.number(), 1);
     /// assert_eq!(attempt.remaining(), None);
     /// ```
-    ///
-    /// # Panics
-    /// Where the program has set a default cryptography for TLS that knows no version of it.
     pub fn for_tests(clock: impl Clock + 'static) -> Self {
-        // Without settings there is nothing that could be wrong.
-        let transport = Transport::new(TransportSettings::default()).expect("the usual TLS set-up");
+        let transport = Transport::new(
+            Secret::default(),
+            IdleConnections::default(),
+            Tls::default(),
+        );
         Self {
             number: 1,
             deadline: None,

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use rustls::ClientConfig;
 use sha2::{Digest as _, Sha256};
 use ureq::config::ConfigBuilder;
 use ureq::typestate::AgentScope;
@@ -19,7 +18,7 @@ use super::{IdleConnections, cancellable, proxy};
 
 /// The agents of a manager. Each has its own pool of connections.
 pub(super) struct Agents {
-    tls: Tls,
+    tls: Arc<Tls>,
     idle: IdleConnections,
     /// Without a proxy, and with the manager's TLS set-up.
     direct: Pair,
@@ -50,8 +49,9 @@ pub(super) enum Unfit {
 
 impl Agents {
     pub(super) fn new(tls: Tls, idle: IdleConnections) -> Self {
+        let tls = Arc::new(tls);
         Self {
-            direct: pair(None, &tls.shared(), idle),
+            direct: pair(None, &tls, idle),
             tls,
             idle,
             others: RwLock::default(),
@@ -94,15 +94,15 @@ impl Agents {
             url => Some(proxy::parse(url).map_err(Unfit::Proxy)?),
         };
         let tls = match own {
-            None => self.tls.shared(),
-            Some(own) => self.tls.own(&own).map_err(Unfit::Tls)?,
+            None => Arc::clone(&self.tls),
+            Some(own) => Arc::new(self.tls.with(&own).map_err(Unfit::Tls)?),
         };
         Ok(pair(proxy, &tls, self.idle))
     }
 
     /// The TLS set-up for credentials that have none of their own.
-    pub(super) fn shared_tls(&self) -> Arc<ClientConfig> {
-        self.tls.shared()
+    pub(super) fn shared_tls(&self) -> Arc<Tls> {
+        Arc::clone(&self.tls)
     }
 
     #[cfg(test)]
@@ -137,7 +137,7 @@ fn least_recent(others: &HashMap<Key, Slot>) -> Option<Key> {
         .map(|(key, _)| *key)
 }
 
-fn pair(proxy: Option<Proxy>, tls: &Arc<ClientConfig>, idle: IdleConnections) -> Pair {
+fn pair(proxy: Option<Proxy>, tls: &Arc<Tls>, idle: IdleConnections) -> Pair {
     let agent = |proxy, idle| {
         let config = config(proxy, idle).build();
         cancellable::agent(config, Some(Arc::clone(tls)))
@@ -183,11 +183,9 @@ const USER_AGENT: &str = concat!("credpool/", env!("CARGO_PKG_VERSION"));
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::TlsSettings;
 
     fn agents() -> Agents {
-        let tls = Tls::new(&TlsSettings::default()).unwrap();
-        Agents::new(tls, IdleConnections::default())
+        Agents::new(Tls::default(), IdleConnections::default())
     }
 
     #[test]

@@ -15,7 +15,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rustls::ClientConfig;
 use ureq::Proxy;
 
 use crate::auth::{Auth, Secret};
@@ -26,8 +25,8 @@ use agents::{Agents, Pair, Unfit};
 pub use attempt::Body;
 pub use limits::Limits;
 pub use not_sent::NotSent;
-pub(crate) use tls::TlsSettings;
-use tls::{OwnTls, Tls};
+use tls::OwnTls;
+pub(crate) use tls::{Tls, TlsSettings};
 pub use url::check_url;
 
 /// Says what is wrong with a proxy's URL, and nothing of the URL.
@@ -135,15 +134,6 @@ pub(crate) struct Transport {
     agents: Agents,
 }
 
-/// How a manager reaches its upstreams.
-#[derive(Clone, Default)]
-pub(crate) struct TransportSettings {
-    /// For credentials without one of their own.
-    pub(crate) proxy: Secret,
-    pub(crate) idle: IdleConnections,
-    pub(crate) tls: TlsSettings,
-}
-
 /// The agent for a request, and the proxy that the request has to set itself.
 struct Chosen {
     agent: ureq::Agent,
@@ -158,14 +148,12 @@ impl Chosen {
 }
 
 impl Transport {
-    /// # Errors
-    /// `config` for certificates or a key that cannot be used.
-    pub(crate) fn new(settings: TransportSettings) -> Result<Self, Error> {
-        Ok(Self {
-            global_proxy: settings.proxy,
+    pub(crate) fn new(proxy: Secret, idle: IdleConnections, tls: Tls) -> Self {
+        Self {
+            global_proxy: proxy,
             custom: RwLock::new(None),
-            agents: Agents::new(Tls::new(&settings.tls)?, settings.idle),
-        })
+            agents: Agents::new(tls, idle),
+        }
     }
 
     pub(crate) fn set_provider(&self, provider: Option<Arc<dyn TransportProvider>>) {
@@ -187,7 +175,7 @@ impl Transport {
     }
 
     /// The TLS set-up for agents that have none of their own.
-    fn tls(&self) -> Arc<ClientConfig> {
+    fn tls(&self) -> Arc<Tls> {
         self.agents.shared_tls()
     }
 
@@ -250,11 +238,11 @@ mod tests {
     use super::*;
 
     fn transport(proxy: &str) -> Transport {
-        let settings = TransportSettings {
-            proxy: Secret::new(proxy),
-            ..TransportSettings::default()
-        };
-        Transport::new(settings).unwrap()
+        Transport::new(
+            Secret::new(proxy),
+            IdleConnections::default(),
+            Tls::default(),
+        )
     }
 
     fn proxy_of(transport: &Transport, auth: &Auth) -> Option<String> {

@@ -25,7 +25,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::Uri;
-use rustls::ClientConfig;
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::tls::TlsConfig;
@@ -42,11 +41,11 @@ use self::line::{Line, told};
 pub(super) use self::line::{is_cancellation, lost_connection};
 use self::scope::current;
 pub(super) use self::scope::{Pace, Scope, within};
-use super::tls;
+use super::tls::{self, Tls};
 
 /// An agent whose requests can be cancelled, with the TLS set-up `tls`. Without one, that of the request's scope counts; where the
 /// agent's or the request's configuration says something of TLS itself, neither does.
-pub(super) fn agent(config: Config, tls: Option<Arc<ClientConfig>>) -> Agent {
+pub(super) fn agent(config: Config, tls: Option<Arc<Tls>>) -> Agent {
     let connector = CancellableConnector {
         dial: Arc::new(Dial {
             by_configuration: DefaultConnector::new(),
@@ -61,7 +60,7 @@ pub(super) fn agent(config: Config, tls: Option<Arc<ClientConfig>>) -> Agent {
 struct Dial {
     /// For configurations that say something of TLS.
     by_configuration: DefaultConnector,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Dial {
@@ -77,7 +76,7 @@ impl Dial {
                 let proxied = ConnectProxyConnector::default().connect(details, socks)?;
                 let plain = TcpConnector::default().connect(details, proxied)?;
                 plain
-                    .map(|plain| tls::wrap(tls, details, Box::new(plain)))
+                    .map(|plain| tls::wrap(&tls, details, Box::new(plain)))
                     .transpose()?
             }
         };

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustls::ClientConfig;
-
 use crate::cancel::CancelToken;
+use crate::transport::tls::Tls;
 
 /// How fast a stream must be.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +28,7 @@ pub(in crate::transport) struct Scope {
     pub(super) token: CancelToken,
     pub(super) pace: Option<Pace>,
     /// For agents without a TLS set-up of their own.
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) tls: Option<Arc<Tls>>,
     /// How many milliseconds the rest of a body may take; [`UNHURRIED`] without such a limit.
     hurried: AtomicU64,
     /// Whether a request has been handed to a connection, in part at least.
@@ -44,7 +43,7 @@ impl Scope {
     pub(in crate::transport) fn new(
         token: &CancelToken,
         pace: Option<Pace>,
-        tls: Option<Arc<ClientConfig>>,
+        tls: Option<Arc<Tls>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             token: token.clone(),

@@ -5,16 +5,17 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
 use super::super::cancellable::remaining;
+use super::Tls;
 
 /// The connection with TLS around it, where the URL asks for TLS.
 pub(in crate::transport) fn wrap(
-    config: Arc<ClientConfig>,
+    tls: &Tls,
     details: &ConnectionDetails<'_>,
     inner: Box<dyn Transport>,
 ) -> Result<Box<dyn Transport>, ureq::Error> {
@@ -25,7 +26,7 @@ pub(in crate::transport) fn wrap(
     let name = ServerName::try_from(host.trim_matches(['[', ']']))
         .map_err(|_| ureq::Error::Tls(BAD_NAME))?
         .to_owned();
-    let mut session = ClientConnection::new(config, name)?;
+    let mut session = ClientConnection::new(tls.config()?, name)?;
     let mut socket = TransportAdapter::new(inner, Arc::clone(&details.current_time));
     socket.set_timeout(remaining(details));
     if let Err(error) = session.complete_io(&mut socket) {

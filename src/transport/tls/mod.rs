@@ -6,10 +6,11 @@ mod fault;
 mod pem;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::TrustAnchor;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
@@ -28,68 +29,54 @@ pub(crate) struct TlsSettings {
     pub(crate) client: Option<(Vec<u8>, Secret)>,
 }
 
-/// The set-up of a manager: Mozilla's roots, those that the environment names, and the manager's own.
-pub(super) struct Tls {
-    roots: RootCertStore,
-    client: Option<Client>,
-    config: Arc<ClientConfig>,
-}
-
-/// The certificate that a program shows, with its chain, and the key.
-struct Client {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+/// Which certificates are accepted, and which one is shown. The roots beside one's own are read when they are first needed.
+#[derive(Default)]
+pub(crate) struct Tls {
+    roots: Vec<TrustAnchor<'static>>,
+    client: Option<Arc<CertifiedKey>>,
+    config: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Tls {
-    pub(super) fn new(settings: &TlsSettings) -> Result<Self, Error> {
+    /// # Errors
+    /// `config` for certificates and keys that cannot be used.
+    pub(crate) fn new(settings: &TlsSettings) -> Result<Self, Error> {
         let unfit = |what: &str, why: &str| Error::new(ErrorCode::Config, format!("{what}: {why}"));
-        let mut roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
-        environment::add_roots(&mut roots);
+        let mut roots = Vec::new();
         for pem in &settings.roots {
-            add_roots(&mut roots, pem).map_err(|why| unfit("root_certificates", why))?;
+            roots.extend(read_roots(pem).map_err(|why| unfit("root_certificates", why))?);
         }
         let client = settings
             .client
             .as_ref()
-            .map(|(chain, key)| Client::read(chain, key.expose().as_bytes()))
+            .map(|(chain, key)| client(chain, key.expose().as_bytes()))
             .transpose()
             .map_err(|why| unfit("client_certificate", why))?;
-        let config =
-            config(&roots, client.as_ref()).map_err(|why| unfit("client_certificate", why))?;
         Ok(Self {
             roots,
             client,
-            config,
+            config: OnceLock::new(),
         })
     }
 
-    /// The set-up for credentials that have none of their own.
-    pub(super) fn shared(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.config)
-    }
-
-    /// The set-up for a credential's own roots and certificate, which go before the manager's; or which attribute is wrong, and
-    /// how.
-    pub(super) fn own(&self, own: &OwnTls<'_>) -> Result<Arc<ClientConfig>, String> {
+    /// The same with a credential's own roots and certificate, which go before the manager's; or which attribute is wrong, and how.
+    pub(super) fn with(&self, own: &OwnTls<'_>) -> Result<Self, String> {
         let read = |attribute: &'static str, value: Option<&str>| {
             let bytes = value.map(pem::load).transpose();
             bytes.map_err(|why| format!("attribute `{attribute}` {why}"))
         };
         let mut roots = self.roots.clone();
         if let Some(bytes) = read(CA_CERTIFICATES, own.roots)? {
-            add_roots(&mut roots, &bytes)
-                .map_err(|why| format!("attribute `{CA_CERTIFICATES}`: {why}"))?;
+            let own = read_roots(&bytes);
+            roots.extend(own.map_err(|why| format!("attribute `{CA_CERTIFICATES}`: {why}"))?);
         }
         let chain = read(CLIENT_CERTIFICATE, own.chain)?;
         // One file may hold both.
         let key = read(CLIENT_KEY, own.key.or(own.chain))?;
-        let client = match (&chain, &key) {
-            (None, None) => None,
+        let client = match (chain, key) {
+            (None, None) => self.client.clone(),
             (Some(chain), Some(key)) => Some(
-                Client::read(chain, key)
+                client(&chain, &key)
                     .map_err(|why| format!("attribute `{CLIENT_CERTIFICATE}`: {why}"))?,
             ),
             _ => {
@@ -98,8 +85,36 @@ impl Tls {
                 ));
             }
         };
-        config(&roots, client.as_ref().or(self.client.as_ref()))
-            .map_err(|why| format!("attribute `{CLIENT_CERTIFICATE}`: {why}"))
+        Ok(Self {
+            roots,
+            client,
+            config: OnceLock::new(),
+        })
+    }
+
+    /// As the TLS library takes it. All connections share it, and so the sessions that are resumed.
+    fn config(&self) -> Result<Arc<ClientConfig>, ureq::Error> {
+        if let Some(config) = self.config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let made = self.make()?;
+        Ok(Arc::clone(self.config.get_or_init(|| made)))
+    }
+
+    fn make(&self) -> Result<Arc<ClientConfig>, ureq::Error> {
+        let own = self.roots.iter().chain(environment::roots());
+        let roots: RootCertStore = own.cloned().collect();
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let mut config = match &self.client {
+            Some(client) => builder
+                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(client)))),
+            None => builder.with_no_client_auth(),
+        };
+        // The only version that is spoken: a server that has none of it says so.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
     }
 }
 
@@ -146,18 +161,21 @@ impl<'a> OwnTls<'a> {
     }
 }
 
-impl Client {
-    fn read(chain: &[u8], key: &[u8]) -> Result<Self, &'static str> {
-        let chain = pem::certificates(chain)?;
-        if chain.is_empty() {
-            return Err("there is no certificate in it (it must be PEM)");
-        }
-        let key = pem::key(key)?;
-        Ok(Self { chain, key })
+/// The certificate to show, with its chain, and its key.
+fn client(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, &'static str> {
+    let chain = pem::certificates(chain)?;
+    if chain.is_empty() {
+        return Err("there is no certificate in it (it must be PEM)");
     }
+    let made = CertifiedKey::from_der(chain, pem::key(key)?, &provider());
+    made.map(Arc::new).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => "the key is another certificate's",
+        _ => "the certificate or its key cannot be used",
+    })
 }
 
-fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), &'static str> {
+fn read_roots(pem: &[u8]) -> Result<Vec<TrustAnchor<'static>>, &'static str> {
+    let mut roots = RootCertStore::empty();
     let (added, ignored) = roots.add_parsable_certificates(pem::certificates(pem)?);
     if added == 0 {
         return Err("there is no usable certificate in it (it must be PEM)");
@@ -165,32 +183,13 @@ fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), &'static str> 
     if ignored > 0 {
         log::warn!("{ignored} root certificates are ignored: they cannot be read");
     }
-    Ok(())
+    Ok(roots.roots)
 }
 
-fn config(
-    roots: &RootCertStore,
-    client: Option<&Client>,
-) -> Result<Arc<ClientConfig>, &'static str> {
-    let provider = CryptoProvider::get_default().cloned();
-    let builder = ClientConfig::builder_with_provider(
-        provider.unwrap_or_else(|| Arc::new(ring::default_provider())),
-    )
-    .with_safe_default_protocol_versions()
-    .map_err(|_| "the cryptography of this process knows no TLS version")?
-    .with_root_certificates(roots.clone());
-    let mut config = match client {
-        Some(client) => builder
-            .with_client_auth_cert(client.chain.clone(), client.key.clone_key())
-            .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => "the key is another certificate's",
-                _ => "the certificate or its key cannot be used",
-            })?,
-        None => builder.with_no_client_auth(),
-    };
-    // The only version that is spoken: a server that has none of it says so.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// The program's choice of cryptography, if it has made one.
+fn provider() -> Arc<CryptoProvider> {
+    let chosen = CryptoProvider::get_default().cloned();
+    chosen.unwrap_or_else(|| Arc::new(ring::default_provider()))
 }
 
 const CA_CERTIFICATES: &str = "ca_certificates";
