@@ -92,7 +92,9 @@ pub use selection::{
 
 pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
 
-pub use transport::{Body, Limits, NotSent, TransportProvider, cancellable_agent, check_url};
+pub use transport::{
+    Body, Limits, NotSent, TransportProvider, agent_config, cancellable_agent, check_url,
+};
 
 pub use policy::{
     Attempts, BackOff, Cooldown, Correlation, FailurePolicy, HintBounds, Lint, Probes, RetryBudget,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::executor::{Executors, Tools};
 use crate::hook::Hooks;
 use crate::random::Random;
-use crate::registry::{Moment, Registry};
+use crate::registry::{Member, Moment, Registry};
 use crate::runtime::{Pool, Process};
 use crate::store::Keeper;
 use crate::transport::Transport;
@@ -28,6 +29,14 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    /// The credential and those whose requests would go the same way. What a program's own transport provider does is not known.
+    pub(crate) fn on_the_same_route(&self, member: &Arc<Member>) -> Vec<Arc<Member>> {
+        if self.transport.has_provider() {
+            return vec![Arc::clone(member)];
+        }
+        self.registry.alike(member, Auth::has_route_of)
+    }
+
     /// Now, as the registry takes it.
     pub(crate) fn moment(&self) -> Moment {
         Moment::of(&*self.clock)

@@ -4,7 +4,7 @@ use http::Uri;
 use http::uri::Scheme;
 
 use super::Auth;
-use super::identity::{API_KEY, BASE_URL, is_header};
+use super::identity::{API_KEY, BASE_URL, ROUTE, is_header};
 use crate::error::{Error, ErrorCode};
 use crate::transport::check_proxy;
 
@@ -43,6 +43,14 @@ impl Auth {
             && self.proxy_url == other.proxy_url
             && self.metadata == other.metadata
             && self.status == other.status
+    }
+
+    /// Whether requests of both go to the same server over the same proxy, with the same certificates.
+    pub(crate) fn has_route_of(&self, other: &Self) -> bool {
+        let same = |name: &&str| {
+            self.attributes.get(name).map(str::trim) == other.attributes.get(name).map(str::trim)
+        };
+        self.proxy_url.expose().trim() == other.proxy_url.expose().trim() && ROUTE.iter().all(same)
     }
 
     fn unfit(&self, what: &str) -> Error {

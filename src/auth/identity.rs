@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Auth, Status, has_tokens};
 
-/// A digest of a record's key, headers, address and proxy. What was met with another one says nothing of this one.
+/// A digest of a record's key, headers, address, proxy and certificates. What was met with another one says nothing of this one.
 ///
 /// Tokens are no part of it: they change with every refresh, and versions tell what older ones have met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Auth {
         feed(&self.id);
         feed(self.proxy_url.expose().trim());
         for (name, value) in self.attributes.iter() {
-            if name == API_KEY || name == BASE_URL || is_header(name) {
+            if name == API_KEY || ROUTE.contains(&name) || is_header(name) {
                 feed(name);
                 feed(value.trim());
             }
@@ -61,6 +61,13 @@ pub(super) fn is_header(attribute: &str) -> bool {
     prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(HEADER))
 }
 
+/// The attributes that say where requests go, and by which certificates both sides know each other.
+pub(super) const ROUTE: [&str; 4] = [
+    BASE_URL,
+    "ca_certificates",
+    "client_certificate",
+    "client_key",
+];
 pub(super) const API_KEY: &str = "api_key";
 pub(super) const BASE_URL: &str = "base_url";
 const HEADER: &str = "header:";
@@ -91,6 +98,8 @@ mod tests {
             auth().with_attribute("Header:y", "1"),
             auth().with_attribute("base_url", "https://h2"),
             auth().with_proxy_url("http://proxy"),
+            auth().with_attribute("ca_certificates", "/ca.pem"),
+            auth().with_attribute("client_certificate", "/own.pem"),
         ];
         for other in others {
             assert_ne!(other.identity(), auth().identity(), "{other:?}");

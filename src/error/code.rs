@@ -75,6 +75,14 @@ impl ErrorCode {
         }
     }
 
+    /// Whether a connection was lost, or could not be had.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Transport | Self::StreamTruncated | Self::StreamStalled | Self::StreamInterrupted
+        )
+    }
+
     pub(super) fn retryable_by_nature(&self) -> bool {
         matches!(
             self,

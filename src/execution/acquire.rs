@@ -248,9 +248,10 @@ impl Engine {
         for asked in &open {
             // Who is out may be tried again when it returns.
             let query = asked.query(call, self.services.moment(), None);
-            progress
-                .tried
-                .retain(|id| registry.out_until(query, id).is_none());
+            let cut_off = &progress.cut_off;
+            progress.tried.retain(|member| {
+                cut_off.contains(member) || registry.out_until(query, &member.id).is_none()
+            });
         }
         let queries = || {
             let tried = Some(&progress.tried);

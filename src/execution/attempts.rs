@@ -76,7 +76,7 @@ impl Engine {
         loop {
             let turn = self.acquire(call, &mut progress, next)?;
             progress.attempts += 1;
-            match self.attempt(call, progress.attempts, turn, ask) {
+            match self.attempt(call, &progress, turn, ask) {
                 Ok(served) => {
                     self.budgets.served(served.provider, progress.attempts);
                     return Ok(served);
@@ -90,7 +90,7 @@ impl Engine {
     fn attempt<'c>(
         &self,
         call: &Call<'_>,
-        number: u32,
+        progress: &Progress,
         turn: Turn<'c>,
         ask: &mut Ask<'_>,
     ) -> Result<Served<'c>, Box<Failed<'c>>> {
@@ -103,7 +103,8 @@ impl Engine {
             mut lease,
             has_ended,
         } = turn;
-        let attempt = call.attempt(number, &self.services);
+        let number = progress.attempts;
+        let attempt = call.attempt(number, progress.last_attempt.as_ref(), &self.services);
         log::trace!("attempt {number} of the call: {} of {provider}", lease.id());
         let answer = guard(
             || format!("the executor for {provider}"),
@@ -212,7 +213,7 @@ impl Engine {
                 self.tell(outcome, true, now());
                 return self.go_on(call, progress);
             }
-            progress.tried.retain(|tried| *tried != **id);
+            progress.tried.retain(|tried| tried.id != *id);
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
                 self.tell(outcome, true, now());
@@ -322,7 +323,16 @@ impl Engine {
         progress.tried.note(member);
         progress.transient += u32::from(transient);
         progress.refused += u32::from(verdict.fault == Fault::RateLimited);
-        let hopeless = error.rate_limits().and_then(|limits| limits.should_retry) == Some(false);
+        let told_not_to = error.rate_limits().and_then(|limits| limits.should_retry) == Some(false);
+        // A login that a proxy refuses, or a certificate: it is the same for all who go that way.
+        let is_cut_off = *error.code() == ErrorCode::Transport && !error.is_retryable();
+        if is_cut_off {
+            for member in self.services.on_the_same_route(member) {
+                progress.tried.note(&member);
+                progress.cut_off.note(&member);
+            }
+        }
+        let hopeless = told_not_to || is_cut_off;
         if transient {
             progress.retry = (!hopeless).then(|| Retry {
                 provider: Arc::clone(provider),
@@ -331,8 +341,9 @@ impl Engine {
             });
         }
         let round = progress.round(provider);
-        round.owes_retry = transient;
-        if verdict.scope == Scope::Provider {
+        // Another way is no other try of the same.
+        round.owes_retry = transient && !is_cut_off;
+        if verdict.scope == Scope::Provider && !is_cut_off {
             round.faults += 1;
             let most = self.policy.transient_failovers();
             if most.is_some_and(|most| round.faults > most) {

@@ -93,7 +93,12 @@ impl<'a> Call<'a> {
     }
 
     /// Begins an attempt.
-    pub(super) fn attempt(&self, number: u32, services: &Services) -> Attempt {
+    pub(super) fn attempt(
+        &self,
+        number: u32,
+        last: Option<&Error>,
+        services: &Services,
+    ) -> Attempt {
         self.attempt.set(UnderWay {
             number,
             started: Some(self.clock.monotonic()),
@@ -104,6 +109,7 @@ impl<'a> Call<'a> {
             deadline: self.deadline,
             // Nobody else ends it where the caller cannot.
             cancel: self.cancel.clone().unwrap_or_default(),
+            over_new_connection: last.is_some_and(|error| error.code().is_of_connection()),
             tools: Arc::clone(&services.tools),
         }
     }

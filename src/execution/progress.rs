@@ -14,6 +14,8 @@ pub(super) struct Progress {
     pub(super) start: usize,
     /// Credentials that were tried: asked again only after a back-off, or when they return from a cooldown.
     pub(super) tried: Tried,
+    /// Those of them whose way to the provider is one that no retry heals: not asked again in this call.
+    pub(super) cut_off: Tried,
     pub(super) attempts: u32,
     /// Those that ended in a fault of a provider.
     pub(super) transient: u32,
@@ -128,7 +130,7 @@ impl Progress {
     /// After a back-off: the credential that met a fault of its provider may be asked again.
     pub(super) fn try_again(&mut self, retry: &Retry) {
         self.retries += 1;
-        self.tried.retain(|id| *id != *retry.member.id);
+        self.tried.retain(|member| member.id != retry.member.id);
         for round in &mut self.rounds {
             if round.closed == Some(Closed::Failing) {
                 round.closed = None;

@@ -14,6 +14,8 @@ pub struct Attempt {
     pub(crate) number: u32,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: CancelToken,
+    /// A connection was lost earlier in the call: the idle ones may be dead, too.
+    pub(crate) over_new_connection: bool,
     pub(crate) tools: Arc<Tools>,
 }
 
@@ -56,7 +58,8 @@ impl Attempt {
         &*self.tools.clock
     }
 
-    /// The HTTP agent for this credential: its own proxy, else the manager's. Agents are cached and share connections.
+    /// The HTTP agent for this credential: its own proxy and certificates, else the manager's. Agents are cached and share connections.
+    /// One that a [`TransportProvider`](crate::TransportProvider) gives is used as it is: [`send`](Self::send) alone adds the proxy.
     ///
     /// # Errors
     /// Code `config` when the proxy's URL is not one: nothing goes out past a proxy that was asked for.

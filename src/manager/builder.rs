@@ -18,7 +18,7 @@ use crate::runtime::{LaneLimits, Pool, Process};
 use crate::selection::{RoundRobin, Selector};
 use crate::services::Services;
 use crate::store::{Keeper, Store, start_writer};
-use crate::transport::Transport;
+use crate::transport::{IdleConnections, Tls, TlsSettings, Transport};
 
 use super::{Inner, Manager};
 
@@ -42,6 +42,8 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     policy: FailurePolicy,
     proxy: Secret,
+    idle: IdleConnections,
+    tls: TlsSettings,
     jobs: LaneLimits,
     max_streams: usize,
     refresh_threads: usize,
@@ -72,6 +74,8 @@ impl Builder {
             clock: Arc::new(SystemClock),
             policy: FailurePolicy::default(),
             proxy: Secret::default(),
+            idle: IdleConnections::default(),
+            tls: TlsSettings::default(),
             jobs: LaneLimits {
                 threads: 64,
                 queue: 1024,
@@ -121,6 +125,70 @@ impl Builder {
     /// the environment is not asked.
     pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
         self.proxy = url.into();
+        self
+    }
+
+    /// Accepts the certificates of servers and proxies that one of these root certificates has signed, beside those that Mozilla
+    /// accepts. `pem` is one certificate or a bundle; further calls add more. Those in the file that the environment variable
+    /// `SSL_CERT_FILE` names, and in the directories of `SSL_CERT_DIR`, are added likewise; they are read once, before the first
+    /// connection with TLS.
+    /// A credential adds its own by attribute `ca_certificates`: PEM, or the path of a file with it, which is read again when it
+    /// changes.
+    ///
+    /// [`build`](Self::build) fails with code `config` where no certificate can be read.
+    ///
+    /// ```no_run
+    /// let company = std::fs::read("/etc/company/ca.pem")?;
+    /// let manager = credpool::Manager::builder()
+    ///     .root_certificates(company)
+    ///     .build()?;
+    /// # drop(manager);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.roots.push(pem.into());
+        self
+    }
+
+    /// The certificate with its chain, and its key, for servers and proxies that ask for one; both as PEM. Default: none. A
+    /// credential has its own by the attributes `client_certificate` and `client_key`: PEM, or the path of a file with it, which
+    /// is read again when it changes. Keys with a password cannot be read.
+    ///
+    /// [`build`](Self::build) fails with code `config` where they cannot be read, or do not belong together.
+    ///
+    /// ```no_run
+    /// let certificate = std::fs::read("/etc/company/client.pem")?;
+    /// let key = std::fs::read_to_string("/etc/company/client.key")?;
+    /// let manager = credpool::Manager::builder()
+    ///     .client_certificate(certificate, key)
+    ///     .build()?;
+    /// # drop(manager);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn client_certificate(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Secret>) -> Self {
+        self.tls.client = Some((chain.into(), key.into()));
+        self
+    }
+
+    /// At most this many idle connections are kept, to all hosts together; each proxy and each TLS identity has a pool of its own.
+    /// Default: 1,024. A connection that was idle for 15 s is used no more. 0: each request opens a new connection.
+    ///
+    /// ```
+    /// let manager = credpool::Manager::builder()
+    ///     .max_idle_connections(200)
+    ///     .max_idle_connections_per_host(20)
+    ///     .build()?;
+    /// # drop(manager);
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
+    pub fn max_idle_connections(mut self, connections: usize) -> Self {
+        self.idle.in_all = connections;
+        self
+    }
+
+    /// At most this many idle connections are kept to one host. Default: 1,024, so that as many are kept as were in use together.
+    pub fn max_idle_connections_per_host(mut self, connections: usize) -> Self {
+        self.idle.per_host = connections;
         self
     }
 
@@ -209,7 +277,7 @@ impl Builder {
     /// Builds the manager and starts its writer.
     ///
     /// # Errors
-    /// `config` for a limit of zero or beyond reason; when the system gives no thread.
+    /// `config` for a limit of zero or beyond reason, and for certificates that cannot be used; when the system gives no thread.
     pub fn build(self) -> Result<Manager, Error> {
         for (name, value) in [
             ("max_job_threads", self.jobs.threads),
@@ -261,7 +329,7 @@ impl Builder {
             },
         );
         let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
-        let transport = Arc::new(Transport::new(self.proxy));
+        let transport = Arc::new(Transport::new(self.proxy, self.idle, Tls::new(&self.tls)?));
         let services = Arc::new(Services {
             tools: Arc::new(Tools {
                 clock: Arc::clone(&self.clock),
@@ -319,6 +387,7 @@ impl fmt::Debug for Builder {
             .field("clock", &self.clock)
             .field("policy", &self.policy)
             .field("proxied", &!self.proxy.is_empty())
+            .field("idle", &self.idle)
             .field("jobs", &self.jobs)
             .field("max_streams", &self.max_streams)
             .field("refresh_threads", &self.refresh_threads)

@@ -40,6 +40,7 @@ use crate::fault::Fault;
 /// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
 /// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
 /// | 408, 409, 499, 5xx, connection faults, cut streams, overload (429 too) | from the second in a row on, or where the server says how long: the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
+/// | a certificate, or a login at a proxy, that is refused | the same | the same | credentials that go another way, then the next provider |
 /// | cancelled by the caller | nobody | | ends |
 ///
 /// Beside the table it has mechanisms, each with a default and an off value: how credentials come back ([`Probes`]), how long a

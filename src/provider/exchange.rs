@@ -1,6 +1,7 @@
 //! One request and its answer: bounded bodies, and errors that hold no secret.
 
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -114,7 +115,7 @@ pub(super) fn start(text: &str, limit: usize) -> &str {
 
 /// As much of an error's body as arrives within three seconds, up to 64 KiB, without the credential's secrets.
 fn read_error_body(auth: &Auth, body: Body) -> String {
-    body.hurry();
+    body.hurry(ERROR_BODY_WAIT);
     let mut bytes = Vec::new();
     // A connection that breaks in the middle of an error body leaves what was read.
     let complete = body
@@ -131,5 +132,7 @@ fn read_error_body(auth: &Auth, body: Body) -> String {
 }
 
 const ERROR_BODY: u64 = 64 * 1024;
+/// An error's body is worth no longer wait.
+const ERROR_BODY_WAIT: Duration = Duration::from_secs(3);
 const LONGEST_SECRET: usize = 8 * 1024;
 const EXCERPT: usize = 200;

@@ -138,6 +138,11 @@ impl<R: Read> SseReader<R> {
         Ok(document)
     }
 
+    /// What the events were read from.
+    pub(super) fn into_inner(self) -> R {
+        self.reader
+    }
+
     fn read_event(&mut self) -> Result<Option<SseEvent>, Error> {
         loop {
             if self.start == self.end && !self.fill()? {

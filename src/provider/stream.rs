@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::limits::RateLimits;
 use crate::request::StreamChunk;
+use crate::transport::Body;
 
 /// How one API speaks in events.
 pub(super) trait Protocol: Send {
@@ -50,12 +52,26 @@ pub(super) enum Said {
     Failed(Problem),
 }
 
+/// The body of an answer, whose connection can serve again when the body was read to its end.
+pub(super) trait Rest: Read {
+    /// Reads what is left of it for so long and no more.
+    fn finish_within(&mut self, limit: Duration);
+}
+
+impl Rest for Body {
+    fn finish_within(&mut self, limit: Duration) {
+        Self::finish_within(self, limit);
+    }
+}
+
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
-pub(super) struct EventStream<R, P> {
+pub(super) struct EventStream<R: Rest, P> {
     attempt: Attempt,
     auth: Auth,
-    /// Gone after the end or an error, and the connection with it.
+    /// Gone after the end or an error.
     events: Option<SseReader<R>>,
+    /// What follows the end of the events: the end of the body, after which the connection can serve again.
+    rest: Option<R>,
     /// Whether it is known that events come.
     begun: bool,
     protocol: P,
@@ -64,12 +80,13 @@ pub(super) struct EventStream<R, P> {
     limits_told: bool,
 }
 
-impl<R: Read, P: Protocol> EventStream<R, P> {
+impl<R: Rest, P: Protocol> EventStream<R, P> {
     pub(super) fn new(attempt: &Attempt, auth: &Auth, reader: R, protocol: P) -> Self {
         Self {
             attempt: attempt.clone(),
             auth: auth.clone(),
             events: Some(SseReader::new(reader)),
+            rest: None,
             begun: false,
             protocol,
             limits: None,
@@ -185,15 +202,30 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
         let chunk = match self.protocol.read(&event, json.as_ref()) {
             Said::Chunk(chunk) => chunk,
             Said::Last(chunk) => {
-                self.events = None;
+                self.end();
                 chunk
             }
-            Said::End => return Ok(None),
+            Said::End => {
+                self.end();
+                return Ok(None);
+            }
             Said::Malformed(what) => return Err(Error::new(ErrorCode::StreamMalformed, what)),
             Said::Cut => return Err(self.truncated()),
             Said::Failed(problem) => return Err(self.failed(&problem, &json.unwrap_or_default())),
         };
         Ok(Some(self.filled(chunk, event)))
+    }
+
+    /// Nothing of the reply follows: of the body, no more than its end is due.
+    fn end(&mut self) {
+        self.rest = self.events.take().map(SseReader::into_inner);
+    }
+
+    /// Gives the connection back where the body ends now, too.
+    fn give_back(&mut self) {
+        if let Some(mut rest) = self.rest.take() {
+            rest.finish_within(END_OF_BODY);
+        }
     }
 
     /// The chunk with its event, the first one with the limits that the headers told.
@@ -259,17 +291,21 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
     }
 }
 
-impl<R: Read, P: Protocol> Iterator for EventStream<R, P> {
+impl<R: Rest, P: Protocol> Iterator for EventStream<R, P> {
     type Item = Result<StreamChunk, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.next_chunk().transpose();
         if !matches!(next, Some(Ok(_))) {
             self.events = None;
+            self.give_back();
         }
         next.map(|chunk| chunk.map_err(|error| self.own(error)))
     }
 }
 
+/// How long the end of a stream waits for the end of its body, which mostly comes along with it, so that the next request finds the
+/// connection. A server that keeps the body open costs its reader no more.
+const END_OF_BODY: Duration = Duration::from_millis(25);
 /// No more of a document is read than an error has.
 const LARGEST_DOCUMENT: usize = 1024 * 1024;

@@ -421,6 +421,7 @@ impl RefreshCoordinator {
             // Tied to no caller: the answer to a refresh may be the only copy of a token. Only a shutdown that has waited
             // for as long as it may ends it.
             cancel: services.pool.stopping().clone(),
+            over_new_connection: false,
             tools: Arc::clone(&services.tools),
         };
         guard(

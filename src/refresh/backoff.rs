@@ -76,6 +76,10 @@ pub(super) fn pause_after(setback: Setback, error: &Error, gap: Duration, chance
     let asked = error.retry_after().unwrap_or_default().min(MOST_ASKED);
     let back_off = back_off(setback.failures, chance);
     match setback.failure {
+        // A login that a proxy refuses, or a certificate: trying sooner heals nothing, and may lock an account.
+        Failure::NotSent if *error.code() == ErrorCode::Transport && !error.is_retryable() => {
+            back_off.max(gap).max(asked)
+        }
         Failure::NotSent => back_off.max(asked),
         Failure::Misconfigured => MISCONFIGURED.max(asked),
         Failure::CannotRefresh => CANNOT_REFRESH,
@@ -185,6 +189,8 @@ mod tests {
         };
         let wait = |failure, error: &Error| pause_after(setback(failure), error, gap, 0.0);
         assert_eq!(wait(Failure::NotSent, &error), LEAST_BACK_OFF);
+        let refused_by_proxy = Error::new(ErrorCode::Transport, "").with_retryable(false);
+        assert_eq!(wait(Failure::NotSent, &refused_by_proxy), gap);
         assert_eq!(wait(Failure::Refused, &error), gap);
         assert_eq!(wait(Failure::Misconfigured, &error), MISCONFIGURED);
         let asked = error.clone().with_retry_after(Duration::from_secs(90));

@@ -250,6 +250,23 @@ impl Registry {
         list
     }
 
+    /// The credential and all others of its provider for whom `is_alike` holds.
+    pub(crate) fn alike(
+        &self,
+        member: &Arc<Member>,
+        is_alike: impl Fn(&Auth, &Auth) -> bool,
+    ) -> Vec<Arc<Member>> {
+        let state = self.state.lock();
+        let Some(own) = state.record(&member.id) else {
+            return vec![Arc::clone(member)];
+        };
+        let others = state.slots.iter().filter(|other| {
+            other.auth.provider == own.auth.provider && is_alike(&own.auth, &other.auth)
+        });
+        let alike = others.map(|other| Arc::clone(&other.member));
+        alike.chain([Arc::clone(member)]).collect()
+    }
+
     pub(crate) fn remove(&self, id: &str) -> Option<Arc<Auth>> {
         let mut state = self.state.lock();
         let record = state.take_out(id)?;

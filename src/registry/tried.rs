@@ -23,9 +23,14 @@ impl Tried {
         hashes.fold(0, u64::wrapping_add)
     }
 
+    pub(crate) fn contains(&self, member: &Arc<Member>) -> bool {
+        let noted = self.0.get(&member.slot);
+        noted.is_some_and(|noted| Arc::ptr_eq(noted, member))
+    }
+
     /// Forgets those of whom `keep` says no.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.0.retain(|_, member| keep(&member.id));
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Arc<Member>) -> bool) {
+        self.0.retain(|_, member| keep(member));
     }
 
     /// Whether the record in a slot was tried. One that was registered since with the same id was not.

@@ -103,7 +103,9 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// At most this many attempts, over all credentials and providers. Default: no limit but the candidates.
     pub max_attempts: Option<u32>,
-    /// How long the call waits in all for credentials that are out, where all are, and for a worker; zero: not at all. Default: what the
+    /// How long the call waits in all for credentials that are out, where all are, and for a worker; zero: not at all. The back-off before
+    /// the same credential is tried again is no part of it ([`FailurePolicy::without_waiting`](crate::FailurePolicy::without_waiting) has
+    /// none). Default: what the
     /// [`FailurePolicy`](crate::FailurePolicy::with_max_wait) says.
     pub max_wait: Option<Duration>,
     /// Only the credential with this id may serve.

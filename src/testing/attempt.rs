@@ -5,7 +5,7 @@ use crate::auth::Secret;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::executor::{Attempt, Tools};
-use crate::transport::Transport;
+use crate::transport::{IdleConnections, Tls, Transport};
 
 impl Attempt {
     /// The first attempt of a call that has no manager: for tests of executors. Without a deadline, without a proxy.
@@ -16,13 +16,19 @@ impl Attempt {
     /// assert_eq!(attempt.remaining(), None);
     /// ```
     pub fn for_tests(clock: impl Clock + 'static) -> Self {
+        let transport = Transport::new(
+            Secret::default(),
+            IdleConnections::default(),
+            Tls::default(),
+        );
         Self {
             number: 1,
             deadline: None,
             cancel: CancelToken::new(),
+            over_new_connection: false,
             tools: Arc::new(Tools {
                 clock: Arc::new(clock),
-                transport: Arc::new(Transport::new(Secret::default())),
+                transport: Arc::new(transport),
             }),
         }
     }

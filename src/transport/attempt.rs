@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response};
 use zeroize::Zeroizing;
 
@@ -18,7 +19,7 @@ use super::cancellable::{Pace, Scope, within};
 use super::fault::{Phase, Route, Standing};
 use super::limits::Limits;
 use super::not_sent::NotSent;
-use super::url;
+use super::{Chosen, url};
 
 impl Attempt {
     /// The limits for a call that is not a stream: `timeouts`, their defaults, and what is left of the call's time.
@@ -85,7 +86,8 @@ impl Attempt {
         request: Request<Bytes>,
         limits: &Limits,
     ) -> Result<Response<Body>, Error> {
-        self.send_over(&self.agent(auth)?, true, auth, request, limits)
+        let chosen = self.tools.transport.choose(auth, |pair| pair.pooled)?;
+        self.send_over(&chosen, true, auth, request, limits)
     }
 
     /// As [`send`](Self::send), over a new connection that is closed afterwards: for a request that must not go into a dead
@@ -109,7 +111,8 @@ impl Attempt {
         request: Request<Bytes>,
         limits: &Limits,
     ) -> Result<Response<Body>, Error> {
-        self.send_over(&self.unpooled_agent(auth)?, false, auth, request, limits)
+        let chosen = self.tools.transport.choose(auth, |pair| pair.unpooled)?;
+        self.send_over(&chosen, false, auth, request, limits)
     }
 
     /// Runs `work`; the HTTP requests that it starts on this thread, with an agent of this crate, end when the attempt is
@@ -128,28 +131,29 @@ impl Attempt {
     /// }
     /// ```
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        within(Scope::new(self.cancel_token(), None), work)
+        within(self.scope(None), work)
     }
 
     /// An error of the HTTP client as one of this crate: code `cancelled` or `deadline_exceeded` where that is the reason,
     /// else mostly `transport`. The message holds nothing of the URL and the headers. An [`io::Error`] from a body fits, too;
     /// one that [`Body`] returned comes out as the error inside. See [`run`](Self::run) for an example.
     pub fn transport_error(&self, auth: &Auth, error: impl Into<ureq::Error>) -> Error {
-        let agent = self.agent(auth).ok();
-        Route::new(auth, None, agent.as_ref()).fault(Phase::Request, self.standing(), error.into())
+        let chosen = self.tools.transport.choose(auth, |pair| pair.pooled).ok();
+        let proxy = chosen.as_ref().and_then(Chosen::proxy);
+        Route::new(auth, None, proxy).fault(Phase::Request, self.standing(), error.into())
     }
 
     fn send_over(
         &self,
-        agent: &ureq::Agent,
+        chosen: &Chosen,
         pooled: bool,
         auth: &Auth,
         request: Request<Bytes>,
         limits: &Limits,
     ) -> Result<Response<Body>, Error> {
         url::check(request.uri(), auth)?;
-        url::check_proxied(request.uri(), agent.config().proxy(), auth)?;
-        let route = Route::new(auth, Some(request.uri()), Some(agent));
+        url::check_proxied(request.uri(), chosen.proxy(), auth)?;
+        let route = Route::new(auth, Some(request.uri()), chosen.proxy());
         let standing = self.standing();
         if standing.cancelled {
             return Err(route.cancelled());
@@ -161,17 +165,40 @@ impl Attempt {
             .first_chunk
             .zip(limits.idle)
             .map(|(first_chunk, idle)| Pace { first_chunk, idle });
-        let scope = Scope::new(self.cancel_token(), pace);
-        let answer = within(Arc::clone(&scope), || run(agent, pooled, request, limits)).map_err(
-            |error| {
-                let error = route.fault(Phase::Request, self.standing(), error);
-                if scope.has_sent() {
-                    error
-                } else {
-                    error.clone().with_source(NotSent::because(error))
-                }
-            },
-        )?;
+        let (head, body) = request.into_parts();
+        let begun = self.clock().monotonic();
+        let mut scope = self.scope(pace);
+        let connections = if pooled && !self.over_new_connection {
+            Connections::KeptOrNew
+        } else {
+            Connections::New
+        };
+        let mut sent = within(Arc::clone(&scope), || {
+            run(chosen, connections, head.clone(), &body, limits)
+        });
+        if let Err(error) = &sent
+            && !matches!(error, ureq::Error::Timeout(_))
+            && scope.reused_in_vain()
+            && !self.is_cancelled()
+        {
+            // The peer closed the connection while it was idle, which no request could know (RFC 9112 section 9.3.1). The
+            // other idle ones may be dead, too.
+            log::debug!("{route}: a kept connection was dead; the request goes over a new one");
+            let took = self.clock().monotonic().saturating_duration_since(begun);
+            let limits = limits.after(took);
+            scope = self.scope(pace);
+            sent = within(Arc::clone(&scope), || {
+                run(chosen, Connections::New, head, &body, &limits)
+            });
+        }
+        let answer = sent.map_err(|error| {
+            let error = route.fault(Phase::Request, self.standing(), error);
+            if scope.has_sent() {
+                error
+            } else {
+                error.clone().with_source(NotSent::because(error))
+            }
+        })?;
         Ok(answer.map(|body| Body {
             length: body.content_length(),
             reader: body.into_reader(),
@@ -184,6 +211,10 @@ impl Attempt {
             route,
             scope,
         }))
+    }
+
+    fn scope(&self, pace: Option<Pace>) -> Arc<Scope> {
+        Scope::new(self.cancel_token(), pace, Some(self.tools.transport.tls()))
     }
 
     fn standing(&self) -> Standing {
@@ -265,9 +296,20 @@ impl Body {
         Ok(bytes)
     }
 
-    /// Gives what is left of it three seconds: an error's body is worth no longer wait.
-    pub(crate) fn hurry(&self) {
-        self.scope.hurry();
+    /// Gives what is left of it so long and no more.
+    pub(crate) fn hurry(&self, limit: Duration) {
+        self.scope.hurry(limit);
+    }
+
+    /// Reads what is left of it for so long and no more, and throws it away, so that the connection can serve again.
+    pub(crate) fn finish_within(&mut self, limit: Duration) {
+        self.hurry(limit);
+        let mut rest = [0; 1024];
+        for _ in 0..REST / rest.len() {
+            if !self.reader.read(&mut rest).is_ok_and(|count| count > 0) {
+                return;
+            }
+        }
     }
 
     /// The error of this crate inside one that a read returned.
@@ -300,23 +342,34 @@ impl fmt::Debug for Body {
     }
 }
 
+/// No more than this is read of what follows a stream's end.
+const REST: usize = 16 * 1024;
+
 /// How much room is made before a body comes, whatever it announces.
 const ANNOUNCED: u64 = 64 * 1024;
 
 /// How much room is made for a body of secrets, at first.
 const SECRET: usize = 8 * 1024;
 
+/// Over which connections a request may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connections {
+    KeptOrNew,
+    /// A new one alone. The agent's idle connections to the host are closed.
+    New,
+}
+
 fn run(
-    agent: &ureq::Agent,
-    pooled: bool,
-    request: Request<Bytes>,
+    chosen: &Chosen,
+    connections: Connections,
+    head: Parts,
+    body: &[u8],
     limits: &Limits,
 ) -> Result<Response<ureq::Body>, ureq::Error> {
-    let (head, body) = request.into_parts();
     if body.is_empty() && [Method::GET, Method::HEAD, Method::DELETE].contains(&head.method) {
-        run_limited(agent, pooled, Request::from_parts(head, ()), limits)
+        run_limited(chosen, connections, Request::from_parts(head, ()), limits)
     } else {
-        run_limited(agent, pooled, Request::from_parts(head, &body[..]), limits)
+        run_limited(chosen, connections, Request::from_parts(head, body), limits)
     }
 }
 
@@ -325,8 +378,8 @@ fn run(
 /// with each. The last must hold for the head and for the body alike, so it is the longest that a read may take, and the
 /// connection itself keeps the stream's pace.
 fn run_limited<B: ureq::AsSendBody>(
-    agent: &ureq::Agent,
-    pooled: bool,
+    Chosen { agent, proxy }: &Chosen,
+    connections: Connections,
     request: Request<B>,
     limits: &Limits,
 ) -> Result<Response<ureq::Body>, ureq::Error> {
@@ -341,7 +394,10 @@ fn run_limited<B: ureq::AsSendBody>(
         .timeout_recv_response(limits.first_chunk)
         .timeout_per_read(limits.longest_read())
         .timeout_global(Some(limits.total));
-    if !pooled {
+    if let Some(proxy) = proxy {
+        config = config.proxy(Some(proxy.clone()));
+    }
+    if connections == Connections::New {
         config = config.max_idle_age(Duration::ZERO);
     }
     agent.run(config.build())

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::Authority;
-use ureq::Timeout;
+use ureq::{Proxy, Timeout};
 
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
-use super::{cancellable, proxy};
+use super::socks::Said;
+use super::tls::{self, TlsFault};
+use super::{cancellable, proxy, socks};
 
 /// Who was talking to whom.
 #[derive(Clone, Debug)]
@@ -43,13 +45,11 @@ pub(super) struct Standing {
 }
 
 impl Route {
-    pub(super) fn new(auth: &Auth, uri: Option<&Uri>, agent: Option<&ureq::Agent>) -> Self {
+    pub(super) fn new(auth: &Auth, uri: Option<&Uri>, proxy: Option<&Proxy>) -> Self {
         Self {
             auth_id: auth.id.clone(),
             host: uri.and_then(Uri::authority).cloned(),
-            proxy: agent
-                .and_then(|agent| agent.config().proxy())
-                .map(proxy::label),
+            proxy: proxy.map(proxy::label),
         }
     }
 
@@ -88,9 +88,17 @@ impl Route {
             ureq::Error::Io(io) => self.io(phase, &io),
             ureq::Error::HostNotFound => self.error(broken(phase), NO_HOST),
             ureq::Error::ConnectProxyFailed(reason) => self.connect_proxy(&reason),
-            ureq::Error::Rustls(error) => self.tls(&error.to_string()),
-            ureq::Error::Tls(_) | ureq::Error::TlsRequired | ureq::Error::Pem(_) => self.tls(""),
-            ureq::Error::Protocol(_) => self.error(broken(phase), "the answer is not valid HTTP"),
+            ureq::Error::Rustls(error) => self.tls(TlsFault::of(&error, "the server")),
+            ureq::Error::Tls(tls::BAD_NAME) => self
+                .error(ErrorCode::Transport, tls::BAD_NAME)
+                .with_retryable(false),
+            ureq::Error::Tls(_) | ureq::Error::TlsRequired | ureq::Error::Pem(_) => {
+                self.error(ErrorCode::Transport, "the TLS handshake failed")
+            }
+            ureq::Error::Protocol(_) => self.error(
+                broken(phase),
+                "the answer is not valid HTTP/1.1, the only version that is spoken here",
+            ),
             ureq::Error::LargeResponseHeader(..) => self
                 .error(ErrorCode::Transport, "the head of the answer is too large")
                 .with_retryable(false),
@@ -155,19 +163,20 @@ impl Route {
 
     fn io(&self, phase: Phase, error: &io::Error) -> Error {
         let error = cancellable::lost_connection(error).unwrap_or(error);
+        if let Some(fault) = tls::find(error) {
+            return self.tls(fault);
+        }
         let text = error.get_ref().map(ToString::to_string);
         let text = text.as_deref().unwrap_or_default();
-        if text.starts_with(CERTIFICATE) {
-            return self.tls(text);
-        }
-        if let Some((_, what)) = SOCKS_ANSWERS.iter().find(|(known, _)| *known == text) {
-            return self.error(
-                ErrorCode::Transport,
-                format_args!("the SOCKS proxy answered: {what}"),
-            );
-        }
-        if SOCKS_REFUSALS.contains(&text) {
-            return self.login_refused();
+        match socks::said(text) {
+            Some(Said::LoginRefused) => return self.login_refused(),
+            Some(Said::Answer { what, passes }) => {
+                let what = format_args!("the SOCKS proxy answered: {what}");
+                return self
+                    .error(ErrorCode::Transport, what)
+                    .with_retryable(passes);
+            }
+            None => {}
         }
         if text.starts_with(NAME_LOOKUP) {
             return self.error(broken(phase), NO_HOST);
@@ -202,11 +211,20 @@ impl Route {
             .take_while(char::is_ascii_digit)
             .collect();
         match digits.parse::<u16>() {
-            Ok(407) => self.login_refused(),
-            Ok(status) => self.error(
-                ErrorCode::Transport,
-                format_args!("the proxy answered with HTTP {status}"),
-            ),
+            // Some proxies say 401: it can be nobody else's answer to CONNECT.
+            Ok(401 | 407) => self.login_refused(),
+            Ok(403) => self
+                .error(
+                    ErrorCode::Transport,
+                    "the proxy does not allow this destination (HTTP 403): its rules must, or take another proxy",
+                )
+                .with_retryable(false),
+            Ok(status) => self
+                .error(
+                    ErrorCode::Transport,
+                    format_args!("the proxy answered with HTTP {status}"),
+                )
+                .with_retryable(status >= 500 || [408, 429].contains(&status)),
             Err(_) => self.error(ErrorCode::Transport, "the proxy gave no answer"),
         }
     }
@@ -219,23 +237,9 @@ impl Route {
         .with_retryable(false)
     }
 
-    fn tls(&self, text: &str) -> Error {
-        match text.strip_prefix(CERTIFICATE) {
-            Some(reason) => {
-                let reason: String = reason
-                    .trim_start_matches([':', ' '])
-                    .chars()
-                    .take_while(char::is_ascii_alphabetic)
-                    .take(40)
-                    .collect();
-                self.error(
-                    ErrorCode::Transport,
-                    format_args!("the server's certificate is not accepted ({reason})"),
-                )
-                .with_retryable(false)
-            }
-            None => self.error(ErrorCode::Transport, "the TLS handshake failed"),
-        }
+    fn tls(&self, fault: TlsFault) -> Error {
+        self.error(ErrorCode::Transport, fault.what)
+            .with_retryable(fault.passes)
     }
 }
 
@@ -262,50 +266,11 @@ fn broken(phase: Phase) -> ErrorCode {
 
 const NO_HOST: &str = "the host's name is not known";
 const NAME_LOOKUP: &str = "failed to lookup address information";
-const CERTIFICATE: &str = "invalid peer certificate";
-
-/// What the client says of a SOCKS proxy's answer, and what we say.
-const SOCKS_ANSWERS: [(&str, &str); 12] = [
-    ("general SOCKS server failure", "general failure"),
-    (
-        "connection not allowed by ruleset",
-        "the connection is not allowed by its rules",
-    ),
-    ("network unreachable", "the network cannot be reached"),
-    ("host unreachable", "the host cannot be reached"),
-    ("connection refused", "the host refused the connection"),
-    ("TTL expired", "the host is too far away"),
-    ("command not supported", "connecting is not supported"),
-    (
-        "address kind not supported",
-        "this kind of address is not supported",
-    ),
-    (
-        "request rejected or failed",
-        "the request is rejected or has failed",
-    ),
-    (
-        "invalid response version",
-        "something that is not SOCKS, or not this version of it",
-    ),
-    (
-        "invalid response code",
-        "something that is not SOCKS, or not this version of it",
-    ),
-    ("SOCKS4 does not support IPv6", "IPv6 needs socks5"),
-];
-
-const SOCKS_REFUSALS: [&str; 5] = [
-    "password authentication failed",
-    "no acceptable auth methods",
-    "unknown auth method",
-    "request rejected because SOCKS server cannot connect to identd on the client",
-    "request rejected because the client program and identd report different user-ids",
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::CertificateError;
 
     const OPEN: Standing = Standing {
         cancelled: false,
@@ -392,7 +357,6 @@ mod tests {
             ureq::Error::ConnectProxyFailed("proxy server responded 502/canary".into()),
             ureq::Error::Other(canary().into()),
             ureq::Error::Io(io::Error::other(canary())),
-            ureq::Error::Io(io::Error::other("invalid peer certificate: Unknown canary")),
             ureq::Error::Io(io::Error::new(io::ErrorKind::ConnectionRefused, "canary")),
             ureq::Error::Tls("canary"),
         ] {
@@ -430,7 +394,13 @@ mod tests {
                 io::ErrorKind::PermissionDenied,
                 "password authentication failed",
             )),
-            ureq::Error::Io(io::Error::other("invalid peer certificate: UnknownIssuer")),
+            ureq::Error::Io(io::Error::new(
+                io::ErrorKind::InvalidData,
+                rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
+            )),
+            ureq::Error::ConnectProxyFailed("proxy server responded 401/401".into()),
+            ureq::Error::ConnectProxyFailed("proxy server responded 403/403".into()),
+            ureq::Error::Io(io::Error::other("connection not allowed by ruleset")),
         ] {
             let error = route().fault(Phase::Request, OPEN, error);
             assert_eq!(error.code(), &ErrorCode::Transport);

@@ -59,6 +59,16 @@ impl Limits {
         }
     }
 
+    /// What is left of them for a request that is sent again after so long.
+    pub(super) fn after(&self, took: Duration) -> Self {
+        let total = self.total.saturating_sub(took);
+        Self {
+            connect: self.connect.min(total),
+            total,
+            ..*self
+        }
+    }
+
     pub(super) fn is_stream(&self) -> bool {
         self.idle.is_some()
     }

@@ -7,21 +7,26 @@ mod fault;
 mod limits;
 mod not_sent;
 mod proxy;
+mod socks;
+mod tls;
 mod url;
 
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use ureq::Proxy;
 
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
 use crate::runtime::guard;
 
-use agents::{Agents, Pair};
+use agents::{Agents, Pair, Unfit};
 pub use attempt::Body;
 pub use limits::Limits;
 pub use not_sent::NotSent;
+use tls::OwnTls;
+pub(crate) use tls::{Tls, TlsSettings};
 pub use url::check_url;
 
 /// Says what is wrong with a proxy's URL, and nothing of the URL.
@@ -31,11 +36,14 @@ pub(crate) fn check_proxy(url: &str) -> Result<(), &'static str> {
 
 /// Gives credentials their own HTTP agents.
 ///
-/// Make the agents with [`cancellable_agent`], or their requests can only be ended by their timeouts. The proxy is then the
-/// provider's business: neither the credential's nor the manager's is used.
+/// Make the agents with [`cancellable_agent`] from [`agent_config`]: they then have the pool, the buffers and the limits of the
+/// manager's own, and their requests end when their call does. An agent
+/// without a proxy is used with the credential's proxy or the manager's by [`Attempt::send`](crate::Attempt::send), and so by
+/// all executors of this crate; an agent with a proxy of its own keeps that. An agent whose configuration says nothing of TLS
+/// accepts the certificates that the manager accepts; the attributes of a credential for TLS are the provider's business then.
 ///
 /// ```
-/// use credpool::{Auth, Error, TransportProvider, cancellable_agent};
+/// use credpool::{Auth, Error, TransportProvider, agent_config, cancellable_agent};
 ///
 /// /// One provider's hosts are only reachable over IPv4.
 /// struct OnlyIpv4(ureq::Agent);
@@ -46,8 +54,7 @@ pub(crate) fn check_proxy(url: &str) -> Result<(), &'static str> {
 ///     }
 /// }
 ///
-/// let config = ureq::Agent::config_builder()
-///     .proxy(None)
+/// let config = agent_config()
 ///     .ip_family(ureq::config::IpFamily::Ipv4Only)
 ///     .build();
 /// let provider = OnlyIpv4(cancellable_agent(config));
@@ -62,26 +69,62 @@ pub trait TransportProvider: Send + Sync {
     fn agent_for(&self, auth: &Auth) -> Result<Option<ureq::Agent>, Error>;
 }
 
-/// An HTTP agent whose requests end when their attempt is cancelled, for programs that need other settings than the
-/// manager's agents have: their own root certificates, for example.
+/// The settings of a manager's own HTTP agents, to begin with for others: as many idle connections as are of use (ureq itself keeps 3
+/// for a host and 10 in all), small buffers, no proxy from the environment, no redirects, an error's status as an answer, and
+/// limits for requests that bring none.
 ///
-/// `config` is used as it is, and a new one takes its proxy from the environment: set `proxy`. Give the agent to the manager
-/// through a [`TransportProvider`].
+/// ```
+/// let config = credpool::agent_config().no_delay(false).build();
+/// assert!(config.proxy().is_none());
+/// assert_eq!(config.max_redirects(), 0);
+/// ```
+pub fn agent_config() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    agents::config(None, IdleConnections::default())
+}
+
+/// An HTTP agent whose requests end when their attempt is cancelled, for programs that need other settings than the
+/// manager's agents have. For certificates and proxies there are settings of the [builder](crate::Builder::root_certificates) and
+/// of the credential, which need no agent of one's own.
+///
+/// `config` is used as it is: begin with [`agent_config`]. One that ureq makes takes its proxy from the environment, keeps few
+/// connections, and follows redirects. Give the agent to the manager through a [`TransportProvider`].
 ///
 /// ```
 /// use std::time::Duration;
 ///
-/// let config = ureq::Agent::config_builder()
-///     .proxy(None)
-///     .http_status_as_error(false)
-///     .max_redirects(0)
+/// let config = credpool::agent_config()
 ///     .timeout_global(Some(Duration::from_secs(600)))
 ///     .build();
 /// let agent = credpool::cancellable_agent(config);
 /// assert!(agent.config().proxy().is_none());
 /// ```
 pub fn cancellable_agent(config: ureq::config::Config) -> ureq::Agent {
-    cancellable::AgentMaker::new().agent(config)
+    cancellable::agent(config, None)
+}
+
+/// How many connections a manager keeps that serve no request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdleConnections {
+    /// To all hosts, for each proxy and each TLS identity.
+    pub(crate) in_all: usize,
+    pub(crate) per_host: usize,
+}
+
+impl IdleConnections {
+    const NONE: Self = Self {
+        in_all: 0,
+        per_host: 0,
+    };
+}
+
+impl Default for IdleConnections {
+    /// More than most programs have in use together: an idle connection is closed after fifteen seconds anyway.
+    fn default() -> Self {
+        Self {
+            in_all: 1024,
+            per_host: 1024,
+        }
+    }
 }
 
 /// All agents of a manager.
@@ -91,12 +134,25 @@ pub(crate) struct Transport {
     agents: Agents,
 }
 
+/// The agent for a request, and the proxy that the request has to set itself.
+struct Chosen {
+    agent: ureq::Agent,
+    proxy: Option<Proxy>,
+}
+
+impl Chosen {
+    /// The proxy through which the request goes.
+    fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref().or(self.agent.config().proxy())
+    }
+}
+
 impl Transport {
-    pub(crate) fn new(global_proxy: Secret) -> Self {
+    pub(crate) fn new(proxy: Secret, idle: IdleConnections, tls: Tls) -> Self {
         Self {
-            global_proxy,
+            global_proxy: proxy,
             custom: RwLock::new(None),
-            agents: Agents::new(),
+            agents: Agents::new(tls, idle),
         }
     }
 
@@ -105,36 +161,53 @@ impl Transport {
         drop(old);
     }
 
+    pub(crate) fn has_provider(&self) -> bool {
+        self.custom.read().is_some()
+    }
+
     /// The agent for `auth`: the program's own provider decides first, then the credential's proxy, then the manager's.
     pub(crate) fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
-        self.choose(auth, |pair| pair.pooled)
+        Ok(self.choose(auth, |pair| pair.pooled)?.agent)
     }
 
     pub(crate) fn unpooled_agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
-        self.choose(auth, |pair| pair.unpooled)
+        Ok(self.choose(auth, |pair| pair.unpooled)?.agent)
     }
 
-    fn choose(
-        &self,
-        auth: &Auth,
-        of: impl FnOnce(Pair) -> ureq::Agent,
-    ) -> Result<ureq::Agent, Error> {
-        if let Some(agent) = self.ask_provider(auth)? {
-            return Ok(agent);
-        }
-        let own = auth.proxy_url.expose().trim_matches(' ');
-        let global = self.global_proxy.expose().trim_matches(' ');
-        let (url, whose) = match (own, global) {
-            ("", "") => return Ok(of(self.agents.direct())),
-            ("", global) => (global, "the manager's proxy URL"),
-            (own, _) => (own, "its proxy URL"),
+    /// The TLS set-up for agents that have none of their own.
+    fn tls(&self) -> Arc<Tls> {
+        self.agents.shared_tls()
+    }
+
+    fn choose(&self, auth: &Auth, of: impl FnOnce(Pair) -> ureq::Agent) -> Result<Chosen, Error> {
+        let unfit = |what: &str, why: &str| {
+            let id = &auth.id;
+            let what = format!("credential {id:?}: {what}{why}");
+            Error::new(ErrorCode::Config, what).with_auth_id(id)
         };
-        self.agents.proxied(url).map(of).map_err(|why| {
-            Error::new(
-                ErrorCode::Config,
-                format!("credential {:?}: {whose} cannot be used: {why}", auth.id),
-            )
-            .with_auth_id(&auth.id)
+        let own = auth.proxy_url.expose().trim_matches(' ');
+        let (url, whose) = match own {
+            "" => (
+                self.global_proxy.expose().trim_matches(' '),
+                "the manager's proxy URL cannot be used: ",
+            ),
+            own => (own, "its proxy URL cannot be used: "),
+        };
+        if let Some(agent) = self.ask_provider(auth)? {
+            let proxy = match (agent.config().proxy(), url) {
+                (Some(_), _) | (None, "") => None,
+                (None, url) => Some(proxy::parse(url).map_err(|why| unfit(whose, why))?),
+            };
+            return Ok(Chosen { agent, proxy });
+        }
+        let pair = self.agents.get(url, OwnTls::of(auth));
+        let pair = pair.map_err(|why| match why {
+            Unfit::Proxy(why) => unfit(whose, why),
+            Unfit::Tls(why) => unfit("", &why),
+        })?;
+        Ok(Chosen {
+            agent: of(pair),
+            proxy: None,
         })
     }
 
@@ -164,6 +237,14 @@ impl fmt::Debug for Transport {
 mod tests {
     use super::*;
 
+    fn transport(proxy: &str) -> Transport {
+        Transport::new(
+            Secret::new(proxy),
+            IdleConnections::default(),
+            Tls::default(),
+        )
+    }
+
     fn proxy_of(transport: &Transport, auth: &Auth) -> Option<String> {
         let agent = transport.agent(auth).unwrap();
         let unpooled = transport.unpooled_agent(auth).unwrap();
@@ -176,10 +257,10 @@ mod tests {
     fn the_credentials_proxy_goes_before_the_managers() {
         let plain = Auth::api_key("p", "k");
         let own = Auth::api_key("p", "k").with_proxy_url("socks5h://u:canary@own:1");
-        let none = Transport::new(Secret::default());
+        let none = transport("");
         assert_eq!(proxy_of(&none, &plain), None);
         assert_eq!(proxy_of(&none, &own).unwrap(), "socks5h://own:1");
-        let global = Transport::new(Secret::new("http://global:2"));
+        let global = transport("http://global:2");
         assert_eq!(proxy_of(&global, &plain).unwrap(), "http://global:2");
         assert_eq!(proxy_of(&global, &own).unwrap(), "socks5h://own:1");
         assert!(!format!("{global:?} {none:?}").contains("canary"));
@@ -192,7 +273,7 @@ mod tests {
             ("http://fine:1", "user:canary@h:80"),
             ("http://user:canary@h:port", ""),
         ] {
-            let transport = Transport::new(Secret::new(global));
+            let transport = transport(global);
             let auth = Auth::api_key("p", "k")
                 .with_id("team-a")
                 .with_proxy_url(own);
@@ -219,8 +300,9 @@ mod tests {
 
     #[test]
     fn the_programs_provider_is_asked_first_without_a_lock() {
-        let transport = Arc::new(Transport::new(Secret::new("http://global:2")));
-        let auth = Auth::api_key("p", "k").with_proxy_url("nonsense");
+        let transport = Arc::new(transport("http://global:2"));
+        let plain = Auth::api_key("p", "k");
+        let auth = plain.clone().with_proxy_url("nonsense");
         let inside = Arc::downgrade(&transport);
         transport.set_provider(Some(Arc::new(Custom(move |_: &Auth| {
             // Would deadlock if the lock were held.
@@ -228,7 +310,8 @@ mod tests {
             let config = ureq::Agent::config_builder().proxy(None).build();
             Ok(Some(cancellable_agent(config)))
         }))));
-        assert!(transport.agent(&auth).is_ok());
+        assert!(transport.agent(&plain).is_ok());
+        // Nothing goes out past a proxy that was asked for, whoever gives the agent.
         assert_eq!(
             transport.agent(&auth).unwrap_err().code(),
             &ErrorCode::Config
@@ -237,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_the_programs_provider_does_wrong_is_an_error() {
-        let transport = Transport::new(Secret::default());
+        let transport = transport("");
         let auth = Auth::api_key("p", "k").with_id("a");
         transport.set_provider(Some(Arc::new(Custom(|_: &Auth| panic!("on purpose")))));
         let error = transport.agent(&auth).unwrap_err();

@@ -3,6 +3,7 @@
 // Each test file uses its own part.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod authority;
 pub mod client;
 pub mod proxies;
 pub mod tls;

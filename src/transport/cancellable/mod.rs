@@ -31,7 +31,8 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::time::{Duration as Span, Instant};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, ShutdownHandle, Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, DefaultConnector, NextTimeout,
+    ShutdownHandle, SocksConnector, TcpConnector, Transport,
 };
 use zeroize::Zeroizing;
 
@@ -40,28 +41,57 @@ use self::line::{Line, told};
 pub(super) use self::line::{is_cancellation, lost_connection};
 use self::scope::current;
 pub(super) use self::scope::{Pace, Scope, within};
+use super::tls::{self, Tls};
 
-/// Makes agents whose requests can be cancelled. Agents of one maker share their TLS set-up, so they must have the same TLS
-/// configuration.
-#[derive(Clone)]
-pub(super) struct AgentMaker {
-    connector: Arc<DefaultConnector>,
+/// An agent whose requests can be cancelled, with the TLS set-up `tls`. Without one, that of the request's scope counts; where the
+/// agent's or the request's configuration says something of TLS itself, neither does.
+pub(super) fn agent(config: Config, tls: Option<Arc<Tls>>) -> Agent {
+    let connector = CancellableConnector {
+        dial: Arc::new(Dial {
+            by_configuration: DefaultConnector::new(),
+            tls,
+        }),
+        configured_tls: fingerprint(config.tls_config()),
+    };
+    Agent::with_parts(config, connector, AddressesAtOnce::default())
 }
 
-impl AgentMaker {
-    pub(super) fn new() -> Self {
-        Self {
-            connector: Arc::new(DefaultConnector::new()),
-        }
-    }
+/// Opens connections, proxies and TLS included.
+struct Dial {
+    /// For configurations that say something of TLS.
+    by_configuration: DefaultConnector,
+    tls: Option<Arc<Tls>>,
+}
 
-    pub(super) fn agent(&self, config: Config) -> Agent {
-        let connector = CancellableConnector {
-            inner: Arc::clone(&self.connector),
-            tls: fingerprint(config.tls_config()),
+impl Dial {
+    fn open(&self, details: &ConnectionDetails<'_>) -> Result<Box<dyn Transport>, ureq::Error> {
+        let is_default =
+            fingerprint(details.config.tls_config()) == fingerprint(&TlsConfig::default());
+        let tls = self.tls.clone();
+        let tls = tls.or_else(|| current().and_then(|scope| scope.tls.clone()));
+        let opened = match tls.filter(|_| is_default) {
+            None => self.by_configuration.connect(details, None)?,
+            Some(tls) => {
+                let socks = SocksConnector::default().connect(details, None::<()>)?;
+                let proxied = ConnectProxyConnector::default().connect(details, socks)?;
+                let plain = TcpConnector::default().connect(details, proxied)?;
+                plain
+                    .map(|plain| tls::wrap(&tls, details, Box::new(plain)))
+                    .transpose()?
+            }
         };
-        Agent::with_parts(config, connector, AddressesAtOnce::default())
+        opened.ok_or(ureq::Error::ConnectionFailed)
     }
+}
+
+/// What is left of the time for a connection.
+pub(super) fn remaining(details: &ConnectionDetails<'_>) -> NextTimeout {
+    let mut timeout = details.timeout;
+    if !timeout.after.is_not_happening() {
+        let took = elapsed(details.now, (details.current_time)());
+        timeout.after = timeout.after.saturating_sub(took).into();
+    }
+    timeout
 }
 
 /// Looks up names as the client always does: on a thread of its own, so that its limit can end it. A host that is an address
@@ -85,9 +115,9 @@ impl Resolver for AddressesAtOnce {
 }
 
 struct CancellableConnector {
-    inner: Arc<DefaultConnector>,
-    /// Of the agent's TLS configuration.
-    tls: u64,
+    dial: Arc<Dial>,
+    /// The fingerprint of what the agent's configuration says of TLS.
+    configured_tls: u64,
 }
 
 impl Connector for CancellableConnector {
@@ -96,7 +126,7 @@ impl Connector for CancellableConnector {
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
-        chained: Option<()>,
+        _: Option<()>,
     ) -> Result<Option<Cancellable>, ureq::Error> {
         let line = Arc::new(Line::default());
         let binding = current().map(|scope| Binding::new(&line, scope, details.now));
@@ -112,11 +142,9 @@ impl Connector for CancellableConnector {
         };
         // The connection to a CONNECT proxy is part of the one that is being made.
         let connect_to_proxy = {
-            let (connector, line) = (Arc::clone(&self.inner), Arc::clone(&line));
+            let (dial, line) = (Arc::clone(&self.dial), Arc::clone(&line));
             move |details: &ConnectionDetails<'_>| {
-                let inner = connector
-                    .connect(details, None)?
-                    .ok_or(ureq::Error::ConnectionFailed)?;
+                let inner = dial.open(details).map_err(tls::at_proxy)?;
                 Ok(Box::new(ToProxy {
                     inner,
                     line: Arc::clone(&line),
@@ -133,7 +161,7 @@ impl Connector for CancellableConnector {
             // A request with settings of its own is refused the agent's TLS session cache, even where the settings leave
             // TLS alone.
             request_level: details.request_level
-                && fingerprint(details.config.tls_config()) != self.tls,
+                && fingerprint(details.config.tls_config()) != self.configured_tls,
             resolver: details.resolver,
             now: details.now,
             timeout: details.timeout,
@@ -141,11 +169,11 @@ impl Connector for CancellableConnector {
             run_connector: Arc::new(connect_to_proxy),
             register_shutdown: Arc::new(register),
         };
-        let transport = self.inner.connect(&details_here, chained);
+        let inner = self.dial.open(&details_here);
         line.check()?;
         line.set_ready();
-        Ok(transport?.map(|inner| Cancellable {
-            inner,
+        Ok(Some(Cancellable {
+            inner: inner?,
             line,
             binding,
             clock: Arc::clone(&details.current_time),
@@ -194,7 +222,10 @@ impl Transport for Cancellable {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         // A connection from the pool: this is the first that the new request does with it.
         if self.binding.is_none() {
-            self.binding = current().map(|scope| Binding::new(&self.line, scope, (self.clock)()));
+            self.binding = current().map(|scope| {
+                scope.reused.store(true, Ordering::Relaxed);
+                Binding::new(&self.line, scope, (self.clock)())
+            });
         }
         self.line.check()?;
         let is_first = !std::mem::replace(&mut self.in_use, true);
@@ -226,6 +257,9 @@ impl Transport for Cancellable {
         let progress = self.inner.await_input(timeout);
         // A socket that was closed under a read looks like a peer that has finished.
         self.line.check()?;
+        if let (Ok(true), Some(binding)) = (&progress, &self.binding) {
+            binding.scope.answered.store(true, Ordering::Relaxed);
+        }
         progress.map_err(told)
     }
 
@@ -313,7 +347,8 @@ impl Transport for ToProxy {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.inner.transmit_output(amount, timeout)
+        let sent = self.inner.transmit_output(amount, timeout);
+        sent.map_err(tls::at_proxy)
     }
 
     fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, ureq::Error> {
@@ -323,7 +358,7 @@ impl Transport for ToProxy {
                 .saturating_sub(elapsed(self.started_at, (self.clock)()));
             timeout.after = (*timeout.after).min(left).into();
         }
-        self.inner.await_input(timeout)
+        self.inner.await_input(timeout).map_err(tls::at_proxy)
     }
 
     fn is_open(&mut self) -> bool {

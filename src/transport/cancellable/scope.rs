@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::cancel::CancelToken;
+use crate::transport::tls::Tls;
 
 /// How fast a stream must be.
 #[derive(Clone, Copy, Debug)]
@@ -26,18 +27,32 @@ pub(in crate::transport) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> 
 pub(in crate::transport) struct Scope {
     pub(super) token: CancelToken,
     pub(super) pace: Option<Pace>,
-    pub(super) hurried: AtomicBool,
+    /// For agents without a TLS set-up of their own.
+    pub(super) tls: Option<Arc<Tls>>,
+    /// How many milliseconds the rest of a body may take; [`UNHURRIED`] without such a limit.
+    hurried: AtomicU64,
     /// Whether a request has been handed to a connection, in part at least.
     pub(super) sent: AtomicBool,
+    /// Whether the request went over a connection that had served another one before.
+    pub(super) reused: AtomicBool,
+    /// Whether a byte of an answer has come.
+    pub(super) answered: AtomicBool,
 }
 
 impl Scope {
-    pub(in crate::transport) fn new(token: &CancelToken, pace: Option<Pace>) -> Arc<Self> {
+    pub(in crate::transport) fn new(
+        token: &CancelToken,
+        pace: Option<Pace>,
+        tls: Option<Arc<Tls>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             token: token.clone(),
             pace,
-            hurried: AtomicBool::new(false),
+            tls,
+            hurried: AtomicU64::new(UNHURRIED),
             sent: AtomicBool::new(false),
+            reused: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -46,14 +61,25 @@ impl Scope {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// From now on, what is left of a body has [`HURRIED`] and no more.
-    pub(in crate::transport) fn hurry(&self) {
-        self.hurried.store(true, Ordering::Relaxed);
+    /// Whether the request went over a kept connection and met no answer there: the connection may have died before, while it
+    /// was idle.
+    pub(in crate::transport) fn reused_in_vain(&self) -> bool {
+        self.reused.load(Ordering::Relaxed) && !self.answered.load(Ordering::Relaxed)
+    }
+
+    /// From now on, what is left of a body has so long and no more.
+    pub(in crate::transport) fn hurry(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(UNHURRIED);
+        self.hurried.store(limit, Ordering::Relaxed);
+    }
+
+    pub(super) fn hurried(&self) -> Option<Duration> {
+        let limit = self.hurried.load(Ordering::Relaxed);
+        (limit != UNHURRIED).then(|| Duration::from_millis(limit))
     }
 }
 
-/// How long the rest of a body may take that is of little use.
-pub(super) const HURRIED: Duration = Duration::from_secs(3);
+const UNHURRIED: u64 = u64::MAX;
 
 thread_local! {
     pub(super) static SCOPE: RefCell<Option<Arc<Scope>>> = const { RefCell::new(None) };

@@ -21,7 +21,7 @@ fn line() -> (Arc<Line>, Arc<Socket>) {
 }
 
 fn scope(token: &CancelToken) -> Arc<Scope> {
-    Scope::new(token, None)
+    Scope::new(token, None, None)
 }
 
 #[test]
@@ -69,12 +69,12 @@ fn scopes_nest_and_survive_panics() {
         first_chunk: Duration::ZERO,
         idle: Duration::ZERO,
     });
-    within(Scope::new(&token, pace), || {
-        within(Scope::new(&token, None), || {
+    within(Scope::new(&token, pace, None), || {
+        within(Scope::new(&token, None, None), || {
             assert_eq!(current(), Some(false));
         });
         let caught = std::panic::catch_unwind(|| {
-            within(Scope::new(&CancelToken::new(), None), || {
+            within(Scope::new(&CancelToken::new(), None, None), || {
                 panic!("on purpose")
             });
         });
@@ -94,7 +94,7 @@ fn the_pace_changes_with_the_phase() {
         first_chunk: 30 * second,
         idle: 5 * second,
     };
-    let scope = Scope::new(&CancelToken::new(), Some(pace));
+    let scope = Scope::new(&CancelToken::new(), Some(pace), None);
     let mut binding = Binding::new(&line, Arc::clone(&scope), at(0));
     let asked = NextTimeout {
         per_read: Some((30 * second).into()),
@@ -116,8 +116,14 @@ fn the_pace_changes_with_the_phase() {
     assert!(later.after.is_not_happening());
     assert_eq!(*later.for_read().after, 5 * second);
 
-    binding.scope.hurry();
+    binding.scope.hurry(3 * second);
     for (seconds, left) in [(40, 3), (42, 1), (43, 0), (50, 0)] {
+        let rest = binding.paced(asked, &|| at(seconds));
+        assert_eq!(*rest.after, second * left);
+    }
+    // Another limit counts from when it is first waited under.
+    binding.scope.hurry(2 * second);
+    for (seconds, left) in [(50, 2), (51, 1)] {
         let rest = binding.paced(asked, &|| at(seconds));
         assert_eq!(*rest.after, second * left);
     }
