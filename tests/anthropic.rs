@@ -883,7 +883,7 @@ mod safety {
                     }
                 });
                 let mut auth = auth(&upstream.url())
-                    .with_attribute("header:x-other", "canary-header")
+                    .with_attribute("header:x-other-key", "canary-header")
                     .with_attribute("token_url", upstream.url());
                 auth.metadata = login("").metadata;
                 let events = auth

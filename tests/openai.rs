@@ -506,7 +506,7 @@ mod safety {
                     }
                 });
                 let mut auth = auth(&upstream)
-                    .with_attribute("header:x-other", "canary-header")
+                    .with_attribute("header:x-other-key", "canary-header")
                     .with_attribute("count_tokens_path", "/count")
                     .with_attribute("token_url", upstream.url());
                 auth.metadata = Auth::oauth("openai", tokens.clone()).metadata;

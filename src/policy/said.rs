@@ -1,6 +1,7 @@
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::json_input::parse_lenient;
 
 /// What an error says of itself, in the words that rules match.
 pub(super) struct Said {
@@ -14,11 +15,11 @@ impl Said {
     pub(super) fn by(error: &Error) -> Self {
         let error = error.original();
         let mut names = vec![error.code().as_str().to_ascii_lowercase()];
-        let mut text = error.message().to_lowercase();
-        if let Some(body) = error.body() {
+        let mut text = error.received_message().to_lowercase();
+        if let Some(body) = error.received_body() {
             text.push('\n');
             text.push_str(&body.to_lowercase());
-            if let Ok(json) = serde_json::from_str::<Value>(body) {
+            if let Ok(json) = parse_lenient(body.as_bytes()) {
                 collect(&json, &mut names);
             }
         }

@@ -136,7 +136,7 @@ impl Call<'_> {
 
     /// The error that a JSON body reports in spite of its status.
     fn reported(&self, problem: &Problem, json: &Value, limits: Option<RateLimits>) -> Error {
-        let error = reported(problem, &json.to_string(), self.auth);
+        let error = reported(problem, json, self.auth);
         let now = self.attempt.clock().now();
         let limits = limits.unwrap_or_default();
         let limits = limits::of_error(limits, error.http_status(), json, now);

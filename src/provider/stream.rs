@@ -215,7 +215,7 @@ impl<R: Read, P: Protocol> EventStream<R, P> {
 
     /// The error that an event reports, with what it says of limits.
     fn failed(&self, problem: &Problem, json: &Value) -> Error {
-        let error = reported(problem, &json.to_string(), &self.auth);
+        let error = reported(problem, json, &self.auth);
         let limits = self.limits.as_deref().cloned().unwrap_or_default();
         let now = self.attempt.clock().now();
         let limits = limits::of_error(limits, error.http_status(), json, now);

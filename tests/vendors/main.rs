@@ -1,0 +1,7 @@
+//! What vendors really send: replies, streams and errors by vendor, each with the page or the SDK that names it, and what the
+//! pool makes of them.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(unreachable_pub, dead_code, reason = "each module uses its own part")]
+
+mod replay;
+mod verdicts;
