@@ -34,6 +34,8 @@ pub struct Rule {
     names: Vec<String>,
     texts: Vec<String>,
     windows: Vec<String>,
+    /// Only errors that a retry may fix, or only others.
+    retryable: Option<bool>,
     verdict: Verdict,
     /// It changes the cooldown alone.
     amends: bool,
@@ -48,6 +50,7 @@ impl Rule {
             names: Vec::new(),
             texts: Vec::new(),
             windows: Vec::new(),
+            retryable: None,
             verdict: Verdict::unknown(),
             amends: false,
         }
@@ -112,6 +115,21 @@ impl Rule {
     /// ```
     pub fn with_used_up(mut self, window: &str) -> Self {
         self.windows.push(window.to_ascii_lowercase());
+        self
+    }
+
+    /// Only for errors that a retry may fix ([`Error::is_retryable`]), or only for those that none does.
+    ///
+    /// ```
+    /// use credpool::{Error, ErrorCode, Rule};
+    ///
+    /// let rule = Rule::named("transport").only_retryable(false);
+    /// let error = Error::new(ErrorCode::Transport, "the answer is larger than allowed");
+    /// assert!(!rule.matches(&error));
+    /// assert!(rule.matches(&error.with_retryable(false)));
+    /// ```
+    pub fn only_retryable(mut self, retryable: bool) -> Self {
+        self.retryable = Some(retryable);
         self
     }
 
@@ -209,6 +227,9 @@ impl Rule {
                 let status = error.http_status();
                 status.is_some_and(|status| statuses.iter().any(|range| range.contains(&status)))
             })
+            && self
+                .retryable
+                .is_none_or(|retryable| error.is_retryable() == retryable)
             && (self.names.is_empty() || self.names.iter().any(|name| said.is_named(name)))
             && (self.texts.is_empty() || self.texts.iter().any(|text| said.contains(text)))
             && (self.windows.is_empty() || self.names_used_up_window(error))
@@ -267,7 +288,8 @@ impl Rule {
                         .iter()
                         .any(|mine| theirs.starts_with(mine.as_str()))
                 }));
-        provider && statuses && names && texts && windows
+        let retryable = self.retryable.is_none() || self.retryable == other.retryable;
+        provider && statuses && names && texts && windows && retryable
     }
 }
 
@@ -298,6 +320,16 @@ impl fmt::Display for Rule {
         }
         if !self.windows.is_empty() {
             parts.push(format!("used up {}", self.windows.join(" or ")));
+        }
+        if let Some(retryable) = self.retryable {
+            parts.push(
+                if retryable {
+                    "that passes"
+                } else {
+                    "that no retry heals"
+                }
+                .to_owned(),
+            );
         }
         if parts.is_empty() {
             parts.push("every error".to_owned());

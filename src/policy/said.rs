@@ -40,7 +40,13 @@ impl Said {
 /// Anthropic's. Google's streams and its compatible endpoint put the whole body into an array.
 fn collect(body: &Value, names: &mut Vec<String>) {
     let body = body.get(0).unwrap_or(body);
-    let error = body.get("error").unwrap_or(body);
+    // The Responses API keeps the error of a failed response inside it.
+    let of_response = || {
+        body.get("response")?
+            .get("error")
+            .filter(|error| error.is_object())
+    };
+    let error = body.get("error").or_else(of_response).unwrap_or(body);
     let mut add = |name: Option<&Value>| {
         names.extend(name.and_then(Value::as_str).map(str::to_ascii_lowercase));
     };
@@ -64,6 +70,10 @@ mod tests {
         for (body, name) in [
             (r#"{"error":"invalid_grant"}"#, "invalid_grant"),
             (r#"{"code":"A"}"#, "a"),
+            (
+                r#"{"type":"response.failed","response":{"error":{"code":"A"}}}"#,
+                "a",
+            ),
             (r#"{"error":{"code":429,"status":"B"}}"#, "b"),
             (r#"[{"error":{"details":[{"x":1},{"reason":"C"}]}}]"#, "c"),
             (r#"{"error":{"details":{"error_code":"d"}}}"#, "d"),

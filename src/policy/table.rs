@@ -23,7 +23,8 @@ pub(super) fn default_rules() -> Vec<Rule> {
     rules.extend(limits());
     rules.extend(refusals());
     rules.push(bad_request(Rule::statuses(400..=499)));
-    // An answer that is none of HTTP's errors, and no success either: a body that is not JSON, a redirect.
+    // An answer that is none of HTTP's errors, and no success either: a body that is not JSON, or holds no reply.
+    rules.push(bad_request(Rule::named("upstream").only_retryable(false)));
     rules.push(transient(Rule::named("upstream")));
     rules
 }
@@ -131,6 +132,8 @@ fn outages() -> Vec<Rule> {
         // The clients of OpenAI and Anthropic try a 409 (a lock that was not had) again, as they do a 408.
         transient(Rule::any_of([408, 409])),
         transient(Rule::statuses(500..=599)),
+        // A limit of this side, an answer in another form than was asked for: the same from everybody.
+        bad_request(broken.clone().only_retryable(false)),
         transient(broken),
     ]
 }

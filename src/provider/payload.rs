@@ -44,6 +44,18 @@ pub(super) fn without(payload: &Bytes, names: &[&str]) -> Option<Bytes> {
     Some(changed.into())
 }
 
+/// The number that stands in a payload at this path: one of the names of each step.
+pub(super) fn number(payload: &[u8], path: &[&[&str]]) -> Option<usize> {
+    let (names, rest) = path.split_first()?;
+    let members = Members::of(payload)?.members()?;
+    let is_named = |member: &Member| names.contains(&member.name.as_str());
+    let value = &payload[members.into_iter().rfind(is_named)?.value];
+    match rest {
+        [] => serde_json::from_slice(value).ok(),
+        rest => number(value, rest),
+    }
+}
+
 /// The top level of a JSON object, as text.
 struct Members<'a> {
     json: &'a [u8],

@@ -270,6 +270,17 @@ impl Body {
         self.scope.hurry();
     }
 
+    /// From now on, reads wait so long in all, whatever the limits of its attempt: for readers that tell what comes from what keeps a
+    /// connection awake.
+    pub(crate) fn allow(&self, left: Duration) {
+        self.scope.allow(left);
+    }
+
+    /// How long ago the request had gone out.
+    pub(crate) fn since_sent(&self) -> Duration {
+        self.scope.since_sent()
+    }
+
     /// The error of this crate inside one that a read returned.
     pub fn error_in(error: io::Error) -> Error {
         match error.downcast::<Error>() {

@@ -4,4 +4,5 @@
 #![allow(unreachable_pub, dead_code, reason = "each module uses its own part")]
 
 mod replay;
+mod sequences;
 mod verdicts;

@@ -1,4 +1,5 @@
 mod count;
+mod ends;
 mod reply;
 mod request;
 mod responses;
@@ -71,7 +72,8 @@ use super::{oauth, payload};
 /// # Answers
 ///
 /// [`Response::reply_text`] is read from the first choice, or from all messages of a response; [`Response::usage`] from
-/// `usage`; [`Response::rate_limits`] from the headers. An answer with another
+/// `usage`; [`Response::rate_limits`] from the headers. An answer that holds no reply and does not say why, and one that broke off for a
+/// fault of the upstream (`finish_reason` `insufficient_system_resource`, for example), is an error. An answer with another
 /// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
 /// limits; so is a JSON `error` in a 2xx answer, also one beside a choice, with the status that its code or type stands
 /// for.
@@ -83,8 +85,8 @@ use super::{oauth, payload};
 /// # Streams
 ///
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble, and the first carries
-/// the limits that the headers tell. A chat is whole once every choice that came has given its `finish_reason`, which
-/// `[DONE]` does not replace; a response once `response.completed` or `response.incomplete` has come. `response.failed` is an
+/// the limits that the headers tell. A chat is whole once as many choices as the payload asks for (`n`) have given their
+/// `finish_reason`, or all that came, where `[DONE]` follows; `[DONE]` alone replaces none; a response once `response.completed` or `response.incomplete` has come. `response.failed` is an
 /// error, classified by its code like an HTTP error; so is an `error` event, and a choice that ends with one. Otherwise its
 /// last item is an error: `stream_truncated` when it ended or the upstream closed the connection, `stream_interrupted` when
 /// the connection was lost or reading failed in another way, `stream_stalled` when it fell silent for
@@ -115,7 +117,9 @@ impl OpenAi {
         }
     }
 
-    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. Images that a response draws come as events of several MiB.
+    /// Sets how many bytes one event of a stream may have, where the call does not say ([`Options::event_limit`]): a longer one ends
+    /// the call with `stream_malformed`, is held against no credential and not asked for again. Default: 64 MiB, as for a plain answer;
+    /// images come as events of several MiB.
     ///
     /// ```
     /// let executor = credpool::provider::OpenAi::new().with_event_limit(16 * 1024 * 1024);
@@ -200,7 +204,10 @@ impl ProviderExecutor for OpenAi {
         })?;
         let (call, path) = (self.call(attempt, auth, options), interface.path());
         match interface {
-            Interface::Chat => call.stream(path, payload, ChatCompletion::default()),
+            Interface::Chat => {
+                let asked = payload::number(&request.payload, &[&["n"]]).unwrap_or(1);
+                call.stream(path, payload, ChatCompletion::of(asked))
+            }
             Interface::Responses => call.stream(path, payload, ResponseEvents::default()),
         }
     }

@@ -1,7 +1,6 @@
 //! [`Binding`]: one request's hold on a connection, and how long it waits there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ureq::Timeout;
@@ -9,7 +8,7 @@ use ureq::unversioned::transport::time::Instant;
 use ureq::unversioned::transport::{Buffers, NextTimeout};
 
 use super::line::Line;
-use super::scope::{HURRIED, Scope, current};
+use super::scope::{Scope, current};
 use crate::cancel::OnCancel;
 
 /// One request's hold on a connection.
@@ -19,8 +18,8 @@ pub(super) struct Binding {
     pub(super) sent_at: Instant,
     /// The body's first bytes have come.
     pub(super) flowing: bool,
-    /// When it was first waited for in a hurry.
-    hurried_at: Option<Instant>,
+    /// When the wait began that its reader has allowed: see [`Scope::allow`].
+    allowed_at: Option<(u64, Instant)>,
 }
 
 impl Binding {
@@ -35,7 +34,7 @@ impl Binding {
             scope,
             sent_at: now,
             flowing: false,
-            hurried_at: None,
+            allowed_at: None,
         }
     }
 
@@ -59,11 +58,12 @@ impl Binding {
         mut timeout: NextTimeout,
         clock: &dyn Fn() -> Instant,
     ) -> NextTimeout {
-        if self.scope.hurried.load(Ordering::Relaxed) {
+        let allowed = *self.scope.allowed.lock();
+        if let Some((times, allowed)) = allowed {
             let now = clock();
-            let since = *self.hurried_at.get_or_insert(now);
-            let left = HURRIED.saturating_sub(elapsed(since, now));
-            return sooner(timeout, left);
+            let known = self.allowed_at.filter(|(of, _)| *of == times);
+            let (_, since) = *self.allowed_at.insert(known.unwrap_or((times, now)));
+            return sooner(timeout, allowed.saturating_sub(elapsed(since, now)));
         }
         let Some(pace) = self.scope.pace else {
             return timeout;

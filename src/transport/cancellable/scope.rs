@@ -5,7 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use ureq::unversioned::transport::time::Instant;
+
+use super::binding::elapsed;
 use crate::cancel::CancelToken;
+use crate::clock::{Clock, SystemClock};
 
 /// How fast a stream must be.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +31,10 @@ pub(in crate::transport) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> 
 pub(in crate::transport) struct Scope {
     pub(super) token: CancelToken,
     pub(super) pace: Option<Pace>,
-    pub(super) hurried: AtomicBool,
+    /// How long what is left of a body may be waited for, where its reader says so; each time it does is counted.
+    pub(super) allowed: Mutex<Option<(u64, Duration)>>,
+    /// When the last of a request went out.
+    pub(super) sent_at: Mutex<Option<Instant>>,
     /// Whether a request has been handed to a connection, in part at least.
     pub(super) sent: AtomicBool,
 }
@@ -36,7 +44,8 @@ impl Scope {
         Arc::new(Self {
             token: token.clone(),
             pace,
-            hurried: AtomicBool::new(false),
+            allowed: Mutex::new(None),
+            sent_at: Mutex::new(None),
             sent: AtomicBool::new(false),
         })
     }
@@ -48,7 +57,21 @@ impl Scope {
 
     /// From now on, what is left of a body has [`HURRIED`] and no more.
     pub(in crate::transport) fn hurry(&self) {
-        self.hurried.store(true, Ordering::Relaxed);
+        self.allow(HURRIED);
+    }
+
+    /// From now on, reads of the body wait so long in all, whatever the pace.
+    pub(in crate::transport) fn allow(&self, left: Duration) {
+        let mut allowed = self.allowed.lock();
+        let times = allowed.map_or(0, |(times, _)| times);
+        *allowed = Some((times + 1, left));
+    }
+
+    /// How long ago the request had gone out.
+    pub(in crate::transport) fn since_sent(&self) -> Duration {
+        let sent_at = *self.sent_at.lock();
+        let now = Instant::Exact(SystemClock.monotonic());
+        sent_at.map_or(Duration::ZERO, |sent_at| elapsed(sent_at, now))
     }
 }
 

@@ -121,4 +121,13 @@ fn the_pace_changes_with_the_phase() {
         let rest = binding.paced(asked, &|| at(seconds));
         assert_eq!(*rest.after, second * left);
     }
+
+    binding.scope.allow(7 * second);
+    for (seconds, left) in [(60, 7), (66, 1), (68, 0)] {
+        let rest = binding.paced(asked, &|| at(seconds));
+        assert_eq!(*rest.after, second * left);
+    }
+    // Said anew, it begins anew.
+    binding.scope.allow(7 * second);
+    assert_eq!(*binding.paced(asked, &|| at(70)).after, 7 * second);
 }
