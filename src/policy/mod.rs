@@ -365,12 +365,34 @@ impl FailurePolicy {
         let long = error
             .retry_after()
             .is_some_and(|wait| wait > HintBounds::RATE.most);
-        if verdict.fault == Fault::RateLimited && verdict.cooldown.obeys_hints() && long {
+        if verdict.fault == Fault::RateLimited && verdict.cooldown.obeys_hints() {
+            let limits = error.rate_limits();
+            let is_long = || limits.is_some_and(|limits| limits.has_used_up(LONG_WINDOW));
             // Nobody limits a rate for hours: that is a quota.
-            verdict.fault = Fault::Quota;
-            verdict.cooldown = verdict.cooldown.with_hint(HintBounds::QUOTA);
+            if long {
+                verdict.fault = Fault::Quota;
+                verdict.cooldown = verdict.cooldown.with_hint(HintBounds::QUOTA);
+            } else if error.retry_after().is_none() && is_long() {
+                verdict.fault = Fault::Quota;
+                verdict.cooldown =
+                    Cooldown::Fixed(table::HALF_AN_HOUR).with_hint(HintBounds::QUOTA);
+            }
         }
         verdict
+    }
+
+    /// The error that says of itself whether a retry helps as its verdict does, unless the server has said so.
+    pub(crate) fn settled(error: Error, verdict: &Verdict) -> Error {
+        let told = error.rate_limits().and_then(|limits| limits.should_retry);
+        let helps = match verdict.fault {
+            Fault::Transient | Fault::Overloaded | Fault::RateLimited | Fault::Quota => true,
+            Fault::Unknown | Fault::Cancelled | Fault::TokenEnded => error.is_retryable(),
+            _ => false,
+        };
+        if told.is_some() || helps == error.is_retryable() {
+            return error;
+        }
+        error.with_retryable(helps)
     }
 
     /// Rules that can never decide anything, because they match nothing or because a rule before them matches all that they
@@ -460,6 +482,9 @@ pub(crate) fn refuses_token(error: &Error) -> bool {
         _ => false,
     }
 }
+
+/// A limit of so long a time is a quota.
+const LONG_WINDOW: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

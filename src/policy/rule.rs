@@ -33,6 +33,8 @@ pub struct Rule {
     statuses: Option<Vec<RangeInclusive<u16>>>,
     names: Vec<String>,
     texts: Vec<String>,
+    /// A text counts only where the words before it do not deny it.
+    undenied: bool,
     windows: Vec<String>,
     /// Only errors that a retry may fix, or only others.
     retryable: Option<bool>,
@@ -49,6 +51,7 @@ impl Rule {
             statuses: None,
             names: Vec::new(),
             texts: Vec::new(),
+            undenied: false,
             windows: Vec::new(),
             retryable: None,
             verdict: Verdict::unknown(),
@@ -203,6 +206,12 @@ impl Rule {
         self
     }
 
+    /// Does not count the texts where the words before them deny them: "not your usage limit".
+    pub(super) fn undenied(mut self) -> Self {
+        self.undenied = true;
+        self
+    }
+
     pub(super) fn set_cooldown_of(&mut self, fault: Fault, cooldown: Cooldown) {
         if self.verdict.fault == fault {
             self.verdict.cooldown = cooldown;
@@ -231,8 +240,16 @@ impl Rule {
                 .retryable
                 .is_none_or(|retryable| error.is_retryable() == retryable)
             && (self.names.is_empty() || self.names.iter().any(|name| said.is_named(name)))
-            && (self.texts.is_empty() || self.texts.iter().any(|text| said.contains(text)))
+            && (self.texts.is_empty() || self.texts.iter().any(|text| self.is_said(said, text)))
             && (self.windows.is_empty() || self.names_used_up_window(error))
+    }
+
+    fn is_said(&self, said: &Said, text: &str) -> bool {
+        if self.undenied {
+            said.claims(text)
+        } else {
+            said.contains(text)
+        }
     }
 
     fn names_used_up_window(&self, error: &Error) -> bool {
@@ -277,6 +294,7 @@ impl Rule {
                 && other.names.iter().all(|name| self.names.contains(name)));
         let texts = self.texts.is_empty()
             || (!other.texts.is_empty()
+                && (!self.undenied || other.undenied)
                 && other
                     .texts
                     .iter()

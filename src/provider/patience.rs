@@ -14,8 +14,11 @@ pub(super) struct Patience {
     for_content: Duration,
     /// For anything, since the reply was whole.
     for_end: Duration,
+    /// How many bytes of the next event had come.
+    of_event: usize,
     had_event: bool,
     had_content: bool,
+    was_whole: bool,
 }
 
 /// The limits, and their names in errors.
@@ -39,8 +42,10 @@ impl Patience {
             for_event: Duration::ZERO,
             for_content: since_sent,
             for_end: Duration::ZERO,
+            of_event: 0,
             had_event: false,
             had_content: false,
+            was_whole: false,
         }
     }
 
@@ -51,6 +56,7 @@ impl Patience {
 
     pub(super) fn note_event(&mut self) {
         self.for_event = Duration::ZERO;
+        self.of_event = 0;
         self.had_event = true;
     }
 
@@ -59,24 +65,23 @@ impl Patience {
         self.had_content = true;
     }
 
-    /// A wait is over; it brought more of an event, or not.
-    pub(super) fn note_wait(&mut self, waited: Duration, of_event: bool) {
+    pub(super) fn note_wait(&mut self, waited: Duration) {
         self.for_event = self.for_event.saturating_add(waited);
         self.for_content = self.for_content.saturating_add(waited);
         self.for_end = self.for_end.saturating_add(waited);
-        if of_event {
-            self.for_event = Duration::ZERO;
-        }
     }
 
     /// How long may still be waited, where there is a limit; the name of a limit that has passed. An event of which more comes is
-    /// let come; after the end of a reply only what belongs to it is waited for.
+    /// let come: so many bytes of it are there. After the end of a reply only what belongs to it is waited for.
     pub(super) fn left(
         &mut self,
-        within_event: bool,
+        of_event: usize,
         is_whole: bool,
     ) -> Result<Option<Duration>, &'static str> {
-        if !is_whole {
+        if of_event > std::mem::replace(&mut self.of_event, of_event) {
+            self.for_event = Duration::ZERO;
+        }
+        if is_whole && !std::mem::replace(&mut self.was_whole, true) {
             self.for_end = Duration::ZERO;
         }
         let Some(limits) = self.limits else {
@@ -86,7 +91,7 @@ impl Patience {
         let content = |limit: Duration| limit.saturating_sub(self.for_content);
         let (left, limit) = if is_whole {
             (AFTER_THE_END.saturating_sub(self.for_end), IDLE)
-        } else if within_event {
+        } else if of_event > 0 {
             idle()
         } else {
             let for_event = self.had_event.then(idle);

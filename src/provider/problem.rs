@@ -229,6 +229,17 @@ fn status_of(name: &str) -> Option<u16> {
         | "usage_limit_reached"
         | "requests"
         | "tokens"
+        // DashScope's, LiteLLM's, and Zhipu's numbers (https://docs.z.ai/api-reference/api-code).
+        | "limit_requests"
+        | "limit_burst_rate"
+        | "throttling_error"
+        | "1302"
+        | "1303"
+        | "1304"
+        | "1305"
+        | "1308"
+        | "1310"
+        | "1312"
         | "too_many_requests" => 429,
         "server_error" | "internal_error" | "internal_server_error" | "api_error" => 500,
         "overloaded"

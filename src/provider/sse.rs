@@ -152,9 +152,10 @@ impl<R: Read> SseReader<R> {
         self.fill()
     }
 
-    /// Whether an event has begun that is not there in whole: more than a comment.
-    pub(super) fn is_within_event(&self) -> bool {
-        self.pending.has_data || self.line.first().is_some_and(|first| *first != b':')
+    /// How many bytes there are of an event that is not there in whole. A comment is none.
+    pub(super) fn bytes_of_event(&self) -> usize {
+        let is_comment = self.line.first() == Some(&b':');
+        self.pending.len() + if is_comment { 0 } else { self.line.len() }
     }
 
     /// What the end of input has cut off: an event that lacks its blank line, or a part of one.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(unreachable_pub, dead_code, reason = "each module uses its own part")]
 
+mod errors;
 mod replay;
+mod reports;
 mod sequences;
 mod verdicts;

@@ -1,5 +1,6 @@
 //! A pool of two keys in front of a scripted server: what a call comes to, how often each key was asked, and how it stands.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use credpool::provider::{Anthropic, Gemini, OpenAi};
@@ -27,6 +28,8 @@ pub struct Played {
     pub second: usize,
     /// How the first key stands afterwards.
     pub standing: Standing,
+    /// The same for another model.
+    pub elsewhere: Standing,
     pub requests: Vec<ReceivedRequest>,
 }
 
@@ -37,6 +40,7 @@ pub struct Play {
     attributes: Vec<(String, String)>,
     options: Options,
     retries: bool,
+    once: bool,
 }
 
 impl Api {
@@ -98,6 +102,7 @@ impl Play {
             attributes: Vec::new(),
             options: Options::new().with_max_wait(Duration::ZERO),
             retries: false,
+            once: false,
         }
     }
 
@@ -105,6 +110,12 @@ impl Play {
     pub fn alone(mut self) -> Self {
         self.keys = 1;
         self.retries = true;
+        self
+    }
+
+    /// The answer comes once; then the first key gets a whole reply, too.
+    pub fn once(mut self) -> Self {
+        self.once = true;
         self
     }
 
@@ -136,8 +147,10 @@ impl Play {
     }
 
     fn play(self, stream: bool, answer: Reply, rest: Reply) -> Played {
+        let (once, asked) = (self.once, AtomicUsize::new(0));
         let upstream = Upstream::start(move |request| {
-            if is_first(request) {
+            let before = asked.fetch_add(1, Ordering::Relaxed);
+            if is_first(request) && (before == 0 || !once) {
                 answer.clone()
             } else {
                 rest.clone()
@@ -209,11 +222,11 @@ impl Play {
             }
         }
         let requests = upstream.requests();
-        let standing = manager
-            .explain(provider, "m")
-            .into_iter()
-            .find(|standing| &*standing.auth_id == "first")
-            .unwrap();
+        let standing = |model: &str| {
+            let mut all = manager.explain(provider, model).into_iter();
+            all.find(|standing| &*standing.auth_id == "first").unwrap()
+        };
+        let (standing, elsewhere) = (standing("m"), standing("another"));
         Played {
             text,
             usage,
@@ -221,6 +234,7 @@ impl Play {
             first: requests.iter().filter(|request| is_first(request)).count(),
             second: requests.iter().filter(|request| !is_first(request)).count(),
             standing,
+            elsewhere,
             requests,
         }
     }

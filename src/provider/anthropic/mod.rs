@@ -218,3 +218,9 @@ impl RequestPreparer for Anthropic {
         Ok(())
     }
 }
+
+/// For tests of what streams have in common.
+#[cfg(test)]
+pub(super) fn message_events() -> impl super::stream::Protocol {
+    MessageStream::default()
+}

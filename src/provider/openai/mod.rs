@@ -46,6 +46,7 @@ use super::{oauth, payload};
 /// | `organization`, `project` | the `OpenAI-Organization` and `OpenAI-Project` headers | not sent |
 /// | `header:NAME` | one more header; with `header:api-key`, `header:x-api-key` or `header:authorization` there need be no `api_key` | |
 /// | `count_tokens_path` | the endpoint that counts tokens | `/responses/input_tokens` at api.openai.com, else none |
+/// | `stream_usage` | `true` puts `"stream_options": {"include_usage": true}` into the payload of a streamed chat that says nothing of it: without it many servers tell no usage by stream, so that a limit of tokens a minute goes by its estimate | `false` |
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
 ///
 /// For [`refresh`](ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
@@ -205,6 +206,14 @@ impl ProviderExecutor for OpenAi {
         let (call, path) = (self.call(attempt, auth, options), interface.path());
         match interface {
             Interface::Chat => {
+                let wants_usage = auth.attributes.get("stream_usage");
+                let wants_usage =
+                    wants_usage.is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
+                let payload = if wants_usage {
+                    payload::with_usage(&payload).unwrap_or(payload)
+                } else {
+                    payload
+                };
                 let asked = payload::number(&request.payload, &[&["n"]]).unwrap_or(1);
                 call.stream(path, payload, ChatCompletion::of(asked))
             }
@@ -295,4 +304,15 @@ impl Interface {
             Self::Responses => "/responses",
         }
     }
+}
+
+/// For tests of what streams have in common.
+#[cfg(test)]
+pub(super) fn chat_events() -> impl super::stream::Protocol {
+    ChatCompletion::of(1)
+}
+
+#[cfg(test)]
+pub(super) fn response_events() -> impl super::stream::Protocol {
+    ResponseEvents::default()
 }

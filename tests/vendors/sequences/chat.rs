@@ -232,7 +232,11 @@ fn dialects() -> Vec<Dialect> {
                 chunk(json!({"role": "assistant", "content": " there"}), None),
             ],
             greeting: vec![],
-            error: coded("1302", "Rate limit reached for requests", Fault::Transient),
+            error: coded(
+                "1302",
+                "Rate limit reached for requests",
+                Fault::RateLimited,
+            ),
             ..plain("Zhipu", "https://docs.bigmodel.cn/cn/api/api-code")
         },
         Dialect {
@@ -245,7 +249,7 @@ fn dialects() -> Vec<Dialect> {
             ],
             error: (
                 json!({"error": {"code": "limit_requests", "message": "You exceeded your current requests list.", "type": "limit_requests"}}),
-                Fault::Transient,
+                Fault::RateLimited,
             ),
             ..plain(
                 "DashScope",

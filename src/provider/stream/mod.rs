@@ -239,10 +239,9 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
         let Some(events) = &mut self.events else {
             return Ok(false);
         };
-        let within_event = events.is_within_event();
         let left = self
             .patience
-            .left(within_event, self.protocol.is_whole())
+            .left(events.bytes_of_event(), self.protocol.is_whole())
             .map_err(|limit| Error::new(ErrorCode::StreamStalled, limit))?;
         if let Some(left) = left {
             events.reader().allow(left);
@@ -251,8 +250,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
         let since = clock.monotonic();
         let more = read(events);
         let waited = clock.monotonic().saturating_duration_since(since);
-        self.patience
-            .note_wait(waited, matches!(more, Ok(true)) && events.is_within_event());
+        self.patience.note_wait(waited);
         // A cancelled call's connection is closed under the reader.
         if more.is_err() {
             check_running(&self.attempt)?;
@@ -401,3 +399,6 @@ fn is_complete(data: &[u8]) -> bool {
 /// No more of a document is read than an error has, and for no longer.
 const LARGEST_DOCUMENT: usize = 1024 * 1024;
 const LONGEST_DOCUMENT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;
