@@ -181,7 +181,7 @@ const FAULTS: [(&str, Fault); 13] = [
         (Reply::json(200, ""), events(&[&first]))
     }),
     ("event over its limit", |api, _| {
-        let large = (api.piece)(&"x".repeat(10 * 1024 * 1024));
+        let large = (api.piece)(&"x".repeat(256 * 1024));
         (Reply::json(500, large.clone()), events(&[&large]))
     }),
     ("headers of 1 MB", |api, _| {
@@ -210,7 +210,7 @@ fn outcome(api: &Api, base_url: &str, streamed: bool) -> String {
     };
     let mut options = Options::new().with_timeouts(timeouts);
     options.alt = api.alt.map(str::to_owned);
-    options.event_limit = Some(5 * 1024 * 1024);
+    options.event_limit = Some(64 * 1024);
     let auth = Auth::api_key("p", "canary-of-the-table")
         .with_id("team-a")
         .with_attribute("base_url", base_url);
