@@ -98,7 +98,8 @@ impl Rule {
         self
     }
 
-    /// Only for errors whose message or body holds one of the texts that are given this way. The letter case does not count.
+    /// Only for errors whose message or body holds one of the texts that are given this way, as the server sent it. The letter case does
+    /// not count.
     pub fn with_text(mut self, text: &str) -> Self {
         self.texts.push(text.to_lowercase());
         self

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use credpool::testing::Reply;
 use credpool::{Error, FailurePolicy, Fault, RateLimits, Scope};
 use http::{HeaderMap, HeaderName};
+
+use crate::replay::{Api, Play};
 
 /// Vendor, source, status, headers, body; the fault, its scope, and the wait that the answer tells, in seconds.
 type Row = (
@@ -185,5 +188,36 @@ fn every_error_has_a_source() {
         vendors.len() >= 15 && ROWS.len() >= 80,
         "{} {vendors:?}",
         ROWS.len()
+    );
+}
+
+/// A key that stands alone is asked again exactly where its error says that this may help, and where no time is named for it.
+#[test]
+fn what_is_tried_again_and_what_an_error_says_of_itself_agree() {
+    let policy = FailurePolicy::default();
+    let mut wrong = Vec::new();
+    for row in ROWS {
+        let (vendor, _, status, headers, body, ..) = row;
+        let mut reply = Reply::json(*status, *body);
+        for (name, value) in *headers {
+            reply = reply.header(name, value);
+        }
+        let played = Play::new(Api::Chat).alone().plain(reply);
+        let error = played.error.unwrap();
+        let fault = policy.classify(&error).fault;
+        let passes = fault.is_transient() || matches!(fault, Fault::RateLimited | Fault::Quota);
+        let is_tried_again = played.first > 1;
+        if error.is_retryable() != passes || (is_tried_again && !error.is_retryable()) {
+            wrong.push(format!(
+                "{vendor} {status} {body}: {fault:?}, {} requests, {error:?}",
+                played.first
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
     );
 }

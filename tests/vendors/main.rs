@@ -8,3 +8,4 @@ mod replay;
 mod reports;
 mod sequences;
 mod verdicts;
+mod waits;

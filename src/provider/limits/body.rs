@@ -51,7 +51,7 @@ pub(super) fn read(body: &Value, now: Timestamp) -> Said {
     }
 }
 
-/// OpenRouter puts the headers of its limits into the error
+/// The headers of its limits that a gateway puts into an error
 /// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>).
 fn inner_headers(error: &Value) -> HeaderMap {
     let headers = error

@@ -11,7 +11,7 @@ pub(super) fn read(header: &str, text: &str, now: Timestamp) -> Vec<(String, Sai
     match header {
         // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11, and 07 before it.
         "ratelimit" => items(text).flat_map(|item| item.limit(now)).collect(),
-        "ratelimit-policy" => items(text).flat_map(|item| item.policy()).collect(),
+        "ratelimit-policy" => items(text).flat_map(Item::policy).collect(),
         _ => {
             let found = part(header);
             let said = found.and_then(|(window, field)| Some((window, said(field, text, now)?)));

@@ -52,7 +52,7 @@ impl RateLimits {
     /// What an error answer says at the time `now`: its headers, as [`from_headers`](Self::from_headers), and its body.
     ///
     /// The wait is the first of these: the headers' own; with status 429, the latest reset of the windows that are used up;
-    /// in the body, Google's `RetryInfo` and `quotaResetDelay`, OpenAI's `resets_in_seconds` and `resets_at`, the headers that OpenRouter
+    /// in the body, Google's `RetryInfo` and `quotaResetDelay`, OpenAI's `resets_in_seconds` and `resets_at`, the headers that a gateway
     /// puts into `metadata`, at last words like "try again in 1m2.5s" and "reset at 2026-11-27 06:41:44". A window that is used up, and whose
     /// name says that it lasts a minute at most, is waited for as long. Of Anthropic's unified windows only those count that reject. A body is JSON, or says nothing.
     ///

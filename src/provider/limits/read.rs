@@ -52,7 +52,7 @@ pub(super) fn length_in(name: &str) -> Option<Duration> {
         };
         Some(Duration::from_secs(seconds))
     });
-    lengths.last()
+    lengths.into_iter().next_back()
 }
 
 /// A plain decimal number: no sign, no exponent, no words.
@@ -130,7 +130,7 @@ pub(super) fn rfc3339(text: &str, now: Timestamp) -> Option<Timestamp> {
 /// The moment that a text begins with: `2026-11-27 06:41:44`, with `T`, without seconds, with a zone or without. One without is
 /// Beijing's, as the vendors that write so mean it, or UTC where that has passed: the earlier of the readings that are ahead.
 pub(super) fn leading_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
-    let text = text.trim_start_matches(|char: char| char == ' ' || char == '"');
+    let text = text.trim_start_matches([' ', '"']);
     let (date, rest) = text.split_at_checked(10)?;
     let date = Date::parse(date, DATE).ok()?;
     let rest = rest.trim_start_matches(['T', 't', ' ']);

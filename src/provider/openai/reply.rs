@@ -109,9 +109,12 @@ struct GlanceUsage {
 
 #[derive(Default, Deserialize)]
 struct GlanceDetails {
-    cached_tokens: Option<u64>,
-    cache_write_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
+    #[serde(rename = "cached_tokens")]
+    cached: Option<u64>,
+    #[serde(rename = "cache_write_tokens")]
+    cache_written: Option<u64>,
+    #[serde(rename = "reasoning_tokens")]
+    reasoning: Option<u64>,
 }
 
 impl GlanceUsage {
@@ -131,9 +134,9 @@ impl GlanceUsage {
         let output = self.completion_tokens_details.unwrap_or_default();
         Some(
             Usage::new(self.prompt_tokens, self.completion_tokens)
-                .with_cached(input.cached_tokens.unwrap_or_default())
-                .with_cache_written(input.cache_write_tokens.unwrap_or_default())
-                .with_reasoning(output.reasoning_tokens.unwrap_or_default()),
+                .with_cached(input.cached.unwrap_or_default())
+                .with_cache_written(input.cache_written.unwrap_or_default())
+                .with_reasoning(output.reasoning.unwrap_or_default()),
         )
     }
 }
@@ -206,6 +209,7 @@ pub(super) fn usage(usage: &Value) -> Option<Usage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -317,5 +321,68 @@ mod tests {
             usage(&json!({"prompt_tokens": 1e300})),
             Some(Usage::new(u64::MAX, 0))
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_glance_reads_is_what_reading_in_full_reads(
+            text in "[ -~é]{0,6}",
+            reason in prop::sample::select(vec!["stop", "length", "error", "abort", "ABORT", "null", "", "network_error"]),
+            top in prop::collection::btree_map(odd_name(), odd_value(), 0..3),
+            of_usage in prop::collection::btree_map(odd_name(), odd_value(), 0..3),
+        ) {
+            let mut answer = json!({
+                "choices": [{"message": {"content": text}, "finish_reason": reason}],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+            });
+            for (name, value) in of_usage {
+                answer["usage"][&name] = value;
+            }
+            for (name, value) in top {
+                answer[&name] = value;
+            }
+            if let Some(glanced) = Reply::glance(answer.to_string().as_bytes()) {
+                prop_assert_eq!(Problem::find(&answer), None);
+                prop_assert_eq!(Reply::failure(&answer), None);
+                prop_assert_eq!(glanced, Reply::read(&answer));
+            }
+        }
+    }
+
+    fn odd_name() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![
+            "error",
+            "type",
+            "object",
+            "base_resp",
+            "error_code",
+            "success",
+            "id",
+            "prompt_tokens_details",
+            "completion_tokens_details",
+            "cached_tokens",
+            "prompt_cache_hit_tokens",
+            "input_tokens",
+            "output_tokens",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    fn odd_value() -> impl Strategy<Value = Value> {
+        prop::sample::select(vec![
+            json!(null),
+            json!(""),
+            json!("error"),
+            json!(0),
+            json!(1),
+            json!(2.0),
+            json!(false),
+            json!({}),
+            json!([]),
+            json!({"status_code": 1002}),
+            json!({"cached_tokens": 1, "cache_write_tokens": 2, "reasoning_tokens": 3}),
+            json!({"cached_tokens": null}),
+            json!({"message": "m"}),
+        ])
     }
 }

@@ -228,6 +228,7 @@ fn has_content(choice: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn read_in_full(protocol: &mut ChatCompletion, data: &Value) -> StreamChunk {
@@ -332,6 +333,78 @@ mod tests {
                 read,
                 "{text}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_glance_reads_is_what_reading_in_full_reads(
+            text in "[ -~é]{0,6}",
+            top in prop::collection::btree_map(odd_name(), odd_value(), 0..3),
+            of_choice in prop::collection::btree_map(odd_name(), odd_value(), 0..2),
+            of_delta in prop::collection::btree_map(odd_name(), odd_value(), 0..2),
+        ) {
+            let mut delta = json!({"content": text});
+            let mut choice = json!({"index": 0, "finish_reason": null});
+            merge(&mut delta, of_delta);
+            choice["delta"] = delta;
+            merge(&mut choice, of_choice);
+            let mut chunk = json!({"choices": [choice]});
+            merge(&mut chunk, top);
+            let mut one = ChatCompletion::of(1);
+            let mut other = ChatCompletion::of(1);
+            if let Some(glanced) = one.glance(chunk.to_string().as_bytes()) {
+                prop_assert_eq!(Problem::find(&chunk), None);
+                prop_assert_eq!(glanced, read_in_full(&mut other, &chunk));
+                prop_assert_eq!(&one.choices, &other.choices);
+            }
+        }
+    }
+
+    fn odd_name() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![
+            "error",
+            "type",
+            "object",
+            "usage",
+            "base_resp",
+            "error_code",
+            "success",
+            "x_groq",
+            "finish_reason",
+            "index",
+            "role",
+            "refusal",
+            "id",
+            "tool_calls",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    fn odd_value() -> impl Strategy<Value = Value> {
+        prop::sample::select(vec![
+            json!(null),
+            json!(""),
+            json!("error"),
+            json!("stop"),
+            json!("null"),
+            json!("abort"),
+            json!(0),
+            json!(1),
+            json!(false),
+            json!(true),
+            json!({}),
+            json!([]),
+            json!({"status_code": 1002}),
+            json!({"error": "x"}),
+            json!({"prompt_tokens": 1, "completion_tokens": 2}),
+            json!({"message": "m"}),
+        ])
+    }
+
+    fn merge(into: &mut Value, members: std::collections::BTreeMap<String, Value>) {
+        for (name, value) in members {
+            into[&name] = value;
         }
     }
 }

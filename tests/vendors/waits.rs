@@ -1,0 +1,192 @@
+//! How long a pool waits for streams that say nothing, and what it tells of tokens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use credpool::provider::OpenAi;
+use credpool::testing::{Gate, Reply, Upstream};
+use credpool::{
+    Auth, Clock, FailurePolicy, Hook, Manager, ManualClock, Options, Outcome, Request, Timeouts,
+};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::replay::{Api, Play, events};
+
+/// <https://openrouter.ai/docs/api/reference/streaming>: comments for forty seconds, half a second apart.
+#[test]
+fn behind_comments_the_second_key_is_asked_after_the_limit_for_the_first_chunk() {
+    const COMMENT: &str = ": OPENROUTER PROCESSING\n\n";
+    let gate = Gate::new();
+    let silent = events(COMMENT.repeat(80))
+        .in_pieces(COMMENT.len())
+        .drip(&gate);
+    let upstream = Upstream::start(move |request| {
+        if request.bearer() == Some("first") {
+            silent.clone()
+        } else {
+            Api::Chat.stream()
+        }
+    });
+    let clock = ManualClock::at(time::macros::utc_datetime!(2026-01-01 00:00));
+    let manager = Manager::builder()
+        .clock(clock.clone())
+        .policy(FailurePolicy::default().without_waiting())
+        .build()
+        .unwrap();
+    manager.register_executor(OpenAi::new());
+    for (key, priority) in [("first", "2"), ("second", "1")] {
+        let auth = Auth::api_key("openai", key)
+            .with_id(key)
+            .with_attribute("base_url", upstream.url())
+            .with_attribute("priority", priority)
+            .runtime_only();
+        manager.register(auth).unwrap();
+    }
+    let limit = Duration::from_secs(2);
+    let options = Options::new().with_timeouts(Timeouts::new().with_first_chunk(limit));
+    let start = clock.monotonic();
+    let is_served = Arc::new(AtomicBool::new(false));
+    let call = std::thread::spawn({
+        let (manager, is_served) = (manager.clone(), Arc::clone(&is_served));
+        move || {
+            let request = Request::new("m", "{}");
+            let stream = manager
+                .execute_stream(["openai"], &request, &options)
+                .unwrap();
+            let served = (stream.auth_id().to_owned(), stream.attempts());
+            let texts: Vec<_> = stream.map(|chunk| chunk.unwrap().text).collect();
+            is_served.store(true, Ordering::Release);
+            (served, texts.into_iter().flatten().collect::<String>())
+        }
+    });
+    // The clock stands still while nothing waits.
+    while !is_served.load(Ordering::Acquire) {
+        if gate.wait_reached(Duration::from_millis(20)) {
+            clock.advance(Duration::from_millis(500));
+            gate.step();
+        }
+    }
+    let ((key, attempts), text) = call.join().unwrap();
+    assert_eq!(
+        (key.as_str(), attempts, text.as_str()),
+        ("second", 2, "fine")
+    );
+    assert!(clock.monotonic() - start >= limit);
+    let standing = &manager.explain("openai", "m")[0];
+    let why = standing
+        .error
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    assert!(why.contains("limit for the first chunk"), "{standing:?}");
+}
+
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<(Option<u64>, Option<u64>)>>>);
+
+impl Hook for Heard {
+    fn on_result(&self, outcome: &Outcome<'_>) {
+        let used = outcome.usage.map(|usage| usage.input + usage.output);
+        self.0.lock().push((outcome.counted, used));
+    }
+}
+
+/// <https://platform.openai.com/docs/api-reference/responses/input-tokens>
+#[test]
+fn a_count_uses_no_tokens_and_is_told_as_a_count() {
+    let upstream = Upstream::start(|request| {
+        if request.path.ends_with("input_tokens") {
+            Reply::json(
+                200,
+                r#"{"object":"response.input_tokens","input_tokens":60}"#,
+            )
+        } else {
+            Reply::json(
+                200,
+                r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":60,"completion_tokens":30}}"#,
+            )
+        }
+    });
+    let heard = Heard::default();
+    let manager = Manager::builder()
+        .clock(ManualClock::at(
+            time::macros::utc_datetime!(2026-01-01 00:00),
+        ))
+        .policy(FailurePolicy::default().without_waiting())
+        .hook(heard.clone())
+        .build()
+        .unwrap();
+    manager.register_executor(OpenAi::new());
+    let auth = Auth::api_key("openai", "k")
+        .with_id("a")
+        .with_attribute("base_url", upstream.url())
+        .with_attribute("count_tokens_path", "/responses/input_tokens")
+        .with_attribute("tpm", "100")
+        .runtime_only();
+    manager.register(auth).unwrap();
+    let (request, options) = (Request::new("m", "{}"), Options::new());
+    for _ in 0..3 {
+        let counted = manager
+            .execute_count(["openai"], &request, &options)
+            .unwrap();
+        assert_eq!(counted.usage.unwrap().input, 60);
+    }
+    manager.execute(["openai"], &request, &options).unwrap();
+    let told = heard.0.lock().clone();
+    assert_eq!(
+        told,
+        [
+            (Some(60), None),
+            (Some(60), None),
+            (Some(60), None),
+            (None, Some(90))
+        ]
+    );
+}
+
+/// <https://platform.openai.com/docs/api-reference/chat/create#chat_create-stream_options>
+#[test]
+fn the_last_usage_is_asked_for_where_the_credential_says_so() {
+    for (attribute, payload, expected) in [
+        (None, json!({"model": "m"}), json!(null)),
+        (Some("false"), json!({"model": "m"}), json!(null)),
+        (
+            Some("true"),
+            json!({"model": "m"}),
+            json!({"include_usage": true}),
+        ),
+        (
+            Some(" True "),
+            json!({"stream_options": null}),
+            json!({"include_usage": true}),
+        ),
+        (
+            Some("true"),
+            json!({"stream_options": {"include_usage": false}}),
+            json!({"include_usage": false}),
+        ),
+    ] {
+        let mut play = Play::new(Api::Chat).payload(payload);
+        if let Some(value) = attribute {
+            play = play.attribute("stream_usage", value);
+        }
+        let played = play.stream(Api::Chat.stream());
+        assert_eq!(played.text, "fine");
+        assert_eq!(
+            played.requests[0].json()["stream_options"],
+            expected,
+            "{attribute:?}"
+        );
+    }
+    // The Responses API tells it always, and a plain call, too.
+    let played = Play::new(Api::Responses)
+        .attribute("stream_usage", "true")
+        .stream(Api::Responses.stream());
+    assert!(played.requests[0].json().get("stream_options").is_none());
+    let played = Play::new(Api::Chat)
+        .attribute("stream_usage", "true")
+        .plain(Api::Chat.plain());
+    assert!(played.requests[0].json().get("stream_options").is_none());
+}
