@@ -2,6 +2,12 @@
 //! pool makes of them.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(unreachable_pub, dead_code, reason = "each module uses its own part")]
+#![allow(
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    clippy::needless_pass_by_value,
+    reason = "tables of many rows, and helpers that put JSON together"
+)]
 
 mod errors;
 mod replay;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use credpool::provider::OpenAi;
 use credpool::testing::{Gate, Reply, Upstream};
 use credpool::{
-    Auth, Clock, FailurePolicy, Hook, Manager, ManualClock, Options, Outcome, Request, Timeouts,
+    Auth, Clock, Error, ErrorCode, FailurePolicy, Fault, Hook, Manager, ManualClock, Options,
+    Outcome, Request, Scope, Timeouts,
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -84,7 +85,10 @@ fn behind_comments_the_second_key_is_asked_after_the_limit_for_the_first_chunk()
 }
 
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<(Option<u64>, Option<u64>)>>>);
+struct Heard(Arc<Mutex<Told>>);
+
+/// What was counted, and what was used.
+type Told = Vec<(Option<u64>, Option<u64>)>;
 
 impl Hook for Heard {
     fn on_result(&self, outcome: &Outcome<'_>) {
@@ -189,4 +193,92 @@ fn the_last_usage_is_asked_for_where_the_credential_says_so() {
         .attribute("stream_usage", "true")
         .plain(Api::Chat.plain());
     assert!(played.requests[0].json().get("stream_options").is_none());
+}
+
+/// nextlevelbuilder/goclaw#1348, SamSaffron/term-llm#298: an image by stream was paid for three times and never arrived.
+#[test]
+fn an_event_over_the_limit_is_sent_for_once_and_held_against_nobody() {
+    let image = "A".repeat(100_000);
+    let sequences = [
+        (
+            Api::Chat,
+            format!(
+                "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"images\":[\"{image}\"]}}}}]}}\n\n"
+            ),
+        ),
+        (
+            Api::Responses,
+            format!(
+                "data: {{\"type\":\"response.image_generation_call.partial_image\",\"partial_image_b64\":\"{image}\"}}\n\n"
+            ),
+        ),
+        (
+            Api::Messages,
+            format!(
+                "data: {{\"type\":\"content_block_start\",\"content_block\":{{\"data\":\"{image}\"}}}}\n\n"
+            ),
+        ),
+        (
+            Api::Gemini,
+            format!(
+                "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"inlineData\":{{\"data\":\"{image}\"}}}}]}}}}]}}\n\n"
+            ),
+        ),
+    ];
+    for (api, sequence) in sequences {
+        for (keys, limit) in [(2, 64 * 1024), (1, 1000)] {
+            let play = Play::new(api).options(|options| options.with_event_limit(limit));
+            let play = if keys == 1 { play.alone() } else { play };
+            let played = play.stream(events(sequence.clone()));
+            assert_eq!((played.first, played.second), (1, 0), "{api:?}");
+            assert_eq!(played.standing.fault, None, "{api:?}");
+            assert!(played.standing.until.is_none());
+            let error = played.error.unwrap();
+            assert_eq!(*error.code(), ErrorCode::StreamMalformed);
+            assert!(!error.is_retryable());
+            let names_it = format!("more than {limit} bytes");
+            assert!(error.message().contains(&names_it) && error.message().contains("event_limit"));
+        }
+        // Within the limit it is served.
+        let whole = sequence.clone()
+            + match api {
+                Api::Chat => {
+                    "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+                }
+                Api::Responses => {
+                    "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n"
+                }
+                Api::Messages => "data: {\"type\":\"message_stop\"}\n\n",
+                Api::Gemini => "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n",
+            };
+        let played = Play::new(api)
+            .options(|options| options.with_event_limit(200_000))
+            .stream(events(whole));
+        assert!(played.error.is_none(), "{api:?}: {played:?}");
+    }
+}
+
+/// What no retry heals, whatever it is called, and what one may heal.
+#[test]
+fn whether_a_retry_heals_decides_over_faults_without_a_status() {
+    let policy = FailurePolicy::default();
+    for code in [
+        ErrorCode::Transport,
+        ErrorCode::Upstream,
+        ErrorCode::StreamMalformed,
+        ErrorCode::StreamTruncated,
+        ErrorCode::StreamInterrupted,
+        ErrorCode::StreamStalled,
+    ] {
+        let error = Error::new(code.clone(), "it says why");
+        let healed = policy.classify(&error.clone().with_retryable(true));
+        assert!(healed.fault.is_transient() && healed.failover, "{code}");
+        let not = policy.classify(&error.with_retryable(false));
+        assert_eq!(
+            (not.fault, not.failover),
+            (Fault::BadRequest, false),
+            "{code}"
+        );
+        assert_eq!(not.scope, Scope::Request, "{code}");
+    }
 }

@@ -455,10 +455,10 @@ impl Dialect {
         let greeting = data(&self.greeting);
         let done = if self.done { DONE } else { "" };
         let (first, rest) = self.end.split_first().unwrap();
-        let end = data(&[first.clone()]);
+        let end = data(std::slice::from_ref(first));
         let after = data(rest);
         let whole = format!("{greeting}{hi}{there}{end}{after}");
-        let error = data(&[self.error.0.clone()]);
+        let error = data(std::slice::from_ref(&self.error.0));
         let ok = Want::Whole("Hi there", self.usage);
         vec![
             self.case("the ordinary stream", format!("{whole}{done}"), ok.clone()),
@@ -636,7 +636,7 @@ fn own() -> Vec<Case> {
         json!({"id": "req", "error": "over_capacity"}),
     );
     cases.extend([
-        case("Groq", "an error beside a finish reason", groq, hi() + &data(&[over.clone()]), Want::Fails("Hi", "upstream")),
+        case("Groq", "an error beside a finish reason", groq, hi() + &data(std::slice::from_ref(&over)), Want::Fails("Hi", "upstream")),
         case("Groq", "an error beside a finish reason, before content", groq, data(&[role(), over]), Want::Next(Some(Fault::Transient))),
         case("DashScope", "the word null as a reason, and a cut", "https://help.aliyun.com/zh/model-studio/qwen-api-via-dashscope",
             data(&[chunk(json!({"content": "Hi"}), Some("null")), chunk(json!({"content": " there"}), Some("null"))]), Want::Fails("Hi there", "stream_truncated")),

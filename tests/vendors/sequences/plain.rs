@@ -169,7 +169,7 @@ pub fn cases() -> Vec<Case> {
             "an error code".into(),
             "https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh",
             Api::Chat,
-            json!({"error_code": 336100, "error_msg": "try again later"}),
+            json!({"error_code": 336_100, "error_msg": "try again later"}),
             transient(),
         ),
         (
