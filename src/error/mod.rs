@@ -77,8 +77,8 @@ impl Error {
 
     /// An upstream's answer with an HTTP status that is not a success.
     ///
-    /// `body` must already be free of secrets; it is cut to 64 KiB ([`is_body_cut`](Self::is_body_cut)). The message quotes its start. 408, 429 and 5xx are
-    /// retryable.
+    /// `body` must already be free of secrets; it is cut to 64 KiB ([`is_body_cut`](Self::is_body_cut)). The message quotes its start. 408, 409,
+    /// 424, 429, 498, 499 and 5xx but 501 are retryable.
     ///
     /// ```
     /// let error = credpool::Error::upstream(429, r#"{"error":"slow down"}"#);
@@ -99,7 +99,7 @@ impl Error {
         Self::from_inner(Inner {
             code: ErrorCode::Upstream,
             message,
-            retryable: matches!(status, 408 | 429 | 500..=599),
+            retryable: matches!(status, 408 | 409 | 424 | 429 | 498 | 499 | 500 | 502..=599),
             http_status: i64::from(status),
             body: (!body.is_empty()).then(|| body.into()),
             body_is_cut,

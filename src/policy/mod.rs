@@ -40,7 +40,7 @@ use crate::fault::Fault;
 /// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
 /// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
 /// | what no retry heals: an event or a body over a limit of this side, an answer in another form than was asked for | nobody | | ends with the error |
-/// | 408, 409, 424, 499, 5xx, no reply in an answer, connection faults, cut streams, overload (429 too) | from the second in a row on, or where the server says how long: the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
+/// | 408, 409, 424, 498, 499, 5xx, no reply in an answer, connection faults, cut streams, overload (429 too) | from the second in a row on, or where the server says how long: the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
 /// | cancelled by the caller | nobody | | ends |
 ///
 /// Beside the table it has mechanisms, each with a default and an off value: how credentials come back ([`Probes`]), how long a

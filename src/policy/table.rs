@@ -122,12 +122,14 @@ fn outages() -> Vec<Rule> {
         broken = broken.or_named(name);
     }
     vec![
-        outage(Rule::status(529), Fault::Overloaded),
+        // 529 is Anthropic's, 498 Groq's for its flexible tier: https://console.groq.com/docs/errors
+        outage(Rule::any_of([498, 529]), Fault::Overloaded),
         // Some servers say with 429 that they, not the account, have too much to do: no other credential would do better.
         outage(
             Rule::any_of([429, 500, 503])
                 .with_text("overloaded")
                 .with_text("high demand")
+                .with_text("experiencing high traffic")
                 .with_text("model_capacity_exhausted")
                 // Anthropic to subscribers, and Zhipu (https://docs.bigmodel.cn/cn/api/api-code) of a model.
                 .with_text("temporarily limiting requests")

@@ -115,17 +115,25 @@ impl Call<'_> {
 
     fn json(&self, body: &[u8], status: StatusCode, head: &HeaderMap) -> Result<Value, Error> {
         parse_lenient(body).map_err(|error| {
-            let (status, hint) = (status.as_u16(), not_json_hint(head, body));
+            let is_too_rich = error.is_data();
+            let hint = if is_too_rich {
+                TOO_RICH
+            } else {
+                not_json_hint(head, body)
+            };
+            let status = status.as_u16();
             let is_cut = error.is_eof() && !body.trim_ascii().is_empty();
             // Whoever is asked: the payload asks for it.
             let is_stream = media_type_has(head.get(CONTENT_TYPE), "event-stream");
             let (code, what) = if is_cut {
                 (ErrorCode::Transport, "the body ends before its JSON does")
+            } else if is_too_rich {
+                (ErrorCode::Upstream, "the body is too much JSON")
             } else {
                 (ErrorCode::Upstream, "the body is not JSON")
             };
             Error::new(code, format!("HTTP {status}, but {what}{hint}"))
-                .with_retryable(!is_stream)
+                .with_retryable(!is_stream && !is_too_rich)
                 .with_auth_id(&self.auth.id)
         })
     }
@@ -170,6 +178,9 @@ fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bool {
 
 /// Where vendors say which request it was, for their support.
 const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
+
+/// The only way in which JSON is no JSON of ours.
+const TOO_RICH: &str = " (a limit of this side: it holds more parts than its size allows)";
 
 const GZIP: &[u8] = b"\x1f\x8b";
 

@@ -282,3 +282,25 @@ fn whether_a_retry_heals_decides_over_faults_without_a_status() {
         assert_eq!(not.scope, Scope::Request, "{code}");
     }
 }
+
+/// `{"":0}` takes a hundred times its text as a tree.
+#[test]
+fn an_answer_of_countless_parts_is_refused_once_and_held_against_nobody() {
+    let parts = vec![r#"{"":0}"#; 500_000].join(",");
+    let plain = Play::new(Api::Chat).plain(Reply::json(200, format!(r#"{{"choices":[{parts}]}}"#)));
+    let stream =
+        Play::new(Api::Chat).stream(events(format!("data: {{\"choices\":[{parts}]}}\n\n")));
+    for (played, code) in [
+        (plain, ErrorCode::Upstream),
+        (stream, ErrorCode::StreamMalformed),
+    ] {
+        assert_eq!((played.first, played.second), (1, 0), "{code}");
+        assert_eq!(played.standing.fault, None);
+        let error = played.error.unwrap();
+        assert_eq!(*error.code(), code);
+        assert!(
+            !error.is_retryable() && error.message().contains("limit of this side"),
+            "{error}"
+        );
+    }
+}

@@ -362,6 +362,10 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
             }
             // `event: ping` with `data: ping`, for example: nobody who listens to the API's own events hears it.
             Err(_) if is_foreign => return Ok(None),
+            Err(error) if error.is_data() => {
+                let what = "an event of the stream holds more parts than its size allows, which is a limit of this side";
+                return Err(malformed(what).with_retryable(false));
+            }
             Err(_) => return Err(malformed("an event of the stream is not JSON")),
         };
         let problem = Problem::find(&json).or_else(|| named_error.then(|| Problem::of(&json)));
