@@ -6,6 +6,8 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::json_bounded;
+
 /// The value in `bytes`, also where they begin with a byte order mark, hold half of a surrogate pair as an escape
 /// ([RFC 8259 section 8.2](https://www.rfc-editor.org/rfc/rfc8259#section-8.2) leaves it to receivers), a byte that is no
 /// UTF-8, or a number beyond any `f64`. Text that cannot be had is U+FFFD then, and the number the outermost one.
@@ -14,8 +16,63 @@ use zeroize::Zeroizing;
 /// When it is not JSON even so. The error's own text may quote what was read.
 pub(crate) fn parse_lenient(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let bytes = without_mark(bytes);
-    serde_json::from_slice(bytes)
-        .or_else(|_| serde_json::from_slice(&Zeroizing::new(mended(bytes))))
+    json_bounded::parse(bytes)
+        .or_else(|_| json_bounded::parse(&Zeroizing::new(mended(bytes, false))))
+}
+
+/// As [`parse_lenient`], for pieces of a text: half a surrogate pair is a stand-in for it, which [`Halves`] puts together with the
+/// other half. Says whether there may be any.
+pub(crate) fn parse_piece(bytes: &[u8]) -> Result<(Value, bool), serde_json::Error> {
+    let bytes = without_mark(bytes);
+    let whole = json_bounded::parse(bytes).map(|value| (value, false));
+    whole.or_else(|_| Ok((json_bounded::parse(&mended(bytes, true))?, true)))
+}
+
+/// Puts halves of surrogate pairs together that a server has cut into two pieces of a text.
+#[derive(Debug, Default)]
+pub(crate) struct Halves {
+    /// The one with which the last piece ended.
+    held: Option<u32>,
+}
+
+impl Halves {
+    /// Whether the last piece ended in the middle of a character.
+    pub(crate) fn are_open(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// A piece of text without stand-ins: a half at its end is held back, and one that finds no other is U+FFFD.
+    pub(crate) fn joined(&mut self, piece: &str) -> String {
+        let mut text = String::with_capacity(piece.len());
+        for char in piece.chars() {
+            let half = u32::from(char).wrapping_sub(STAND_INS);
+            let (high, low) = (half < 0x400, (0x400..0x800).contains(&half));
+            match self.held.take() {
+                Some(held) if low => {
+                    let joined = 0x1_0000 + (held << 10) + (half - 0x400);
+                    text.push(char::from_u32(joined).unwrap_or(char::REPLACEMENT_CHARACTER));
+                    continue;
+                }
+                Some(_) => text.push(char::REPLACEMENT_CHARACTER),
+                None => {}
+            }
+            if high {
+                self.held = Some(half);
+            } else {
+                text.push(if low {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    char
+                });
+            }
+        }
+        text
+    }
+
+    /// What is left of a character whose other half has not come.
+    pub(crate) fn given_up(&mut self) -> &'static str {
+        self.held.take().map_or("", |_| "\u{fffd}")
+    }
 }
 
 /// The bytes behind a byte order mark.
@@ -50,7 +107,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
 
-fn mended(bytes: &[u8]) -> Vec<u8> {
+fn mended(bytes: &[u8], keeps_halves: bool) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes);
     let bytes = text.as_bytes();
     let mut mended = Vec::with_capacity(bytes.len());
@@ -63,7 +120,7 @@ fn mended(bytes: &[u8]) -> Vec<u8> {
         };
         let part = &bytes[at..end];
         match byte {
-            b'"' => with_whole_pairs(part, &mut mended),
+            b'"' => with_whole_pairs(part, keeps_halves, &mut mended),
             _ => mended.extend_from_slice(&finite(part)),
         }
         at = end;
@@ -71,14 +128,17 @@ fn mended(bytes: &[u8]) -> Vec<u8> {
     mended
 }
 
-/// Copies a string; half a surrogate pair becomes U+FFFD.
-fn with_whole_pairs(string: &[u8], into: &mut Vec<u8>) {
+/// Copies a string; half a surrogate pair becomes U+FFFD, or a stand-in for it.
+fn with_whole_pairs(string: &[u8], keeps_halves: bool, into: &mut Vec<u8>) {
     let mut rest = string;
     while let [first, tail @ ..] = rest {
         let length = match (surrogate(rest), rest.get(6..).and_then(surrogate)) {
             (Some(Half::High), Some(Half::Low)) => 12,
             (Some(_), _) => {
-                into.extend_from_slice(UNKNOWN);
+                match stand_in(rest).filter(|_| keeps_halves) {
+                    Some(char) => into.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+                    None => into.extend_from_slice(UNKNOWN),
+                }
                 rest = &rest[6..];
                 continue;
             }
@@ -98,13 +158,21 @@ enum Half {
 
 /// The half of a surrogate pair that `text` begins with as an escape.
 fn surrogate(text: &[u8]) -> Option<Half> {
-    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
-    let digits = std::str::from_utf8(digits).ok()?;
-    match u16::from_str_radix(digits, 16).ok()? {
+    match escaped(text)? {
         0xd800..=0xdbff => Some(Half::High),
         0xdc00..=0xdfff => Some(Half::Low),
         _ => None,
     }
+}
+
+fn escaped(text: &[u8]) -> Option<u16> {
+    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// The character that stands for the half of a surrogate pair that `text` begins with.
+fn stand_in(text: &[u8]) -> Option<char> {
+    char::from_u32(STAND_INS + u32::from(escaped(text)?.checked_sub(0xd800)?))
 }
 
 /// A number that any reader takes; anything else as it is.
@@ -120,7 +188,10 @@ fn finite(word: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Characters of private use, one for each half of a surrogate pair.
+const STAND_INS: u32 = 0xF_0000;
 
 /// U+FFFD as an escape.
 const UNKNOWN: &[u8] = b"\\ufffd";
@@ -164,6 +235,31 @@ mod tests {
             read(text),
             json!({"note": "\u{fffd}", "\u{fffd}": [1], "access_token": "ab", "n": 1.5})
         );
+    }
+
+    #[test]
+    fn halves_find_each_other_over_two_pieces() {
+        for (pieces, text) in [
+            (vec![r#""a\ud83d""#, r#""\ude00b""#], "a\u{1f600}b"),
+            (vec![r#""\ud83d""#, r#" "" "#, r#""\ude00""#], "\u{1f600}"),
+            (vec![r#""a\ud83d""#, r#""b""#], "a\u{fffd}b"),
+            (vec![r#""a\ud83d""#], "a\u{fffd}"),
+            (vec![r#""\ude00a\ude00b""#], "\u{fffd}a\u{fffd}b"),
+            (
+                vec![r#""\ud83d\ud83d""#, r#""\ude00""#],
+                "\u{fffd}\u{1f600}",
+            ),
+            (vec![r#""\ud83d\ude00""#], "\u{1f600}"),
+        ] {
+            let mut halves = Halves::default();
+            let mut found = String::new();
+            for piece in &pieces {
+                let (value, _) = parse_piece(piece.as_bytes()).unwrap();
+                found += &halves.joined(value.as_str().unwrap());
+            }
+            found += halves.given_up();
+            assert_eq!(found, text, "{pieces:?}");
+        }
     }
 
     #[test]
@@ -215,7 +311,8 @@ mod tests {
             let value = json!({"text": text, "number": number});
             let bytes = serde_json::to_vec(&value).unwrap();
             prop_assert_eq!(&parse_lenient(&bytes).unwrap(), &value);
-            prop_assert_eq!(&serde_json::from_slice::<Value>(&mended(&bytes)).unwrap(), &value);
+            prop_assert_eq!(&serde_json::from_slice::<Value>(&mended(&bytes, false)).unwrap(), &value);
+            prop_assert_eq!(&parse_piece(&bytes).unwrap(), &(value, false));
         }
     }
 }

@@ -61,6 +61,7 @@ mod executor;
 mod exhaustion;
 mod fault;
 mod hook;
+mod json_bounded;
 mod json_input;
 mod limits;
 mod manager;

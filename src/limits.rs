@@ -66,6 +66,8 @@ pub struct LimitWindow {
     pub remaining: Option<u64>,
     /// When it is back at its limit.
     pub resets_at: Option<Timestamp>,
+    /// How long the window is, as the vendor says or its name does: `req-minute`, `unified-5h`.
+    pub length: Option<Duration>,
     /// The vendor's word for how it stands: `allowed`, `allowed_warning`, `rejected`.
     pub status: Option<String>,
     /// Millionths, so that windows can be compared.
@@ -117,6 +119,14 @@ impl RateLimits {
     /// Whether nothing was said.
     pub fn is_empty(&self) -> bool {
         *self == Self::new()
+    }
+
+    /// Whether one of the limits that are used up is of so long a time.
+    pub(crate) fn has_used_up(&self, length: Duration) -> bool {
+        let is_long = |window: &LimitWindow| window.length.is_some_and(|of| of >= length);
+        self.windows
+            .iter()
+            .any(|window| window.is_used_up() && is_long(window))
     }
 
     /// When there is something left again of all that is used up, as far as the server says.
@@ -206,6 +216,12 @@ impl LimitWindow {
         self
     }
 
+    /// Sets how long the window is.
+    pub fn with_length(mut self, length: Duration) -> Self {
+        self.length = Some(length);
+        self
+    }
+
     /// Sets the vendor's word for how it stands.
     pub fn with_status(mut self, status: impl Into<String>) -> Self {
         self.status = Some(status.into());
@@ -234,7 +250,10 @@ impl LimitWindow {
     pub fn is_used_up(&self) -> bool {
         match &self.status {
             Some(status) => status == "rejected",
-            None => self.remaining == Some(0),
+            None => match self.remaining {
+                Some(remaining) => remaining == 0,
+                None => self.used.is_some_and(|used| f64::from(used) >= MILLION),
+            },
         }
     }
 

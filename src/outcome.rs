@@ -31,6 +31,9 @@ pub struct Outcome<'a> {
     pub kind: OutcomeKind,
     /// Tokens used, where the upstream said so.
     pub usage: Option<Usage>,
+    /// The tokens that were counted, where the attempt was a token count ([`Manager::execute_count`](crate::Manager::execute_count)): they
+    /// were not used, and stand in no `usage`.
+    pub counted: Option<u64>,
     /// What the upstream said of its limits, in the answer, at the opening of the stream or in the error.
     pub rate_limits: Option<&'a RateLimits>,
     /// The text of the reply, where the executor knows it.
@@ -93,6 +96,7 @@ impl<'a> Outcome<'a> {
             model,
             kind,
             usage: None,
+            counted: None,
             rate_limits: None,
             reply_text: None,
             messages: &[],

@@ -211,7 +211,7 @@ fn key_auth(base_url: &str) -> Auth {
         .with_id("key")
         .with_attribute("base_url", base_url)
         .with_attribute("count_tokens_path", "/count")
-        .with_attribute("header:x-team", HEADER)
+        .with_attribute("header:x-team-key", HEADER)
 }
 
 fn login(base_url: &str, client_auth: &str) -> Auth {
@@ -235,7 +235,7 @@ fn robot(base_url: &str) -> Auth {
         .with_metadata("access_token", ACCESS_TOKEN)
         .with_attribute("base_url", base_url)
         .with_attribute("count_tokens_path", "/count")
-        .with_attribute("header:x-team", HEADER)
+        .with_attribute("header:x-team-key", HEADER)
 }
 
 fn options() -> Options {
@@ -654,7 +654,7 @@ impl Store for Fails {
         assert!(
             !self.panics,
             "{}",
-            auth.attributes.get("header:x-team").unwrap()
+            auth.attributes.get("header:x-team-key").unwrap()
         );
         Err(Error::new(ErrorCode::Store, "the disk is full"))
     }

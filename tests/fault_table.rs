@@ -180,8 +180,8 @@ const FAULTS: [(&str, Fault); 13] = [
         let first = (api.piece)("a");
         (Reply::json(200, ""), events(&[&first]))
     }),
-    ("event of 10 MB", |api, _| {
-        let large = (api.piece)(&"x".repeat(10 * 1024 * 1024));
+    ("event over its limit", |api, _| {
+        let large = (api.piece)(&"x".repeat(256 * 1024));
         (Reply::json(500, large.clone()), events(&[&large]))
     }),
     ("headers of 1 MB", |api, _| {
@@ -210,6 +210,7 @@ fn outcome(api: &Api, base_url: &str, streamed: bool) -> String {
     };
     let mut options = Options::new().with_timeouts(timeouts);
     options.alt = api.alt.map(str::to_owned);
+    options.event_limit = Some(64 * 1024);
     let auth = Auth::api_key("p", "canary-of-the-table")
         .with_id("team-a")
         .with_attribute("base_url", base_url);

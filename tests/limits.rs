@@ -174,12 +174,14 @@ mod read {
             )
             .with_window(
                 LimitWindow::new("unified-5h")
+                    .with_length(Duration::from_secs(5 * 3600))
                     .with_status("rejected")
                     .with_used_ratio(1.02)
                     .with_resets_at(one),
             )
             .with_window(
                 LimitWindow::new("unified-7d")
+                    .with_length(Duration::from_secs(7 * 86_400))
                     .with_status("allowed_warning")
                     .with_used_ratio(0.634)
                     .with_resets_at(utc_datetime!(2025-06-06 08:00)),

@@ -183,7 +183,7 @@ mod answers {
         };
         assert_eq!(body(5).unwrap(), "hello");
         let error = body(4).unwrap_err();
-        assert_eq!(error.code(), &ErrorCode::Transport);
+        assert_eq!(error.code(), &ErrorCode::Upstream);
         assert!(!error.is_retryable());
         assert_clean(&error);
     }

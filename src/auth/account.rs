@@ -37,8 +37,8 @@ pub(super) fn account_info(auth: &Auth) -> Option<AccountInfo> {
     let named = auth.metadata.as_ref();
     let named = named.and_then(|metadata| named_in(metadata, &auth.provider));
     named.or_else(|| {
-        let key = auth.attributes.get("api_key").filter(|key| !key.is_empty());
-        info(AccountKind::ApiKey, key.filter(|_| auth.is_runtime_only())?)
+        let key = auth.key().filter(|_| auth.is_runtime_only());
+        info(AccountKind::ApiKey, key?)
     })
 }
 

@@ -402,6 +402,18 @@ impl Auth {
             .or_else(|| nested("Token"))
     }
 
+    /// The key, wherever it stands: in attribute `api_key`, else in a header for one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        let attributes = || {
+            self.attributes
+                .iter()
+                .filter(|(_, value)| !value.trim().is_empty())
+        };
+        let own = self.attributes.get("api_key").filter(|key| !key.is_empty());
+        let in_header = || attributes().find(|(name, _)| is_key_header(name));
+        own.or_else(|| in_header().map(|(_, value)| value))
+    }
+
     /// Whether only a key speaks for this credential: there is nothing that a refresh could renew.
     pub(crate) fn is_api_key(&self) -> bool {
         let metadata_has = |name| {
@@ -409,15 +421,31 @@ impl Auth {
                 .as_ref()
                 .is_some_and(|metadata| metadata.get(name).is_some())
         };
-        self.attributes
-            .get("api_key")
-            .is_some_and(|key| !key.trim().is_empty())
+        self.key().is_some_and(|key| !key.trim().is_empty())
             && !["refresh_token", "access_token", "token", "Token"]
                 .into_iter()
                 .any(metadata_has)
             && !self.gets_own_tokens()
     }
 }
+
+/// Whether an attribute is a header (`header:NAME`) in which a key goes.
+fn is_key_header(attribute: &str) -> bool {
+    let (kind, header) = attribute.split_once(':').unwrap_or_default();
+    kind.eq_ignore_ascii_case("header")
+        && KEY_HEADERS
+            .iter()
+            .any(|name| header.eq_ignore_ascii_case(name))
+}
+
+/// The headers in which keys go, at one vendor or another.
+const KEY_HEADERS: [&str; 5] = [
+    "authorization",
+    "api-key",
+    "x-api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+];
 
 impl OAuthTokens {
     /// An access token alone.

@@ -100,28 +100,52 @@ fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<Cow<'a, str>>) {
 }
 
 fn collect_text<'a>(name: &str, text: &'a str, secrets: &mut Vec<Cow<'a, str>>) {
+    if !names_a_secret(name) {
+        return;
+    }
+    secrets.push(text.into());
+    // `Bearer` and the like come back without the token, and the token without them.
+    if let Some((_, token)) = text.trim().split_once(' ') {
+        secrets.push(token.trim().into());
+    }
+}
+
+/// Whether what is called so is a secret: a header too by its name alone, since programs tag their requests with others.
+fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    if SECRET_NAMES.iter().any(|part| name.contains(part)) && !NOT_SECRET.contains(&name.as_str()) {
-        secrets.push(text.into());
+    let names = |part: &str| SECRET_NAMES.iter().any(|secret| part.contains(secret));
+    match name.strip_prefix("header:") {
+        // A product's name may hold one of the words: `x-portkey-provider`.
+        Some(header) => header
+            .split(|char: char| !char.is_ascii_alphanumeric())
+            .any(|word| names(word) && !NOT_SECRET_WORDS.contains(&word)),
+        None => names(&name) && !NOT_SECRET.iter().any(|end| name.ends_with(end)),
     }
 }
 
 /// Shorter ones would cut common words.
 const SHORTEST: usize = 6;
 
-const SECRET_NAMES: [&str; 9] = [
+const SECRET_NAMES: [&str; 10] = [
     "key",
     "token",
     "secret",
-    "password",
+    "passw",
     "cookie",
     "psid",
     "auth",
     "assertion",
-    "header",
+    "credential",
+    "signature",
 ];
 
-const NOT_SECRET: [&str; 4] = ["token_url", "token_uri", "token_type", "auth_uri"];
+/// Words of headers' names that hold one of those above and mean something else.
+const NOT_SECRET_WORDS: [&str; 4] = ["portkey", "keyboard", "author", "tokenizer"];
+
+/// What ends so says where or how, and is no secret whatever it begins with: `token_url`, `count_tokens_path`, `auth_type`.
+const NOT_SECRET: [&str; 8] = [
+    "_url", "_uri", "_path", "_type", "_method", "_style", "_expiry", "_at",
+];
 
 #[cfg(test)]
 mod tests {
@@ -169,5 +193,42 @@ mod tests {
             assert_eq!(scrub(&format!("<{form}>"), &auth), "<***>");
         }
         assert_eq!(scrub("ab%22c", &auth), "ab%22c");
+    }
+
+    #[test]
+    fn a_header_is_secret_by_its_name() {
+        for (name, value) in [
+            ("header:x-cost-center", "billing"),
+            ("header:X-Title", "tokens"),
+            ("header:HTTP-Referer", "https://cohere.example"),
+            ("header:x-portkey-provider", "openai"),
+            ("header:x-author", "ada-lovelace"),
+            ("header:OpenAI-Beta", "content_filter"),
+            ("header:accept-language", "english"),
+            ("count_tokens_path", "/responses/input_tokens"),
+            ("token_url", "https://example.org/token"),
+            ("auth_type", "service_account"),
+        ] {
+            let auth = Auth::new("p").with_attribute(name, value);
+            assert_eq!(scrub(value, &auth), value, "{name}");
+        }
+        for name in [
+            "header:authorization",
+            "header:Proxy-Authorization",
+            "header:api-key",
+            "header:X-Api-Key",
+            "header:x-goog-api-key",
+            "header:Ocp-Apim-Subscription-Key",
+            "header:cookie",
+            "header:x-gateway-token",
+            "header:x-portkey-api-key",
+            "header:x-apikey",
+            "header:x-client-secret",
+            "header:x-amz-signature",
+        ] {
+            let auth = Auth::new("p").with_attribute(name, "Bearer canary-1");
+            let text = scrub("Bearer canary-1 and canary-1", &auth);
+            assert!(!text.contains("canary"), "{name}: {text}");
+        }
     }
 }

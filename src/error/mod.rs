@@ -1,6 +1,7 @@
 //! [`Error`], the one error type, and [`ErrorCode`], what programs match on.
 
 mod code;
+mod received;
 mod scrubbed;
 
 use std::error::Error as StdError;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use code::ErrorCode;
+use received::Received;
 
 use crate::exhaustion::Exhaustion;
 use crate::limits::RateLimits;
@@ -47,6 +49,8 @@ struct Inner {
     auth_id: Option<Arc<str>>,
     provider: Option<Arc<str>>,
     body: Option<Arc<str>>,
+    body_is_cut: bool,
+    received: Option<Arc<Received>>,
     exhaustion: Option<Arc<Exhaustion>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -73,8 +77,8 @@ impl Error {
 
     /// An upstream's answer with an HTTP status that is not a success.
     ///
-    /// `body` must already be free of secrets; it is cut to 64 KiB. The message quotes its start. 408, 429 and 5xx are
-    /// retryable.
+    /// `body` must already be free of secrets; it is cut to 64 KiB ([`is_body_cut`](Self::is_body_cut)). The message quotes its start. 408, 409,
+    /// 424, 429, 498, 499 and 5xx but 501 are retryable.
     ///
     /// ```
     /// let error = credpool::Error::upstream(429, r#"{"error":"slow down"}"#);
@@ -83,7 +87,9 @@ impl Error {
     /// assert_eq!(error.body(), Some(r#"{"error":"slow down"}"#));
     /// ```
     pub fn upstream(status: u16, body: impl Into<String>) -> Self {
-        let body = cut(body.into(), MAX_BODY);
+        let body = body.into();
+        let body_is_cut = body.len() > MAX_BODY;
+        let body = cut(body, MAX_BODY);
         let excerpt = excerpt(&body);
         let message = if excerpt.is_empty() {
             format!("HTTP {status}")
@@ -93,9 +99,10 @@ impl Error {
         Self::from_inner(Inner {
             code: ErrorCode::Upstream,
             message,
-            retryable: matches!(status, 408 | 429 | 500..=599),
+            retryable: matches!(status, 408 | 409 | 424 | 429 | 498 | 499 | 500 | 502..=599),
             http_status: i64::from(status),
             body: (!body.is_empty()).then(|| body.into()),
+            body_is_cut,
             ..Inner::default()
         })
     }
@@ -241,6 +248,24 @@ impl Error {
     /// The body of the upstream's answer, at most 64 KiB, with the credential's secrets cut out.
     pub fn body(&self) -> Option<&str> {
         self.chain().find_map(|error| error.inner.body.as_deref())
+    }
+
+    /// Whether [`body`](Self::body) is only the start of what the upstream had to say: it was larger, or its connection broke.
+    ///
+    /// ```
+    /// use credpool::Error;
+    ///
+    /// assert!(!Error::upstream(400, "x".repeat(64 * 1024)).is_body_cut());
+    /// assert!(Error::upstream(400, "x".repeat(64 * 1024 + 1)).is_body_cut());
+    /// ```
+    pub fn is_body_cut(&self) -> bool {
+        self.chain()
+            .find(|error| error.inner.body.is_some() || error.inner.body_is_cut)
+            .is_some_and(|error| error.inner.body_is_cut)
+    }
+
+    pub(crate) fn with_body_cut(self) -> Self {
+        self.change(|inner| inner.body_is_cut = true)
     }
 
     /// Who is out and why, where the call ended because nobody was left: the credentials at that moment, one by one.

@@ -11,7 +11,7 @@ use super::Error;
 struct Said(String);
 
 impl Error {
-    /// The same error with its texts cleaned, and those of its sources.
+    /// The same error with its texts cleaned, and those of its sources. What they were is kept for the policy alone.
     pub(crate) fn scrubbed(self, clean: &dyn Fn(&str) -> String) -> Self {
         let message = clean(self.message());
         let body = self.inner.body.as_deref().map(clean);
@@ -22,7 +22,13 @@ impl Error {
         if is_clean {
             return self;
         }
-        self.change(|inner| {
+        let error = if self.remembers() {
+            self
+        } else {
+            let (message, body) = (self.message().to_owned(), self.inner.body.clone());
+            self.with_received(&message, body.as_deref())
+        };
+        error.change(|inner| {
             inner.message = message;
             inner.body = body.map(Into::into);
             inner.source = source.or(inner.source.take());

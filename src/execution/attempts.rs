@@ -14,7 +14,7 @@ use crate::executor::{Attempt, ProviderExecutor};
 use crate::fault::Fault;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
-use crate::policy::{Scope, Verdict};
+use crate::policy::{FailurePolicy, Scope, Verdict};
 use crate::registry::{Effect, Lease, Member, Permit, Query, Supply, Target};
 use crate::request::{Addressed, Request};
 use crate::runtime::guard;
@@ -159,6 +159,8 @@ impl Engine {
         mut failed: Failed<'_>,
     ) -> Result<Acquire, Error> {
         let held = failed.held.take();
+        let verdict = self.verdict(&failed);
+        failed.error = FailurePolicy::settled(failed.error, &verdict);
         let failed = &failed;
         let Failed {
             member,
@@ -191,7 +193,6 @@ impl Engine {
             progress.tried.note(member);
             return self.go_on(call, progress);
         }
-        let verdict = self.verdict(failed);
         if failed.had_ended && verdict.refresh {
             // It says nothing new, and is not held against the credential.
             drop(held);

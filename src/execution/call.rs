@@ -153,6 +153,7 @@ impl<'a> Call<'a> {
             model,
             kind,
             usage: None,
+            counted: None,
             rate_limits: None,
             reply_text: None,
             messages: &self.options.messages,

@@ -148,12 +148,20 @@ impl Engine {
             mut lease,
         } = served;
         let mut response = answer.unwrap_or_default();
-        if let Some(usage) = response.usage {
-            lease.settle(usage.input.saturating_add(usage.output));
+        let (used, counted) = match kind {
+            Plain::Execute => (response.usage, None),
+            // A count uses no tokens.
+            Plain::CountTokens => (None, response.usage.map(|usage| usage.input)),
+        };
+        match used {
+            Some(usage) => lease.settle(usage.input.saturating_add(usage.output)),
+            None if matches!(kind, Plain::CountTokens) => lease.settle(0),
+            None => {}
         }
         let auth_id = Arc::clone(lease.id());
         let mut outcome = call.outcome(&auth_id, provider, &request.model, OutcomeKind::Success);
-        outcome.usage = response.usage;
+        outcome.usage = used;
+        outcome.counted = counted;
         outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(first_byte);

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::ChunkSource;
 use crate::limits::RateLimits;
 use crate::outcome::{Outcome, OutcomeKind};
-use crate::policy::StreamCommit;
+use crate::policy::{FailurePolicy, StreamCommit};
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, Place, guard};
 
@@ -275,7 +275,11 @@ impl Pump {
         let _ = guard(|| "a stream's iterator".to_owned(), || drop(rest));
         let (kind, ending) = match end {
             End::Complete => (OutcomeKind::Success, Ok(())),
-            End::Failed(error) => (OutcomeKind::Failure(Some(error.recorded())), Err(error)),
+            End::Failed(error) => {
+                let verdict = engine.policy.classify(&error);
+                let error = FailurePolicy::settled(error, &verdict);
+                (OutcomeKind::Failure(Some(error.recorded())), Err(error))
+            }
             End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
         };
         let outcome = report.outcome(kind, elapsed);
@@ -351,6 +355,7 @@ impl Report {
             model: &self.model,
             kind,
             usage: self.usage,
+            counted: None,
             rate_limits: self.rate_limits.as_deref(),
             reply_text: self.reply.as_deref(),
             messages: &self.messages,

@@ -14,6 +14,8 @@ use crate::runtime::Process;
 /// The stream ended well only if it ends without an error: whatever cuts it short, a cancel included, shows as one. Dropping
 /// it early ends the work upstream and changes nobody's state.
 ///
+/// The end is no chunk: a gateway that passes a chat on adds its own `data: [DONE]`, and none to a response, whose last event is its end.
+///
 /// ```no_run
 /// # fn main() -> Result<(), credpool::Error> {
 /// # let manager = credpool::Manager::builder().build()?;

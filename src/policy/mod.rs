@@ -16,7 +16,7 @@ use said::Said;
 pub use settings::{Attempts, BackOff, Correlation, Probes, RetryBudget};
 pub use verdict::{Scope, Verdict};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::fault::Fault;
 
 /// Decides what a failed attempt does to its credential and to its call.
@@ -39,7 +39,8 @@ use crate::fault::Fault;
 /// | a setting of the credential with which nothing can be sent | the credential | until its record changes | next credential |
 /// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
 /// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
-/// | 408, 409, 499, 5xx, connection faults, cut streams, overload (429 too) | from the second in a row on, or where the server says how long: the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
+/// | what no retry heals: an event or a body over a limit of this side, an answer in another form than was asked for | nobody | | ends with the error |
+/// | 408, 409, 424, 498, 499, 5xx, no reply in an answer, connection faults, cut streams, overload (429 too) | from the second in a row on, or where the server says how long: the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
 /// | a certificate, or a login at a proxy, that is refused | the same | the same | credentials that go another way, then the next provider |
 /// | cancelled by the caller | nobody | | ends |
 ///
@@ -371,12 +372,36 @@ impl FailurePolicy {
         let long = error
             .retry_after()
             .is_some_and(|wait| wait > HintBounds::RATE.most);
-        if verdict.fault == Fault::RateLimited && verdict.cooldown.obeys_hints() && long {
+        if verdict.fault == Fault::RateLimited && verdict.cooldown.obeys_hints() {
+            let limits = error.rate_limits();
+            let is_long = || limits.is_some_and(|limits| limits.has_used_up(LONG_WINDOW));
             // Nobody limits a rate for hours: that is a quota.
-            verdict.fault = Fault::Quota;
-            verdict.cooldown = verdict.cooldown.with_hint(HintBounds::QUOTA);
+            if long {
+                verdict.fault = Fault::Quota;
+                verdict.cooldown = verdict.cooldown.with_hint(HintBounds::QUOTA);
+            } else if error.retry_after().is_none() && is_long() {
+                verdict.fault = Fault::Quota;
+                verdict.cooldown =
+                    Cooldown::Fixed(table::HALF_AN_HOUR).with_hint(HintBounds::QUOTA);
+            }
         }
         verdict
+    }
+
+    /// The error that says of itself whether a retry helps as its verdict does, unless the server has said so.
+    pub(crate) fn settled(error: Error, verdict: &Verdict) -> Error {
+        let told = error.rate_limits().and_then(|limits| limits.should_retry);
+        let helps = match verdict.fault {
+            // A certificate, or a login at a proxy, that was refused.
+            Fault::Transient if *error.code() == ErrorCode::Transport => error.is_retryable(),
+            Fault::Transient | Fault::Overloaded | Fault::RateLimited | Fault::Quota => true,
+            Fault::Unknown | Fault::Cancelled | Fault::TokenEnded => error.is_retryable(),
+            _ => false,
+        };
+        if told.is_some() || helps == error.is_retryable() {
+            return error;
+        }
+        error.with_retryable(helps)
     }
 
     /// Rules that can never decide anything, because they match nothing or because a rule before them matches all that they
@@ -466,6 +491,9 @@ pub(crate) fn refuses_token(error: &Error) -> bool {
         _ => false,
     }
 }
+
+/// A limit of so long a time is a quota.
+const LONG_WINDOW: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

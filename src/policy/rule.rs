@@ -33,7 +33,11 @@ pub struct Rule {
     statuses: Option<Vec<RangeInclusive<u16>>>,
     names: Vec<String>,
     texts: Vec<String>,
+    /// A text counts only where the words before it do not deny it.
+    undenied: bool,
     windows: Vec<String>,
+    /// Only errors that a retry may fix, or only others.
+    retryable: Option<bool>,
     verdict: Verdict,
     /// It changes the cooldown alone.
     amends: bool,
@@ -47,7 +51,9 @@ impl Rule {
             statuses: None,
             names: Vec::new(),
             texts: Vec::new(),
+            undenied: false,
             windows: Vec::new(),
+            retryable: None,
             verdict: Verdict::unknown(),
             amends: false,
         }
@@ -92,7 +98,8 @@ impl Rule {
         self
     }
 
-    /// Only for errors whose message or body holds one of the texts that are given this way. The letter case does not count.
+    /// Only for errors whose message or body holds one of the texts that are given this way, as the server sent it. The letter case does
+    /// not count.
     pub fn with_text(mut self, text: &str) -> Self {
         self.texts.push(text.to_lowercase());
         self
@@ -112,6 +119,21 @@ impl Rule {
     /// ```
     pub fn with_used_up(mut self, window: &str) -> Self {
         self.windows.push(window.to_ascii_lowercase());
+        self
+    }
+
+    /// Only for errors that a retry may fix ([`Error::is_retryable`]), or only for those that none does.
+    ///
+    /// ```
+    /// use credpool::{Error, ErrorCode, Rule};
+    ///
+    /// let rule = Rule::named("transport").only_retryable(false);
+    /// let error = Error::new(ErrorCode::Transport, "the answer is larger than allowed");
+    /// assert!(!rule.matches(&error));
+    /// assert!(rule.matches(&error.with_retryable(false)));
+    /// ```
+    pub fn only_retryable(mut self, retryable: bool) -> Self {
+        self.retryable = Some(retryable);
         self
     }
 
@@ -185,6 +207,12 @@ impl Rule {
         self
     }
 
+    /// Does not count the texts where the words before them deny them: "not your usage limit".
+    pub(super) fn undenied(mut self) -> Self {
+        self.undenied = true;
+        self
+    }
+
     pub(super) fn set_cooldown_of(&mut self, fault: Fault, cooldown: Cooldown) {
         if self.verdict.fault == fault {
             self.verdict.cooldown = cooldown;
@@ -209,9 +237,20 @@ impl Rule {
                 let status = error.http_status();
                 status.is_some_and(|status| statuses.iter().any(|range| range.contains(&status)))
             })
+            && self
+                .retryable
+                .is_none_or(|retryable| error.is_retryable() == retryable)
             && (self.names.is_empty() || self.names.iter().any(|name| said.is_named(name)))
-            && (self.texts.is_empty() || self.texts.iter().any(|text| said.contains(text)))
+            && (self.texts.is_empty() || self.texts.iter().any(|text| self.is_said(said, text)))
             && (self.windows.is_empty() || self.names_used_up_window(error))
+    }
+
+    fn is_said(&self, said: &Said, text: &str) -> bool {
+        if self.undenied {
+            said.claims(text)
+        } else {
+            said.contains(text)
+        }
     }
 
     fn names_used_up_window(&self, error: &Error) -> bool {
@@ -256,6 +295,7 @@ impl Rule {
                 && other.names.iter().all(|name| self.names.contains(name)));
         let texts = self.texts.is_empty()
             || (!other.texts.is_empty()
+                && (!self.undenied || other.undenied)
                 && other
                     .texts
                     .iter()
@@ -267,7 +307,8 @@ impl Rule {
                         .iter()
                         .any(|mine| theirs.starts_with(mine.as_str()))
                 }));
-        provider && statuses && names && texts && windows
+        let retryable = self.retryable.is_none() || self.retryable == other.retryable;
+        provider && statuses && names && texts && windows && retryable
     }
 }
 
@@ -298,6 +339,16 @@ impl fmt::Display for Rule {
         }
         if !self.windows.is_empty() {
             parts.push(format!("used up {}", self.windows.join(" or ")));
+        }
+        if let Some(retryable) = self.retryable {
+            parts.push(
+                if retryable {
+                    "that passes"
+                } else {
+                    "that no retry heals"
+                }
+                .to_owned(),
+            );
         }
         if parts.is_empty() {
             parts.push("every error".to_owned());

@@ -23,7 +23,8 @@ pub(super) fn default_rules() -> Vec<Rule> {
     rules.extend(limits());
     rules.extend(refusals());
     rules.push(bad_request(Rule::statuses(400..=499)));
-    // An answer that is none of HTTP's errors, and no success either: a body that is not JSON, a redirect.
+    // An answer that is none of HTTP's errors, and no success either: a body that is not JSON, or holds no reply.
+    rules.push(bad_request(Rule::named("upstream").only_retryable(false)));
     rules.push(transient(Rule::named("upstream")));
     rules
 }
@@ -68,7 +69,17 @@ fn keys_and_money() -> Vec<Rule> {
             Rule::any_of([400, 403, 412, 429])
                 .with_text("credits are depleted")
                 .with_text("monthly spending")
-                .with_text("insufficient balance"),
+                .with_text("insufficient balance")
+                .undenied(),
+        )
+        .quota(),
+        // In arrears, or without a plan: https://docs.z.ai/api-reference/api-code, https://help.aliyun.com/zh/model-studio/error-code
+        billing(
+            Rule::any_of([400, 403, 429])
+                .or_named("1113")
+                .or_named("1309")
+                .or_named("arrearage")
+                .or_named("allocationquota.freetieronly"),
         )
         .quota(),
         // Anthropic answers a low balance with 400: https://docs.anthropic.com/en/api/errors. Gemini's 429 speaks of billing
@@ -101,23 +112,23 @@ fn keys_and_money() -> Vec<Rule> {
 
 /// The provider's faults, and those of the way to it.
 fn outages() -> Vec<Rule> {
-    let mut broken = Rule::named("transport");
-    for name in [
-        "stream_truncated",
-        "stream_malformed",
-        "stream_stalled",
-        "stream_interrupted",
-    ] {
-        broken = broken.or_named(name);
-    }
+    let broken = Rule::named("stream_truncated")
+        .or_named("stream_malformed")
+        .or_named("stream_stalled")
+        .or_named("stream_interrupted");
     vec![
-        outage(Rule::status(529), Fault::Overloaded),
+        // 529 is Anthropic's, 498 Groq's for its flexible tier: https://console.groq.com/docs/errors
+        outage(Rule::any_of([498, 529]), Fault::Overloaded),
         // Some servers say with 429 that they, not the account, have too much to do: no other credential would do better.
         outage(
             Rule::any_of([429, 500, 503])
                 .with_text("overloaded")
                 .with_text("high demand")
-                .with_text("model_capacity_exhausted"),
+                .with_text("experiencing high traffic")
+                .with_text("model_capacity_exhausted")
+                // Anthropic to subscribers, and Zhipu (https://docs.bigmodel.cn/cn/api/api-code) of a model.
+                .with_text("temporarily limiting requests")
+                .with_text("\u{8bbf}\u{95ee}\u{91cf}\u{8fc7}\u{5927}"),
             Fault::Overloaded,
         ),
         outage(
@@ -129,9 +140,14 @@ fn outages() -> Vec<Rule> {
         // https://www.rfc-editor.org/rfc/rfc9110#section-15.6.2: the server cannot do what the request asks for.
         bad_request(Rule::status(501)),
         // The clients of OpenAI and Anthropic try a 409 (a lock that was not had) again, as they do a 408.
-        transient(Rule::any_of([408, 409])),
+        // 424 is a model's own failure at Bedrock:
+        // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
+        transient(Rule::any_of([408, 409, 424])),
         transient(Rule::statuses(500..=599)),
-        transient(broken),
+        // A limit of this side, an answer in another form than was asked for: the same from everybody.
+        bad_request(broken.clone().only_retryable(false)),
+        // A certificate or a proxy's login that is refused is no more so for another way.
+        transient(broken.or_named("transport")),
     ]
 }
 
@@ -151,17 +167,41 @@ fn limits() -> Vec<Rule> {
             Rule::status(429)
                 .or_named("usage_limit_reached")
                 .or_named("usage_limit_exceeded")
-                .or_named("enforced_spend_limit_reached"),
+                .or_named("enforced_spend_limit_reached")
+                // Zhipu's plans of five hours, weeks and months: https://docs.z.ai/api-reference/api-code
+                .or_named("1304")
+                .or_named("1308")
+                .or_named("1310")
+                .or_named("1316")
+                .or_named("1317")
+                .or_named("1318")
+                .or_named("1319")
+                .or_named("1320")
+                .or_named("1321"),
         )
         .scope(Scope::Credential),
         quota(
             Rule::status(429)
                 .with_text("usage limit")
-                .with_text("would exceed your account"),
+                .with_text("would exceed your account")
+                .with_text("monthly limit")
+                .with_text("weekly limit")
+                // Cohere's trial keys: https://docs.cohere.com/docs/rate-limits
+                .with_text("calls / month")
+                .with_text("per month")
+                .undenied(),
         )
         .scope(Scope::Credential),
-        quota(Rule::status(429).with_used_up("unified")).scope(Scope::Credential),
-        quota(Rule::status(400).with_text("api usage limits")).scope(Scope::Credential),
+        quota(
+            Rule::status(429)
+                .with_used_up("unified")
+                .with_used_up("codex-primary")
+                .with_used_up("codex-secondary"),
+        )
+        .scope(Scope::Credential),
+        // Those of one model.
+        quota(Rule::status(429).with_used_up("codex-")),
+        quota(Rule::status(400).with_text("api usage limits").undenied()).scope(Scope::Credential),
         // https://ai.google.dev/gemini-api/docs/rate-limits: daily quotas are kept for each model.
         quota(
             Rule::status(429)
@@ -169,8 +209,10 @@ fn limits() -> Vec<Rule> {
                 .with_text("per day")
                 .with_text("per-day")
                 .with_text("(rpd)")
-                .with_text("quota will reset"),
+                .undenied(),
         ),
+        // Google's own word; how long it lasts tells the others apart: https://cloud.google.com/apis/design/errors
+        quota(Rule::status(429).or_named("quota_exhausted")),
         // Vertex and older Gemini models say it with 403.
         quota(Rule::status(403).with_text("quota exceeded")),
         Rule::status(429)
@@ -207,7 +249,11 @@ fn refusals() -> Vec<Rule> {
             Rule::status(403)
                 .with_text("access to model")
                 .with_text("access to this model")
-                .with_text("use this model"),
+                .with_text("use this model")
+                // https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
+                .with_text("access to the model")
+                .with_text("not authorized to perform: bedrock:invokemodel")
+                .with_text("not authorized to perform: bedrock:converse"),
         ),
         // https://help.openai.com/en/articles/10910291-api-organization-verification, and Gemini's models for payers.
         forbidden(
@@ -278,5 +324,5 @@ fn outage(rule: Rule, fault: Fault) -> Rule {
 pub(super) const REVOKED: &str = "token has been revoked";
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
+pub(super) const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
 const HOUR: Duration = Duration::from_secs(3600);

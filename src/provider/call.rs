@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::exchange::{reported, send};
 use super::head::{EVENT_STREAM, JSON, Vendor, head};
 use super::limits;
+use super::patience::Patience;
 use super::problem::Problem;
 use super::stream::{EventStream, Protocol};
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ChunkSource};
+use crate::json_input::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::request::{Options, Response};
 use crate::transport::{Body, Limits};
@@ -54,12 +56,12 @@ impl Call<'_> {
             .find_map(|name| answer.headers().get(*name)?.to_str().ok())
             .map(str::to_owned);
         let limits = self.limits_of(&answer);
-        let media_type = answer.headers().get(CONTENT_TYPE).cloned();
+        let head = answer.headers().clone();
         let body = answer.into_body().into_bytes(LARGEST_BODY)?;
         let found = match glance(&body) {
             Some(found) => found,
             None => {
-                let json = self.json(&body, status, media_type.as_ref())?;
+                let json = self.json(&body, status, &head)?;
                 if let Some(problem) = Problem::find(&json).or_else(|| failure(&json)) {
                     return Err(self.reported(&problem, &json, limits));
                 }
@@ -79,16 +81,21 @@ impl Call<'_> {
         payload: Bytes,
         protocol: impl Protocol + 'static,
     ) -> Result<ChunkSource, Error> {
-        let limits = self.attempt.stream_limits(&self.options.timeouts);
-        let answer = self.send(path, payload, EVENT_STREAM, &limits)?;
+        let waits = self.attempt.stream_limits(&self.options.timeouts);
+        let answer = self.send(path, payload, EVENT_STREAM, &waits)?;
         let limits = self.limits_of(&answer);
         let media_type = answer.headers().get(CONTENT_TYPE);
         let says = |part| media_type_has(media_type, part);
+        if says("amazon.eventstream") {
+            let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: is base_url right?";
+            return Err(Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id));
+        }
         let says_document = says("json") || says("html");
-        let stream = EventStream::new(self.attempt, self.auth, answer.into_body(), protocol);
-        let mut stream = stream
-            .with_event_limit(self.event_limit)
-            .with_limits(limits);
+        let body = answer.into_body();
+        let patience = Patience::new(&waits, body.since_sent());
+        let event_limit = self.options.event_limit.unwrap_or(self.event_limit);
+        let stream = EventStream::new(self.attempt, self.auth, body, protocol, patience);
+        let mut stream = stream.with_event_limit(event_limit).with_limits(limits);
         if says_document {
             stream.begin()?;
         }
@@ -106,24 +113,27 @@ impl Call<'_> {
         send(self.attempt, self.auth, limits, head, payload)
     }
 
-    fn json(
-        &self,
-        body: &[u8],
-        status: StatusCode,
-        media_type: Option<&HeaderValue>,
-    ) -> Result<Value, Error> {
-        // Parsers may ignore the mark (RFC 8259 section 8.1), and some servers send it.
-        let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        serde_json::from_slice(text).map_err(|error| {
-            let (status, hint) = (status.as_u16(), not_json_hint(media_type));
-            let is_cut = error.is_eof() && !text.trim_ascii().is_empty();
+    fn json(&self, body: &[u8], status: StatusCode, head: &HeaderMap) -> Result<Value, Error> {
+        parse_lenient(body).map_err(|error| {
+            let is_too_rich = error.is_data();
+            let hint = if is_too_rich {
+                TOO_RICH
+            } else {
+                not_json_hint(head, body)
+            };
+            let status = status.as_u16();
+            let is_cut = error.is_eof() && !body.trim_ascii().is_empty();
+            // Whoever is asked: the payload asks for it.
+            let is_stream = media_type_has(head.get(CONTENT_TYPE), "event-stream");
             let (code, what) = if is_cut {
                 (ErrorCode::Transport, "the body ends before its JSON does")
+            } else if is_too_rich {
+                (ErrorCode::Upstream, "the body is too much JSON")
             } else {
                 (ErrorCode::Upstream, "the body is not JSON")
             };
             Error::new(code, format!("HTTP {status}, but {what}{hint}"))
-                .with_retryable(is_cut)
+                .with_retryable(!is_stream && !is_too_rich)
                 .with_auth_id(&self.auth.id)
         })
     }
@@ -136,7 +146,7 @@ impl Call<'_> {
 
     /// The error that a JSON body reports in spite of its status.
     fn reported(&self, problem: &Problem, json: &Value, limits: Option<RateLimits>) -> Error {
-        let error = reported(problem, &json.to_string(), self.auth);
+        let error = reported(problem, json, self.auth);
         let now = self.attempt.clock().now();
         let limits = limits.unwrap_or_default();
         let limits = limits::of_error(limits, error.http_status(), json, now);
@@ -145,11 +155,15 @@ impl Call<'_> {
 }
 
 /// What may be wrong with an answer that turns out not to be JSON.
-fn not_json_hint(media_type: Option<&HeaderValue>) -> &'static str {
+fn not_json_hint(head: &HeaderMap, body: &[u8]) -> &'static str {
+    let media_type = head.get(CONTENT_TYPE);
+    let is_page = without_mark(body).trim_ascii_start().starts_with(b"<");
     if media_type_has(media_type, "event-stream") {
         " (it is a stream: is \"stream\" set in the payload?)"
-    } else if media_type_has(media_type, "html") {
+    } else if media_type_has(media_type, "html") || is_page {
         " (it is a web page: is base_url right?)"
+    } else if body.starts_with(GZIP) || head.contains_key(CONTENT_ENCODING) {
+        " (it is compressed, which nobody asked for)"
     } else {
         ""
     }
@@ -165,6 +179,9 @@ fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bool {
 /// Where vendors say which request it was, for their support.
 const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
 
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// The only way in which JSON is no JSON of ours.
+const TOO_RICH: &str = " (a limit of this side: it holds more parts than its size allows)";
+
+const GZIP: &[u8] = b"\x1f\x8b";
 
 const LARGEST_BODY: usize = 64 * 1024 * 1024;

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
+use serde_json::Value;
 
 use crate::auth::{Auth, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::json_input::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::transport::{Body, Limits};
 
@@ -47,25 +49,18 @@ pub(super) fn check_running(attempt: &Attempt) -> Result<(), Error> {
     Ok(())
 }
 
-/// The error that an answer without success is: status, body without secrets, and the server's hints.
+/// The error that an answer without success is: status, body without secrets, and the server's hints. What it means is read
+/// from the body as it came.
 fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
     let (head, body) = answer.into_parts();
-    let mut body = read_error_body(auth, body);
+    let body = ErrorBody::read(body);
     // What is not JSON says nothing that could be read.
-    let json: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    let json = parse_lenient(body.received.as_bytes()).unwrap_or_default();
     let problem = Problem::find(&json).unwrap_or_default();
-    if !json.is_null() {
-        // JSON can spell a secret with escapes, which printing it anew undoes.
-        let plain = json.to_string();
-        let scrubbed = scrub(&plain, auth);
-        if scrubbed != plain {
-            body = scrubbed;
-        }
-    }
     let (status, now) = (head.status.as_u16(), attempt.clock().now());
     let limits = RateLimits::from_headers(&head.headers, now);
     let limits = limits::of_error(limits, Some(status), &json, now);
-    let error = described(status, body, &problem, auth);
+    let error = described(status, &body, &json, &problem, auth);
     let error = match limits.should_retry {
         Some(should_retry) => error.with_retryable(should_retry),
         None => error,
@@ -74,20 +69,34 @@ fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Err
 }
 
 /// The error that an upstream reports inside an answer with a success status.
-pub(super) fn reported(problem: &Problem, body: &str, auth: &Auth) -> Error {
+pub(super) fn reported(problem: &Problem, json: &Value, auth: &Auth) -> Error {
     if let Some(status) = problem.status() {
-        return described(status, scrub(body, auth), problem, auth);
+        let received = match json {
+            Value::Null => String::new(),
+            json => json.to_string(),
+        };
+        return described(status, &ErrorBody::whole(received), json, problem, auth);
     }
     let said = [problem.name(), problem.message.clone()];
     let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
-    let said = excerpt(&scrub(&said, auth));
-    let message = format!("the upstream reports an error: {said}");
-    Error::new(ErrorCode::Upstream, message).with_auth_id(&auth.id)
+    let shown = excerpt(&scrub(&said, auth));
+    let message = format!("the upstream reports an error: {shown}");
+    Error::new(ErrorCode::Upstream, message)
+        .with_auth_id(&auth.id)
+        .with_retryable(true)
+        .with_received(&said, None)
 }
 
 /// An upstream error whose message names the problem's code and type, wherever in the body they stand.
-fn described(status: u16, body: String, problem: &Problem, auth: &Auth) -> Error {
-    let error = Error::upstream(status, body).with_auth_id(&auth.id);
+fn described(status: u16, body: &ErrorBody, json: &Value, problem: &Problem, auth: &Auth) -> Error {
+    let mut error = Error::upstream(status, body.shown(json, auth)).with_auth_id(&auth.id);
+    if body.is_cut {
+        error = error.with_body_cut();
+    }
+    if error.body() != Some(&*body.received) {
+        let message = error.message().to_owned();
+        error = error.with_received(&message, Some(&body.received));
+    }
     match problem.name() {
         Some(name) => {
             // Unescaping may have brought a secret back.
@@ -113,25 +122,52 @@ pub(super) fn start(text: &str, limit: usize) -> &str {
     &text[..end.unwrap_or_default()]
 }
 
-/// As much of an error's body as arrives within three seconds, up to 64 KiB, without the credential's secrets.
-fn read_error_body(auth: &Auth, body: Body) -> String {
-    body.hurry(ERROR_BODY_WAIT);
-    let mut bytes = Vec::new();
-    // A connection that breaks in the middle of an error body leaves what was read.
-    let complete = body
-        .take(ERROR_BODY)
-        .read_to_end(&mut bytes)
-        .is_ok_and(|read| (read as u64) < ERROR_BODY);
-    let mut text = scrub(&String::from_utf8_lossy(&bytes), auth);
-    if !complete {
-        // The cut may have gone through a secret, which then was not recognised.
-        let sure = text.len().saturating_sub(LONGEST_SECRET);
-        text.truncate(start(&text, sure).len());
-    }
-    text
+/// As much of an error's body as arrives within three seconds, and as an error may show.
+struct ErrorBody {
+    received: String,
+    is_cut: bool,
 }
 
-const ERROR_BODY: u64 = 64 * 1024;
+impl ErrorBody {
+    fn read(body: Body) -> Self {
+        body.allow(ERROR_BODY_WAIT);
+        let mut bytes = Vec::new();
+        // A connection that breaks in the middle of an error body leaves what was read.
+        let read = body.take(READ + 1).read_to_end(&mut bytes);
+        let is_cut = !read.is_ok_and(|read| read as u64 <= READ);
+        let received = String::from_utf8_lossy(without_mark(&bytes)).into_owned();
+        Self { received, is_cut }
+    }
+
+    fn whole(received: String) -> Self {
+        Self {
+            received,
+            is_cut: false,
+        }
+    }
+
+    /// The body without the credential's secrets.
+    fn shown(&self, json: &Value, auth: &Auth) -> String {
+        let mut shown = scrub(&self.received, auth);
+        if !json.is_null() {
+            // JSON can spell a secret with escapes, which printing it anew undoes.
+            let plain = json.to_string();
+            let scrubbed = scrub(&plain, auth);
+            if scrubbed != plain {
+                shown = scrubbed;
+            }
+        }
+        if self.is_cut {
+            // The cut may have gone through a secret, which then was not recognised.
+            let sure = shown.len().saturating_sub(LONGEST_SECRET);
+            shown.truncate(start(&shown, sure).len());
+        }
+        shown
+    }
+}
+
+/// What an error shows at most, and as much behind it as a secret may be long.
+const READ: u64 = (64 * 1024 + LONGEST_SECRET) as u64;
 /// An error's body is worth no longer wait.
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(3);
 const LONGEST_SECRET: usize = 8 * 1024;

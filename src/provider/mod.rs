@@ -4,7 +4,7 @@
 //! [`OpenAi`] serves the chat completions API and the Responses API of OpenAI and of everything that is compatible with it,
 //! [`Anthropic`] the Messages API, [`Gemini`] the Gemini API. The files beside them hold what such an executor is made of:
 //! `call` sends a payload and reads what comes back, with `head` for the headers and `exchange` for errors without secrets;
-//! `stream` tells a whole stream from a cut one; `key` puts a credential into a header, `problem` reads JSON error bodies,
+//! `stream` tells a whole stream from a cut one, and `patience` how long one is waited for; `key` puts a credential into a header, `problem` reads JSON error bodies,
 //! `limits` what servers say of their limits; `oauth` gets tokens.
 
 mod anthropic;
@@ -19,6 +19,7 @@ mod key;
 mod limits;
 mod oauth;
 mod openai;
+mod patience;
 mod payload;
 mod problem;
 mod sse;

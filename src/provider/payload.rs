@@ -22,6 +22,36 @@ pub(super) fn streaming(payload: &Bytes) -> Option<Bytes> {
     Some(changed.into())
 }
 
+/// The payload with `"stream_options": {"include_usage": true}` in it, unless it says something of that itself.
+pub(super) fn with_usage(payload: &Bytes) -> Option<Bytes> {
+    let object = Members::of(payload)?;
+    let (range, text) = match object.value("stream_options") {
+        None if object.is_empty => (object.start..object.start, OPTIONS.to_owned()),
+        None => (object.start..object.start, format!("{OPTIONS},")),
+        Some(range) => match Members::of(&payload[range.clone()]) {
+            Some(options) if options.value("include_usage").is_some() => {
+                return Some(payload.clone());
+            }
+            Some(options) => {
+                let start = range.start + options.start;
+                let comma = if options.is_empty { "" } else { "," };
+                (start..start, format!("{INCLUDE_USAGE}{comma}"))
+            }
+            None if payload[range.clone()] == *b"null" => (range, format!("{{{INCLUDE_USAGE}}}")),
+            None => return Some(payload.clone()),
+        },
+    };
+    let parts = [
+        &payload[..range.start],
+        text.as_bytes(),
+        &payload[range.end..],
+    ];
+    Some(parts.concat().into())
+}
+
+const INCLUDE_USAGE: &str = r#""include_usage":true"#;
+const OPTIONS: &str = r#""stream_options":{"include_usage":true}"#;
+
 /// The payload without the members `names`, and nothing else changed. `None` when it is not a JSON object.
 pub(super) fn without(payload: &Bytes, names: &[&str]) -> Option<Bytes> {
     let object = Members::of(payload)?;
@@ -42,6 +72,18 @@ pub(super) fn without(payload: &Bytes, names: &[&str]) -> Option<Bytes> {
     changed.extend_from_slice(&kept.join(&b','));
     changed.extend_from_slice(&payload[end..]);
     Some(changed.into())
+}
+
+/// The number that stands in a payload at this path: one of the names of each step.
+pub(super) fn number(payload: &[u8], path: &[&[&str]]) -> Option<usize> {
+    let (names, rest) = path.split_first()?;
+    let members = Members::of(payload)?.members()?;
+    let is_named = |member: &Member| names.contains(&member.name.as_str());
+    let value = &payload[members.into_iter().rfind(is_named)?.value];
+    match rest {
+        [] => serde_json::from_slice(value).ok(),
+        rest => number(value, rest),
+    }
 }
 
 /// The top level of a JSON object, as text.
@@ -151,6 +193,38 @@ mod tests {
         for payload in ["", "[]", "1", "{", "{}x", "null"] {
             assert_eq!(streamed(payload), None, "{payload}");
         }
+    }
+
+    #[test]
+    fn usage_is_asked_for_unless_the_payload_says_something_of_it() {
+        for (payload, expected) in [
+            ("{}", r#"{"stream_options":{"include_usage":true}}"#),
+            (
+                r#"{"a":1.0}"#,
+                r#"{"stream_options":{"include_usage":true},"a":1.0}"#,
+            ),
+            (
+                r#"{"stream_options":null}"#,
+                r#"{"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"stream_options":{}}"#,
+                r#"{"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"stream_options": {"include_obfuscation":false}}"#,
+                r#"{"stream_options": {"include_usage":true,"include_obfuscation":false}}"#,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":false}}"#,
+                r#"{"stream_options":{"include_usage":false}}"#,
+            ),
+            (r#"{"stream_options":7}"#, r#"{"stream_options":7}"#),
+        ] {
+            let changed = with_usage(&Bytes::from_static(payload.as_bytes()));
+            assert_eq!(changed.as_deref(), Some(expected.as_bytes()), "{payload}");
+        }
+        assert_eq!(with_usage(&Bytes::from_static(b"[]")), None);
     }
 
     #[test]

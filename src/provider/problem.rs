@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::json::is_filled;
+
 /// What a JSON error body says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -23,7 +25,7 @@ impl Problem {
     pub(super) fn find(body: &Value) -> Option<Self> {
         let body = body.get(0).unwrap_or(body);
         let error = match body.get("error") {
-            Some(Value::Object(_)) => &body["error"],
+            Some(error @ Value::Object(members)) if !members.is_empty() => error,
             Some(Value::String(text)) if !text.is_empty() => {
                 let mut problem = Self {
                     message: text_of(body, "error_description")
@@ -38,13 +40,70 @@ impl Problem {
                 }
                 return Some(problem);
             }
-            Some(Value::Null | Value::Bool(false) | Value::String(_)) | None => {
-                let is_error = |name| body.get(name).is_some_and(|kind| kind == "error");
-                Some(body).filter(|_| is_error("type") || is_error("object"))?
+            Some(error) if is_filled(error) && *error != Value::Bool(false) => {
+                return Some(Self::default());
             }
-            Some(_) => return Some(Self::default()),
+            _ => {
+                let is_error = |name| body.get(name).is_some_and(|kind| kind == "error");
+                if !is_error("type") && !is_error("object") {
+                    return Self::by_another_name(body);
+                }
+                body
+            }
         };
         Some(Self::of(error))
+    }
+
+    /// An error that is not called one, as some vendors put it beside an empty reply or in its place.
+    fn by_another_name(body: &Value) -> Option<Self> {
+        // https://platform.minimax.io/docs/api-reference/errorcode: every answer has it, with 0 where all is well.
+        if let Some(base) = body.get("base_resp") {
+            let code = base.get("status_code").and_then(Value::as_i64);
+            return code.filter(|code| *code != 0).map(|code| Self {
+                code: Some(code.to_string()),
+                message: text_of(base, "status_msg"),
+                number: minimax_status_of(code),
+                ..Self::default()
+            });
+        }
+        // https://support.huaweicloud.com/intl/en-us/api-modelarts/modelarts_03_0094.html, and Baidu's older API.
+        let error_code = body.get("error_code").filter(|code| is_filled(code));
+        if let Some(code) = error_code.filter(|code| **code != 0) {
+            return Some(Self {
+                code: code.as_str().map(str::to_owned).or(Some(code.to_string())),
+                message: text_of(body, "error_msg"),
+                ..Self::default()
+            });
+        }
+        // Gateways, and https://developers.cloudflare.com/fundamentals/api/how-to/make-api-calls.
+        if body.get("success") == Some(&Value::Bool(false)) {
+            let first = body.get("errors").and_then(|errors| errors.get(0));
+            return Some(Self::of(first.unwrap_or(body)));
+        }
+        None
+    }
+
+    /// An error that is known by its name alone.
+    pub(super) fn named(name: &str, status: Option<u16>, message: &str) -> Self {
+        Self {
+            code: Some(name.to_owned()),
+            kind: None,
+            message: Some(message.to_owned()),
+            number: status,
+        }
+    }
+
+    /// Why an answer holds no reply, as far as it says so.
+    pub(super) fn of_no_reply(body: &Value) -> Self {
+        let mut problem = Self::of(body);
+        // An answer's own `status` and `type` are no error's.
+        problem.kind = None;
+        let said = problem.message.or_else(|| text_of(body, "detail"));
+        problem.message = Some(match said {
+            Some(said) => format!("the answer holds no reply: {said}"),
+            None => "the answer holds no reply".to_owned(),
+        });
+        problem
     }
 
     /// What an error object says.
@@ -106,6 +165,19 @@ fn number_of(value: &Value, name: &str) -> Option<u16> {
     number.filter(|status| (400..600).contains(status))
 }
 
+/// The HTTP status that stands for a code of <https://platform.minimax.io/docs/api-reference/errorcode>.
+fn minimax_status_of(code: i64) -> Option<u16> {
+    Some(match code {
+        1004 | 2049 => 401,
+        1008 => 402,
+        1026 | 1027 | 1042 | 1043 | 1044 | 2013 | 20132 | 2037 | 2038 | 2039 | 2042 => 400,
+        1001 => 504,
+        1002 | 1039 | 1041 | 2045 | 2056 => 429,
+        1000 | 1013 | 1024 | 1033 => 500,
+        _ => return None,
+    })
+}
+
 /// From the [error codes guide of OpenAI](https://platform.openai.com/docs/guides/error-codes), the
 /// [error page of Anthropic](https://docs.anthropic.com/en/api/errors), whose names compatible servers use too, and what
 /// servers send in streams.
@@ -157,6 +229,17 @@ fn status_of(name: &str) -> Option<u16> {
         | "usage_limit_reached"
         | "requests"
         | "tokens"
+        // DashScope's, LiteLLM's, and Zhipu's numbers (https://docs.z.ai/api-reference/api-code).
+        | "limit_requests"
+        | "limit_burst_rate"
+        | "throttling_error"
+        | "1302"
+        | "1303"
+        | "1304"
+        | "1305"
+        | "1308"
+        | "1310"
+        | "1312"
         | "too_many_requests" => 429,
         "server_error" | "internal_error" | "internal_server_error" | "api_error" => 500,
         "overloaded"
@@ -257,7 +340,7 @@ mod tests {
                 None,
                 None,
             ),
-            (r#"{"error":[]}"#, None, None, None),
+            (r#"{"error":[1]}"#, None, None, None),
             (
                 r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"no"},
                     {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#,
@@ -280,12 +363,73 @@ mod tests {
     }
 
     #[test]
+    fn errors_by_another_name() {
+        for (body, name, message, status) in [
+            (
+                r#"{"choices":null,"base_resp":{"status_code":1002,"status_msg":"rate limit"}}"#,
+                Some("1002"),
+                Some("rate limit"),
+                Some(429),
+            ),
+            (
+                r#"{"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#,
+                Some("1008"),
+                Some("insufficient balance"),
+                Some(402),
+            ),
+            (
+                r#"{"base_resp":{"status_code":1234}}"#,
+                Some("1234"),
+                None,
+                None,
+            ),
+            (
+                r#"{"error_code":"ModelArts.81101","error_msg":"Rate limited"}"#,
+                Some("ModelArts.81101"),
+                Some("Rate limited"),
+                None,
+            ),
+            (
+                r#"{"error_code":336100,"error_msg":"m"}"#,
+                Some("336100"),
+                Some("m"),
+                None,
+            ),
+            (
+                r#"{"success":false,"code":500,"message":"upstream busy"}"#,
+                None,
+                Some("upstream busy"),
+                Some(500),
+            ),
+            (
+                r#"{"result":null,"success":false,"errors":[{"code":10000,"message":"Authentication error"}]}"#,
+                None,
+                Some("Authentication error"),
+                None,
+            ),
+        ] {
+            let problem = read(body).unwrap();
+            assert_eq!(problem.name().as_deref(), name, "{body}");
+            assert_eq!(problem.message.as_deref(), message, "{body}");
+            assert_eq!(problem.status(), status, "{body}");
+        }
+    }
+
+    #[test]
     fn no_error_is_none() {
         for body in [
             "{}",
             r#"{"error":null,"choices":[]}"#,
             r#"{"error":false}"#,
             r#"{"error":""}"#,
+            // It says nothing.
+            r#"{"error":{}}"#,
+            r#"{"error":[]}"#,
+            r#"{"base_resp":{"status_code":0,"status_msg":"success"}}"#,
+            r#"{"base_resp":null}"#,
+            r#"{"error_code":0}"#,
+            r#"{"error_code":""}"#,
+            r#"{"success":true}"#,
             "[1]",
         ] {
             assert_eq!(read(body), None, "{body}");

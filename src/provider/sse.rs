@@ -3,6 +3,7 @@ use std::io::{ErrorKind, Read};
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorCode};
+use crate::json_input::{BYTE_ORDER_MARK, without_mark};
 
 /// Reads server-sent events from a byte stream, one blocking step at a time.
 ///
@@ -86,7 +87,7 @@ impl<R: Read> SseReader<R> {
         }
     }
 
-    /// Sets how many bytes one event, or one line, may have. Default: 1 MiB.
+    /// Sets how many bytes one event, or one line, may have. Default: 64 MiB, for images come as one event.
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
@@ -100,7 +101,17 @@ impl<R: Read> SseReader<R> {
         if self.ended {
             return Ok(None);
         }
-        let next = self.read_event();
+        let next = loop {
+            match self.buffered_event() {
+                Ok(None) => {}
+                found => break found,
+            }
+            match self.read_more() {
+                Ok(true) => {}
+                Ok(false) => break Ok(None),
+                Err(error) => break Err(error),
+            }
+        };
         if !matches!(next, Ok(Some(_))) {
             self.ended = true;
             self.line = Vec::new();
@@ -109,45 +120,14 @@ impl<R: Read> SseReader<R> {
         next
     }
 
-    /// Whether the input is a document and no events, by its first bytes, for which this waits: those of JSON or of a web page,
-    /// which mean nothing as lines of events; where a document was announced, `announced`, any but those of events. Only
-    /// before the first event.
-    pub(super) fn opens_document(&mut self, announced: bool) -> Result<bool, Error> {
-        if self.start == self.end && !self.fill()? {
-            return Ok(announced);
-        }
-        let unread = &self.buffer[self.start..self.end];
-        let text = unread.strip_prefix(BYTE_ORDER_MARK).unwrap_or(unread);
-        let text = text.trim_ascii_start();
-        Ok(matches!(text, [b'{' | b'[' | b'<', ..]) || announced && !opens_field(text))
-    }
-
-    /// The document that the input is, without a byte order mark; at most `limit` bytes of it.
-    pub(super) fn into_document(mut self, limit: usize) -> Result<Vec<u8>, Error> {
-        let mut document = Vec::new();
-        loop {
-            document.extend_from_slice(&self.buffer[self.start..self.end]);
-            if document.len() >= limit || !self.fill()? {
-                break;
-            }
-        }
-        document.truncate(limit);
-        if document.starts_with(BYTE_ORDER_MARK) {
-            document.drain(..BYTE_ORDER_MARK.len());
-        }
-        Ok(document)
-    }
-
     /// What the events were read from.
     pub(super) fn into_inner(self) -> R {
         self.reader
     }
 
-    fn read_event(&mut self) -> Result<Option<SseEvent>, Error> {
-        loop {
-            if self.start == self.end && !self.fill()? {
-                return Ok(None);
-            }
+    /// The next event that has been read, without waiting for more.
+    pub(super) fn buffered_event(&mut self) -> Result<Option<SseEvent>, Error> {
+        while self.start < self.end {
             if std::mem::take(&mut self.after_cr) && self.buffer[self.start] == b'\n' {
                 self.start += 1;
                 continue;
@@ -167,6 +147,71 @@ impl<R: Read> SseReader<R> {
                 return Ok(Some(event));
             }
         }
+        Ok(None)
+    }
+
+    /// Waits for more, once what was read has been looked at. False at the end of input.
+    pub(super) fn read_more(&mut self) -> Result<bool, Error> {
+        self.start = 0;
+        self.end = 0;
+        self.fill()
+    }
+
+    /// How many bytes there are of an event that is not there in whole. A comment is none.
+    pub(super) fn bytes_of_event(&self) -> usize {
+        let is_comment = self.line.first() == Some(&b':');
+        self.pending.len() + if is_comment { 0 } else { self.line.len() }
+    }
+
+    /// What the end of input has cut off: an event that lacks its blank line, or a part of one.
+    pub(super) fn cut_off(&mut self) -> Option<SseEvent> {
+        let line = std::mem::take(&mut self.line);
+        let line = if std::mem::take(&mut self.at_start) {
+            without_mark(&line)
+        } else {
+            &line
+        };
+        self.pending.field(line);
+        self.pending.dispatch()
+    }
+
+    pub(super) fn reader(&self) -> &R {
+        &self.reader
+    }
+
+    /// Whether the input is a document and no events, by the first bytes that are not blank: those of JSON or of a web page, which
+    /// mean nothing as lines of events; where a document was announced, `announced`, any but those of events. `None` while there
+    /// are none yet. Only before the first event.
+    pub(super) fn opens_document(&mut self, announced: bool) -> Option<bool> {
+        let unread = &self.buffer[self.start..self.end];
+        let text = without_mark(unread).trim_ascii_start();
+        if text.is_empty() || BYTE_ORDER_MARK.starts_with(text) {
+            return None;
+        }
+        Some(matches!(text, [b'{' | b'[' | b'<', ..]) || announced && !opens_field(text))
+    }
+
+    /// Waits for more of what is blank so far. False at the end of input.
+    pub(super) fn read_on(&mut self) -> Result<bool, Error> {
+        if self.end == self.buffer.len() {
+            self.at_start = false;
+            self.end = 0;
+        }
+        self.start = 0;
+        self.fill()
+    }
+
+    /// The document that the input is, without a byte order mark; at most `limit` bytes of it.
+    pub(super) fn into_document(mut self, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut document = Vec::new();
+        loop {
+            document.extend_from_slice(&self.buffer[self.start..self.end]);
+            if document.len() >= limit || !self.read_more()? {
+                break;
+            }
+        }
+        document.truncate(limit);
+        Ok(document)
     }
 
     /// Works on the line whose last `length` bytes are in the buffer at `start`; an event when it is the blank one.
@@ -179,7 +224,7 @@ impl<R: Read> SseReader<R> {
             &self.line[..]
         };
         let line = if std::mem::take(&mut self.at_start) {
-            line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+            without_mark(line)
         } else {
             line
         };
@@ -203,18 +248,20 @@ impl<R: Read> SseReader<R> {
         }
         Err(Error::new(
             ErrorCode::StreamMalformed,
-            format!("an event of the stream has more than {} bytes", self.limit),
+            format!(
+                "an event of the stream has more than {} bytes, which is the limit of this side: raise event_limit of the call's \
+                 options, or of the executor",
+                self.limit
+            ),
         ))
     }
 
-    /// Reads more; false at the end of input.
+    /// Reads more behind what is there; false at the end of input.
     fn fill(&mut self) -> Result<bool, Error> {
-        self.start = 0;
-        self.end = 0;
         loop {
-            match self.reader.read(&mut self.buffer) {
+            match self.reader.read(&mut self.buffer[self.end..]) {
                 Ok(read) => {
-                    self.end = read;
+                    self.end += read;
                     return Ok(read > 0);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -351,8 +398,8 @@ fn find_line_end(bytes: &[u8]) -> Option<usize> {
 }
 
 const BUFFER: usize = 4 * 1024;
-pub(super) const DEFAULT_EVENT_LIMIT: usize = 1024 * 1024;
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// As large as a plain answer may be.
+pub(super) const DEFAULT_EVENT_LIMIT: usize = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -101,6 +101,8 @@ pub struct Options {
     pub cancel: Option<CancelToken>,
     /// Limits for each attempt.
     pub timeouts: Timeouts,
+    /// How many bytes one event of a stream may have. Default: what the executor is set to, 64 MiB by default.
+    pub event_limit: Option<usize>,
     /// At most this many attempts, over all credentials and providers. Default: no limit but the candidates.
     pub max_attempts: Option<u32>,
     /// How long the call waits in all for credentials that are out, where all are, and for a worker; zero: not at all. The back-off before
@@ -118,10 +120,13 @@ pub struct Options {
 pub struct Timeouts {
     /// To connect, through a proxy and TLS included: 10 s.
     pub connect: Option<Duration>,
-    /// From the end of the request to the first chunk of a stream: 120 s.
+    /// From the end of the request to the first event of a stream that brings something or shows progress, such as text, reasoning,
+    /// a tool call or a search: 120 s. Greetings, pings and comments do not end it.
     pub first_chunk: Option<Duration>,
-    /// Between two chunks of a stream: 120 s.
+    /// Between two events of a stream: 120 s. Pings are events, and so is a large event of which more comes; comments are none.
     pub idle: Option<Duration>,
+    /// Between two events of a stream that bring something or show progress, however many pings there are between: no limit.
+    pub content: Option<Duration>,
     /// For the whole of a call that is not a stream: 600 s; for a stream: 3,600 s.
     pub total: Option<Duration>,
 }
@@ -288,6 +293,18 @@ impl Options {
         self
     }
 
+    /// Sets how many bytes one event of a stream may have. A longer one ends the call, is held against no credential and not asked for
+    /// again.
+    ///
+    /// ```
+    /// let options = credpool::Options::new().with_event_limit(256 * 1024 * 1024);
+    /// assert_eq!(options.event_limit, Some(256 * 1024 * 1024));
+    /// ```
+    pub fn with_event_limit(mut self, bytes: usize) -> Self {
+        self.event_limit = Some(bytes);
+        self
+    }
+
     /// Limits the attempts.
     pub fn with_max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
@@ -324,6 +341,7 @@ impl fmt::Debug for Options {
             .field("timeout", &self.timeout)
             .field("cancel", &self.cancel)
             .field("timeouts", &self.timeouts)
+            .field("event_limit", &self.event_limit)
             .field("max_attempts", &self.max_attempts)
             .field("max_wait", &self.max_wait)
             .field("pinned", &self.pinned)
@@ -349,9 +367,24 @@ impl Timeouts {
         self
     }
 
-    /// Sets the limit between chunks.
+    /// Sets the limit between events.
     pub fn with_idle(mut self, limit: Duration) -> Self {
         self.idle = Some(limit);
+        self
+    }
+
+    /// Sets the limit between two events that bring something.
+    ///
+    /// ```
+    /// use credpool::Timeouts;
+    /// use std::time::Duration;
+    ///
+    /// // Ten minutes of pings without a word are enough.
+    /// let timeouts = Timeouts::new().with_content(Duration::from_secs(600));
+    /// assert!(Timeouts::new().content.is_none() && timeouts.content.is_some());
+    /// ```
+    pub fn with_content(mut self, limit: Duration) -> Self {
+        self.content = Some(limit);
         self
     }
 

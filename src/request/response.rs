@@ -1,5 +1,7 @@
 //! [`Response`] and [`StreamChunk`]: what an executor gives back.
 
+use std::iter::Sum;
+use std::ops::{Add, AddAssign};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +41,10 @@ pub struct Usage {
     pub output: u64,
     /// Tokens of the prompt that came from a cache.
     pub cached: u64,
+    /// Tokens of the prompt that were written to a cache, where the vendor counts them: some charge more for those.
+    pub cache_written: u64,
+    /// Tokens of the answer that were spent on reasoning, where the vendor counts them.
+    pub reasoning: u64,
 }
 
 /// One piece of a stream.
@@ -126,6 +132,8 @@ impl Usage {
             input,
             output,
             cached: 0,
+            cache_written: 0,
+            reasoning: 0,
         }
     }
 
@@ -133,6 +141,53 @@ impl Usage {
     pub const fn with_cached(mut self, cached: u64) -> Self {
         self.cached = cached;
         self
+    }
+
+    /// Says how many of the input tokens were written to a cache.
+    pub const fn with_cache_written(mut self, written: u64) -> Self {
+        self.cache_written = written;
+        self
+    }
+
+    /// Says how many of the output tokens were spent on reasoning.
+    pub const fn with_reasoning(mut self, reasoning: u64) -> Self {
+        self.reasoning = reasoning;
+        self
+    }
+}
+
+/// Part by part; at the top of the range it stays there.
+///
+/// ```
+/// use credpool::Usage;
+///
+/// let calls = [Usage::new(10, 5).with_cached(4), Usage::new(3, 2).with_reasoning(1)];
+/// let sum: Usage = calls.into_iter().sum();
+/// assert_eq!(sum, Usage::new(13, 7).with_cached(4).with_reasoning(1));
+/// ```
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+            cached: self.cached.saturating_add(other.cached),
+            cache_written: self.cache_written.saturating_add(other.cache_written),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+        }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(usages: I) -> Self {
+        usages.fold(Self::default(), Add::add)
     }
 }
 

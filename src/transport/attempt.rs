@@ -255,7 +255,7 @@ impl Body {
     /// The whole body, for example of an error; see [`Attempt::send`].
     ///
     /// # Errors
-    /// Code `transport`, not retryable, for more than `limit` bytes; else as [`Attempt::send`]. For a stream, the codes of
+    /// Code `upstream` without a status, not retryable, for more than `limit` bytes; else as [`Attempt::send`]. For a stream, the codes of
     /// streams.
     pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
         let announced = self.length.map_or(0, |length| length.min(ANNOUNCED));
@@ -296,20 +296,26 @@ impl Body {
         Ok(bytes)
     }
 
-    /// Gives what is left of it so long and no more.
-    pub(crate) fn hurry(&self, limit: Duration) {
-        self.scope.hurry(limit);
-    }
-
     /// Reads what is left of it for so long and no more, and throws it away, so that the connection can serve again.
     pub(crate) fn finish_within(&mut self, limit: Duration) {
-        self.hurry(limit);
+        self.allow(limit);
         let mut rest = [0; 1024];
         for _ in 0..REST / rest.len() {
             if !self.reader.read(&mut rest).is_ok_and(|count| count > 0) {
                 return;
             }
         }
+    }
+
+    /// From now on, reads wait so long in all, whatever the limits of its attempt: for readers that tell what comes from what keeps a
+    /// connection awake.
+    pub(crate) fn allow(&self, left: Duration) {
+        self.scope.allow(left);
+    }
+
+    /// How long ago the request had gone out.
+    pub(crate) fn since_sent(&self) -> Duration {
+        self.scope.since_sent()
     }
 
     /// The error of this crate inside one that a read returned.

@@ -100,7 +100,7 @@ impl Route {
                 "the answer is not valid HTTP/1.1, the only version that is spoken here",
             ),
             ureq::Error::LargeResponseHeader(..) => self
-                .error(ErrorCode::Transport, "the head of the answer is too large")
+                .error(ErrorCode::Upstream, "the head of the answer is too large")
                 .with_retryable(false),
             ureq::Error::BodyExceedsLimit(_) => self.too_large(),
             ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed => self
@@ -124,7 +124,7 @@ impl Route {
     }
 
     pub(super) fn too_large(&self) -> Error {
-        self.error(ErrorCode::Transport, "the answer is larger than allowed")
+        self.error(ErrorCode::Upstream, "the answer is larger than allowed")
             .with_retryable(false)
     }
 

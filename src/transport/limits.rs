@@ -28,8 +28,10 @@ pub struct Limits {
     pub connect: Duration,
     /// From the end of the request to the first chunk; for streams alone.
     pub first_chunk: Option<Duration>,
-    /// Between two chunks; for streams alone.
+    /// Between two events; for streams alone.
     pub idle: Option<Duration>,
+    /// Between two events that bring something; for streams alone, where the call asks for it.
+    pub content: Option<Duration>,
     /// For everything, from the name's look-up to the last byte.
     pub total: Duration,
 }
@@ -43,6 +45,7 @@ impl Limits {
             connect: timeouts.connect.unwrap_or(CONNECT).min(total),
             first_chunk: None,
             idle: None,
+            content: None,
             total,
         }
     }
@@ -55,6 +58,7 @@ impl Limits {
             connect: timeouts.connect.unwrap_or(CONNECT).min(total),
             first_chunk: Some(timeouts.first_chunk.unwrap_or(FIRST_CHUNK).min(total)),
             idle: Some(timeouts.idle.unwrap_or(IDLE).min(total)),
+            content: timeouts.content.map(|limit| limit.min(total)),
             total,
         }
     }

@@ -59,7 +59,7 @@ use super::{oauth, payload};
 /// # Answers
 ///
 /// [`Response::reply_text`] is the text of all text blocks. [`Response::usage`] counts as input also what was written to and
-/// read from the cache; what was read is in [`Usage::cached`] as well. An answer with another status than 2xx is
+/// read from the cache; what was read is in [`Usage::cached`] as well, what was written in [`Usage::cache_written`]. An answer with another status than 2xx is
 /// [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's wait; so is an
 /// error in a 2xx answer, with the status that the
 /// [vendor gives its type](https://docs.anthropic.com/en/api/errors): 529 for `overloaded_error`.
@@ -68,7 +68,7 @@ use super::{oauth, payload};
 ///
 /// One chunk per [event](https://docs.anthropic.com/en/docs/build-with-claude/streaming), those of unknown kinds included.
 /// What comes before any content (`message_start`, `ping`, the start of an empty block) is marked as preamble; a tool call is
-/// content from its start. A stream is whole once `message_stop` has come, and ends there. Otherwise its last item is an
+/// content from its start. A stream is whole once `message_stop` has come, or `[DONE]` after a `stop_reason`, and ends there. Otherwise its last item is an
 /// error: that of an `error` event, `stream_truncated` when it ended or the upstream closed the connection,
 /// `stream_interrupted` when it was lost, `stream_stalled` when it fell silent for
 /// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
@@ -100,7 +100,9 @@ impl Anthropic {
         }
     }
 
-    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB.
+    /// Sets how many bytes one event of a stream may have, where the call does not say ([`Options::event_limit`]): a longer one ends
+    /// the call with `stream_malformed`, is held against no credential and not asked for again. Default: 64 MiB, as for a plain answer;
+    /// images come as events of several MiB.
     ///
     /// ```
     /// let executor = credpool::provider::Anthropic::new().with_event_limit(16 * 1024 * 1024);
@@ -141,10 +143,13 @@ impl ProviderExecutor for Anthropic {
     ) -> Result<Response, Error> {
         let call = self.call(attempt, auth, options);
         let path = request::messages_path(self, auth);
-        let (response, json) = call.plain(path, request.payload.clone())?;
+        let read = |json| (reply::text(&json), reply::usage(&json));
+        let payload = request.payload.clone();
+        let (response, (reply_text, usage)) =
+            call.plain_as(path, payload, |_| None, reply::failure, read)?;
         Ok(Response {
-            reply_text: reply::text(&json),
-            usage: reply::usage(&json),
+            reply_text,
+            usage,
             ..response
         })
     }
@@ -212,4 +217,10 @@ impl RequestPreparer for Anthropic {
         request.headers.extend(own);
         Ok(())
     }
+}
+
+/// For tests of what streams have in common.
+#[cfg(test)]
+pub(super) fn message_events() -> impl super::stream::Protocol {
+    MessageStream::default()
 }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::json::number;
+use super::super::json::{is_filled, number};
+use super::super::problem::Problem;
 use crate::request::Usage;
 
 /// The text of all text blocks of a [message](https://docs.anthropic.com/en/api/messages); `None` where there is no text
@@ -17,6 +18,12 @@ pub(super) fn text(message: &Value) -> Option<String> {
 pub(super) fn block_text(block: &Value) -> Option<&str> {
     let is_text = block.get("type").is_some_and(|kind| kind == "text");
     block.get("text").filter(|_| is_text)?.as_str()
+}
+
+/// Why there is no reply in a message: no content, and no reason why it ended.
+pub(super) fn failure(message: &Value) -> Option<Problem> {
+    let says = |name| message.get(name).is_some_and(is_filled);
+    (!says("content") && !says("stop_reason")).then(|| Problem::of_no_reply(message))
 }
 
 /// The tokens that a message used.
@@ -54,7 +61,8 @@ impl Tally {
         }
         let [output, fresh, written, read] = self.counts.map(Option::unwrap_or_default);
         let input = fresh.saturating_add(written).saturating_add(read);
-        Some(Usage::new(input, output).with_cached(read))
+        let usage = Usage::new(input, output).with_cached(read);
+        Some(usage.with_cache_written(written))
     }
 }
 
@@ -97,7 +105,11 @@ mod tests {
             usage(
                 json!({"input_tokens": 10, "cache_creation_input_tokens": 200, "cache_read_input_tokens": 3000, "output_tokens": 5})
             ),
-            Some(Usage::new(3210, 5).with_cached(3000))
+            Some(
+                Usage::new(3210, 5)
+                    .with_cached(3000)
+                    .with_cache_written(200)
+            )
         );
         assert_eq!(
             usage(json!({"input_tokens": 7, "cache_read_input_tokens": null})),

@@ -15,38 +15,64 @@ pub(super) struct MessageStream {
     tally: Tally,
     /// Something of the reply has come.
     has_content: bool,
+    /// The last event brought something, or began a block.
+    has_progressed: bool,
+    /// The reply has said why it ended.
+    has_stopped: bool,
 }
 
 impl Protocol for MessageStream {
     fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> Said {
         let Some(json) = json else {
-            return Said::Malformed("the stream says [DONE], which no message stream does");
+            // That of gateways which translate. It makes nothing whole.
+            return if self.has_stopped {
+                Said::End
+            } else {
+                Said::Cut
+            };
         };
         let kind = json.get("type").and_then(Value::as_str);
+        let kind = kind.or(event.event.as_deref()).unwrap_or_default();
         let mut chunk = StreamChunk::default();
-        match kind.or(event.event.as_deref()).unwrap_or_default() {
+        self.has_progressed = false;
+        match kind {
             "message_start" => {
                 chunk.usage = self.usage(json.get("message").unwrap_or(json));
             }
             "content_block_start" => {
                 let block = json.get("content_block").unwrap_or(&Value::Null);
                 self.has_content |= says_something(block);
+                self.has_progressed = true;
                 chunk.text = reply::block_text(block).and_then(filled);
             }
             "content_block_delta" => {
                 let delta = json.get("delta").unwrap_or(&Value::Null);
-                self.has_content |= says_something(delta);
+                self.has_progressed = says_something(delta);
+                self.has_content |= self.has_progressed;
                 let is_text = delta.get("type").is_some_and(|kind| kind == "text_delta");
                 let text = delta.get("text").filter(|_| is_text);
                 chunk.text = text.and_then(Value::as_str).and_then(filled);
             }
-            "message_delta" => chunk.usage = self.usage(json),
+            "message_delta" => {
+                let reason = json.get("delta").and_then(|delta| delta.get("stop_reason"));
+                self.has_stopped |= reason.is_some_and(is_filled);
+                self.has_progressed = true;
+                chunk.usage = self.usage(json);
+            }
             "message_stop" => return Said::Last(chunk),
             // Pings, the ends of blocks, and what there may be one day.
             _ => {}
         }
         chunk.preamble = !self.has_content;
         Said::Chunk(chunk)
+    }
+
+    fn knows(&self, event: &str) -> bool {
+        event.starts_with("message") || event.starts_with("content_block")
+    }
+
+    fn has_progressed(&self) -> bool {
+        self.has_progressed
     }
 
     fn is_whole(&self) -> bool {

@@ -16,8 +16,8 @@ use self::model::Model;
 use self::stream::GenerateContent;
 use super::call::Call;
 use super::head::Vendor;
-use super::oauth;
 use super::sse::DEFAULT_EVENT_LIMIT;
+use super::{oauth, payload};
 
 /// Calls the [Gemini API](https://ai.google.dev/api/generate-content), or a server that speaks like it.
 ///
@@ -76,8 +76,8 @@ use super::sse::DEFAULT_EVENT_LIMIT;
 ///
 /// # Streams
 ///
-/// One chunk per event; those before any content are marked as preamble. A stream is whole once every candidate that came has
-/// given its `finishReason`, or a `promptFeedback` its `blockReason`; what comes after that, usage for example, is still read.
+/// One chunk per event; those before any content are marked as preamble. A stream is whole once as many candidates as the payload asks
+/// for have given their `finishReason`, or a `promptFeedback` its `blockReason`; what comes after that, usage for example, is still read.
 /// Otherwise its last item is an error: `stream_truncated` when it ended or the upstream closed the connection,
 /// `stream_interrupted` when it was lost, `stream_stalled` when it fell silent for
 /// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
@@ -113,7 +113,9 @@ impl Gemini {
         }
     }
 
-    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. An image comes as one event of several MiB.
+    /// Sets how many bytes one event of a stream may have, where the call does not say ([`Options::event_limit`]): a longer one ends
+    /// the call with `stream_malformed`, is held against no credential and not asked for again. Default: 64 MiB, as for a plain answer;
+    /// images come as events of several MiB.
     ///
     /// ```
     /// let executor = credpool::provider::Gemini::new().with_event_limit(16 * 1024 * 1024);
@@ -164,12 +166,15 @@ impl ProviderExecutor for Gemini {
         options: &Options,
     ) -> Result<Response, Error> {
         let path = Model::of(request)?.path("generateContent");
-        let (response, json) = self.call(attempt, auth, options, &path, |call, path| {
-            call.plain(path, request.payload.clone())
-        })?;
+        let read = |json| (reply::text(&json), reply::usage(&json));
+        let (response, (reply_text, usage)) =
+            self.call(attempt, auth, options, &path, |call, path| {
+                let payload = request.payload.clone();
+                call.plain_as(path, payload, |_| None, reply::failure, read)
+            })?;
         Ok(Response {
-            reply_text: reply::text(&json),
-            usage: reply::usage(&json),
+            reply_text,
+            usage,
             ..response
         })
     }
@@ -184,7 +189,9 @@ impl ProviderExecutor for Gemini {
         // Without it the stream is one JSON array.
         let path = Model::of(request)?.path("streamGenerateContent") + "?alt=sse";
         self.call(attempt, auth, options, &path, |call, path| {
-            call.stream(path, request.payload.clone(), GenerateContent::default())
+            let payload = request.payload.clone();
+            let asked = payload::number(&payload, &request::CANDIDATE_COUNT);
+            call.stream(path, payload, GenerateContent::of(asked.unwrap_or(1)))
         })
     }
 

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::super::problem::Problem;
 use crate::request::Usage;
 
 /// The candidates of a response, each with its index.
@@ -26,8 +27,19 @@ pub(super) fn parts(candidate: &Value) -> impl Iterator<Item = &Value> {
     parts.into_iter().flatten()
 }
 
-/// The text of the first candidate, without its thoughts.
+/// The text of a reply; of one that came in pieces, as a stream without events does (an array), of all of them.
 pub(super) fn text(reply: &Value) -> Option<String> {
+    let texts: Vec<_> = pieces(reply).filter_map(text_of_piece).collect();
+    (!texts.is_empty()).then(|| texts.concat())
+}
+
+fn pieces(reply: &Value) -> impl Iterator<Item = &Value> {
+    let array = reply.as_array().map(Vec::as_slice);
+    array.unwrap_or(std::slice::from_ref(reply)).iter()
+}
+
+/// The text of the first candidate, without its thoughts.
+fn text_of_piece(reply: &Value) -> Option<String> {
     let (_, first) = candidates(reply).find(|(index, _)| *index == 0)?;
     let mut texts = parts(first)
         .filter(|part| part.get("thought") != Some(&Value::Bool(true)))
@@ -37,8 +49,25 @@ pub(super) fn text(reply: &Value) -> Option<String> {
     Some(texts.collect())
 }
 
+/// Why there is no reply: no candidate with content or a reason for its end, and no reason why the prompt was blocked.
+pub(super) fn failure(reply: &Value) -> Option<Problem> {
+    let is_reply = |(_, candidate): (u64, &Value)| {
+        reason(candidate, "finishReason").is_some() || parts(candidate).next().is_some()
+    };
+    let is_blocked = |piece: &Value| {
+        let feedback = piece.get("promptFeedback");
+        feedback.is_some_and(|feedback| reason(feedback, "blockReason").is_some())
+    };
+    let holds_one = |piece: &Value| is_blocked(piece) || candidates(piece).any(is_reply);
+    (!pieces(reply).any(holds_one)).then(|| Problem::of_no_reply(reply))
+}
+
 /// The tokens used, where at least one of the numbers is there. Thoughts are output: they are charged as such.
 pub(super) fn usage(reply: &Value) -> Option<Usage> {
+    pieces(reply).filter_map(usage_of_piece).last()
+}
+
+fn usage_of_piece(reply: &Value) -> Option<Usage> {
     let usage = reply.get("usageMetadata")?;
     let count = |name| usage.get(name).and_then(number);
     let input = count("promptTokenCount");
@@ -49,7 +78,8 @@ pub(super) fn usage(reply: &Value) -> Option<Usage> {
         .unwrap_or_default()
         .saturating_add(thoughts.unwrap_or_default());
     let cached = count("cachedContentTokenCount").unwrap_or_default();
-    Some(Usage::new(input.unwrap_or_default(), output).with_cached(cached))
+    let usage = Usage::new(input.unwrap_or_default(), output).with_cached(cached);
+    Some(usage.with_reasoning(thoughts.unwrap_or_default()))
 }
 
 /// Why a candidate or a prompt ended; nothing where the reason is the enum's own "unspecified".
@@ -109,10 +139,13 @@ mod tests {
             "promptTokenCount": 10, "candidatesTokenCount": 5, "thoughtsTokenCount": 7,
             "cachedContentTokenCount": 4, "totalTokenCount": 22,
         });
-        assert_eq!(of(full), Some(Usage::new(10, 12).with_cached(4)));
+        assert_eq!(
+            of(full),
+            Some(Usage::new(10, 12).with_cached(4).with_reasoning(7))
+        );
         assert_eq!(of(json!({"promptTokenCount": "3"})), Some(Usage::new(3, 0)));
         let huge = json!({"candidatesTokenCount": 1e300, "thoughtsTokenCount": 1});
-        assert_eq!(of(huge), Some(Usage::new(0, u64::MAX)));
+        assert_eq!(of(huge), Some(Usage::new(0, u64::MAX).with_reasoning(1)));
         for odd in [
             json!(null),
             json!({}),

@@ -107,6 +107,12 @@ const KEY_HEADER: &str = "x-goog-api-key";
 const NAMED_HEADERS: [(&str, &str); 1] = [("quota_project", QUOTA_PROJECT)];
 const QUOTA_PROJECT: &str = "x-goog-user-project";
 
+/// Where a payload says how many candidates it asks for: protocol buffers in JSON have two spellings.
+pub(super) const CANDIDATE_COUNT: [&[&str]; 2] = [
+    &["generationConfig", "generation_config"],
+    &["candidateCount", "candidate_count"],
+];
+
 #[cfg(test)]
 mod tests {
     use super::super::super::head::{JSON, head};

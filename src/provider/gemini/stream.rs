@@ -10,9 +10,13 @@ use super::super::stream::{Protocol, Said};
 use super::reply;
 use crate::request::StreamChunk;
 
-/// Whole once every candidate that came has said why it ended, or the prompt was blocked.
+/// Whole once as many candidates as were asked for have come and said why they ended, or the prompt was blocked.
 #[derive(Default)]
 pub(super) struct GenerateContent {
+    /// How many candidates were asked for.
+    asked: usize,
+    /// The last event brought something.
+    has_progressed: bool,
     /// The prompt was refused, which is the end.
     blocked: bool,
     /// The candidates that came, and whether each has ended. The API answers with eight at most.
@@ -25,16 +29,16 @@ impl Protocol for GenerateContent {
     fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> Said {
         let Some(json) = json else {
             // Not Gemini's, but that of servers in front of it. It makes nothing whole.
-            return if self.is_whole() {
+            return if self.have_ended() {
                 Said::End
             } else {
-                Said::Malformed("[DONE] came before a finishReason")
+                Said::Cut
             };
         };
+        self.has_progressed = false;
         for (index, candidate) in reply::candidates(json) {
-            self.has_content |= reply::parts(candidate).any(is_filled);
             let ended = reply::reason(candidate, "finishReason").is_some();
-            self.has_content |= ended;
+            self.has_progressed |= ended || reply::parts(candidate).any(is_filled);
             if let Ok(index) = u8::try_from(index) {
                 *self.candidates.entry(index).or_default() |= ended;
             }
@@ -42,7 +46,8 @@ impl Protocol for GenerateContent {
         let feedback = json.get("promptFeedback");
         self.blocked |=
             feedback.is_some_and(|feedback| reply::reason(feedback, "blockReason").is_some());
-        self.has_content |= self.blocked;
+        self.has_progressed |= self.blocked;
+        self.has_content |= self.has_progressed;
         Said::Chunk(StreamChunk {
             text: reply::text(json).filter(|text| !text.is_empty()),
             usage: reply::usage(json),
@@ -51,13 +56,36 @@ impl Protocol for GenerateContent {
         })
     }
 
+    fn has_progressed(&self) -> bool {
+        self.has_progressed
+    }
+
     fn is_whole(&self) -> bool {
-        let have_ended = self.candidates.values().all(|ended| *ended);
-        self.blocked || (have_ended && !self.candidates.is_empty())
+        self.have_ended() && (self.blocked || self.candidates.len() >= self.asked)
     }
 
     fn missing(&self) -> &'static str {
-        "no finishReason came"
+        if self.have_ended() {
+            "fewer candidates came than were asked for"
+        } else {
+            "no finishReason came"
+        }
+    }
+}
+
+impl GenerateContent {
+    /// The reply to a request for so many candidates.
+    pub(super) fn of(candidates: usize) -> Self {
+        Self {
+            asked: candidates,
+            ..Self::default()
+        }
+    }
+
+    /// Whether all candidates that came have ended.
+    fn have_ended(&self) -> bool {
+        let have_ended = self.candidates.values().all(|ended| *ended);
+        self.blocked || (have_ended && !self.candidates.is_empty())
     }
 }
 
@@ -141,7 +169,7 @@ mod tests {
     fn a_foreign_end_makes_nothing_whole() {
         let mut protocol = GenerateContent::default();
         let said = protocol.read(&SseEvent::default(), None);
-        assert!(matches!(said, Said::Malformed(_)));
+        assert!(matches!(said, Said::Cut));
         let mut protocol = after(&[json!({"candidates": [candidate(0, "", Some("STOP"))]})]).0;
         let said = protocol.read(&SseEvent::default(), None);
         assert!(matches!(said, Said::End));

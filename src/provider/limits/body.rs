@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::super::exchange::start;
-use super::{google, read};
-use crate::clock::Timestamp;
+use super::{google, hints, read, windows};
+use crate::clock::{Timestamp, until};
 use crate::limits::{Exhausted, LimitWindow};
 
 /// What a body says.
@@ -31,14 +32,44 @@ pub(super) fn read(body: &Value, now: Timestamp) -> Said {
         .find_map(|name| error.get(*name)?.as_str())
         .map(|message| start(message, MESSAGE))
         .unwrap_or_default();
+    let mut windows = google.windows;
+    let headers = inner_headers(error);
+    windows.extend(windows::read(&headers, now));
+    let by_headers = || {
+        let reset = || Some(until(now, windows::latest_reset(&windows, now)?));
+        hints::retry_after(&headers, now).or_else(reset)
+    };
     Said {
         wait: google
             .wait
             .or_else(|| resets(error, now))
-            .or_else(|| wait_in(message)),
+            .or_else(by_headers)
+            .or_else(|| wait_in(message))
+            .or_else(|| moment_in(message, now)),
         exhausted: google.exhausted.or_else(|| exhausted(error, message)),
-        windows: google.windows,
+        windows,
     }
+}
+
+/// The headers of its limits that a gateway puts into an error
+/// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>).
+fn inner_headers(error: &Value) -> HeaderMap {
+    let headers = error
+        .pointer("/metadata/headers")
+        .and_then(Value::as_object);
+    let headers = headers.into_iter().flatten().take(MOST_HEADERS);
+    let header = |(name, value): (&String, &Value)| {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        Some((
+            HeaderName::try_from(name).ok()?,
+            HeaderValue::try_from(text).ok()?,
+        ))
+    };
+    headers.filter_map(header).collect()
 }
 
 /// Beside `usage_limit_reached`, subscriptions to OpenAI are told when the limit is lifted: `resets_in_seconds`, which needs
@@ -103,13 +134,42 @@ fn wait_in(message: &str) -> Option<Duration> {
     })
 }
 
-const WORDS: [&str; 5] = [
+/// The moment that a message names in words: "Your limit will reset at 2026-11-27 06:41:44".
+fn moment_in(message: &str, now: Timestamp) -> Option<Duration> {
+    let lower = message.to_ascii_lowercase();
+    let found = MOMENTS.iter().find_map(|words| {
+        lower
+            .match_indices(words)
+            .find_map(|(at, words)| read::leading_moment(message.get(at + words.len()..)?, now))
+    });
+    read::wait_until(found?, now)
+}
+
+const WORDS: [&str; 9] = [
     "try again in ",
     "retry in ",
     "retry after ",
+    "try again after ",
     "reset after ",
     "resets in ",
+    "reset in ",
+    "wait for ",
+    "please wait ",
 ];
+
+/// As Zhipu says it (<https://docs.z.ai/api-reference/api-code>, <https://docs.bigmodel.cn/cn/api/api-code>), and others.
+const MOMENTS: [&str; 8] = [
+    "reset at ",
+    "resets at ",
+    "reset on ",
+    "try again at ",
+    "try again after ",
+    "retry after ",
+    "available again at ",
+    "\u{5c06}\u{5728}",
+];
+
+const MOST_HEADERS: usize = 32;
 
 /// As much of a message as is read.
 const MESSAGE: usize = 4 * 1024;

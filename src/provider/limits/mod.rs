@@ -1,9 +1,10 @@
 //! Reading [`RateLimits`]: pure functions of headers, body and the present time.
 //!
-//! `read` knows numbers, durations and times; `hints` the headers that say how to go on; `windows` those that count;
+//! `read` knows numbers, durations and times; `hints` the headers that say how to go on; `windows` and `fields` those that count;
 //! `body` what errors say, and `google` the details that Google adds to them.
 
 mod body;
+mod fields;
 mod google;
 mod hints;
 mod read;
@@ -17,6 +18,7 @@ pub(super) use hints::retry_after;
 use crate::auth::{Auth, scrub};
 use crate::clock::{Timestamp, until};
 use crate::error::Error;
+use crate::json_input::parse_lenient;
 use crate::limits::{Exhausted, HintSource, RateLimits};
 
 impl RateLimits {
@@ -29,6 +31,9 @@ impl RateLimits {
     /// | `x-ratelimit-{limit,remaining,reset}-NAME` | [OpenAI](https://platform.openai.com/docs/guides/rate-limits) and servers like it |
     /// | `anthropic-ratelimit-NAME-{limit,remaining,reset}` | [Anthropic](https://docs.anthropic.com/en/api/rate-limits) |
     /// | `anthropic-ratelimit-unified[-NAME]-{status,utilization,reset}` | what Anthropic sends to subscribers |
+    /// | `x-codex-NAME-{used-percent,window-minutes,reset-after-seconds,reset-at}` | what OpenAI sends to subscribers |
+    /// | `ratelimit`, `ratelimit-policy`; before: `ratelimit-{limit,remaining,reset}` | [IETF](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11) |
+    /// | `[x-]ratelimitbysize-{limit,remaining,reset}[-NAME]`, `x-tokenlimit-…`, `x-trial-endpoint-call-…` | Mistral, Together, Cohere |
     ///
     /// `retry-after-ms` goes before `retry-after`. Of headers that come twice, the first that reads counts. A date that has
     /// passed is a wait of zero. As if it had not been sent is what is negative, has an exponent, is not a number, lies
@@ -47,8 +52,9 @@ impl RateLimits {
     /// What an error answer says at the time `now`: its headers, as [`from_headers`](Self::from_headers), and its body.
     ///
     /// The wait is the first of these: the headers' own; with status 429, the latest reset of the windows that are used up;
-    /// in the body, Google's `RetryInfo` and `quotaResetDelay`, OpenAI's `resets_in_seconds` and `resets_at`, at last words
-    /// like "try again in 1m2.5s". Of Anthropic's unified windows only those count that reject. A body is JSON, or says nothing.
+    /// in the body, Google's `RetryInfo` and `quotaResetDelay`, OpenAI's `resets_in_seconds` and `resets_at`, the headers that a gateway
+    /// puts into `metadata`, at last words like "try again in 1m2.5s" and "reset at 2026-11-27 06:41:44". A window that is used up, and whose
+    /// name says that it lasts a minute at most, is waited for as long. Of Anthropic's unified windows only those count that reject. A body is JSON, or says nothing.
     ///
     /// ```
     /// use credpool::{Exhausted, HintSource, RateLimits};
@@ -62,7 +68,7 @@ impl RateLimits {
     /// assert_eq!(limits.retry_after_source, Some(HintSource::Body));
     /// ```
     pub fn from_error(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
-        let body = serde_json::from_slice(body).unwrap_or_default();
+        let body = parse_lenient(body).unwrap_or_default();
         of_error(Self::from_headers(headers, now), Some(status), &body, now)
     }
 }
@@ -82,7 +88,7 @@ pub(super) fn of_error(
         said => said,
     };
     if status == Some(429) {
-        let resets_at = windows::latest_reset(&limits.windows);
+        let resets_at = windows::latest_reset(&limits.windows, now);
         wait(&mut limits, HintSource::Window, || {
             resets_at.map(|at| until(now, at))
         });

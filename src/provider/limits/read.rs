@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
+use time::macros::{format_description, offset};
+use time::{Date, PrimitiveDateTime, Time, UtcOffset};
 
 use crate::clock::{Timestamp, later, until};
 
@@ -21,6 +24,35 @@ pub(super) fn count(text: &str) -> Option<u64> {
 /// A part of a whole, perhaps more than the whole.
 pub(super) fn ratio(text: &str) -> Option<f64> {
     decimal(text).filter(|number| *number <= LARGEST_RATIO)
+}
+
+/// A part of a whole in percent.
+pub(super) fn ratio_of_percent(text: &str) -> Option<f64> {
+    decimal(text)
+        .map(|percent| percent / 100.0)
+        .filter(|ratio| *ratio <= LARGEST_RATIO)
+}
+
+/// How long a window is, by its name: `req-minute`, `tokens-month`, `unified-5h`.
+pub(super) fn length_in(name: &str) -> Option<Duration> {
+    let words = name.split(|char: char| !char.is_ascii_alphanumeric());
+    let lengths = words.filter_map(|word| {
+        let seconds = match word {
+            "second" => 1,
+            "minute" | "min" => 60,
+            "hour" | "hourly" => 3600,
+            "day" | "daily" => 86_400,
+            "week" | "weekly" => 7 * 86_400,
+            "month" | "monthly" => 30 * 86_400,
+            _ => {
+                return word
+                    .starts_with(|char: char| char.is_ascii_digit())
+                    .then(|| duration(word))?;
+            }
+        };
+        Some(Duration::from_secs(seconds))
+    });
+    lengths.into_iter().next_back()
 }
 
 /// A plain decimal number: no sign, no exponent, no words.
@@ -95,6 +127,61 @@ pub(super) fn rfc3339(text: &str, now: Timestamp) -> Option<Timestamp> {
     near(Timestamp::parse(text, &Rfc3339).ok()?, now)
 }
 
+/// The moment that a text begins with: `2026-11-27 06:41:44`, with `T`, without seconds, with a zone or without. One without is
+/// Beijing's, as the vendors that write so mean it, or UTC where that has passed: the earlier of the readings that are ahead.
+pub(super) fn leading_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let text = text.trim_start_matches([' ', '"']);
+    let (date, rest) = text.split_at_checked(10)?;
+    let date = Date::parse(date, DATE).ok()?;
+    let rest = rest.trim_start_matches(['T', 't', ' ']);
+    let digits = rest
+        .bytes()
+        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'))
+        .count();
+    let (clock, zone) = rest.split_at_checked(digits)?;
+    let mut parts = clock.trim_end_matches(['.', ':']).splitn(3, ':');
+    let mut part = || parts.next();
+    let (hour, minute) = (part()?.parse().ok()?, part()?.parse().ok()?);
+    let second = part().map_or(Some(0), |second| second.split('.').next()?.parse().ok())?;
+    let local = PrimitiveDateTime::new(date, Time::from_hms(hour, minute, second).ok()?);
+    let at = |offset: UtcOffset| Some(local.assume_offset(offset).to_utc());
+    match zone_of(zone.trim_start()) {
+        Some(offset) => near(at(offset)?, now),
+        None => [BEIJING, UtcOffset::UTC]
+            .into_iter()
+            .filter_map(at)
+            .filter(|at| *at > now)
+            .find_map(|at| near(at, now)),
+    }
+}
+
+/// The zone that a text begins with: `Z`, `UTC`, `GMT`, `+08:00`, `+0800`, `UTC+8`.
+fn zone_of(text: &str) -> Option<UtcOffset> {
+    let text = text.trim_start_matches('(');
+    let is_named = ["UTC", "GMT", "Z", "z"]
+        .iter()
+        .find(|name| text.starts_with(**name));
+    let rest = is_named.map_or(text, |name| &text[name.len()..]);
+    let sign = match rest.as_bytes().first() {
+        Some(b'+') => 1,
+        Some(b'-') => -1,
+        _ => return is_named.map(|_| UtcOffset::UTC),
+    };
+    let digits: String = rest[1..]
+        .chars()
+        .take_while(|char| char.is_ascii_digit() || *char == ':')
+        .filter(char::is_ascii_digit)
+        .collect();
+    let (hours, minutes) = match digits.len() {
+        1 | 2 => (digits.parse().ok()?, 0),
+        4 => (digits[..2].parse().ok()?, digits[2..].parse().ok()?),
+        _ => return None,
+    };
+    let hours: i8 = hours;
+    let minutes: i8 = minutes;
+    UtcOffset::from_hms(sign * hours, sign * minutes, 0).ok()
+}
+
 /// A number and its unit.
 fn part_of_duration(text: &str) -> Option<(Duration, &str)> {
     let digits = text
@@ -130,6 +217,9 @@ fn plausible(wait: Duration) -> Option<Duration> {
 fn near(at: Timestamp, now: Timestamp) -> Option<Timestamp> {
     (until(now, at) <= FARTHEST && until(at, now) <= FARTHEST).then_some(at)
 }
+
+const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+const BEIJING: UtcOffset = offset!(+8);
 
 /// No vendor has a longer period than a month.
 const FARTHEST: Duration = Duration::from_secs(35 * 86_400);

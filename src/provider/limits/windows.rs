@@ -1,24 +1,28 @@
 //! The headers that count.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 
-use super::read;
-use crate::clock::Timestamp;
+use super::{fields, read};
+use crate::clock::{Timestamp, later};
 use crate::limits::LimitWindow;
 
 /// The windows that the headers speak of, by name.
 pub(super) fn read(headers: &HeaderMap, now: Timestamp) -> Vec<LimitWindow> {
     let mut windows = Vec::new();
-    for (name, value) in headers {
-        let Some((window, field)) = parts(name.as_str()) else {
+    for (header, value) in headers {
+        let Ok(text) = value.to_str() else {
             continue;
         };
-        let Some(said) = value.to_str().ok().and_then(|text| said(field, text, now)) else {
-            continue;
-        };
-        if let Some(window) = entry(&mut windows, window) {
-            note(window, said);
+        for (name, said) in fields::read(header.as_str(), text, now) {
+            if let Some(window) = entry(&mut windows, &name) {
+                note(window, said);
+            }
         }
+    }
+    for window in &mut windows {
+        window.length = window.length.or_else(|| read::length_in(&window.name));
     }
     windows.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     windows
@@ -33,47 +37,26 @@ pub(super) fn rejected(windows: &[LimitWindow]) -> impl Iterator<Item = &LimitWi
     })
 }
 
-/// When the last of the windows that are used up resets.
-pub(super) fn latest_reset(windows: &[LimitWindow]) -> Option<Timestamp> {
+/// When the last of the windows that are used up resets. One that is short, and does not say when, is whole again once its time is over.
+pub(super) fn latest_reset(windows: &[LimitWindow], now: Timestamp) -> Option<Timestamp> {
     let counted = windows
         .iter()
         .filter(|window| !is_unified(window) && window.is_used_up());
-    rejected(windows)
-        .chain(counted)
-        .filter_map(|window| window.resets_at)
-        .max()
+    let is_back = |window: &LimitWindow| {
+        let short = window.length.filter(|length| *length <= SHORT);
+        window.resets_at.or_else(|| Some(later(now, short?)))
+    };
+    rejected(windows).chain(counted).filter_map(is_back).max()
 }
 
 /// What one header says.
-enum Said {
+pub(super) enum Said {
     Limit(u64),
     Remaining(u64),
     ResetsAt(Timestamp),
     UsedRatio(f64),
     Status(String),
-}
-
-/// A header's window and field. OpenAI puts the field first
-/// (<https://platform.openai.com/docs/guides/rate-limits>), Anthropic last (<https://docs.anthropic.com/en/api/rate-limits>).
-fn parts(header: &str) -> Option<(&str, &str)> {
-    if let Some(rest) = header.strip_prefix("x-ratelimit-") {
-        let (field, window) = rest.split_once('-').unwrap_or((rest, "default"));
-        return matches!(field, "limit" | "remaining" | "reset").then_some((window, field));
-    }
-    header
-        .strip_prefix("anthropic-ratelimit-")?
-        .rsplit_once('-')
-}
-
-fn said(field: &str, text: &str, now: Timestamp) -> Option<Said> {
-    match field {
-        "limit" => read::count(text).map(Said::Limit),
-        "remaining" => read::count(text).map(Said::Remaining),
-        "reset" => read::reset(text, now).map(Said::ResetsAt),
-        "utilization" => read::ratio(text).map(Said::UsedRatio),
-        "status" => word(text).map(Said::Status),
-        _ => None,
-    }
+    Length(Duration),
 }
 
 /// The window with this name, a new one if need be; `None` when that would be one too many.
@@ -94,20 +77,11 @@ fn note(window: &mut LimitWindow, said: Said) {
         Said::Remaining(remaining) => window.remaining = window.remaining.or(Some(remaining)),
         Said::ResetsAt(at) => window.resets_at = window.resets_at.or(Some(at)),
         Said::UsedRatio(ratio) => window.note_used_ratio(ratio),
+        Said::Length(length) => window.length = window.length.or(Some(length)),
         Said::Status(status) => {
             window.status.get_or_insert(status);
         }
     }
-}
-
-/// A status: one short word.
-fn word(text: &str) -> Option<String> {
-    let text = text.trim();
-    let plain = (1..=LONGEST_STATUS).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    plain.then(|| text.to_ascii_lowercase())
 }
 
 fn is_unified(window: &LimitWindow) -> bool {
@@ -118,6 +92,8 @@ const UNIFIED: &str = "unified";
 /// Whether one may pay for more: it rejects where one may not.
 const OVERAGE: &str = "unified-overage";
 
+/// A window that says nothing of its reset is waited for where it is no longer.
+const SHORT: Duration = Duration::from_secs(60);
+
 const MOST_WINDOWS: usize = 32;
 const LONGEST_NAME: usize = 64;
-const LONGEST_STATUS: usize = 32;

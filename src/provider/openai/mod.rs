@@ -1,4 +1,5 @@
 mod count;
+mod ends;
 mod reply;
 mod request;
 mod responses;
@@ -45,6 +46,7 @@ use super::{oauth, payload};
 /// | `organization`, `project` | the `OpenAI-Organization` and `OpenAI-Project` headers | not sent |
 /// | `header:NAME` | one more header; with `header:api-key`, `header:x-api-key` or `header:authorization` there need be no `api_key` | |
 /// | `count_tokens_path` | the endpoint that counts tokens | `/responses/input_tokens` at api.openai.com, else none |
+/// | `stream_usage` | `true` puts `"stream_options": {"include_usage": true}` into the payload of a streamed chat that says nothing of it: without it many servers tell no usage by stream, so that a limit of tokens a minute goes by its estimate | `false` |
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
 ///
 /// For [`refresh`](ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
@@ -71,7 +73,8 @@ use super::{oauth, payload};
 /// # Answers
 ///
 /// [`Response::reply_text`] is read from the first choice, or from all messages of a response; [`Response::usage`] from
-/// `usage`; [`Response::rate_limits`] from the headers. An answer with another
+/// `usage`; [`Response::rate_limits`] from the headers. An answer that holds no reply and does not say why, and one that broke off for a
+/// fault of the upstream (`finish_reason` `insufficient_system_resource`, for example), is an error. An answer with another
 /// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
 /// limits; so is a JSON `error` in a 2xx answer, also one beside a choice, with the status that its code or type stands
 /// for.
@@ -83,8 +86,8 @@ use super::{oauth, payload};
 /// # Streams
 ///
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble, and the first carries
-/// the limits that the headers tell. A chat is whole once every choice that came has given its `finish_reason`, which
-/// `[DONE]` does not replace; a response once `response.completed` or `response.incomplete` has come. `response.failed` is an
+/// the limits that the headers tell. A chat is whole once as many choices as the payload asks for (`n`) have given their
+/// `finish_reason`, or all that came, where `[DONE]` follows; `[DONE]` alone replaces none; a response once `response.completed` or `response.incomplete` has come. `response.failed` is an
 /// error, classified by its code like an HTTP error; so is an `error` event, and a choice that ends with one. Otherwise its
 /// last item is an error: `stream_truncated` when it ended or the upstream closed the connection, `stream_interrupted` when
 /// the connection was lost or reading failed in another way, `stream_stalled` when it fell silent for
@@ -115,7 +118,9 @@ impl OpenAi {
         }
     }
 
-    /// Sets how many bytes one event of a stream may have: a longer one is `stream_malformed`. Default: 1 MiB. Images that a response draws come as events of several MiB.
+    /// Sets how many bytes one event of a stream may have, where the call does not say ([`Options::event_limit`]): a longer one ends
+    /// the call with `stream_malformed`, is held against no credential and not asked for again. Default: 64 MiB, as for a plain answer;
+    /// images come as events of several MiB.
     ///
     /// ```
     /// let executor = credpool::provider::OpenAi::new().with_event_limit(16 * 1024 * 1024);
@@ -200,7 +205,18 @@ impl ProviderExecutor for OpenAi {
         })?;
         let (call, path) = (self.call(attempt, auth, options), interface.path());
         match interface {
-            Interface::Chat => call.stream(path, payload, ChatCompletion::default()),
+            Interface::Chat => {
+                let wants_usage = auth.attributes.get("stream_usage");
+                let wants_usage =
+                    wants_usage.is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
+                let payload = if wants_usage {
+                    payload::with_usage(&payload).unwrap_or(payload)
+                } else {
+                    payload
+                };
+                let asked = payload::number(&request.payload, &[&["n"]]).unwrap_or(1);
+                call.stream(path, payload, ChatCompletion::of(asked))
+            }
             Interface::Responses => call.stream(path, payload, ResponseEvents::default()),
         }
     }
@@ -288,4 +304,15 @@ impl Interface {
             Self::Responses => "/responses",
         }
     }
+}
+
+/// For tests of what streams have in common.
+#[cfg(test)]
+pub(super) fn chat_events() -> impl super::stream::Protocol {
+    ChatCompletion::of(1)
+}
+
+#[cfg(test)]
+pub(super) fn response_events() -> impl super::stream::Protocol {
+    ResponseEvents::default()
 }

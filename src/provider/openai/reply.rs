@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::super::json::is_filled;
 pub(super) use super::super::json::number;
 use super::super::problem::Problem;
+use super::ends;
 use crate::request::Usage;
 
 /// What is needed of a chat completion.
@@ -27,30 +28,37 @@ impl Reply {
         }
     }
 
-    /// Why there is none, where the answer says so beside a choice.
+    /// Why there is none: an error beside a choice, or no choice that holds anything or says why it ended.
     pub(super) fn failure(json: &Value) -> Option<Problem> {
-        let choices = json.get("choices")?.as_array()?;
-        choices.iter().find_map(failure)
+        let choices = json.get("choices").and_then(Value::as_array);
+        let choices = choices.map_or(&[][..], Vec::as_slice);
+        let is_reply = |choice| ends::is_finished(choice) || brings_something(choice);
+        choices.iter().find_map(ends::failure).or_else(|| {
+            let holds_none = !choices.iter().any(is_reply);
+            holds_none.then(|| Problem::of_no_reply(json))
+        })
     }
 
     /// Taken out of the ordinary answer without looking at the rest, which is several times cheaper; `None` for any other.
     pub(super) fn glance(body: &[u8]) -> Option<Self> {
         let glance: Glance<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
-        if glance.error.is_some() || glance.kind.is_some() {
-            return None;
-        }
+        let is_odd = glance.error.is_some()
+            || glance.kind.is_some()
+            || glance.object.is_some_and(|object| object == "error")
+            || glance.base_resp.is_some()
+            || glance.error_code.is_some()
+            || glance.success.is_some();
         let [choice] = glance.choices;
-        if choice.error.is_some() || choice.finish_reason.is_some_and(|reason| reason == "error") {
+        let fails = |reason: Cow<'_, str>| ends::is_fault(&reason);
+        let has_failed = choice.error.is_some() || choice.finish_reason.is_some_and(fails);
+        let text = choice.message.content;
+        // An empty one may be no reply.
+        if is_odd || has_failed || text.is_empty() {
             return None;
         }
-        let usage = glance.usage;
-        let cached = usage
-            .prompt_tokens_details
-            .map_or(0, |details| details.cached_tokens);
-        let used = Usage::new(usage.prompt_tokens, usage.completion_tokens);
         Some(Self {
-            text: Some(choice.message.content),
-            usage: Some(used.with_cached(cached)),
+            text: Some(text),
+            usage: Some(glance.usage.read()?),
         })
     }
 }
@@ -64,6 +72,11 @@ struct Glance<'a> {
     error: Option<IgnoredAny>,
     #[serde(rename = "type")]
     kind: Option<IgnoredAny>,
+    #[serde(borrow)]
+    object: Option<Cow<'a, str>>,
+    base_resp: Option<IgnoredAny>,
+    error_code: Option<IgnoredAny>,
+    success: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -84,12 +97,48 @@ struct GlanceUsage {
     prompt_tokens: u64,
     completion_tokens: u64,
     prompt_tokens_details: Option<GlanceDetails>,
+    completion_tokens_details: Option<GlanceDetails>,
+    // Names of other vendors for the same.
+    cached_tokens: Option<IgnoredAny>,
+    prompt_cache_hit_tokens: Option<IgnoredAny>,
+    input_tokens: Option<IgnoredAny>,
+    output_tokens: Option<IgnoredAny>,
+    input_tokens_details: Option<IgnoredAny>,
+    output_tokens_details: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct GlanceDetails {
-    #[serde(default)]
-    cached_tokens: u64,
+    #[serde(rename = "cached_tokens")]
+    cached: Option<u64>,
+    #[serde(rename = "cache_write_tokens")]
+    cache_written: Option<u64>,
+    #[serde(rename = "reasoning_tokens")]
+    reasoning: Option<u64>,
+}
+
+impl GlanceUsage {
+    fn read(self) -> Option<Usage> {
+        let others = [
+            self.cached_tokens,
+            self.prompt_cache_hit_tokens,
+            self.input_tokens,
+            self.output_tokens,
+            self.input_tokens_details,
+            self.output_tokens_details,
+        ];
+        if others.iter().any(Option::is_some) {
+            return None;
+        }
+        let input = self.prompt_tokens_details.unwrap_or_default();
+        let output = self.completion_tokens_details.unwrap_or_default();
+        Some(
+            Usage::new(self.prompt_tokens, self.completion_tokens)
+                .with_cached(input.cached.unwrap_or_default())
+                .with_cache_written(input.cache_written.unwrap_or_default())
+                .with_reasoning(output.reasoning.unwrap_or_default()),
+        )
+    }
 }
 
 /// The text of the first choice: `message.content`, a string or a list of parts; in the older completions API, `text`.
@@ -103,21 +152,14 @@ pub(super) fn text(reply: &Value) -> Option<String> {
     )
 }
 
-/// Why a choice failed, if it did: gateways put an error beside what a reply has come to
-/// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>), or name it as the reason of the end.
-pub(super) fn failure(choice: &Value) -> Option<Problem> {
-    let error = choice.get("error").filter(|error| is_filled(error));
-    let failed = choice
-        .get("finish_reason")
-        .is_some_and(|reason| reason == "error");
-    if error.is_none() && !failed {
-        return None;
-    }
-    let mut problem = Problem::find(choice).unwrap_or_default();
-    if problem == Problem::default() {
-        problem.message = Some("the reply failed, and the upstream does not say why".into());
-    }
-    Some(problem)
+/// Whether a choice, or a piece of one, brings something: text, a tool call, a refusal, reasoning.
+pub(super) fn brings_something(choice: &Value) -> bool {
+    let parts = ["delta", "message"].map(|name| choice.get(name).and_then(Value::as_object));
+    choice.get("text").is_some_and(is_filled)
+        || parts.into_iter().flatten().any(|part| {
+            part.iter()
+                .any(|(name, value)| name != "role" && is_filled(value))
+        })
 }
 
 /// Text as a string or as a list of parts, of which those with text count.
@@ -144,16 +186,30 @@ pub(super) fn usage(usage: &Value) -> Option<Usage> {
     if input.is_none() && output.is_none() {
         return None;
     }
-    let cached = ["prompt_tokens_details", "input_tokens_details"]
-        .iter()
-        .find_map(|name| number(usage.get(*name)?.get("cached_tokens")?));
-    let used = Usage::new(input.unwrap_or_default(), output.unwrap_or_default());
-    Some(used.with_cached(cached.unwrap_or_default()))
+    let detail = |of: [&str; 2], part| {
+        of.iter()
+            .find_map(|name| number(usage.get(*name)?.get(part)?))
+    };
+    let of_input = |part| detail(["prompt_tokens_details", "input_tokens_details"], part);
+    let of_output = |part| detail(["completion_tokens_details", "output_tokens_details"], part);
+    // DeepSeek (https://api-docs.deepseek.com/guides/kv_cache) and Moonshot count them beside the others.
+    let cached = of_input("cached_tokens")
+        .or_else(|| either(["prompt_cache_hit_tokens", "cached_tokens"]))
+        .unwrap_or_default();
+    let written = of_input("cache_write_tokens").unwrap_or_default();
+    let reasoning = of_output("reasoning_tokens").unwrap_or_default();
+    Some(
+        Usage::new(input.unwrap_or_default(), output.unwrap_or_default())
+            .with_cached(cached)
+            .with_cache_written(written)
+            .with_reasoning(reasoning),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -185,27 +241,47 @@ mod tests {
         let tokens = json!({"prompt_tokens": 3, "completion_tokens": 4});
         let cached = json!({
             "prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2},
+            "completion_tokens_details": {"reasoning_tokens": 1, "audio_tokens": null},
         });
+        let with = |name: &str, value: Value| {
+            let mut answer = reply(choices.clone(), tokens.clone());
+            answer[name] = value;
+            answer
+        };
         for (glances, answer) in [
             (true, reply(choices.clone(), tokens.clone())),
             (true, reply(choices.clone(), cached)),
+            (true, with("error", Value::Null)),
+            (false, with("error", json!({"message": "no"}))),
+            (false, with("type", json!("error"))),
+            (true, with("object", json!("chat.completion"))),
+            (false, with("object", json!("error"))),
+            (false, with("base_resp", json!({"status_code": 1002}))),
+            (false, with("error_code", json!("ModelArts.81101"))),
+            (false, with("success", json!(false))),
             (
-                true,
-                json!({"error": null, "choices": choices, "usage": tokens}),
+                false,
+                reply(
+                    choices.clone(),
+                    json!({"prompt_tokens": 1, "completion_tokens": 4, "prompt_cache_hit_tokens": 1}),
+                ),
             ),
             (
                 false,
-                json!({"error": {"message": "no"}, "choices": choices, "usage": tokens}),
+                reply(
+                    json!([{"message": {"content": "x"}, "finish_reason": "abort"}]),
+                    tokens.clone(),
+                ),
             ),
             (
                 false,
-                json!({"type": "error", "choices": choices, "usage": tokens}),
+                reply(json!([{"message": {"content": ""}}]), tokens.clone()),
             ),
             (false, reply(choices.clone(), Value::Null)),
             (
                 false,
                 reply(
-                    choices,
+                    choices.clone(),
                     json!({"prompt_tokens": 1.5, "completion_tokens": 4}),
                 ),
             ),
@@ -214,7 +290,7 @@ mod tests {
                 false,
                 reply(json!([{"message": {"content": null}}]), tokens.clone()),
             ),
-            (false, reply(json!([{"text": "old"}]), tokens)),
+            (false, reply(json!([{"text": "old"}]), tokens.clone())),
         ] {
             let glanced = Reply::glance(answer.to_string().as_bytes());
             assert_eq!(glanced.is_some(), glances, "{answer}");
@@ -245,5 +321,68 @@ mod tests {
             usage(&json!({"prompt_tokens": 1e300})),
             Some(Usage::new(u64::MAX, 0))
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_glance_reads_is_what_reading_in_full_reads(
+            text in "[ -~é]{0,6}",
+            reason in prop::sample::select(vec!["stop", "length", "error", "abort", "ABORT", "null", "", "network_error"]),
+            top in prop::collection::btree_map(odd_name(), odd_value(), 0..3),
+            of_usage in prop::collection::btree_map(odd_name(), odd_value(), 0..3),
+        ) {
+            let mut answer = json!({
+                "choices": [{"message": {"content": text}, "finish_reason": reason}],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+            });
+            for (name, value) in of_usage {
+                answer["usage"][&name] = value;
+            }
+            for (name, value) in top {
+                answer[&name] = value;
+            }
+            if let Some(glanced) = Reply::glance(answer.to_string().as_bytes()) {
+                prop_assert_eq!(Problem::find(&answer), None);
+                prop_assert_eq!(Reply::failure(&answer), None);
+                prop_assert_eq!(glanced, Reply::read(&answer));
+            }
+        }
+    }
+
+    fn odd_name() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![
+            "error",
+            "type",
+            "object",
+            "base_resp",
+            "error_code",
+            "success",
+            "id",
+            "prompt_tokens_details",
+            "completion_tokens_details",
+            "cached_tokens",
+            "prompt_cache_hit_tokens",
+            "input_tokens",
+            "output_tokens",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    fn odd_value() -> impl Strategy<Value = Value> {
+        prop::sample::select(vec![
+            json!(null),
+            json!(""),
+            json!("error"),
+            json!(0),
+            json!(1),
+            json!(2.0),
+            json!(false),
+            json!({}),
+            json!([]),
+            json!({"status_code": 1002}),
+            json!({"cached_tokens": 1, "cache_write_tokens": 2, "reasoning_tokens": 3}),
+            json!({"cached_tokens": null}),
+            json!({"message": "m"}),
+        ])
     }
 }

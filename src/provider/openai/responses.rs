@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::super::json::is_filled;
 use super::super::problem::Problem;
 use super::super::sse::SseEvent;
 use super::super::stream::{Protocol, Said};
@@ -35,12 +36,23 @@ fn text(response: &Value) -> Option<String> {
     Some(texts.collect())
 }
 
-/// Why the response failed, if it did.
+/// Why the response failed, if it did, or holds no reply: no output, and nothing that says why.
 pub(super) fn failure(response: &Value) -> Option<Problem> {
-    let failed = response
+    if has_failed(response) {
+        return Some(why(response));
+    }
+    let status = response.get("status").and_then(Value::as_str);
+    let has_output = response.get("output").is_some_and(is_filled);
+    // One in the background is only begun.
+    let is_begun = response.get("background") == Some(&Value::Bool(true));
+    let has_ended = matches!(status, Some("completed" | "incomplete" | "cancelled"));
+    (!has_output && !is_begun && !has_ended).then(|| Problem::of_no_reply(response))
+}
+
+fn has_failed(response: &Value) -> bool {
+    response
         .get("status")
-        .is_some_and(|status| status == "failed");
-    failed.then(|| why(response))
+        .is_some_and(|status| status == "failed")
 }
 
 fn why(response: &Value) -> Problem {
@@ -56,6 +68,8 @@ fn why(response: &Value) -> Problem {
 pub(super) struct ResponseEvents {
     /// Something of the reply has come.
     has_content: bool,
+    /// The last event brought something, or showed that work goes on.
+    has_progressed: bool,
 }
 
 impl Protocol for ResponseEvents {
@@ -64,11 +78,12 @@ impl Protocol for ResponseEvents {
         let Some(json) = json else {
             return Said::Cut;
         };
+        // One without a type says nothing that the API knows.
         let kind = json.get("type").and_then(Value::as_str);
-        let Some(kind) = kind.or(event.event.as_deref()) else {
-            return Said::Malformed("an event of the stream has no type");
-        };
-        self.has_content |= has_content(kind, json);
+        let kind = kind.or(event.event.as_deref()).unwrap_or_default();
+        let brings_something = has_content(kind, json);
+        self.has_content |= brings_something;
+        self.has_progressed = brings_something || shows_progress(kind);
         let response = json.get("response").unwrap_or(&Value::Null);
         let mut chunk = StreamChunk {
             usage: response.get("usage").and_then(reply::usage),
@@ -77,11 +92,26 @@ impl Protocol for ResponseEvents {
         };
         match kind {
             "response.failed" => return Said::Failed(why(response)),
-            "response.completed" | "response.incomplete" => return Said::Last(chunk),
+            // Of the older name, gateways still make use.
+            "response.completed" | "response.incomplete" | "response.done" => {
+                return if has_failed(response) {
+                    Said::Failed(why(response))
+                } else {
+                    Said::Last(chunk)
+                };
+            }
             "response.output_text.delta" => chunk.text = delta(json).map(str::to_owned),
             _ => {}
         }
         Said::Chunk(chunk)
+    }
+
+    fn knows(&self, event: &str) -> bool {
+        event.starts_with("response.")
+    }
+
+    fn has_progressed(&self) -> bool {
+        self.has_progressed
     }
 
     fn is_whole(&self) -> bool {
@@ -103,6 +133,16 @@ fn has_content(kind: &str, event: &Value) -> bool {
         Some("done" | "partial_image" | "incomplete") => true,
         _ => kind == "response.completed",
     }
+}
+
+/// Whether an event shows that work on the reply goes on: an item that begins, reasoning, a tool, a search. That it waits, or has been
+/// taken on, does not.
+fn shows_progress(kind: &str) -> bool {
+    kind.starts_with("response.")
+        && !matches!(
+            kind,
+            "response.created" | "response.queued" | "response.in_progress"
+        )
 }
 
 fn delta(event: &Value) -> Option<&str> {
@@ -150,8 +190,16 @@ mod tests {
         assert_eq!(failure(&failed).unwrap().status(), Some(500));
         let silent = failure(&json!({"status": "failed", "error": null})).unwrap();
         assert!(silent.message.unwrap().contains("does not say why"));
-        for status in ["completed", "incomplete", "in_progress", "queued"] {
+        for status in ["completed", "incomplete", "cancelled"] {
             assert_eq!(failure(&json!({"status": status, "error": null})), None);
+        }
+        for status in ["in_progress", "queued"] {
+            let begun = json!({"status": status, "output": [], "background": true});
+            assert_eq!(failure(&begun), None);
+            let silent = json!({"status": status, "output": []});
+            assert!(failure(&silent).is_some(), "{status}");
+            let output = json!({"status": status, "output": [{"type": "message"}]});
+            assert_eq!(failure(&output), None);
         }
     }
 }

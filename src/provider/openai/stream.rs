@@ -7,18 +7,22 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::super::json::is_filled;
+use super::super::problem::Problem;
 use super::super::sse::SseEvent;
 use super::super::stream::{Protocol, Said};
-use super::reply;
+use super::{ends, reply};
 use crate::request::StreamChunk;
 
-/// Whole once every choice that came has said why it ended. `[DONE]` is the end, but makes nothing whole: gateways send it
-/// after a reply that broke off behind them, too.
+/// Whole once as many choices as were asked for have come and said why they ended; with `[DONE]`, those that came. It makes nothing
+/// whole by itself: gateways send it after a reply that broke off behind them, too.
 #[derive(Default)]
 pub(super) struct ChatCompletion {
+    /// How many choices were asked for.
+    asked: usize,
     /// The choices that came, and whether each has ended. The API answers with 128 at most.
     choices: BTreeMap<u8, bool>,
+    /// The last event brought something.
+    has_progressed: bool,
     /// Something of the reply has come.
     has_content: bool,
     /// The last ordinary chunk.
@@ -36,7 +40,7 @@ struct Pattern {
 impl Protocol for ChatCompletion {
     fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> Said {
         let Some(json) = json else {
-            return if self.is_whole() {
+            return if self.have_ended() {
                 Said::End
             } else {
                 Said::Cut
@@ -44,18 +48,23 @@ impl Protocol for ChatCompletion {
         };
         let choices = json.get("choices").and_then(Value::as_array);
         let choices = choices.map_or(&[][..], Vec::as_slice);
-        if let Some(problem) = choices.iter().find_map(reply::failure) {
+        let failure = choices.iter().find_map(ends::failure);
+        if let Some(problem) = failure.or_else(|| stopped_early(json)) {
             return Said::Failed(problem);
         }
         for choice in choices {
             if let Ok(index) = u8::try_from(index(choice)) {
-                *self.choices.entry(index).or_default() |= is_finished(choice);
+                *self.choices.entry(index).or_default() |= ends::is_finished(choice);
             }
         }
-        self.has_content |= choices.iter().any(has_content);
+        self.has_progressed = choices.iter().any(has_content);
+        self.has_content |= self.has_progressed;
+        let usage = json.get("usage").and_then(reply::usage);
+        // https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py: in the last chunk.
+        let at_groq = || json.get("x_groq")?.get("usage").and_then(reply::usage);
         Said::Chunk(StreamChunk {
             text: text(choices),
-            usage: json.get("usage").and_then(reply::usage),
+            usage: usage.or_else(at_groq),
             preamble: !self.has_content,
             ..StreamChunk::default()
         })
@@ -71,19 +80,51 @@ impl Protocol for ChatCompletion {
             }
         };
         self.has_content = true;
+        self.has_progressed = true;
         Some(StreamChunk {
             text: Some(text),
             ..StreamChunk::default()
         })
     }
 
+    fn has_progressed(&self) -> bool {
+        self.has_progressed
+    }
+
     fn is_whole(&self) -> bool {
-        !self.choices.is_empty() && self.choices.values().all(|ended| *ended)
+        self.have_ended() && self.choices.len() >= self.asked
     }
 
     fn missing(&self) -> &'static str {
-        "no finish_reason came"
+        if self.have_ended() {
+            "fewer choices came than were asked for"
+        } else {
+            "no finish_reason came"
+        }
     }
+}
+
+impl ChatCompletion {
+    /// The reply to a request for so many choices.
+    pub(super) fn of(choices: usize) -> Self {
+        Self {
+            asked: choices,
+            ..Self::default()
+        }
+    }
+
+    /// Whether all choices that came have ended.
+    fn have_ended(&self) -> bool {
+        !self.choices.is_empty() && self.choices.values().all(|ended| *ended)
+    }
+}
+
+/// Why Groq stopped a stream early, whatever its finish reason
+/// (<https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py>).
+fn stopped_early(json: &Value) -> Option<Problem> {
+    let error = json.get("x_groq")?.get("error")?.as_str()?;
+    let is_there = !error.is_empty();
+    is_there.then(|| Problem::named(error, None, "the upstream stopped the stream early"))
 }
 
 impl Pattern {
@@ -126,6 +167,12 @@ struct Glance<'a> {
     error: Option<IgnoredAny>,
     #[serde(rename = "type")]
     kind: Option<IgnoredAny>,
+    #[serde(borrow)]
+    object: Option<Cow<'a, str>>,
+    base_resp: Option<IgnoredAny>,
+    error_code: Option<IgnoredAny>,
+    success: Option<IgnoredAny>,
+    x_groq: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -152,7 +199,12 @@ impl<'a> Glance<'a> {
             && choice.error.is_none()
             && self.usage.is_none()
             && self.error.is_none()
-            && self.kind.is_none();
+            && self.kind.is_none()
+            && self.object.is_none_or(|object| object != "error")
+            && self.base_resp.is_none()
+            && self.error_code.is_none()
+            && self.success.is_none()
+            && self.x_groq.is_none();
         Some(choice.delta.content).filter(|text| ordinary && !text.is_empty())
     }
 }
@@ -168,26 +220,15 @@ fn index(choice: &Value) -> u64 {
     choice.get("index").and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// Some servers write an empty reason into every chunk: it is none.
-fn is_finished(choice: &Value) -> bool {
-    choice.get("finish_reason").is_some_and(is_filled)
-}
-
-/// Whether a choice brings something: text, a tool call, a refusal, reasoning, or its end.
+/// Whether a choice brings something, or its end.
 fn has_content(choice: &Value) -> bool {
-    let delta = choice.get("delta").and_then(Value::as_object);
-    is_finished(choice)
-        || choice.get("text").is_some_and(is_filled)
-        || delta.is_some_and(|delta| {
-            delta
-                .iter()
-                .any(|(name, value)| name != "role" && is_filled(value))
-        })
+    ends::is_finished(choice) || reply::brings_something(choice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn read_in_full(protocol: &mut ChatCompletion, data: &Value) -> StreamChunk {
@@ -235,6 +276,14 @@ mod tests {
             (false, with("usage", json!({"prompt_tokens": 1}))),
             (false, with("error", json!({"message": "a"}))),
             (false, with("type", json!("error"))),
+            (true, with("object", json!("chat.completion.chunk"))),
+            (false, with("object", json!("error"))),
+            (false, with("base_resp", json!({"status_code": 1002}))),
+            (false, with("success", json!(false))),
+            (
+                false,
+                with("x_groq", json!({"usage": {"prompt_tokens": 1}})),
+            ),
         ] {
             let (mut one, mut other) = (ChatCompletion::default(), ChatCompletion::default());
             let glanced = one.glance(data.to_string().as_bytes());
@@ -284,6 +333,78 @@ mod tests {
                 read,
                 "{text}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_glance_reads_is_what_reading_in_full_reads(
+            text in "[ -~é]{0,6}",
+            top in prop::collection::btree_map(odd_name(), odd_value(), 0..3),
+            of_choice in prop::collection::btree_map(odd_name(), odd_value(), 0..2),
+            of_delta in prop::collection::btree_map(odd_name(), odd_value(), 0..2),
+        ) {
+            let mut delta = json!({"content": text});
+            let mut choice = json!({"index": 0, "finish_reason": null});
+            merge(&mut delta, of_delta);
+            choice["delta"] = delta;
+            merge(&mut choice, of_choice);
+            let mut chunk = json!({"choices": [choice]});
+            merge(&mut chunk, top);
+            let mut one = ChatCompletion::of(1);
+            let mut other = ChatCompletion::of(1);
+            if let Some(glanced) = one.glance(chunk.to_string().as_bytes()) {
+                prop_assert_eq!(Problem::find(&chunk), None);
+                prop_assert_eq!(glanced, read_in_full(&mut other, &chunk));
+                prop_assert_eq!(&one.choices, &other.choices);
+            }
+        }
+    }
+
+    fn odd_name() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![
+            "error",
+            "type",
+            "object",
+            "usage",
+            "base_resp",
+            "error_code",
+            "success",
+            "x_groq",
+            "finish_reason",
+            "index",
+            "role",
+            "refusal",
+            "id",
+            "tool_calls",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    fn odd_value() -> impl Strategy<Value = Value> {
+        prop::sample::select(vec![
+            json!(null),
+            json!(""),
+            json!("error"),
+            json!("stop"),
+            json!("null"),
+            json!("abort"),
+            json!(0),
+            json!(1),
+            json!(false),
+            json!(true),
+            json!({}),
+            json!([]),
+            json!({"status_code": 1002}),
+            json!({"error": "x"}),
+            json!({"prompt_tokens": 1, "completion_tokens": 2}),
+            json!({"message": "m"}),
+        ])
+    }
+
+    fn merge(into: &mut Value, members: std::collections::BTreeMap<String, Value>) {
+        for (name, value) in members {
+            into[&name] = value;
         }
     }
 }

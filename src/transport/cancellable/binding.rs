@@ -18,8 +18,8 @@ pub(super) struct Binding {
     pub(super) sent_at: Instant,
     /// The body's first bytes have come.
     pub(super) flowing: bool,
-    /// The limit for the rest of the body, and when it was first waited for under that limit.
-    hurried: Option<(Duration, Instant)>,
+    /// When the wait began that its reader has allowed: see [`Scope::allow`].
+    allowed_at: Option<(u64, Instant)>,
 }
 
 impl Binding {
@@ -34,7 +34,7 @@ impl Binding {
             scope,
             sent_at: now,
             flowing: false,
-            hurried: None,
+            allowed_at: None,
         }
     }
 
@@ -58,14 +58,12 @@ impl Binding {
         mut timeout: NextTimeout,
         clock: &dyn Fn() -> Instant,
     ) -> NextTimeout {
-        if let Some(limit) = self.scope.hurried() {
+        let allowed = *self.scope.allowed.lock();
+        if let Some((times, allowed)) = allowed {
             let now = clock();
-            let since = match self.hurried {
-                Some((known, since)) if known == limit => since,
-                _ => now,
-            };
-            self.hurried = Some((limit, since));
-            return sooner(timeout, limit.saturating_sub(elapsed(since, now)));
+            let known = self.allowed_at.filter(|(of, _)| *of == times);
+            let (_, since) = *self.allowed_at.insert(known.unwrap_or((times, now)));
+            return sooner(timeout, allowed.saturating_sub(elapsed(since, now)));
         }
         let Some(pace) = self.scope.pace else {
             return timeout;

@@ -320,6 +320,7 @@ impl Cancellable {
         self.line.check()?;
         if let Some(binding) = &mut self.binding {
             binding.sent_at = (self.clock)();
+            *binding.scope.sent_at.lock() = Some(binding.sent_at);
         }
         sent
     }

@@ -2,10 +2,15 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use ureq::unversioned::transport::time::Instant;
+
+use super::binding::elapsed;
 use crate::cancel::CancelToken;
+use crate::clock::{Clock, SystemClock};
 use crate::transport::tls::Tls;
 
 /// How fast a stream must be.
@@ -29,8 +34,10 @@ pub(in crate::transport) struct Scope {
     pub(super) pace: Option<Pace>,
     /// For agents without a TLS set-up of their own.
     pub(super) tls: Option<Arc<Tls>>,
-    /// How many milliseconds the rest of a body may take; [`UNHURRIED`] without such a limit.
-    hurried: AtomicU64,
+    /// How long what is left of a body may be waited for, where its reader says so; each time it does is counted.
+    pub(super) allowed: Mutex<Option<(u64, Duration)>>,
+    /// When the last of a request went out.
+    pub(super) sent_at: Mutex<Option<Instant>>,
     /// Whether a request has been handed to a connection, in part at least.
     pub(super) sent: AtomicBool,
     /// Whether the request went over a connection that had served another one before.
@@ -49,7 +56,8 @@ impl Scope {
             token: token.clone(),
             pace,
             tls,
-            hurried: AtomicU64::new(UNHURRIED),
+            allowed: Mutex::new(None),
+            sent_at: Mutex::new(None),
             sent: AtomicBool::new(false),
             reused: AtomicBool::new(false),
             answered: AtomicBool::new(false),
@@ -67,19 +75,20 @@ impl Scope {
         self.reused.load(Ordering::Relaxed) && !self.answered.load(Ordering::Relaxed)
     }
 
-    /// From now on, what is left of a body has so long and no more.
-    pub(in crate::transport) fn hurry(&self, limit: Duration) {
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(UNHURRIED);
-        self.hurried.store(limit, Ordering::Relaxed);
+    /// From now on, reads of the body wait so long in all, whatever the pace.
+    pub(in crate::transport) fn allow(&self, left: Duration) {
+        let mut allowed = self.allowed.lock();
+        let times = allowed.map_or(0, |(times, _)| times);
+        *allowed = Some((times + 1, left));
     }
 
-    pub(super) fn hurried(&self) -> Option<Duration> {
-        let limit = self.hurried.load(Ordering::Relaxed);
-        (limit != UNHURRIED).then(|| Duration::from_millis(limit))
+    /// How long ago the request had gone out.
+    pub(in crate::transport) fn since_sent(&self) -> Duration {
+        let sent_at = *self.sent_at.lock();
+        let now = Instant::Exact(SystemClock.monotonic());
+        sent_at.map_or(Duration::ZERO, |sent_at| elapsed(sent_at, now))
     }
 }
-
-const UNHURRIED: u64 = u64::MAX;
 
 thread_local! {
     pub(super) static SCOPE: RefCell<Option<Arc<Scope>>> = const { RefCell::new(None) };

@@ -116,15 +116,18 @@ fn the_pace_changes_with_the_phase() {
     assert!(later.after.is_not_happening());
     assert_eq!(*later.for_read().after, 5 * second);
 
-    binding.scope.hurry(3 * second);
+    binding.scope.allow(3 * second);
     for (seconds, left) in [(40, 3), (42, 1), (43, 0), (50, 0)] {
         let rest = binding.paced(asked, &|| at(seconds));
         assert_eq!(*rest.after, second * left);
     }
-    // Another limit counts from when it is first waited under.
-    binding.scope.hurry(2 * second);
-    for (seconds, left) in [(50, 2), (51, 1)] {
+
+    binding.scope.allow(7 * second);
+    for (seconds, left) in [(60, 7), (66, 1), (68, 0)] {
         let rest = binding.paced(asked, &|| at(seconds));
         assert_eq!(*rest.after, second * left);
     }
+    // Said anew, it begins anew.
+    binding.scope.allow(7 * second);
+    assert_eq!(*binding.paced(asked, &|| at(70)).after, 7 * second);
 }

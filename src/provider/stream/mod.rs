@@ -8,14 +8,35 @@ use serde_json::Value;
 
 use super::exchange::{check_running, reported};
 use super::limits;
+use super::patience::Patience;
 use super::problem::Problem;
 use super::sse::{SseEvent, SseReader};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::json_input::{Halves, parse_lenient, parse_piece, without_mark};
 use crate::limits::RateLimits;
 use crate::request::StreamChunk;
 use crate::transport::Body;
+
+/// Where a stream's bytes come from.
+pub(super) trait Source: Read {
+    /// Limits for how long reads wait from now on, in all.
+    fn allow(&self, left: Duration);
+
+    /// Reads what is left to its end, for so long and no more: then the connection can serve again.
+    fn finish_within(&mut self, limit: Duration);
+}
+
+impl Source for Body {
+    fn allow(&self, left: Duration) {
+        Self::allow(self, left);
+    }
+
+    fn finish_within(&mut self, limit: Duration) {
+        Self::finish_within(self, limit);
+    }
+}
 
 /// How one API speaks in events.
 pub(super) trait Protocol: Send {
@@ -28,6 +49,16 @@ pub(super) trait Protocol: Send {
         let _ = data;
         None
     }
+
+    /// Whether an event of this name is one of the API's own, whose data means something.
+    fn knows(&self, event: &str) -> bool {
+        let _ = event;
+        false
+    }
+
+    /// Whether the last event that was read brought something of the reply, or showed that work on it goes on: reasoning, a tool, a
+    /// search. A greeting and a ping do not.
+    fn has_progressed(&self) -> bool;
 
     /// Whether the reply is complete: a stream that stops now has lost nothing.
     fn is_whole(&self) -> bool;
@@ -44,28 +75,14 @@ pub(super) enum Said {
     Last(StreamChunk),
     /// The end.
     End,
-    /// What this API never says.
-    Malformed(&'static str),
     /// The end, before the reply is whole.
     Cut,
     /// The reply failed.
     Failed(Problem),
 }
 
-/// The body of an answer, whose connection can serve again when the body was read to its end.
-pub(super) trait Rest: Read {
-    /// Reads what is left of it for so long and no more.
-    fn finish_within(&mut self, limit: Duration);
-}
-
-impl Rest for Body {
-    fn finish_within(&mut self, limit: Duration) {
-        Self::finish_within(self, limit);
-    }
-}
-
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
-pub(super) struct EventStream<R: Rest, P> {
+pub(super) struct EventStream<R: Source, P> {
     attempt: Attempt,
     auth: Auth,
     /// Gone after the end or an error.
@@ -74,21 +91,34 @@ pub(super) struct EventStream<R: Rest, P> {
     rest: Option<R>,
     /// Whether it is known that events come.
     begun: bool,
+    /// Whether the input has ended.
+    read_out: bool,
     protocol: P,
+    patience: Patience,
+    halves: Halves,
     /// What the headers said of limits, and whether a chunk has carried it.
     limits: Option<Arc<RateLimits>>,
     limits_told: bool,
 }
 
-impl<R: Rest, P: Protocol> EventStream<R, P> {
-    pub(super) fn new(attempt: &Attempt, auth: &Auth, reader: R, protocol: P) -> Self {
+impl<R: Source, P: Protocol> EventStream<R, P> {
+    pub(super) fn new(
+        attempt: &Attempt,
+        auth: &Auth,
+        reader: R,
+        protocol: P,
+        patience: Patience,
+    ) -> Self {
         Self {
             attempt: attempt.clone(),
             auth: auth.clone(),
             events: Some(SseReader::new(reader)),
             rest: None,
             begun: false,
+            read_out: false,
             protocol,
+            patience,
+            halves: Halves::default(),
             limits: None,
             limits_told: false,
         }
@@ -116,22 +146,25 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
         }
-        let events = self.events.as_mut();
-        let opening = events.map(|events| events.opens_document(announced));
-        let found = match opening.transpose() {
-            Ok(Some(true)) => {
-                let events = self.events.take();
-                events.map(|events| events.into_document(LARGEST_DOCUMENT))
+        let opens_document = loop {
+            let Some(events) = &mut self.events else {
+                return Ok(());
+            };
+            if let Some(opens_document) = events.opens_document(announced) {
+                break opens_document;
             }
-            Ok(_) => return Ok(()),
-            Err(error) => Some(Err(error)),
+            if !self.wait(SseReader::read_on)? {
+                break announced;
+            }
         };
+        let Some(events) = self.events.take_if(|_| opens_document) else {
+            return Ok(());
+        };
+        events.reader().allow(LONGEST_DOCUMENT);
+        let document = events.into_document(LARGEST_DOCUMENT);
         // A cancelled call's connection is closed under the reader.
         check_running(&self.attempt)?;
-        match found.transpose()? {
-            Some(document) => Err(self.refused(&document)),
-            None => Ok(()),
-        }
+        Err(self.refused(&document?))
     }
 
     /// The error that a document is where events were expected.
@@ -140,7 +173,7 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
             let what = "the upstream answered a stream request with one JSON document";
             Error::new(ErrorCode::StreamMalformed, what)
         };
-        match serde_json::from_slice(document) {
+        match parse_lenient(document) {
             Ok(json) => match Problem::find(&json) {
                 Some(problem) => self.failed(&problem, &json),
                 None => malformed(),
@@ -152,12 +185,13 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
             ),
             Err(_) => {
                 let what = "the upstream answered a stream request with something that is neither events nor JSON";
-                let hint = if document.trim_ascii_start().starts_with(b"<") {
+                let text = without_mark(document).trim_ascii_start();
+                let hint = if text.starts_with(b"<") {
                     " (it is a web page: is base_url right?)"
                 } else {
                     ""
                 };
-                Error::new(ErrorCode::Upstream, format!("{what}{hint}"))
+                Error::new(ErrorCode::Upstream, format!("{what}{hint}")).with_retryable(true)
             }
         }
     }
@@ -168,38 +202,94 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
         }
         check_running(&self.attempt)?;
         self.check_beginning(false)?;
-        let Some(events) = &mut self.events else {
-            return Ok(None);
-        };
-        match events.next_event() {
-            Ok(Some(event)) => self.read(event),
-            // The reply is whole: what is lost is no more than the closing marker.
-            Ok(None) if self.protocol.is_whole() => Ok(None),
-            Err(error)
-                if self.protocol.is_whole() && *error.code() != ErrorCode::StreamMalformed =>
-            {
-                Ok(None)
+        self.patience.resume();
+        while let Some(event) = self.next_event()? {
+            self.patience.note_event();
+            if let Some(chunk) = self.read(event)? {
+                return Ok(Some(chunk));
             }
-            Ok(None) => Err(self.truncated()),
-            Err(error) => {
-                // A cancelled call's connection is closed under the reader.
-                check_running(&self.attempt)?;
-                Err(error)
+        }
+        Ok(None)
+    }
+
+    /// The next event; `None` at the end of a stream that is whole.
+    fn next_event(&mut self) -> Result<Option<SseEvent>, Error> {
+        loop {
+            let Some(events) = &mut self.events else {
+                return Ok(None);
+            };
+            if let Some(event) = events.buffered_event()? {
+                return Ok(Some(event));
+            }
+            let is_whole = self.protocol.is_whole();
+            match self.wait(SseReader::read_more) {
+                Ok(true) => {}
+                // What is lost is no more than the closing marker.
+                Ok(false) | Err(_) if is_whole => return Ok(None),
+                Ok(false) => return self.last_event().map(Some),
+                Err(error) => return Err(error),
             }
         }
     }
 
+    /// The last event may lack its blank line. It is one where all of it is there.
+    fn last_event(&mut self) -> Result<SseEvent, Error> {
+        let is_first = !std::mem::replace(&mut self.read_out, true);
+        let event = self.events.as_mut().and_then(SseReader::cut_off);
+        event
+            .filter(|event| is_first && is_complete(&event.data))
+            .ok_or_else(|| self.truncated())
+    }
+
+    /// Waits for more by one of the reader's ways, no longer than the limits allow.
+    fn wait(
+        &mut self,
+        read: impl FnOnce(&mut SseReader<R>) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let Some(events) = &mut self.events else {
+            return Ok(false);
+        };
+        let left = self
+            .patience
+            .left(events.bytes_of_event(), self.protocol.is_whole())
+            .map_err(|limit| Error::new(ErrorCode::StreamStalled, limit))?;
+        if let Some(left) = left {
+            events.reader().allow(left);
+        }
+        let clock = self.attempt.clock();
+        let since = clock.monotonic();
+        let more = read(events);
+        let waited = clock.monotonic().saturating_duration_since(since);
+        self.patience.note_wait(waited);
+        // A cancelled call's connection is closed under the reader.
+        if more.is_err() {
+            check_running(&self.attempt)?;
+        }
+        more
+    }
+
+    /// What an event brings; nothing where it is only to keep the connection awake.
     fn read(&mut self, event: SseEvent) -> Result<Option<StreamChunk>, Error> {
         if event.event.is_none()
+            && !self.halves.are_open()
             && let Some(chunk) = self.protocol.glance(&event.data)
         {
+            self.patience.note_content();
             return Ok(Some(self.filled(chunk, event)));
         }
-        let json = match event.data.trim_ascii() {
-            b"[DONE]" => None,
-            data => Some(self.object(&event, data)?),
+        let (json, has_halves) = match event.data.trim_ascii() {
+            b"" | b"null" => return Ok(None),
+            b"[DONE]" => (None, false),
+            data => match self.object(&event, data)? {
+                Some((json, has_halves)) => (Some(json), has_halves),
+                None => return Ok(None),
+            },
         };
-        let chunk = match self.protocol.read(&event, json.as_ref()) {
+        let said = self.protocol.read(&event, json.as_ref());
+        if self.protocol.has_progressed() {
+            self.patience.note_content();
+        }
+        let mut chunk = match said {
             Said::Chunk(chunk) => chunk,
             Said::Last(chunk) => {
                 self.end();
@@ -209,10 +299,12 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
                 self.end();
                 return Ok(None);
             }
-            Said::Malformed(what) => return Err(Error::new(ErrorCode::StreamMalformed, what)),
             Said::Cut => return Err(self.truncated()),
             Said::Failed(problem) => return Err(self.failed(&problem, &json.unwrap_or_default())),
         };
+        if has_halves || self.halves.are_open() {
+            self.join_halves(&mut chunk);
+        }
         Ok(Some(self.filled(chunk, event)))
     }
 
@@ -226,6 +318,16 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
         if let Some(mut rest) = self.rest.take() {
             rest.finish_within(END_OF_BODY);
         }
+    }
+
+    /// Puts characters together that were cut in two between pieces of the reply.
+    fn join_halves(&mut self, chunk: &mut StreamChunk) {
+        let joined = match &chunk.text {
+            Some(text) => self.halves.joined(text),
+            None if self.protocol.has_progressed() => self.halves.given_up().to_owned(),
+            None => return,
+        };
+        chunk.text = Some(joined).filter(|text| !text.is_empty());
     }
 
     /// The chunk with its event, the first one with the limits that the headers told.
@@ -247,7 +349,7 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
 
     /// The error that an event reports, with what it says of limits.
     fn failed(&self, problem: &Problem, json: &Value) -> Error {
-        let error = reported(problem, &json.to_string(), &self.auth);
+        let error = reported(problem, json, &self.auth);
         let limits = self.limits.as_deref().cloned().unwrap_or_default();
         let now = self.attempt.clock().now();
         let limits = limits::of_error(limits, error.http_status(), json, now);
@@ -265,17 +367,26 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
         }
     }
 
-    /// The event's data as a JSON object, or the error that it reports.
-    fn object(&self, event: &SseEvent, data: &[u8]) -> Result<Value, Error> {
-        let malformed = |what| Error::new(ErrorCode::StreamMalformed, what);
-        let named_error = event.event.as_deref() == Some("error");
-        let json: Value = match serde_json::from_slice(data) {
-            Ok(json) => json,
+    /// The event's data as a JSON object, or the error that it reports. `None` for an event in other words than the API's.
+    fn object(&self, event: &SseEvent, data: &[u8]) -> Result<Option<(Value, bool)>, Error> {
+        // Another try may bring what the API says.
+        let malformed = |what| Error::new(ErrorCode::StreamMalformed, what).with_retryable(true);
+        let name = event.event.as_deref();
+        let named_error = name == Some("error");
+        let is_foreign = name.is_some_and(|name| !self.protocol.knows(name));
+        let (json, has_halves) = match parse_piece(data) {
+            Ok(read) => read,
             // What a gateway says in its own words.
             Err(_) if named_error => {
                 let mut problem = Problem::default();
                 problem.message = Some(String::from_utf8_lossy(data).into_owned());
                 return Err(self.failed(&problem, &Value::Null));
+            }
+            // `event: ping` with `data: ping`, for example: nobody who listens to the API's own events hears it.
+            Err(_) if is_foreign => return Ok(None),
+            Err(error) if error.is_data() => {
+                let what = "an event of the stream holds more parts than its size allows, which is a limit of this side";
+                return Err(malformed(what).with_retryable(false));
             }
             Err(_) => return Err(malformed("an event of the stream is not JSON")),
         };
@@ -284,14 +395,16 @@ impl<R: Rest, P: Protocol> EventStream<R, P> {
             return Err(self.failed(&problem, &json));
         }
         if json.is_object() {
-            Ok(json)
+            Ok(Some((json, has_halves)))
+        } else if is_foreign {
+            Ok(None)
         } else {
             Err(malformed("an event of the stream is not a JSON object"))
         }
     }
 }
 
-impl<R: Rest, P: Protocol> Iterator for EventStream<R, P> {
+impl<R: Source, P: Protocol> Iterator for EventStream<R, P> {
     type Item = Result<StreamChunk, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -307,5 +420,16 @@ impl<R: Rest, P: Protocol> Iterator for EventStream<R, P> {
 /// How long the end of a stream waits for the end of its body, which mostly comes along with it, so that the next request finds the
 /// connection. A server that keeps the body open costs its reader no more.
 const END_OF_BODY: Duration = Duration::from_millis(25);
-/// No more of a document is read than an error has.
+
+/// Whether an event's data is all there.
+fn is_complete(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    data == b"[DONE]" || parse_lenient(data).is_ok_and(|json| json.is_object())
+}
+
+/// No more of a document is read than an error has, and for no longer.
 const LARGEST_DOCUMENT: usize = 1024 * 1024;
+const LONGEST_DOCUMENT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

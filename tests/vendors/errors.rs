@@ -1,0 +1,223 @@
+//! Error answers as vendors document them, and what the default policy makes of each. `tests/corpus` has more of OpenAI, Anthropic and
+//! Google.
+
+use std::collections::BTreeSet;
+
+use credpool::testing::Reply;
+use credpool::{Error, FailurePolicy, Fault, RateLimits, Scope};
+use http::{HeaderMap, HeaderName};
+
+use crate::replay::{Api, Play};
+
+/// Vendor, source, status, headers, body; the fault, its scope, and the wait that the answer tells, in seconds.
+type Row = (
+    &'static str,
+    &'static str,
+    u16,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    Fault,
+    Scope,
+    Option<u64>,
+);
+
+const NOW: credpool::Timestamp = time::macros::utc_datetime!(2026-11-27 04:00);
+
+const AZURE: &str = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota";
+const BEDROCK: &str =
+    "https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html";
+const CEREBRAS: &str = "https://inference-docs.cerebras.ai/support/rate-limits";
+const CLOUDFLARE: &str = "https://developers.cloudflare.com/fundamentals/api/reference/limits";
+const COHERE: &str = "https://docs.cohere.com/docs/rate-limits";
+const DASHSCOPE: &str = "https://help.aliyun.com/zh/model-studio/error-code";
+const DEEPSEEK: &str = "https://api-docs.deepseek.com/quick_start/error_codes";
+const FIREWORKS: &str = "https://docs.fireworks.ai/guides/quotas_usage/rate-limits";
+const GITHUB: &str =
+    "https://docs.github.com/en/github-models/use-github-models/prototyping-with-ai-models";
+const GROQ: &str = "https://console.groq.com/docs/rate-limits";
+const HUGGING_FACE: &str = "https://huggingface.co/docs/hub/rate-limits";
+const IETF: &str = "https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11";
+const MISTRAL: &str = "https://docs.mistral.ai/deployment/ai-studio/tier";
+const MOONSHOT: &str = "https://platform.moonshot.ai/docs/api/chat";
+const OPENROUTER: &str = "https://openrouter.ai/docs/api/reference/errors-and-debugging";
+const PERPLEXITY: &str = "https://docs.perplexity.ai/guides/usage-tiers";
+const TOGETHER: &str = "https://docs.together.ai/docs/error-codes";
+const VERTEX: &str =
+    "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/api-errors";
+const VLLM: &str = "https://docs.vllm.ai/en/stable/serving/openai_compatible_server";
+const XAI: &str = "https://docs.x.ai/docs/key-information/debugging";
+const ZAI: &str = "https://docs.z.ai/api-reference/api-code";
+const ZHIPU: &str = "https://docs.bigmodel.cn/cn/api/api-code";
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    ("Azure OpenAI", AZURE, 429, &[("retry-after", "7"), ("retry-after-ms", "6500"), ("x-ratelimit-remaining-requests", "-1")], r#"{"error":{"code":"429","message":"Requests have exceeded call rate limit. Please retry after 52 seconds."}}"#, Fault::RateLimited, Scope::Model, Some(6)),
+    ("Azure OpenAI", AZURE, 429, &[], r#"{"error":{"code":"429","message":"Requests to the ChatCompletions_Create Operation have exceeded token rate limit. Please retry after 52 seconds."}}"#, Fault::RateLimited, Scope::Model, Some(52)),
+    ("Azure OpenAI", AZURE, 401, &[], r#"{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint."}}"#, Fault::Unauthorized, Scope::Credential, None),
+    ("Azure OpenAI", AZURE, 404, &[], r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}"#, Fault::NotFound, Scope::Model, None),
+    ("Azure OpenAI", AZURE, 400, &[], r#"{"error":{"code":"content_filter","message":"The response was filtered.","status":400}}"#, Fault::BadRequest, Scope::Request, None),
+    ("Bedrock", BEDROCK, 403, &[], r#"{"message":"You don't have access to the model with the specified model ID."}"#, Fault::Forbidden, Scope::Model, None),
+    ("Bedrock", BEDROCK, 403, &[], r#"{"Message":"User: arn:aws:iam::1:user/a is not authorized to perform: bedrock:InvokeModel on resource: arn:aws:bedrock:us-east-1::foundation-model/x"}"#, Fault::Forbidden, Scope::Model, None),
+    ("Bedrock", BEDROCK, 403, &[], r#"{"message":"The security token included in the request is invalid."}"#, Fault::Forbidden, Scope::Credential, None),
+    ("Bedrock", BEDROCK, 424, &[("x-amzn-errortype", "ModelErrorException")], r#"{"message":"The model failed while processing the request"}"#, Fault::Transient, Scope::Provider, None),
+    ("Bedrock", BEDROCK, 429, &[("x-amzn-errortype", "ThrottlingException")], r#"{"message":"Too many requests, please wait before trying again."}"#, Fault::RateLimited, Scope::Model, None),
+    ("Bedrock", BEDROCK, 408, &[], r#"{"message":"Model has timed out in processing the request."}"#, Fault::Transient, Scope::Provider, None),
+    ("Bedrock", BEDROCK, 503, &[], r#"{"message":"The service is currently unavailable."}"#, Fault::Transient, Scope::Provider, None),
+    ("Cerebras", CEREBRAS, 429, &[("x-ratelimit-remaining-tokens-minute", "0"), ("x-ratelimit-reset-tokens-minute", "11.38")], r#"{"message":"Tokens per minute limit exceeded","type":"too_many_tokens_error","code":"token_quota_exceeded"}"#, Fault::RateLimited, Scope::Model, Some(11)),
+    ("Cerebras", CEREBRAS, 429, &[("x-ratelimit-remaining-requests-day", "0"), ("x-ratelimit-reset-requests-day", "33011.38")], r#"{"message":"Requests per day limit exceeded","code":"request_quota_exceeded"}"#, Fault::Quota, Scope::Model, Some(33_011)),
+    ("Cerebras", CEREBRAS, 429, &[], r#"{"message":"We're experiencing high traffic right now! Please try again soon.","type":"too_many_requests_error","code":"queue_exceeded"}"#, Fault::Overloaded, Scope::Provider, None),
+    ("Cloudflare", CLOUDFLARE, 429, &[("ratelimit", "\"default\";r=0;t=42"), ("ratelimit-policy", "\"default\";q=1200;w=300")], r#"{"success":false,"errors":[{"code":10429,"message":"Rate limited"}]}"#, Fault::RateLimited, Scope::Model, Some(42)),
+    ("Cohere", COHERE, 429, &[], r#"{"message":"You are using a Trial key, which is limited to 1000 API calls / month. You can continue to use the Trial key for free or upgrade to a Production key."}"#, Fault::Quota, Scope::Credential, None),
+    ("Cohere", COHERE, 429, &[], r#"{"message":"You are using a Trial key, which is limited to 20 API calls / minute. You can continue to use the Trial key for free or upgrade to a Production key."}"#, Fault::RateLimited, Scope::Model, None),
+    ("Cohere", "https://docs.cohere.com/reference/errors", 401, &[], r#"{"message":"invalid api token"}"#, Fault::Unauthorized, Scope::Credential, None),
+    ("Cohere", "https://docs.cohere.com/reference/errors", 402, &[], r#"{"message":"Please add or update your payment method"}"#, Fault::Billing, Scope::Credential, None),
+    ("Cohere", "https://docs.cohere.com/reference/errors", 499, &[], r#"{"message":"request cancelled"}"#, Fault::Transient, Scope::Provider, None),
+    ("DashScope", DASHSCOPE, 400, &[], r#"{"error":{"code":"Arrearage","message":"Access denied, please make sure your account is in good standing.","type":"Arrearage"}}"#, Fault::Billing, Scope::Credential, None),
+    ("DashScope", DASHSCOPE, 403, &[], r#"{"code":"AllocationQuota.FreeTierOnly","message":"The free tier of the model has been exhausted.","request_id":"x"}"#, Fault::Billing, Scope::Credential, None),
+    ("DashScope", DASHSCOPE, 429, &[], r#"{"code":"Throttling.RateQuota","message":"Requests rate limit exceeded, please try again later.","request_id":"x"}"#, Fault::RateLimited, Scope::Model, None),
+    ("DashScope", DASHSCOPE, 429, &[], r#"{"error":{"code":"limit_requests","type":"limit_requests","message":"You exceeded your current requests list."}}"#, Fault::RateLimited, Scope::Model, None),
+    ("DashScope", DASHSCOPE, 401, &[], r#"{"code":"InvalidApiKey","message":"Invalid API-key provided.","request_id":"x"}"#, Fault::Unauthorized, Scope::Credential, None),
+    ("DeepSeek", DEEPSEEK, 402, &[], r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","param":null,"code":"invalid_request_error"}}"#, Fault::Billing, Scope::Credential, None),
+    ("DeepSeek", DEEPSEEK, 422, &[], r#"{"error":{"message":"Invalid parameters","type":"invalid_request_error"}}"#, Fault::BadRequest, Scope::Request, None),
+    ("DeepSeek", DEEPSEEK, 503, &[], r#"{"error":{"message":"Server overloaded"}}"#, Fault::Overloaded, Scope::Provider, None),
+    ("DeepSeek", DEEPSEEK, 401, &[], r#"{"error":{"message":"Authentication Fails","type":"authentication_error","code":"invalid_request_error"}}"#, Fault::Unauthorized, Scope::Credential, None),
+    ("Fireworks", FIREWORKS, 429, &[("x-ratelimit-over-limit", "yes")], r#"{"error":{"object":"error","type":"invalid_request_error","message":"rate limit exceeded, please try again later"}}"#, Fault::RateLimited, Scope::Model, None),
+    ("Fireworks", FIREWORKS, 412, &[], r#"{"error":{"message":"Account is suspended, possibly due to insufficient balance"}}"#, Fault::Billing, Scope::Credential, None),
+    ("GitHub Models", GITHUB, 429, &[("retry-after", "49")], r#"{"error":{"code":"RateLimitReached","message":"Rate limit of 10 per 60s exceeded for UserByModelByMinute. Please wait 49 seconds before retrying."}}"#, Fault::RateLimited, Scope::Model, Some(49)),
+    ("GitHub Models", GITHUB, 429, &[], r#"{"error":{"code":"RateLimitReached","message":"Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 41749 seconds before retrying."}}"#, Fault::Quota, Scope::Model, Some(41_749)),
+    ("Groq", GROQ, 429, &[("retry-after", "6"), ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "5.9s")], r#"{"error":{"message":"Rate limit reached for model `m` on tokens per minute (TPM): Limit 6000. Please try again in 5.9s.","type":"tokens","code":"rate_limit_exceeded"}}"#, Fault::RateLimited, Scope::Model, Some(6)),
+    ("Groq", GROQ, 429, &[("retry-after", "2050")], r#"{"error":{"message":"Rate limit reached for model `m` on tokens per day (TPD): Limit 100000. Please try again in 34m10s.","type":"tokens","code":"rate_limit_exceeded"}}"#, Fault::Quota, Scope::Model, Some(2050)),
+    ("Groq", "https://console.groq.com/docs/errors", 498, &[], r#"{"error":{"message":"Flex tier capacity exceeded","type":"capacity"}}"#, Fault::Overloaded, Scope::Provider, None),
+    ("Groq", "https://console.groq.com/docs/errors", 413, &[], r#"{"error":{"message":"Request too large for model `m` on tokens per minute (TPM)","type":"tokens","code":"rate_limit_exceeded"}}"#, Fault::Forbidden, Scope::Model, None),
+    ("Groq", "https://console.groq.com/docs/errors", 503, &[], r#"{"error":{"message":"Service Unavailable","type":"internal_server_error"}}"#, Fault::Transient, Scope::Provider, None),
+    ("Hugging Face", HUGGING_FACE, 429, &[("ratelimit", "\"api|pages|resolvers\";r=0;t=298"), ("ratelimit-policy", "\"fixed window\";\"api\";q=500;w=300")], r#"{"error":"We had to rate limit you"}"#, Fault::RateLimited, Scope::Model, Some(298)),
+    ("Hugging Face", "https://huggingface.co/docs/inference-providers/pricing", 402, &[], r#"{"error":"You have exceeded your monthly included credits for Inference Providers."}"#, Fault::Billing, Scope::Credential, None),
+    ("IETF", IETF, 429, &[("ratelimit-limit", "100"), ("ratelimit-remaining", "0"), ("ratelimit-reset", "42")], "{}", Fault::RateLimited, Scope::Model, Some(42)),
+    ("IETF", IETF, 429, &[("ratelimit", "limit=100, remaining=0, reset=42")], "{}", Fault::RateLimited, Scope::Model, Some(42)),
+    ("IETF", IETF, 429, &[("ratelimit", "\"day\";r=0;t=40000"), ("ratelimit-policy", "\"day\";q=100;w=86400")], "{}", Fault::Quota, Scope::Model, Some(40_000)),
+    ("Mistral", MISTRAL, 429, &[("x-ratelimit-limit-req-minute", "60"), ("x-ratelimit-remaining-req-minute", "0")], r#"{"object":"error","message":"Requests rate limit exceeded","type":"rate_limited","param":null,"code":"1300"}"#, Fault::RateLimited, Scope::Model, Some(60)),
+    ("Mistral", MISTRAL, 429, &[("x-ratelimit-remaining-req-minute", "59"), ("x-ratelimit-remaining-tokens-month", "0")], r#"{"message":"Rate limit exceeded"}"#, Fault::Quota, Scope::Model, None),
+    ("Mistral", MISTRAL, 429, &[("ratelimitbysize-remaining", "0"), ("ratelimitbysize-reset", "28")], r#"{"message":"Requests rate limit exceeded"}"#, Fault::RateLimited, Scope::Model, Some(28)),
+    ("Mistral", MISTRAL, 401, &[], r#"{"detail":"Unauthorized"}"#, Fault::Unauthorized, Scope::Credential, None),
+    ("Moonshot", MOONSHOT, 429, &[], r#"{"error":{"type":"engine_overloaded_error","message":"The engine is currently overloaded, please try again later"}}"#, Fault::Overloaded, Scope::Provider, None),
+    ("Moonshot", MOONSHOT, 429, &[], r#"{"error":{"type":"rate_limit_reached_error","message":"Your account reached max request, please try again after 1 seconds"}}"#, Fault::RateLimited, Scope::Model, Some(1)),
+    ("Moonshot", MOONSHOT, 429, &[], r#"{"error":{"type":"exceeded_current_quota_error","message":"Your account is suspended, please check your plan: insufficient balance"}}"#, Fault::Billing, Scope::Credential, None),
+    ("OpenAI, subscriptions", "Wei-Shaw/sub2api#2258", 429, &[("x-codex-secondary-used-percent", "100"), ("x-codex-secondary-reset-after-seconds", "15000"), ("x-codex-primary-used-percent", "30"), ("x-codex-primary-reset-after-seconds", "400000")], r#"{"detail":"Rate limit exceeded"}"#, Fault::Quota, Scope::Credential, Some(15_000)),
+    ("OpenAI, subscriptions", "Wei-Shaw/sub2api#2258", 429, &[("x-codex-secondary-used-percent", "12"), ("x-codex-secondary-reset-after-seconds", "15000"), ("x-codex-primary-used-percent", "30"), ("x-codex-primary-reset-after-seconds", "400000")], r#"{"error":{"type":"rate_limit_error","message":"Too many requests"}}"#, Fault::RateLimited, Scope::Model, None),
+    ("OpenAI, subscriptions", "openai/codex, codex-rs/codex-api/src/rate_limits.rs", 429, &[("x-codex-bengalfox-primary-used-percent", "100"), ("x-codex-bengalfox-primary-reset-after-seconds", "9000")], r#"{"detail":"Rate limit exceeded"}"#, Fault::Quota, Scope::Model, Some(9000)),
+    ("OpenRouter", OPENROUTER, 402, &[], r#"{"error":{"code":402,"message":"Insufficient credits. Add more using https://openrouter.ai/settings/credits"}}"#, Fault::Billing, Scope::Credential, None),
+    ("OpenRouter", OPENROUTER, 403, &[], r#"{"error":{"code":403,"message":"Your chosen model requires moderation and your input was flagged","metadata":{"reasons":["x"],"flagged_input":"y"}}}"#, Fault::BadRequest, Scope::Request, None),
+    ("OpenRouter", OPENROUTER, 429, &[], r#"{"error":{"code":429,"message":"Rate limit exceeded: free-models-per-min.","metadata":{"headers":{"X-RateLimit-Limit":"20","X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1795752030000"}}}}"#, Fault::RateLimited, Scope::Model, Some(30)),
+    ("OpenRouter", "Gitlawb/openclaude#936", 429, &[], r#"{"error":{"code":429,"message":"Rate limit exceeded: free-models-per-day. Add credits to unlock more free model requests per day","metadata":{"headers":{"X-RateLimit-Limit":"50","X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1795757400000"}}}}"#, Fault::Quota, Scope::Model, Some(5400)),
+    ("OpenRouter", OPENROUTER, 502, &[], r#"{"error":{"code":502,"message":"Provider returned error","metadata":{"provider_name":"X"}}}"#, Fault::Transient, Scope::Provider, None),
+    ("Perplexity", PERPLEXITY, 401, &[], "<html><head><title>401 Authorization Required</title></head></html>", Fault::Unauthorized, Scope::Credential, None),
+    ("Perplexity", PERPLEXITY, 429, &[], r#"{"error":{"message":"Request rate limit exceeded, please try again later.","type":"request_rate_limit_exceeded","code":429}}"#, Fault::RateLimited, Scope::Model, None),
+    ("Together", TOGETHER, 429, &[("x-ratelimit-reset", "3"), ("x-ratelimit-remaining", "0")], r#"{"error":{"message":"You have been rate limited.","type":"rate_limit","code":null}}"#, Fault::RateLimited, Scope::Model, Some(3)),
+    ("Together", TOGETHER, 503, &[], r#"{"error":{"message":"The engine is currently overloaded","type":"service_unavailable"}}"#, Fault::Overloaded, Scope::Provider, None),
+    ("Together", TOGETHER, 402, &[], r#"{"error":{"message":"Payment required","type":"credit_limit"}}"#, Fault::Billing, Scope::Credential, None),
+    ("Vertex AI", "vybestack/llxprt-code#813", 429, &[], r#"[{"error":{"code":429,"message":"You have exhausted your capacity on this model. Your quota will reset after 3s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"RATE_LIMIT_EXCEEDED","domain":"cloudcode-pa.googleapis.com"}]}}]"#, Fault::RateLimited, Scope::Model, Some(3)),
+    ("Vertex AI", VERTEX, 429, &[], r#"{"error":{"code":429,"message":"You have exhausted your capacity on this model. Your quota will reset after 21h11m3s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED","domain":"cloudcode-pa.googleapis.com"}]}}"#, Fault::Quota, Scope::Model, Some(76_263)),
+    ("Vertex AI", VERTEX, 429, &[], r#"{"error":{"code":429,"message":"Your quota will reset after 20s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED"}]}}"#, Fault::Quota, Scope::Model, Some(20)),
+    ("Vertex AI", VERTEX, 429, &[], r#"{"error":{"code":429,"message":"Your quota will reset after 21h.","status":"RESOURCE_EXHAUSTED"}}"#, Fault::Quota, Scope::Model, Some(75_600)),
+    ("Vertex AI", VERTEX, 429, &[], r#"{"error":{"code":429,"message":"Resource exhausted. Please try again later.","status":"RESOURCE_EXHAUSTED"}}"#, Fault::RateLimited, Scope::Model, None),
+    ("Vertex AI", VERTEX, 503, &[], r#"{"error":{"code":503,"message":"No capacity available for model","status":"UNAVAILABLE","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"MODEL_CAPACITY_EXHAUSTED"}]}}"#, Fault::Overloaded, Scope::Provider, None),
+    ("vLLM", VLLM, 400, &[], r#"{"object":"error","message":"This model's maximum context length is 4096 tokens.","type":"BadRequestError","param":null,"code":400}"#, Fault::BadRequest, Scope::Request, None),
+    ("vLLM", VLLM, 404, &[], r#"{"object":"error","message":"The model `x` does not exist.","type":"NotFoundError","param":null,"code":404}"#, Fault::NotFound, Scope::Model, None),
+    ("vLLM", VLLM, 503, &[], r#"{"error":{"message":"The server is shutting down","type":"ServiceUnavailableError","code":503}}"#, Fault::Transient, Scope::Provider, None),
+    ("xAI", XAI, 403, &[], r#"{"code":"The caller does not have permission to execute the specified operation","error":"Your newly created team doesn't have any credits yet. You can purchase credits on https://console.x.ai"}"#, Fault::Billing, Scope::Credential, None),
+    ("xAI", XAI, 429, &[], r#"{"code":"Some resource has been exhausted","error":"Too many requests for team x and model grok. Your team's rate limit is 60 requests per minute."}"#, Fault::RateLimited, Scope::Model, None),
+    ("xAI", XAI, 400, &[], r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***. You can obtain an API key from https://console.x.ai."}"#, Fault::Unauthorized, Scope::Credential, None),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1302","message":"Rate limit reached for requests"}}"#, Fault::RateLimited, Scope::Model, None),
+    ("Zhipu", "dirge-code/dirge#818", 429, &[], r#"{"error":{"code":"1308","message":"Usage limit reached for 5 hour. Your limit will reset at 2026-11-27 14:00:00"}}"#, Fault::Quota, Scope::Credential, Some(7200)),
+    ("Zhipu", ZHIPU, 429, &[], "{\"error\":{\"code\":\"1308\",\"message\":\"已达到 5 小时的使用上限。您的限额将在 2026-11-27 14:00:00 重置。\"}}", Fault::Quota, Scope::Credential, Some(7200)),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1310","message":"Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-11-29 12:00:00"}}"#, Fault::Quota, Scope::Credential, Some(172_800)),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":1308,"message":"Usage limit reached for 5 hour."}}"#, Fault::Quota, Scope::Credential, None),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1113","message":"Your account is in arrears, please recharge and try again"}}"#, Fault::Billing, Scope::Credential, None),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1309","message":"Your GLM Coding Plan package has expired"}}"#, Fault::Billing, Scope::Credential, None),
+    ("Zhipu", ZHIPU, 429, &[], "{\"error\":{\"code\":\"1305\",\"message\":\"该模型当前访问量过大，请您稍后再试\"}}", Fault::Overloaded, Scope::Provider, None),
+    ("Zhipu", ZAI, 401, &[], r#"{"error":{"code":"1002","message":"Authorization Token is invalid"}}"#, Fault::Unauthorized, Scope::Credential, None),
+    ("Anthropic", "anthropics/claude-code#71670", 429, &[], r#"{"type":"error","error":{"type":"rate_limit_error","message":"Server is temporarily limiting requests (not your usage limit)"}}"#, Fault::Overloaded, Scope::Provider, None),
+    ("Anthropic", "https://platform.claude.com/docs/en/api/rate-limits", 429, &[], r#"{"type":"error","error":{"type":"rate_limit_error","message":"You have reached your usage limit"}}"#, Fault::Quota, Scope::Credential, None),
+    ("Anthropic", "https://platform.claude.com/docs/en/api/rate-limits", 429, &[], r#"{"type":"error","error":{"type":"rate_limit_error","message":"Too many requests; this is not your usage limit"}}"#, Fault::RateLimited, Scope::Model, None),
+    ("Anthropic", "https://platform.claude.com/docs/en/api/errors", 400, &[], r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#, Fault::Billing, Scope::Credential, None),
+];
+
+fn error(row: &Row) -> Error {
+    let (_, _, status, headers, body, ..) = row;
+    let headers: HeaderMap = headers
+        .iter()
+        .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+        .collect();
+    let limits = RateLimits::from_error(*status, &headers, body.as_bytes(), NOW);
+    Error::upstream(*status, *body).with_rate_limits(limits)
+}
+
+#[test]
+fn every_error_means_what_its_vendor_says() {
+    let policy = FailurePolicy::default();
+    let mut wrong = Vec::new();
+    for row in ROWS {
+        let (vendor, _, status, _, body, fault, scope, wait) = row;
+        let error = error(row);
+        let verdict = policy.classify(&error);
+        let told = error.retry_after().map(|wait| wait.as_secs());
+        let found = (verdict.fault, verdict.scope, told);
+        if found != (*fault, *scope, *wait) {
+            wrong.push(format!(
+                "{vendor} {status} {body}\n  want {fault:?} {scope:?} {wait:?}, got {found:?}"
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn every_error_has_a_source() {
+    for (vendor, source, ..) in ROWS {
+        let is_page = source.starts_with("https://");
+        assert!(is_page || source.contains('/'), "{vendor}: {source}");
+    }
+    let vendors: BTreeSet<_> = ROWS.iter().map(|row| row.0).collect();
+    println!("{} errors of {} vendors", ROWS.len(), vendors.len());
+    assert!(
+        vendors.len() >= 15 && ROWS.len() >= 80,
+        "{} {vendors:?}",
+        ROWS.len()
+    );
+}
+
+/// A key that stands alone is asked again exactly where its error says that this may help, and where no time is named for it.
+#[test]
+fn what_is_tried_again_and_what_an_error_says_of_itself_agree() {
+    let policy = FailurePolicy::default();
+    let mut wrong = Vec::new();
+    for row in ROWS {
+        let (vendor, _, status, headers, body, ..) = row;
+        let mut reply = Reply::json(*status, *body);
+        for (name, value) in *headers {
+            reply = reply.header(name, value);
+        }
+        let played = Play::new(Api::Chat).alone().plain(reply);
+        let error = played.error.unwrap();
+        let fault = policy.classify(&error).fault;
+        let passes = fault.is_transient() || matches!(fault, Fault::RateLimited | Fault::Quota);
+        let is_tried_again = played.first > 1;
+        if error.is_retryable() != passes || (is_tried_again && !error.is_retryable()) {
+            wrong.push(format!(
+                "{vendor} {status} {body}: {fault:?}, {} requests, {error:?}",
+                played.first
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}

@@ -1,0 +1,248 @@
+//! A pool of two keys in front of a scripted server: what a call comes to, how often each key was asked, and how it stands.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::testing::{ReceivedRequest, Reply, Upstream};
+use credpool::{Auth, BackOff, Error, FailurePolicy, Manager, Options, Request, Standing, Usage};
+use serde_json::Value;
+
+/// Which interface is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    Chat,
+    Responses,
+    Messages,
+    Gemini,
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub struct Played {
+    pub text: String,
+    pub usage: Option<Usage>,
+    pub error: Option<Error>,
+    /// The requests that the keys saw.
+    pub first: usize,
+    pub second: usize,
+    /// How the first key stands afterwards.
+    pub standing: Standing,
+    /// The same for another model.
+    pub elsewhere: Standing,
+    pub requests: Vec<ReceivedRequest>,
+}
+
+pub struct Play {
+    api: Api,
+    keys: usize,
+    payload: Option<Value>,
+    attributes: Vec<(String, String)>,
+    options: Options,
+    retries: bool,
+    once: bool,
+}
+
+impl Api {
+    /// A whole answer with the text `fine`.
+    pub fn plain(self) -> Reply {
+        let body = match self {
+            Self::Chat => {
+                r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}"#
+            }
+            Self::Responses => {
+                r#"{"id":"r","object":"response","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"fine"}]}]}"#
+            }
+            Self::Messages => {
+                r#"{"type":"message","role":"assistant","content":[{"type":"text","text":"fine"}],"stop_reason":"end_turn"}"#
+            }
+            Self::Gemini => {
+                r#"{"candidates":[{"content":{"parts":[{"text":"fine"}]},"finishReason":"STOP"}]}"#
+            }
+        };
+        Reply::json(200, body)
+    }
+
+    /// The same as a stream.
+    pub fn stream(self) -> Reply {
+        events(match self {
+            Self::Chat => {
+                "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"fine\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
+            }
+            Self::Responses => concat!(
+                "data: {\"type\":\"response.output_text.delta\",\"delta\":\"fine\"}\n\n",
+                "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n",
+            ),
+            Self::Messages => concat!(
+                "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"fine\"}}\n\n",
+                "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n",
+                "data: {\"type\":\"message_stop\"}\n\n",
+            ),
+            Self::Gemini => {
+                "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"fine\"}]},\"finishReason\":\"STOP\"}]}\n\n"
+            }
+        })
+    }
+}
+
+/// A stream of these events, as they are.
+pub fn events(text: impl Into<String>) -> Reply {
+    Reply::new(200)
+        .header("content-type", "text/event-stream")
+        .body(text.into())
+        .chunked()
+}
+
+impl Play {
+    pub fn new(api: Api) -> Self {
+        Self {
+            api,
+            keys: 2,
+            payload: None,
+            attributes: Vec::new(),
+            options: Options::new().with_max_wait(Duration::ZERO),
+            retries: false,
+            once: false,
+        }
+    }
+
+    /// One key, which is asked again after a moment.
+    pub fn alone(mut self) -> Self {
+        self.keys = 1;
+        self.retries = true;
+        self
+    }
+
+    /// The answer comes once; then the first key gets a whole reply, too.
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    pub fn payload(mut self, payload: Value) -> Self {
+        self.payload = Some(payload);
+        self
+    }
+
+    pub fn attribute(mut self, name: &str, value: &str) -> Self {
+        self.attributes.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+        self.options = change(self.options);
+        self
+    }
+
+    /// A plain call: the first key gets `answer`, the second a whole reply.
+    pub fn plain(self, answer: Reply) -> Played {
+        let rest = self.api.plain();
+        self.play(false, answer, rest)
+    }
+
+    /// As [`plain`](Self::plain), by stream.
+    pub fn stream(self, answer: Reply) -> Played {
+        let rest = self.api.stream();
+        self.play(true, answer, rest)
+    }
+
+    fn play(self, stream: bool, answer: Reply, rest: Reply) -> Played {
+        let (once, asked) = (self.once, AtomicUsize::new(0));
+        let upstream = Upstream::start(move |request| {
+            let before = asked.fetch_add(1, Ordering::Relaxed);
+            if is_first(request) && (before == 0 || !once) {
+                answer.clone()
+            } else {
+                rest.clone()
+            }
+        });
+        let provider = match self.api {
+            Api::Chat | Api::Responses => "openai",
+            Api::Messages => "anthropic",
+            Api::Gemini => "gemini",
+        };
+        let policy = FailurePolicy::default();
+        let policy = if self.retries {
+            let moment = Duration::from_millis(1);
+            policy.with_back_off(Some(BackOff::new(moment, moment)))
+        } else {
+            policy.without_waiting()
+        };
+        let manager = Manager::builder().policy(policy).build().unwrap();
+        match self.api {
+            Api::Chat | Api::Responses => manager.register_executor(OpenAi::new()),
+            Api::Messages => manager.register_executor(Anthropic::new()),
+            Api::Gemini => manager.register_executor(Gemini::new()),
+        }
+        for (id, priority) in [("first", "2"), ("second", "1")]
+            .into_iter()
+            .take(self.keys)
+        {
+            let mut auth = Auth::api_key(provider, format!("key-of-the-{id}"))
+                .with_id(id)
+                .with_attribute("base_url", upstream.url())
+                .with_attribute("priority", priority)
+                .runtime_only();
+            for (name, value) in &self.attributes {
+                auth = auth.with_attribute(name.as_str(), value.as_str());
+            }
+            manager.register(auth).unwrap();
+        }
+        let payload = self
+            .payload
+            .unwrap_or_else(|| serde_json::json!({"model": "m"}));
+        let request = Request::new("m", payload.to_string());
+        let mut options = self.options;
+        if self.api == Api::Responses {
+            options = options.with_alt("responses");
+        }
+        let (mut text, mut usage, mut error) = (String::new(), None, None);
+        if stream {
+            match manager.execute_stream([provider], &request, &options) {
+                Ok(chunks) => {
+                    for chunk in chunks {
+                        match chunk {
+                            Ok(chunk) => {
+                                text += chunk.text.as_deref().unwrap_or_default();
+                                usage = chunk.usage.or(usage);
+                            }
+                            Err(cut) => error = Some(cut),
+                        }
+                    }
+                }
+                Err(refused) => error = Some(refused),
+            }
+        } else {
+            match manager.execute([provider], &request, &options) {
+                Ok(response) => {
+                    text = response.reply_text.unwrap_or_default();
+                    usage = response.usage;
+                }
+                Err(refused) => error = Some(refused),
+            }
+        }
+        let requests = upstream.requests();
+        let standing = |model: &str| {
+            let mut all = manager.explain(provider, model).into_iter();
+            all.find(|standing| &*standing.auth_id == "first").unwrap()
+        };
+        let (standing, elsewhere) = (standing("m"), standing("another"));
+        Played {
+            text,
+            usage,
+            error,
+            first: requests.iter().filter(|request| is_first(request)).count(),
+            second: requests.iter().filter(|request| !is_first(request)).count(),
+            standing,
+            elsewhere,
+            requests,
+        }
+    }
+}
+
+fn is_first(request: &ReceivedRequest) -> bool {
+    ["authorization", "x-api-key", "x-goog-api-key"]
+        .iter()
+        .filter_map(|name| request.header(name))
+        .any(|value| value.contains("first"))
+}

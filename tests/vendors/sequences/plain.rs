@@ -1,0 +1,435 @@
+//! Plain answers with status 200, with a reply and without.
+
+use credpool::{Fault, Usage};
+use serde_json::{Value, json};
+
+use super::{Body, Case, Want};
+use crate::replay::Api;
+
+pub fn cases() -> Vec<Case> {
+    let chat = |message: Value, finish: Value| json!({"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": finish}]});
+    let hi = json!({"role": "assistant", "content": "Hi"});
+    let transient = || Want::Next(Some(Fault::Transient));
+    let whole = |text| Want::Whole(text, None);
+    let with = |mut value: Value, name: &str, member: Value| {
+        value[name] = member;
+        value
+    };
+    let openai = "https://platform.openai.com/docs/api-reference/chat/object";
+    let responses = "https://platform.openai.com/docs/api-reference/responses/object";
+    let anthropic = "https://docs.anthropic.com/en/api/messages";
+    let google = "https://ai.google.dev/api/generate-content";
+    let minimax = "https://platform.minimax.io/docs/api-reference/errorcode";
+    let report = "maximhq/bifrost#5425";
+    let base = |code: i64, message: &str| json!({"id": "x", "choices": null, "base_resp": {"status_code": code, "status_msg": message}});
+    let mut rows: Vec<(&'static str, String, &'static str, Api, Value, Want)> = vec![
+        (
+            "OpenAI",
+            "a reply".into(),
+            openai,
+            Api::Chat,
+            chat(hi.clone(), json!("stop")),
+            whole("Hi"),
+        ),
+        (
+            "OpenAI",
+            "a reply without a reason".into(),
+            openai,
+            Api::Chat,
+            chat(hi.clone(), Value::Null),
+            whole("Hi"),
+        ),
+        (
+            "OpenAI",
+            "an empty reply that says why".into(),
+            openai,
+            Api::Chat,
+            chat(json!({"role": "assistant", "content": ""}), json!("stop")),
+            whole(""),
+        ),
+        (
+            "OpenAI",
+            "a filtered reply".into(),
+            openai,
+            Api::Chat,
+            chat(
+                json!({"role": "assistant", "content": null}),
+                json!("content_filter"),
+            ),
+            whole(""),
+        ),
+        (
+            "OpenAI",
+            "tool calls alone".into(),
+            openai,
+            Api::Chat,
+            chat(
+                json!({"role": "assistant", "content": null, "tool_calls": [{"id": "t"}]}),
+                Value::Null,
+            ),
+            whole(""),
+        ),
+        (
+            "OpenAI",
+            "a refusal alone".into(),
+            openai,
+            Api::Chat,
+            chat(
+                json!({"role": "assistant", "content": null, "refusal": "no"}),
+                Value::Null,
+            ),
+            whole(""),
+        ),
+        (
+            "OpenRouter",
+            "no choices".into(),
+            "speakeasy-api/gram#3129",
+            Api::Chat,
+            json!({"id": "gen-1", "choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}}),
+            transient(),
+        ),
+        (
+            "OpenRouter",
+            "choices that are null".into(),
+            report,
+            Api::Chat,
+            json!({"id": "gen-1", "choices": null}),
+            transient(),
+        ),
+        (
+            "gateways",
+            "an empty object".into(),
+            report,
+            Api::Chat,
+            json!({}),
+            transient(),
+        ),
+        (
+            "gateways",
+            "a choice that holds nothing".into(),
+            report,
+            Api::Chat,
+            chat(json!({"role": "assistant", "content": ""}), Value::Null),
+            transient(),
+        ),
+        (
+            "gateways",
+            "success is false".into(),
+            report,
+            Api::Chat,
+            json!({"success": false, "code": 500, "message": "upstream busy"}),
+            transient(),
+        ),
+        (
+            "gateways",
+            "success is false, in words".into(),
+            report,
+            Api::Chat,
+            json!({"success": false, "message": "no channel"}),
+            transient(),
+        ),
+        (
+            "gateways",
+            "an error beside a reply".into(),
+            "https://openrouter.ai/docs/api/reference/errors-and-debugging",
+            Api::Chat,
+            with(
+                chat(hi.clone(), json!("stop")),
+                "error",
+                json!({"code": 502, "message": "m"}),
+            ),
+            transient(),
+        ),
+        (
+            "gateways",
+            "an empty error beside a reply".into(),
+            openai,
+            Api::Chat,
+            with(chat(hi.clone(), json!("stop")), "error", json!({})),
+            whole("Hi"),
+        ),
+        (
+            "vLLM",
+            "an error by its object".into(),
+            "https://docs.vllm.ai/en/stable/serving/openai_compatible_server",
+            Api::Chat,
+            json!({"object": "error", "message": "m", "type": "InternalServerError", "code": 500}),
+            transient(),
+        ),
+        (
+            "Huawei ModelArts",
+            "an error code".into(),
+            "https://support.huaweicloud.com/intl/en-us/api-modelarts",
+            Api::Chat,
+            json!({"error_code": "ModelArts.81101", "error_msg": "Rate limited"}),
+            transient(),
+        ),
+        (
+            "Baidu",
+            "an error code".into(),
+            "https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh",
+            Api::Chat,
+            json!({"error_code": 336_100, "error_msg": "try again later"}),
+            transient(),
+        ),
+        (
+            "Cloudflare",
+            "errors in a list".into(),
+            "https://developers.cloudflare.com/fundamentals/api/how-to/make-api-calls",
+            Api::Chat,
+            json!({"result": null, "success": false, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}]}),
+            transient(),
+        ),
+        (
+            "FastAPI",
+            "a detail".into(),
+            "https://fastapi.tiangolo.com/tutorial/handling-errors",
+            Api::Chat,
+            json!({"detail": "worker gone"}),
+            transient(),
+        ),
+        (
+            "MiniMax",
+            "a reply".into(),
+            minimax,
+            Api::Chat,
+            with(
+                chat(hi.clone(), json!("stop")),
+                "base_resp",
+                json!({"status_code": 0, "status_msg": ""}),
+            ),
+            whole("Hi"),
+        ),
+        (
+            "MiniMax",
+            "a rate limit".into(),
+            minimax,
+            Api::Chat,
+            base(1002, "rate limit exceeded(RPM)"),
+            Want::Next(Some(Fault::RateLimited)),
+        ),
+        (
+            "MiniMax",
+            "a token limit".into(),
+            minimax,
+            Api::Chat,
+            base(1039, "token limit"),
+            Want::Next(Some(Fault::RateLimited)),
+        ),
+        (
+            "MiniMax",
+            "no balance".into(),
+            minimax,
+            Api::Chat,
+            base(1008, "insufficient balance"),
+            Want::Next(Some(Fault::Billing)),
+        ),
+        (
+            "MiniMax",
+            "a wrong key".into(),
+            minimax,
+            Api::Chat,
+            base(2049, "invalid api key"),
+            Want::Next(Some(Fault::Unauthorized)),
+        ),
+        (
+            "MiniMax",
+            "a plan that is used up".into(),
+            minimax,
+            Api::Chat,
+            base(2056, "usage limit exceeded"),
+            Want::Next(Some(Fault::Quota)),
+        ),
+        (
+            "MiniMax",
+            "an internal error".into(),
+            minimax,
+            Api::Chat,
+            base(1033, "system error"),
+            transient(),
+        ),
+        (
+            "MiniMax",
+            "a code that nobody knows".into(),
+            minimax,
+            Api::Chat,
+            base(4711, "odd"),
+            transient(),
+        ),
+        (
+            "DeepSeek",
+            "broken off for want of resources".into(),
+            "https://api-docs.deepseek.com/api/create-chat-completion",
+            Api::Chat,
+            chat(hi.clone(), json!("insufficient_system_resource")),
+            transient(),
+        ),
+        (
+            "Zhipu",
+            "broken off by the network".into(),
+            "litellm 1.108.7, core_helpers.py",
+            Api::Chat,
+            chat(hi.clone(), json!("network_error")),
+            transient(),
+        ),
+        (
+            "vLLM",
+            "aborted".into(),
+            "vllm/v1/engine/__init__.py, FinishReason.ABORT",
+            Api::Chat,
+            chat(hi.clone(), json!("abort")),
+            transient(),
+        ),
+        (
+            "DeepSeek",
+            "what the cache had".into(),
+            "https://api-docs.deepseek.com/guides/kv_cache",
+            Api::Chat,
+            with(
+                chat(hi.clone(), json!("stop")),
+                "usage",
+                json!({"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 7}),
+            ),
+            Want::Whole("Hi", Some(Usage::new(9, 2).with_cached(7))),
+        ),
+        (
+            "OpenAI",
+            "what was reasoned".into(),
+            openai,
+            Api::Chat,
+            with(
+                chat(hi, json!("stop")),
+                "usage",
+                json!({"prompt_tokens": 9, "completion_tokens": 6, "completion_tokens_details": {"reasoning_tokens": 4}}),
+            ),
+            Want::Whole("Hi", Some(Usage::new(9, 6).with_reasoning(4))),
+        ),
+        (
+            "OpenAI",
+            "a response in progress without output".into(),
+            responses,
+            Api::Responses,
+            json!({"id": "r", "object": "response", "status": "in_progress", "output": []}),
+            transient(),
+        ),
+        (
+            "OpenAI",
+            "a response in the background".into(),
+            "https://platform.openai.com/docs/guides/background",
+            Api::Responses,
+            json!({"id": "r", "object": "response", "status": "queued", "background": true, "output": []}),
+            whole(""),
+        ),
+        (
+            "OpenAI",
+            "an incomplete response".into(),
+            responses,
+            Api::Responses,
+            json!({"object": "response", "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": []}),
+            whole(""),
+        ),
+        (
+            "OpenAI",
+            "a failed response".into(),
+            responses,
+            Api::Responses,
+            json!({"object": "response", "status": "failed", "error": {"code": "server_error", "message": "m"}, "output": []}),
+            transient(),
+        ),
+        (
+            "gateways",
+            "no response".into(),
+            report,
+            Api::Responses,
+            json!({}),
+            transient(),
+        ),
+        (
+            "Anthropic",
+            "a message without content and reason".into(),
+            anthropic,
+            Api::Messages,
+            json!({"type": "message", "role": "assistant", "content": [], "stop_reason": null}),
+            transient(),
+        ),
+        (
+            "Anthropic",
+            "an empty message that says why".into(),
+            "https://docs.anthropic.com/en/api/handling-stop-reasons",
+            Api::Messages,
+            json!({"type": "message", "role": "assistant", "content": [], "stop_reason": "end_turn"}),
+            whole(""),
+        ),
+        (
+            "Anthropic",
+            "what was written to the cache".into(),
+            "https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching",
+            Api::Messages,
+            json!({"type": "message", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn", "usage": {"input_tokens": 300, "cache_creation_input_tokens": 1000, "cache_read_input_tokens": 50, "output_tokens": 1}}),
+            Want::Whole(
+                "Hi",
+                Some(Usage::new(1350, 1).with_cached(50).with_cache_written(1000)),
+            ),
+        ),
+        (
+            "gateways",
+            "no message".into(),
+            report,
+            Api::Messages,
+            json!({}),
+            transient(),
+        ),
+        (
+            "Gemini",
+            "no candidates and no feedback".into(),
+            google,
+            Api::Gemini,
+            json!({"usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4}, "modelVersion": "x"}),
+            transient(),
+        ),
+        (
+            "Gemini",
+            "a blocked prompt".into(),
+            "https://ai.google.dev/api/generate-content#BlockReason",
+            Api::Gemini,
+            json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
+            whole(""),
+        ),
+        (
+            "Gemini",
+            "no parts but a reason".into(),
+            google,
+            Api::Gemini,
+            json!({"candidates": [{"finishReason": "MAX_TOKENS"}]}),
+            whole(""),
+        ),
+        (
+            "Gemini",
+            "a candidate that holds nothing".into(),
+            google,
+            Api::Gemini,
+            json!({"candidates": [{"content": {"role": "model"}}]}),
+            transient(),
+        ),
+        (
+            "Gemini",
+            "a reply in pieces".into(),
+            google,
+            Api::Gemini,
+            json!([{"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]}, {"candidates": [{"content": {"parts": [{"text": " there"}]}, "finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2}}]),
+            Want::Whole("Hi there", Some(Usage::new(3, 2))),
+        ),
+    ];
+    rows.sort_by_key(|row| row.0);
+    rows.into_iter()
+        .map(|(vendor, name, source, api, body, want)| Case {
+            vendor,
+            name: format!("plain: {name}"),
+            source,
+            api,
+            payload: None,
+            body: Body::Plain(body.to_string()),
+            want,
+        })
+        .collect()
+}
