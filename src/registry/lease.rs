@@ -70,7 +70,7 @@ impl Registry {
             hurried: picked.hurried,
         };
         let granted = limiter.take(wanted, now);
-        let everywhere = limiter.fullness_has_changed() || recounted;
+        let everywhere = limiter.concerns_all_models() || recounted;
         let is_paced = granted
             .as_ref()
             .is_some_and(|granted| granted.start().is_some());
@@ -180,7 +180,7 @@ impl Drop for Lease {
         };
         let has_room = limiter.give_back(&share.model, &share.granted, share.end, now);
         let recounted = limiter.recount(&self.member);
-        let everywhere = limiter.fullness_has_changed() || recounted;
+        let everywhere = limiter.concerns_all_models() || recounted;
         if !has_room && !everywhere {
             return;
         }

@@ -42,6 +42,8 @@ pub(super) struct Limiter {
     concurrency: Concurrency,
     /// By how much the wall clock is ahead of the even one.
     ahead: time::Duration,
+    /// That is another one than the lanes know.
+    is_shifted: bool,
     /// Tells this limiter from one that was here before.
     mark: Arc<()>,
 }
@@ -122,12 +124,15 @@ impl Limiter {
             paces: None,
             concurrency: Concurrency::default(),
             ahead,
+            is_shifted: false,
             mark: Arc::new(()),
         }
     }
 
+    /// Changes the limits. The record is seated anew after that: the lanes then know how it stands.
     pub(super) fn set_limits(&mut self, limits: UseLimits) {
         self.limits = limits;
+        self.is_known_full = self.is_full();
     }
 
     pub(super) fn set_paces(&mut self, paces: Option<SharedPaces>) {
@@ -230,10 +235,11 @@ impl Limiter {
         }
     }
 
-    /// Whether as many are in flight as may be, where the lanes do not know that yet, or no longer.
-    pub(super) fn fullness_has_changed(&mut self) -> bool {
+    /// Whether all lanes are to look at the record again: as many are in flight as may be, or no longer, or the wall clock was set.
+    pub(super) fn concerns_all_models(&mut self) -> bool {
+        let is_shifted = std::mem::take(&mut self.is_shifted);
         let is_full = self.is_full();
-        std::mem::replace(&mut self.is_known_full, is_full) != is_full
+        std::mem::replace(&mut self.is_known_full, is_full) != is_full || is_shifted
     }
 
     fn is_full(&self) -> bool {
@@ -249,6 +255,7 @@ impl Limiter {
 
     /// By how much the wall clock is ahead by now.
     pub(super) fn set_ahead(&mut self, ahead: time::Duration) {
+        self.is_shifted |= self.ahead != ahead;
         self.ahead = ahead;
     }
 

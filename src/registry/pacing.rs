@@ -53,7 +53,8 @@ impl Registry {
         member.watch(self);
         let learning = limiter.refuse(lease, shared_model, told, now);
         let is_capped = limiter.is_capped(model);
-        state.look_again(member.slot, model, learning.concerns_all_models);
+        let everywhere = limiter.concerns_all_models() || learning.concerns_all_models;
+        state.look_again(member.slot, model, everywhere);
         drop(state);
         if was_capped && !is_capped {
             self.waiters.wake_for(&auth.provider, model, &member.id);
@@ -93,7 +94,8 @@ impl Registry {
         for member in members {
             let limiter = state.slots[member].limiter_mut(ahead);
             limiter.set_paces(Some(Arc::clone(&paces)));
-            state.look_again(member, model, false);
+            let everywhere = limiter.concerns_all_models();
+            state.look_again(member, model, everywhere);
         }
     }
 }
