@@ -9,7 +9,9 @@ use crate::truth::{Presence, REPAIRED, Truth};
 
 impl Truth {
     pub fn check_request(&mut self, pid: Pid, id: &str, grant: usize, sent: usize) {
-        self.at_most_one_refresh_of_a_grant_at_a_time(pid, grant);
+        if !self.is_left_behind(id, grant) {
+            self.at_most_one_refresh_of_a_grant_at_a_time(pid, grant);
+        }
         let is_remembered = self.is_remembered(id, grant);
         if is_remembered {
             self.a_token_that_was_received_and_stored_is_never_sent_again(pid, grant, sent);
@@ -18,7 +20,9 @@ impl Truth {
             if is_remembered {
                 self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
             }
-            self.refreshes_of_a_credential_keep_their_distance(pid, id, grant);
+            if !self.ever_removed.contains(id) {
+                self.refreshes_of_a_credential_keep_their_distance(pid, id, grant);
+            }
         }
     }
 
