@@ -90,6 +90,9 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
+            if name == NUMBER && object.is_empty() {
+                return written_number(members);
+            }
             if object.len().is_multiple_of(MEMBERS_OF_NODE) {
                 self.take(NODE)?;
             }
@@ -104,6 +107,15 @@ impl<'de> Visitor<'de> for Tree<'_> {
         }
         Ok(Value::Object(object))
     }
+}
+
+/// In a program that builds `serde_json` with its feature `arbitrary_precision`, numbers come as a map with this one member, and their
+/// text: <https://docs.rs/crate/serde_json/latest/features>.
+const NUMBER: &str = "$serde_json::private::Number";
+
+fn written_number<'de, A: MapAccess<'de>>(mut members: A) -> Result<Value, A::Error> {
+    let text: String = members.next_value()?;
+    text.parse().map(Value::Number).map_err(A::Error::custom)
 }
 
 const LEAST: usize = 4 * 1024 * 1024;
@@ -143,6 +155,13 @@ mod tests {
         assert!(parse(embedding.as_bytes()).is_ok());
         let image = json!({"data": "A".repeat(10_000_000)}).to_string();
         assert!(parse(image.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn numbers_that_come_as_a_map_are_numbers() {
+        let text = format!(r#"[{{"{NUMBER}":"1.5"}},{{"{NUMBER}":"7"}}]"#);
+        assert_eq!(parse(text.as_bytes()).unwrap(), json!([1.5, 7]));
+        parse(format!(r#"{{"{NUMBER}":"x"}}"#).as_bytes()).unwrap_err();
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
