@@ -487,3 +487,59 @@ static SET_INTENT: LazyLock<Script> = LazyLock::new(|| {
         ",
     )
 });
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A connection to a server that takes every command but `INFO`, to which it answers so (nothing: not at all).
+    fn connection(to_info: &'static str) -> (Connection, std::thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || serve(listener.accept().unwrap().0, to_info));
+        let client = redis::Client::open(format!("redis://{address}")).unwrap();
+        let connection = client.get_connection().unwrap();
+        connection
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        (connection, server)
+    }
+
+    fn serve(mut stream: TcpStream, to_info: &str) {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut bytes) {
+            let said = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            let answer = if !said.contains("INFO\r\n") || said.contains("SETINFO\r\n") {
+                "+OK\r\n".repeat(said.matches("\r\n*").count() + 1)
+            } else if to_info == "closed" {
+                return;
+            } else {
+                to_info.to_owned()
+            };
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_may_not_tell_is_told_from_one_that_does_not_answer() {
+        let told = |to_info| {
+            let (mut connection, server) = connection(to_info);
+            let told = run(&mut connection);
+            drop(connection);
+            server.join().unwrap();
+            told
+        };
+        assert_eq!(told("$13\r\nrun_id: abc\r\n\r\n").unwrap(), "abc");
+        assert_eq!(told("$0\r\n\r\n").unwrap(), "");
+        for refused in ["-ERR unknown command 'INFO'\r\n", "-NOPERM no rights\r\n"] {
+            assert_eq!(told(refused).unwrap(), "", "{refused}");
+        }
+        assert!(told("").unwrap_err().is_timeout());
+        assert!(told("closed").unwrap_err().is_io_error());
+    }
+}
