@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::later;
 use crate::fault::{Fault, Origin};
 

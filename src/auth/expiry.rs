@@ -1,7 +1,7 @@
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 
 /// What a record's metadata says about the end of its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::{Auth, Cause};
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::earlier;
 use crate::fault::Fault;
 

@@ -14,7 +14,7 @@ use super::{
     Attributes, Auth, Cause, HalfOpen, Metadata, ModelState, OrderedBy, QuotaState, SpentTokens,
     Status, Version, Wiped, expiry,
 };
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// Why a stored record does not read. It names the member, never its value.

@@ -50,7 +50,7 @@ pub use status::Status;
 pub(crate) use version::{OrderedBy, Version, Versions, add_versions, versions_to_json};
 pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, wiped_json};
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// One credential: who it is, its configuration and tokens, and what is known of its health.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Auth, ModelState};
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::{later, until};
 
 /// Of two versions of one part the greater counts. Changes that knew nothing of each other may have the same count: then the

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::policy::{Correlation, Verdict};

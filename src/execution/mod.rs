@@ -28,7 +28,7 @@ use correlation::Sightings;
 pub use stream::{ChunkStream, StreamEvent};
 pub use submit::CallHandle;
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::executor::Provider;
 use crate::limits::RateLimits;

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Timestamp;
 use crate::auth::Auth;
+use crate::clock::Timestamp;
 use crate::clock::until;
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Provider, ProviderExecutor};

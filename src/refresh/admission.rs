@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 
 /// A token endpoint and a client of it.
 pub(super) type Client = Arc<str>;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::Timestamp;
 use crate::auth::{Auth, GrantToken};
+use crate::clock::Timestamp;
 use crate::clock::deadline;
 use crate::store::Intent;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::Timestamp;
 use crate::auth::{Auth, Cause, HalfOpen, ModelState, Status, Version};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;

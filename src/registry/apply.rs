@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::Timestamp;
 use crate::auth::{Auth, Cause, HalfOpen, ModelState, QuotaState, Status, Versions};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, kept};
 use crate::fault::Fault;
 use crate::policy::{Cooldown, Probes, Scope, Verdict};

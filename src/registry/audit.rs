@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::apply::Readiness;
 use super::{Moment, Registry, State};
-use crate::Timestamp;
 use crate::auth::HalfOpen;
+use crate::clock::Timestamp;
 
 impl Registry {
     /// Panics where a lane, or a count of who may be out, says something else than the records do at this moment.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Timestamp;
 use crate::auth::{Auth, Cause, HalfOpen, Identity};
+use crate::clock::Timestamp;
 use crate::clock::{later, until};
 use crate::error::Error;
 use crate::fault::{Fault, Origin};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::FastMap;
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::later;
 
 /// What is in flight with a credential, and how much may be, by model.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::fault::Fault;
 
 use super::FastMap;

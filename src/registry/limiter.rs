@@ -12,8 +12,8 @@ use super::member::Member;
 use super::pace::{SharedPaces, Start};
 use super::window::Window;
 use super::{FastMap, Lease};
-use crate::Timestamp;
 use crate::auth::Auth;
+use crate::clock::Timestamp;
 
 /// The limits that a credential is used within; `None`: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::Timestamp;
 use crate::auth::{Auth, ModelState, QuotaState, Status};
+use crate::clock::Timestamp;
 
 use super::{Registry, apply};
 

@@ -9,8 +9,8 @@
 
 use std::cmp::Ordering;
 
-use crate::Timestamp;
 use crate::auth::{Auth, ModelState, OrderedBy, Status, Version};
+use crate::clock::Timestamp;
 
 use super::amend::token_renewed;
 use super::apply::{KEPT_MODELS, clear_if_well, derive, keep_out, show_failure};

@@ -58,8 +58,8 @@ use troubled::Troubled;
 use waiters::Waiters;
 pub(crate) use waiters::Waiting;
 
-use crate::Timestamp;
 use crate::auth::{Auth, Status, Version};
+use crate::clock::Timestamp;
 use crate::random::Random;
 use crate::runtime::guard;
 

@@ -7,7 +7,7 @@ use super::limiter::Granted;
 use super::pace::{Paces, SharedPaces};
 use super::results::Target;
 use super::{Lease, Moment, Registry, State};
-use crate::Timestamp;
+use crate::clock::Timestamp;
 
 impl Registry {
     /// A credential was refused for its rate: from here on its starts for the model are spaced as the upstream allows them. `told` is when it

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::apply::Readiness;
 use super::record::Record;
 use super::{Picked, Query, Registry, State};
-use crate::Timestamp;
 use crate::auth::{Auth, Cause, HalfOpen};
+use crate::clock::Timestamp;
 use crate::clock::later;
 use crate::fault::Origin;
 

@@ -9,8 +9,8 @@ use super::member::Member;
 use super::order::index_at;
 use super::record::Slots;
 use super::{FastMap, Moment, Readiness, Registry, State, Tried};
-use crate::Timestamp;
 use crate::auth::Auth;
+use crate::clock::Timestamp;
 use crate::fault::Fault;
 
 /// Which candidates a pick is about.

@@ -7,8 +7,8 @@ use super::apply::Effect;
 use super::merge::merge;
 use super::record::Record;
 use super::{Lease, Moment, Registry, State, Unsaved, amend, apply};
-use crate::Timestamp;
 use crate::auth::Auth;
+use crate::clock::Timestamp;
 use crate::clock::later;
 
 /// Whose result it is.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::record::Record;
 use super::{Moment, Query, Readiness, Registry};
-use crate::Timestamp;
 use crate::auth::{Auth, Cause, ModelState};
+use crate::clock::Timestamp;
 use crate::exhaustion::{Availability, Standing};
 use crate::fault::Fault;
 

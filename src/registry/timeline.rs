@@ -12,8 +12,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::auth::Auth;
+use crate::clock::Timestamp;
 use crate::clock::{Clock, earlier, later, until};
-use crate::{Timestamp, auth::Auth};
 
 use super::State;
 use super::record::Record;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::later;
 
 /// Amounts by the second, for the present one and the sixty before it: whatever minute one looks at is covered.

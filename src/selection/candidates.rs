@@ -4,9 +4,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Timestamp;
 use crate::auth::Auth;
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::registry::{Picked, Query, Readiness, Registry};
 

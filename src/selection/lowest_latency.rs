@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use super::drawn::Drawn;
 use super::notes::Notes;
 use super::{Candidate, Candidates, Selector};
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::until;
 use crate::error::Error;
 use crate::outcome::Outcome;

@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn first_news_are_due_immediately_and_what_follows_is_coalesced() {
-        let now = ManualClock::at(crate::Timestamp::UNIX_EPOCH).monotonic();
+        let now = ManualClock::at(crate::clock::Timestamp::UNIX_EPOCH).monotonic();
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let mut backlog = Backlog::default();
         backlog.note(Arc::clone(&a), now);
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_record_that_fails_waits_longer_and_longer_alone() {
-        let mut now = ManualClock::at(crate::Timestamp::UNIX_EPOCH).monotonic();
+        let mut now = ManualClock::at(crate::clock::Timestamp::UNIX_EPOCH).monotonic();
         let (bad, good): (Arc<str>, Arc<str>) = ("bad".into(), "good".into());
         let mut backlog = Backlog::default();
         backlog.note(Arc::clone(&bad), now);
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn news_and_the_recovery_of_another_record_end_a_pause() {
-        let mut now = ManualClock::at(crate::Timestamp::UNIX_EPOCH).monotonic();
+        let mut now = ManualClock::at(crate::clock::Timestamp::UNIX_EPOCH).monotonic();
         let records: [Arc<str>; 2] = ["a".into(), "b".into()];
         let mut backlog = Backlog::default();
         let second = Duration::from_secs(1);

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{Skipped, parts};
-use crate::Timestamp;
 use crate::auth::Auth;
+use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// What became of a [`Store::save_if`](super::Store::save_if).
@@ -192,7 +192,7 @@ mod unix_millis {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
     use time::Duration;
 
-    use crate::Timestamp;
+    use crate::clock::Timestamp;
 
     pub(super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
         let millis = (*at - Timestamp::UNIX_EPOCH).whole_milliseconds();

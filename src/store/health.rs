@@ -1,4 +1,4 @@
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// How the store is doing: what a probe, or an operator, should know of it. Calls go on without a store; the state that they

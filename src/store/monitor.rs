@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::StoreHealth;
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::{Clock, deadline};
 use crate::error::{Error, ErrorCode};
 

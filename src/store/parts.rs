@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::auth::{OrderedBy, Version};
 
-    const START: crate::Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+    const START: crate::clock::Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
     #[test]
     fn versions_are_beside_the_record_and_a_state_without_them_is_one_of_a_former_writer() {

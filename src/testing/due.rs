@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::refresh::DueQueue;
 
 /// The refresher's queue, for the bench.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use serde_json::json;
 
 fn login(generation: u64, token: &str) -> Auth {

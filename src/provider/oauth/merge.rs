@@ -7,9 +7,9 @@ use time::format_description::well_known::Rfc3339;
 
 use super::endpoint::text;
 use super::setting::NESTED;
-use crate::Timestamp;
 use crate::auth::{Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, Wipe, read_time_text};
 use crate::clock;
+use crate::clock::Timestamp;
 
 /// An answer with tokens.
 pub(super) struct Answer<'a> {

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 use super::super::key;
 use super::endpoint::{Grant, TokenRequest, check_place};
 use super::setting::{GOOGLE, attribute};
-use crate::Timestamp;
 use crate::auth::{Auth, ServiceAccount, make_room};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::executor::Attempt;
 

@@ -56,7 +56,7 @@ fn play(
     steps: Vec<(f64, String)>,
     pause: Duration,
 ) -> (Option<ErrorCode>, f64) {
-    let clock = ManualClock::at(crate::Timestamp::UNIX_EPOCH);
+    let clock = ManualClock::at(crate::clock::Timestamp::UNIX_EPOCH);
     let attempt = Attempt::for_tests(clock.clone());
     let steps = steps
         .into_iter()

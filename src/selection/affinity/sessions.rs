@@ -8,7 +8,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::until;
 use crate::selection::conversation::ConversationKey;
 

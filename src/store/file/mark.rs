@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::Timestamp;
+use crate::clock::Timestamp;
 use crate::clock::{Clock, SystemClock, later};
 
 /// A file as it was seen: which one it is, and what was in it.
