@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use crate::runtime::guard;
+use crate::panic::guard;
 
 /// A switch that is thrown once: everything that holds a clone of the token, or a [`child`](CancelToken::child), sees it.
 ///

@@ -58,14 +58,12 @@ mod clock;
 mod error;
 mod execution;
 mod executor;
-mod exhaustion;
 mod fault;
-mod hook;
-mod json_bounded;
-mod json_input;
+mod json;
 mod limits;
 mod manager;
-mod outcome;
+mod observe;
+mod panic;
 mod policy;
 pub mod provider;
 mod random;
@@ -104,23 +102,18 @@ pub use policy::{
 
 pub use fault::{Fault, Origin};
 
-pub use exhaustion::{Advice, Availability, Exhaustion, Standing};
-
-pub use outcome::{Outcome, OutcomeKind};
-
 pub use limits::{Exhausted, HintSource, LimitWindow, RateLimits};
 
-pub use hook::{Hook, NoopHook};
+pub use observe::{
+    DeferredRefresh, Hook, NoopHook, Outcome, OutcomeKind, RefreshEvent, RefreshHealth,
+};
 
 pub use auth::{
     AccountInfo, AccountKind, Attributes, Auth, AuthRuntime, Expiry, Metadata, ModelState,
     OAuthTokens, QuotaState, RefreshEvaluator, Secret, Status, TokenStorage,
 };
 
-pub use refresh::{
-    DeferredRefresh, RefreshEvent, RefreshHealth, provider_refresh_lead,
-    register_refresh_lead_provider, should_refresh,
-};
+pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_refresh};
 
 #[cfg(feature = "postgres")]
 pub use store::PostgresStore;
@@ -135,7 +128,7 @@ pub use store::{
 
 pub use cancel::{CancelToken, Never, OnCancel};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use error::{Error, ErrorCode};
+pub use error::{Advice, Availability, Error, ErrorCode, Exhaustion, Standing};
 
 /// The README's code compiles.
 #[cfg(doctest)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::executor::{Executors, Tools};
-use crate::hook::Hooks;
+use crate::observe::Hooks;
 use crate::random::Random;
 use crate::registry::{Member, Moment, Registry};
 use crate::runtime::{Pool, Process};

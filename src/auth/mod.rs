@@ -1,7 +1,6 @@
 //! The record: [`Auth`] and what it is made of. Prose calls it a *credential*.
 
 mod account;
-mod cause;
 mod check;
 mod duration;
 mod expiry;
@@ -13,6 +12,7 @@ mod json;
 mod login;
 mod merge;
 mod numbers;
+mod outage;
 mod recovery;
 mod scrub;
 mod secret;
@@ -30,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use account::{AccountInfo, AccountKind};
-pub(crate) use cause::Cause;
 pub(crate) use duration::refresh_interval;
 pub use expiry::Expiry;
 pub(crate) use expiry::{
@@ -42,6 +41,7 @@ pub(crate) use half_open::HalfOpen;
 pub(crate) use identity::Identity;
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
+pub(crate) use outage::Cause;
 pub(crate) use recovery::{add_recoveries, recoveries_to_json};
 pub(crate) use scrub::scrub;
 pub use secret::Secret;

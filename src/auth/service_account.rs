@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::Auth;
-use crate::json_input::parse_lenient;
+use crate::json::parse_lenient;
 
 /// A service account that can sign.
 pub(crate) struct ServiceAccount {

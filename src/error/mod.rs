@@ -1,6 +1,7 @@
 //! [`Error`], the one error type, and [`ErrorCode`], what programs match on.
 
 mod code;
+mod exhaustion;
 mod received;
 mod scrubbed;
 
@@ -12,9 +13,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use code::ErrorCode;
+pub use exhaustion::{Advice, Availability, Exhaustion, Standing};
 use received::Received;
 
-use crate::exhaustion::Exhaustion;
 use crate::limits::RateLimits;
 
 /// What went wrong, to which credential, and whether trying again can help.

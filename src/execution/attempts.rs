@@ -13,11 +13,11 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
 use crate::fault::Fault;
 use crate::limits::RateLimits;
-use crate::outcome::{Outcome, OutcomeKind};
+use crate::observe::{Outcome, OutcomeKind};
+use crate::panic::guard;
 use crate::policy::{FailurePolicy, Scope, Verdict};
 use crate::registry::{Effect, Lease, Member, Permit, Query, Supply, Target};
 use crate::request::{Addressed, Request};
-use crate::runtime::guard;
 
 /// Who is asked next.
 pub(super) struct Turn<'a> {

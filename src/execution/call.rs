@@ -9,7 +9,7 @@ use crate::cancel::{CancelToken, Never};
 use crate::clock::{Clock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, Provider};
-use crate::outcome::{Outcome, OutcomeKind};
+use crate::observe::{Outcome, OutcomeKind};
 use crate::request::{Options, Request};
 use crate::services::Services;
 

@@ -32,12 +32,12 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::executor::Provider;
 use crate::limits::RateLimits;
-use crate::outcome::{Outcome, OutcomeKind};
+use crate::observe::{Outcome, OutcomeKind};
+use crate::panic::guard;
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshCoordinator;
 use crate::registry::{Applied, Effect, Lease, Moment, Permit, Rotation, Target};
 use crate::request::{Addressed, Options, Request, Response};
-use crate::runtime::guard;
 use crate::selection::Selector;
 use crate::services::Services;
 

@@ -13,11 +13,11 @@ use super::refusal::{misplaced, refused_format};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::{Provider, ProviderExecutor};
+use crate::panic::guard;
 use crate::registry::{Lease, Member, Moment, Permit, Picked, Query, Supply, Tried};
 use crate::request::Addressed;
 #[cfg(feature = "testing")]
 use crate::request::{Options, Request};
-use crate::runtime::guard;
 use crate::selection::Candidates;
 
 /// One provider of a call.

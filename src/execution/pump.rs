@@ -10,10 +10,11 @@ use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
 use crate::executor::ChunkSource;
 use crate::limits::RateLimits;
-use crate::outcome::{Outcome, OutcomeKind};
+use crate::observe::{Outcome, OutcomeKind};
+use crate::panic::guard;
 use crate::policy::{FailurePolicy, StreamCommit};
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
-use crate::runtime::{Lane, Place, guard};
+use crate::runtime::{Lane, Place};
 
 use super::call::Call;
 use super::stream::{ChunkStream, Ending, late_in_stream, why_cancelled};

@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::clock::Timestamp;
 use crate::clock::until;
+use crate::error::{Advice, Exhaustion, Standing};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Provider, ProviderExecutor};
-use crate::exhaustion::{Advice, Exhaustion, Standing};
 use crate::fault::Fault;
+use crate::panic::guard;
 use crate::registry::{Query, Registry, Shortage, Supply};
 use crate::request::Request;
-use crate::runtime::guard;
 
 pub(super) fn refused_format(
     provider: &str,

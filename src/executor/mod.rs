@@ -14,8 +14,8 @@ use arc_swap::ArcSwap;
 
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
+use crate::panic::guard;
 use crate::request::{Format, Options, Request, Response, StreamChunk, normalized};
-use crate::runtime::guard;
 
 use per_thread::PerThread;
 

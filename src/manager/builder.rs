@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorCode};
 use crate::execution::{Engine, StreamSettings};
 use crate::executor::{Executors, Tools};
-use crate::hook::{Hook, Hooks, NoopHook};
+use crate::observe::{Hook, Hooks, NoopHook};
 use crate::policy::FailurePolicy;
 use crate::random::Random;
 use crate::refresh::{self, RefreshCoordinator};

@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use crate::auth::{Auth, Status, has_tokens};
 use crate::error::{Error, ErrorCode};
+use crate::panic::guard;
 use crate::registry::release;
 use crate::request::normalized;
-use crate::runtime::guard;
 use crate::store::{Committed, Skipped, Turn};
 
 use super::{Manager, unknown};

@@ -11,10 +11,11 @@ use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::error::Error;
 use crate::execution::Engine;
+use crate::panic::guard;
 use crate::refresh::RefreshCoordinator;
 use crate::registry::Unsaved;
 use crate::request::normalized;
-use crate::runtime::{Worker, guard};
+use crate::runtime::Worker;
 use crate::services::Services;
 use crate::store::{Changes, Cursor, Missing, Skipped, Turn};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::exhaustion::Standing;
+use crate::error::Standing;
 use crate::registry::Applied;
 use crate::request::normalized;
 

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::json_input::parse_lenient;
+use crate::json::parse_lenient;
 
 /// What an error says of itself, in the words that rules match.
 pub(super) struct Said {

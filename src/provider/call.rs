@@ -16,7 +16,7 @@ use super::stream::{EventStream, Protocol};
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ChunkSource};
-use crate::json_input::{parse_lenient, without_mark};
+use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::request::{Options, Response};
 use crate::transport::{Body, Limits};

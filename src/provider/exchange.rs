@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::auth::{Auth, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
-use crate::json_input::{parse_lenient, without_mark};
+use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::transport::{Body, Limits};
 

@@ -3,7 +3,7 @@ use std::io::{ErrorKind, Read};
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorCode};
-use crate::json_input::{BYTE_ORDER_MARK, without_mark};
+use crate::json::{BYTE_ORDER_MARK, without_mark};
 
 /// Reads server-sent events from a byte stream, one blocking step at a time.
 ///

@@ -18,8 +18,8 @@ use crate::auth::{Auth, GrantToken, same_tokens};
 use crate::clock::{Timestamp, deadline, later};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::panic::guard;
 use crate::registry::release;
-use crate::runtime::guard;
 use crate::store::{Committed, Intent};
 
 /// The whole of one refresh, on a worker.

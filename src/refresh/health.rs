@@ -1,63 +1,9 @@
-use std::fmt;
+//! The health report of all refreshes.
 
 use super::coordinator::RefreshCoordinator;
 use super::state::RefreshState;
-use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::observe::{DeferredRefresh, RefreshHealth};
 use crate::registry::release;
-
-/// How the refreshes of a manager stand: what a person, or a probe, should know of. Everything empty is good.
-///
-/// ```
-/// let manager = credpool::Manager::builder().build()?;
-/// let health = manager.refresh_health();
-/// assert!(health.is_good());
-/// # Ok::<(), credpool::Error>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RefreshHealth {
-    /// Credentials whose new tokens are in use, but could not be saved yet. The write is tried again until it succeeds. Should
-    /// the program end before, the login is lost.
-    pub unpersisted_rotation: Vec<String>,
-    /// Credentials whose last refresh was sent and not answered: the refresh token may be spent.
-    pub in_doubt: Vec<String>,
-    /// Credentials for which a person must log in again: their token endpoint has refused their refresh token for good, in this process or
-    /// in another one that shares the store. It is not sent again while it is the same.
-    pub needs_login: Vec<String>,
-    /// Those among them whose login ended because the answer to a refresh was lost.
-    pub lost_answers: Vec<String>,
-    /// Credentials whose refresh is due and cannot begin, because the store fails or another process holds it up. A refresh token is not
-    /// sent while the store cannot note it: a token that is in memory alone is lost with the process.
-    pub deferred: Vec<DeferredRefresh>,
-    /// Credentials that hold the refresh token of another one, such as a backup copy of its file. They are not refreshed by themselves but
-    /// get the new tokens of the other one; one of the two should be removed.
-    pub shared_logins: Vec<String>,
-}
-
-/// A refresh that cannot begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeferredRefresh {
-    /// The credential.
-    pub auth_id: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// Why, in words.
-    pub reason: String,
-}
-
-impl RefreshHealth {
-    /// Whether all refreshes go well. [Shared logins](Self::shared_logins) do, too.
-    pub fn is_good(&self) -> bool {
-        let shared_logins = self.shared_logins.clone();
-        *self
-            == Self {
-                shared_logins,
-                ..Self::default()
-            }
-    }
-}
 
 impl RefreshCoordinator {
     /// How the refreshes stand.
@@ -101,78 +47,5 @@ impl RefreshCoordinator {
             release(auth);
         }
         health
-    }
-}
-
-/// Something about a credential's tokens that a program may want to hear at once, from
-/// [`Hook::on_refresh_event`](crate::Hook::on_refresh_event).
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum RefreshEvent<'a> {
-    /// New tokens are in use but could not be saved; the write is tried again. Said once for each time this begins.
-    UnpersistedRotation {
-        /// The credential.
-        auth_id: &'a str,
-        /// What the store says.
-        error: &'a Error,
-    },
-    /// They are saved now.
-    Persisted {
-        /// The credential.
-        auth_id: &'a str,
-    },
-    /// A refresh was sent, twice where there was time, and not answered: the refresh token may be spent.
-    InDoubt {
-        /// The credential.
-        auth_id: &'a str,
-        /// What the last try says.
-        error: &'a Error,
-    },
-    /// A person must log in again.
-    NeedsLogin {
-        /// The credential.
-        auth_id: &'a str,
-        /// What the server says.
-        error: &'a Error,
-        /// Whether the login ended because the answer to a refresh was lost.
-        answer_lost: bool,
-    },
-}
-
-impl RefreshEvent<'_> {
-    /// The credential that this is about.
-    pub fn auth_id(&self) -> &str {
-        match self {
-            Self::UnpersistedRotation { auth_id, .. }
-            | Self::Persisted { auth_id }
-            | Self::InDoubt { auth_id, .. }
-            | Self::NeedsLogin { auth_id, .. } => auth_id,
-        }
-    }
-}
-
-impl fmt::Display for RefreshEvent<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.auth_id();
-        match self {
-            Self::UnpersistedRotation { error, .. } => write!(
-                f,
-                "the new tokens of {id} are in use but not saved, which is tried again: {error}"
-            ),
-            Self::Persisted { .. } => write!(f, "the new tokens of {id} are saved at last"),
-            Self::InDoubt { error, .. } => write!(
-                f,
-                "nobody knows whether the refresh token of {id} is spent: {error}"
-            ),
-            Self::NeedsLogin {
-                error,
-                answer_lost: true,
-                ..
-            } => write!(
-                f,
-                "the login of {id} is over, because the answer to a refresh was lost: {error}"
-            ),
-            Self::NeedsLogin { error, .. } => write!(f, "the login of {id} is over: {error}"),
-        }
     }
 }

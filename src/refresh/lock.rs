@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
-use crate::runtime::guard;
+use crate::panic::guard;
 use crate::store::{Intent, Keeper, RecordLock};
 
 #[derive(Default)]

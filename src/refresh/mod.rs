@@ -28,13 +28,12 @@ mod wakeups;
 pub(crate) use admission::threads;
 pub(crate) use coordinator::RefreshCoordinator;
 pub use due::should_refresh;
-pub use health::{DeferredRefresh, RefreshEvent, RefreshHealth};
 pub use lead::{provider_refresh_lead, register_refresh_lead_provider};
 #[cfg(feature = "testing")]
 pub(crate) use queue::DueQueue;
 pub(crate) use scheduler::start as start_scheduler;
 
-use crate::runtime::guard;
+use crate::panic::guard;
 
 /// What the program's own code answers; `None` when it panics.
 fn contained<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {

@@ -9,12 +9,12 @@ use crossbeam_channel::{Receiver, select};
 use parking_lot::Mutex;
 
 use super::coordinator::RefreshCoordinator;
-use super::health::RefreshEvent;
 use super::lock::RefreshLock;
 use crate::auth::{Auth, same_tokens};
 use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
+use crate::observe::RefreshEvent;
 use crate::registry::release;
 use crate::runtime::Worker;
 use crate::store::Committed;

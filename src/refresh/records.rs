@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::coordinator::RefreshCoordinator;
-use super::health::RefreshEvent;
 use super::lock::RefreshLock;
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::observe::RefreshEvent;
 use crate::registry::{Applied, Unsaved, release};
 use crate::store::{Committed, Missing};
 

@@ -60,8 +60,8 @@ pub(crate) use waiters::Waiting;
 
 use crate::auth::{Auth, Status, Version};
 use crate::clock::Timestamp;
+use crate::panic::guard;
 use crate::random::Random;
-use crate::runtime::guard;
 
 /// All credentials of a manager.
 pub(crate) struct Registry {

@@ -6,7 +6,7 @@ use super::record::Record;
 use super::{Moment, Query, Readiness, Registry};
 use crate::auth::{Auth, Cause, ModelState};
 use crate::clock::Timestamp;
-use crate::exhaustion::{Availability, Standing};
+use crate::error::{Availability, Standing};
 use crate::fault::Fault;
 
 /// Who is out for a model, when nobody is ready.

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::cancel::Never;
 use crate::error::{Error, ErrorCode};
 
-use super::guard;
+use crate::panic::guard;
 
 /// A thread with a name.
 pub(crate) fn spawn(

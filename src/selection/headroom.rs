@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::clock::until;
 use crate::error::Error;
 use crate::limits::LimitWindow;
-use crate::outcome::Outcome;
+use crate::observe::Outcome;
 use crate::request::Options;
 
 /// The credential with the most of its quota left for the time until it is filled up again, shared among the requests in flight:

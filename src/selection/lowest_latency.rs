@@ -8,7 +8,7 @@ use super::{Candidate, Candidates, Selector};
 use crate::clock::Timestamp;
 use crate::clock::until;
 use crate::error::Error;
-use crate::outcome::Outcome;
+use crate::observe::Outcome;
 use crate::request::Options;
 
 /// The quicker of two credentials that are drawn by chance: by the time to the first byte, times the requests in flight.

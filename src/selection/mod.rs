@@ -24,7 +24,7 @@ pub use weighted::Weighted;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::outcome::Outcome;
+use crate::observe::Outcome;
 use crate::request::Options;
 
 /// Chooses among the credentials that are ready for a call.

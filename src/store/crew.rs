@@ -8,7 +8,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::clock::deadline;
 use crate::error::Error;
-use crate::runtime::{guard, spawn};
+use crate::panic::guard;
+use crate::runtime::spawn;
 use crate::services::Services;
 
 /// What writes one record.

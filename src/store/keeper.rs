@@ -12,7 +12,7 @@ use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Stor
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode};
-use crate::runtime::guard;
+use crate::panic::guard;
 
 /// What the parts of a manager use to reach its store: writes that must be durable now, and notes for the writer of what
 /// may wait.

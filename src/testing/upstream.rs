@@ -13,7 +13,8 @@ use super::gate::{Gate, Passage};
 use super::reply::Reply;
 use super::wire::{ReceivedRequest, Wire};
 use crate::cancel::CancelToken;
-use crate::runtime::{guard, spawn};
+use crate::panic::guard;
+use crate::runtime::spawn;
 
 /// An HTTP/1.1 server on `127.0.0.1`, on a port of its own, that answers as its handler says.
 ///

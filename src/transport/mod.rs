@@ -19,7 +19,7 @@ use ureq::Proxy;
 
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
-use crate::runtime::guard;
+use crate::panic::guard;
 
 use agents::{Agents, Pair, Unfit};
 pub use attempt::Body;

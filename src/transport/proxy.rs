@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use ureq::{Proxy, ProxyProtocol};
 
-use crate::runtime::guard;
+use crate::panic::guard;
 
 /// The proxy behind `scheme://user:password@host:port`, or what is wrong with the text.
 ///

@@ -18,7 +18,7 @@ pub(super) use hints::retry_after;
 use crate::auth::{Auth, scrub};
 use crate::clock::{Timestamp, until};
 use crate::error::Error;
-use crate::json_input::parse_lenient;
+use crate::json::parse_lenient;
 use crate::limits::{Exhausted, HintSource, RateLimits};
 
 impl RateLimits {

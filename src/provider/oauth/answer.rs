@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::auth::Wiped;
-use crate::json_input::parse_lenient;
+use crate::json::parse_lenient;
 
 /// The answer as an object with the names of
 /// [RFC 6749 section 5.1](https://www.rfc-editor.org/rfc/rfc6749#section-5.1); null where it is none.

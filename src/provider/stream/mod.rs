@@ -14,7 +14,7 @@ use super::sse::{SseEvent, SseReader};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
-use crate::json_input::{Halves, parse_lenient, parse_piece, without_mark};
+use crate::json::{Halves, parse_lenient, parse_piece, without_mark};
 use crate::limits::RateLimits;
 use crate::request::StreamChunk;
 use crate::transport::Body;

@@ -18,7 +18,7 @@ use crate::cancel::{CancelToken, Never};
 use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
 
-use super::{guard, spawn};
+use super::spawn;
 use lane::LaneState;
 pub(crate) use lane::{Lane, LaneLimits, Slot};
 use worker::LaneWorker;

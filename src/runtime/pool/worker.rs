@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::guard;
 use super::lane::{Job, LaneState, Permit};
 use crate::cancel::Never;
 use crate::clock::Clock;
+use crate::panic::guard;
 
 /// What one thread of a lane has.
 pub(super) struct LaneWorker {

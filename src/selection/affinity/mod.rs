@@ -10,7 +10,7 @@ use super::conversation::{ConversationKey, lookup_keys, storage_keys};
 use super::drawn::Drawn;
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
-use crate::outcome::Outcome;
+use crate::observe::Outcome;
 use crate::request::{Message, Options, normalized};
 use sessions::{Place, Sessions};
 

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::mark::Mark;
 use super::modes;
 use crate::auth::{Wipe as _, Wiped};
-use crate::json_input::parse_lenient;
+use crate::json::parse_lenient;
 use crate::store::parts::Object;
 
 /// Why a file does not read.

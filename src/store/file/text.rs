@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::auth::{Wiped, WipedBytes};
-use crate::json_input::{parse_lenient, scalar_end, without_mark};
+use crate::json::{parse_lenient, scalar_end, without_mark};
 
 /// `object` as JSON for people; numbers and texts that `former` has in the same place are spelt as there.
 pub(super) fn write(object: &Map<String, Value>, former: &[u8]) -> Zeroizing<Vec<u8>> {

@@ -14,7 +14,7 @@ use super::record::{self, Form, Home, Note};
 use super::{legacy, modes, names, orphan, text};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
-use crate::runtime::guard;
+use crate::panic::guard;
 use crate::store::parts::{self, Object, refused, shown};
 
 /// What was written where; nothing where the file said the same already.

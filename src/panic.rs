@@ -1,3 +1,5 @@
+//! User-supplied code, run so that its panic becomes an error. Knows nothing of threads.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, ErrorCode};

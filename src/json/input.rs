@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::json_bounded;
+use super::bounded;
 
 /// The value in `bytes`, also where they begin with a byte order mark, hold half of a surrogate pair as an escape
 /// ([RFC 8259 section 8.2](https://www.rfc-editor.org/rfc/rfc8259#section-8.2) leaves it to receivers), a byte that is no
@@ -16,16 +16,15 @@ use crate::json_bounded;
 /// When it is not JSON even so. The error's own text may quote what was read.
 pub(crate) fn parse_lenient(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let bytes = without_mark(bytes);
-    json_bounded::parse(bytes)
-        .or_else(|_| json_bounded::parse(&Zeroizing::new(mended(bytes, false))))
+    bounded::parse(bytes).or_else(|_| bounded::parse(&Zeroizing::new(mended(bytes, false))))
 }
 
 /// As [`parse_lenient`], for pieces of a text: half a surrogate pair is a stand-in for it, which [`Halves`] puts together with the
 /// other half. Says whether there may be any.
 pub(crate) fn parse_piece(bytes: &[u8]) -> Result<(Value, bool), serde_json::Error> {
     let bytes = without_mark(bytes);
-    let whole = json_bounded::parse(bytes).map(|value| (value, false));
-    whole.or_else(|_| Ok((json_bounded::parse(&mended(bytes, true))?, true)))
+    let whole = bounded::parse(bytes).map(|value| (value, false));
+    whole.or_else(|_| Ok((bounded::parse(&mended(bytes, true))?, true)))
 }
 
 /// Puts halves of surrogate pairs together that a server has cut into two pieces of a text.

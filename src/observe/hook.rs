@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::RefreshEvent;
+use super::outcome::Outcome;
 use crate::auth::Auth;
-use crate::outcome::Outcome;
-use crate::refresh::RefreshEvent;
-use crate::runtime::guard;
+use crate::panic::guard;
 
 /// Callbacks for changes of credentials and for results. Every method does nothing by default.
 ///
