@@ -89,10 +89,10 @@ pub use selection::{
     RoundRobin, Selector, Weighted, conversation,
 };
 
-pub use executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
+pub use executor::{Attempt, Body, ChunkSource, ProviderExecutor, RequestPreparer};
 
 pub use transport::{
-    Body, Limits, NotSent, TransportProvider, agent_config, cancellable_agent, check_url,
+    Limits, NotSent, TransportProvider, agent_config, cancellable_agent, check_url,
 };
 
 pub use policy::{

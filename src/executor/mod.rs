@@ -2,9 +2,11 @@
 
 mod attempt;
 mod per_thread;
+mod send;
 
 pub use attempt::Attempt;
 pub(crate) use attempt::Tools;
+pub use send::Body;
 
 use std::collections::HashMap;
 use std::fmt;

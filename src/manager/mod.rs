@@ -3,7 +3,7 @@
 mod builder;
 mod records;
 mod reload;
-mod standing;
+mod report;
 #[cfg(test)]
 mod tests;
 

@@ -1,19 +1,19 @@
 //! What an error means: a table from errors to verdicts, as data.
 
 mod cooldown;
+mod default_rules;
+mod error_text;
+mod mechanisms;
 mod rule;
-mod said;
-mod settings;
-mod table;
 mod verdict;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use cooldown::{Cooldown, HintBounds};
+use error_text::Said;
+pub use mechanisms::{Attempts, BackOff, Correlation, Probes, RetryBudget};
 pub use rule::Rule;
-use said::Said;
-pub use settings::{Attempts, BackOff, Correlation, Probes, RetryBudget};
 pub use verdict::{Scope, Verdict};
 
 use crate::error::{Error, ErrorCode};
@@ -382,7 +382,7 @@ impl FailurePolicy {
             } else if error.retry_after().is_none() && is_long() {
                 verdict.fault = Fault::Quota;
                 verdict.cooldown =
-                    Cooldown::Fixed(table::HALF_AN_HOUR).with_hint(HintBounds::QUOTA);
+                    Cooldown::Fixed(default_rules::HALF_AN_HOUR).with_hint(HintBounds::QUOTA);
             }
         }
         verdict
@@ -455,7 +455,7 @@ impl FailurePolicy {
 impl Default for FailurePolicy {
     fn default() -> Self {
         Self {
-            rules: table::default_rules(),
+            rules: default_rules::default_rules(),
             commit: StreamCommit::default(),
             transient_failovers: Some(1),
             transient_attempts: 3,
@@ -487,7 +487,7 @@ impl fmt::Display for Lint {
 pub(crate) fn refuses_token(error: &Error) -> bool {
     match error.http_status() {
         Some(401) => true,
-        Some(403) => Said::by(error).contains(table::REVOKED),
+        Some(403) => Said::by(error).contains(default_rules::REVOKED),
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-use super::said::Said;
+use super::error_text::Said;
 use super::{Cooldown, Scope, Verdict};
 use crate::fault::Fault;
 

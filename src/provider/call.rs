@@ -15,11 +15,12 @@ use super::problem::Problem;
 use super::stream::{EventStream, Protocol};
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
+use crate::executor::Body;
 use crate::executor::{Attempt, ChunkSource};
 use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::request::{Options, Response};
-use crate::transport::{Body, Limits};
+use crate::transport::Limits;
 
 /// One request to the upstream, for whom and how.
 pub(super) struct Call<'a> {

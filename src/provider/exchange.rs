@@ -11,9 +11,10 @@ use serde_json::Value;
 use crate::auth::{Auth, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::executor::Body;
 use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
-use crate::transport::{Body, Limits};
+use crate::transport::Limits;
 
 use super::limits;
 use super::problem::Problem;

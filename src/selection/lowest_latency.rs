@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::drawn::Drawn;
-use super::notes::Notes;
+use super::sample::Drawn;
+use super::stats::Notes;
 use super::{Candidate, Candidates, Selector};
 use crate::clock::Timestamp;
 use crate::clock::until;

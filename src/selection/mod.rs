@@ -3,13 +3,13 @@
 mod affinity;
 mod candidates;
 pub mod conversation;
-mod drawn;
 mod fill_first;
 mod headroom;
 mod least_busy;
 mod lowest_latency;
-mod notes;
 mod round_robin;
+mod sample;
+mod stats;
 mod weighted;
 
 pub use affinity::Affinity;

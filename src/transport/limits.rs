@@ -64,7 +64,7 @@ impl Limits {
     }
 
     /// What is left of them for a request that is sent again after so long.
-    pub(super) fn after(&self, took: Duration) -> Self {
+    pub(crate) fn after(&self, took: Duration) -> Self {
         let total = self.total.saturating_sub(took);
         Self {
             connect: self.connect.min(total),
@@ -73,12 +73,12 @@ impl Limits {
         }
     }
 
-    pub(super) fn is_stream(&self) -> bool {
+    pub(crate) fn is_stream(&self) -> bool {
         self.idle.is_some()
     }
 
     /// How long one read may take at most, whatever the phase.
-    pub(super) fn longest_read(&self) -> Option<Duration> {
+    pub(crate) fn longest_read(&self) -> Option<Duration> {
         self.idle.max(self.first_chunk)
     }
 }
@@ -88,9 +88,9 @@ fn total(asked: Duration, remaining: Option<Duration>) -> Duration {
     asked.min(remaining.unwrap_or(LONGEST)).min(LONGEST)
 }
 
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
-pub(super) const CALL_TOTAL: Duration = Duration::from_secs(600);
-pub(super) const STREAM_TOTAL: Duration = Duration::from_secs(3600);
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
+pub(crate) const CALL_TOTAL: Duration = Duration::from_secs(600);
+pub(crate) const STREAM_TOTAL: Duration = Duration::from_secs(3600);
 const FIRST_CHUNK: Duration = Duration::from_secs(120);
 const IDLE: Duration = Duration::from_secs(120);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,15 +1,14 @@
 //! How requests leave the program: one HTTP agent for each proxy setting, and connections that a cancel closes.
 
 mod agents;
-mod attempt;
 mod cancellable;
-mod fault;
+mod error;
 mod limits;
 mod not_sent;
 mod proxy;
 mod socks;
 mod tls;
-mod url;
+pub(crate) mod url;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +21,8 @@ use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
 
 use agents::{Agents, Pair, Unfit};
-pub use attempt::Body;
+pub(crate) use cancellable::{Pace, Scope, within};
+pub(crate) use error::{Phase, Route, Standing};
 pub use limits::Limits;
 pub use not_sent::NotSent;
 use tls::OwnTls;
@@ -135,14 +135,14 @@ pub(crate) struct Transport {
 }
 
 /// The agent for a request, and the proxy that the request has to set itself.
-struct Chosen {
-    agent: ureq::Agent,
-    proxy: Option<Proxy>,
+pub(crate) struct Chosen {
+    pub(crate) agent: ureq::Agent,
+    pub(crate) proxy: Option<Proxy>,
 }
 
 impl Chosen {
     /// The proxy through which the request goes.
-    fn proxy(&self) -> Option<&Proxy> {
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref().or(self.agent.config().proxy())
     }
 }
@@ -167,16 +167,26 @@ impl Transport {
 
     /// The agent for `auth`: the program's own provider decides first, then the credential's proxy, then the manager's.
     pub(crate) fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
-        Ok(self.choose(auth, |pair| pair.pooled)?.agent)
+        Ok(self.pooled(auth)?.agent)
     }
 
     pub(crate) fn unpooled_agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
-        Ok(self.choose(auth, |pair| pair.unpooled)?.agent)
+        Ok(self.unpooled(auth)?.agent)
     }
 
     /// The TLS set-up for agents that have none of their own.
-    fn tls(&self) -> Arc<Tls> {
+    pub(crate) fn tls(&self) -> Arc<Tls> {
         self.agents.shared_tls()
+    }
+
+    /// The agent for a request that may go over a kept connection.
+    pub(crate) fn pooled(&self, auth: &Auth) -> Result<Chosen, Error> {
+        self.choose(auth, |pair| pair.pooled)
+    }
+
+    /// The agent for a request that goes over a connection of its own.
+    pub(crate) fn unpooled(&self, auth: &Auth) -> Result<Chosen, Error> {
+        self.choose(auth, |pair| pair.unpooled)
     }
 
     fn choose(&self, auth: &Auth, of: impl FnOnce(Pair) -> ureq::Agent) -> Result<Chosen, Error> {

@@ -34,7 +34,7 @@ pub fn check_url(url: &str, auth: &Auth) -> Result<Uri, Error> {
     Ok(uri)
 }
 
-pub(super) fn check(uri: &Uri, auth: &Auth) -> Result<(), Error> {
+pub(crate) fn check(uri: &Uri, auth: &Auth) -> Result<(), Error> {
     let authority = uri
         .authority()
         .ok_or_else(|| refused(auth, "it has no host"))?;
@@ -72,7 +72,7 @@ pub(super) fn check(uri: &Uri, auth: &Auth) -> Result<(), Error> {
 }
 
 /// What is loopback here is another machine behind a proxy that is elsewhere.
-pub(super) fn check_proxied(uri: &Uri, proxy: Option<&Proxy>, auth: &Auth) -> Result<(), Error> {
+pub(crate) fn check_proxied(uri: &Uri, proxy: Option<&Proxy>, auth: &Auth) -> Result<(), Error> {
     if uri.scheme() == Some(&Scheme::HTTP)
         && proxy.is_some_and(|proxy| !is_loopback(proxy.host()))
         && !allows_http(auth)

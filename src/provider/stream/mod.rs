@@ -14,10 +14,10 @@ use super::sse::{SseEvent, SseReader};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::executor::Body;
 use crate::json::{Halves, parse_lenient, parse_piece, without_mark};
 use crate::limits::RateLimits;
 use crate::request::StreamChunk;
-use crate::transport::Body;
 
 /// Where a stream's bytes come from.
 pub(super) trait Source: Read {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::conversation::{ConversationKey, lookup_keys, storage_keys};
-use super::drawn::Drawn;
+use super::sample::Drawn;
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
 use crate::observe::Outcome;

@@ -12,18 +12,18 @@ use super::scope::{Scope, current};
 use crate::cancel::OnCancel;
 
 /// One request's hold on a connection.
-pub(super) struct Binding {
+pub(crate) struct Binding {
     _on_cancel: OnCancel,
-    pub(super) scope: Arc<Scope>,
-    pub(super) sent_at: Instant,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) sent_at: Instant,
     /// The body's first bytes have come.
-    pub(super) flowing: bool,
+    pub(crate) flowing: bool,
     /// When the wait began that its reader has allowed: see [`Scope::allow`].
     allowed_at: Option<(u64, Instant)>,
 }
 
 impl Binding {
-    pub(super) fn new(line: &Arc<Line>, scope: Arc<Scope>, now: Instant) -> Self {
+    pub(crate) fn new(line: &Arc<Line>, scope: Arc<Scope>, now: Instant) -> Self {
         let request = line.request();
         let on_cancel = scope.token.on_cancel({
             let line = Arc::clone(line);
@@ -43,7 +43,7 @@ impl Binding {
         current().is_some_and(|scope| Arc::ptr_eq(&scope, &self.scope))
     }
 
-    pub(super) fn watch_for_body(&mut self, buffers: &dyn Buffers) {
+    pub(crate) fn watch_for_body(&mut self, buffers: &dyn Buffers) {
         if self.scope.pace.is_some()
             && !self.flowing
             && !buffers.input().is_empty()
@@ -53,7 +53,7 @@ impl Binding {
         }
     }
 
-    pub(super) fn paced(
+    pub(crate) fn paced(
         &mut self,
         mut timeout: NextTimeout,
         clock: &dyn Fn() -> Instant,
@@ -93,7 +93,7 @@ fn sooner(mut timeout: NextTimeout, left: Duration) -> NextTimeout {
     timeout
 }
 
-pub(super) fn elapsed(from: Instant, to: Instant) -> Duration {
+pub(crate) fn elapsed(from: Instant, to: Instant) -> Duration {
     match (from, to) {
         (Instant::Exact(from), Instant::Exact(to)) => to.saturating_duration_since(from),
         _ => Duration::ZERO,

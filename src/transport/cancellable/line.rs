@@ -10,7 +10,7 @@ use ureq::unversioned::transport::ShutdownHandle;
 
 /// The socket below a connection, and which request may close it.
 #[derive(Default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     state: Mutex<LineState>,
 }
 
@@ -25,18 +25,18 @@ struct LineState {
 }
 
 impl Line {
-    pub(super) fn request(&self) -> u64 {
+    pub(crate) fn request(&self) -> u64 {
         self.state.lock().request
     }
 
     /// The current request is over; whether the connection survived it.
-    pub(super) fn end_request(&self) -> bool {
+    pub(crate) fn end_request(&self) -> bool {
         let mut state = self.state.lock();
         state.request += 1;
         !state.cut
     }
 
-    pub(super) fn add(&self, socket: Weak<dyn ShutdownHandle>) -> Result<(), ureq::Error> {
+    pub(crate) fn add(&self, socket: Weak<dyn ShutdownHandle>) -> Result<(), ureq::Error> {
         let mut state = self.state.lock();
         if state.cut {
             return Err(cancelled());
@@ -46,7 +46,7 @@ impl Line {
     }
 
     /// Closes the connection, unless it serves another request by now.
-    pub(super) fn cut(&self, request: u64) {
+    pub(crate) fn cut(&self, request: u64) {
         let sockets = {
             let mut state = self.state.lock();
             if state.request != request {
@@ -61,15 +61,15 @@ impl Line {
     }
 
     /// Proxies and TLS are through.
-    pub(super) fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         self.state.lock().ready = true;
     }
 
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.state.lock().ready
     }
 
-    pub(super) fn check(&self) -> Result<(), ureq::Error> {
+    pub(crate) fn check(&self) -> Result<(), ureq::Error> {
         if self.state.lock().cut {
             Err(cancelled())
         } else {
@@ -79,14 +79,14 @@ impl Line {
 }
 
 /// Whether this error says that the request's token was cancelled.
-pub(in crate::transport) fn is_cancellation(error: &io::Error) -> bool {
+pub(crate) fn is_cancellation(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(<dyn StdError + Send + Sync>::is::<Cancelled>)
 }
 
 /// The lost connection behind this error.
-pub(in crate::transport) fn lost_connection(error: &io::Error) -> Option<&io::Error> {
+pub(crate) fn lost_connection(error: &io::Error) -> Option<&io::Error> {
     let Lost(inner) = error.get_ref()?.downcast_ref()?;
     Some(inner)
 }
@@ -123,7 +123,7 @@ impl StdError for Lost {
     }
 }
 
-pub(super) fn told(error: ureq::Error) -> ureq::Error {
+pub(crate) fn told(error: ureq::Error) -> ureq::Error {
     match error {
         ureq::Error::Io(error)
             if matches!(

@@ -38,14 +38,14 @@ use zeroize::Zeroizing;
 
 use self::binding::{Binding, elapsed};
 use self::line::{Line, told};
-pub(super) use self::line::{is_cancellation, lost_connection};
+pub(crate) use self::line::{is_cancellation, lost_connection};
 use self::scope::current;
-pub(super) use self::scope::{Pace, Scope, within};
+pub(crate) use self::scope::{Pace, Scope, within};
 use super::tls::{self, Tls};
 
 /// An agent whose requests can be cancelled, with the TLS set-up `tls`. Without one, that of the request's scope counts; where the
 /// agent's or the request's configuration says something of TLS itself, neither does.
-pub(super) fn agent(config: Config, tls: Option<Arc<Tls>>) -> Agent {
+pub(crate) fn agent(config: Config, tls: Option<Arc<Tls>>) -> Agent {
     let connector = CancellableConnector {
         dial: Arc::new(Dial {
             by_configuration: DefaultConnector::new(),
@@ -85,7 +85,7 @@ impl Dial {
 }
 
 /// What is left of the time for a connection.
-pub(super) fn remaining(details: &ConnectionDetails<'_>) -> NextTimeout {
+pub(crate) fn remaining(details: &ConnectionDetails<'_>) -> NextTimeout {
     let mut timeout = details.timeout;
     if !timeout.after.is_not_happening() {
         let took = elapsed(details.now, (details.current_time)());

@@ -10,16 +10,11 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use zeroize::Zeroizing;
 
+use super::Attempt;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
-use crate::executor::Attempt;
 use crate::request::Timeouts;
-
-use super::cancellable::{Pace, Scope, within};
-use super::fault::{Phase, Route, Standing};
-use super::limits::Limits;
-use super::not_sent::NotSent;
-use super::{Chosen, url};
+use crate::transport::{Chosen, Limits, NotSent, Pace, Phase, Route, Scope, Standing, url, within};
 
 impl Attempt {
     /// The limits for a call that is not a stream: `timeouts`, their defaults, and what is left of the call's time.
@@ -86,7 +81,7 @@ impl Attempt {
         request: Request<Bytes>,
         limits: &Limits,
     ) -> Result<Response<Body>, Error> {
-        let chosen = self.tools.transport.choose(auth, |pair| pair.pooled)?;
+        let chosen = self.tools.transport.pooled(auth)?;
         self.send_over(&chosen, true, auth, request, limits)
     }
 
@@ -111,7 +106,7 @@ impl Attempt {
         request: Request<Bytes>,
         limits: &Limits,
     ) -> Result<Response<Body>, Error> {
-        let chosen = self.tools.transport.choose(auth, |pair| pair.unpooled)?;
+        let chosen = self.tools.transport.unpooled(auth)?;
         self.send_over(&chosen, false, auth, request, limits)
     }
 
@@ -138,7 +133,7 @@ impl Attempt {
     /// else mostly `transport`. The message holds nothing of the URL and the headers. An [`io::Error`] from a body fits, too;
     /// one that [`Body`] returned comes out as the error inside. See [`run`](Self::run) for an example.
     pub fn transport_error(&self, auth: &Auth, error: impl Into<ureq::Error>) -> Error {
-        let chosen = self.tools.transport.choose(auth, |pair| pair.pooled).ok();
+        let chosen = self.tools.transport.pooled(auth).ok();
         let proxy = chosen.as_ref().and_then(Chosen::proxy);
         Route::new(auth, None, proxy).fault(Phase::Request, self.standing(), error.into())
     }

@@ -17,7 +17,7 @@ use super::{cancellable, proxy, socks};
 
 /// Who was talking to whom.
 #[derive(Clone, Debug)]
-pub(super) struct Route {
+pub(crate) struct Route {
     auth_id: String,
     /// Host and port; nothing else of the URL.
     host: Option<Authority>,
@@ -27,7 +27,7 @@ pub(super) struct Route {
 
 /// What was being received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// The head of an answer, or nothing yet.
     Request,
     /// The body of an answer in one piece.
@@ -38,14 +38,14 @@ pub(super) enum Phase {
 
 /// How the call stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
-    pub(super) cancelled: bool,
+pub(crate) struct Standing {
+    pub(crate) cancelled: bool,
     /// What is left of the call's time.
-    pub(super) remaining: Option<Duration>,
+    pub(crate) remaining: Option<Duration>,
 }
 
 impl Route {
-    pub(super) fn new(auth: &Auth, uri: Option<&Uri>, proxy: Option<&Proxy>) -> Self {
+    pub(crate) fn new(auth: &Auth, uri: Option<&Uri>, proxy: Option<&Proxy>) -> Self {
         Self {
             auth_id: auth.id.clone(),
             host: uri.and_then(Uri::authority).cloned(),
@@ -53,21 +53,21 @@ impl Route {
         }
     }
 
-    pub(super) fn error(&self, code: ErrorCode, what: impl fmt::Display) -> Error {
+    pub(crate) fn error(&self, code: ErrorCode, what: impl fmt::Display) -> Error {
         let message = format!("credential {:?}, {self}: {what}", self.auth_id);
         Error::new(code, message).with_auth_id(&self.auth_id)
     }
 
-    pub(super) fn cancelled(&self) -> Error {
+    pub(crate) fn cancelled(&self) -> Error {
         self.error(ErrorCode::Cancelled, "the call was cancelled")
     }
 
-    pub(super) fn late(&self) -> Error {
+    pub(crate) fn late(&self) -> Error {
         self.error(ErrorCode::DeadlineExceeded, "the call's time is over")
     }
 
     /// The client's error as one of this crate.
-    pub(super) fn fault(&self, phase: Phase, standing: Standing, error: ureq::Error) -> Error {
+    pub(crate) fn fault(&self, phase: Phase, standing: Standing, error: ureq::Error) -> Error {
         if let ureq::Error::Io(io) = &error {
             if cancellable::is_cancellation(io) {
                 return self.cancelled();
@@ -123,7 +123,7 @@ impl Route {
         }
     }
 
-    pub(super) fn too_large(&self) -> Error {
+    pub(crate) fn too_large(&self) -> Error {
         self.error(ErrorCode::Upstream, "the answer is larger than allowed")
             .with_retryable(false)
     }
