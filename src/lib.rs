@@ -59,6 +59,7 @@ mod error;
 mod execution;
 mod executor;
 mod fault;
+mod health;
 mod json;
 mod limits;
 mod manager;

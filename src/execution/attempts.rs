@@ -12,11 +12,12 @@ use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
 use crate::fault::Fault;
+use crate::health::Effect;
 use crate::limits::RateLimits;
 use crate::observe::{Outcome, OutcomeKind};
 use crate::panic::guard;
 use crate::policy::{FailurePolicy, Scope, Verdict};
-use crate::registry::{Effect, Lease, Member, Permit, Query, Supply, Target};
+use crate::registry::{Lease, Member, Permit, Query, Supply, Target};
 use crate::request::{Addressed, Request};
 
 /// Who is asked next.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::apply::Readiness;
 use super::{Moment, Registry, State};
 use crate::auth::HalfOpen;
 use crate::clock::Timestamp;
+use crate::health::Readiness;
 
 impl Registry {
     /// Panics where a lane, or a count of who may be out, says something else than the records do at this moment.

@@ -9,6 +9,7 @@ use proptest::test_runner::FileFailurePersistence;
 use super::*;
 use crate::clock::{Clock, ManualClock, earlier, later};
 use crate::error::Error;
+use crate::health::Effect;
 use crate::policy::{FailurePolicy, Rule};
 
 const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);

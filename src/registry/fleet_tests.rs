@@ -6,11 +6,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use super::apply::{KEPT_MODELS, readiness};
 use super::*;
 use crate::auth::{Cause, Version};
 use crate::clock::{ManualClock, later, until};
 use crate::error::Error;
+use crate::health::{Effect, Readiness, model_states::KEPT_MODELS, readiness};
 use crate::policy::{FailurePolicy, Rule, Scope, refuses_token};
 use crate::store::{MemoryStore, Store};
 

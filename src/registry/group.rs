@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::pace::SharedPaces;
 use super::results::{Applied, Target};
-use super::{Effect, FastMap, Moment, Registry, State};
+use super::{FastMap, Moment, Registry, State};
 use crate::auth::{Auth, Cause};
 use crate::fault::Fault;
+use crate::health::Effect;
 use crate::policy::Scope;
 
 /// By provider, and by name.

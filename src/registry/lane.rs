@@ -8,12 +8,12 @@ use crate::clock::Timestamp;
 use crate::fault::Fault;
 
 use super::FastMap;
-use super::apply::Readiness;
 use super::bits::Bits;
 use super::order::{Order, Place};
 use super::picks::Restriction;
 use super::record::Slots;
 use super::turns::Turns;
+use crate::health::Readiness;
 
 /// Where a credential is in its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::limiter::{End, Granted, Use};
 use super::member::Member;
-use super::{Picked, Query, Readiness, Registry};
+use super::{Picked, Query, Registry};
 use crate::auth::Auth;
+use crate::health::Readiness;
 
 /// One use of a credential, from its pick to the end of the attempt or of the stream. Dropping it ends it.
 #[derive(Debug)]

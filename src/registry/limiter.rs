@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apply::Readiness;
 use super::concurrency::{Admission, Concurrency, Refused};
 use super::member::Member;
 use super::pace::{SharedPaces, Start};
@@ -14,6 +13,7 @@ use super::window::Window;
 use super::{FastMap, Lease};
 use crate::auth::Auth;
 use crate::clock::Timestamp;
+use crate::health::Readiness;
 
 /// The limits that a credential is used within; `None`: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::auth::{Auth, ModelState, QuotaState, Status};
+use crate::auth::Auth;
 use crate::clock::Timestamp;
 
-use super::{Registry, apply};
+use super::Registry;
+use crate::health::{healthy::is_healthy, model_states};
 
 /// A registered credential, as long as anybody uses it. What a pick touches comes first, next to the count of its users.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(super) struct InFlight {
 #[derive(Debug, Default)]
 struct Served {
     /// The record is registered, and nothing is amiss with it: another success changes nothing but times.
-    calm: bool,
+    healthy: bool,
     models: SmallVec<[(Arc<str>, Timestamp); 1]>,
 }
 
@@ -95,7 +96,7 @@ impl Member {
     /// Notes a success that changes nothing but times. False where it may change more, or the model has not served before.
     pub(super) fn serves_again(&self, model: &str, now: Timestamp) -> bool {
         let mut served = self.served.lock();
-        if !served.calm {
+        if !served.healthy {
             return false;
         }
         let models = &mut served.models;
@@ -112,7 +113,7 @@ impl Member {
     /// As [`serves_again`](Self::serves_again), the first time.
     pub(super) fn serves(&self, model: Arc<str>, now: Timestamp) -> bool {
         let mut served = self.served.lock();
-        let noted = served.calm && served.models.len() < MOST_MODELS;
+        let noted = served.healthy && served.models.len() < MOST_MODELS;
         if noted {
             served.models.push((model, now));
         }
@@ -122,7 +123,7 @@ impl Member {
     /// From here on successes are told to the record itself; those that were noted are put into it.
     pub(super) fn put_into(&self, auth: &mut Auth) {
         let mut served = self.served.lock();
-        served.calm = false;
+        served.healthy = false;
         for (model, at) in served.models.drain(..) {
             note(auth, &model, at);
         }
@@ -143,12 +144,12 @@ impl Member {
 
     /// Looks whether another success would change nothing but times.
     pub(super) fn look_at(&self, auth: &Auth) {
-        self.served.lock().calm = is_calm(auth);
+        self.served.lock().healthy = is_healthy(auth);
     }
 
     /// It is registered no more.
     pub(super) fn leave(&self) {
-        self.served.lock().calm = false;
+        self.served.lock().healthy = false;
     }
 }
 
@@ -164,40 +165,9 @@ impl InFlight {
 
 fn note(auth: &mut Auth, model: &str, at: Timestamp) {
     if !model.is_empty() {
-        apply::state_of(auth, model).updated_at = Some(at);
+        model_states::state_of(auth, model).updated_at = Some(at);
     }
     auth.updated_at = Some(at);
-}
-
-/// Whether a success with any model changes nothing but times, and adds the model's state.
-fn is_calm(auth: &Auth) -> bool {
-    !auth.disabled
-        && auth.outage.is_none()
-        && !auth.is_returning()
-        && is_calm_by_itself(auth)
-        && auth.model_states.values().all(is_calm_model)
-}
-
-/// Whether nothing is amiss but what its models, or an outage, tell of.
-pub(super) fn is_calm_by_itself(auth: &Auth) -> bool {
-    auth.status == Status::Active
-        && !auth.unavailable
-        && auth.cause.is_none()
-        && auth.last_error.is_none()
-        && auth.status_message.is_empty()
-        && auth.next_retry_after.is_none()
-        && auth.quota == QuotaState::default()
-}
-
-/// Whether a success changes nothing of a model but times.
-pub(super) fn is_calm_model(state: &ModelState) -> bool {
-    state.status == Status::Active
-        && !state.unavailable
-        && state.cause.is_none()
-        && state.last_error.is_none()
-        && state.status_message.is_empty()
-        && state.next_retry_after.is_none()
-        && state.quota == QuotaState::default()
 }
 
 /// A credential serves few models at a time; more are written down at once.

@@ -2,19 +2,15 @@
 //!
 //! Short critical sections, no I/O and no user code under the lock. What leaves is a snapshot.
 
-mod amend;
-mod apply;
 #[cfg(test)]
 mod audit;
 mod bits;
-mod block;
 mod concurrency;
 mod group;
 mod lane;
 mod lease;
 mod limiter;
 mod member;
-mod merge;
 mod order;
 mod pace;
 mod pacing;
@@ -38,7 +34,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-pub(crate) use apply::{Effect, Readiness};
+use crate::health::{model_states, operator};
 use group::Groups;
 use lane::Pool;
 pub(crate) use lease::Lease;
@@ -151,8 +147,8 @@ impl Registry {
             let newest = auth.generation;
             let is_about_others = auth.shows_end_of_another_login();
             let is_older = |version: &Version| is_about_others || version.is_older_than(newest);
-            amend::token_renewed(auth, is_older, now);
-            amend::forget_refusals(auth, now);
+            operator::token_renewed(auth, is_older, now);
+            operator::forget_refusals(auth, now);
         })
     }
 
@@ -300,7 +296,7 @@ impl Registry {
             let auth = record.change();
             change(auth);
             auth.set_base();
-            amend::token_renewed(auth, |_| true, now);
+            operator::token_renewed(auth, |_| true, now);
             auth.updated_at = Some(now);
             record.refresh_failures = 0;
         })
@@ -355,7 +351,7 @@ impl Registry {
                 if record.auth.misconfigured.is_none()
                     && let Some(former) = &before.misconfigured
                 {
-                    amend::is_fit_again(record.change(), former);
+                    operator::is_fit_again(record.change(), former);
                 }
             }
             auth = Arc::clone(&record.auth);
@@ -492,10 +488,10 @@ impl State {
     /// Every change of a record comes here.
     fn note_trouble(&mut self, slot: u32) -> Vec<String> {
         let share = MOST_STATES / self.by_id.len().max(1);
-        let most = share.clamp(FEWEST_STATES, apply::KEPT_MODELS);
+        let most = share.clamp(FEWEST_STATES, model_states::KEPT_MODELS);
         let record = &mut self.slots[slot];
         let forgotten = if record.auth.model_states.len() > most {
-            apply::forget_oldest(Arc::make_mut(&mut record.auth), most)
+            model_states::forget_oldest(Arc::make_mut(&mut record.auth), most)
         } else {
             Vec::new()
         };

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apply::Readiness;
 use super::record::Record;
 use super::{Picked, Query, Registry, State};
 use crate::auth::{Auth, Cause, HalfOpen};
 use crate::clock::Timestamp;
 use crate::clock::later;
 use crate::fault::Origin;
+use crate::health::Readiness;
 
 /// Keeps others away from a credential for a model, as far as its [`HalfOpen`] state says, until it is dropped or its patience
 /// is over.

@@ -8,10 +8,11 @@ use super::lane::{Pool, View};
 use super::member::Member;
 use super::order::index_at;
 use super::record::Slots;
-use super::{FastMap, Moment, Readiness, Registry, State, Tried};
+use super::{FastMap, Moment, Registry, State, Tried};
 use crate::auth::Auth;
 use crate::clock::Timestamp;
 use crate::fault::Fault;
+use crate::health::Readiness;
 
 /// Which candidates a pick is about.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Unsaved;
-use super::apply::{Readiness, readiness};
 use super::lane::{Ranks, Seat};
 use super::limiter::{Limiter, UseLimits};
 use super::member::Member;
@@ -13,6 +12,7 @@ use super::order::Place;
 use super::picks::Picked;
 use crate::auth::{Auth, Cause, HalfOpen, Status};
 use crate::clock::Timestamp;
+use crate::health::{Readiness, readiness};
 
 /// On a cache line of its own: a pick looks at one of many.
 #[repr(align(64))]

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apply::Effect;
-use super::merge::merge;
 use super::record::Record;
-use super::{Lease, Moment, Registry, State, Unsaved, amend, apply};
+use super::{Lease, Moment, Registry, State, Unsaved};
 use crate::auth::Auth;
 use crate::clock::Timestamp;
 use crate::clock::later;
+use crate::health::Effect;
+use crate::health::merge::merge;
+use crate::health::{operator, transition};
 
 /// Whose result it is.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ impl Registry {
         }
         self.change(target.id, model, moment, |auth, now| {
             let everywhere = effect.concerns_all_models(auth.is_out_as_a_whole());
-            apply::apply(auth, model, effect, now);
+            transition::apply(auth, model, effect, now);
             everywhere
         })
     }
@@ -67,7 +68,7 @@ impl Registry {
     /// The operator ends what results have led to, for one model or for all.
     pub(crate) fn reset(&self, id: &str, model: Option<&str>, moment: Moment) -> Applied {
         self.change(id, model.unwrap_or_default(), moment, |auth, now| {
-            amend::reset(auth, model, now);
+            operator::reset(auth, model, now);
             model.is_none()
         })
     }
@@ -75,7 +76,7 @@ impl Registry {
     /// Ends what former settings of a credential were refused for.
     pub(crate) fn forget_refusals(&self, id: &str, moment: Moment) -> Applied {
         self.change(id, "", moment, |auth, now| {
-            amend::forget_refusals(auth, now);
+            operator::forget_refusals(auth, now);
             true
         })
     }
@@ -89,7 +90,7 @@ impl Registry {
         moment: Moment,
     ) -> Applied {
         self.change(id, model.unwrap_or_default(), moment, |auth, now| {
-            amend::cool_down(auth, model, later(now, time), now);
+            operator::cool_down(auth, model, later(now, time), now);
             model.is_none()
         })
     }
@@ -103,7 +104,7 @@ impl Registry {
         moment: Moment,
     ) -> Applied {
         self.change(id, model, moment, |auth, now| {
-            amend::pardon(auth, model, since, now);
+            operator::pardon(auth, model, since, now);
             false
         })
     }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::record::Record;
-use super::{Moment, Query, Readiness, Registry};
+use super::{Moment, Query, Registry};
 use crate::auth::{Auth, Cause, ModelState};
 use crate::clock::Timestamp;
 use crate::error::{Availability, Standing};
 use crate::fault::Fault;
+use crate::health::Readiness;
 
 /// Who is out for a model, when nobody is ready.
 #[derive(Debug, Default)]

@@ -4,12 +4,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use super::apply::readiness;
 use super::picks::MOST_LANES;
 use super::*;
 use crate::auth::Status;
 use crate::clock::later;
 use crate::error::Error;
+use crate::health::transition::apply;
+use crate::health::{Effect, Readiness, readiness};
 use crate::policy::FailurePolicy;
 
 const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
@@ -169,7 +170,7 @@ proptest! {
                     };
                     registry.apply(target(&name(id)), model_name(model), &effect, now.into());
                     if let Some(auth) = plain.records.get_mut(&name(id)) {
-                        apply::apply(auth, model_name(model), &effect, now);
+                        apply(auth, model_name(model), &effect, now);
                     }
                 }
                 Step::Pass(seconds) => now = later(now, Duration::from_secs(seconds.into())),
@@ -252,7 +253,7 @@ proptest! {
             match event {
                 Event::Pass(seconds) => now = later(now, Duration::from_secs(seconds)),
                 Event::Serves(model) => {
-                    apply::apply(&mut auth, model_name(model), &Effect::Success { knows: u32::MAX }, now);
+                    apply(&mut auth, model_name(model), &Effect::Success { knows: u32::MAX }, now);
                     prop_assert!(end(&auth, model_name(model)).is_none_or(|end| end <= now));
                     prop_assert!(auth.outage.is_none());
                 }
@@ -272,7 +273,7 @@ proptest! {
                         jitter,
                         probes: policy.probes(),
                     };
-                    apply::apply(&mut auth, model_name(model), &effect, now);
+                    apply(&mut auth, model_name(model), &effect, now);
                     // What a record shows of itself follows from its models; each of them has its own block.
                     for model in 1..3 {
                         let (before, after) = (before[usize::from(model)], end(&auth, model_name(model)));
@@ -323,7 +324,7 @@ proptest! {
                 probes: policy.probes(),
             };
             let before = end(&auth, model).filter(|end| *end > now);
-            apply::apply(&mut auth, model, &effect, now);
+            apply(&mut auth, model, &effect, now);
             let after = end(&auth, model);
             prop_assert!(after >= before, "never shorter: {before:?} {after:?}");
             let hint = error.retry_after().filter(|_| verdict.cooldown.obeys_hints());

@@ -8,7 +8,8 @@ use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::registry::{Picked, Query, Readiness, Registry};
+use crate::health::Readiness;
+use crate::registry::{Picked, Query, Registry};
 
 /// The credentials of one provider that a call could use now: not disabled, not blocked for the model, not yet tried in
 /// this call. A view, not a copy: each question is answered from the registry as it stands at that moment.

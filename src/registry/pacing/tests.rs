@@ -1,12 +1,12 @@
 //! Paces, groups and limits as picks and leases see them.
 
-use super::super::apply::{Effect, Readiness};
 use super::super::{Picked, Query, Supply, UseLimits};
 use super::*;
 use crate::auth::Auth;
 use crate::clock::{Clock, ManualClock, later};
 use crate::error::Error;
 use crate::fault::Fault;
+use crate::health::{Effect, Readiness};
 use crate::policy::{FailurePolicy, Rule};
 use crate::random::Random;
 

@@ -3,9 +3,10 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::ManualClock;
 use crate::error::Error;
+use crate::health::Effect;
 use crate::policy::{FailurePolicy, Probes, Rule, Scope};
 use crate::random::Random;
-use crate::registry::{Effect, Query, Registry, Supply, Target, UseLimits};
+use crate::registry::{Query, Registry, Supply, Target, UseLimits};
 
 const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::auth::{Auth, Cause, HalfOpen, ModelState, QuotaState, Status, Versions};
+use crate::auth::{Auth, ModelState, QuotaState, Status, Versions};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, kept};
 use crate::fault::Fault;
 use crate::policy::{Cooldown, Probes, Scope, Verdict};
 
-use super::block::Failing;
-use super::member::{is_calm_by_itself, is_calm_model};
+use super::cooldown::Failing;
+use super::healthy::{is_healthy_by_itself, is_healthy_model};
+use super::model_states::state_of;
+use super::readiness::is_out_of_quota;
 
 /// What a result says about a credential.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub(crate) enum Effect<'a> {
 
 impl Effect<'_> {
     /// Whether the result may put the credential out, or in again, for every model.
-    pub(super) fn concerns_all_models(&self, out: bool) -> bool {
+    pub(crate) fn concerns_all_models(&self, out: bool) -> bool {
         match self {
             Self::Success { .. } | Self::Healthy => out,
             Self::Failure { verdict, .. } => {
@@ -48,9 +50,9 @@ fn lasts_until_it_changes(verdict: &Verdict) -> bool {
 }
 
 /// Applies a result to the record: to the state of `model`, or to the record itself where `model` is empty.
-pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Timestamp) {
+pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
-    let was_calm = is_calm_by_itself(auth);
+    let was_healthy = is_healthy_by_itself(auth);
     match (effect, model) {
         (Effect::Healthy, _) if !is_out_of_quota(auth, model) => return,
         (Effect::Success { knows }, _) if has_failed_since(auth, model, *knows) => return,
@@ -69,7 +71,7 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             succeed_models(auth, now, |name| name == model);
             derive(auth, now);
             clear_if_well(auth, now);
-            if !was_calm && is_calm_by_itself(auth) {
+            if !was_healthy && is_healthy_by_itself(auth) {
                 auth.raise_own(now);
             }
         }
@@ -140,7 +142,7 @@ pub(super) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
 }
 
 /// What is true of a record after whatever happened to it.
-pub(super) fn settle(auth: &mut Auth, disabled: bool, now: Timestamp) {
+pub(crate) fn settle(auth: &mut Auth, disabled: bool, now: Timestamp) {
     keep_out(auth, now);
     auth.updated_at = Some(now);
     if disabled {
@@ -149,119 +151,12 @@ pub(super) fn settle(auth: &mut Auth, disabled: bool, now: Timestamp) {
 }
 
 /// Shows an outage in the record's own flags.
-pub(super) fn keep_out(auth: &mut Auth, now: Timestamp) {
+pub(crate) fn keep_out(auth: &mut Auth, now: Timestamp) {
     let out = auth.outage.and_then(|outage| outage.until);
     if let Some(until) = out.filter(|until| *until > now) {
         auth.unavailable = true;
         auth.next_retry_after = auth.next_retry_after.max(Some(until));
     }
-}
-
-/// Whether, and until when, a credential is out for `model` (for the empty model: altogether).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Readiness {
-    Ready,
-    /// It is offered again then; its fault says why it is not.
-    Until(Timestamp, Fault),
-    /// Its own limits are reached; there is room again then, at the end of the calendar when nobody can tell.
-    Full(Timestamp),
-    /// The rate that it is allowed, as far as it is known, has room for it then: it may be used earlier by a call that cannot wait.
-    Paced(Timestamp),
-    /// As many requests are in flight as the upstream is known to serve; one more is tried then, or earlier by a call that cannot wait.
-    Capped(Timestamp),
-    Blocked,
-}
-
-impl Readiness {
-    /// What it is at a moment: what has ended by then is over.
-    pub(super) fn at(self, now: Timestamp) -> Self {
-        if self.end().is_some_and(|at| at <= now) {
-            Self::Ready
-        } else {
-            self
-        }
-    }
-
-    /// Until when it is not ready.
-    pub(super) fn end(self) -> Option<Timestamp> {
-        match self {
-            Self::Until(at, _) | Self::Full(at) | Self::Paced(at) | Self::Capped(at) => Some(at),
-            Self::Ready | Self::Blocked => None,
-        }
-    }
-}
-
-pub(super) fn readiness(auth: &Auth, model: &str) -> Readiness {
-    if auth.disabled || auth.status == Status::Disabled {
-        return Readiness::Blocked;
-    }
-    let outage_end = auth.outage.and_then(|outage| outage.until);
-    let (visible, cause, half_open) = if model.is_empty() {
-        (
-            auth.next_retry_after.filter(|_| auth.unavailable),
-            auth.cause,
-            Some(&auth.half_open),
-        )
-    } else {
-        match auth.model_states.get(model) {
-            None => (None, None, None),
-            Some(state) if state.status == Status::Disabled => return Readiness::Blocked,
-            Some(state) => (
-                state.next_retry_after.filter(|_| state.unavailable),
-                state.cause,
-                Some(&state.half_open),
-            ),
-        }
-    };
-    let own_end = if visible > outage_end {
-        visible
-    } else {
-        // The record shows the end of its outage: its own may be another one.
-        cause.and_then(|cause| cause.until).min(visible)
-    };
-    let own = offered_again(own_end, cause, half_open);
-    let whole = offered_again(outage_end, auth.outage, Some(&auth.outage_half_open));
-    let fault = if auth.is_revoked() {
-        Fault::Unauthorized
-    } else {
-        Fault::TokenEnded
-    };
-    let token = auth.awaits_token.map(|at| (at, fault));
-    let settings = auth.misconfigured.as_ref();
-    let settings = settings.map(|_| (Timestamp::MAX, Fault::Misconfigured));
-    let all = own.into_iter().chain(whole).chain(token).chain(settings);
-    match all.max_by_key(|(at, _)| *at) {
-        None => Readiness::Ready,
-        Some((at, fault)) => Readiness::Until(at, fault),
-    }
-}
-
-/// When what is blocked until `end` is offered again: then, or earlier for a probe, but not while as many as may probe it.
-fn offered_again(
-    end: Option<Timestamp>,
-    cause: Option<Cause>,
-    half_open: Option<&HalfOpen>,
-) -> Option<(Timestamp, Fault)> {
-    let probe_at = cause.and_then(|cause| cause.probe_at);
-    let at = end.map(|end| probe_at.map_or(end, |probe_at| probe_at.min(end)));
-    let at = at.max(half_open.and_then(HalfOpen::full_until))?;
-    let former = half_open.map(HalfOpen::fault).unwrap_or_default();
-    Some((at, cause.map_or(former, |cause| cause.fault)))
-}
-
-/// Whether the credential is out because a quota is said to be used up.
-fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
-    let own = match auth.model_states.get(model) {
-        Some(state) => state.cause,
-        None => auth.cause,
-    };
-    let limited = |cause: Cause| {
-        matches!(
-            cause.fault,
-            Fault::Quota | Fault::RateLimited | Fault::Billing
-        )
-    };
-    own.is_some_and(limited) || auth.outage.is_some_and(limited)
 }
 
 /// Models that show an outage show its present end.
@@ -277,7 +172,7 @@ fn show_outage(auth: &mut Auth, former_end: Option<Timestamp>) {
 }
 
 /// A success ends an outage, and what the model shows of it that met it. The operator's word is kept.
-pub(super) fn end_outage(auth: &mut Auth, now: Timestamp) {
+pub(crate) fn end_outage(auth: &mut Auth, now: Timestamp) {
     auth.outage_half_open.succeed(auth.outage);
     let Some(outage) = auth.outage.take_if(|outage| !outage.is_operators(now)) else {
         return;
@@ -302,7 +197,7 @@ pub(super) fn end_outage(auth: &mut Auth, now: Timestamp) {
 }
 
 /// What failed of these models is over.
-pub(super) fn succeed_models(auth: &mut Auth, now: Timestamp, which: impl Fn(&str) -> bool) {
+pub(crate) fn succeed_models(auth: &mut Auth, now: Timestamp, which: impl Fn(&str) -> bool) {
     let Auth {
         model_states,
         versions,
@@ -315,7 +210,7 @@ pub(super) fn succeed_models(auth: &mut Auth, now: Timestamp, which: impl Fn(&st
 }
 
 /// Where no model fails and nothing keeps the credential out as a whole, there is no error to show.
-pub(super) fn clear_if_well(auth: &mut Auth, now: Timestamp) {
+pub(crate) fn clear_if_well(auth: &mut Auth, now: Timestamp) {
     if !is_failing_for_a_model(auth, now) && auth.outage.is_none() {
         auth.last_error = None;
         auth.status_message.clear();
@@ -323,14 +218,14 @@ pub(super) fn clear_if_well(auth: &mut Auth, now: Timestamp) {
     }
 }
 
-pub(super) fn is_failing_for_a_model(auth: &Auth, now: Timestamp) -> bool {
+pub(crate) fn is_failing_for_a_model(auth: &Auth, now: Timestamp) -> bool {
     auth.model_states
         .values()
         .any(|state| is_failing(state, now))
 }
 
 /// Where a model fails and the record shows nothing of it, it shows that failure.
-pub(super) fn show_failure(auth: &mut Auth, now: Timestamp) {
+pub(crate) fn show_failure(auth: &mut Auth, now: Timestamp) {
     if auth.last_error.is_some() || !is_failing_for_a_model(auth, now) {
         return;
     }
@@ -348,8 +243,8 @@ pub(super) fn show_failure(auth: &mut Auth, now: Timestamp) {
 }
 
 /// What failed of calls without a model is over.
-pub(super) fn succeed(auth: &mut Auth, now: Timestamp) {
-    let was_calm = is_calm_by_itself(auth);
+pub(crate) fn succeed(auth: &mut Auth, now: Timestamp) {
+    let was_healthy = is_healthy_by_itself(auth);
     auth.status = Status::Active;
     auth.status_message.clear();
     auth.unavailable = false;
@@ -357,7 +252,7 @@ pub(super) fn succeed(auth: &mut Auth, now: Timestamp) {
     auth.quota = QuotaState::default();
     auth.next_retry_after = None;
     auth.cause = None;
-    if !was_calm {
+    if !was_healthy {
         auth.recovered_at = Some(now);
         auth.raise_own(now);
     }
@@ -401,13 +296,13 @@ fn fail(
     }
 }
 
-pub(super) fn succeed_model(
+pub(crate) fn succeed_model(
     state: &mut ModelState,
     versions: &mut Versions,
     generation: u64,
     now: Timestamp,
 ) {
-    let was_calm = is_calm_model(state);
+    let was_healthy = is_healthy_model(state);
     state.last_error = None;
     state.quota = QuotaState::default();
     state.updated_at = Some(now);
@@ -421,7 +316,7 @@ pub(super) fn succeed_model(
         state.unavailable = false;
         state.next_retry_after = None;
     }
-    if !was_calm {
+    if !was_healthy {
         state.recovered_at = Some(now);
         versions.raise_state(generation, state, now);
     }
@@ -469,7 +364,7 @@ fn spares_everybody(verdict: &Verdict, model: &str) -> bool {
 }
 
 /// Lets the record's own flags follow from its models.
-pub(super) fn derive(auth: &mut Auth, now: Timestamp) {
+pub(crate) fn derive(auth: &mut Auth, now: Timestamp) {
     let mut all_out = true;
     let mut earliest_return: Option<Timestamp> = None;
     let mut exceeded = false;
@@ -506,60 +401,19 @@ fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestam
     }
 }
 
-pub(super) fn is_failing(state: &ModelState, now: Timestamp) -> bool {
+pub(crate) fn is_failing(state: &ModelState, now: Timestamp) -> bool {
     let out = state.unavailable && state.next_retry_after.is_none_or(|at| at > now);
     state.last_error.is_some() || (state.status == Status::Error && out)
 }
 
-/// The state of a model; a new one is active.
-pub(super) fn state_of<'a>(auth: &'a mut Auth, model: &str) -> &'a mut ModelState {
-    if !auth.model_states.contains_key(model) {
-        forget_one(auth);
-        auth.model_states.insert(
-            model.to_owned(),
-            ModelState {
-                status: Status::Active,
-                ..ModelState::default()
-            },
-        );
-    }
-    auth.model_states.entry(model.to_owned()).or_default()
-}
-
-/// Makes room for one more.
-fn forget_one(auth: &mut Auth) {
-    if auth.model_states.len() >= MOST_MODELS {
-        forget_oldest(auth, MOST_MODELS - 1);
-    }
-}
-
-/// Keeps so many states: of those that block nothing, the ones untouched for longest go first. Callers may invent model names; memory is
-/// finite. The models of those that went.
-pub(super) fn forget_oldest(auth: &mut Auth, most: usize) -> Vec<String> {
-    let mut gone = Vec::new();
-    while auth.model_states.len() > most {
-        let blocks = |state: &ModelState| state.unavailable || state.status == Status::Disabled;
-        let states = auth.model_states.iter();
-        let oldest = states.min_by_key(|(_, state)| (blocks(state), state.updated_at));
-        let Some(model) = oldest.map(|(model, _)| model.clone()) else {
-            break;
-        };
-        auth.model_states.remove(&model);
-        gone.push(model);
-    }
-    gone
-}
-
 const QUOTA: &str = "quota";
-/// States of models that a record ever has.
-const MOST_MODELS: usize = 256;
-/// As many as it keeps: after each change there is room for another one.
-pub(super) const KEPT_MODELS: usize = MOST_MODELS - 1;
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::model_states::KEPT_MODELS;
+    use super::super::readiness::{Readiness, readiness};
     use super::*;
 
     use crate::clock::later;
@@ -651,9 +505,9 @@ mod tests {
     #[test]
     fn invented_models_are_bounded() {
         let mut record = Auth::new("p");
-        for n in 0..2 * MOST_MODELS {
+        for n in 0..2 * KEPT_MODELS {
             apply(&mut record, &format!("m{n}"), &SUCCESS, START);
         }
-        assert_eq!(record.model_states.len(), MOST_MODELS);
+        assert_eq!(record.model_states.len(), KEPT_MODELS + 1);
     }
 }

@@ -12,17 +12,18 @@ use std::cmp::Ordering;
 use crate::auth::{Auth, ModelState, OrderedBy, Status, Version};
 use crate::clock::Timestamp;
 
-use super::amend::token_renewed;
-use super::apply::{KEPT_MODELS, clear_if_well, derive, keep_out, show_failure};
-use super::member::{is_calm_by_itself, is_calm_model};
+use super::healthy::{is_healthy_by_itself, is_healthy_model};
+use super::model_states::KEPT_MODELS;
+use super::operator::token_renewed;
+use super::transition::{clear_if_well, derive, keep_out, show_failure};
 
 /// What came of putting together what is known here and what the store knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Merged {
+pub(crate) struct Merged {
     /// Something was new here.
-    pub(super) learned: bool,
+    pub(crate) learned: bool,
     /// Something is new for the store: another process has written over it before it knew.
-    pub(super) ahead: bool,
+    pub(crate) ahead: bool,
 }
 
 /// When a part last changed.
@@ -39,7 +40,7 @@ struct Rule {
 }
 
 /// Takes over what the store knows and `auth` does not. No cooldown lasts longer from now on than it was told to last.
-pub(super) fn merge(auth: &mut Auth, stored: &Auth, now: Timestamp) -> Merged {
+pub(crate) fn merge(auth: &mut Auth, stored: &Auth, now: Timestamp) -> Merged {
     let rule = Rule {
         by: stored.ordered_by,
         now,
@@ -123,7 +124,7 @@ impl Rule {
             }
             match ours {
                 Some(ours) if is_news => *ours = theirs,
-                Some(ours) if is_calm_model(ours) => {
+                Some(ours) if is_healthy_model(ours) => {
                     ours.updated_at = ours.updated_at.max(theirs.updated_at);
                 }
                 Some(_) => {}
@@ -169,10 +170,10 @@ impl Rule {
 
     /// When a model last failed, or came back.
     fn model(self, state: &ModelState) -> Change {
-        let calm = is_calm_model(state) && self.by != OrderedBy::Use;
+        let healthy = is_healthy_model(state) && self.by != OrderedBy::Use;
         Change {
             version: state.version,
-            at: if calm {
+            at: if healthy {
                 state.recovered_at
             } else {
                 state.updated_at
@@ -190,10 +191,10 @@ impl Rule {
     }
 
     fn own(self, auth: &Auth) -> Change {
-        let calm = is_calm_by_itself(auth) && self.by != OrderedBy::Use;
+        let healthy = is_healthy_by_itself(auth) && self.by != OrderedBy::Use;
         Change {
             version: auth.versions.own,
-            at: if calm {
+            at: if healthy {
                 auth.recovered_at
             } else {
                 auth.updated_at
@@ -233,12 +234,13 @@ impl Merged {
 mod tests {
     use std::time::Duration;
 
-    use super::super::amend::reset;
-    use super::super::apply::{Effect, Readiness, apply, readiness};
+    use super::super::transition::{Effect, apply};
     use super::*;
     use crate::auth::Versions;
     use crate::clock::later;
     use crate::error::Error;
+    use crate::health::operator::reset;
+    use crate::health::readiness::{Readiness, readiness};
     use crate::policy::{FailurePolicy, Rule, Scope};
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);

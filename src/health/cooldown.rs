@@ -12,7 +12,7 @@ use crate::policy::{Cooldown, Probes, Verdict};
 
 /// A failure to be reckoned with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Failing<'a> {
+pub(crate) struct Failing<'a> {
     fault: Fault,
     curve: Cooldown,
     /// The server's word, where the curve obeys it.
@@ -26,7 +26,7 @@ pub(super) struct Failing<'a> {
 }
 
 impl<'a> Failing<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         error: Option<&Error>,
         verdict: &Verdict,
         jitter: f64,
@@ -51,7 +51,7 @@ impl<'a> Failing<'a> {
     /// Until when one more failure blocks, by itself. `shown` is the block that the record shows where it has no cause.
     ///
     /// Failures within one block count once in a row. The later end of the two counts, and what led to it.
-    pub(super) fn add_to(
+    pub(crate) fn add_to(
         self,
         cause: &mut Option<Cause>,
         half_open: &mut HalfOpen,

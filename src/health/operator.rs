@@ -8,14 +8,15 @@ use crate::error::Error;
 use crate::fault::{Fault, Origin};
 use crate::policy::refuses_token;
 
-use super::apply::{
-    clear_if_well, derive, end_outage, is_failing_for_a_model, settle, show_failure, state_of,
-    succeed, succeed_model, succeed_models,
+use super::healthy::is_healthy_by_itself;
+use super::model_states::state_of;
+use super::transition::{
+    clear_if_well, derive, end_outage, is_failing_for_a_model, settle, show_failure, succeed,
+    succeed_model, succeed_models,
 };
-use super::member::is_calm_by_itself;
 
 /// The operator ends all that results have led to: of one model, or of the credential and all its models.
-pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
+pub(crate) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     if model.is_none() {
         auth.misconfigured = auth.check_address().err().map(Arc::new);
@@ -40,19 +41,19 @@ pub(super) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
         }
     }
     succeed_models(auth, now, is_meant);
-    let was_calm = is_calm_by_itself(auth);
+    let was_healthy = is_healthy_by_itself(auth);
     if !auth.model_states.is_empty() {
         derive(auth, now);
     }
     clear_if_well(auth, now);
-    if !was_calm && is_calm_by_itself(auth) {
+    if !was_healthy && is_healthy_by_itself(auth) {
         auth.raise_own(now);
     }
     settle(auth, disabled, now);
 }
 
 /// The operator takes a credential out for a while, for one model or for all.
-pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, now: Timestamp) {
+pub(crate) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     let cause = Some(Cause {
         fault: Fault::Unknown,
@@ -90,7 +91,7 @@ pub(super) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, 
 
 /// Takes back what one failure, that of `since`, led to, unless something else has happened since: it was not the
 /// credential's. False where there is nothing to take back.
-pub(super) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timestamp) -> bool {
     let cause = match auth.model_states.get(model) {
         Some(state) => state.cause,
         None => auth.cause,
@@ -106,7 +107,7 @@ pub(super) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
 
 /// A new token is there: what older ones were refused for says nothing of it. `is_older` tells which versions they met. Whether
 /// that changes anything.
-pub(super) fn token_renewed(
+pub(crate) fn token_renewed(
     auth: &mut Auth,
     is_older: impl Fn(&Version) -> bool,
     now: Timestamp,
@@ -133,7 +134,7 @@ pub(super) fn token_renewed(
 }
 
 /// What another key, header, address or proxy was refused for says nothing of the present one.
-pub(super) fn forget_refusals(auth: &mut Auth, now: Timestamp) {
+pub(crate) fn forget_refusals(auth: &mut Auth, now: Timestamp) {
     let states = auth.model_states.values().map(|state| state.cause);
     let mut causes = states.chain([auth.outage, auth.cause]).flatten();
     if !causes.any(|cause| cause.refused.is_some()) {
@@ -180,7 +181,7 @@ pub(super) fn forget_refusals(auth: &mut Auth, now: Timestamp) {
 }
 
 /// Its settings have changed: what was wrong with the former ones is no longer to be shown.
-pub(super) fn is_fit_again(auth: &mut Auth, former: &Error) {
+pub(crate) fn is_fit_again(auth: &mut Auth, former: &Error) {
     if let Some(now) = auth.updated_at
         && auth.last_error.as_ref() == Some(former)
     {
@@ -217,7 +218,7 @@ fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Times
 
 /// As [`token_renewed`], of what the record shows of itself.
 fn renew_own(auth: &mut Auth, refused: impl Fn(Option<Cause>) -> bool, now: Timestamp) {
-    let was_calm = is_calm_by_itself(auth);
+    let was_healthy = is_healthy_by_itself(auth);
     if refused(auth.cause) {
         auth.cause = None;
         auth.half_open = HalfOpen::default();
@@ -239,7 +240,7 @@ fn renew_own(auth: &mut Auth, refused: impl Fn(Option<Cause>) -> bool, now: Time
         }
     }
     show_failure(auth, now);
-    if !was_calm && is_calm_by_itself(auth) {
+    if !was_healthy && is_healthy_by_itself(auth) {
         auth.recovered_at = Some(now);
         auth.raise_own(now);
     }
