@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never, select};
 
 use super::Engine;
-use super::attempts::Turn;
-use super::call::Call;
+use super::call_state::{Closed, Progress, Retry};
+use super::context::Call;
 use super::pick::{Asked, Choice, ask_for, still_open};
-use super::progress::{Closed, Progress, Retry};
-use super::refusal::{self, Refusal, Report};
+use super::retry_loop::Turn;
+use super::unavailable;
+use super::unavailable::{Refusal, Report};
 use crate::clock::until;
 use crate::error::Error;
 use crate::registry::{Member, Moment, Supply, Waiting};
@@ -328,16 +329,16 @@ impl Engine {
 
     fn refused(&self, call: &Call<'_>, progress: &Progress, refusal: Refusal) -> Error {
         match refusal {
-            Refusal::NoProvider => refusal::no_provider(),
+            Refusal::NoProvider => unavailable::no_provider(),
             Refusal::Unfit(error) => error,
-            Refusal::OthersWait(provider) => refusal::others_wait(&provider),
-            Refusal::NoBudget(provider) => refusal::no_budget(&provider),
+            Refusal::OthersWait(provider) => unavailable::others_wait(&provider),
+            Refusal::NoBudget(provider) => unavailable::no_budget(&provider),
             Refusal::Nobody(provider) | Refusal::Lost(provider) => match ask_for(call, &provider) {
                 Err(error) => error,
                 Ok(asked) => {
                     let tried = Some(&progress.tried);
                     let query = asked.query(call, self.services.moment(), tried);
-                    refusal::nobody(&self.services.registry, query, self.services.clock.now())
+                    unavailable::nobody(&self.services.registry, query, self.services.clock.now())
                 }
             },
         }

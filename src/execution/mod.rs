@@ -4,17 +4,18 @@
 //! when they record a success.
 
 mod acquire;
-mod attempts;
-mod budget;
-mod call;
+mod call_state;
+mod context;
 mod correlation;
 mod pick;
 mod places;
-mod progress;
-mod pump;
-mod refusal;
+pub(crate) mod provider_rotation;
+mod retry_budget;
+mod retry_loop;
 mod stream;
+mod stream_worker;
 mod submit;
+mod unavailable;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -22,9 +23,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use budget::Budgets;
-use call::Call;
+use context::Call;
 use correlation::Sightings;
+use retry_budget::Budgets;
 pub use stream::{ChunkStream, StreamEvent};
 pub use submit::CallHandle;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Engine;
-use super::attempts::Turn;
-use super::call::Call;
-use super::progress::Progress;
-use super::refusal::{misplaced, refused_format};
+use super::call_state::Progress;
+use super::context::Call;
+use super::retry_loop::Turn;
+use super::unavailable::{misplaced, refused_format};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::{Provider, ProviderExecutor};

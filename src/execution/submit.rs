@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorCode};
 use crate::request::{Options, Request, Response};
 use crate::runtime::{Lane, Process};
 
-use super::call::deadline_of;
+use super::context::deadline_of;
 use super::{Engine, Plain, Providers};
 
 /// A call that runs on a worker. Dropping the handle lets it run on; [`CallHandle::cancel`] ends it.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::pace::SharedPaces;
-use super::results::{Applied, Target};
+use super::record_result::{Applied, Target};
 use super::{FastMap, Moment, Registry, State};
 use crate::auth::{Auth, Cause};
 use crate::fault::Fault;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::limiter::{End, Granted, Use};
-use super::member::Member;
+use super::rate_limiter::{End, Granted, Use};
+use super::shared::Member;
 use super::{Picked, Query, Registry};
 use crate::auth::Auth;
 use crate::health::Readiness;
@@ -203,8 +203,8 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use super::super::member::InFlight;
     use super::*;
+    use crate::registry::shared::InFlight;
 
     #[test]
     fn leases_are_counted_until_they_are_dropped() {

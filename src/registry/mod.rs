@@ -2,29 +2,25 @@
 //!
 //! Short critical sections, no I/O and no user code under the lock. What leaves is a snapshot.
 
+mod attempted;
 #[cfg(test)]
 mod audit;
-mod bits;
 mod concurrency;
 mod group;
-mod lane;
+mod index;
 mod lease;
-mod limiter;
-mod member;
-mod order;
 mod pace;
 mod pacing;
-mod permit;
-mod picks;
+mod pick;
+mod probe;
+mod rate_limiter;
 mod record;
-mod results;
-mod rotation;
-mod standing;
+mod record_result;
+mod report;
+mod shared;
 mod timeline;
-mod tried;
-mod troubled;
-mod turns;
-mod waiters;
+mod unhealthy;
+mod wait_queue;
 mod window;
 
 use std::collections::{HashMap, HashSet};
@@ -34,25 +30,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+pub(crate) use crate::execution::provider_rotation::Rotation;
 use crate::health::{model_states, operator};
+pub(crate) use attempted::Tried;
 use group::Groups;
-use lane::Pool;
+use index::model_queue::Pool;
 pub(crate) use lease::Lease;
-pub(crate) use limiter::UseLimits;
-use member::InFlight;
-pub(crate) use member::Member;
-pub(crate) use permit::Permit;
-pub(crate) use picks::{Picked, Query, Supply};
+pub(crate) use pick::{Picked, Query, Supply};
+pub(crate) use probe::Permit;
+pub(crate) use rate_limiter::UseLimits;
 use record::{Record, Slots};
-pub(crate) use results::{Applied, Target};
-pub(crate) use rotation::Rotation;
-pub(crate) use standing::Shortage;
+pub(crate) use record_result::{Applied, Target};
+pub(crate) use report::Shortage;
+use shared::InFlight;
+pub(crate) use shared::Member;
 pub(crate) use timeline::Moment;
 use timeline::Timeline;
-pub(crate) use tried::Tried;
-use troubled::Troubled;
-use waiters::Waiters;
-pub(crate) use waiters::Waiting;
+use unhealthy::Troubled;
+use wait_queue::Waiters;
+pub(crate) use wait_queue::Waiting;
 
 use crate::auth::{Auth, Status, Version};
 use crate::clock::Timestamp;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limiter::Granted;
 use super::pace::{Paces, SharedPaces};
-use super::results::Target;
+use super::rate_limiter::Granted;
+use super::record_result::Target;
 use super::{Lease, Moment, Registry, State};
 use crate::clock::Timestamp;
 

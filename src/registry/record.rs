@@ -5,11 +5,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Unsaved;
-use super::lane::{Ranks, Seat};
-use super::limiter::{Limiter, UseLimits};
-use super::member::Member;
-use super::order::Place;
-use super::picks::Picked;
+use super::index::model_queue::{Ranks, Seat};
+use super::index::ordered_slots::Place;
+use super::pick::Picked;
+use super::rate_limiter::{Limiter, UseLimits};
+use super::shared::Member;
 use crate::auth::{Auth, Cause, HalfOpen, Status};
 use crate::clock::Timestamp;
 use crate::health::{Readiness, readiness};

@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use super::picks::MOST_LANES;
+use super::pick::MOST_LANES;
 use super::*;
 use crate::auth::Status;
 use crate::clock::later;

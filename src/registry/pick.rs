@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::lane::{Pool, View};
-use super::member::Member;
-use super::order::index_at;
+use super::index::model_queue::{Pool, View};
+use super::index::ordered_slots::index_at;
 use super::record::Slots;
+use super::shared::Member;
 use super::{FastMap, Moment, Registry, State, Tried};
 use crate::auth::Auth;
 use crate::clock::Timestamp;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::concurrency::{Admission, Concurrency, Refused};
-use super::member::Member;
 use super::pace::{SharedPaces, Start};
+use super::shared::Member;
 use super::window::Window;
 use super::{FastMap, Lease};
 use crate::auth::Auth;

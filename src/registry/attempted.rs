@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::FastMap;
-use super::member::Member;
 use super::record::Slots;
+use super::shared::Member;
 
 /// The credentials that a call has tried.
 #[derive(Clone, Debug, Default)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::acquire::Acquire;
-use super::call::Call;
+use super::call_state::{Closed, Progress, Retry};
+use super::context::Call;
 use super::correlation::{Fingerprint, Seen};
-use super::progress::{Closed, Progress, Retry};
-use super::refusal::{Refusal, no_provider, token_ended};
+use super::unavailable::{Refusal, no_provider, token_ended};
 use super::{Engine, Held, Served};
 use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};

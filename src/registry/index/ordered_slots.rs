@@ -5,14 +5,14 @@ use std::cmp::Ordering;
 
 /// Where a slot is: its chunk's number and its index in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) chunk: usize,
-    pub(super) index: usize,
+pub(crate) struct Place {
+    pub(crate) chunk: usize,
+    pub(crate) index: usize,
 }
 
 /// Slots in order. Chunks keep their numbers; the directory says in which order they come.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(crate) struct Order {
     chunks: Vec<Chunk>,
     directory: Vec<usize>,
     /// Numbers of chunks that are no longer used.
@@ -29,7 +29,7 @@ struct Chunk {
 
 /// What has changed for those who keep a bit for each place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shift {
+pub(crate) enum Shift {
     /// A place was opened; those after it in its chunk have moved up by one.
     Opened(Place),
     /// A place was closed; those after it in its chunk have moved down by one.
@@ -41,21 +41,21 @@ pub(super) enum Shift {
 }
 
 impl Order {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn slot(&self, place: Place) -> u32 {
+    pub(crate) fn slot(&self, place: Place) -> u32 {
         self.chunks[place.chunk].slots[place.index]
     }
 
     /// The chunks in order.
-    pub(super) fn directory(&self) -> &[usize] {
+    pub(crate) fn directory(&self) -> &[usize] {
         &self.directory
     }
 
     /// The last place of the chunk that is this part, from 0 to 1, of all chunks.
-    pub(super) fn at_part(&self, part: f64) -> Option<Place> {
+    pub(crate) fn at_part(&self, part: f64) -> Option<Place> {
         let nth = index_at(part, self.len);
         let rank = (nth * self.directory.len()).checked_div(self.len)?;
         let chunk = *self.directory.get(rank)?;
@@ -64,27 +64,27 @@ impl Order {
     }
 
     /// A chunk's index in the directory.
-    pub(super) fn rank(&self, chunk: usize) -> usize {
+    pub(crate) fn rank(&self, chunk: usize) -> usize {
         self.chunks[chunk].rank
     }
 
-    pub(super) fn chunk_len(&self, chunk: usize) -> usize {
+    pub(crate) fn chunk_len(&self, chunk: usize) -> usize {
         self.chunks[chunk].slots.len()
     }
 
     /// One more than the highest number of a chunk.
-    pub(super) fn chunk_count(&self) -> usize {
+    pub(crate) fn chunk_count(&self) -> usize {
         self.chunks.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.directory
             .iter()
             .flat_map(|chunk| self.chunks[*chunk].slots.iter().copied())
     }
 
     /// The last place whose slot comes before or is what `compare` looks for; `compare` says how a slot relates to that.
-    pub(super) fn last_up_to(&self, compare: impl Fn(u32) -> Ordering) -> Option<Place> {
+    pub(crate) fn last_up_to(&self, compare: impl Fn(u32) -> Ordering) -> Option<Place> {
         let up_to = |slot: u32| compare(slot) != Ordering::Greater;
         let rank = self
             .directory
@@ -97,7 +97,7 @@ impl Order {
     }
 
     /// Puts a slot in after `before`, or first. `moved` hears of the new places of slots, `shifted` of what that means for bits.
-    pub(super) fn insert_after(
+    pub(crate) fn insert_after(
         &mut self,
         before: Option<Place>,
         slot: u32,
@@ -138,7 +138,7 @@ impl Order {
         shifted(self, Shift::Opened(at));
     }
 
-    pub(super) fn remove(
+    pub(crate) fn remove(
         &mut self,
         at: Place,
         mut moved: impl FnMut(u32, Place),
@@ -226,13 +226,13 @@ impl Order {
     clippy::cast_precision_loss,
     reason = "a part of a length is an index"
 )]
-pub(super) fn index_at(part: f64, len: usize) -> usize {
+pub(crate) fn index_at(part: f64, len: usize) -> usize {
     (len as f64 * part) as usize
 }
 
 /// As many slots as a word has bits.
-pub(super) const CHUNK: usize = 64;
-pub(super) const HALF: usize = CHUNK / 2;
+pub(crate) const CHUNK: usize = 64;
+pub(crate) const HALF: usize = CHUNK / 2;
 
 #[cfg(test)]
 mod tests {

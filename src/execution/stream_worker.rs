@@ -16,7 +16,7 @@ use crate::policy::{FailurePolicy, StreamCommit};
 use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, Place};
 
-use super::call::Call;
+use super::context::Call;
 use super::stream::{ChunkStream, Ending, late_in_stream, why_cancelled};
 use super::{Engine, Held, Providers, Served};
 

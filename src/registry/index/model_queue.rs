@@ -7,34 +7,34 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::fault::Fault;
 
-use super::FastMap;
-use super::bits::Bits;
-use super::order::{Order, Place};
-use super::picks::Restriction;
-use super::record::Slots;
-use super::turns::Turns;
+use super::bitset::Bits;
+use super::ordered_slots::{Order, Place};
+use super::weighted::Turns;
 use crate::health::Readiness;
+use crate::registry::FastMap;
+use crate::registry::pick::Restriction;
+use crate::registry::record::Slots;
 
 /// Where a credential is in its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seat {
-    pub(super) place: Place,
-    pub(super) ranks: Ranks,
+pub(crate) struct Seat {
+    pub(crate) place: Place,
+    pub(crate) ranks: Ranks,
 }
 
 /// How it stands to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ranks {
-    pub(super) priority: i64,
-    pub(super) weight: u32,
+pub(crate) struct Ranks {
+    pub(crate) priority: i64,
+    pub(crate) weight: u32,
 }
 
 /// The credentials of one provider that are not disabled, and a lane for each model that was asked for.
 #[derive(Default)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     /// The highest priority first.
     tiers: Vec<Tier>,
-    pub(super) lanes: FastMap<Arc<str>, Lane>,
+    pub(crate) lanes: FastMap<Arc<str>, Lane>,
 }
 
 /// Credentials of the same priority, in the order of their ids.
@@ -44,7 +44,7 @@ struct Tier {
 }
 
 /// Who is ready for one model, and when the others return: a pick never looks at those who cool.
-pub(super) struct Lane {
+pub(crate) struct Lane {
     /// Who is ready, for each tier of the pool.
     ready: Vec<Ready>,
     returning: BTreeSet<(Timestamp, u32)>,
@@ -90,17 +90,17 @@ enum Cursor {
 }
 
 impl Pool {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tiers.iter().map(|tier| tier.order.len()).sum()
     }
 
     /// All members, those of the highest priority first, in the order of their ids.
-    pub(super) fn members(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn members(&self) -> impl Iterator<Item = u32> + '_ {
         self.tiers.iter().flat_map(|tier| tier.order.iter())
     }
 
     /// Takes a credential in, which is in no pool yet. The lanes do not know yet how it stands.
-    pub(super) fn join(&mut self, slots: &mut Slots, slot: u32) {
+    pub(crate) fn join(&mut self, slots: &mut Slots, slot: u32) {
         let tier = self.tier_for(slots[slot].ranks.priority);
         let Self { tiers, lanes } = self;
         let order = &mut tiers[tier].order;
@@ -119,7 +119,7 @@ impl Pool {
     }
 
     /// Lets a credential go.
-    pub(super) fn leave(&mut self, slots: &mut Slots, slot: u32) {
+    pub(crate) fn leave(&mut self, slots: &mut Slots, slot: u32) {
         let Some(Seat { place, ranks }) = slots[slot].seat() else {
             return;
         };
@@ -157,7 +157,7 @@ impl Pool {
     }
 
     /// Puts into a lane how a member stands.
-    pub(super) fn set(&mut self, model: &str, slot: u32, seat: Seat, readiness: Readiness) {
+    pub(crate) fn set(&mut self, model: &str, slot: u32, seat: Seat, readiness: Readiness) {
         let tier = self.tier(seat.ranks.priority);
         if let (Some(tier), Some(lane)) = (tier, self.lanes.get_mut(model)) {
             lane.set(&self.tiers[tier].order, tier, slot, seat, readiness);
@@ -165,7 +165,7 @@ impl Pool {
     }
 
     /// Puts into every lane how a member stands.
-    pub(super) fn set_everywhere(
+    pub(crate) fn set_everywhere(
         &mut self,
         slot: u32,
         seat: Seat,
@@ -180,7 +180,7 @@ impl Pool {
     }
 
     /// Makes the lane of a model, in which everybody is ready but those of whom something else is said.
-    pub(super) fn build_lane(
+    pub(crate) fn build_lane(
         &mut self,
         model: &str,
         troubled: impl Iterator<Item = (u32, Seat, Readiness)>,
@@ -209,7 +209,7 @@ impl Pool {
     }
 
     /// The lane of a model, if there is one, as a pick sees it.
-    pub(super) fn view<'a>(&'a mut self, model: &'a str) -> Option<View<'a>> {
+    pub(crate) fn view<'a>(&'a mut self, model: &'a str) -> Option<View<'a>> {
         Some(View {
             model,
             tiers: &self.tiers,
@@ -291,13 +291,13 @@ impl Lane {
         }
     }
 
-    pub(super) fn last_used(&self) -> u64 {
+    pub(crate) fn last_used(&self) -> u64 {
         self.last_used
     }
 }
 
 /// A lane, with the order that its bits follow.
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     model: &'a str,
     tiers: &'a [Tier],
     lane: &'a mut Lane,
@@ -305,7 +305,7 @@ pub(super) struct View<'a> {
 
 impl View<'_> {
     /// Notes a use, and looks anew at those whose time has come: another thing may keep them out from here on.
-    pub(super) fn used(&mut self, slots: &Slots, pick: u64, now: Timestamp) {
+    pub(crate) fn used(&mut self, slots: &Slots, pick: u64, now: Timestamp) {
         self.lane.last_used = pick;
         while self.lane.next_return.is_some_and(|at| at <= now)
             && let Some((_, slot)) = self.lane.returning.first().copied()
@@ -323,7 +323,7 @@ impl View<'_> {
     }
 
     /// The first tier in which somebody is ready whom the call may still ask.
-    pub(super) fn top_tier(&self, slots: &Slots, call: &Restriction<'_>) -> Option<usize> {
+    pub(crate) fn top_tier(&self, slots: &Slots, call: &Restriction<'_>) -> Option<usize> {
         (0..self.tiers.len()).find(|tier| {
             if call.is_first() {
                 self.lane.ready[*tier].bits.count() > 0
@@ -335,7 +335,7 @@ impl View<'_> {
     }
 
     /// How many of a tier are ready, without those that were tried.
-    pub(super) fn ready_in(&self, slots: &Slots, tier: usize, call: &Restriction<'_>) -> usize {
+    pub(crate) fn ready_in(&self, slots: &Slots, tier: usize, call: &Restriction<'_>) -> usize {
         let bits = &self.lane.ready[tier].bits;
         let priority = self.tiers[tier].priority;
         let tried = call.tried_of(slots).filter(|slot| {
@@ -345,13 +345,13 @@ impl View<'_> {
         bits.count() - tried.count()
     }
 
-    pub(super) fn is_ready(&self, seat: Seat) -> bool {
+    pub(crate) fn is_ready(&self, seat: Seat) -> bool {
         self.tier(seat)
             .is_some_and(|tier| self.lane.ready[tier].bits.has(seat.place))
     }
 
     /// The first ready one of a tier after a place that `admits` admits.
-    pub(super) fn next(
+    pub(crate) fn next(
         &self,
         tier: usize,
         after: Option<Place>,
@@ -370,14 +370,14 @@ impl View<'_> {
     }
 
     /// The last place of a tier whose id is not after `id`.
-    pub(super) fn place_up_to(&self, slots: &Slots, tier: usize, id: &str) -> Option<Place> {
+    pub(crate) fn place_up_to(&self, slots: &Slots, tier: usize, id: &str) -> Option<Place> {
         self.tiers[tier]
             .order
             .last_up_to(|slot| slots.id(slot).as_ref().cmp(id))
     }
 
     /// The next one in the rotation of a tier, which moves on.
-    pub(super) fn rotate(
+    pub(crate) fn rotate(
         &mut self,
         slots: &Slots,
         tier: usize,
@@ -400,7 +400,7 @@ impl View<'_> {
     }
 
     /// The next one of a tier by weight.
-    pub(super) fn by_weight(
+    pub(crate) fn by_weight(
         &mut self,
         slots: &Slots,
         tier: usize,
@@ -420,7 +420,7 @@ impl View<'_> {
     }
 
     /// The next one in the rotation of a tier that has the fewest requests in flight.
-    pub(super) fn least_busy(
+    pub(crate) fn least_busy(
         &mut self,
         slots: &Slots,
         tier: usize,
@@ -450,7 +450,7 @@ impl View<'_> {
     }
 
     /// One of a tier, by a number from 0 to 1: the first ready one after that part of all places.
-    pub(super) fn at_random(
+    pub(crate) fn at_random(
         &self,
         tier: usize,
         number: f64,
@@ -462,7 +462,7 @@ impl View<'_> {
     }
 
     /// All ready ones of a tier.
-    pub(super) fn all(&self, tier: usize) -> impl Iterator<Item = u32> {
+    pub(crate) fn all(&self, tier: usize) -> impl Iterator<Item = u32> {
         let (order, bits) = (&self.tiers[tier].order, &self.lane.ready[tier].bits);
         bits.iter(order).map(|place| order.slot(place))
     }
@@ -473,50 +473,50 @@ impl View<'_> {
     }
 
     /// Who is out, and until when, the earliest first.
-    pub(super) fn returning(&self) -> impl Iterator<Item = (Timestamp, u32)> + '_ {
+    pub(crate) fn returning(&self) -> impl Iterator<Item = (Timestamp, u32)> + '_ {
         self.lane.returning.iter().copied()
     }
 
     /// How many are out.
-    pub(super) fn out_len(&self) -> usize {
+    pub(crate) fn out_len(&self) -> usize {
         self.lane.out.len()
     }
 
     /// How many are out for nothing but their own limits.
-    pub(super) fn full(&self) -> usize {
+    pub(crate) fn full(&self) -> usize {
         self.lane.full
     }
 
-    pub(super) fn is_full(&self, slot: u32) -> bool {
+    pub(crate) fn is_full(&self, slot: u32) -> bool {
         matches!(self.lane.out.get(&slot), Some((_, Why::Full)))
     }
 
     /// How many are out for nothing but their pace.
-    pub(super) fn paced(&self) -> usize {
+    pub(crate) fn paced(&self) -> usize {
         self.lane.paced
     }
 
-    pub(super) fn is_paced(&self, slot: u32) -> bool {
+    pub(crate) fn is_paced(&self, slot: u32) -> bool {
         matches!(self.lane.out.get(&slot), Some((_, Why::Paced)))
     }
 
     /// How many are out for nothing but what is in flight with them.
-    pub(super) fn capped(&self) -> usize {
+    pub(crate) fn capped(&self) -> usize {
         self.lane.capped
     }
 
-    pub(super) fn is_capped(&self, slot: u32) -> bool {
+    pub(crate) fn is_capped(&self, slot: u32) -> bool {
         matches!(self.lane.out.get(&slot), Some((_, Why::Capped)))
     }
 
     /// Until when a credential is kept from being ready, if it is.
     #[cfg(test)]
-    pub(super) fn end_of(&self, slot: u32) -> Option<Timestamp> {
+    pub(crate) fn end_of(&self, slot: u32) -> Option<Timestamp> {
         self.lane.out.get(&slot).map(|(at, _)| *at)
     }
 
     /// How many are out, by their fault.
-    pub(super) fn faults(&self) -> impl Iterator<Item = (Fault, usize)> + '_ {
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (Fault, usize)> + '_ {
         Fault::ALL
             .into_iter()
             .map(|fault| (fault, self.lane.faults[fault as usize]))

@@ -1,10 +1,10 @@
 //! [`Bits`]: which places of an [`Order`] are set, and the next one that is, in a few steps however many there are.
 
-use super::order::{CHUNK, HALF, Order, Place, Shift};
+use super::ordered_slots::{CHUNK, HALF, Order, Place, Shift};
 
 /// A word for each chunk, and a summary that says which chunks have any bit, in the order of the directory.
 #[derive(Debug, Default)]
-pub(super) struct Bits {
+pub(crate) struct Bits {
     words: Vec<u64>,
     summary: Vec<u64>,
     count: usize,
@@ -12,7 +12,7 @@ pub(super) struct Bits {
 
 impl Bits {
     /// Every place of an order.
-    pub(super) fn all(order: &Order) -> Self {
+    pub(crate) fn all(order: &Order) -> Self {
         let mut words = vec![0; order.chunk_count()];
         for chunk in order.directory() {
             words[*chunk] = bits_up_to(order.chunk_len(*chunk));
@@ -26,15 +26,15 @@ impl Bits {
         bits
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    pub(super) fn has(&self, place: Place) -> bool {
+    pub(crate) fn has(&self, place: Place) -> bool {
         self.word(place.chunk) & bit(place.index) != 0
     }
 
-    pub(super) fn set(&mut self, order: &Order, place: Place, on: bool) {
+    pub(crate) fn set(&mut self, order: &Order, place: Place, on: bool) {
         if self.has(place) == on {
             return;
         }
@@ -52,18 +52,18 @@ impl Bits {
     }
 
     /// The first set place after `after`, or the first of all.
-    pub(super) fn next(&self, order: &Order, after: Option<Place>) -> Option<Place> {
+    pub(crate) fn next(&self, order: &Order, after: Option<Place>) -> Option<Place> {
         self.next_where(order, after, |_, word| word)
     }
 
     /// All set places, in order.
-    pub(super) fn iter<'a>(&'a self, order: &'a Order) -> impl Iterator<Item = Place> + 'a {
+    pub(crate) fn iter<'a>(&'a self, order: &'a Order) -> impl Iterator<Item = Place> + 'a {
         let first = self.next(order, None);
         std::iter::successors(first, move |last| self.next(order, Some(*last)))
     }
 
     /// As [`next`](Self::next), among the places that `mask` leaves of a chunk's word.
-    pub(super) fn next_where(
+    pub(crate) fn next_where(
         &self,
         order: &Order,
         after: Option<Place>,
@@ -90,7 +90,7 @@ impl Bits {
     }
 
     /// Keeps up with what the order says has changed.
-    pub(super) fn shift(&mut self, order: &Order, shift: Shift) {
+    pub(crate) fn shift(&mut self, order: &Order, shift: Shift) {
         match shift {
             Shift::Opened(place) => {
                 if let Some(word) = self.words.get_mut(place.chunk) {

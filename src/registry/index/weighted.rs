@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::FastMap;
+use crate::registry::FastMap;
 
 /// Earliest virtual deadline first: each turn puts a credential's next one off by the inverse of its weight. So turns are
 /// shared by weight, and as evenly as can be.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     /// Who is ready, by deadline; slots decide between equal ones.
     queue: BTreeSet<(u64, u32)>,
     /// The deadline of everybody who is or was in the queue.
@@ -17,7 +17,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn add(&mut self, slot: u32, weight: u32) {
+    pub(crate) fn add(&mut self, slot: u32, weight: u32) {
         if weight == 0 {
             return;
         }
@@ -27,20 +27,20 @@ impl Turns {
     }
 
     /// It is no longer ready.
-    pub(super) fn remove(&mut self, slot: u32) {
+    pub(crate) fn remove(&mut self, slot: u32) {
         if let Some(deadline) = self.deadlines.get(&slot) {
             self.queue.remove(&(*deadline, slot));
         }
     }
 
     /// It is no longer there.
-    pub(super) fn forget(&mut self, slot: u32) {
+    pub(crate) fn forget(&mut self, slot: u32) {
         self.remove(slot);
         self.deadlines.remove(&slot);
     }
 
     /// The first one that `admits` admits: it has had its turn.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         admits: impl Fn(u32) -> bool,
         weight: impl FnOnce(u32) -> u32,
