@@ -65,6 +65,7 @@ mod limits;
 mod manager;
 mod observe;
 mod panic;
+mod persistence;
 mod policy;
 pub mod provider;
 mod random;
@@ -116,6 +117,7 @@ pub use auth::{
 
 pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_refresh};
 
+pub use persistence::StoreHealth;
 #[cfg(feature = "postgres")]
 pub use store::PostgresStore;
 #[cfg(feature = "redis")]
@@ -124,7 +126,7 @@ pub use store::RedisStore;
 pub use store::SqliteStore;
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,
-    Skipped, Store, StoreHealth, Unlocked,
+    Skipped, Store, Unlocked,
 };
 
 pub use cancel::{CancelToken, Never, OnCancel};

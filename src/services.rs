@@ -6,10 +6,10 @@ use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::executor::{Executors, Tools};
 use crate::observe::Hooks;
+use crate::persistence::Keeper;
 use crate::random::Random;
 use crate::registry::{Member, Moment, Registry};
 use crate::runtime::{Pool, Process};
-use crate::store::Keeper;
 use crate::transport::Transport;
 
 /// The parts that execution, refreshes and the manager share.

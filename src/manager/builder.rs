@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorCode};
 use crate::execution::{Engine, StreamSettings};
 use crate::executor::{Executors, Tools};
 use crate::observe::{Hook, Hooks, NoopHook};
+use crate::persistence::{Keeper, start_writer};
 use crate::policy::FailurePolicy;
 use crate::random::Random;
 use crate::refresh::{self, RefreshCoordinator};
@@ -17,7 +18,7 @@ use crate::registry::{Registry, UseLimits};
 use crate::runtime::{LaneLimits, Pool, Process};
 use crate::selection::{RoundRobin, Selector};
 use crate::services::Services;
-use crate::store::{Keeper, Store, start_writer};
+use crate::store::Store;
 use crate::transport::{IdleConnections, Tls, TlsSettings, Transport};
 
 use super::{Inner, Manager};

@@ -27,12 +27,13 @@ use crate::observe::Hook;
 use crate::observe::Outcome;
 use crate::observe::RefreshHealth;
 use crate::panic::guard;
+use crate::persistence::StoreHealth;
 use crate::refresh::{RefreshCoordinator, start_scheduler};
 use crate::request::{Options, Request, Response};
 use crate::runtime::Worker;
 use crate::selection::{Affinity, Selector};
 use crate::services::Services;
-use crate::store::{Store, StoreHealth};
+use crate::store::Store;
 use crate::transport::TransportProvider;
 
 /// Holds credentials and makes calls with them: picks one, fails over, remembers what is out and until when, refreshes

@@ -3,9 +3,10 @@ use std::sync::Arc;
 use crate::auth::{Auth, Status, has_tokens};
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
+use crate::persistence::{Committed, Turn};
 use crate::registry::release;
 use crate::request::normalized;
-use crate::store::{Committed, Skipped, Turn};
+use crate::store::Skipped;
 
 use super::{Manager, unknown};
 

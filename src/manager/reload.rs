@@ -12,12 +12,13 @@ use crate::cancel::Never;
 use crate::error::Error;
 use crate::execution::Engine;
 use crate::panic::guard;
+use crate::persistence::Turn;
 use crate::refresh::RefreshCoordinator;
 use crate::registry::Unsaved;
 use crate::request::normalized;
 use crate::runtime::Worker;
 use crate::services::Services;
-use crate::store::{Changes, Cursor, Missing, Skipped, Turn};
+use crate::store::{Changes, Cursor, Missing, Skipped};
 
 use super::{Inner, LoadReport, Manager, THREAD_END};
 

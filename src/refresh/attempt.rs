@@ -19,8 +19,9 @@ use crate::clock::{Timestamp, deadline, later};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::panic::guard;
+use crate::persistence::Committed;
 use crate::registry::release;
-use crate::store::{Committed, Intent};
+use crate::store::Intent;
 
 /// The whole of one refresh, on a worker.
 pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
-use crate::store::{Intent, Keeper, RecordLock};
+use crate::persistence::Keeper;
+use crate::store::{Intent, RecordLock};
 
 #[derive(Default)]
 pub(super) struct RefreshLock {

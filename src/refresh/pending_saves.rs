@@ -15,9 +15,9 @@ use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::observe::RefreshEvent;
+use crate::persistence::Committed;
 use crate::registry::release;
 use crate::runtime::Worker;
-use crate::store::Committed;
 
 /// The credentials whose tokens are newer than the store's, and the thread that sees to them.
 #[derive(Default)]

@@ -8,8 +8,9 @@ use super::lock::RefreshLock;
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::observe::RefreshEvent;
+use crate::persistence::Committed;
 use crate::registry::{Applied, Unsaved, release};
-use crate::store::{Committed, Missing};
+use crate::store::Missing;
 
 impl RefreshCoordinator {
     /// Takes over what the store has by now: the record then. `None` where it is gone.

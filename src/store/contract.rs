@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Skipped, parts};
+use super::Skipped;
+use super::codec;
 use crate::auth::Auth;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -43,7 +44,7 @@ pub struct Revision([u8; 16]);
 impl Revision {
     /// The revision of a record.
     pub fn of(auth: &Auth) -> Self {
-        let mut credential = parts::credential(auth);
+        let mut credential = codec::credential(auth);
         credential.remove("next_refresh_after");
         let mut digest = Sha256::new();
         add_object(&mut digest, &credential);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::wait::poll;
-use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store, parts};
+use super::codec;
+use super::support::poll::poll;
+use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
@@ -87,7 +88,7 @@ impl Store for MemoryStore {
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         let mut records = self.records.lock();
         if let Some(kept) = records.kept.get_mut(&auth.id) {
-            parts::add_state(kept, parts::state(auth))
+            codec::add_state(kept, codec::state(auth))
                 .map_err(|why| Error::new(ErrorCode::Store, why).with_auth_id(&auth.id))?;
             records.note(&auth.id);
         }

@@ -1,28 +1,16 @@
-//! Where credentials are kept: the [`Store`] trait, its backends, and the writer that keeps slow stores away from calls.
+//! Durable homes of credentials: the [`Store`] trait and its backends. Knows nothing of registry and manager.
 
-mod backlog;
+mod codec;
 mod contract;
-mod crew;
 mod file;
-mod health;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-mod idle;
-mod keeper;
-mod lock_file;
 mod memory;
-mod monitor;
-mod parts;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
-mod texts;
-mod turns;
-mod wait;
-mod writer;
+mod support;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,15 +20,11 @@ use std::time::Duration;
 pub use self::redis::RedisStore;
 pub use contract::{Changes, Cursor, Intent, Missing, RecordLock, Revision, Saved, Unlocked};
 pub use file::FileStore;
-pub use health::StoreHealth;
-pub(crate) use keeper::{Committed, Keeper};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub(crate) use turns::Turn;
-pub(crate) use writer::start as start_writer;
 
 use crate::auth::Auth;
 use crate::error::Error;

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::mark::Mark;
-use super::{modes, names};
+use super::fingerprint::Mark;
+use super::names;
+use crate::store::support::permissions;
 
 /// A new file beside the one that it will replace. Dropped, it is removed; a writer that is killed leaves it behind, where the
 /// next one finds it.
@@ -35,7 +36,7 @@ impl Staged {
         finish: impl FnOnce(&File) -> io::Result<()>,
     ) -> io::Result<Self> {
         let temp = target.with_file_name(temp_name(&target));
-        let mut file = modes::create_file(&temp)?;
+        let mut file = permissions::create_file(&temp)?;
         let mut staged = Self::of(temp, target);
         file.write_all(bytes)?;
         finish(&file)?;
@@ -56,9 +57,9 @@ impl Staged {
             return Err(io::Error::other("what was written is not a regular file"));
         }
         let file = File::open(&temp)?;
-        modes::tighten(&file, &found)?;
+        permissions::tighten(&file, &found)?;
         drop(file);
-        modes::sync_file(&temp)?;
+        permissions::sync_file(&temp)?;
         staged.mark = Mark::unread(&found);
         Ok(staged)
     }
@@ -66,7 +67,7 @@ impl Staged {
     /// A file that a writer left behind, made durable.
     pub(super) fn left(target: PathBuf) -> io::Result<Self> {
         let temp = target.with_file_name(temp_name(&target));
-        modes::sync_file(&temp)?;
+        permissions::sync_file(&temp)?;
         Ok(Self::of(temp, target))
     }
 

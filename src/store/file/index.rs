@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::mark::Marks;
+use super::fingerprint::Marks;
 use super::record::Home;
 
 /// May be out of date: what it says is verified before it is used.

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use super::names;
 use crate::auth::{Auth, Metadata, Status, Wiped, wiped_json};
-use crate::store::parts::{self, Object};
+use crate::store::codec;
+use crate::store::codec::Object;
 
 /// Whether an object is a token file rather than a record in the crate's own form.
 pub(super) fn is_token(object: &Map<String, Value>) -> bool {
@@ -49,7 +50,7 @@ pub(super) fn write(auth: &Auth) -> Object {
 
 /// What a token file cannot say about `auth`, as members of a record; it is kept beside the runtime state.
 pub(super) fn remainder(auth: &Auth, object: &Map<String, Value>) -> Object {
-    let mut rest = parts::credential(auth);
+    let mut rest = codec::credential(auth);
     let said = [
         ("id", true),
         ("metadata", true),

@@ -1,16 +1,15 @@
 //! [`FileStore`]: one readable file per record, replaced as a whole, in a directory that other tools may share.
 
 mod atomic;
+mod fingerprint;
 mod foreign;
 mod index;
 mod legacy;
-mod mark;
-pub(super) mod modes;
+mod locks;
 pub(super) mod names;
-mod orphan;
-mod own;
 mod read;
 mod record;
+mod recovery;
 mod root;
 mod scan;
 mod text;
@@ -25,18 +24,19 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use self::index::{Index, News};
-use self::mark::Marks;
 use self::read::Unreadable;
 use self::record::{Home, Stored};
 use self::root::{Identity, Root, Sight};
 use self::scan::{Files, Found};
 use self::write::{Prepared, Written};
+use super::codec::{check, shown};
 use super::contract::Conflict;
-use super::lock_file::LockFile;
-use super::parts::{check, shown};
+use super::support::lock_file::LockFile;
+use super::support::permissions;
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
+use fingerprint::Marks;
 
 /// A store in a directory: one JSON file per credential, for people to read and for other tools to share.
 ///
@@ -162,10 +162,10 @@ impl FileStore {
             );
             return Err(Error::new(ErrorCode::Config, message));
         }
-        modes::create_dirs(dir).map_err(|error| failed("could not create", error))?;
+        permissions::create_dirs(dir).map_err(|error| failed("could not create", error))?;
         // Absolute, so that a later change of the working directory changes nothing; a link in it may be led elsewhere.
         let root = std::path::absolute(dir).map_err(|error| failed("could not open", error))?;
-        modes::tighten_dir(&root);
+        permissions::tighten_dir(&root);
         let held = scan::holds_any(&root).map_err(|error| failed("could not read", error))?;
         let place = Root::open(&root).map_err(|error| failed("could not read", error))?;
         let mut random = [0; 8];
@@ -312,15 +312,15 @@ impl FileStore {
     /// Puts newer files of the record in place that a writer left behind, or waits for the one that is at work.
     fn settle(&self, id: &str) -> Result<(), Error> {
         let home = self.home(id)?;
-        if !orphan::is_left(&self.root, &home) {
+        if !recovery::is_left(&self.root, &home) {
             return Ok(());
         }
-        let _lock = own::write_lock(&self.root, id)?;
+        let _lock = locks::write_lock(&self.root, id)?;
         self.recover(&home, id)
     }
 
     fn recover(&self, home: &Home, id: &str) -> Result<(), Error> {
-        orphan::recover(&self.root, home, id).map_err(|error| {
+        recovery::recover(&self.root, home, id).map_err(|error| {
             let message = format!(
                 "credential {} was left half saved, and could not be recovered: {error}",
                 shown(id)
@@ -375,7 +375,7 @@ impl Store for FileStore {
         check(auth)?;
         self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
-        let lock = own::write_lock(&self.root, &auth.id)?;
+        let lock = locks::write_lock(&self.root, &auth.id)?;
         let prepared = write::stage_save(&self.root, auth, &home)?;
         self.put(auth, &home, prepared, &lock)
     }
@@ -386,7 +386,7 @@ impl Store for FileStore {
         }
         self.check_root_for(id)?;
         let home = self.home(id)?;
-        let _lock = own::write_lock(&self.root, id)?;
+        let _lock = locks::write_lock(&self.root, id)?;
         // The store's own file too: a crash may have left it beside a token file that replaced it.
         for home in std::iter::once(home).chain(Home::natives(id)) {
             if self.is_free_for(id, &home) {
@@ -394,14 +394,14 @@ impl Store for FileStore {
                 self.index.lock().removed(id, &home.path);
             }
         }
-        own::forget(&self.root, id).map_err(|error| write::delete_failed(id, error))
+        locks::forget(&self.root, id).map_err(|error| write::delete_failed(id, error))
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         check(auth)?;
         self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
-        let _lock = own::write_lock(&self.root, &auth.id)?;
+        let _lock = locks::write_lock(&self.root, &auth.id)?;
         if fs::symlink_metadata(self.root.join(&home.path)).is_err() {
             // It has been deleted: its state alone means nothing.
             return Ok(());
@@ -421,7 +421,7 @@ impl Store for FileStore {
         check(auth)?;
         self.check_root_for(&auth.id)?;
         let home = self.home(&auth.id)?;
-        let lock = own::write_lock(&self.root, &auth.id)?;
+        let lock = locks::write_lock(&self.root, &auth.id)?;
         self.recover(&home, &auth.id)?;
         if let Some(there) = self.conflict(&home, auth, expected) {
             return Ok(Saved::Conflict(there));
@@ -445,7 +445,7 @@ impl Store for FileStore {
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
         self.check_root_for(id)?;
-        let lock = own::refresh_lock(&self.root, id, wait)?;
+        let lock = locks::refresh_lock(&self.root, id, wait)?;
         Ok(lock.map(|lock| Box::new(lock) as Box<dyn RecordLock>))
     }
 

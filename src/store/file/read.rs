@@ -9,11 +9,11 @@ use serde_json::Value;
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-use super::mark::Mark;
-use super::modes;
+use super::fingerprint::Mark;
 use crate::auth::{Wipe as _, Wiped};
 use crate::json::parse_lenient;
-use crate::store::parts::Object;
+use crate::store::codec::Object;
+use crate::store::support::permissions;
 
 /// Why a file does not read.
 #[derive(Debug)]
@@ -77,7 +77,9 @@ pub(super) fn text(root: &Path, path: &str) -> Result<Option<Zeroizing<Vec<u8>>>
 }
 
 fn contents(place: &Path, path: &str) -> Result<(Zeroizing<Vec<u8>>, Metadata), Unreadable> {
-    bytes(place, |file, found| modes::tighten_file(file, found, path))
+    bytes(place, |file, found| {
+        permissions::tighten_file(file, found, path)
+    })
 }
 
 /// The object in the file at `path` below `root`; none if there is no such file.
@@ -163,7 +165,7 @@ fn read_all(mut file: &File, length: usize) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// Opens a regular file, and nothing else.
 fn open(place: &Path) -> Result<(File, Metadata), Unreadable> {
-    let file = modes::open_itself(place).map_err(|error| {
+    let file = permissions::open_itself(place).map_err(|error| {
         let kind = fs::symlink_metadata(place).map(|found| refused(found.file_type()));
         match kind {
             Ok(Some(reason)) => Unreadable::Kind(reason),
@@ -224,7 +226,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// The largest file that is read or written.
-pub(super) const MAX_BYTES: usize = crate::store::parts::MOST_BYTES;
+pub(super) const MAX_BYTES: usize = crate::store::codec::MOST_BYTES;
 
 #[cfg(test)]
 mod tests {

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::mark::Marks;
+use super::fingerprint::Marks;
 use super::read::{self, Unreadable};
 use super::{foreign, legacy, names};
 use crate::auth::{Auth, Wiped};
 use crate::store::Skipped;
-use crate::store::parts::{self, Object};
+use crate::store::codec;
+use crate::store::codec::Object;
 
 /// Where a record lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +152,7 @@ impl Stored {
         let generation = self.generation();
         let Home { path, form } = &self.home;
         let mut auth = match form {
-            Form::Record => parts::from_credential(self.object).map_err(Unreadable::Content)?,
+            Form::Record => codec::from_credential(self.object).map_err(Unreadable::Content)?,
             Form::Token => legacy::read(path, self.object),
         };
         auth.id = self.id;
@@ -162,7 +163,7 @@ impl Stored {
             Err(problem) => Err(problem),
         };
         if !matches!(state, Ok(true)) {
-            parts::without_state(&mut auth);
+            codec::without_state(&mut auth);
         }
         auth.generation = generation;
         let skipped = state
@@ -241,7 +242,7 @@ impl Note {
 
 /// The state file of `auth`, with what is to be noted of its credential.
 pub(super) fn state(auth: &Auth, home: &Home, note: Note) -> Object {
-    let mut object = parts::state(auth);
+    let mut object = codec::state(auth);
     if home.form == Form::Token && home.path != auth.id {
         object.insert(FILE.into(), home.path.clone().into());
     }
@@ -276,10 +277,10 @@ fn add_state(auth: &mut Auth, mut state: Object, form: Form) -> Result<(), Unrea
         let Value::Object(rest) = rest.into_inner() else {
             return Err(Unreadable::NotAnObject);
         };
-        let rest = parts::from_credential(Wiped::new(rest)).map_err(Unreadable::Content)?;
+        let rest = codec::from_credential(Wiped::new(rest)).map_err(Unreadable::Content)?;
         legacy::add_remainder(auth, rest);
     }
-    parts::add_state(auth, state).map_err(Unreadable::Content)
+    codec::add_state(auth, state).map_err(Unreadable::Content)
 }
 
 pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {

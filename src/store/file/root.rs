@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::own::DIR;
-use super::{modes, read, scan};
+use super::locks::DIR;
+use super::{read, scan};
 use crate::error::{Error, ErrorCode};
+use crate::store::support::permissions;
 
 /// Which directory it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +143,7 @@ impl Root {
 impl Identity {
     fn of(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            file: modes::file_number(&fs::metadata(path)?),
+            file: permissions::file_number(&fs::metadata(path)?),
             mark: read_mark(path)?,
         })
     }
@@ -155,7 +156,7 @@ impl Identity {
 
 /// Marks the directory, where it is not and can be.
 fn mark(path: &Path) {
-    let marked = modes::create_dir(&path.join(DIR)).and_then(|()| {
+    let marked = permissions::create_dir(&path.join(DIR)).and_then(|()| {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let mut text = String::with_capacity(MARK_LENGTH);
@@ -163,7 +164,7 @@ fn mark(path: &Path) {
             // Writing to a text cannot fail.
             let _ = write!(text, "{byte:02x}");
         }
-        modes::create_file(&path.join(DIR).join(MARK))?.write_all(text.as_bytes())
+        permissions::create_file(&path.join(DIR).join(MARK))?.write_all(text.as_bytes())
     });
     match marked {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

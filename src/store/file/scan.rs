@@ -5,11 +5,11 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
 
+use super::fingerprint::{Marks, Stamp};
 use super::index::Sight;
-use super::mark::{Marks, Stamp};
 use super::read::{self, Unreadable};
 use super::record::{self, Home, Stored};
-use super::{atomic, names, orphan, own};
+use super::{atomic, locks, names, recovery};
 use crate::auth::Auth;
 use crate::store::{Listing, Skipped};
 
@@ -43,7 +43,7 @@ pub(super) fn files(root: &Path) -> io::Result<Files> {
     }
     let mut files = walk.files;
     if !walk.temps.is_empty() {
-        for path in orphan::recover_all(root, &walk.temps, &files.paths) {
+        for path in recovery::recover_all(root, &walk.temps, &files.paths) {
             if !files.paths.contains(&path) && root.join(&path).exists() {
                 files.paths.push(path);
             }
@@ -59,7 +59,8 @@ pub(super) fn holds_any(root: &Path) -> io::Result<bool> {
         let name = entry.file_name();
         let shown = name.to_string_lossy();
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if names::is_json(&shown) || names::is_credential(&shown) || (is_dir && shown != own::DIR) {
+        if names::is_json(&shown) || names::is_credential(&shown) || (is_dir && shown != locks::DIR)
+        {
             return Ok(true);
         }
     }
@@ -238,7 +239,7 @@ impl Walk {
             }
             self.files.paths.push(path);
         } else if kind.is_dir() {
-            if path == own::DIR {
+            if path == locks::DIR {
                 return;
             }
             if name.to_str().is_none() {

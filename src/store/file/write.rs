@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::atomic::Staged;
-use super::mark::{Mark, Marks};
+use super::fingerprint::{Mark, Marks};
 use super::read::{self, Unreadable};
 use super::record::{self, Form, Home, Note};
-use super::{legacy, modes, names, orphan, text};
+use super::{legacy, names, recovery, text};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
-use crate::store::parts::{self, Object, refused, shown};
+use crate::store::codec;
+use crate::store::codec::{Object, refused, shown};
+use crate::store::support::permissions;
 
 /// What was written where; nothing where the file said the same already.
 #[derive(Debug)]
@@ -103,7 +105,7 @@ pub(super) fn save_state(root: &Path, auth: &Auth, home: &Home) -> Result<Writte
         let commit = || {
             let mark = staged.commit()?;
             if is_durable {
-                modes::sync_dir(&parent(root, &path))?;
+                permissions::sync_dir(&parent(root, &path))?;
             }
             Ok(mark)
         };
@@ -128,7 +130,7 @@ pub(super) fn remove(root: &Path, home: &Home, id: &str) -> Result<(), Error> {
         }
     };
     // The credential first: without it, the state means nothing. What a writer left half done would bring it back.
-    let left = orphan::temps(root, home);
+    let left = recovery::temps(root, home);
     for place in left
         .into_iter()
         .chain([place, root.join(home.state_path())])
@@ -138,12 +140,12 @@ pub(super) fn remove(root: &Path, home: &Home, id: &str) -> Result<(), Error> {
             result => result.map_err(|error| delete_failed(id, error))?,
         }
     }
-    modes::sync_dir(&parent(root, &home.path)).map_err(|error| delete_failed(id, error))
+    permissions::sync_dir(&parent(root, &home.path)).map_err(|error| delete_failed(id, error))
 }
 
 /// What another writer left half done is not in the way.
 fn recover(root: &Path, home: &Home, auth: &Auth) -> Result<(), Error> {
-    orphan::recover(root, home, &auth.id).map_err(|error| failed("write", auth, error))
+    recovery::recover(root, home, &auth.id).map_err(|error| failed("write", auth, error))
 }
 
 /// A record's files, ready to be put in place; none where it is unchanged.
@@ -155,7 +157,7 @@ pub(super) struct Prepared {
 
 fn prepare(root: &Path, auth: &Auth, home: &Home) -> Result<Prepared, Error> {
     let object = match home.form {
-        Form::Record => parts::credential(auth),
+        Form::Record => codec::credential(auth),
         Form::Token => legacy::write(auth),
     };
     if home.form == Form::Token && !legacy::is_token(&object) {
@@ -336,14 +338,15 @@ fn current(root: &Path, path: &str, auth: &Auth) -> Result<Current, Error> {
 fn prepare_parent(root: &Path, path: &str, auth: &Auth) -> Result<PathBuf, Error> {
     let place = root.join(path);
     if path.contains('/') {
-        modes::create_dirs(&parent(root, path)).map_err(|error| failed("write", auth, error))?;
+        permissions::create_dirs(&parent(root, path))
+            .map_err(|error| failed("write", auth, error))?;
     }
     Ok(place)
 }
 
 fn make_durable(root: &Path, home: &Home) -> io::Result<()> {
-    modes::sync_file(&root.join(&home.path))?;
-    modes::sync_dir(&parent(root, &home.path))
+    permissions::sync_file(&root.join(&home.path))?;
+    permissions::sync_dir(&parent(root, &home.path))
 }
 
 fn parent(root: &Path, path: &str) -> PathBuf {
@@ -352,7 +355,7 @@ fn parent(root: &Path, path: &str) -> PathBuf {
 }
 
 fn failed(what: &str, auth: &Auth, error: io::Error) -> Error {
-    let advice = modes::advice(
+    let advice = permissions::advice(
         &error,
         "check that the store's directory exists, is writable and has space",
     );
@@ -366,7 +369,7 @@ fn failed(what: &str, auth: &Auth, error: io::Error) -> Error {
 }
 
 pub(super) fn delete_failed(id: &str, error: io::Error) -> Error {
-    let advice = modes::advice(&error, "check that the store's directory is writable");
+    let advice = permissions::advice(&error, "check that the store's directory is writable");
     let message = format!(
         "could not delete credential {}: {error}; {advice}",
         shown(id)

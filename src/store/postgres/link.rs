@@ -6,7 +6,7 @@ use diesel::result::{ConnectionError, QueryResult};
 
 use crate::auth::Secret;
 use crate::error::{Error, ErrorCode};
-use crate::store::idle::Idle;
+use crate::store::support::connection_pool::Idle;
 
 pub(super) struct Link {
     url: Secret,

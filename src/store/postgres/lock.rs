@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::link::{self, Link};
 use super::rows;
 use crate::error::Error;
-use crate::store::texts::{intent_text, read_intent};
+use crate::store::codec::{intent_text, read_intent};
 use crate::store::{Intent, RecordLock};
 
 pub(super) struct PostgresLock {

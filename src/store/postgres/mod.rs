@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use self::link::Link;
 use self::rows::{Horizon, Over};
-use super::texts::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
+use super::codec::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};

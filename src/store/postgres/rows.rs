@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize as _;
 
-use crate::store::texts::Texts;
+use crate::store::codec::Texts;
 
 /// A stored record; without a credential, one that was removed.
 #[derive(QueryableByName)]

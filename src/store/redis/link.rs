@@ -9,7 +9,7 @@ use redis::{
 
 use crate::auth::Secret;
 use crate::error::{Error, ErrorCode};
-use crate::store::idle::Idle;
+use crate::store::support::connection_pool::Idle;
 
 pub(super) struct Link {
     client: Client,

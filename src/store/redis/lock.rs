@@ -11,8 +11,8 @@ use super::scripts::{self, Names};
 use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::runtime::Worker;
-use crate::store::texts::{intent_text, read_intent};
-use crate::store::wait::poll;
+use crate::store::codec::{intent_text, read_intent};
+use crate::store::support::poll::poll;
 use crate::store::{Intent, RecordLock};
 
 pub(super) struct RedisLock {

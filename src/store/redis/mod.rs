@@ -12,7 +12,7 @@ use redis::RedisResult;
 
 use self::link::Link;
 use self::scripts::{Names, Over, Row};
-use super::texts::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
+use super::codec::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};

@@ -8,7 +8,7 @@ use redis::{Commands, Connection, RedisResult, Script};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorCode};
-use crate::store::texts::{Parts, Texts};
+use crate::store::codec::{Parts, Texts};
 
 /// The names of the keys.
 #[derive(Clone, Debug)]

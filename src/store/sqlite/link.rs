@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{DURABLE, rows};
 use crate::error::{Error, ErrorCode};
-use crate::store::wait::poll;
+use crate::store::support::poll::poll;
 
 /// A connection, and the file that it was opened on.
 pub(super) struct Link {

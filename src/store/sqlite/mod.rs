@@ -14,11 +14,12 @@ use rusqlite::TransactionBehavior;
 
 use self::link::Link;
 use self::rows::Rows;
-use super::file::{modes, names};
-use super::idle::Idle;
-use super::lock_file::LockFile;
-use super::parts::shown;
-use super::texts::{add_row, conflict, intent_text, read, read_intent, state_text, texts};
+use super::codec::shown;
+use super::codec::{add_row, conflict, intent_text, read, read_intent, state_text, texts};
+use super::file::names;
+use super::support::connection_pool::Idle;
+use super::support::lock_file::LockFile;
+use super::support::permissions;
 use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
@@ -108,7 +109,7 @@ impl SqliteStore {
         };
         store.inner.idle.put_back(Link::open(&store.inner.path)?);
         // Only beside what is a database.
-        modes::create_dir(&store.inner.locks).map_err(failed)?;
+        permissions::create_dir(&store.inner.locks).map_err(failed)?;
         Ok(store)
     }
 
@@ -362,7 +363,7 @@ impl fmt::Debug for SqliteStore {
 
 /// The database's absolute path. The file is there and private; SQLite gives those beside it the same rights.
 fn prepare(path: &Path) -> io::Result<PathBuf> {
-    match modes::create_file(path) {
+    match permissions::create_file(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
@@ -375,7 +376,7 @@ fn prepare(path: &Path) -> io::Result<PathBuf> {
         ));
     }
     let file = fs::File::open(&path)?;
-    modes::tighten_file(&file, &file.metadata()?, &path.display().to_string());
+    permissions::tighten_file(&file, &file.metadata()?, &path.display().to_string());
     Ok(path)
 }
 

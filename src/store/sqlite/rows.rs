@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use zeroize::Zeroizing;
 
 use super::link::FileId;
-use crate::store::texts::{Parts, Texts};
+use crate::store::codec::{Parts, Texts};
 
 pub(super) struct Rows<'a> {
     pub(super) tables: &'a Connection,

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::atomic::{Staged, temp_name};
 use super::record::{self, Form, Home, Note};
-use super::{legacy, modes, names, own, read};
-use crate::store::parts::Object;
+use super::{legacy, locks, names, read};
+use crate::store::codec::Object;
+use crate::store::support::permissions;
 
 /// Whether somebody is writing the record, or was cut off while doing so.
 pub(super) fn is_left(root: &Path, home: &Home) -> bool {
@@ -59,7 +60,7 @@ pub(super) fn recover(root: &Path, home: &Home, id: &str) -> io::Result<()> {
     } else {
         remove(&state_temp)?;
     }
-    modes::sync_dir(credential_temp.parent().unwrap_or(root))
+    permissions::sync_dir(credential_temp.parent().unwrap_or(root))
 }
 
 /// The records that the files `temps` were to be, by where they lie and what is in them.
@@ -150,7 +151,7 @@ fn remove(path: &Path) -> io::Result<()> {
 pub(super) fn recover_all(root: &Path, temps: &[String], paths: &[String]) -> Vec<String> {
     let mut recovered = Vec::new();
     for (home, id) in owners(root, temps, paths) {
-        let done = own::write_lock(root, &id)
+        let done = locks::write_lock(root, &id)
             .map_err(|error| error.to_string())
             .and_then(|_lock| recover(root, &home, &id).map_err(|error| error.to_string()));
         match done {

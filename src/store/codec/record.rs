@@ -13,13 +13,13 @@ use crate::auth::{
 use crate::error::{Error, ErrorCode};
 
 /// Why a part does not read or cannot be written: names members, never their values.
-pub(super) type Unfit = String;
+pub(crate) type Unfit = String;
 
 /// A part: its texts are wiped from memory when it is dropped.
-pub(super) type Object = Wiped<Map<String, Value>>;
+pub(crate) type Object = Wiped<Map<String, Value>>;
 
 /// The part that is written when a credential changes.
-pub(super) fn credential(auth: &Auth) -> Object {
+pub(crate) fn credential(auth: &Auth) -> Object {
     let mut object = Wiped::new(to_json(auth));
     for name in state_to_json(auth).keys() {
         object.remove(name);
@@ -28,7 +28,7 @@ pub(super) fn credential(auth: &Auth) -> Object {
 }
 
 /// The part that results change.
-pub(super) fn state(auth: &Auth) -> Object {
+pub(crate) fn state(auth: &Auth) -> Object {
     let mut object = Wiped::new(state_to_json(auth));
     object.insert("id".into(), auth.id.clone().into());
     object.insert(DISABLED.into(), auth.disabled.into());
@@ -41,7 +41,7 @@ pub(super) fn state(auth: &Auth) -> Object {
 }
 
 /// The record that a credential part stands for, as yet without its state.
-pub(super) fn from_credential(object: Object) -> Result<Auth, Unfit> {
+pub(crate) fn from_credential(object: Object) -> Result<Auth, Unfit> {
     // The record's own reader names a member and never quotes a value.
     let mut auth =
         from_json(object.into_inner()).map_err(|problem| format!("is not a record: {problem}"))?;
@@ -51,7 +51,7 @@ pub(super) fn from_credential(object: Object) -> Result<Auth, Unfit> {
 }
 
 /// Adds the state part. An error leaves the record without it.
-pub(super) fn add_state(auth: &mut Auth, mut state: Object) -> Result<(), Unfit> {
+pub(crate) fn add_state(auth: &mut Auth, mut state: Object) -> Result<(), Unfit> {
     if state.get("id").and_then(Value::as_str) != Some(&auth.id) {
         return Err("holds the state of another credential".into());
     }
@@ -74,14 +74,14 @@ pub(super) fn add_state(auth: &mut Auth, mut state: Object) -> Result<(), Unfit>
 }
 
 /// What a record without a state of its own is.
-pub(super) fn without_state(auth: &mut Auth) {
+pub(crate) fn without_state(auth: &mut Auth) {
     if auth.status == Status::Unset {
         auth.status = switched(auth.disabled);
     }
 }
 
 /// Refuses what no store keeps.
-pub(super) fn check(auth: &Auth) -> Result<(), Error> {
+pub(crate) fn check(auth: &Auth) -> Result<(), Error> {
     let problem = if auth.id.is_empty() {
         "a credential without an id cannot be stored: give it one"
     } else if auth.is_runtime_only() {
@@ -93,20 +93,20 @@ pub(super) fn check(auth: &Auth) -> Result<(), Error> {
 }
 
 /// That a record was not saved, and what is wrong with it.
-pub(super) fn refused(auth: &Auth, why: &dyn fmt::Display) -> Error {
+pub(crate) fn refused(auth: &Auth, why: &dyn fmt::Display) -> Error {
     let message = format!("credential {} was not saved: {why}", shown(&auth.id));
     Error::new(ErrorCode::Store, message).with_auth_id(&auth.id)
 }
 
 /// An id as people can read it, whatever is in it.
-pub(super) fn shown(id: &str) -> String {
+pub(crate) fn shown(id: &str) -> String {
     let start: String = id.chars().take(SHOWN).collect();
     let more = if start.len() < id.len() { "…" } else { "" };
     format!("{start:?}{more}")
 }
 
 /// The largest part that is read or written.
-pub(super) const MOST_BYTES: usize = 1024 * 1024;
+pub(crate) const MOST_BYTES: usize = 1024 * 1024;
 
 const SHOWN: usize = 100;
 

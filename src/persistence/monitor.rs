@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::StoreHealth;
 use crate::clock::Timestamp;
 use crate::clock::{Clock, deadline};
 use crate::error::{Error, ErrorCode};
+use crate::persistence::StoreHealth;
 
 /// Watches the calls of one store.
 #[derive(Debug)]
-pub(super) struct Monitor {
+pub(crate) struct Monitor {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
 /// The kinds of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Read,
     Load,
     Lock,
@@ -29,9 +29,9 @@ pub(super) enum Kind {
 
 /// A call of the store, for as long as it is under way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     kind: Kind,
-    pub(super) id: Option<&'a str>,
+    pub(crate) id: Option<&'a str>,
     /// How long it may wait by its nature.
     wait: Duration,
 }
@@ -79,7 +79,7 @@ impl Kind {
 
 impl<'a> Call<'a> {
     /// A call that concerns the whole store.
-    pub(super) fn of_all() -> Self {
+    pub(crate) fn of_all() -> Self {
         Self {
             kind: Kind::Read,
             id: None,
@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(super) fn of(kind: Kind, id: &'a str) -> Self {
+    pub(crate) fn of(kind: Kind, id: &'a str) -> Self {
         Self {
             kind,
             id: Some(id),
@@ -95,13 +95,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(super) fn waiting(self, wait: Duration) -> Self {
+    pub(crate) fn waiting(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
 }
 
 impl Monitor {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
             state: Mutex::default(),
@@ -109,7 +109,7 @@ impl Monitor {
     }
 
     /// Makes a call and notes how it goes.
-    pub(super) fn watch<T>(
+    pub(crate) fn watch<T>(
         &self,
         call: Call<'_>,
         work: impl FnOnce() -> Result<T, Error>,
@@ -175,7 +175,7 @@ impl Monitor {
     }
 
     /// Notes that the writer could, or could not, save a record; one that is gone needs no save.
-    pub(super) fn saved(&self, id: &str, saved: &Result<(), Error>) {
+    pub(crate) fn saved(&self, id: &str, saved: &Result<(), Error>) {
         let now = self.clock.now();
         self.state.lock().change(Kind::Write, |state| match saved {
             Ok(()) => {
@@ -192,7 +192,7 @@ impl Monitor {
     }
 
     /// For how long no call has hung or failed for the store as a whole. `None`: none ever has.
-    pub(super) fn since_trouble(&self) -> Option<Duration> {
+    pub(crate) fn since_trouble(&self) -> Option<Duration> {
         let now = self.clock.monotonic();
         let state = self.state.lock();
         if state.calls.values().any(|call| call.hangs(now)) {
@@ -203,13 +203,13 @@ impl Monitor {
     }
 
     /// Forgets the faults of a store that is no longer used.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let mut state = self.state.lock();
         let State { calls, next, .. } = std::mem::take(&mut *state);
         (state.calls, state.next) = (calls, next);
     }
 
-    pub(super) fn health(&self) -> StoreHealth {
+    pub(crate) fn health(&self) -> StoreHealth {
         let now = self.clock.monotonic();
         let mut state = self.state.lock();
         state.tell_hanging(now);

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::atomic::{self, Staged};
-use super::{modes, names, read};
+use super::{names, read};
 use crate::error::{Error, ErrorCode};
-use crate::store::lock_file::LockFile;
-use crate::store::parts::shown;
+use crate::store::codec::shown;
+use crate::store::support::lock_file::LockFile;
+use crate::store::support::permissions;
 use crate::store::{Intent, RecordLock};
 
 /// The directory below the store's, which a search for records leaves out.
@@ -45,7 +46,7 @@ pub(super) fn forget(root: &Path, id: &str) -> io::Result<()> {
     match fs::remove_file(file(root, id, INTENT)) {
         Err(error) if read::is_missing(&error) => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => modes::sync_dir(&root.join(DIR)),
+        Ok(()) => permissions::sync_dir(&root.join(DIR)),
     }
 }
 
@@ -99,7 +100,7 @@ impl FileLock {
             }
             None => remove(&self.intent)?,
         }
-        modes::sync_dir(dir)
+        permissions::sync_dir(dir)
     }
 
     fn failed(&self, error: io::Error) -> Error {
@@ -108,7 +109,7 @@ impl FileLock {
 }
 
 fn take(root: &Path, id: &str, kind: &str, wait: Duration) -> Result<Option<LockFile>, Error> {
-    modes::create_dir(&root.join(DIR))
+    permissions::create_dir(&root.join(DIR))
         .and_then(|()| LockFile::take(&file(root, id, kind), wait))
         .map_err(|error| lock_failed(id, error))
 }
@@ -131,7 +132,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn lock_failed(id: &str, error: io::Error) -> Error {
-    let advice = modes::advice(
+    let advice = permissions::advice(
         &error,
         "check that the store's directory exists and is writable, and that its file system knows locks",
     );

@@ -7,12 +7,13 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
 use super::monitor::{Call, Kind, Monitor};
-use super::turns::{Turn, Turns};
-use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store, StoreHealth};
+use super::record_locks::{Turn, Turns};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
+use crate::persistence::StoreHealth;
+use crate::store::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 
 /// What the parts of a manager use to reach its store: writes that must be durable now, and notes for the writer of what
 /// may wait.
@@ -154,7 +155,7 @@ impl Keeper {
         id: &str,
         wait: Duration,
     ) -> Result<Option<Box<dyn RecordLock>>, Error> {
-        let nothing: Box<dyn RecordLock> = Box::new(super::Unlocked);
+        let nothing: Box<dyn RecordLock> = Box::new(crate::store::Unlocked);
         let call = Call::of(Kind::Lock, id).waiting(wait);
         self.with_store(call, Some(nothing), |store| store.lock(id, wait))
     }
@@ -197,7 +198,7 @@ impl Keeper {
     }
 
     /// Notes how the writer's save of a record went.
-    pub(super) fn note_saved(&self, id: &str, saved: &Result<(), Error>) {
+    pub(crate) fn note_saved(&self, id: &str, saved: &Result<(), Error>) {
         self.monitor.saved(id, saved);
     }
 
@@ -206,24 +207,24 @@ impl Keeper {
         self.left_unsaved.load(Ordering::Relaxed)
     }
 
-    pub(super) fn leave_unsaved(&self, records: usize) {
+    pub(crate) fn leave_unsaved(&self, records: usize) {
         self.left_unsaved.store(records, Ordering::Relaxed);
     }
 
     /// What was noted since the last time: from here on the writer knows of it.
-    pub(super) fn take_noted(&self) -> Vec<Arc<str>> {
+    pub(crate) fn take_noted(&self) -> Vec<Arc<str>> {
         let mut news = self.news.lock();
         news.pending += news.noted.len();
         std::mem::take(&mut news.noted)
     }
 
     /// How many records wait for the writer, as it counts them itself.
-    pub(super) fn set_pending(&self, records: usize) {
+    pub(crate) fn set_pending(&self, records: usize) {
         self.news.lock().pending = records;
     }
 
     /// Gets a message when there is something noted.
-    pub(super) fn woken(&self) -> Receiver<()> {
+    pub(crate) fn woken(&self) -> Receiver<()> {
         self.woken.clone()
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 
 /// Creates a file that only its owner may read. It must not exist: not as a link either.
-pub(in crate::store) fn create_file(path: &Path) -> io::Result<File> {
+pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     private(&mut options);
@@ -17,7 +17,7 @@ pub(in crate::store) fn create_file(path: &Path) -> io::Result<File> {
 
 /// Opens what is at `path` for reading: no link is followed, and a pipe does not block.
 #[cfg(unix)]
-pub(super) fn open_itself(path: &Path) -> io::Result<File> {
+pub(crate) fn open_itself(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -25,7 +25,7 @@ pub(super) fn open_itself(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn open_itself(path: &Path) -> io::Result<File> {
+pub(crate) fn open_itself(path: &Path) -> io::Result<File> {
     if fs::symlink_metadata(path)?.is_file() {
         File::open(path)
     } else {
@@ -34,7 +34,7 @@ pub(super) fn open_itself(path: &Path) -> io::Result<File> {
 }
 
 /// A file that is created is its owner's alone.
-pub(in crate::store) fn private(options: &mut OpenOptions) {
+pub(crate) fn private(options: &mut OpenOptions) {
     #[cfg(unix)]
     options.mode(0o600);
     #[cfg(not(unix))]
@@ -42,7 +42,7 @@ pub(in crate::store) fn private(options: &mut OpenOptions) {
 }
 
 /// Creates one directory for the owner alone, where it is missing, and makes that durable.
-pub(in crate::store) fn create_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
     match fs::symlink_metadata(dir) {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => {
@@ -68,7 +68,7 @@ fn private_dir() -> fs::DirBuilder {
 }
 
 /// Creates `dir` and what is missing above it, for the owner alone, and makes that durable.
-pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
+pub(crate) fn create_dirs(dir: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = dir
         .ancestors()
         .take_while(|dir| !dir.as_os_str().is_empty() && fs::symlink_metadata(dir).is_err())
@@ -89,7 +89,7 @@ pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
 }
 
 /// Takes the rights of others away, with a warning if there were any.
-pub(super) fn tighten_dir(dir: &Path) {
+pub(crate) fn tighten_dir(dir: &Path) {
     if !cfg!(unix) {
         return;
     }
@@ -107,7 +107,7 @@ pub(super) fn tighten_dir(dir: &Path) {
 }
 
 /// As [`tighten_dir`], for an open file.
-pub(in crate::store) fn tighten_file(file: &File, found: &fs::Metadata, path: &str) {
+pub(crate) fn tighten_file(file: &File, found: &fs::Metadata, path: &str) {
     match tighten(file, found) {
         Ok(false) => {}
         Ok(true) => {
@@ -119,7 +119,7 @@ pub(in crate::store) fn tighten_file(file: &File, found: &fs::Metadata, path: &s
 
 /// Whether `file` was open to others.
 #[cfg(unix)]
-pub(super) fn tighten(file: &File, found: &fs::Metadata) -> io::Result<bool> {
+pub(crate) fn tighten(file: &File, found: &fs::Metadata) -> io::Result<bool> {
     let mut permissions = found.permissions();
     if permissions.mode() & OTHERS == 0 {
         return Ok(false);
@@ -130,12 +130,12 @@ pub(super) fn tighten(file: &File, found: &fs::Metadata) -> io::Result<bool> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn tighten(_: &File, _: &fs::Metadata) -> io::Result<bool> {
+pub(crate) fn tighten(_: &File, _: &fs::Metadata) -> io::Result<bool> {
     Ok(false)
 }
 
 /// What to do about a write that failed; `otherwise` where the file system can be written to.
-pub(super) fn advice<'a>(error: &io::Error, otherwise: &'a str) -> &'a str {
+pub(crate) fn advice<'a>(error: &io::Error, otherwise: &'a str) -> &'a str {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => {
             "the file system is read-only: mount it for writing, or copy the directory to another one"
@@ -146,40 +146,40 @@ pub(super) fn advice<'a>(error: &io::Error, otherwise: &'a str) -> &'a str {
 
 /// Makes the names in a directory durable.
 #[cfg(unix)]
-pub(in crate::store) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
 #[cfg(not(unix))]
-pub(in crate::store) fn sync_dir(_: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
 /// Makes a file durable that somebody else may have written.
 #[cfg(unix)]
-pub(super) fn sync_file(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 #[cfg(not(unix))]
-pub(super) fn sync_file(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).open(path)?.sync_all()
 }
 
 /// Whether two descriptions are of the same file.
-pub(in crate::store) fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+pub(crate) fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     file_number(one) == file_number(other)
 }
 
 /// Device and inode; the same for all files where the system does not tell.
 #[cfg(unix)]
-pub(super) fn file_number(found: &fs::Metadata) -> (u64, u64) {
+pub(crate) fn file_number(found: &fs::Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
     (found.dev(), found.ino())
 }
 
 #[cfg(not(unix))]
-pub(super) fn file_number(_: &fs::Metadata) -> (u64, u64) {
+pub(crate) fn file_number(_: &fs::Metadata) -> (u64, u64) {
     (0, 0)
 }
 

@@ -13,11 +13,11 @@ use crate::runtime::spawn;
 use crate::services::Services;
 
 /// What writes one record.
-pub(super) type Write = fn(&Services, &str) -> Result<(), Error>;
+pub(crate) type Write = fn(&Services, &str) -> Result<(), Error>;
 
 /// Threads that write one record after the other. The first comes with the first record; another one, up to [`MOST`], when
 /// records wait and none was done for [`PATIENCE`].
-pub(super) struct Crew {
+pub(crate) struct Crew {
     services: Weak<Services>,
     write: Write,
     jobs: Sender<Arc<str>>,
@@ -32,13 +32,13 @@ pub(super) struct Crew {
 }
 
 /// A record that was written, or could not be.
-pub(super) struct Done {
-    pub(super) id: Arc<str>,
-    pub(super) is_saved: bool,
+pub(crate) struct Done {
+    pub(crate) id: Arc<str>,
+    pub(crate) is_saved: bool,
 }
 
 impl Crew {
-    pub(super) fn new(services: Weak<Services>, write: Write, now: Instant) -> Self {
+    pub(crate) fn new(services: Weak<Services>, write: Write, now: Instant) -> Self {
         let (jobs, taken) = crossbeam_channel::unbounded();
         let (report, done) = crossbeam_channel::unbounded();
         Self {
@@ -55,11 +55,11 @@ impl Crew {
     }
 
     /// Where it is told what is done; each is to be [counted](Self::count_done).
-    pub(super) fn done(&self) -> &Receiver<Done> {
+    pub(crate) fn done(&self) -> &Receiver<Done> {
         &self.done
     }
 
-    pub(super) fn give(&mut self, id: Arc<str>, now: Instant) {
+    pub(crate) fn give(&mut self, id: Arc<str>, now: Instant) {
         if self.given == 0 {
             self.progress = now;
         }
@@ -67,22 +67,22 @@ impl Crew {
         let _ = self.jobs.send(id);
     }
 
-    pub(super) fn count_done(&mut self, now: Instant) {
+    pub(crate) fn count_done(&mut self, now: Instant) {
         self.given -= 1;
         self.progress = now;
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.given == 0
     }
 
     /// From now on, time goes by another clock.
-    pub(super) fn restart_patience(&mut self, now: Instant) {
+    pub(crate) fn restart_patience(&mut self, now: Instant) {
         self.progress = now;
     }
 
     /// When another thread is needed, unless a record is done by then.
-    pub(super) fn impatient_at(&self) -> Option<Instant> {
+    pub(crate) fn impatient_at(&self) -> Option<Instant> {
         match self.threads.len() {
             _ if self.given <= self.threads.len() => None,
             0 => Some(self.progress),
@@ -92,7 +92,7 @@ impl Crew {
     }
 
     /// Brings another thread in, if it is time.
-    pub(super) fn reinforce(&mut self, now: Instant) {
+    pub(crate) fn reinforce(&mut self, now: Instant) {
         if self.impatient_at().is_none_or(|at| now < at) {
             return;
         }
@@ -121,7 +121,7 @@ impl Crew {
     }
 
     /// Ends the threads, when nothing is left for them to do.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         drop((self.jobs, self.taken));
         for thread in self.threads {
             let _ = thread.join();

@@ -8,7 +8,7 @@ use crate::clock::deadline;
 
 /// Records with news, each with a due time and a back-off of its own, so that one which cannot be saved delays no other.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub(crate) struct Backlog {
     records: HashMap<Arc<str>, Entry>,
     /// Those with news that nobody is writing, by when they are due.
     waiting: BTreeSet<(Instant, Arc<str>)>,
@@ -41,7 +41,7 @@ enum Stage {
 impl Backlog {
     /// Notes news of a record: the first are due immediately, what follows a write when [`COALESCE`] has passed, and what follows one that
     /// failed, whatever its pause, when [`PAUSE_BEFORE_NEWS`] has.
-    pub(super) fn note(&mut self, id: Arc<str>, now: Instant) {
+    pub(crate) fn note(&mut self, id: Arc<str>, now: Instant) {
         let Some(entry) = self.records.get_mut(&id) else {
             self.waiting.insert((now, Arc::clone(&id)));
             let entry = Entry {
@@ -73,7 +73,7 @@ impl Backlog {
     }
 
     /// A record that is due; from here on it is under way.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Arc<str>> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Arc<str>> {
         while self.resting.first().is_some_and(|(due, _)| *due <= now) {
             if let Some((_, id)) = self.resting.pop_first() {
                 self.records.remove(&id);
@@ -84,14 +84,14 @@ impl Backlog {
     }
 
     /// As [`take_due`](Self::take_due), for any record with news.
-    pub(super) fn take_any(&mut self) -> Option<Arc<str>> {
+    pub(crate) fn take_any(&mut self) -> Option<Arc<str>> {
         let (_, id) = self.waiting.pop_first()?;
         self.begin(&id);
         Some(id)
     }
 
     /// Takes this record, if it has news and is not under way.
-    pub(super) fn take(&mut self, id: &Arc<str>) -> bool {
+    pub(crate) fn take(&mut self, id: &Arc<str>) -> bool {
         let due = self.records.get(id).map(|entry| entry.due);
         let waits = due.is_some_and(|due| self.waiting.remove(&(due, Arc::clone(id))));
         if waits {
@@ -108,7 +108,7 @@ impl Backlog {
     }
 
     /// A record that was taken is written, or could not be: then it waits for longer and longer.
-    pub(super) fn finish(&mut self, id: &Arc<str>, is_saved: bool, now: Instant) {
+    pub(crate) fn finish(&mut self, id: &Arc<str>, is_saved: bool, now: Instant) {
         let Some(entry) = self.records.get_mut(id) else {
             return;
         };
@@ -149,17 +149,17 @@ impl Backlog {
     }
 
     /// When the next record with news is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.waiting.first().map(|(due, _)| *due)
     }
 
     /// The ids of records that wait, the first due first.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &str> {
         self.waiting.iter().map(|(_, id)| &**id)
     }
 
     /// How many records the store does not have as they are.
-    pub(super) fn unsaved(&self) -> usize {
+    pub(crate) fn unsaved(&self) -> usize {
         self.waiting.len() + self.under_way
     }
 }

@@ -4,7 +4,7 @@ use crate::clock::{Clock, SystemClock, deadline};
 
 /// Asks until there is an answer or `wait` is over: at once, then at growing intervals. What it waits for is done by other
 /// processes, in real time.
-pub(super) fn poll<T, E>(
+pub(crate) fn poll<T, E>(
     wait: Duration,
     mut ask: impl FnMut() -> Result<Option<T>, E>,
 ) -> Result<Option<T>, E> {

@@ -7,8 +7,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, never, select};
 
 use super::backlog::Backlog;
-use super::crew::{Crew, Done};
-use super::keeper::Committed;
+use super::handle::Committed;
+use super::writers::{Crew, Done};
 use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock};

@@ -2,22 +2,22 @@
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::contract::Conflict;
-use super::parts::{
+use super::record::{
     MOST_BYTES, Object, Unfit, add_state, check, credential, from_credential, refused, shown,
     state, without_state,
 };
-use super::{Intent, Revision, Skipped};
 use crate::auth::{Auth, Wiped, wiped_json};
 use crate::error::{Error, ErrorCode};
+use crate::store::contract::Conflict;
+use crate::store::{Intent, Revision, Skipped};
 
 /// A credential and its state, as a store has them.
-pub(super) type Parts = (Zeroizing<String>, Option<String>);
+pub(crate) type Parts = (Zeroizing<String>, Option<String>);
 
-pub(super) struct Texts {
-    pub(super) credential: String,
-    pub(super) state: String,
-    pub(super) generation: i64,
+pub(crate) struct Texts {
+    pub(crate) credential: String,
+    pub(crate) state: String,
+    pub(crate) generation: i64,
 }
 
 impl Drop for Texts {
@@ -27,7 +27,7 @@ impl Drop for Texts {
 }
 
 /// A record as it is stored.
-pub(super) fn texts(auth: &Auth) -> Result<Texts, Error> {
+pub(crate) fn texts(auth: &Auth) -> Result<Texts, Error> {
     check(auth)?;
     Ok(Texts {
         credential: text(auth, &credential(auth))?,
@@ -37,7 +37,7 @@ pub(super) fn texts(auth: &Auth) -> Result<Texts, Error> {
     })
 }
 
-pub(super) fn state_text(auth: &Auth) -> Result<String, Error> {
+pub(crate) fn state_text(auth: &Auth) -> Result<String, Error> {
     check(auth)?;
     text(auth, &state(auth))
 }
@@ -57,7 +57,7 @@ fn text(auth: &Auth, part: &Object) -> Result<String, Error> {
 }
 
 /// The record `id`, and what is wrong with its state.
-pub(super) fn decode(
+pub(crate) fn decode(
     id: &str,
     credential: &str,
     state: Option<&str>,
@@ -78,7 +78,7 @@ pub(super) fn decode(
 }
 
 /// Adds a stored record to those that were read.
-pub(super) fn add_row(
+pub(crate) fn add_row(
     records: &mut Vec<Auth>,
     skipped: &mut Vec<Skipped>,
     id: &str,
@@ -103,7 +103,7 @@ fn object(text: &str) -> Result<Object, Unfit> {
 }
 
 /// As [`decode`], for a record that was asked for.
-pub(super) fn read(id: &str, credential: &str, state: Option<&str>) -> Result<Auth, Error> {
+pub(crate) fn read(id: &str, credential: &str, state: Option<&str>) -> Result<Auth, Error> {
     let (auth, problem) = decode(id, credential, state).map_err(|why| {
         let message = format!("credential {} {why}", shown(id));
         Error::new(ErrorCode::Store, message).with_auth_id(id)
@@ -115,7 +115,7 @@ pub(super) fn read(id: &str, credential: &str, state: Option<&str>) -> Result<Au
 }
 
 /// The stored record, where it keeps `auth` from being written.
-pub(super) fn conflict(
+pub(crate) fn conflict(
     stored: Option<&Parts>,
     expected: Option<&Revision>,
     auth: &Auth,
@@ -129,11 +129,11 @@ pub(super) fn conflict(
 
 /// How often another one may write a record between a look and a swap. Each time, one of those who try succeeds.
 #[cfg(any(feature = "postgres", feature = "redis"))]
-pub(super) const MOST_RACES: usize = 100;
+pub(crate) const MOST_RACES: usize = 100;
 
 /// That others were always faster.
 #[cfg(any(feature = "postgres", feature = "redis"))]
-pub(super) fn overtaken(id: &str) -> Error {
+pub(crate) fn overtaken(id: &str) -> Error {
     let message = format!(
         "credential {} was not saved: others write it all the time; see what they are doing",
         shown(id)
@@ -142,11 +142,11 @@ pub(super) fn overtaken(id: &str) -> Error {
 }
 
 /// An intent as it is stored.
-pub(super) fn intent_text(intent: &Intent) -> Result<String, Error> {
+pub(crate) fn intent_text(intent: &Intent) -> Result<String, Error> {
     serde_json::to_string(intent).map_err(|error| Error::other(error).with_code(ErrorCode::Store))
 }
 
-pub(super) fn read_intent(id: &str, text: &str) -> Result<Intent, Error> {
+pub(crate) fn read_intent(id: &str, text: &str) -> Result<Intent, Error> {
     serde_json::from_str(text).map_err(|_| {
         let message = format!(
             "what was noted of the last refresh of credential {} does not read: remove it",

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 /// Connections that nobody uses at the moment. One is taken out for as long as a piece of work takes, so that no lock is held
 /// meanwhile and no thread waits for another's.
 #[derive(Debug)]
-pub(super) struct Idle<C> {
+pub(crate) struct Idle<C> {
     spare: Mutex<Vec<C>>,
 }
 
@@ -21,7 +21,7 @@ impl<C> Default for Idle<C> {
 impl<C> Idle<C> {
     /// Does `work` with a connection, a new one where none is free that may still be used. After a failure the connection is not used again.
     #[cfg(feature = "sqlite")]
-    pub(super) fn with<T, E>(
+    pub(crate) fn with<T, E>(
         &self,
         is_usable: impl Fn(&C) -> bool,
         open: impl FnOnce() -> Result<C, E>,
@@ -37,11 +37,11 @@ impl<C> Idle<C> {
         Ok(done)
     }
 
-    pub(super) fn take(&self) -> Option<C> {
+    pub(crate) fn take(&self) -> Option<C> {
         self.spare.lock().pop()
     }
 
-    pub(super) fn put_back(&self, connection: C) {
+    pub(crate) fn put_back(&self, connection: C) {
         let mut spare = self.spare.lock();
         if spare.len() < MOST_SPARE {
             spare.push(connection);

@@ -3,20 +3,20 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::file::modes;
-use super::wait::poll;
+use super::permissions;
+use super::poll::poll;
 
 /// A lock between processes that the system takes back when its holder ends, however that comes.
 ///
 /// Its file is empty, is never removed, and says nothing by its age: only the lock on it counts.
 #[derive(Debug)]
-pub(super) struct LockFile {
+pub(crate) struct LockFile {
     file: File,
 }
 
 impl LockFile {
     /// Waits for the lock for `wait` at most.
-    pub(super) fn take(path: &Path, wait: Duration) -> io::Result<Option<Self>> {
+    pub(crate) fn take(path: &Path, wait: Duration) -> io::Result<Option<Self>> {
         poll(wait, || Self::try_take(path))
     }
 
@@ -31,7 +31,7 @@ impl LockFile {
         let lock = Self { file };
         // Somebody may have removed it meanwhile: a lock on a file that no other can open excludes nobody.
         let in_place = fs::symlink_metadata(path)
-            .and_then(|found| Ok(modes::same_file(&found, &lock.file.metadata()?)));
+            .and_then(|found| Ok(permissions::same_file(&found, &lock.file.metadata()?)));
         Ok(in_place.unwrap_or(false).then_some(lock))
     }
 }
@@ -49,7 +49,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    modes::private(&mut options);
+    permissions::private(&mut options);
     options.open(path)
 }
 
