@@ -19,7 +19,7 @@ pub(crate) struct Services {
     pub(crate) registry: Arc<Registry>,
     pub(crate) executors: Executors,
     pub(crate) hooks: Hooks,
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) tools: Arc<Tools>,
     pub(crate) pool: Pool,

@@ -336,7 +336,7 @@ impl Builder {
                 clock: Arc::clone(&self.clock),
                 transport: Arc::clone(&transport),
             }),
-            keeper: Keeper::new(self.store, Arc::clone(&self.clock)),
+            keeper: Arc::new(Keeper::new(self.store, Arc::clone(&self.clock))),
             clock: self.clock,
             registry: Arc::new(
                 Registry::new(Arc::clone(&random), self.use_limits)
@@ -366,7 +366,7 @@ impl Builder {
             self.selector,
             streams,
         );
-        let writer = start_writer(&services)?;
+        let writer = start_writer(&services.clock, &services.registry, &services.keeper)?;
         Ok(Manager {
             inner: Arc::new(Inner {
                 refresh,

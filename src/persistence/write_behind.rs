@@ -7,28 +7,34 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, never, select};
 
 use super::backlog::Backlog;
-use super::handle::Committed;
+use super::handle::{Committed, Keeper};
 use super::writers::{Crew, Done};
 use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::registry::Unsaved;
+use crate::registry::{Registry, Unsaved};
 use crate::runtime::Worker;
-use crate::services::Services;
 
-/// Starts the writer. Told to stop, it makes a last attempt at what is left and ends.
-pub(crate) fn start(services: &Arc<Services>) -> Result<Worker, Error> {
+/// Starts the writer. Told to stop, it makes a last attempt at what is left and ends. It ends, too, when the handle is gone.
+pub(crate) fn start(
+    clock: &Arc<dyn Clock>,
+    registry: &Arc<Registry>,
+    keeper: &Arc<Keeper>,
+) -> Result<Worker, Error> {
+    let write = {
+        let (registry, keeper) = (Arc::downgrade(registry), Arc::downgrade(keeper));
+        move |id: &str| match (registry.upgrade(), keeper.upgrade()) {
+            (Some(registry), Some(keeper)) => write_one(&registry, &keeper, id).is_ok(),
+            _ => false,
+        }
+    };
     let writer = Writer {
-        woken: services.keeper.woken(),
-        clock: Arc::clone(&services.clock),
+        woken: keeper.woken(),
+        clock: Arc::clone(clock),
         backlog: Backlog::default(),
-        crew: Crew::new(
-            Arc::downgrade(services),
-            write_one,
-            services.clock.monotonic(),
-        ),
-        services: Arc::downgrade(services),
+        crew: Crew::new(Arc::new(write), clock.monotonic()),
+        keeper: Arc::downgrade(keeper),
         timer: None,
     };
     Worker::spawn("credpool-writer", move |stop| writer.run(&stop))
@@ -36,7 +42,7 @@ pub(crate) fn start(services: &Arc<Services>) -> Result<Worker, Error> {
 
 /// Hands records with news to the threads that write them. It waits for no store call itself, except at the end.
 struct Writer {
-    services: Weak<Services>,
+    keeper: Weak<Keeper>,
     clock: Arc<dyn Clock>,
     woken: Receiver<()>,
     backlog: Backlog,
@@ -62,18 +68,18 @@ impl Writer {
 
     /// Gives away what is due. False when the manager is gone.
     fn distribute(&mut self) -> bool {
-        let Some(services) = self.services.upgrade() else {
+        let Some(keeper) = self.keeper.upgrade() else {
             return false;
         };
         let now = self.clock.monotonic();
-        for id in services.keeper.take_noted() {
+        for id in keeper.take_noted() {
             self.backlog.note(id, now);
         }
         while let Some(id) = self.backlog.take_due(now) {
             self.crew.give(id, now);
         }
         self.crew.reinforce(now);
-        services.keeper.set_pending(self.backlog.unsaved());
+        keeper.set_pending(self.backlog.unsaved());
         true
     }
 
@@ -147,47 +153,48 @@ impl Writer {
                 some.join(", ")
             );
         }
-        if let Some(services) = self.services.upgrade() {
-            services.keeper.set_pending(unsaved);
-            services.keeper.leave_unsaved(unsaved);
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.set_pending(unsaved);
+            keeper.leave_unsaved(unsaved);
         }
     }
 }
 
-fn write_one(services: &Services, id: &str) -> Result<(), Error> {
-    let turn = services.keeper.turn(id)?;
-    let Some((auth, what)) = services.registry.take_unsaved(id) else {
-        services.keeper.note_saved(id, &Ok(()));
+fn write_one(registry: &Registry, keeper: &Keeper, id: &str) -> Result<(), Error> {
+    let turn = keeper.turn(id)?;
+    let Some((auth, what)) = registry.take_unsaved(id) else {
+        keeper.note_saved(id, &Ok(()));
         return Ok(());
     };
     let saved = match what {
-        Unsaved::Everything => bring(services, &auth),
-        Unsaved::Record => repair(services, &auth),
-        Unsaved::State | Unsaved::Nothing => services.keeper.save_state(&auth),
+        Unsaved::Everything => bring(registry, keeper, &auth),
+        Unsaved::Record => repair(registry, keeper, &auth),
+        Unsaved::State | Unsaved::Nothing => keeper.save_state(&auth),
     };
     if saved.is_err() {
-        services.registry.mark_unsaved(id, what);
+        registry.mark_unsaved(id, what);
     }
     drop(turn);
-    services.keeper.note_saved(id, &saved);
+    keeper.note_saved(id, &saved);
     saved
 }
 
 /// Takes a record to a store that it was never in.
-fn bring(services: &Services, auth: &Auth) -> Result<(), Error> {
-    match services.keeper.create(auth)? {
-        Some(_) => repair(services, auth),
+fn bring(registry: &Registry, keeper: &Keeper, auth: &Auth) -> Result<(), Error> {
+    match keeper.create(auth)? {
+        Some(_) => repair(registry, keeper, auth),
         None => Ok(()),
     }
 }
 
 /// Writes a record again that the store has lost, or has older tokens of. What others changed there stays.
-fn repair(services: &Services, auth: &Auth) -> Result<(), Error> {
-    if let Committed::Saved(record) = services.keeper.commit(auth, &mut |_: &mut Auth| Ok(()))? {
+fn repair(registry: &Registry, keeper: &Keeper, auth: &Auth) -> Result<(), Error> {
+    if let Committed::Saved(record) = keeper.commit(auth, &mut |_: &mut Auth| Ok(()))? {
         let take = |auth: &mut Auth| auth.take_durable(*record);
-        services.registry.modify(&auth.id, take);
+        registry.modify(&auth.id, take);
     }
     Ok(())
 }
+
 /// How many credentials a line of the log names.
 const MOST_NAMED: usize = 5;

@@ -1,24 +1,21 @@
 //! The writer's threads: one, and further ones while a store call hangs.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::clock::deadline;
-use crate::error::Error;
 use crate::panic::guard;
 use crate::runtime::spawn;
-use crate::services::Services;
 
-/// What writes one record.
-pub(crate) type Write = fn(&Services, &str) -> Result<(), Error>;
+/// Writes one record, and says whether it is saved.
+pub(crate) type Write = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Threads that write one record after the other. The first comes with the first record; another one, up to [`MOST`], when
 /// records wait and none was done for [`PATIENCE`].
 pub(crate) struct Crew {
-    services: Weak<Services>,
     write: Write,
     jobs: Sender<Arc<str>>,
     taken: Receiver<Arc<str>>,
@@ -38,11 +35,10 @@ pub(crate) struct Done {
 }
 
 impl Crew {
-    pub(crate) fn new(services: Weak<Services>, write: Write, now: Instant) -> Self {
+    pub(crate) fn new(write: Write, now: Instant) -> Self {
         let (jobs, taken) = crossbeam_channel::unbounded();
         let (report, done) = crossbeam_channel::unbounded();
         Self {
-            services,
             write,
             jobs,
             taken,
@@ -113,8 +109,7 @@ impl Crew {
 
     fn hand(&self) -> Hand {
         Hand {
-            services: self.services.clone(),
-            write: self.write,
+            write: Arc::clone(&self.write),
             taken: self.taken.clone(),
             report: self.report.clone(),
         }
@@ -129,9 +124,8 @@ impl Crew {
     }
 }
 
-/// What a thread needs. It keeps the manager alive only while it writes.
+/// What a thread needs.
 struct Hand {
-    services: Weak<Services>,
     write: Write,
     taken: Receiver<Arc<str>>,
     report: Sender<Done>,
@@ -145,10 +139,8 @@ impl Hand {
     }
 
     fn write(&self, id: Arc<str>) {
-        let is_saved = self.services.upgrade().is_some_and(|services| {
-            let write = || (self.write)(&services, &id);
-            guard(|| "the writer".to_owned(), write).flatten().is_ok()
-        });
+        let saved = guard(|| "the writer".to_owned(), || (self.write)(&id));
+        let is_saved = saved.unwrap_or(false);
         let _ = self.report.send(Done { id, is_saved });
     }
 }
