@@ -8,26 +8,16 @@
 //! `limits` what servers say of their limits; `oauth` gets tokens.
 
 mod anthropic;
-mod call;
 #[cfg(feature = "estimate")]
 mod estimate;
-mod exchange;
 mod gemini;
-mod head;
-mod json;
-mod key;
-mod limits;
+mod http;
 mod oauth;
 mod openai;
-mod patience;
-mod payload;
-mod problem;
-mod sse;
-mod stream;
-mod url;
+mod rate_limits;
 
 pub use anthropic::Anthropic;
 pub use gemini::Gemini;
+pub use http::sse::{SseEvent, SseReader};
 pub use oauth::{refresh_grant, refresh_tokens};
 pub use openai::OpenAi;
-pub use sse::{SseEvent, SseReader};

@@ -12,10 +12,11 @@ use crate::request::{Format, Options, Request, Response, Usage};
 use crate::transport::check_url;
 
 use self::stream::MessageStream;
-use super::call::Call;
-use super::head::Vendor;
-use super::sse::DEFAULT_EVENT_LIMIT;
-use super::{oauth, payload};
+use super::http::call::Call;
+use super::http::headers::Vendor;
+use super::http::payload;
+use super::http::sse::DEFAULT_EVENT_LIMIT;
+use super::oauth;
 
 /// Calls the [Messages API](https://docs.anthropic.com/en/api/messages) of Anthropic, or of a server that is compatible
 /// with it.
@@ -221,6 +222,6 @@ impl RequestPreparer for Anthropic {
 
 /// For tests of what streams have in common.
 #[cfg(test)]
-pub(super) fn message_events() -> impl super::stream::Protocol {
+pub(super) fn message_events() -> impl super::http::event_stream::Protocol {
     MessageStream::default()
 }

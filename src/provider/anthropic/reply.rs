@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::json::{is_filled, number};
-use super::super::problem::Problem;
+use crate::provider::http::error_body::Problem;
+use crate::provider::http::json::{is_filled, number};
 use crate::request::Usage;
 
 /// The text of all text blocks of a [message](https://docs.anthropic.com/en/api/messages); `None` where there is no text

@@ -3,11 +3,11 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::super::head::{Vendor, base_url, configured, put};
-use super::super::key;
 use super::Anthropic;
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::provider::http::credential_header;
+use crate::provider::http::headers::{Vendor, base_url, configured, put};
 
 impl Vendor for Anthropic {
     fn base_url(&self) -> &'static str {
@@ -18,12 +18,12 @@ impl Vendor for Anthropic {
         let mut own = configured(auth, &NAMED_HEADERS)?;
         let api_key = auth.attributes.get("api_key");
         if let Some(secret) = api_key.filter(|secret| !secret.is_empty()) {
-            own.insert(API_KEY, key::plain(auth, secret)?);
-        } else if let Some(token) = key::secret_of(auth) {
-            own.insert(AUTHORIZATION, key::bearer(auth, token)?);
+            own.insert(API_KEY, credential_header::plain(auth, secret)?);
+        } else if let Some(token) = credential_header::secret_of(auth) {
+            own.insert(AUTHORIZATION, credential_header::bearer(auth, token)?);
             own.remove(API_KEY);
         } else if !KEY_HEADERS.iter().any(|name| own.contains_key(name)) {
-            return Err(key::config(
+            return Err(credential_header::config(
                 auth,
                 "it has neither attribute api_key nor an access_token",
             ));
@@ -108,10 +108,10 @@ const NAMED_HEADERS: [(&str, &str); 2] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::head::{JSON, head};
     use super::*;
     use crate::auth::OAuthTokens;
     use crate::error::ErrorCode;
+    use crate::provider::http::headers::{JSON, head};
     use crate::request::Options;
 
     fn headers(auth: &Auth, options: &Options) -> HeaderMap {

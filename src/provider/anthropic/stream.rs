@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::super::json::is_filled;
-use super::super::sse::SseEvent;
-use super::super::stream::{Protocol, Said};
 use super::reply::{self, Tally};
+use crate::provider::http::event_stream::{Protocol, Said};
+use crate::provider::http::json::is_filled;
+use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
 
 /// Whole after `message_stop`, and not before.

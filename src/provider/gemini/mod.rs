@@ -14,10 +14,11 @@ use crate::transport::check_url;
 
 use self::model::Model;
 use self::stream::GenerateContent;
-use super::call::Call;
-use super::head::Vendor;
-use super::sse::DEFAULT_EVENT_LIMIT;
-use super::{oauth, payload};
+use super::http::call::Call;
+use super::http::headers::Vendor;
+use super::http::payload;
+use super::http::sse::DEFAULT_EVENT_LIMIT;
+use super::oauth;
 
 /// Calls the [Gemini API](https://ai.google.dev/api/generate-content), or a server that speaks like it.
 ///

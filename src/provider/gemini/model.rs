@@ -1,7 +1,7 @@
 //! The name of a model, and the paths of its methods.
 
-use super::super::url::encode_into;
 use crate::error::{Error, ErrorCode};
+use crate::provider::http::url::encode_into;
 use crate::request::Request;
 
 /// A model's resource name, `models/gemini-2.5-flash` for example.

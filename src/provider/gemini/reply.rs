@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::super::problem::Problem;
+use crate::provider::http::error_body::Problem;
 use crate::request::Usage;
 
 /// The candidates of a response, each with its index.

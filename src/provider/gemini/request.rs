@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::super::head::{Vendor, base_url, configured, put};
-use super::super::key;
-use super::super::url::encode_into;
 use super::Gemini;
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::provider::http::credential_header;
+use crate::provider::http::headers::{Vendor, base_url, configured, put};
+use crate::provider::http::url::encode_into;
 use crate::request::Options;
 
 impl Vendor for Gemini {
@@ -22,12 +22,12 @@ impl Vendor for Gemini {
         let mut own = configured(auth, &NAMED_HEADERS)?;
         let api_key = auth.attributes.get("api_key").filter(|key| !key.is_empty());
         if let Some(api_key) = api_key {
-            own.insert(KEY_HEADER, key::plain(auth, api_key)?);
-        } else if let Some(token) = key::secret_of(auth) {
-            own.insert(AUTHORIZATION, key::bearer(auth, token)?);
+            own.insert(KEY_HEADER, credential_header::plain(auth, api_key)?);
+        } else if let Some(token) = credential_header::secret_of(auth) {
+            own.insert(AUTHORIZATION, credential_header::bearer(auth, token)?);
             add_quota_project(&mut own, auth)?;
         } else if !(own.contains_key(KEY_HEADER) || own.contains_key(AUTHORIZATION)) {
-            return Err(key::config(
+            return Err(credential_header::config(
                 auth,
                 "it has neither attribute api_key nor an access_token",
             ));
@@ -49,8 +49,8 @@ fn add_quota_project(own: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
     let project = metadata.and_then(|metadata| metadata.text("quota_project_id"));
     let project = project.map(str::trim).filter(|project| !project.is_empty());
     if let Some(project) = project.filter(|_| !own.contains_key(QUOTA_PROJECT)) {
-        let value = key::sensitive(project.to_owned().into()).ok_or_else(|| {
-            key::config(auth, "quota_project_id is not a header that HTTP allows")
+        let value = credential_header::sensitive(project.to_owned().into()).ok_or_else(|| {
+            credential_header::config(auth, "quota_project_id is not a header that HTTP allows")
         })?;
         own.insert(QUOTA_PROJECT, value);
     }
@@ -64,7 +64,7 @@ pub(super) fn version_path(vendor: &Gemini, auth: &Auth) -> Result<String, Error
     let names = query.split('&').filter_map(|pair| pair.split('=').next());
     if names.into_iter().any(is_secret) {
         let what = "base_url holds a key: set attribute api_key instead";
-        return Err(key::config(auth, what));
+        return Err(credential_header::config(auth, what));
     }
     let version = auth.attributes.get("api_version").map(str::trim);
     let version = version.unwrap_or_default().trim_matches('/');
@@ -115,9 +115,9 @@ pub(super) const CANDIDATE_COUNT: [&[&str]; 2] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::head::{JSON, head};
     use super::*;
     use crate::error::ErrorCode;
+    use crate::provider::http::headers::{JSON, head};
 
     fn sent(auth: &Auth, options: &Options) -> http::request::Parts {
         let options = without_credential(options);

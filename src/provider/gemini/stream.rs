@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::sse::SseEvent;
-use super::super::stream::{Protocol, Said};
 use super::reply;
+use crate::provider::http::event_stream::{Protocol, Said};
+use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
 
 /// Whole once as many candidates as were asked for have come and said why they ended, or the prompt was blocked.

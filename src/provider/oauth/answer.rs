@@ -198,9 +198,9 @@ mod tests {
         #[test]
         fn a_form_brings_what_was_put_in(access in "\\PC{1,40}", refresh in "\\PC{1,40}") {
             let mut form = "access_token=".to_owned();
-            crate::provider::url::encode_into(&mut form, &access);
+            crate::provider::http::url::encode_into(&mut form, &access);
             form.push_str("&refresh_token=");
-            crate::provider::url::encode_into(&mut form, &refresh);
+            crate::provider::http::url::encode_into(&mut form, &refresh);
             prop_assert_eq!(tokens(form), (Some(access), Some(refresh)));
         }
 

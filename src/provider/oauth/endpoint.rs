@@ -10,17 +10,17 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::super::exchange::excerpt;
-use super::super::head::JSON;
-use super::super::key;
-use super::super::limits::retry_after;
-use super::super::problem::Problem;
-use super::super::url::{encode_into, endpoint};
 use super::answer;
 use super::setting::{basic, setting};
 use crate::auth::{Auth, Wiped, make_room, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::provider::http::credential_header;
+use crate::provider::http::error_body::Problem;
+use crate::provider::http::exchange::excerpt;
+use crate::provider::http::headers::JSON;
+use crate::provider::http::url::{encode_into, endpoint};
+use crate::provider::rate_limits::retry_after;
 use crate::request::Timeouts;
 
 /// How tokens are asked for.
@@ -100,12 +100,15 @@ impl<'a> TokenRequest<'a> {
             "basic" => {
                 let (Some(id), Some(secret)) = client else {
                     let what = "client_auth = basic needs client_id and client_secret";
-                    return Err(key::config(auth, what));
+                    return Err(credential_header::config(auth, what));
                 };
-                self.authorization = key::sensitive(basic(id, secret));
+                self.authorization = credential_header::sensitive(basic(id, secret));
                 Ok(())
             }
-            _ => Err(key::config(auth, "client_auth is neither body nor basic")),
+            _ => Err(credential_header::config(
+                auth,
+                "client_auth is neither body nor basic",
+            )),
         }
     }
 
@@ -232,7 +235,7 @@ impl Grant {
 pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
     if auth.metadata.is_none() && !auth.runtime_only {
         let what = "it has no metadata, which is where its tokens would go";
-        return Err(key::config(auth, what));
+        return Err(credential_header::config(auth, what));
     }
     Ok(())
 }

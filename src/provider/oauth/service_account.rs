@@ -8,20 +8,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::super::key;
 use super::endpoint::{Grant, TokenRequest, check_place};
 use super::setting::{GOOGLE, attribute};
 use crate::auth::{Auth, ServiceAccount, make_room};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::executor::Attempt;
+use crate::provider::http::credential_header;
 
 pub(super) fn request<'a>(
     attempt: &Attempt,
     auth: &'a Auth,
     account: Result<ServiceAccount, &str>,
 ) -> Result<TokenRequest<'a>, Error> {
-    let unfit = |what: &str| key::config(auth, &format!("its service account is unfit: {what}"));
+    let unfit = |what: &str| {
+        credential_header::config(auth, &format!("its service account is unfit: {what}"))
+    };
     check_place(auth)?;
     let account = account.map_err(unfit)?;
     let assertion = assertion(auth, &account, attempt.clock().now()).map_err(unfit)?;

@@ -4,10 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::super::key;
-use super::super::url::encode_into;
 use crate::auth::{Auth, make_room};
 use crate::error::Error;
+use crate::provider::http::credential_header;
+use crate::provider::http::url::encode_into;
 
 /// An attribute, else a member of the metadata or of its token object; blank ones do not count.
 pub(super) fn setting<'a>(auth: &'a Auth, name: &str) -> Option<&'a str> {
@@ -36,7 +36,7 @@ pub(super) fn token_url(auth: &Auth) -> Result<&str, Error> {
     setting(auth, "token_url")
         .or_else(|| setting(auth, "token_uri"))
         .or_else(|| auth.is_authorized_user().then_some(GOOGLE))
-        .ok_or_else(|| key::config(auth, "a refresh needs attribute token_url"))
+        .ok_or_else(|| credential_header::config(auth, "a refresh needs attribute token_url"))
 }
 
 /// `Basic` and the client's name and secret, in the encoding of

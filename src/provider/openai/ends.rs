@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::json::is_filled;
-use super::super::problem::Problem;
+use crate::provider::http::error_body::Problem;
+use crate::provider::http::json::is_filled;
 
 /// The reason that a choice gives for its end. An empty one is none: some servers write it into every chunk, others the word `null`
 /// (<https://help.aliyun.com/zh/model-studio/qwen-api-via-dashscope>).

@@ -16,10 +16,11 @@ use crate::transport::check_url;
 use self::reply::Reply;
 use self::responses::ResponseEvents;
 use self::stream::ChatCompletion;
-use super::call::Call;
-use super::head::Vendor;
-use super::sse::DEFAULT_EVENT_LIMIT;
-use super::{oauth, payload};
+use super::http::call::Call;
+use super::http::headers::Vendor;
+use super::http::payload;
+use super::http::sse::DEFAULT_EVENT_LIMIT;
+use super::oauth;
 
 /// Calls the chat completions API or the Responses API of OpenAI, or of any server that is compatible with it.
 ///
@@ -308,11 +309,11 @@ impl Interface {
 
 /// For tests of what streams have in common.
 #[cfg(test)]
-pub(super) fn chat_events() -> impl super::stream::Protocol {
+pub(super) fn chat_events() -> impl super::http::event_stream::Protocol {
     ChatCompletion::of(1)
 }
 
 #[cfg(test)]
-pub(super) fn response_events() -> impl super::stream::Protocol {
+pub(super) fn response_events() -> impl super::http::event_stream::Protocol {
     ResponseEvents::default()
 }

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::super::json::is_filled;
-pub(super) use super::super::json::number;
-use super::super::problem::Problem;
 use super::ends;
+use crate::provider::http::error_body::Problem;
+use crate::provider::http::json::is_filled;
+pub(super) use crate::provider::http::json::number;
 use crate::request::Usage;
 
 /// What is needed of a chat completion.

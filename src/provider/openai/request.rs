@@ -3,11 +3,11 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::super::head::{Vendor, base_url, configured, put};
-use super::super::key;
 use super::OpenAi;
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::provider::http::credential_header;
+use crate::provider::http::headers::{Vendor, base_url, configured, put};
 
 impl Vendor for OpenAi {
     fn base_url(&self) -> &'static str {
@@ -16,10 +16,10 @@ impl Vendor for OpenAi {
 
     fn add_credential(&self, headers: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
         let mut own = configured(auth, &NAMED_HEADERS)?;
-        if let Some(secret) = key::secret_of(auth) {
-            own.insert(AUTHORIZATION, key::bearer(auth, secret)?);
+        if let Some(secret) = credential_header::secret_of(auth) {
+            own.insert(AUTHORIZATION, credential_header::bearer(auth, secret)?);
         } else if !KEY_HEADERS.iter().any(|name| own.contains_key(*name)) {
-            return Err(key::config(
+            return Err(credential_header::config(
                 auth,
                 "it has neither attribute api_key nor an access_token",
             ));
@@ -51,9 +51,9 @@ const KEY_HEADERS: [&str; 3] = ["authorization", "api-key", "x-api-key"];
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::head::{JSON, head};
     use super::*;
     use crate::error::ErrorCode;
+    use crate::provider::http::headers::{JSON, head};
     use crate::request::Options;
 
     #[test]

@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 
-use super::super::json::is_filled;
-use super::super::problem::Problem;
-use super::super::sse::SseEvent;
-use super::super::stream::{Protocol, Said};
 use super::reply::{self, Reply};
+use crate::provider::http::error_body::Problem;
+use crate::provider::http::event_stream::{Protocol, Said};
+use crate::provider::http::json::is_filled;
+use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
 
 /// What is needed of a response.

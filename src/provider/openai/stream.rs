@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::super::problem::Problem;
-use super::super::sse::SseEvent;
-use super::super::stream::{Protocol, Said};
 use super::{ends, reply};
+use crate::provider::http::error_body::Problem;
+use crate::provider::http::event_stream::{Protocol, Said};
+use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
 
 /// Whole once as many choices as were asked for have come and said why they ended; with `[DONE]`, those that came. It makes nothing

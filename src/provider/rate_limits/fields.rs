@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::read;
-use super::windows::Said;
+use super::parse;
+use super::window_headers::Said;
 use crate::clock::{Timestamp, later};
 
 /// What a header says, by window.
-pub(super) fn read(header: &str, text: &str, now: Timestamp) -> Vec<(String, Said)> {
+pub(crate) fn read(header: &str, text: &str, now: Timestamp) -> Vec<(String, Said)> {
     match header {
         // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11, and 07 before it.
         "ratelimit" => items(text).flat_map(|item| item.limit(now)).collect(),
@@ -76,15 +76,15 @@ fn field_first<'a>(rest: &'a str, unnamed: &str) -> Option<(String, &'a str)> {
 fn said(field: &str, text: &str, now: Timestamp) -> Option<Said> {
     match field {
         // The drafts may list the policies behind the number.
-        "limit" => read::count(text.split(',').next()?).map(Said::Limit),
-        "remaining" => read::count(text).map(Said::Remaining),
-        "reset" | "reset-at" => read::reset(text, now).map(Said::ResetsAt),
+        "limit" => parse::count(text.split(',').next()?).map(Said::Limit),
+        "remaining" => parse::count(text).map(Said::Remaining),
+        "reset" | "reset-at" => parse::reset(text, now).map(Said::ResetsAt),
         "reset-after-seconds" => {
-            let wait = read::seconds(read::decimal(text)?)?;
+            let wait = parse::seconds(parse::decimal(text)?)?;
             (!wait.is_zero()).then(|| Said::ResetsAt(later(now, wait)))
         }
-        "utilization" => read::ratio(text).map(Said::UsedRatio),
-        "used-percent" => read::ratio_of_percent(text).map(Said::UsedRatio),
+        "utilization" => parse::ratio(text).map(Said::UsedRatio),
+        "used-percent" => parse::ratio_of_percent(text).map(Said::UsedRatio),
         "window-minutes" => minutes(text).map(Said::Length),
         "status" => word(text).map(Said::Status),
         _ => None,
@@ -92,7 +92,7 @@ fn said(field: &str, text: &str, now: Timestamp) -> Option<Said> {
 }
 
 fn minutes(text: &str) -> Option<Duration> {
-    let length = read::seconds(read::decimal(text)? * 60.0)?;
+    let length = parse::seconds(parse::decimal(text)? * 60.0)?;
     (!length.is_zero()).then_some(length)
 }
 
@@ -147,8 +147,8 @@ impl Item<'_> {
     /// `"default";q=100;w=60`, and draft 07's `100;w=60`.
     fn policy(self) -> Vec<(String, Said)> {
         self.named(|parameter, value| match parameter {
-            "q" => read::count(value).map(Said::Limit),
-            "w" => read::seconds(read::decimal(value)?).map(Said::Length),
+            "q" => parse::count(value).map(Said::Limit),
+            "w" => parse::seconds(parse::decimal(value)?).map(Said::Length),
             _ => None,
         })
     }

@@ -10,7 +10,7 @@ use time::{Date, PrimitiveDateTime, Time, UtcOffset};
 use crate::clock::{Timestamp, later, until};
 
 /// A count: digits, perhaps with a fraction, which is dropped.
-pub(super) fn count(text: &str) -> Option<u64> {
+pub(crate) fn count(text: &str) -> Option<u64> {
     let number = decimal(text).filter(|number| *number <= LARGEST_COUNT)?;
     #[expect(
         clippy::cast_possible_truncation,
@@ -22,19 +22,19 @@ pub(super) fn count(text: &str) -> Option<u64> {
 }
 
 /// A part of a whole, perhaps more than the whole.
-pub(super) fn ratio(text: &str) -> Option<f64> {
+pub(crate) fn ratio(text: &str) -> Option<f64> {
     decimal(text).filter(|number| *number <= LARGEST_RATIO)
 }
 
 /// A part of a whole in percent.
-pub(super) fn ratio_of_percent(text: &str) -> Option<f64> {
+pub(crate) fn ratio_of_percent(text: &str) -> Option<f64> {
     decimal(text)
         .map(|percent| percent / 100.0)
         .filter(|ratio| *ratio <= LARGEST_RATIO)
 }
 
 /// How long a window is, by its name: `req-minute`, `tokens-month`, `unified-5h`.
-pub(super) fn length_in(name: &str) -> Option<Duration> {
+pub(crate) fn length_in(name: &str) -> Option<Duration> {
     let words = name.split(|char: char| !char.is_ascii_alphanumeric());
     let lengths = words.filter_map(|word| {
         let seconds = match word {
@@ -56,7 +56,7 @@ pub(super) fn length_in(name: &str) -> Option<Duration> {
 }
 
 /// A plain decimal number: no sign, no exponent, no words.
-pub(super) fn decimal(text: &str) -> Option<f64> {
+pub(crate) fn decimal(text: &str) -> Option<f64> {
     let text = text.trim();
     let plain = text.len() <= LONGEST_NUMBER
         && text
@@ -66,23 +66,23 @@ pub(super) fn decimal(text: &str) -> Option<f64> {
 }
 
 /// A wait of so many seconds.
-pub(super) fn seconds(seconds: f64) -> Option<Duration> {
+pub(crate) fn seconds(seconds: f64) -> Option<Duration> {
     plausible(Duration::try_from_secs_f64(seconds).ok()?)
 }
 
 /// A wait until then; zero when it has passed.
-pub(super) fn wait_until(at: Timestamp, now: Timestamp) -> Option<Duration> {
+pub(crate) fn wait_until(at: Timestamp, now: Timestamp) -> Option<Duration> {
     plausible(until(now, at))
 }
 
 /// A duration with units, and nothing else: `6m0s`, `12ms`, `1.5s`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (wait, rest) = leading_duration(text.trim())?;
     rest.is_empty().then_some(wait)
 }
 
 /// The duration with units that a text begins with, and the rest of the text.
-pub(super) fn leading_duration(text: &str) -> Option<(Duration, &str)> {
+pub(crate) fn leading_duration(text: &str) -> Option<(Duration, &str)> {
     let mut rest = text;
     let mut sum = None;
     for _ in 0..MOST_PARTS {
@@ -97,7 +97,7 @@ pub(super) fn leading_duration(text: &str) -> Option<(Duration, &str)> {
 
 /// When a window resets: RFC 3339, a duration with units, seconds from now, or Unix seconds or milliseconds. May have
 /// passed.
-pub(super) fn reset(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn reset(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim();
     match decimal(text) {
         Some(number) if number >= UNIX_SECONDS_ABOVE => unix(number, now),
@@ -109,7 +109,7 @@ pub(super) fn reset(text: &str, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// A moment in Unix seconds, or milliseconds where it would be too far away otherwise.
-pub(super) fn unix(number: f64, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn unix(number: f64, now: Timestamp) -> Option<Timestamp> {
     let seconds = if number >= UNIX_MILLISECONDS_ABOVE {
         number / 1000.0
     } else {
@@ -120,7 +120,7 @@ pub(super) fn unix(number: f64, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// A moment in the form of [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339).
-pub(super) fn rfc3339(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn rfc3339(text: &str, now: Timestamp) -> Option<Timestamp> {
     if text.len() > LONGEST_MOMENT {
         return None;
     }
@@ -129,7 +129,7 @@ pub(super) fn rfc3339(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// The moment that a text begins with: `2026-11-27 06:41:44`, with `T`, without seconds, with a zone or without. One without is
 /// Beijing's, as the vendors that write so mean it, or UTC where that has passed: the earlier of the readings that are ahead.
-pub(super) fn leading_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn leading_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim_start_matches([' ', '"']);
     let (date, rest) = text.split_at_checked(10)?;
     let date = Date::parse(date, DATE).ok()?;

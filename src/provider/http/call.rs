@@ -7,41 +7,41 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
+use super::error_body::Problem;
+use super::event_stream::{EventStream, Protocol};
 use super::exchange::{reported, send};
-use super::head::{EVENT_STREAM, JSON, Vendor, head};
-use super::limits;
+use super::headers::{EVENT_STREAM, JSON, Vendor, head};
 use super::patience::Patience;
-use super::problem::Problem;
-use super::stream::{EventStream, Protocol};
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Body;
 use crate::executor::{Attempt, ChunkSource};
 use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
+use crate::provider::rate_limits;
 use crate::request::{Options, Response};
 use crate::transport::Limits;
 
 /// One request to the upstream, for whom and how.
-pub(super) struct Call<'a> {
-    pub(super) vendor: &'a dyn Vendor,
-    pub(super) attempt: &'a Attempt,
-    pub(super) auth: &'a Auth,
-    pub(super) options: &'a Options,
+pub(crate) struct Call<'a> {
+    pub(crate) vendor: &'a dyn Vendor,
+    pub(crate) attempt: &'a Attempt,
+    pub(crate) auth: &'a Auth,
+    pub(crate) options: &'a Options,
     /// How many bytes one event of a stream may have.
-    pub(super) event_limit: usize,
+    pub(crate) event_limit: usize,
 }
 
 impl Call<'_> {
     /// Sends the payload and reads the JSON that comes back.
-    pub(super) fn plain(&self, path: &str, payload: Bytes) -> Result<(Response, Value), Error> {
+    pub(crate) fn plain(&self, path: &str, payload: Bytes) -> Result<(Response, Value), Error> {
         self.plain_as(path, payload, |_| None, |_| None, |json| json)
     }
 
     /// As [`plain`](Self::plain), for answers that are mostly alike: `glance` takes what is needed straight out of the
     /// ordinary one, or nothing, and then `read` gets the whole JSON. `failure` finds an error that does not stand where errors
     /// mostly do.
-    pub(super) fn plain_as<T>(
+    pub(crate) fn plain_as<T>(
         &self,
         path: &str,
         payload: Bytes,
@@ -76,7 +76,7 @@ impl Call<'_> {
     }
 
     /// Sends the payload and reads the answer as a stream of events in `protocol`.
-    pub(super) fn stream(
+    pub(crate) fn stream(
         &self,
         path: &str,
         payload: Bytes,
@@ -142,7 +142,7 @@ impl Call<'_> {
     /// What the headers say of limits, if anything.
     fn limits_of(&self, answer: &http::Response<Body>) -> Option<RateLimits> {
         let limits = RateLimits::from_headers(answer.headers(), self.attempt.clock().now());
-        (!limits.is_empty()).then(|| limits::scrubbed(limits, self.auth))
+        (!limits.is_empty()).then(|| rate_limits::scrubbed(limits, self.auth))
     }
 
     /// The error that a JSON body reports in spite of its status.
@@ -150,8 +150,8 @@ impl Call<'_> {
         let error = reported(problem, json, self.auth);
         let now = self.attempt.clock().now();
         let limits = limits.unwrap_or_default();
-        let limits = limits::of_error(limits, error.http_status(), json, now);
-        limits::attach(error, limits, self.auth)
+        let limits = rate_limits::of_error(limits, error.http_status(), json, now);
+        rate_limits::attach(error, limits, self.auth)
     }
 }
 

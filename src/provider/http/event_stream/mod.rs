@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::error_body::Problem;
 use super::exchange::{check_running, reported};
-use super::limits;
 use super::patience::Patience;
-use super::problem::Problem;
 use super::sse::{SseEvent, SseReader};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
@@ -17,10 +16,11 @@ use crate::executor::Attempt;
 use crate::executor::Body;
 use crate::json::{Halves, parse_lenient, parse_piece, without_mark};
 use crate::limits::RateLimits;
+use crate::provider::rate_limits;
 use crate::request::StreamChunk;
 
 /// Where a stream's bytes come from.
-pub(super) trait Source: Read {
+pub(crate) trait Source: Read {
     /// Limits for how long reads wait from now on, in all.
     fn allow(&self, left: Duration);
 
@@ -39,7 +39,7 @@ impl Source for Body {
 }
 
 /// How one API speaks in events.
-pub(super) trait Protocol: Send {
+pub(crate) trait Protocol: Send {
     /// What an event says. `json` is the event's data, a JSON object that reports no error; `None` where the data is `[DONE]`.
     fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> Said;
 
@@ -68,7 +68,7 @@ pub(super) trait Protocol: Send {
 }
 
 /// What an event says.
-pub(super) enum Said {
+pub(crate) enum Said {
     /// Something for the caller. Payload and event name are filled in.
     Chunk(StreamChunk),
     /// The end, which the caller is given, too.
@@ -82,7 +82,7 @@ pub(super) enum Said {
 }
 
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
-pub(super) struct EventStream<R: Source, P> {
+pub(crate) struct EventStream<R: Source, P> {
     attempt: Attempt,
     auth: Auth,
     /// Gone after the end or an error.
@@ -102,7 +102,7 @@ pub(super) struct EventStream<R: Source, P> {
 }
 
 impl<R: Source, P: Protocol> EventStream<R, P> {
-    pub(super) fn new(
+    pub(crate) fn new(
         attempt: &Attempt,
         auth: &Auth,
         reader: R,
@@ -125,19 +125,19 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
     }
 
     /// Sets how many bytes one event may have.
-    pub(super) fn with_event_limit(mut self, bytes: usize) -> Self {
+    pub(crate) fn with_event_limit(mut self, bytes: usize) -> Self {
         self.events = self.events.map(|events| events.with_limit(bytes));
         self
     }
 
     /// Says what the headers said of limits: the first chunk will carry it, and an error.
-    pub(super) fn with_limits(mut self, limits: Option<RateLimits>) -> Self {
+    pub(crate) fn with_limits(mut self, limits: Option<RateLimits>) -> Self {
         self.limits = limits.map(Arc::new);
         self
     }
 
     /// Waits for the first bytes of an answer whose media type is a document's, and fails unless they are those of events.
-    pub(super) fn begin(&mut self) -> Result<(), Error> {
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
         self.check_beginning(true).map_err(|error| self.own(error))
     }
 
@@ -352,8 +352,8 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
         let error = reported(problem, json, &self.auth);
         let limits = self.limits.as_deref().cloned().unwrap_or_default();
         let now = self.attempt.clock().now();
-        let limits = limits::of_error(limits, error.http_status(), json, now);
-        limits::attach(error, limits, &self.auth)
+        let limits = rate_limits::of_error(limits, error.http_status(), json, now);
+        rate_limits::attach(error, limits, &self.auth)
     }
 
     /// An error of this stream: about its credential, with the limits that the headers told.

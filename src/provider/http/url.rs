@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::transport::check_url;
 
 /// `base` and `path` with `query` added, checked as [`check_url`] does.
-pub(super) fn endpoint(
+pub(crate) fn endpoint(
     auth: &Auth,
     base: &str,
     path: &str,
@@ -33,7 +33,7 @@ pub(super) fn endpoint(
 
 /// Percent-encodes everything but the unreserved characters of
 /// [RFC 3986 section 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
-pub(super) fn encode_into(url: &mut String, text: &str) {
+pub(crate) fn encode_into(url: &mut String, text: &str) {
     use std::fmt::Write;
 
     for byte in text.bytes() {

@@ -5,20 +5,20 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::super::exchange::start;
-use super::{google, hints, read, windows};
+use super::{google, parse, retry_headers, window_headers};
 use crate::clock::{Timestamp, until};
 use crate::limits::{Exhausted, LimitWindow};
+use crate::provider::http::exchange::start;
 
 /// What a body says.
 #[derive(Debug, Default)]
-pub(super) struct Said {
-    pub(super) wait: Option<Duration>,
-    pub(super) exhausted: Option<Exhausted>,
-    pub(super) windows: Vec<LimitWindow>,
+pub(crate) struct Said {
+    pub(crate) wait: Option<Duration>,
+    pub(crate) exhausted: Option<Exhausted>,
+    pub(crate) windows: Vec<LimitWindow>,
 }
 
-pub(super) fn read(body: &Value, now: Timestamp) -> Said {
+pub(crate) fn read(body: &Value, now: Timestamp) -> Said {
     // Google wraps errors of streams in an array.
     let body = body.get(0).unwrap_or(body);
     // The Responses API keeps the error of a failed response inside it.
@@ -34,10 +34,10 @@ pub(super) fn read(body: &Value, now: Timestamp) -> Said {
         .unwrap_or_default();
     let mut windows = google.windows;
     let headers = inner_headers(error);
-    windows.extend(windows::read(&headers, now));
+    windows.extend(window_headers::read(&headers, now));
     let by_headers = || {
-        let reset = || Some(until(now, windows::latest_reset(&windows, now)?));
-        hints::retry_after(&headers, now).or_else(reset)
+        let reset = || Some(until(now, window_headers::latest_reset(&windows, now)?));
+        retry_headers::retry_after(&headers, now).or_else(reset)
     };
     Said {
         wait: google
@@ -77,8 +77,8 @@ fn inner_headers(error: &Value) -> HeaderMap {
 fn resets(error: &Value, now: Timestamp) -> Option<Duration> {
     let number = |name| error.get(name).and_then(Value::as_f64);
     number("resets_in_seconds")
-        .and_then(read::seconds)
-        .or_else(|| read::wait_until(read::unix(number("resets_at")?, now)?, now))
+        .and_then(parse::seconds)
+        .or_else(|| parse::wait_until(parse::unix(number("resets_at")?, now)?, now))
 }
 
 /// From the code, else the type, else the status, as the [error codes guide of
@@ -129,7 +129,7 @@ fn wait_in(message: &str) -> Option<Duration> {
     WORDS.iter().find_map(|words| {
         message
             .match_indices(words)
-            .find_map(|(at, words)| read::leading_duration(message.get(at + words.len()..)?))
+            .find_map(|(at, words)| parse::leading_duration(message.get(at + words.len()..)?))
             .map(|(wait, _)| wait)
     })
 }
@@ -140,9 +140,9 @@ fn moment_in(message: &str, now: Timestamp) -> Option<Duration> {
     let found = MOMENTS.iter().find_map(|words| {
         lower
             .match_indices(words)
-            .find_map(|(at, words)| read::leading_moment(message.get(at + words.len()..)?, now))
+            .find_map(|(at, words)| parse::leading_moment(message.get(at + words.len()..)?, now))
     });
-    read::wait_until(found?, now)
+    parse::wait_until(found?, now)
 }
 
 const WORDS: [&str; 9] = [

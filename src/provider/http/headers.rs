@@ -7,14 +7,14 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::key;
+use super::credential_header;
 use super::url::endpoint;
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::request::Options;
 
 /// What one vendor's requests have that others' do not.
-pub(super) trait Vendor: Sync {
+pub(crate) trait Vendor: Sync {
     /// Where the API is, unless attribute `base_url` says otherwise.
     fn base_url(&self) -> &'static str;
 
@@ -29,7 +29,7 @@ pub(super) trait Vendor: Sync {
 }
 
 /// The head of a `POST` to `path` of the credential's API.
-pub(super) fn head(
+pub(crate) fn head(
     vendor: &dyn Vendor,
     auth: &Auth,
     path: &str,
@@ -66,7 +66,7 @@ pub(super) fn head(
 }
 
 /// Where the credential's API is.
-pub(super) fn base_url<'a>(vendor: &dyn Vendor, auth: &'a Auth) -> &'a str {
+pub(crate) fn base_url<'a>(vendor: &dyn Vendor, auth: &'a Auth) -> &'a str {
     auth.attributes
         .get("base_url")
         .map(str::trim)
@@ -75,7 +75,7 @@ pub(super) fn base_url<'a>(vendor: &dyn Vendor, auth: &'a Auth) -> &'a str {
 }
 
 /// Puts the headers `own` in place of what is there.
-pub(super) fn put(headers: &mut HeaderMap, own: HeaderMap) {
+pub(crate) fn put(headers: &mut HeaderMap, own: HeaderMap) {
     if headers.is_empty() {
         *headers = own;
     } else {
@@ -84,7 +84,7 @@ pub(super) fn put(headers: &mut HeaderMap, own: HeaderMap) {
 }
 
 /// The headers that the credential's attributes ask for: `header:NAME`, and those in `named` (attribute, header).
-pub(super) fn configured(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderMap, Error> {
+pub(crate) fn configured(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     for (attribute, value) in auth.attributes.iter() {
         let named = named.iter().find(|(name, _)| *name == attribute);
@@ -99,23 +99,23 @@ pub(super) fn configured(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderMa
         }
         let (Ok(header), Some(value)) = (
             HeaderName::try_from(header),
-            key::sensitive(value.to_owned().into()),
+            credential_header::sensitive(value.to_owned().into()),
         ) else {
             let what = format!("attribute {attribute:?} is not a header that HTTP allows");
-            return Err(key::config(auth, &what));
+            return Err(credential_header::config(auth, &what));
         };
         if CONNECTION_HEADERS.contains(&header) && header != AUTHORIZATION {
             let what =
                 format!("attribute {attribute:?} is a header that belongs to the connection");
-            return Err(key::config(auth, &what));
+            return Err(credential_header::config(auth, &what));
         }
         headers.insert(header, value);
     }
     Ok(headers)
 }
 
-pub(super) const JSON: &str = "application/json";
-pub(super) const EVENT_STREAM: &str = "text/event-stream";
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
 const USER_AGENT_TEXT: &str = concat!("credpool/", env!("CARGO_PKG_VERSION"));
 const HEADER_PREFIX: &str = "header:";

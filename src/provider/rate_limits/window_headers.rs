@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::{fields, read};
+use super::{fields, parse};
 use crate::clock::{Timestamp, later};
 use crate::limits::LimitWindow;
 
 /// The windows that the headers speak of, by name.
-pub(super) fn read(headers: &HeaderMap, now: Timestamp) -> Vec<LimitWindow> {
+pub(crate) fn read(headers: &HeaderMap, now: Timestamp) -> Vec<LimitWindow> {
     let mut windows = Vec::new();
     for (header, value) in headers {
         let Ok(text) = value.to_str() else {
@@ -22,14 +22,14 @@ pub(super) fn read(headers: &HeaderMap, now: Timestamp) -> Vec<LimitWindow> {
         }
     }
     for window in &mut windows {
-        window.length = window.length.or_else(|| read::length_in(&window.name));
+        window.length = window.length.or_else(|| parse::length_in(&window.name));
     }
     windows.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     windows
 }
 
 /// The unified windows that reject requests, if the whole does. (With paid overage it may not, although one does.)
-pub(super) fn rejected(windows: &[LimitWindow]) -> impl Iterator<Item = &LimitWindow> {
+pub(crate) fn rejected(windows: &[LimitWindow]) -> impl Iterator<Item = &LimitWindow> {
     let whole = windows.iter().find(|window| window.name == UNIFIED);
     let rejects = whole.is_none_or(|window| window.status.is_none() || window.is_used_up());
     windows.iter().filter(move |window| {
@@ -38,7 +38,7 @@ pub(super) fn rejected(windows: &[LimitWindow]) -> impl Iterator<Item = &LimitWi
 }
 
 /// When the last of the windows that are used up resets. One that is short, and does not say when, is whole again once its time is over.
-pub(super) fn latest_reset(windows: &[LimitWindow], now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn latest_reset(windows: &[LimitWindow], now: Timestamp) -> Option<Timestamp> {
     let counted = windows
         .iter()
         .filter(|window| !is_unified(window) && window.is_used_up());
@@ -50,7 +50,7 @@ pub(super) fn latest_reset(windows: &[LimitWindow], now: Timestamp) -> Option<Ti
 }
 
 /// What one header says.
-pub(super) enum Said {
+pub(crate) enum Said {
     Limit(u64),
     Remaining(u64),
     ResetsAt(Timestamp),

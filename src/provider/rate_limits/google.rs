@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::body::Said;
-use super::read;
+use super::parse;
 use crate::clock::Timestamp;
 use crate::limits::{Exhausted, LimitWindow};
 
-pub(super) fn read(error: &Value, now: Timestamp) -> Said {
+pub(crate) fn read(error: &Value, now: Timestamp) -> Said {
     let mut said = Said::default();
     let details = error.get("details").and_then(Value::as_array);
     let (mut retry, mut reset) = (None, None);
@@ -70,8 +70,8 @@ fn exceeded(name: &str, limit: Option<&Value>, said: &mut Said) {
     if fits {
         let mut window = LimitWindow::new(name).with_remaining(0);
         window.limit = limit.and_then(|value| match value {
-            Value::String(text) => read::count(text),
-            other => read::count(&other.to_string()),
+            Value::String(text) => parse::count(text),
+            other => parse::count(&other.to_string()),
         });
         said.windows.push(window);
     }
@@ -81,7 +81,7 @@ fn reset_of(detail: &Value, now: Timestamp) -> Option<Duration> {
     let metadata = detail.get("metadata")?;
     let at = || {
         let text = metadata.get("quotaResetTimeStamp")?.as_str()?;
-        read::wait_until(read::rfc3339(text, now)?, now)
+        parse::wait_until(parse::rfc3339(text, now)?, now)
     };
     metadata.get("quotaResetDelay").and_then(delay).or_else(at)
 }
@@ -89,10 +89,10 @@ fn reset_of(detail: &Value, now: Timestamp) -> Option<Duration> {
 /// A [`Duration`](https://protobuf.dev/programming-guides/json/) in JSON: `36s`, `1.5s`; some servers write its members.
 fn delay(value: &Value) -> Option<Duration> {
     match value {
-        Value::String(text) => read::duration(text),
+        Value::String(text) => parse::duration(text),
         Value::Object(members) => {
             let number = |name| members.get(name).map_or(Some(0.0), Value::as_f64);
-            read::seconds(number("seconds")? + number("nanos")? / 1e9)
+            parse::seconds(number("seconds")? + number("nanos")? / 1e9)
         }
         _ => None,
     }

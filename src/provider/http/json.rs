@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// A count; servers also write `12.0`.
-pub(super) fn number(value: &Value) -> Option<u64> {
+pub(crate) fn number(value: &Value) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -14,7 +14,7 @@ pub(super) fn number(value: &Value) -> Option<u64> {
 }
 
 /// Whether a value says something: neither null nor empty.
-pub(super) fn is_filled(value: &Value) -> bool {
+pub(crate) fn is_filled(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),

@@ -6,14 +6,14 @@
 mod body;
 mod fields;
 mod google;
-mod hints;
-mod read;
-mod windows;
+mod parse;
+mod retry_headers;
+mod window_headers;
 
 use http::HeaderMap;
 use serde_json::Value;
 
-pub(super) use hints::retry_after;
+pub(super) use retry_headers::retry_after;
 
 use crate::auth::{Auth, scrub};
 use crate::clock::{Timestamp, until};
@@ -41,10 +41,10 @@ impl RateLimits {
     /// window.
     pub fn from_headers(headers: &HeaderMap, now: Timestamp) -> Self {
         let mut limits = Self::new();
-        limits.should_retry = hints::should_retry(headers);
-        limits.windows = windows::read(headers, now);
+        limits.should_retry = retry_headers::should_retry(headers);
+        limits.windows = window_headers::read(headers, now);
         wait(&mut limits, HintSource::Header, || {
-            hints::retry_after(headers, now)
+            retry_headers::retry_after(headers, now)
         });
         limits
     }
@@ -81,14 +81,14 @@ pub(super) fn of_error(
     now: Timestamp,
 ) -> RateLimits {
     let said = body::read(body, now);
-    let rejected = windows::rejected(&limits.windows).next().is_some();
+    let rejected = window_headers::rejected(&limits.windows).next().is_some();
     limits.exhausted = match said.exhausted {
         // The body of such an answer speaks of a rate.
         Some(Exhausted::Rate) | None if rejected && status == Some(429) => Some(Exhausted::Quota),
         said => said,
     };
     if status == Some(429) {
-        let resets_at = windows::latest_reset(&limits.windows, now);
+        let resets_at = window_headers::latest_reset(&limits.windows, now);
         wait(&mut limits, HintSource::Window, || {
             resets_at.map(|at| until(now, at))
         });

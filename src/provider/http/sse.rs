@@ -121,12 +121,12 @@ impl<R: Read> SseReader<R> {
     }
 
     /// What the events were read from.
-    pub(super) fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         self.reader
     }
 
     /// The next event that has been read, without waiting for more.
-    pub(super) fn buffered_event(&mut self) -> Result<Option<SseEvent>, Error> {
+    pub(crate) fn buffered_event(&mut self) -> Result<Option<SseEvent>, Error> {
         while self.start < self.end {
             if std::mem::take(&mut self.after_cr) && self.buffer[self.start] == b'\n' {
                 self.start += 1;
@@ -151,20 +151,20 @@ impl<R: Read> SseReader<R> {
     }
 
     /// Waits for more, once what was read has been looked at. False at the end of input.
-    pub(super) fn read_more(&mut self) -> Result<bool, Error> {
+    pub(crate) fn read_more(&mut self) -> Result<bool, Error> {
         self.start = 0;
         self.end = 0;
         self.fill()
     }
 
     /// How many bytes there are of an event that is not there in whole. A comment is none.
-    pub(super) fn bytes_of_event(&self) -> usize {
+    pub(crate) fn bytes_of_event(&self) -> usize {
         let is_comment = self.line.first() == Some(&b':');
         self.pending.len() + if is_comment { 0 } else { self.line.len() }
     }
 
     /// What the end of input has cut off: an event that lacks its blank line, or a part of one.
-    pub(super) fn cut_off(&mut self) -> Option<SseEvent> {
+    pub(crate) fn cut_off(&mut self) -> Option<SseEvent> {
         let line = std::mem::take(&mut self.line);
         let line = if std::mem::take(&mut self.at_start) {
             without_mark(&line)
@@ -175,14 +175,14 @@ impl<R: Read> SseReader<R> {
         self.pending.dispatch()
     }
 
-    pub(super) fn reader(&self) -> &R {
+    pub(crate) fn reader(&self) -> &R {
         &self.reader
     }
 
     /// Whether the input is a document and no events, by the first bytes that are not blank: those of JSON or of a web page, which
     /// mean nothing as lines of events; where a document was announced, `announced`, any but those of events. `None` while there
     /// are none yet. Only before the first event.
-    pub(super) fn opens_document(&mut self, announced: bool) -> Option<bool> {
+    pub(crate) fn opens_document(&mut self, announced: bool) -> Option<bool> {
         let unread = &self.buffer[self.start..self.end];
         let text = without_mark(unread).trim_ascii_start();
         if text.is_empty() || BYTE_ORDER_MARK.starts_with(text) {
@@ -192,7 +192,7 @@ impl<R: Read> SseReader<R> {
     }
 
     /// Waits for more of what is blank so far. False at the end of input.
-    pub(super) fn read_on(&mut self) -> Result<bool, Error> {
+    pub(crate) fn read_on(&mut self) -> Result<bool, Error> {
         if self.end == self.buffer.len() {
             self.at_start = false;
             self.end = 0;
@@ -202,7 +202,7 @@ impl<R: Read> SseReader<R> {
     }
 
     /// The document that the input is, without a byte order mark; at most `limit` bytes of it.
-    pub(super) fn into_document(mut self, limit: usize) -> Result<Vec<u8>, Error> {
+    pub(crate) fn into_document(mut self, limit: usize) -> Result<Vec<u8>, Error> {
         let mut document = Vec::new();
         loop {
             document.extend_from_slice(&self.buffer[self.start..self.end]);
@@ -399,7 +399,7 @@ fn find_line_end(bytes: &[u8]) -> Option<usize> {
 
 const BUFFER: usize = 4 * 1024;
 /// As large as a plain answer may be.
-pub(super) const DEFAULT_EVENT_LIMIT: usize = 64 * 1024 * 1024;
+pub(crate) const DEFAULT_EVENT_LIMIT: usize = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -6,14 +6,14 @@ use super::json::is_filled;
 
 /// What a JSON error body says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// `error.code`, `rate_limit_exceeded` for example; in an OAuth answer, `error` itself; else Google's reason in the
     /// details, `API_KEY_INVALID` for example.
-    pub(super) code: Option<String>,
+    pub(crate) code: Option<String>,
     /// `error.type`, `invalid_request_error` for example; else Google's `status`, `UNAVAILABLE` for example.
-    pub(super) kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// `error.message`, or `error_description`.
-    pub(super) message: Option<String>,
+    pub(crate) message: Option<String>,
     /// A status written as a number.
     number: Option<u16>,
 }
@@ -22,7 +22,7 @@ impl Problem {
     /// Reads the forms that servers use: `{"error":{"code","type","message"}}`, `{"error":"code","error_description"}`,
     /// `{"error":"message"}` and, where `type` or `object` is `error`, the members side by side; at Google also as the first of an
     /// array. `None` where there is no error.
-    pub(super) fn find(body: &Value) -> Option<Self> {
+    pub(crate) fn find(body: &Value) -> Option<Self> {
         let body = body.get(0).unwrap_or(body);
         let error = match body.get("error") {
             Some(error @ Value::Object(members)) if !members.is_empty() => error,
@@ -84,7 +84,7 @@ impl Problem {
     }
 
     /// An error that is known by its name alone.
-    pub(super) fn named(name: &str, status: Option<u16>, message: &str) -> Self {
+    pub(crate) fn named(name: &str, status: Option<u16>, message: &str) -> Self {
         Self {
             code: Some(name.to_owned()),
             kind: None,
@@ -94,7 +94,7 @@ impl Problem {
     }
 
     /// Why an answer holds no reply, as far as it says so.
-    pub(super) fn of_no_reply(body: &Value) -> Self {
+    pub(crate) fn of_no_reply(body: &Value) -> Self {
         let mut problem = Self::of(body);
         // An answer's own `status` and `type` are no error's.
         problem.kind = None;
@@ -107,7 +107,7 @@ impl Problem {
     }
 
     /// What an error object says.
-    pub(super) fn of(error: &Value) -> Self {
+    pub(crate) fn of(error: &Value) -> Self {
         Self {
             code: text_of(error, "code").or_else(|| reason_of(error)),
             kind: text_of(error, "type")
@@ -119,7 +119,7 @@ impl Problem {
     }
 
     /// Its code and type in a word or two.
-    pub(super) fn name(&self) -> Option<String> {
+    pub(crate) fn name(&self) -> Option<String> {
         match (&self.code, &self.kind) {
             (Some(code), Some(kind)) if code != kind => Some(format!("{code} ({kind})")),
             (Some(name), _) | (None, Some(name)) => Some(name.clone()),
@@ -128,7 +128,7 @@ impl Problem {
     }
 
     /// The HTTP status that this error has where it comes without one, as far as its code, else its type, is known.
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         self.number.or_else(|| {
             [&self.code, &self.kind]
                 .into_iter()

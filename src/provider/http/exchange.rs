@@ -16,12 +16,12 @@ use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::transport::Limits;
 
-use super::limits;
-use super::problem::Problem;
+use super::error_body::Problem;
+use crate::provider::rate_limits;
 
 /// Sends a request and waits for the head of an answer that is a success; another one is an error. Redirects are answers too:
 /// a key is never carried on to another place.
-pub(super) fn send(
+pub(crate) fn send(
     attempt: &Attempt,
     auth: &Auth,
     limits: &Limits,
@@ -37,7 +37,7 @@ pub(super) fn send(
 }
 
 /// An error when the attempt was cancelled or its time is over.
-pub(super) fn check_running(attempt: &Attempt) -> Result<(), Error> {
+pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
     if attempt.is_cancelled() {
         return Err(Error::new(ErrorCode::Cancelled, "the call was cancelled"));
     }
@@ -60,17 +60,17 @@ fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Err
     let problem = Problem::find(&json).unwrap_or_default();
     let (status, now) = (head.status.as_u16(), attempt.clock().now());
     let limits = RateLimits::from_headers(&head.headers, now);
-    let limits = limits::of_error(limits, Some(status), &json, now);
+    let limits = rate_limits::of_error(limits, Some(status), &json, now);
     let error = described(status, &body, &json, &problem, auth);
     let error = match limits.should_retry {
         Some(should_retry) => error.with_retryable(should_retry),
         None => error,
     };
-    limits::attach(error, limits, auth)
+    rate_limits::attach(error, limits, auth)
 }
 
 /// The error that an upstream reports inside an answer with a success status.
-pub(super) fn reported(problem: &Problem, json: &Value, auth: &Auth) -> Error {
+pub(crate) fn reported(problem: &Problem, json: &Value, auth: &Auth) -> Error {
     if let Some(status) = problem.status() {
         let received = match json {
             Value::Null => String::new(),
@@ -110,13 +110,13 @@ fn described(status: u16, body: &ErrorBody, json: &Value, problem: &Problem, aut
 }
 
 /// `text` without the credential's secrets, at most a line of it.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     start(&line, EXCERPT).to_owned()
 }
 
 /// At most `limit` bytes of `text`, in whole characters.
-pub(super) fn start(text: &str, limit: usize) -> &str {
+pub(crate) fn start(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len()))
         .rev()
         .find(|end| text.is_char_boundary(*end));

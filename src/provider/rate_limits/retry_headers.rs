@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::read;
+use super::parse;
 use crate::clock::{Timestamp, later};
 
 /// The wait in `retry-after-ms` (milliseconds, as OpenAI and Azure send it), else in `retry-after`
 /// ([RFC 9110 section 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3): seconds or an HTTP date; some
 /// servers send decimals). A date in the past is no wait at all; what does not read as a wait is as if it were not there.
-pub(in super::super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let milliseconds = |text: &str| read::seconds(read::decimal(text)? / 1000.0);
-    let wait = |text: &str| match read::decimal(text) {
-        Some(seconds) => read::seconds(seconds),
-        None => read::wait_until(date(text)?, now),
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let milliseconds = |text: &str| parse::seconds(parse::decimal(text)? / 1000.0);
+    let wait = |text: &str| match parse::decimal(text) {
+        Some(seconds) => parse::seconds(seconds),
+        None => parse::wait_until(date(text)?, now),
     };
     texts(headers, "retry-after-ms")
         .find_map(milliseconds)
@@ -22,7 +22,7 @@ pub(in super::super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Opti
 }
 
 /// `x-should-retry`, which OpenAI's and Anthropic's own clients obey before their own rules.
-pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
+pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     texts(headers, "x-should-retry").find_map(|text| match text {
         "true" => Some(true),
         "false" => Some(false),

@@ -6,7 +6,7 @@ use crate::transport::Limits;
 
 /// How long has been waited, and how long may be. Only waiting counts: a reader may take its time between two events.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     limits: Option<Waits>,
     /// For an event, or for more of one.
     for_event: Duration,
@@ -31,7 +31,7 @@ struct Waits {
 
 impl Patience {
     /// For a stream whose request went out so long ago.
-    pub(super) fn new(limits: &Limits, since_sent: Duration) -> Self {
+    pub(crate) fn new(limits: &Limits, since_sent: Duration) -> Self {
         let waits = limits.first_chunk.zip(limits.idle);
         Self {
             limits: waits.map(|(first_chunk, idle)| Waits {
@@ -50,22 +50,22 @@ impl Patience {
     }
 
     /// The stream's reader is back.
-    pub(super) fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         self.for_event = Duration::ZERO;
     }
 
-    pub(super) fn note_event(&mut self) {
+    pub(crate) fn note_event(&mut self) {
         self.for_event = Duration::ZERO;
         self.of_event = 0;
         self.had_event = true;
     }
 
-    pub(super) fn note_content(&mut self) {
+    pub(crate) fn note_content(&mut self) {
         self.for_content = Duration::ZERO;
         self.had_content = true;
     }
 
-    pub(super) fn note_wait(&mut self, waited: Duration) {
+    pub(crate) fn note_wait(&mut self, waited: Duration) {
         self.for_event = self.for_event.saturating_add(waited);
         self.for_content = self.for_content.saturating_add(waited);
         self.for_end = self.for_end.saturating_add(waited);
@@ -73,7 +73,7 @@ impl Patience {
 
     /// How long may still be waited, where there is a limit; the name of a limit that has passed. An event of which more comes is
     /// let come: so many bytes of it are there. After the end of a reply only what belongs to it is waited for.
-    pub(super) fn left(
+    pub(crate) fn left(
         &mut self,
         of_event: usize,
         is_whole: bool,

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorCode};
 
 /// What the credential shows to its provider: attribute `api_key`, else `access_token` of the metadata, else the same
 /// inside a nested `token` or `Token` object.
-pub(super) fn secret_of(auth: &Auth) -> Option<&str> {
+pub(crate) fn secret_of(auth: &Auth) -> Option<&str> {
     let metadata = auth.metadata.as_ref();
     let top = || metadata?.text("access_token");
     let nested = |name| metadata?.get(name)?.get("access_token")?.as_str();
@@ -23,13 +23,13 @@ pub(super) fn secret_of(auth: &Auth) -> Option<&str> {
 }
 
 /// The secret as it is, marked sensitive.
-pub(super) fn plain(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
+pub(crate) fn plain(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
     check(auth, secret)?;
     sensitive(secret.to_owned().into()).ok_or_else(|| unfit(auth))
 }
 
 /// `Bearer` and the secret, marked sensitive.
-pub(super) fn bearer(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
+pub(crate) fn bearer(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
     check(auth, secret)?;
     let mut text = Zeroizing::new(String::with_capacity(BEARER.len() + secret.len()));
     text.push_str(BEARER);
@@ -39,7 +39,7 @@ pub(super) fn bearer(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
 
 /// A header value that prints as `Sensitive` and is overwritten in memory when its last copy is dropped; `None` where HTTP does
 /// not allow the text.
-pub(super) fn sensitive(text: Zeroizing<String>) -> Option<HeaderValue> {
+pub(crate) fn sensitive(text: Zeroizing<String>) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
     value.set_sensitive(true);
     Some(value)
@@ -62,7 +62,7 @@ fn unfit(auth: &Auth) -> Error {
 }
 
 /// An error about the credential's own settings.
-pub(super) fn config(auth: &Auth, what: &str) -> Error {
+pub(crate) fn config(auth: &Auth, what: &str) -> Error {
     Error::new(
         ErrorCode::Config,
         format!("credential {:?} cannot be used: {what}", auth.id),

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 /// The payload with `"stream": true` in it and nothing else changed, not even the order of its members: a model may see
 /// that. `None` when it is not a JSON object.
-pub(super) fn streaming(payload: &Bytes) -> Option<Bytes> {
+pub(crate) fn streaming(payload: &Bytes) -> Option<Bytes> {
     let object = Members::of(payload)?;
     let (range, text) = match object.value("stream") {
         Some(range) if payload[range.clone()] == *b"true" => return Some(payload.clone()),
@@ -23,7 +23,7 @@ pub(super) fn streaming(payload: &Bytes) -> Option<Bytes> {
 }
 
 /// The payload with `"stream_options": {"include_usage": true}` in it, unless it says something of that itself.
-pub(super) fn with_usage(payload: &Bytes) -> Option<Bytes> {
+pub(crate) fn with_usage(payload: &Bytes) -> Option<Bytes> {
     let object = Members::of(payload)?;
     let (range, text) = match object.value("stream_options") {
         None if object.is_empty => (object.start..object.start, OPTIONS.to_owned()),
@@ -53,7 +53,7 @@ const INCLUDE_USAGE: &str = r#""include_usage":true"#;
 const OPTIONS: &str = r#""stream_options":{"include_usage":true}"#;
 
 /// The payload without the members `names`, and nothing else changed. `None` when it is not a JSON object.
-pub(super) fn without(payload: &Bytes, names: &[&str]) -> Option<Bytes> {
+pub(crate) fn without(payload: &Bytes, names: &[&str]) -> Option<Bytes> {
     let object = Members::of(payload)?;
     let mut members = object.members()?;
     let end = members
@@ -75,7 +75,7 @@ pub(super) fn without(payload: &Bytes, names: &[&str]) -> Option<Bytes> {
 }
 
 /// The number that stands in a payload at this path: one of the names of each step.
-pub(super) fn number(payload: &[u8], path: &[&[&str]]) -> Option<usize> {
+pub(crate) fn number(payload: &[u8], path: &[&[&str]]) -> Option<usize> {
     let (names, rest) = path.split_first()?;
     let members = Members::of(payload)?.members()?;
     let is_named = |member: &Member| names.contains(&member.name.as_str());
