@@ -68,6 +68,7 @@ mod panic;
 mod persistence;
 mod policy;
 pub mod provider;
+mod proxy;
 mod random;
 mod refresh;
 mod registry;

@@ -6,7 +6,7 @@ use http::uri::Scheme;
 use super::Auth;
 use super::identity::{API_KEY, BASE_URL, ROUTE, is_header};
 use crate::error::{Error, ErrorCode};
-use crate::transport::check_proxy;
+use crate::proxy;
 
 impl Auth {
     /// Refuses a record that can never serve. The error names the field and the reason, and nothing of the value.
@@ -30,7 +30,7 @@ impl Auth {
         }
         let proxy = self.proxy_url.expose().trim_matches(' ');
         if !proxy.is_empty()
-            && let Err(reason) = check_proxy(proxy)
+            && let Err(reason) = proxy::parse(proxy)
         {
             return Err(self.unfit(&format!("`proxy_url` is of no use: {reason}")));
         }

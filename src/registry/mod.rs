@@ -30,7 +30,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-pub(crate) use crate::execution::provider_rotation::Rotation;
 use crate::health::{model_states, operator};
 pub(crate) use attempted::Tried;
 use group::Groups;

@@ -14,7 +14,8 @@ use ureq::{Agent, Proxy};
 
 use super::limits::{CALL_TOTAL, CONNECT, STREAM_TOTAL};
 use super::tls::{OwnTls, Tls};
-use super::{IdleConnections, cancellable, proxy};
+use super::{IdleConnections, cancellable};
+use crate::proxy;
 
 /// The agents of a manager. Each has its own pool of connections.
 pub(super) struct Agents {

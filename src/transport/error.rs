@@ -13,7 +13,8 @@ use crate::error::{Error, ErrorCode};
 
 use super::socks::Said;
 use super::tls::{self, TlsFault};
-use super::{cancellable, proxy, socks};
+use super::{cancellable, socks};
+use crate::proxy;
 
 /// Who was talking to whom.
 #[derive(Clone, Debug)]

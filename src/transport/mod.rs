@@ -5,7 +5,6 @@ mod cancellable;
 mod error;
 mod limits;
 mod not_sent;
-mod proxy;
 mod socks;
 mod tls;
 pub(crate) mod url;
@@ -19,6 +18,7 @@ use ureq::Proxy;
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
+use crate::proxy;
 
 use agents::{Agents, Pair, Unfit};
 pub(crate) use cancellable::{Pace, Scope, within};
@@ -28,11 +28,6 @@ pub use not_sent::NotSent;
 use tls::OwnTls;
 pub(crate) use tls::{Tls, TlsSettings};
 pub use url::check_url;
-
-/// Says what is wrong with a proxy's URL, and nothing of the URL.
-pub(crate) fn check_proxy(url: &str) -> Result<(), &'static str> {
-    proxy::parse(url).map(drop)
-}
 
 /// Gives credentials their own HTTP agents.
 ///

@@ -114,7 +114,7 @@ fn of_two_the_first_that_reads_counts() {
 
 #[test]
 fn durations_have_units() {
-    let wait = |text| read::duration(text);
+    let wait = |text| parse::duration(text);
     for (text, seconds) in [
         ("6m0s", 360.0),
         ("12ms", 0.012),
@@ -153,7 +153,7 @@ fn durations_have_units() {
 
 #[test]
 fn resets_in_every_form() {
-    let reset = |text| read::reset(text, NOW);
+    let reset = |text| parse::reset(text, NOW);
     let later = |seconds| Some(crate::clock::later(NOW, Duration::from_secs(seconds)));
     for text in [
         "1m",
@@ -166,11 +166,11 @@ fn resets_in_every_form() {
     }
     let now = utc_datetime!(2025-06-01 12:00);
     for text in ["1748779260", "1748779260.0", "1748779260000"] {
-        let at = read::reset(text, now);
+        let at = parse::reset(text, now);
         assert_eq!(at, Some(utc_datetime!(2025-06-01 12:01)), "{text}");
     }
     // A moment that has just passed is one, too.
-    let passed = read::reset("2025-06-01T11:59:59Z", now);
+    let passed = parse::reset("2025-06-01T11:59:59Z", now);
     assert_eq!(passed, Some(utc_datetime!(2025-06-01 11:59:59)));
     for text in [
         "",
@@ -581,7 +581,7 @@ fn a_window_is_as_long_as_its_name_says() {
         ("", None),
     ] {
         assert_eq!(
-            read::length_in(name),
+            parse::length_in(name),
             seconds.map(Duration::from_secs),
             "{name}"
         );

@@ -9,7 +9,7 @@ use crate::panic::guard;
 /// The proxy behind `scheme://user:password@host:port`, or what is wrong with the text.
 ///
 /// User and password are percent-decoded once. Default ports: 80 for `http`, 443 for `https`, 1080 for SOCKS.
-pub(super) fn parse(url: &str) -> Result<Proxy, &'static str> {
+pub(crate) fn parse(url: &str) -> Result<Proxy, &'static str> {
     if url.bytes().any(|byte| !byte.is_ascii_graphic()) {
         return Err("it holds a blank, a control character or a character outside ASCII");
     }
@@ -55,7 +55,7 @@ pub(super) fn parse(url: &str) -> Result<Proxy, &'static str> {
 }
 
 /// `scheme://host:port`, all that may be shown of a proxy.
-pub(super) fn label(proxy: &Proxy) -> String {
+pub(crate) fn label(proxy: &Proxy) -> String {
     let scheme = SCHEME_NAMES
         .iter()
         .find(|(_, protocol)| *protocol == proxy.protocol())
