@@ -180,22 +180,31 @@ impl<R: Read> SseReader<R> {
     }
 
     /// Whether the input is a document and no events, by the first bytes that are not blank: those of JSON or of a web page, which
-    /// mean nothing as lines of events; where a document was announced, `announced`, any but those of events. `None` while there
-    /// are none yet. Only before the first event.
+    /// mean nothing as lines of events; where a document was announced, `announced`, any but those of events. `None` while what has
+    /// come may be the beginning of either. Only before the first event.
     pub(super) fn opens_document(&mut self, announced: bool) -> Option<bool> {
         let unread = &self.buffer[self.start..self.end];
         let text = without_mark(unread).trim_ascii_start();
         if text.is_empty() || BYTE_ORDER_MARK.starts_with(text) {
             return None;
         }
-        Some(matches!(text, [b'{' | b'[' | b'<', ..]) || announced && !opens_field(text))
+        if matches!(text, [b'{' | b'[' | b'<', ..]) {
+            return Some(true);
+        }
+        if announced {
+            return opens_field(text).map(|opens| !opens);
+        }
+        Some(false)
     }
 
-    /// Waits for more of what is blank so far. False at the end of input.
+    /// Waits for more while the beginning tells nothing yet. False at the end of input.
     pub(super) fn read_on(&mut self) -> Result<bool, Error> {
         if self.end == self.buffer.len() {
+            // It is blank, but perhaps for the beginning of a field's name.
+            let begun = self.buffer.trim_ascii_start().len();
+            self.buffer.copy_within(self.end - begun.., 0);
             self.at_start = false;
-            self.end = 0;
+            self.end = begun;
         }
         self.start = 0;
         self.fill()
@@ -363,15 +372,16 @@ impl Pending {
     }
 }
 
-/// Whether a line begins with a field of an event, or may do so once it is complete.
-fn opens_field(text: &[u8]) -> bool {
+/// Whether a text begins with a field of an event. `None` where it may do so once more of it has come.
+fn opens_field(text: &[u8]) -> Option<bool> {
     let names: [&[u8]; 5] = [b"", b"data", b"event", b"id", b"retry"];
-    let mut parts = text.splitn(2, |byte| *byte == b':');
-    match (parts.next(), parts.next()) {
-        (Some(name), Some(_)) => names.contains(&name),
-        (name, _) => names
-            .iter()
-            .any(|field| field.starts_with(name.unwrap_or_default())),
+    let end = text
+        .iter()
+        .position(|byte| matches!(byte, b':' | b'\r' | b'\n'));
+    match end {
+        Some(end) => Some(names.contains(&&text[..end])),
+        None if names.iter().any(|name| name.starts_with(text)) => None,
+        None => Some(false),
     }
 }
 
