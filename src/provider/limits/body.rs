@@ -89,6 +89,11 @@ fn exhausted(error: &Value, message: &str) -> Option<Exhausted> {
     if message.contains("credit balance is too low") {
         return Some(Exhausted::Billing);
     }
+    // Alibaba calls its limit of tokens a minute `insufficient_quota`, with a link to what it is:
+    // https://www.alibabacloud.com/help/en/model-studio/rate-limit
+    if message.contains("error-code#token-limit") {
+        return Some(Exhausted::Rate);
+    }
     ["code", "type", "status"]
         .iter()
         .find_map(|name| of_name(error.get(*name)?.as_str()?))

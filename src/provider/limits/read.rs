@@ -127,12 +127,12 @@ pub(super) fn rfc3339(text: &str, now: Timestamp) -> Option<Timestamp> {
     near(Timestamp::parse(text, &Rfc3339).ok()?, now)
 }
 
-/// The moment that a text begins with: `2026-11-27 06:41:44`, with `T`, without seconds, with a zone or without. One without is
-/// Beijing's, as the vendors that write so mean it, or UTC where that has passed: the earlier of the readings that are ahead.
+/// The moment that a text begins with: `2026-11-27 06:41:44`, with `T`, without seconds, without the year, with a zone or without. One
+/// without is Beijing's, as the vendors that write so mean it, or UTC where that has passed: the earlier of the readings that are
+/// ahead.
 pub(super) fn leading_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim_start_matches([' ', '"']);
-    let (date, rest) = text.split_at_checked(10)?;
-    let date = Date::parse(date, DATE).ok()?;
+    let (date, rest) = leading_date(text, now)?;
     let rest = rest.trim_start_matches(['T', 't', ' ']);
     let digits = rest
         .bytes()
@@ -153,6 +153,21 @@ pub(super) fn leading_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
             .filter(|at| *at > now)
             .find_map(|at| near(at, now)),
     }
+}
+
+/// The date that a text begins with, and what follows it. One without its year (`11-27`) is the nearest to `now`.
+fn leading_date(text: &str, now: Timestamp) -> Option<(Date, &str)> {
+    let whole = |date: &str| Date::parse(date, DATE).ok();
+    if let Some((date, rest)) = text.split_at_checked(10)
+        && let Some(date) = whole(date)
+    {
+        return Some((date, rest));
+    }
+    let (day, rest) = text.split_at_checked(5)?;
+    let years = now.year() - 1..=now.year() + 1;
+    let dates = years.filter_map(|year| whole(&format!("{year:04}-{day}")));
+    let nearest = dates.min_by_key(|date| (*date - now.date()).abs())?;
+    Some((nearest, rest))
 }
 
 /// The zone that a text begins with: `Z`, `UTC`, `GMT`, `+08:00`, `+0800`, `UTC+8`.

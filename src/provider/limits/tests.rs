@@ -695,11 +695,35 @@ fn moments_in_words() {
         ("resets at 1994-13-41 07:49:00", None),
         ("resets at 1994-11-06", None),
         ("resets at 1994-11-06 25:61:00", None),
+        // Without its year: the nearest.
+        ("will reset at 11-06 10:49:00 UTC.", seconds(7200)),
+        ("will reset at 11-08 08:49 UTC", seconds(172_800)),
+        ("will reset at 11-06 18:49:00", seconds(7200)),
+        ("will reset at 11-06 07:49:00 UTC", Some(Duration::ZERO)),
+        ("will reset at 03-06 07:49:00 UTC", None),
+        ("will reset at 02-30 07:49:00 UTC", None),
+        ("will reset at 11-06", None),
         ("resets at noon", None),
         ("resets at ", None),
         ("the job of 1994-11-06 18:49:00 failed", None),
     ] {
         assert_eq!(wait(message), expected, "{message}");
+    }
+}
+
+#[test]
+fn a_year_that_is_left_out_may_be_the_next() {
+    let new_year = time::macros::utc_datetime!(2026-12-30 22:00);
+    let body = br#"{"error":{"message":"The quota will reset at 01-02 22:00:00 UTC."}}"#;
+    let limits = RateLimits::from_error(429, &HeaderMap::new(), body, new_year);
+    assert_eq!(limits.retry_after, Some(Duration::from_secs(3 * 86_400)));
+    // The first and the last year that there are.
+    for (now, expected) in [
+        (Timestamp::MIN, Some(Duration::from_secs(46 * 3600))),
+        (Timestamp::MAX, None),
+    ] {
+        let limits = RateLimits::from_error(429, &HeaderMap::new(), body, now);
+        assert_eq!(limits.retry_after, expected);
     }
 }
 
