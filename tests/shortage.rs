@@ -569,6 +569,38 @@ mod retries {
         assert_eq!((fake.calls().len(), clock.timers()), (1, 0));
     }
 
+    /// It may be another machine's word than the next credential's; the third attempt believes it.
+    #[test]
+    fn a_provider_that_says_when_it_is_back_is_asked_by_one_more_credential_before_that() {
+        for credentials in [2, 3, 10] {
+            let policy = steady()
+                .with_back_off(Some(BackOff::default()))
+                .with_max_wait(30 * SECOND);
+            let (manager, fake, clock) = pool(credentials, policy);
+            let away = down().with_retry_after(4 * SECOND);
+            everybody(&fake, credentials, &Act::Fail(away));
+            let caller = {
+                let manager = manager.clone();
+                thread::spawn(move || call(&manager))
+            };
+            eventually("it waits", || clock.timers() > 0);
+            assert_eq!(fake.calls().len(), 2);
+            let start = clock.now();
+            while !caller.is_finished() {
+                if clock.timers() > 0 && clock.now() - start < 4 * SECOND {
+                    assert_eq!(fake.calls().len(), 2, "{:?}", clock.now() - start);
+                }
+                if clock.timers() > 0 {
+                    clock.advance(Duration::from_millis(100));
+                }
+                thread::yield_now();
+            }
+            assert!(clock.now() - start >= 4 * SECOND);
+            let error = caller.join().unwrap().unwrap_err();
+            assert_eq!((error.http_status(), fake.calls().len()), (Some(503), 3));
+        }
+    }
+
     #[test]
     fn a_deadline_that_a_back_off_would_pass_ends_the_call_at_once() {
         let (manager, fake, clock) = pool(1, steady().with_back_off(Some(BackOff::default())));

@@ -20,6 +20,9 @@ impl Auth {
         for (name, value) in self.attributes.iter() {
             let reason = match name {
                 API_KEY if value.chars().any(char::is_control) => LINE_ENDS,
+                BASE_URL if value.contains('#') => {
+                    "holds a fragment, which is never sent: remove the # and what follows"
+                }
                 BASE_URL if !value.trim().is_empty() && !is_http(value.trim()) => {
                     "is no URL that begins with http:// or https:// and names a host"
                 }
@@ -94,6 +97,14 @@ mod tests {
                 auth().with_attribute("base_url", "htps://canary"),
             ),
             ("base_url", auth().with_attribute("base_url", "canary/v1")),
+            (
+                "fragment",
+                auth().with_attribute("base_url", "https://h/v1#canary"),
+            ),
+            (
+                "fragment",
+                auth().with_attribute("base_url", "https://h/v1#"),
+            ),
             ("base_url", auth().with_attribute("base_url", "https://")),
             (
                 "base_url",

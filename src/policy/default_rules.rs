@@ -18,6 +18,7 @@ pub(super) fn default_rules() -> Vec<Rule> {
             .scope(Scope::Nobody)
             .stop(),
     ];
+    rules.extend(plans());
     rules.extend(keys_and_money());
     rules.extend(outages());
     rules.extend(limits());
@@ -27,6 +28,44 @@ pub(super) fn default_rules() -> Vec<Rule> {
     rules.push(bad_request(Rule::named("upstream").only_retryable(false)));
     rules.push(transient(Rule::named("upstream")));
     rules
+}
+
+/// What vendors of plans say with 429 in words or by a name that mean something else elsewhere, so that these go before all others.
+fn plans() -> Vec<Rule> {
+    vec![
+        // Alibaba's limit of tokens a minute has the name and the words with which OpenAI says that the money is gone; its link
+        // tells them apart: https://www.alibabacloud.com/help/en/model-studio/rate-limit
+        billing(Rule::status(429).with_text("free allocated quota exceeded")).quota(),
+        rate_limited(
+            Rule::status(429)
+                .with_text("allocated quota exceeded")
+                .with_text("error-code#token-limit"),
+        ),
+        // Alibaba's plans of five hours, a week and a month.
+        quota(Rule::status(429).with_text("quota has been exhausted")).scope(Scope::Credential),
+        // Zhipu's plans of five hours, a week and a month; those from 1316 on add that no balance pays for more:
+        // https://docs.z.ai/api-reference/api-code
+        quota(
+            Rule::status(429)
+                .or_named("1304")
+                .or_named("1308")
+                .or_named("1310")
+                .or_named("1316")
+                .or_named("1317")
+                .or_named("1318")
+                .or_named("1319")
+                .or_named("1320")
+                .or_named("1321"),
+        )
+        .scope(Scope::Credential),
+        // A model that the plan does not hold.
+        forbidden(Rule::status(429).or_named("1311")),
+        forbidden(
+            Rule::status(429)
+                .with_text("does not yet include access to")
+                .with_text("does not include access to"),
+        ),
+    ]
 }
 
 /// Faults of the credential that come with all sorts of statuses.
@@ -73,13 +112,19 @@ fn keys_and_money() -> Vec<Rule> {
                 .undenied(),
         )
         .quota(),
-        // In arrears, or without a plan: https://docs.z.ai/api-reference/api-code, https://help.aliyun.com/zh/model-studio/error-code
+        // In arrears, without a plan, or over one's own budget: https://docs.z.ai/api-reference/api-code,
+        // https://help.aliyun.com/zh/model-studio/error-code, https://www.alibabacloud.com/help/en/model-studio/budget-management
         billing(
             Rule::any_of([400, 403, 429])
                 .or_named("1113")
                 .or_named("1309")
+                .or_named("1314")
                 .or_named("arrearage")
-                .or_named("allocationquota.freetieronly"),
+                .or_named("allocationquota.freetieronly")
+                .or_named("prepaidbilloverdue")
+                .or_named("postpaidbilloverdue")
+                .or_named("commoditynotpurchased")
+                .or_named("budgetlimitexceeded"),
         )
         .quota(),
         // Anthropic answers a low balance with 400: https://docs.anthropic.com/en/api/errors. Gemini's 429 speaks of billing
@@ -153,7 +198,6 @@ fn outages() -> Vec<Rule> {
 
 /// 429, and limits that come with other statuses.
 fn limits() -> Vec<Rule> {
-    let rate = Cooldown::doubling(SECOND, HALF_AN_HOUR).with_hint(HintBounds::RATE);
     vec![
         // A request larger than this account's limit: waiting does not help, smaller ones still go, and another account may
         // take it.
@@ -167,17 +211,7 @@ fn limits() -> Vec<Rule> {
             Rule::status(429)
                 .or_named("usage_limit_reached")
                 .or_named("usage_limit_exceeded")
-                .or_named("enforced_spend_limit_reached")
-                // Zhipu's plans of five hours, weeks and months: https://docs.z.ai/api-reference/api-code
-                .or_named("1304")
-                .or_named("1308")
-                .or_named("1310")
-                .or_named("1316")
-                .or_named("1317")
-                .or_named("1318")
-                .or_named("1319")
-                .or_named("1320")
-                .or_named("1321"),
+                .or_named("enforced_spend_limit_reached"),
         )
         .scope(Scope::Credential),
         quota(
@@ -215,11 +249,7 @@ fn limits() -> Vec<Rule> {
         quota(Rule::status(429).or_named("quota_exhausted")),
         // Vertex and older Gemini models say it with 403.
         quota(Rule::status(403).with_text("quota exceeded")),
-        Rule::status(429)
-            .fault(Fault::RateLimited)
-            .curve(rate)
-            .quota()
-            .message("rate limited"),
+        rate_limited(Rule::status(429)),
     ]
 }
 
@@ -296,6 +326,13 @@ fn forbidden(rule: Rule) -> Rule {
     rule.fault(Fault::Forbidden)
         .cooldown(HALF_AN_HOUR)
         .message("forbidden")
+}
+
+fn rate_limited(rule: Rule) -> Rule {
+    rule.fault(Fault::RateLimited)
+        .curve(Cooldown::doubling(SECOND, HALF_AN_HOUR).with_hint(HintBounds::RATE))
+        .quota()
+        .message("rate limited")
 }
 
 fn quota(rule: Rule) -> Rule {

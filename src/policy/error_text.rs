@@ -35,17 +35,39 @@ impl Said {
         self.text.contains(text)
     }
 
-    /// As [`contains`](Self::contains), but for what the words before it deny.
+    /// As [`contains`](Self::contains), but for what the words around it deny.
     pub(super) fn claims(&self, text: &str) -> bool {
-        let is_denied = |at: usize| {
-            let before = self.text[..at].trim_end();
-            DENIALS.iter().any(|denial| {
-                let rest = before.strip_suffix(denial);
-                rest.is_some_and(|rest| !rest.ends_with(char::is_alphanumeric))
-            })
-        };
-        self.text.match_indices(text).any(|(at, _)| !is_denied(at))
+        self.text.match_indices(text).any(|(at, found)| {
+            let (before, after) = (&self.text[..at], &self.text[at + found.len()..]);
+            !is_denied_by(before) && !is_taken_back_by(after)
+        })
     }
+}
+
+/// Whether a name is denied by the words before it: "not your", "unrelated to the", "you have not reached your".
+fn is_denied_by(before: &str) -> bool {
+    let mut before = before;
+    while let Some(rest) = BETWEEN.iter().find_map(|words| without_last(before, words)) {
+        before = rest;
+    }
+    let before = before.trim_end();
+    before.ends_with("n't")
+        || before.ends_with("n\u{2019}t")
+        || DENIALS
+            .iter()
+            .any(|words| without_last(before, words).is_some())
+}
+
+/// Whether a name is denied by the words after it: "has not been reached".
+fn is_taken_back_by(after: &str) -> bool {
+    let after = after.strip_prefix('s').unwrap_or(after).trim_start();
+    TAKEN_BACK.iter().any(|words| after.starts_with(words))
+}
+
+/// The text before the words with which it ends.
+fn without_last<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    let rest = text.trim_end().strip_suffix(words)?;
+    (!rest.ends_with(char::is_alphanumeric)).then_some(rest)
 }
 
 /// `error.code`, `error.type`, `error.status`; the same at the top; `reason` of Google's error details and `error_code` of
@@ -77,20 +99,61 @@ fn collect(body: &Value, names: &mut Vec<String>) {
     }
 }
 
-/// What may stand before the name of a limit that it is not.
+/// What denies the name of a limit that it stands before.
 const DENIALS: [&str; 12] = [
     "not",
-    "not a",
-    "not an",
-    "not the",
-    "not your",
-    "not about your",
-    "not because of your",
-    "not related to your",
-    "unrelated to your",
-    "rather than your",
-    "isn't your",
     "no",
+    "nor",
+    "never",
+    "nothing",
+    "without",
+    "unrelated to",
+    "rather than",
+    "instead of",
+    "separate from",
+    "different from",
+    "independent of",
+];
+
+/// What may stand between a denial and the name.
+const BETWEEN: [&str; 27] = [
+    "your account's",
+    "the account's",
+    "your",
+    "the",
+    "its",
+    "this",
+    "any",
+    "an",
+    "a",
+    "yet",
+    "been",
+    "about",
+    "over",
+    "at",
+    "to do with",
+    "because of",
+    "due to",
+    "related to",
+    "caused by",
+    "result of",
+    "part of",
+    "count against",
+    "counted against",
+    "affect",
+    "reached",
+    "exceeded",
+    "hit",
+];
+
+/// What denies the name of a limit that it follows.
+const TAKEN_BACK: [&str; 6] = [
+    "has not been",
+    "hasn't been",
+    "was not",
+    "wasn't",
+    "is not the",
+    "isn't the",
 ];
 
 #[cfg(test)]
@@ -135,6 +198,28 @@ mod tests {
             ("This is not a usage limit.", false),
             ("There is no usage limit on this plan", false),
             ("It isn't your usage limit", false),
+            ("It isn\u{2019}t your usage limit", false),
+            ("This is not due to your usage limit", false),
+            (
+                "You have not reached your usage limit; the server is busy",
+                false,
+            ),
+            ("You haven't yet hit the usage limit", false),
+            ("This limit is separate from your usage limit", false),
+            ("Busy, unrelated to usage limits", false),
+            (
+                "This does not count against your account's usage limit",
+                false,
+            ),
+            ("Your usage limit has not been reached", false),
+            ("Usage limits were not the reason", true),
+            ("Your account isn't over its usage limit", false),
+            ("Nothing to do with your usage limit", false),
+            ("Do not retry: you have hit your usage limit", true),
+            ("Not processed, because you have hit your usage limit", true),
+            ("You can not go on until your usage limit resets", true),
+            ("Cannot: usage limit", true),
+            ("Piano usage limit", true),
             (
                 "Not your usage limit; but the usage limit of the organization",
                 true,

@@ -11,7 +11,8 @@ use crate::error::{Error, ErrorCode};
 
 /// Checks the address to which a credential is about to be sent.
 ///
-/// It must be `https`, have a host and no `user:password@`. Plain `http` is for loopback alone (`127.0.0.0/8`, `::1`,
+/// It must be `https`, have a host, no `user:password@` and no fragment (`#…`, which is never sent: a path behind it would be lost).
+/// Plain `http` is for loopback alone (`127.0.0.0/8`, `::1`,
 /// `localhost`), unless the credential has attribute `allow_http` = `true`: whoever can read the wire can read the key.
 ///
 /// # Errors
@@ -27,6 +28,13 @@ use crate::error::{Error, ErrorCode};
 /// assert_eq!(error.auth_id(), Some("team-a"));
 /// ```
 pub fn check_url(url: &str, auth: &Auth) -> Result<Uri, Error> {
+    // Reading it as a URI drops the fragment without a word.
+    if url.contains('#') {
+        return Err(refused(
+            auth,
+            "it holds a fragment, which is never sent: remove the # and what follows",
+        ));
+    }
     let uri = url
         .parse()
         .map_err(|_| refused(auth, "it is not a valid URL"))?;
@@ -149,6 +157,10 @@ mod tests {
             "https://exa mple.org",
             "https://example.org/\r\ncanary",
             "https://[]",
+            "https://example.org#",
+            "https://example.org/v1#canary",
+            "https://example.org/v1?x=y#/chat",
+            "http://localhost/#",
         ] {
             let error = check_url(url, &auth).expect_err(url);
             assert_eq!(error.code(), &ErrorCode::Config, "{url}");

@@ -29,7 +29,10 @@ const BEDROCK: &str =
 const CEREBRAS: &str = "https://inference-docs.cerebras.ai/support/rate-limits";
 const CLOUDFLARE: &str = "https://developers.cloudflare.com/fundamentals/api/reference/limits";
 const COHERE: &str = "https://docs.cohere.com/docs/rate-limits";
-const DASHSCOPE: &str = "https://help.aliyun.com/zh/model-studio/error-code";
+const DASHSCOPE: &str = "https://help.aliyun.com/en/model-studio/error-code";
+const DASHSCOPE_BUDGET: &str =
+    "https://www.alibabacloud.com/help/en/model-studio/budget-management";
+const DASHSCOPE_RATE: &str = "https://www.alibabacloud.com/help/en/model-studio/rate-limit";
 const DEEPSEEK: &str = "https://api-docs.deepseek.com/quick_start/error_codes";
 const FIREWORKS: &str = "https://docs.fireworks.ai/guides/quotas_usage/rate-limits";
 const GITHUB: &str =
@@ -77,6 +80,16 @@ const ROWS: &[Row] = &[
     ("DashScope", DASHSCOPE, 429, &[], r#"{"code":"Throttling.RateQuota","message":"Requests rate limit exceeded, please try again later.","request_id":"x"}"#, Fault::RateLimited, Scope::Model, None),
     ("DashScope", DASHSCOPE, 429, &[], r#"{"error":{"code":"limit_requests","type":"limit_requests","message":"You exceeded your current requests list."}}"#, Fault::RateLimited, Scope::Model, None),
     ("DashScope", DASHSCOPE, 401, &[], r#"{"code":"InvalidApiKey","message":"Invalid API-key provided.","request_id":"x"}"#, Fault::Unauthorized, Scope::Credential, None),
+    ("DashScope", DASHSCOPE_RATE, 429, &[], r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details. For details, see: https://help.aliyun.com/zh/model-studio/error-code#token-limit","type":"insufficient_quota","param":null,"code":"insufficient_quota"},"request_id":"x"}"#, Fault::RateLimited, Scope::Model, None),
+    ("DashScope", DASHSCOPE_RATE, 429, &[], r#"{"error":{"message":"Allocated quota exceeded, please increase your quota limit.","type":"insufficient_quota","code":"insufficient_quota"}}"#, Fault::RateLimited, Scope::Model, None),
+    ("DashScope", DASHSCOPE_RATE, 429, &[], r#"{"code":"Throttling.AllocationQuota","message":"Allocated quota exceeded, please increase your quota limit.","request_id":"x"}"#, Fault::RateLimited, Scope::Model, None),
+    ("DashScope", DASHSCOPE_RATE, 429, &[], r#"{"code":"Throttling.BurstRate","message":"Request rate increased too quickly. To ensure system stability, please adjust your client logic.","request_id":"x"}"#, Fault::RateLimited, Scope::Model, None),
+    ("DashScope", DASHSCOPE, 429, &[], r#"{"code":"Throttling.AllocationQuota","message":"Free allocated quota exceeded.","request_id":"x"}"#, Fault::Billing, Scope::Credential, None),
+    ("DashScope", DASHSCOPE, 429, &[], r#"{"error":{"code":"PostpaidBillOverdue","message":"The postpaid bill is overdue."}}"#, Fault::Billing, Scope::Credential, None),
+    ("DashScope", DASHSCOPE, 429, &[], r#"{"error":{"code":"PrepaidBillOverdue","message":"The prepaid bill is overdue."}}"#, Fault::Billing, Scope::Credential, None),
+    ("DashScope", DASHSCOPE_BUDGET, 429, &[], r#"{"error":{"code":"BudgetLimitExceeded","message":"The budget limit is exceeded."}}"#, Fault::Billing, Scope::Credential, None),
+    ("DashScope", DASHSCOPE, 403, &[], r#"{"error":{"code":"AccessDenied.Unpurchased","message":"Access to model denied. Please make sure you are eligible for using the model."}}"#, Fault::Forbidden, Scope::Model, None),
+    ("DashScope", "danialranjha/pi-auto-router#4", 429, &[], r#"{"error":{"code":"insufficient_quota","message":"Your token-plan 1-week quota has been exhausted. The quota will reset at 11-29 04:00:00 UTC."}}"#, Fault::Quota, Scope::Credential, Some(172_800)),
     ("DeepSeek", DEEPSEEK, 402, &[], r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","param":null,"code":"invalid_request_error"}}"#, Fault::Billing, Scope::Credential, None),
     ("DeepSeek", DEEPSEEK, 422, &[], r#"{"error":{"message":"Invalid parameters","type":"invalid_request_error"}}"#, Fault::BadRequest, Scope::Request, None),
     ("DeepSeek", DEEPSEEK, 503, &[], r#"{"error":{"message":"Server overloaded"}}"#, Fault::Overloaded, Scope::Provider, None),
@@ -132,6 +145,13 @@ const ROWS: &[Row] = &[
     ("Zhipu", ZHIPU, 429, &[], "{\"error\":{\"code\":\"1308\",\"message\":\"已达到 5 小时的使用上限。您的限额将在 2026-11-27 14:00:00 重置。\"}}", Fault::Quota, Scope::Credential, Some(7200)),
     ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1310","message":"Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-11-29 12:00:00"}}"#, Fault::Quota, Scope::Credential, Some(172_800)),
     ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":1308,"message":"Usage limit reached for 5 hour."}}"#, Fault::Quota, Scope::Credential, None),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1316","message":"Usage limit reached for the past 5 hours. Insufficient balance for extra usage. Resets at 2026-11-27 14:00:00"}}"#, Fault::Quota, Scope::Credential, Some(7200)),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1317","message":"Usage limit reached for the past 7 days. Insufficient balance for extra usage. Resets at 2026-11-29 12:00:00"}}"#, Fault::Quota, Scope::Credential, Some(172_800)),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1318","message":"Usage limit reached for the past 5 hours. Extra usage is not available due to monthly spend limit. Resets at 2026-11-27 14:00:00"}}"#, Fault::Quota, Scope::Credential, Some(7200)),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":1321,"message":"Usage limit reached for the past 7 days. Resets at 2026-11-29T04:00:00Z"}}"#, Fault::Quota, Scope::Credential, Some(172_800)),
+    // Through the endpoint in Anthropic's form.
+    ("Zhipu", "Yeachan-Heo/gajae-code#1821", 429, &[], r#"{"type":"error","error":{"type":"rate_limit_error","code":"1310","message":"[1310][Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-11-29 12:00:00]"}}"#, Fault::Quota, Scope::Credential, Some(172_800)),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1311","message":"Your current subscription plan does not yet include access to GLM-5V-Turbo"}}"#, Fault::Forbidden, Scope::Model, None),
     ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1113","message":"Your account is in arrears, please recharge and try again"}}"#, Fault::Billing, Scope::Credential, None),
     ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1309","message":"Your GLM Coding Plan package has expired"}}"#, Fault::Billing, Scope::Credential, None),
     ("Zhipu", ZHIPU, 429, &[], "{\"error\":{\"code\":\"1305\",\"message\":\"该模型当前访问量过大，请您稍后再试\"}}", Fault::Overloaded, Scope::Provider, None),

@@ -1,6 +1,7 @@
 //! Streams and plain answers in the shapes in which vendors, gateways and servers send them, and what each comes to.
 
 mod chat;
+mod framing;
 mod gemini;
 mod messages;
 mod plain;
@@ -109,6 +110,7 @@ impl Case {
 fn all() -> Vec<Case> {
     [
         chat::cases(),
+        framing::cases(),
         responses::cases(),
         messages::cases(),
         gemini::cases(),

@@ -229,7 +229,16 @@ fn status_of(name: &str) -> Option<u16> {
         | "usage_limit_reached"
         | "requests"
         | "tokens"
-        // DashScope's, LiteLLM's, and Zhipu's numbers (https://docs.z.ai/api-reference/api-code).
+        // DashScope's (https://help.aliyun.com/en/model-studio/error-code), LiteLLM's, and Zhipu's numbers
+        // (https://docs.z.ai/api-reference/api-code).
+        | "Throttling"
+        | "Throttling.RateQuota"
+        | "Throttling.BurstRate"
+        | "Throttling.AllocationQuota"
+        | "PrepaidBillOverdue"
+        | "PostpaidBillOverdue"
+        | "CommodityNotPurchased"
+        | "BudgetLimitExceeded"
         | "limit_requests"
         | "limit_burst_rate"
         | "throttling_error"
@@ -238,8 +247,18 @@ fn status_of(name: &str) -> Option<u16> {
         | "1304"
         | "1305"
         | "1308"
+        | "1309"
         | "1310"
+        | "1311"
         | "1312"
+        | "1314"
+        | "1316"
+        | "1317"
+        | "1318"
+        | "1319"
+        | "1320"
+        | "1321"
+        | "1113"
         | "too_many_requests" => 429,
         "server_error" | "internal_error" | "internal_server_error" | "api_error" => 500,
         "overloaded"

@@ -77,6 +77,26 @@ mod tests {
         }
     }
 
+    /// What follows a `#` never leaves the machine: the call would go to another place than its path says.
+    #[test]
+    fn no_path_is_lost_behind_a_fragment() {
+        let auth = Auth::new("p").with_id("a");
+        for (base, path) in [
+            ("https://h/v1#", "/chat"),
+            ("https://h/v1#x", "/chat"),
+            ("https://h#/", "/chat"),
+            ("https://h?a=1#b", "/chat"),
+            ("https://h", "/chat#x"),
+        ] {
+            let error = endpoint(&auth, base, path, &[]).unwrap_err();
+            assert_eq!(*error.code(), ErrorCode::Config, "{base} {path}");
+            assert!(error.message().contains("fragment"), "{error}");
+        }
+        let query = [("a#b".to_owned(), "#".to_owned())];
+        let url = endpoint(&auth, "https://h", "/x%23y", &query).unwrap();
+        assert_eq!(url.to_string(), "https://h/x%23y?a%23b=%23");
+    }
+
     #[test]
     fn secrets_go_over_https_or_stay_on_this_machine() {
         let auth = Auth::new("p").with_id("a");

@@ -44,8 +44,8 @@ pub(crate) fn read(body: &Value, now: Timestamp) -> Said {
             .wait
             .or_else(|| resets(error, now))
             .or_else(by_headers)
-            .or_else(|| wait_in(message))
-            .or_else(|| moment_in(message, now)),
+            .or_else(|| in_words(message, now))
+            .or_else(|| in_words(passed_on(error)?, now)),
         exhausted: google.exhausted.or_else(|| exhausted(error, message)),
         windows,
     }
@@ -59,7 +59,8 @@ fn inner_headers(error: &Value) -> HeaderMap {
         .and_then(Value::as_object);
     let headers = headers.into_iter().flatten().take(MOST_HEADERS);
     let header = |(name, value): (&String, &Value)| {
-        let text = match value {
+        // Some clients keep each header's values in an array.
+        let text = match value.get(0).unwrap_or(value) {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
             _ => return None,
@@ -70,6 +71,13 @@ fn inner_headers(error: &Value) -> HeaderMap {
         ))
     };
     headers.filter_map(header).collect()
+}
+
+/// What the upstream of a gateway said, as the gateway passes it on
+/// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>).
+fn passed_on(error: &Value) -> Option<&str> {
+    let raw = error.pointer("/metadata/raw")?.as_str()?;
+    Some(start(raw, MESSAGE))
 }
 
 /// Beside `usage_limit_reached`, subscriptions to OpenAI are told when the limit is lifted: `resets_in_seconds`, which needs
@@ -88,6 +96,11 @@ fn exhausted(error: &Value, message: &str) -> Option<Exhausted> {
     // Anthropic has no code for it.
     if message.contains("credit balance is too low") {
         return Some(Exhausted::Billing);
+    }
+    // Alibaba calls its limit of tokens a minute `insufficient_quota`, with a link to what it is:
+    // https://www.alibabacloud.com/help/en/model-studio/rate-limit
+    if message.contains("error-code#token-limit") {
+        return Some(Exhausted::Rate);
     }
     ["code", "type", "status"]
         .iter()
@@ -121,6 +134,10 @@ fn of_name(name: &str) -> Option<Exhausted> {
         | "UNAVAILABLE" => Exhausted::Overloaded,
         _ => return None,
     })
+}
+
+fn in_words(message: &str, now: Timestamp) -> Option<Duration> {
+    wait_in(message).or_else(|| moment_in(message, now))
 }
 
 /// The wait that a message names in words: "Please try again in 1m2.5s".
@@ -158,15 +175,23 @@ const WORDS: [&str; 9] = [
 ];
 
 /// As Zhipu says it (<https://docs.z.ai/api-reference/api-code>, <https://docs.bigmodel.cn/cn/api/api-code>), and others.
-const MOMENTS: [&str; 8] = [
+const MOMENTS: [&str; 15] = [
     "reset at ",
     "resets at ",
     "reset on ",
+    "resets on ",
+    "resets ",
+    "reset time: ",
+    "refreshed at ",
     "try again at ",
     "try again after ",
     "retry after ",
     "available again at ",
+    // At, or on, in Chinese.
     "\u{5c06}\u{5728}",
+    "\u{5c06}\u{4e8e}",
+    "\u{8bf7}\u{5728}",
+    "\u{8bf7}\u{4e8e}",
 ];
 
 const MOST_HEADERS: usize = 32;

@@ -86,7 +86,9 @@ pub(crate) fn leading_duration(text: &str) -> Option<(Duration, &str)> {
     let mut rest = text;
     let mut sum = None;
     for _ in 0..MOST_PARTS {
-        let Some((part, after)) = part_of_duration(rest.trim_start_matches(' ')) else {
+        let next = rest.trim_start_matches([' ', ',']);
+        let next = next.strip_prefix("and ").unwrap_or(next);
+        let Some((part, after)) = part_of_duration(next) else {
             break;
         };
         sum = Some(sum.unwrap_or(Duration::ZERO).checked_add(part)?);
@@ -127,23 +129,29 @@ pub(crate) fn rfc3339(text: &str, now: Timestamp) -> Option<Timestamp> {
     near(Timestamp::parse(text, &Rfc3339).ok()?, now)
 }
 
-/// The moment that a text begins with: `2026-11-27 06:41:44`, with `T`, without seconds, with a zone or without. One without is
-/// Beijing's, as the vendors that write so mean it, or UTC where that has passed: the earlier of the readings that are ahead.
+/// Any of the three forms of [RFC 9110 section 5.6.7](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7).
+pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
+    let at = httpdate::parse_http_date(text).ok()?;
+    let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
+    Some(later(Timestamp::UNIX_EPOCH, since))
+}
+
+/// The moment that a text begins with: `2026-11-27 06:41:44`, with slashes, with `T`, without seconds, without the time (its
+/// beginning), without the year, with a zone or without; the date of [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7);
+/// or Unix seconds or milliseconds. One without a zone is Beijing's, as the vendors that write so mean it, or UTC where that has passed:
+/// the earlier of the readings that are ahead.
 pub(crate) fn leading_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim_start_matches([' ', '"']);
-    let (date, rest) = text.split_at_checked(10)?;
-    let date = Date::parse(date, DATE).ok()?;
-    let rest = rest.trim_start_matches(['T', 't', ' ']);
-    let digits = rest
-        .bytes()
-        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'))
-        .count();
-    let (clock, zone) = rest.split_at_checked(digits)?;
-    let mut parts = clock.trim_end_matches(['.', ':']).splitn(3, ':');
-    let mut part = || parts.next();
-    let (hour, minute) = (part()?.parse().ok()?, part()?.parse().ok()?);
-    let second = part().map_or(Some(0), |second| second.split('.').next()?.parse().ok())?;
-    let local = PrimitiveDateTime::new(date, Time::from_hms(hour, minute, second).ok()?);
+    if let Some(at) = text.get(..HTTP_DATE).and_then(http_date) {
+        return near(at, now);
+    }
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if let Some(number) = decimal(&text[..digits]).filter(|number| *number >= UNIX_SECONDS_ABOVE) {
+        return unix(number, now);
+    }
+    let (date, rest) = leading_date(text, now)?;
+    let (time, zone) = leading_time(rest)?;
+    let local = PrimitiveDateTime::new(date, time);
     let at = |offset: UtcOffset| Some(local.assume_offset(offset).to_utc());
     match zone_of(zone.trim_start()) {
         Some(offset) => near(at(offset)?, now),
@@ -153,6 +161,40 @@ pub(crate) fn leading_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
             .filter(|at| *at > now)
             .find_map(|at| near(at, now)),
     }
+}
+
+/// The time of the day that a text begins with, and what follows it; midnight where it begins with none.
+fn leading_time(text: &str) -> Option<(Time, &str)> {
+    let rest = text.trim_start_matches(['T', 't', ' ']);
+    let digits = rest
+        .bytes()
+        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'))
+        .count();
+    let (clock, rest) = rest.split_at_checked(digits)?;
+    let clock = clock.trim_end_matches(['.', ':']);
+    if clock.is_empty() {
+        return Some((Time::MIDNIGHT, rest));
+    }
+    let mut parts = clock.splitn(3, ':');
+    let mut part = || parts.next();
+    let (hour, minute) = (part()?.parse().ok()?, part()?.parse().ok()?);
+    let second = part().map_or(Some(0), |second| second.split('.').next()?.parse().ok())?;
+    Some((Time::from_hms(hour, minute, second).ok()?, rest))
+}
+
+/// The date that a text begins with, and what follows it. One without its year (`11-27`) is the nearest to `now`.
+fn leading_date(text: &str, now: Timestamp) -> Option<(Date, &str)> {
+    let whole = |date: &str| Date::parse(&date.replace('/', "-"), DATE).ok();
+    if let Some((date, rest)) = text.split_at_checked(10)
+        && let Some(date) = whole(date)
+    {
+        return Some((date, rest));
+    }
+    let (day, rest) = text.split_at_checked(5)?;
+    let years = now.year() - 1..=now.year() + 1;
+    let dates = years.filter_map(|year| whole(&format!("{year:04}-{day}")));
+    let nearest = dates.min_by_key(|date| (*date - now.date()).abs())?;
+    Some((nearest, rest))
 }
 
 /// The zone that a text begins with: `Z`, `UTC`, `GMT`, `+08:00`, `+0800`, `UTC+8`.
@@ -228,6 +270,8 @@ const LARGEST_RATIO: f64 = 100.0;
 const LONGEST_NUMBER: usize = 20;
 const LONGEST_MOMENT: usize = 40;
 const LONGEST_UNIT: usize = 12;
+/// The length of a date in the form of RFC 9110.
+const HTTP_DATE: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
 /// Days, hours, minutes, seconds, and what is below.
 const MOST_PARTS: usize = 7;
 const UNIX_SECONDS_ABOVE: f64 = 1e9;

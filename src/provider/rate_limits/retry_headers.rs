@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::parse;
-use crate::clock::{Timestamp, later};
+use crate::clock::Timestamp;
 
 /// The wait in `retry-after-ms` (milliseconds, as OpenAI and Azure send it), else in `retry-after`
 /// ([RFC 9110 section 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3): seconds or an HTTP date; some
@@ -14,7 +14,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     let milliseconds = |text: &str| parse::seconds(parse::decimal(text)? / 1000.0);
     let wait = |text: &str| match parse::decimal(text) {
         Some(seconds) => parse::seconds(seconds),
-        None => parse::wait_until(date(text)?, now),
+        None => parse::wait_until(parse::http_date(text)?, now),
     };
     texts(headers, "retry-after-ms")
         .find_map(milliseconds)
@@ -35,11 +35,4 @@ fn texts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str
         .get_all(name)
         .iter()
         .filter_map(|value| value.to_str().ok().map(str::trim))
-}
-
-/// Any of the three forms of [RFC 9110 section 5.6.7](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7).
-fn date(text: &str) -> Option<Timestamp> {
-    let at = httpdate::parse_http_date(text).ok()?;
-    let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
-    Some(later(Timestamp::UNIX_EPOCH, since))
 }

@@ -695,11 +695,69 @@ fn moments_in_words() {
         ("resets at 1994-13-41 07:49:00", None),
         ("resets at 1994-11-06", None),
         ("resets at 1994-11-06 25:61:00", None),
+        // Without its year: the nearest.
+        ("will reset at 11-06 10:49:00 UTC.", seconds(7200)),
+        ("will reset at 11-08 08:49 UTC", seconds(172_800)),
+        ("will reset at 11-06 18:49:00", seconds(7200)),
+        ("will reset at 11-06 07:49:00 UTC", Some(Duration::ZERO)),
+        ("will reset at 03-06 07:49:00 UTC", None),
+        ("will reset at 02-30 07:49:00 UTC", None),
+        ("will reset at 11-06", None),
+        ("will reset at 1994/11/06 18:49:00", seconds(7200)),
+        ("retry after Sun, 06 Nov 1994 10:49:00 GMT", seconds(7200)),
+        ("resets 1994-11-06T10:49:00Z", seconds(7200)),
+        ("Reset time: 1994-11-06 18:49:00", seconds(7200)),
+        (
+            "\u{9650}\u{989d}\u{5c06}\u{4e8e} 1994-11-06 18:49:00 \u{91cd}\u{7f6e}",
+            seconds(7200),
+        ),
+        (
+            "\u{8bf7}\u{5728} 1994-11-06 18:49:00 \u{540e}\u{91cd}\u{8bd5}",
+            seconds(7200),
+        ),
+        // The beginning of a day.
+        ("resets on 1994-11-07.", seconds(7 * 3600 + 11 * 60)),
+        ("resets on 1994-11-07 UTC", seconds(15 * 3600 + 11 * 60)),
+        ("will reset at 5", None),
+        ("will reset at 123456789012345678901234567890", None),
         ("resets at noon", None),
         ("resets at ", None),
         ("the job of 1994-11-06 18:49:00 failed", None),
     ] {
         assert_eq!(wait(message), expected, "{message}");
+    }
+}
+
+#[test]
+fn moments_in_words_may_be_unix_seconds_or_milliseconds() {
+    let now = utc_datetime!(2026-11-27 04:00);
+    for (moment, expected) in [
+        ("1795759200", Some(Duration::from_secs(7200))),
+        ("1795759200.", Some(Duration::from_secs(7200))),
+        ("1795759200000", Some(Duration::from_secs(7200))),
+        // Far away, and none.
+        ("9795759200", None),
+        ("17957592", None),
+    ] {
+        let body = json!({"error": {"message": format!("Your limit will reset at {moment}")}});
+        let limits = of_error(RateLimits::new(), Some(429), &body, now);
+        assert_eq!(limits.retry_after, expected, "{moment}");
+    }
+}
+
+#[test]
+fn a_year_that_is_left_out_may_be_the_next() {
+    let new_year = utc_datetime!(2026-12-30 22:00);
+    let body = br#"{"error":{"message":"The quota will reset at 01-02 22:00:00 UTC."}}"#;
+    let limits = RateLimits::from_error(429, &HeaderMap::new(), body, new_year);
+    assert_eq!(limits.retry_after, Some(Duration::from_secs(3 * 86_400)));
+    // The first and the last year that there are.
+    for (now, expected) in [
+        (Timestamp::MIN, Some(Duration::from_secs(46 * 3600))),
+        (Timestamp::MAX, None),
+    ] {
+        let limits = RateLimits::from_error(429, &HeaderMap::new(), body, now);
+        assert_eq!(limits.retry_after, expected);
     }
 }
 
@@ -711,6 +769,8 @@ fn words_for_a_wait() {
         ("Please wait 12 seconds before retrying.", 12.0),
         ("You have to wait for 1 minute", 60.0),
         ("Try again in 5 hours 3 minutes.", 18_180.0),
+        ("Resets in 1 day and 2 hours", 93_600.0),
+        ("Try again in 1 minute, 30 seconds, please.", 90.0),
         ("try again after 30s", 30.0),
         ("Your quota will reset after 21h11m3s.", 76_263.0),
         ("Your limit will reset in 2.5 s", 2.5),

@@ -246,3 +246,64 @@ fn after_a_whole_reply_a_stream_ends_though_its_connection_stays_open() {
         assert_eq!(played, (None, at));
     }
 }
+
+/// What comes of a text in answer to a request for a stream, where its media type is a document's.
+fn announced_as_document(pieces: Vec<String>) -> Result<usize, (ErrorCode, String)> {
+    let clock = ManualClock::at(crate::Timestamp::UNIX_EPOCH);
+    let attempt = Attempt::for_tests(clock.clone());
+    let script = Script {
+        clock,
+        steps: pieces
+            .into_iter()
+            .map(|piece| (Duration::ZERO, piece))
+            .collect(),
+        allowed: Cell::new(Duration::MAX),
+    };
+    let limits = Limits::of_stream(&Timeouts::new(), None);
+    let patience = Patience::new(&limits, Duration::ZERO);
+    let auth = Auth::new("p");
+    let mut stream = EventStream::new(&attempt, &auth, script, openai::chat_events(), patience);
+    let said = |error: Error| (error.code().clone(), error.to_string());
+    stream.begin().map_err(said)?;
+    let mut chunks = 0;
+    for chunk in stream {
+        chunk.map_err(said)?;
+        chunks += 1;
+    }
+    Ok(chunks)
+}
+
+#[test]
+fn what_a_beginning_is_taken_for_does_not_depend_on_how_it_is_cut() {
+    let events =
+        event(r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#);
+    let blank = "\n".repeat(4 * 1024 - 2);
+    for (text, chunks) in [
+        (events.clone(), Some(1)),
+        (format!("\u{feff}{events}"), Some(1)),
+        (format!("data\n\n{events}"), Some(1)),
+        (format!("event: x\nretry: 3\r\n\r\n{events}"), Some(1)),
+        (format!(": a comment\n{events}"), Some(1)),
+        (format!("{blank}{events}"), Some(1)),
+        // Words that begin as the names of fields do.
+        ("error\": 429}".to_owned(), None),
+        ("\u{feff}error".to_owned(), None),
+        ("database: down".to_owned(), None),
+        ("retry later".to_owned(), None),
+        ("i".to_owned(), None),
+        ("data".to_owned(), None),
+        (format!("{blank}retry later"), None),
+        ("{\"error\":{\"code\":429}}".to_owned(), None),
+        ("\n\n<html>".to_owned(), None),
+    ] {
+        let whole = announced_as_document(
+            text.as_bytes()
+                .chunks(4 * 1024)
+                .map(|piece| String::from_utf8_lossy(piece).into_owned())
+                .collect(),
+        );
+        let cut = announced_as_document(text.chars().map(String::from).collect());
+        assert_eq!(whole, cut, "{text:?}");
+        assert_eq!(whole.clone().ok(), chunks, "{text:?}: {whole:?}");
+    }
+}
