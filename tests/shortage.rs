@@ -351,6 +351,23 @@ mod probes {
             .unwrap();
         assert!(matches!(stream.recv(), StreamEvent::Chunk(_)));
         assert_eq!(standing(&manager, 0).availability, Availability::Ready);
+        // It counts as served, and is no probe any more: two may go where it was one.
+        let door = door(&fake, "a00");
+        let others = [(); 2].map(|()| {
+            let manager = manager.clone();
+            thread::spawn(move || call(&manager))
+        });
+        eventually("both go", || {
+            door.entered() == 2 || others.iter().any(thread::JoinHandle::is_finished)
+        });
+        assert_eq!(door.entered(), 2);
+        call(&manager).unwrap_err();
+        for _ in &others {
+            door.open.send(Ok(())).unwrap();
+        }
+        for other in others {
+            other.join().unwrap().unwrap();
+        }
         more.send(()).unwrap();
         assert_eq!(stream.count(), 1);
     }
