@@ -4,7 +4,9 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use credpool::{
@@ -14,7 +16,7 @@ use credpool::{
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
-use support::{Act, Fake, SOON, eventually, pool_of, pool_with};
+use support::{Act, Fake, SOON, eventually, manual, pool_of, pool_with};
 
 fn login(id: &str, refresh: &str) -> Auth {
     let tokens = OAuthTokens::new("access").with_refresh_token(refresh);
@@ -537,4 +539,112 @@ fn a_missing_executor_marks_no_login() {
         (auth.status, auth.last_error.is_none()),
         (Status::Active, true)
     );
+}
+
+/// Has a call of its own take what the caller of the first provider chooses, so many times, and lets it end when the caller has come
+/// too late.
+struct Rival {
+    manager: OnceLock<Manager>,
+    left: AtomicUsize,
+    /// Its call, when that has the credential and where it is told to end.
+    entered: (Sender<()>, Receiver<()>),
+    end: (Sender<()>, Receiver<()>),
+    call: Mutex<Option<JoinHandle<String>>>,
+}
+
+impl Rival {
+    fn overtake(&self, id: &str) {
+        let manager = self.manager.get().unwrap().clone();
+        // Those that are pinned stand in a line of their own.
+        let options = Options::new().with_pinned(id);
+        let rival = std::thread::spawn(move || call(&manager, &options).unwrap());
+        self.entered.1.recv_timeout(SOON).unwrap();
+        *self.call.lock() = Some(rival);
+    }
+
+    fn serve(&self) {
+        self.entered.0.send(()).unwrap();
+        self.end.1.recv_timeout(SOON).unwrap();
+    }
+
+    fn let_go(&self) {
+        if let Some(rival) = self.call.lock().take() {
+            self.end.0.send(()).unwrap();
+            rival.join().unwrap();
+        }
+    }
+}
+
+impl Selector for Rival {
+    fn pick(
+        &self,
+        candidates: &Candidates<'_>,
+        options: &Options,
+    ) -> Result<Option<Candidate>, Error> {
+        let chosen = candidates.rotate();
+        if options.pinned.is_none() && candidates.provider() == "p" {
+            match &chosen {
+                Some(chosen) if self.left.load(Ordering::SeqCst) > 0 => self.overtake(&chosen.id),
+                _ => self.let_go(),
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+#[test]
+fn a_race_that_is_lost_for_one_provider_is_run_again_whatever_the_others_say() {
+    let long = Error::upstream(429, "slow down").with_retry_after(Duration::from_secs(3000));
+    // All of q are out for longer than the call waits, and r has no executor.
+    for other in ["q", "r"] {
+        let rival = Arc::new(Rival {
+            manager: OnceLock::new(),
+            left: AtomicUsize::new(2),
+            entered: bounded(1),
+            end: bounded(1),
+            call: Mutex::default(),
+        });
+        let clock = manual();
+        let manager = Manager::builder()
+            .clock(clock.clone())
+            .selector(Arc::clone(&rival))
+            .build()
+            .unwrap();
+        rival.manager.set(manager.clone()).unwrap();
+        let fake = Fake::new("p");
+        let serving = Arc::clone(&rival);
+        fake.on(
+            "p0",
+            Act::Do(Arc::new(move || {
+                let left = |left: usize| left.checked_sub(1);
+                let one = Ordering::SeqCst;
+                if serving.left.fetch_update(one, one, left).is_ok() {
+                    serving.serve();
+                }
+                Ok(Response::new("ok"))
+            })),
+        );
+        manager.register_executor(fake.clone());
+        manager.register_executor(Fake::new("q"));
+        let key = |provider: &str| Auth::api_key(provider, "k").runtime_only();
+        let alone = key("p").with_id("p0").with_attribute("max_concurrent", "1");
+        manager.register(alone).unwrap();
+        manager.register(key("q").with_id("q0")).unwrap();
+        manager.mark_result(&Outcome::failure("q0", "q", "m", long.clone()));
+        let caller = {
+            let manager = manager.clone();
+            std::thread::spawn(move || {
+                manager.execute(["p", other], &Request::new("m", "{}"), &Options::new())
+            })
+        };
+        eventually("it is over", || {
+            if clock.timers() > 0 {
+                clock.advance(Duration::from_millis(5));
+            }
+            caller.is_finished()
+        });
+        let response = caller.join().unwrap().expect(other);
+        assert_eq!(&*response.auth_id, "p0");
+        assert_eq!(fake.calls().len(), 3, "twice a rival was faster");
+    }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use credpool::{
     Advice, Auth, Availability, BackOff, CancelToken, Clock, Correlation, Error, ErrorCode,
-    FailurePolicy, Fault, LimitWindow, Manager, ManualClock, Options, Origin, Outcome, RateLimits,
-    Request, Response, RetryBudget, StreamEvent,
+    FailurePolicy, Fault, LimitWindow, Manager, ManualClock, OAuthTokens, Options, Origin, Outcome,
+    RateLimits, Request, Response, RetryBudget, StreamEvent,
 };
 use support::{Act, Fake, eventually, manual};
 
@@ -351,6 +351,23 @@ mod probes {
             .unwrap();
         assert!(matches!(stream.recv(), StreamEvent::Chunk(_)));
         assert_eq!(standing(&manager, 0).availability, Availability::Ready);
+        // It counts as served, and is no probe any more: two may go where it was one.
+        let door = door(&fake, "a00");
+        let others = [(); 2].map(|()| {
+            let manager = manager.clone();
+            thread::spawn(move || call(&manager))
+        });
+        eventually("both go", || {
+            door.entered() == 2 || others.iter().any(thread::JoinHandle::is_finished)
+        });
+        assert_eq!(door.entered(), 2);
+        call(&manager).unwrap_err();
+        for _ in &others {
+            door.open.send(Ok(())).unwrap();
+        }
+        for other in others {
+            other.join().unwrap().unwrap();
+        }
         more.send(()).unwrap();
         assert_eq!(stream.count(), 1);
     }
@@ -440,6 +457,24 @@ mod waiting {
             reset(&manager);
             caller.join().unwrap().unwrap();
         }
+    }
+
+    #[test]
+    fn a_call_that_waits_for_others_than_it_has_tried_keeps_nobody_from_those() {
+        let (manager, fake, clock) = pool(2, patient());
+        let limited_one = Auth::api_key("p", "k").with_id("a00").runtime_only();
+        let limited_one = limited_one.with_attribute("max_concurrent", "5");
+        manager.register(limited_one).unwrap();
+        mark(&manager, 1, limited(20));
+        fake.on("a00", Act::Fail(Error::message_only("odd")));
+        let caller = in_background(&manager, Options::new());
+        eventually("it waits", || clock.timers() >= 1);
+        assert_eq!(standing(&manager, 0).availability, Availability::Ready);
+        fake.on("a00", Act::Serve);
+        let options = Options::new().with_max_wait(Duration::ZERO);
+        assert_eq!(&*ask(&manager, &options).unwrap().auth_id, "a00");
+        clock.advance(22 * SECOND);
+        assert_eq!(&*caller.join().unwrap().unwrap().auth_id, "a01");
     }
 
     #[test]
@@ -691,6 +726,21 @@ mod retries {
     }
 
     #[test]
+    fn a_retry_is_paid_for_once_and_what_follows_for_another_reason_is_free() {
+        let policy = steady().with_budget(Some(RetryBudget::new(14)));
+        let (manager, fake, _) = pool(0, policy);
+        for n in 0..3 {
+            let tokens = OAuthTokens::new("access").with_refresh_token("refresh");
+            let login = Auth::oauth("p", tokens).with_id(name(n)).runtime_only();
+            manager.register(login).unwrap();
+        }
+        fake.on("a00", Act::Fail(down()));
+        fake.on("a01", Act::Fail(Error::upstream(401, "an old token")));
+        assert_eq!(call(&manager).unwrap(), "a02");
+        assert_eq!(fake.calls(), ["a00", "a01", "a02"]);
+    }
+
+    #[test]
     fn a_credential_that_cannot_be_used_is_asked_once_and_no_call_fails_for_it() {
         let (manager, fake, _) = pool(2, FailurePolicy::default());
         let unusable = Error::new(ErrorCode::Config, "its URL cannot be used").with_auth_id("a00");
@@ -815,6 +865,26 @@ mod outages {
             let auth = manager.get_by_id(&name(n)).unwrap();
             assert!(auth.last_error.is_none() && !auth.unavailable);
         }
+    }
+
+    #[test]
+    fn a_call_that_has_the_same_answer_from_three_credentials_waits_for_no_retry() {
+        let policy = steady()
+            .with_back_off(Some(BackOff::default()))
+            .with_transient_attempts(0)
+            .with_transient_failovers(None);
+        let (manager, fake, clock) = pool(5, policy);
+        everybody(&fake, 5, &Act::Fail(Error::upstream(500, "oops")));
+        let caller = {
+            let manager = manager.clone();
+            thread::spawn(move || call(&manager))
+        };
+        eventually("it is over, or waits", || {
+            caller.is_finished() || clock.timers() > 0
+        });
+        assert_eq!(clock.timers(), 0, "a retry would change nothing");
+        assert_eq!(caller.join().unwrap().unwrap_err().http_status(), Some(500));
+        assert_eq!(fake.calls().len(), 3);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Engine {
             let asked = match ask_for(call, provider) {
                 Ok(asked) => asked,
                 Err(error) => {
-                    refusal = Refusal::Unfit(error);
+                    refusal = refusal.followed_by(Refusal::Unfit(error));
                     continue;
                 }
             };
@@ -153,7 +153,8 @@ impl Engine {
                 self.services.registry.wake_first(query);
                 // What serves any number of calls at once is taken from nobody.
                 if !self.services.registry.is_anybody_unlimited(query) {
-                    refusal = Refusal::OthersWait(Arc::clone(asked.provider));
+                    let others = Refusal::OthersWait(Arc::clone(asked.provider));
+                    refusal = refusal.followed_by(others);
                     continue;
                 }
             }
@@ -161,7 +162,7 @@ impl Engine {
             let payment = self.budgets.retry(asked.provider, owes_retry);
             let Some(payment) = payment else {
                 progress.round(asked.provider).closed = Some(Closed::ForGood);
-                refusal = Refusal::NoBudget(Arc::clone(asked.provider));
+                refusal = refusal.followed_by(Refusal::NoBudget(Arc::clone(asked.provider)));
                 continue;
             };
             match self.choose(call, asked.wanted(), &progress.tried)? {
@@ -170,9 +171,9 @@ impl Engine {
                     progress.round(asked.provider).owes_retry = false;
                     return Ok(Ok(asked.turn(taken)));
                 }
-                // A lost race tells more: there was somebody.
-                Choice::Nobody if matches!(refusal, Refusal::Lost(_)) => {}
-                Choice::Nobody => refusal = Refusal::Nobody(Arc::clone(provider)),
+                Choice::Nobody => {
+                    refusal = refusal.followed_by(Refusal::Nobody(Arc::clone(provider)));
+                }
                 Choice::Lost => refusal = Refusal::Lost(Arc::clone(provider)),
             }
         }

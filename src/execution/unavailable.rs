@@ -82,6 +82,17 @@ pub(super) enum Refusal {
     Lost(Arc<Provider>),
 }
 
+impl Refusal {
+    /// What counts when the next provider is refused, too: that, unless a race was lost before. Then there was somebody, and may be again.
+    pub(super) fn followed_by(self, next: Self) -> Self {
+        if matches!(self, Self::Lost(_)) {
+            self
+        } else {
+            next
+        }
+    }
+}
+
 pub(super) fn no_provider() -> Error {
     Error::new(
         ErrorCode::ProviderNotFound,
