@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::contained;
-use super::lead::{lifetime, own_lead, provider_refresh_lead};
-use crate::auth::{Auth, Expiry, read_time, read_time_text};
+use super::refresh_window::{last_refresh, lifetime, own_lead, provider_refresh_lead};
+use crate::auth::Auth;
 use crate::clock::{Timestamp, earlier, later};
 
 /// Whether `auth` should be refreshed at `now`.
@@ -134,22 +134,6 @@ fn by_interval_or_lead(
     Some((at, lead / 5))
 }
 
-/// When the tokens of a record came, as far as it tells.
-pub(super) fn last_refresh(auth: &Auth) -> Option<Timestamp> {
-    auth.last_refreshed_at.or_else(|| {
-        let metadata = auth.metadata.as_ref();
-        LAST_REFRESH_NAMES
-            .iter()
-            .find_map(|name| metadata?.get(name).and_then(read_time))
-            .or_else(|| {
-                LAST_REFRESH_NAMES
-                    .iter()
-                    .find_map(|name| auth.attributes.get(name).and_then(read_time_text))
-            })
-            .and_then(Expiry::at)
-    })
-}
-
 fn has_evaluator(auth: &Auth) -> bool {
     auth.runtime.as_deref().is_some_and(|runtime| {
         contained("a runtime", || runtime.refresh_evaluator().is_some()).unwrap_or(false)
@@ -174,13 +158,6 @@ const AT_ONCE: Timestamp = Timestamp::MIN;
 const MOST_JITTER: Duration = Duration::from_secs(150);
 
 const LAST_STRETCH: Duration = Duration::from_secs(30);
-
-const LAST_REFRESH_NAMES: [&str; 4] = [
-    "last_refresh",
-    "lastRefresh",
-    "last_refreshed_at",
-    "lastRefreshedAt",
-];
 
 #[cfg(test)]
 mod tests {

@@ -13,12 +13,12 @@ mod endpoint_backoff;
 mod ensure_fresh;
 mod grants;
 mod health;
-mod lead;
 mod lock;
 mod machine;
 mod pending_saves;
 mod queue;
 mod records;
+mod refresh_window;
 mod scheduler;
 mod single_flight;
 mod state;
@@ -28,9 +28,9 @@ mod wakeups;
 pub(crate) use admission::threads;
 pub(crate) use coordinator::RefreshCoordinator;
 pub use due::should_refresh;
-pub use lead::{provider_refresh_lead, register_refresh_lead_provider};
 #[cfg(feature = "testing")]
 pub(crate) use queue::DueQueue;
+pub use refresh_window::{provider_refresh_lead, register_refresh_lead_provider};
 pub(crate) use scheduler::start as start_scheduler;
 
 use crate::panic::guard;

@@ -5,20 +5,13 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
+use super::reported::Reported;
 use super::{google, parse, retry_headers, window_headers};
 use crate::clock::{Timestamp, until};
-use crate::limits::{Exhausted, LimitWindow};
+use crate::limits::Exhausted;
 use crate::provider::http::exchange::start;
 
-/// What a body says.
-#[derive(Debug, Default)]
-pub(crate) struct Said {
-    pub(crate) wait: Option<Duration>,
-    pub(crate) exhausted: Option<Exhausted>,
-    pub(crate) windows: Vec<LimitWindow>,
-}
-
-pub(crate) fn read(body: &Value, now: Timestamp) -> Said {
+pub(crate) fn read(body: &Value, now: Timestamp) -> Reported {
     // Google wraps errors of streams in an array.
     let body = body.get(0).unwrap_or(body);
     // The Responses API keeps the error of a failed response inside it.
@@ -39,7 +32,7 @@ pub(crate) fn read(body: &Value, now: Timestamp) -> Said {
         let reset = || Some(until(now, window_headers::latest_reset(&windows, now)?));
         retry_headers::retry_after(&headers, now).or_else(reset)
     };
-    Said {
+    Reported {
         wait: google
             .wait
             .or_else(|| resets(error, now))

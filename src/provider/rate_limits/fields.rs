@@ -3,11 +3,20 @@
 use std::time::Duration;
 
 use super::parse;
-use super::window_headers::Said;
 use crate::clock::{Timestamp, later};
 
+/// What one header says.
+pub(crate) enum Field {
+    Limit(u64),
+    Remaining(u64),
+    ResetsAt(Timestamp),
+    UsedRatio(f64),
+    Status(String),
+    Length(Duration),
+}
+
 /// What a header says, by window.
-pub(crate) fn read(header: &str, text: &str, now: Timestamp) -> Vec<(String, Said)> {
+pub(crate) fn read(header: &str, text: &str, now: Timestamp) -> Vec<(String, Field)> {
     match header {
         // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11, and 07 before it.
         "ratelimit" => items(text).flat_map(|item| item.limit(now)).collect(),
@@ -73,20 +82,20 @@ fn field_first<'a>(rest: &'a str, unnamed: &str) -> Option<(String, &'a str)> {
     is_field.then(|| (window.to_owned(), field))
 }
 
-fn said(field: &str, text: &str, now: Timestamp) -> Option<Said> {
+fn said(field: &str, text: &str, now: Timestamp) -> Option<Field> {
     match field {
         // The drafts may list the policies behind the number.
-        "limit" => parse::count(text.split(',').next()?).map(Said::Limit),
-        "remaining" => parse::count(text).map(Said::Remaining),
-        "reset" | "reset-at" => parse::reset(text, now).map(Said::ResetsAt),
+        "limit" => parse::count(text.split(',').next()?).map(Field::Limit),
+        "remaining" => parse::count(text).map(Field::Remaining),
+        "reset" | "reset-at" => parse::reset(text, now).map(Field::ResetsAt),
         "reset-after-seconds" => {
             let wait = parse::seconds(parse::decimal(text)?)?;
-            (!wait.is_zero()).then(|| Said::ResetsAt(later(now, wait)))
+            (!wait.is_zero()).then(|| Field::ResetsAt(later(now, wait)))
         }
-        "utilization" => parse::ratio(text).map(Said::UsedRatio),
-        "used-percent" => parse::ratio_of_percent(text).map(Said::UsedRatio),
-        "window-minutes" => minutes(text).map(Said::Length),
-        "status" => word(text).map(Said::Status),
+        "utilization" => parse::ratio(text).map(Field::UsedRatio),
+        "used-percent" => parse::ratio_of_percent(text).map(Field::UsedRatio),
+        "window-minutes" => minutes(text).map(Field::Length),
+        "status" => word(text).map(Field::Status),
         _ => None,
     }
 }
@@ -129,7 +138,7 @@ fn items(text: &str) -> impl Iterator<Item = Item<'_>> {
 
 impl Item<'_> {
     /// `"default";r=50;t=30`, and draft 07's `remaining=50, reset=30`.
-    fn limit(self, now: Timestamp) -> Vec<(String, Said)> {
+    fn limit(self, now: Timestamp) -> Vec<(String, Field)> {
         if let Some((field, value)) = self.name.split_once('=') {
             let said = said(field.trim(), value.trim(), now);
             return said
@@ -145,15 +154,15 @@ impl Item<'_> {
     }
 
     /// `"default";q=100;w=60`, and draft 07's `100;w=60`.
-    fn policy(self) -> Vec<(String, Said)> {
+    fn policy(self) -> Vec<(String, Field)> {
         self.named(|parameter, value| match parameter {
-            "q" => parse::count(value).map(Said::Limit),
-            "w" => parse::seconds(parse::decimal(value)?).map(Said::Length),
+            "q" => parse::count(value).map(Field::Limit),
+            "w" => parse::seconds(parse::decimal(value)?).map(Field::Length),
             _ => None,
         })
     }
 
-    fn named(&self, of: impl Fn(&str, &str) -> Option<Said>) -> Vec<(String, Said)> {
+    fn named(&self, of: impl Fn(&str, &str) -> Option<Field>) -> Vec<(String, Field)> {
         let is_number = self.name.bytes().all(|byte| byte.is_ascii_digit());
         let name = if is_number { "default" } else { self.name };
         let said = self

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::body::Said;
 use super::parse;
+use super::reported::Reported;
 use crate::clock::Timestamp;
 use crate::limits::{Exhausted, LimitWindow};
 
-pub(crate) fn read(error: &Value, now: Timestamp) -> Said {
-    let mut said = Said::default();
+pub(crate) fn read(error: &Value, now: Timestamp) -> Reported {
+    let mut said = Reported::default();
     let details = error.get("details").and_then(Value::as_array);
     let (mut retry, mut reset) = (None, None);
     for detail in details.into_iter().flatten().take(MOST) {
@@ -31,7 +31,7 @@ pub(crate) fn read(error: &Value, now: Timestamp) -> Said {
 }
 
 /// What is violated is used up. A quota of a day is one, although the `RetryInfo` beside it may speak of seconds.
-fn violations(detail: &Value, said: &mut Said) {
+fn violations(detail: &Value, said: &mut Reported) {
     let violations = detail.get("violations").and_then(Value::as_array);
     for violation in violations.into_iter().flatten().take(MOST) {
         let text = |name| violation.get(name).and_then(Value::as_str);
@@ -43,7 +43,7 @@ fn violations(detail: &Value, said: &mut Said) {
 }
 
 /// [`ErrorInfo`](https://cloud.google.com/apis/design/errors#error_info): why, and which quota.
-fn info(detail: &Value, said: &mut Said) {
+fn info(detail: &Value, said: &mut Reported) {
     said.exhausted = match detail.get("reason").and_then(Value::as_str) {
         Some("RATE_LIMIT_EXCEEDED") => said.exhausted.or(Some(Exhausted::Rate)),
         Some("QUOTA_EXHAUSTED") => Some(Exhausted::Quota),
@@ -58,7 +58,7 @@ fn info(detail: &Value, said: &mut Said) {
     }
 }
 
-fn exceeded(name: &str, limit: Option<&Value>, said: &mut Said) {
+fn exceeded(name: &str, limit: Option<&Value>, said: &mut Reported) {
     if name.to_ascii_lowercase().contains("perday") {
         said.exhausted = Some(Exhausted::Quota);
     } else if said.exhausted.is_none() {

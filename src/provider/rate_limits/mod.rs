@@ -7,6 +7,7 @@ mod body;
 mod fields;
 mod google;
 mod parse;
+mod reported;
 mod retry_headers;
 mod window_headers;
 

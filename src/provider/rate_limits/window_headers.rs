@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::fields::Field;
 use super::{fields, parse};
 use crate::clock::{Timestamp, later};
 use crate::limits::LimitWindow;
@@ -49,16 +50,6 @@ pub(crate) fn latest_reset(windows: &[LimitWindow], now: Timestamp) -> Option<Ti
     rejected(windows).chain(counted).filter_map(is_back).max()
 }
 
-/// What one header says.
-pub(crate) enum Said {
-    Limit(u64),
-    Remaining(u64),
-    ResetsAt(Timestamp),
-    UsedRatio(f64),
-    Status(String),
-    Length(Duration),
-}
-
 /// The window with this name, a new one if need be; `None` when that would be one too many.
 fn entry<'a>(windows: &'a mut Vec<LimitWindow>, name: &str) -> Option<&'a mut LimitWindow> {
     if let Some(at) = windows.iter().position(|window| window.name == name) {
@@ -71,14 +62,14 @@ fn entry<'a>(windows: &'a mut Vec<LimitWindow>, name: &str) -> Option<&'a mut Li
     windows.last_mut()
 }
 
-fn note(window: &mut LimitWindow, said: Said) {
+fn note(window: &mut LimitWindow, said: Field) {
     match said {
-        Said::Limit(limit) => window.limit = window.limit.or(Some(limit)),
-        Said::Remaining(remaining) => window.remaining = window.remaining.or(Some(remaining)),
-        Said::ResetsAt(at) => window.resets_at = window.resets_at.or(Some(at)),
-        Said::UsedRatio(ratio) => window.note_used_ratio(ratio),
-        Said::Length(length) => window.length = window.length.or(Some(length)),
-        Said::Status(status) => {
+        Field::Limit(limit) => window.limit = window.limit.or(Some(limit)),
+        Field::Remaining(remaining) => window.remaining = window.remaining.or(Some(remaining)),
+        Field::ResetsAt(at) => window.resets_at = window.resets_at.or(Some(at)),
+        Field::UsedRatio(ratio) => window.note_used_ratio(ratio),
+        Field::Length(length) => window.length = window.length.or(Some(length)),
+        Field::Status(status) => {
             window.status.get_or_insert(status);
         }
     }

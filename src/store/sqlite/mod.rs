@@ -1,5 +1,6 @@
 //! [`SqliteStore`]: records in one database file that processes of one machine share.
 
+mod file_id;
 mod link;
 mod rows;
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use zeroize::Zeroizing;
 
-use super::link::FileId;
+use super::file_id::FileId;
 use crate::store::codec::{Parts, Texts};
 
 pub(super) struct Rows<'a> {

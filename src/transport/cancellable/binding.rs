@@ -8,7 +8,7 @@ use ureq::unversioned::transport::time::Instant;
 use ureq::unversioned::transport::{Buffers, NextTimeout};
 
 use super::line::Line;
-use super::scope::{Scope, current};
+use super::scope::{Scope, current, elapsed};
 use crate::cancel::OnCancel;
 
 /// One request's hold on a connection.
@@ -91,11 +91,4 @@ fn sooner(mut timeout: NextTimeout, left: Duration) -> NextTimeout {
         timeout.reason = Timeout::PerRead;
     }
     timeout
-}
-
-pub(crate) fn elapsed(from: Instant, to: Instant) -> Duration {
-    match (from, to) {
-        (Instant::Exact(from), Instant::Exact(to)) => to.saturating_duration_since(from),
-        _ => Duration::ZERO,
-    }
 }

@@ -36,10 +36,11 @@ use ureq::unversioned::transport::{
 };
 use zeroize::Zeroizing;
 
-use self::binding::{Binding, elapsed};
+use self::binding::Binding;
 use self::line::{Line, told};
 pub(crate) use self::line::{is_cancellation, lost_connection};
 use self::scope::current;
+use self::scope::elapsed;
 pub(crate) use self::scope::{Pace, Scope, within};
 use super::tls::{self, Tls};
 

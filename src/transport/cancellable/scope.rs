@@ -8,7 +8,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use ureq::unversioned::transport::time::Instant;
 
-use super::binding::elapsed;
 use crate::cancel::CancelToken;
 use crate::clock::{Clock, SystemClock};
 use crate::transport::tls::Tls;
@@ -101,5 +100,12 @@ pub(crate) struct Restore(pub(super) Option<Arc<Scope>>);
 impl Drop for Restore {
     fn drop(&mut self) {
         SCOPE.set(self.0.take());
+    }
+}
+
+pub(crate) fn elapsed(from: Instant, to: Instant) -> Duration {
+    match (from, to) {
+        (Instant::Exact(from), Instant::Exact(to)) => to.saturating_duration_since(from),
+        _ => Duration::ZERO,
     }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::contained;
-use super::due::last_refresh;
-use crate::auth::{Auth, AuthRuntime};
+use crate::auth::{Auth, AuthRuntime, Expiry, read_time, read_time_text};
 use crate::clock::Timestamp;
 use crate::request::normalized;
 
@@ -93,6 +92,29 @@ const MOST_LEAD: Duration = Duration::from_secs(5 * 60);
 type Factory = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 
 static FACTORIES: RwLock<BTreeMap<String, Factory>> = RwLock::new(BTreeMap::new());
+
+/// When the tokens of a record came, as far as it tells.
+pub(super) fn last_refresh(auth: &Auth) -> Option<Timestamp> {
+    auth.last_refreshed_at.or_else(|| {
+        let metadata = auth.metadata.as_ref();
+        LAST_REFRESH_NAMES
+            .iter()
+            .find_map(|name| metadata?.get(name).and_then(read_time))
+            .or_else(|| {
+                LAST_REFRESH_NAMES
+                    .iter()
+                    .find_map(|name| auth.attributes.get(name).and_then(read_time_text))
+            })
+            .and_then(Expiry::at)
+    })
+}
+
+const LAST_REFRESH_NAMES: [&str; 4] = [
+    "last_refresh",
+    "lastRefresh",
+    "last_refreshed_at",
+    "lastRefreshedAt",
+];
 
 #[cfg(test)]
 mod tests {
