@@ -11,13 +11,13 @@ mod anthropic;
 #[cfg(feature = "estimate")]
 mod estimate;
 mod gemini;
-mod http;
+pub mod http;
 mod oauth;
 mod openai;
 mod rate_limits;
 
-pub use anthropic::Anthropic;
-pub use gemini::Gemini;
+pub use anthropic::{Anthropic, AnthropicApi};
+pub use gemini::{Gemini, GeminiApi};
 pub use http::sse::{SseEvent, SseReader};
 pub use oauth::{refresh_grant, refresh_tokens};
-pub use openai::OpenAi;
+pub use openai::{OpenAi, OpenAiApi};

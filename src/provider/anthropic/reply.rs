@@ -2,9 +2,19 @@
 
 use serde_json::Value;
 
-use crate::provider::http::error_body::Problem;
 use crate::provider::http::json::{is_filled, number};
+use crate::provider::http::{Reply, ReplyReader, ReportedError};
 use crate::request::Usage;
+
+/// How messages are read.
+pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(failure);
+
+fn read(message: &Value) -> Reply {
+    Reply {
+        text: text(message),
+        usage: usage(message),
+    }
+}
 
 /// The text of all text blocks of a [message](https://docs.anthropic.com/en/api/messages); `None` where there is no text
 /// block.
@@ -21,9 +31,9 @@ pub(super) fn block_text(block: &Value) -> Option<&str> {
 }
 
 /// Why there is no reply in a message: no content, and no reason why it ended.
-pub(super) fn failure(message: &Value) -> Option<Problem> {
+pub(super) fn failure(message: &Value) -> Option<ReportedError> {
     let says = |name| message.get(name).is_some_and(is_filled);
-    (!says("content") && !says("stop_reason")).then(|| Problem::of_no_reply(message))
+    (!says("content") && !says("stop_reason")).then(|| ReportedError::of_no_reply(message))
 }
 
 /// The tokens that a message used.
@@ -34,8 +44,8 @@ pub(super) fn usage(message: &Value) -> Option<Usage> {
 }
 
 /// The number in the answer to a [token count](https://docs.anthropic.com/en/api/messages-count-tokens).
-pub(super) fn count(answer: &Value) -> Option<u64> {
-    number(answer.get("input_tokens")?)
+pub(super) fn count(answer: &Value) -> Option<Usage> {
+    number(answer.get("input_tokens")?).map(|tokens| Usage::new(tokens, 0))
 }
 
 /// The counts so far. A stream tells the input at its start and the output at its end, in numbers that are

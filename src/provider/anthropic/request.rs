@@ -3,52 +3,45 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Anthropic;
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::provider::http::credential_header;
-use crate::provider::http::headers::{Vendor, base_url, configured, put};
+use crate::provider::http::headers::{base_url, configured_headers};
 
-impl Vendor for Anthropic {
-    fn base_url(&self) -> &'static str {
-        "https://api.anthropic.com"
+/// Where the API is.
+pub(super) const BASE_URL: &str = "https://api.anthropic.com";
+
+/// The key or token, and what the attributes ask for.
+pub(super) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
+    let mut own = configured_headers(auth, &NAMED_HEADERS)?;
+    let api_key = auth.attributes.get("api_key");
+    if let Some(secret) = api_key.filter(|secret| !secret.is_empty()) {
+        own.insert(API_KEY, credential_header::key_value(auth, secret)?);
+    } else if let Some(token) = credential_header::secret_of(auth) {
+        own.insert(AUTHORIZATION, credential_header::bearer_value(auth, token)?);
+        own.remove(API_KEY);
+    } else if !KEY_HEADERS.iter().any(|name| own.contains_key(name)) {
+        return Err(credential_header::missing(auth));
     }
+    Ok(own)
+}
 
-    fn add_credential(&self, headers: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
-        let mut own = configured(auth, &NAMED_HEADERS)?;
-        let api_key = auth.attributes.get("api_key");
-        if let Some(secret) = api_key.filter(|secret| !secret.is_empty()) {
-            own.insert(API_KEY, credential_header::plain(auth, secret)?);
-        } else if let Some(token) = credential_header::secret_of(auth) {
-            own.insert(AUTHORIZATION, credential_header::bearer(auth, token)?);
-            own.remove(API_KEY);
-        } else if !KEY_HEADERS.iter().any(|name| own.contains_key(name)) {
-            return Err(credential_header::config(
-                auth,
-                "it has neither attribute api_key nor an access_token",
-            ));
-        }
-        put(headers, own);
-        Ok(())
+/// A call adds betas, can ask for a version where the credential does not, and brings no credential.
+pub(super) fn merge(own: &mut HeaderMap, call: &mut HeaderMap) {
+    for name in &KEY_HEADERS {
+        call.remove(name);
     }
-
-    /// A call adds betas, can ask for a version where the credential does not, and brings no credential.
-    fn merge(&self, own: &mut HeaderMap, call: &mut HeaderMap) {
-        for name in &KEY_HEADERS {
-            call.remove(name);
-        }
-        if let Some(betas) = betas(own, call) {
-            own.insert(BETA, betas);
-        }
-        if !call.contains_key(VERSION) && !own.contains_key(VERSION) {
-            own.insert(VERSION, HeaderValue::from_static(OLDEST_VERSION));
-        }
+    if let Some(betas) = betas(own, call) {
+        own.insert(BETA, betas);
+    }
+    if !call.contains_key(VERSION) && !own.contains_key(VERSION) {
+        own.insert(VERSION, HeaderValue::from_static(OLDEST_VERSION));
     }
 }
 
 /// Where messages are created. A base URL may name the API's version, as that of other vendors does.
-pub(super) fn messages_path(vendor: &Anthropic, auth: &Auth) -> &'static str {
-    let base = base_url(vendor, auth);
+pub(super) fn messages_path(auth: &Auth) -> &'static str {
+    let base = base_url(BASE_URL, auth);
     let place = base.split_once('?').map_or(base, |(place, _)| place);
     if place.trim_end_matches('/').ends_with("/v1") {
         "/messages"
@@ -108,14 +101,16 @@ const NAMED_HEADERS: [(&str, &str); 2] = [
 
 #[cfg(test)]
 mod tests {
+    use super::super::AnthropicApi;
     use super::*;
     use crate::auth::OAuthTokens;
     use crate::error::ErrorCode;
-    use crate::provider::http::headers::{JSON, head};
+    use crate::provider::http::call::head;
+    use crate::provider::http::headers::JSON;
     use crate::request::Options;
 
     fn headers(auth: &Auth, options: &Options) -> HeaderMap {
-        let head = head(&Anthropic::new(), auth, "/v1/messages", JSON, options);
+        let head = head(&AnthropicApi, auth, "/v1/messages", JSON, options);
         head.unwrap().headers
     }
 
@@ -182,7 +177,7 @@ mod tests {
         );
 
         let none = Auth::new("anthropic").with_id("team");
-        let error = head(&Anthropic::new(), &none, "/", JSON, &options).unwrap_err();
+        let error = head(&AnthropicApi, &none, "/", JSON, &options).unwrap_err();
         assert_eq!(
             (error.code(), error.auth_id()),
             (&ErrorCode::Config, Some("team"))
@@ -193,7 +188,7 @@ mod tests {
     fn a_base_url_may_name_the_version() {
         let path = |base: &str| {
             let auth = Auth::api_key("anthropic", "k").with_attribute("base_url", base);
-            messages_path(&Anthropic::new(), &auth)
+            messages_path(&auth)
         };
         for base in ["", "https://h", "https://h/api/", "https://h/xv1"] {
             assert_eq!(path(base), "/v1/messages", "{base}");

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::reply::{self, Tally};
-use crate::provider::http::event_stream::{Protocol, Said};
+use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::json::is_filled;
 use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
@@ -21,14 +21,14 @@ pub(super) struct MessageStream {
     has_stopped: bool,
 }
 
-impl Protocol for MessageStream {
-    fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> Said {
+impl StreamProtocol for MessageStream {
+    fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> EventMeaning {
         let Some(json) = json else {
             // That of gateways which translate. It makes nothing whole.
             return if self.has_stopped {
-                Said::End
+                EventMeaning::End
             } else {
-                Said::Cut
+                EventMeaning::Cut
             };
         };
         let kind = json.get("type").and_then(Value::as_str);
@@ -59,12 +59,12 @@ impl Protocol for MessageStream {
                 self.has_progressed = true;
                 chunk.usage = self.usage(json);
             }
-            "message_stop" => return Said::Last(chunk),
+            "message_stop" => return EventMeaning::Last(chunk),
             // Pings, the ends of blocks, and what there may be one day.
             _ => {}
         }
         chunk.preamble = !self.has_content;
-        Said::Chunk(chunk)
+        EventMeaning::Chunk(chunk)
     }
 
     fn knows(&self, event: &str) -> bool {
@@ -114,7 +114,7 @@ mod tests {
 
     fn read(stream: &mut MessageStream, json: &Value) -> StreamChunk {
         match stream.read(&SseEvent::default(), Some(json)) {
-            Said::Chunk(chunk) => chunk,
+            EventMeaning::Chunk(chunk) => chunk,
             _ => panic!("a chunk: {json}"),
         }
     }

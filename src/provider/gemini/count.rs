@@ -1,5 +1,6 @@
 //! Token counts: <https://ai.google.dev/api/tokens>.
 
+use crate::request::Usage;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -21,12 +22,13 @@ pub(super) fn payload(payload: &[u8], model: &Model) -> Option<Bytes> {
 }
 
 /// The number in the answer.
-pub(super) fn tokens(answer: &Value) -> Option<u64> {
-    answer.get("totalTokens").and_then(reply::number)
+pub(super) fn usage(answer: &Value) -> Option<Usage> {
+    let tokens = answer.get("totalTokens").and_then(reply::number)?;
+    Some(Usage::new(tokens, 0).with_cached(cached(answer)))
 }
 
 /// How many of them are cached.
-pub(super) fn cached(answer: &Value) -> u64 {
+fn cached(answer: &Value) -> u64 {
     let cached = answer.get("cachedContentTokenCount");
     cached.and_then(reply::number).unwrap_or_default()
 }

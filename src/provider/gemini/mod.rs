@@ -4,21 +4,17 @@ mod reply;
 mod request;
 mod stream;
 
-use http::request::Parts;
+use std::borrow::Cow;
 
-use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
-use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
-use crate::request::{Format, Options, Request, Response, Usage};
-use crate::transport::check_url;
+use http::HeaderMap;
 
 use self::model::Model;
 use self::stream::GenerateContent;
-use super::http::call::Call;
-use super::http::headers::Vendor;
-use super::http::payload;
-use super::http::sse::DEFAULT_EVENT_LIMIT;
-use super::oauth;
+use super::http::{HttpExecutor, Vendor, VendorCall, payload};
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::executor::ChunkSource;
+use crate::request::{Options, Request, Response};
 
 /// Calls the [Gemini API](https://ai.google.dev/api/generate-content), or a server that speaks like it.
 ///
@@ -56,23 +52,23 @@ use super::oauth;
 /// | `header:NAME` | one more header; with `header:authorization` or `header:x-goog-api-key` there need be no `api_key` | |
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
 ///
-/// For [`refresh`](ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
+/// For [`refresh`](crate::ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
 ///
 /// # Requests
 ///
-/// [`Request::model`] says what model answers: `gemini-2.5-flash`, or a resource name that begins with `models/`,
-/// `tunedModels/`, `publishers/` or `projects/`. The payload goes out as it is. [`Options::headers`] and [`Options::query`]
+/// [`Request::model`](crate::Request::model) says what model answers: `gemini-2.5-flash`, or a resource name that begins with `models/`,
+/// `tunedModels/`, `publishers/` or `projects/`. The payload goes out as it is. [`Options::headers`](crate::Options::headers) and [`Options::query`](crate::Options::query)
 /// are added, except for headers that the credential sets or that belong to the connection, and for the parameters `key`,
-/// `access_token`, `oauth_token` and `alt`. [`Options::alt`] is ignored. Redirects are not followed.
+/// `access_token`, `oauth_token` and `alt`. [`Options::alt`](crate::Options::alt) is ignored. Redirects are not followed.
 ///
 /// A token count takes the payload of the call that it is for: where that holds more than `contents`, it is sent as the
 /// `generateContentRequest` of <https://ai.google.dev/api/tokens>.
 ///
 /// # Answers
 ///
-/// [`Response::reply_text`] is the text of the first candidate without its thoughts; thoughts count as output in
-/// [`Response::usage`]. A prompt that is blocked is an answer without text: its `promptFeedback` says why. An answer with
-/// another status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the
+/// [`Response::reply_text`](crate::Response::reply_text) is the text of the first candidate without its thoughts; thoughts count as output in
+/// [`Response::usage`](crate::Response::usage). A prompt that is blocked is an answer without text: its `promptFeedback` says why. An answer with
+/// another status than 2xx is [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets) and the
 /// server's wait; so is a JSON `error` in a 2xx answer, with the status that its code stands for.
 ///
 /// # Streams
@@ -82,163 +78,57 @@ use super::oauth;
 /// Otherwise its last item is an error: `stream_truncated` when it ended or the upstream closed the connection,
 /// `stream_interrupted` when it was lost, `stream_stalled` when it fell silent for
 /// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
-#[derive(Clone, Debug)]
-pub struct Gemini {
-    identifier: String,
-    event_limit: usize,
-}
+pub type Gemini = HttpExecutor<GeminiApi>;
 
-impl Gemini {
-    /// The executor for provider `gemini`.
-    ///
-    /// ```
-    /// use credpool::{ProviderExecutor, provider::Gemini};
-    ///
-    /// assert_eq!(Gemini::new().identifier(), "gemini");
-    /// ```
-    pub fn new() -> Self {
-        Self::named("gemini")
+/// The API that [`Gemini`] calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GeminiApi;
+
+impl Vendor for GeminiApi {
+    fn format(&self) -> &'static str {
+        "gemini"
     }
 
-    /// The executor for another provider key.
-    ///
-    /// ```
-    /// use credpool::{ProviderExecutor, provider::Gemini};
-    ///
-    /// assert_eq!(Gemini::named("my-gemini").identifier(), "my-gemini");
-    /// ```
-    pub fn named(identifier: impl Into<String>) -> Self {
-        Self {
-            identifier: identifier.into(),
-            event_limit: DEFAULT_EVENT_LIMIT,
-        }
+    fn base_url(&self) -> &'static str {
+        request::BASE_URL
     }
 
-    /// Sets how many bytes one event of a stream may have, where the call does not say ([`Options::event_limit`]): a longer one ends
-    /// the call with `stream_malformed`, is held against no credential and not asked for again. Default: 64 MiB, as for a plain answer;
-    /// images come as events of several MiB.
-    ///
-    /// ```
-    /// let executor = credpool::provider::Gemini::new().with_event_limit(16 * 1024 * 1024);
-    /// ```
-    pub fn with_event_limit(mut self, bytes: usize) -> Self {
-        self.event_limit = bytes;
-        self
+    fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {
+        request::credential_headers(auth)
     }
 
-    /// Makes a call to `path` below the credential's API and version.
-    fn call<T>(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        options: &Options,
-        path: &str,
-        make: impl FnOnce(&Call<'_>, &str) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let options = request::without_credential(options);
-        let path = format!("{}{path}", request::version_path(self, auth)?);
-        let call = Call {
-            vendor: self,
-            attempt,
-            auth,
-            options: &options,
-            event_limit: self.event_limit,
-        };
-        make(&call, &path)
-    }
-}
-
-impl Default for Gemini {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl ProviderExecutor for Gemini {
-    fn identifier(&self) -> &str {
-        &self.identifier
+    fn merge(&self, _: &mut HeaderMap, call: &mut HeaderMap) {
+        request::merge(call);
     }
 
-    fn execute(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        let path = Model::of(request)?.path("generateContent");
-        let read = |json| (reply::text(&json), reply::usage(&json));
-        let (response, (reply_text, usage)) =
-            self.call(attempt, auth, options, &path, |call, path| {
-                let payload = request.payload.clone();
-                call.plain_as(path, payload, |_| None, reply::failure, read)
-            })?;
-        Ok(Response {
-            reply_text,
-            usage,
-            ..response
-        })
+    fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
+        let (path, options) = address(call, &Model::of(request)?.path("generateContent"))?;
+        let call = call.with_options(&options);
+        call.reply(&path, request.payload.clone(), &reply::REPLIES)
     }
 
-    fn execute_stream(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<ChunkSource, Error> {
+    fn stream(&self, call: &VendorCall<'_>, request: &Request) -> Result<ChunkSource, Error> {
         // Without it the stream is one JSON array.
         let path = Model::of(request)?.path("streamGenerateContent") + "?alt=sse";
-        self.call(attempt, auth, options, &path, |call, path| {
-            let payload = request.payload.clone();
-            let asked = payload::number(&payload, &request::CANDIDATE_COUNT);
-            call.stream(path, payload, GenerateContent::of(asked.unwrap_or(1)))
-        })
+        let (path, options) = address(call, &path)?;
+        let payload = request.payload.clone();
+        let asked = payload::number(&payload, &request::CANDIDATE_COUNT).unwrap_or(1);
+        let call = call.with_options(&options);
+        call.stream(&path, payload, GenerateContent::of(asked))
     }
 
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
+    fn count_tokens(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         let model = Model::of(request)?;
         let payload = count::payload(&request.payload, &model);
         let payload = payload.unwrap_or_else(|| request.payload.clone());
-        let path = model.path("countTokens");
-        let (response, json) = self.call(attempt, auth, options, &path, |call, path| {
-            call.plain(path, payload)
-        })?;
-        let Some(tokens) = count::tokens(&json) else {
-            let what = "the upstream's answer to a token count holds no number of tokens";
-            return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&auth.id));
-        };
-        let cached = count::cached(&json);
-        Ok(response.with_usage(Usage::new(tokens, 0).with_cached(cached)))
-    }
-
-    fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
-        oauth::refresh_tokens(attempt, auth)
-    }
-
-    fn speaks(&self, format: &Format) -> bool {
-        let name = format.as_str();
-        name.eq_ignore_ascii_case("gemini") || name.eq_ignore_ascii_case(&self.identifier)
-    }
-
-    fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
-        Some(self)
+        let (path, options) = address(call, &model.path("countTokens"))?;
+        let call = call.with_options(&options);
+        call.count(&path, payload, count::usage)
     }
 }
 
-impl RequestPreparer for Gemini {
-    /// Sets `x-goog-api-key` or `Authorization`, and the credential's other headers. A request whose URL says where it goes
-    /// must go over `https`, or stay on this machine.
-    fn prepare_request(&self, request: &mut Parts, auth: &Auth) -> Result<(), Error> {
-        if request.uri.authority().is_some() {
-            check_url(&request.uri.to_string(), auth)?;
-        }
-        self.add_credential(&mut request.headers, auth)
-    }
+/// The path below the credential's API and version, and the options without a credential of their own.
+fn address<'a>(call: &VendorCall<'a>, path: &str) -> Result<(String, Cow<'a, Options>), Error> {
+    let path = format!("{}{path}", request::version_path(call.auth())?);
+    Ok((path, request::without_credential(call.options())))
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::provider::http::error_body::Problem;
+use crate::provider::http::{Reply, ReplyReader, ReportedError};
 use crate::request::Usage;
 
 /// The candidates of a response, each with its index.
@@ -25,6 +25,16 @@ pub(super) fn parts(candidate: &Value) -> impl Iterator<Item = &Value> {
     let content = candidate.get("content");
     let parts = content.and_then(|content| content.get("parts")?.as_array());
     parts.into_iter().flatten()
+}
+
+/// How replies are read.
+pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(failure);
+
+fn read(reply: &Value) -> Reply {
+    Reply {
+        text: text(reply),
+        usage: usage(reply),
+    }
 }
 
 /// The text of a reply; of one that came in pieces, as a stream without events does (an array), of all of them.
@@ -50,7 +60,7 @@ fn text_of_piece(reply: &Value) -> Option<String> {
 }
 
 /// Why there is no reply: no candidate with content or a reason for its end, and no reason why the prompt was blocked.
-pub(super) fn failure(reply: &Value) -> Option<Problem> {
+pub(super) fn failure(reply: &Value) -> Option<ReportedError> {
     let is_reply = |(_, candidate): (u64, &Value)| {
         reason(candidate, "finishReason").is_some() || parts(candidate).next().is_some()
     };
@@ -59,7 +69,7 @@ pub(super) fn failure(reply: &Value) -> Option<Problem> {
         feedback.is_some_and(|feedback| reason(feedback, "blockReason").is_some())
     };
     let holds_one = |piece: &Value| is_blocked(piece) || candidates(piece).any(is_reply);
-    (!pieces(reply).any(holds_one)).then(|| Problem::of_no_reply(reply))
+    (!pieces(reply).any(holds_one)).then(|| ReportedError::of_no_reply(reply))
 }
 
 /// The tokens used, where at least one of the numbers is there. Thoughts are output: they are charged as such.

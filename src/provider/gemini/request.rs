@@ -5,42 +5,34 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::Gemini;
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::provider::http::credential_header;
-use crate::provider::http::headers::{Vendor, base_url, configured, put};
+use crate::provider::http::headers::{base_url, configured_headers};
 use crate::provider::http::url::encode_into;
 use crate::request::Options;
 
-impl Vendor for Gemini {
-    fn base_url(&self) -> &'static str {
-        "https://generativelanguage.googleapis.com"
-    }
+/// Where the API is.
+pub(super) const BASE_URL: &str = "https://generativelanguage.googleapis.com";
 
-    fn add_credential(&self, headers: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
-        let mut own = configured(auth, &NAMED_HEADERS)?;
-        let api_key = auth.attributes.get("api_key").filter(|key| !key.is_empty());
-        if let Some(api_key) = api_key {
-            own.insert(KEY_HEADER, credential_header::plain(auth, api_key)?);
-        } else if let Some(token) = credential_header::secret_of(auth) {
-            own.insert(AUTHORIZATION, credential_header::bearer(auth, token)?);
-            add_quota_project(&mut own, auth)?;
-        } else if !(own.contains_key(KEY_HEADER) || own.contains_key(AUTHORIZATION)) {
-            return Err(credential_header::config(
-                auth,
-                "it has neither attribute api_key nor an access_token",
-            ));
-        }
-        // One credential at a time: the server may prefer the other one.
-        if own.contains_key(KEY_HEADER) {
-            headers.remove(AUTHORIZATION);
-        } else {
-            headers.remove(KEY_HEADER);
-        }
-        put(headers, own);
-        Ok(())
+/// The key or token, and what the attributes ask for.
+pub(super) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
+    let mut own = configured_headers(auth, &NAMED_HEADERS)?;
+    let api_key = auth.attributes.get("api_key").filter(|key| !key.is_empty());
+    if let Some(api_key) = api_key {
+        own.insert(KEY_HEADER, credential_header::key_value(auth, api_key)?);
+    } else if let Some(token) = credential_header::secret_of(auth) {
+        own.insert(AUTHORIZATION, credential_header::bearer_value(auth, token)?);
+        add_quota_project(&mut own, auth)?;
+    } else if !(own.contains_key(KEY_HEADER) || own.contains_key(AUTHORIZATION)) {
+        return Err(credential_header::missing(auth));
     }
+    Ok(own)
+}
+/// One credential at a time: the server may prefer the other one.
+pub(super) fn merge(call: &mut HeaderMap) {
+    call.remove(KEY_HEADER);
+    call.remove(AUTHORIZATION);
 }
 
 /// The project of a Google file, which counts for its tokens, where no attribute names another.
@@ -58,8 +50,8 @@ fn add_quota_project(own: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
 }
 
 /// What is between the address and the model: attribute `api_version`, else `v1beta` where the address has no path.
-pub(super) fn version_path(vendor: &Gemini, auth: &Auth) -> Result<String, Error> {
-    let base = base_url(vendor, auth);
+pub(super) fn version_path(auth: &Auth) -> Result<String, Error> {
+    let base = base_url(BASE_URL, auth);
     let (place, query) = base.split_once('?').unwrap_or((base, ""));
     let names = query.split('&').filter_map(|pair| pair.split('=').next());
     if names.into_iter().any(is_secret) {
@@ -80,16 +72,14 @@ pub(super) fn version_path(vendor: &Gemini, auth: &Auth) -> Result<String, Error
     Ok(path)
 }
 
-/// The options without a credential of their own, which in a parameter would be in the URL, and without what would take
-/// `alt` away from a stream.
+/// The options without a credential in a parameter, which would be in the URL, and without what would take `alt` away from a stream.
 pub(super) fn without_credential(options: &Options) -> Cow<'_, Options> {
     let is_ours = |(name, _): &(String, String)| is_secret(name) || name == "alt";
-    if !options.query.iter().any(is_ours) && !options.headers.contains_key(KEY_HEADER) {
+    if !options.query.iter().any(is_ours) {
         return Cow::Borrowed(options);
     }
     let mut options = options.clone();
     options.query.retain(|parameter| !is_ours(parameter));
-    options.headers.remove(KEY_HEADER);
     Cow::Owned(options)
 }
 
@@ -115,14 +105,16 @@ pub(super) const CANDIDATE_COUNT: [&[&str]; 2] = [
 
 #[cfg(test)]
 mod tests {
+    use super::super::GeminiApi;
     use super::*;
     use crate::error::ErrorCode;
-    use crate::provider::http::headers::{JSON, head};
+    use crate::provider::http::call::head;
+    use crate::provider::http::headers::JSON;
 
     fn sent(auth: &Auth, options: &Options) -> http::request::Parts {
         let options = without_credential(options);
-        let path = version_path(&Gemini::new(), auth).unwrap() + "/models/m:generateContent";
-        head(&Gemini::new(), auth, &path, JSON, &options).unwrap()
+        let path = version_path(auth).unwrap() + "/models/m:generateContent";
+        head(&GeminiApi, auth, &path, JSON, &options).unwrap()
     }
 
     #[test]
@@ -161,7 +153,7 @@ mod tests {
 
         let own = Auth::new("gemini").with_attribute("header:x-goog-api-key", "k");
         assert_eq!(sent(&own, &Options::new()).headers[KEY_HEADER], "k");
-        let none = Gemini::new().add_credential(&mut HeaderMap::new(), &Auth::new("gemini"));
+        let none = credential_headers(&Auth::new("gemini"));
         assert_eq!(*none.unwrap_err().code(), ErrorCode::Config);
     }
 
@@ -197,7 +189,7 @@ mod tests {
 
         let auth = Auth::api_key("gemini", "k").with_id("a");
         let auth = auth.with_attribute("base_url", "https://h/v1?x=1&key=canary");
-        let error = version_path(&Gemini::new(), &auth).unwrap_err();
+        let error = version_path(&auth).unwrap_err();
         assert_eq!(
             (error.code(), error.auth_id()),
             (&ErrorCode::Config, Some("a"))

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::reply;
-use crate::provider::http::event_stream::{Protocol, Said};
+use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
 
@@ -25,14 +25,14 @@ pub(super) struct GenerateContent {
     has_content: bool,
 }
 
-impl Protocol for GenerateContent {
-    fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> Said {
+impl StreamProtocol for GenerateContent {
+    fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> EventMeaning {
         let Some(json) = json else {
             // Not Gemini's, but that of servers in front of it. It makes nothing whole.
             return if self.have_ended() {
-                Said::End
+                EventMeaning::End
             } else {
-                Said::Cut
+                EventMeaning::Cut
             };
         };
         self.has_progressed = false;
@@ -48,7 +48,7 @@ impl Protocol for GenerateContent {
             feedback.is_some_and(|feedback| reply::reason(feedback, "blockReason").is_some());
         self.has_progressed |= self.blocked;
         self.has_content |= self.has_progressed;
-        Said::Chunk(StreamChunk {
+        EventMeaning::Chunk(StreamChunk {
             text: reply::text(json).filter(|text| !text.is_empty()),
             usage: reply::usage(json),
             preamble: !self.has_content,
@@ -111,7 +111,7 @@ mod tests {
         let mut chunks = Vec::new();
         for event in events {
             match protocol.read(&SseEvent::default(), Some(event)) {
-                Said::Chunk(chunk) => chunks.push(chunk),
+                EventMeaning::Chunk(chunk) => chunks.push(chunk),
                 _ => panic!("an event is a chunk"),
             }
         }
@@ -169,9 +169,9 @@ mod tests {
     fn a_foreign_end_makes_nothing_whole() {
         let mut protocol = GenerateContent::default();
         let said = protocol.read(&SseEvent::default(), None);
-        assert!(matches!(said, Said::Cut));
+        assert!(matches!(said, EventMeaning::Cut));
         let mut protocol = after(&[json!({"candidates": [candidate(0, "", Some("STOP"))]})]).0;
         let said = protocol.read(&SseEvent::default(), None);
-        assert!(matches!(said, Said::End));
+        assert!(matches!(said, EventMeaning::End));
     }
 }

@@ -1,17 +1,22 @@
-//! One call of an executor: a payload out, JSON or a stream of events back.
+//! One call of a vendor's API: a payload out, JSON or a stream of events back.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::error_body::Problem;
-use super::event_stream::{EventStream, Protocol};
+use super::error_body::ReportedError;
+use super::event_stream::{EventStream, StreamProtocol};
 use super::exchange::{reported, send};
-use super::headers::{EVENT_STREAM, JSON, Vendor, head};
+use super::headers::{CONNECTION_HEADERS, EVENT_STREAM, JSON, USER_AGENT_TEXT, base_url};
+
 use super::patience::Patience;
+use super::reply::ReplyReader;
+use super::url::endpoint;
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Body;
@@ -19,12 +24,94 @@ use crate::executor::{Attempt, ChunkSource};
 use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::provider::rate_limits;
-use crate::request::{Options, Response};
+use crate::request::{Options, Request, Response, Usage};
 use crate::transport::Limits;
 
-/// One request to the upstream, for whom and how.
-pub(crate) struct Call<'a> {
+/// One vendor's API: what its requests and replies have that others' do not. [`HttpExecutor`](super::HttpExecutor) makes a
+/// [`ProviderExecutor`](crate::ProviderExecutor) of it.
+///
+/// ```
+/// use bytes::Bytes;
+/// use credpool::provider::http::{HttpExecutor, Vendor, VendorCall, bearer_headers};
+/// use credpool::{Auth, ChunkSource, Error, ErrorCode, ProviderExecutor, Request, Response};
+///
+/// /// An API that answers in the very words of the payload.
+/// struct Parrot;
+///
+/// impl Vendor for Parrot {
+///     fn format(&self) -> &'static str {
+///         "parrot"
+///     }
+///
+///     fn base_url(&self) -> &'static str {
+///         "https://parrot.example.org/v1"
+///     }
+///
+///     fn credential_headers(&self, auth: &Auth) -> Result<http::HeaderMap, Error> {
+///         bearer_headers(auth)
+///     }
+///
+///     fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
+///         let (response, json) = call.plain("/say", request.payload.clone())?;
+///         let text = json["said"].as_str().unwrap_or_default();
+///         Ok(response.with_reply_text(text))
+///     }
+///
+///     fn stream(&self, _: &VendorCall<'_>, _: &Request) -> Result<ChunkSource, Error> {
+///         Err(Error::new(ErrorCode::Unsupported, "a parrot says it all at once"))
+///     }
+/// }
+///
+/// let executor = HttpExecutor::of(Parrot);
+/// assert_eq!(executor.identifier(), "parrot");
+/// ```
+pub trait Vendor: Send + Sync {
+    /// The name of its format, in lower case; also that of the provider whose executor [`HttpExecutor::of`](super::HttpExecutor::of) makes.
+    fn format(&self) -> &'static str;
+
+    /// Where the API is, unless attribute `base_url` of the credential says otherwise.
+    fn base_url(&self) -> &'static str;
+
+    /// The headers that show a credential to the vendor, and those that its attributes ask for.
+    ///
+    /// # Errors
+    /// Code `config`, about the credential, where it has nothing to show or something that is no header.
+    fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error>;
+
+    /// Settles what the credential's headers, `own`, and a call's have to do with each other. Of those that are in both
+    /// afterwards, `own` ones go out. Does nothing by default.
+    fn merge(&self, own: &mut HeaderMap, call: &mut HeaderMap) {
+        let _ = (own, call);
+    }
+
+    /// Makes a plain call.
+    ///
+    /// # Errors
+    /// Those of [`VendorCall::plain`], and what the reply tells.
+    fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error>;
+
+    /// Begins a stream.
+    ///
+    /// # Errors
+    /// Those of [`VendorCall::stream`].
+    fn stream(&self, call: &VendorCall<'_>, request: &Request) -> Result<ChunkSource, Error>;
+
+    /// Counts the tokens of a request; the answer's usage has them as input.
+    ///
+    /// # Errors
+    /// Code `unsupported` by default; those of [`VendorCall::plain`].
+    fn count_tokens(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
+        let _ = request;
+        let what = "the vendor has no endpoint that counts tokens";
+        Err(Error::new(ErrorCode::Unsupported, what).with_auth_id(&call.auth().id))
+    }
+}
+
+/// One call of a vendor's API, by one credential. See [`Vendor`](super::Vendor).
+#[derive(Clone, Copy)]
+pub struct VendorCall<'a> {
     pub(crate) vendor: &'a dyn Vendor,
+    pub(crate) identifier: &'a str,
     pub(crate) attempt: &'a Attempt,
     pub(crate) auth: &'a Auth,
     pub(crate) options: &'a Options,
@@ -32,21 +119,88 @@ pub(crate) struct Call<'a> {
     pub(crate) event_limit: usize,
 }
 
-impl Call<'_> {
-    /// Sends the payload and reads the JSON that comes back.
-    pub(crate) fn plain(&self, path: &str, payload: Bytes) -> Result<(Response, Value), Error> {
-        self.plain_as(path, payload, |_| None, |_| None, |json| json)
+impl<'a> VendorCall<'a> {
+    /// The provider key of the executor that makes the call.
+    pub fn identifier(&self) -> &'a str {
+        self.identifier
     }
 
-    /// As [`plain`](Self::plain), for answers that are mostly alike: `glance` takes what is needed straight out of the
-    /// ordinary one, or nothing, and then `read` gets the whole JSON. `failure` finds an error that does not stand where errors
-    /// mostly do.
-    pub(crate) fn plain_as<T>(
+    /// The credential that makes the call.
+    pub fn auth(&self) -> &'a Auth {
+        self.auth
+    }
+
+    /// The attempt that this call is.
+    pub fn attempt(&self) -> &'a Attempt {
+        self.attempt
+    }
+
+    /// How it is made.
+    pub fn options(&self) -> &'a Options {
+        self.options
+    }
+
+    /// The same call with other options.
+    pub fn with_options<'b>(&self, options: &'b Options) -> VendorCall<'b>
+    where
+        'a: 'b,
+    {
+        VendorCall { options, ..*self }
+    }
+
+    /// Sends the payload to a path below the API's address, by `POST`, and reads the JSON that comes back.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::send`]; [`Error::upstream`] for another status than 2xx, with the body (64 KiB at most, without the
+    /// credential's secrets) and the server's wait, and for a JSON `error` in a 2xx answer; `upstream` or `transport` for what is no JSON.
+    pub fn plain(&self, path: &str, payload: Bytes) -> Result<(Response, Value), Error> {
+        self.exchange(path, payload, |_| None, |_| None, |json| json)
+    }
+
+    /// As [`plain`](Self::plain), with the reply's text and usage taken out by `reader`.
+    ///
+    /// # Errors
+    /// As [`plain`](Self::plain), and those that the reader finds.
+    pub fn reply(
         &self,
         path: &str,
         payload: Bytes,
-        glance: impl FnOnce(&[u8]) -> Option<T>,
-        failure: impl FnOnce(&Value) -> Option<Problem>,
+        reader: &ReplyReader,
+    ) -> Result<Response, Error> {
+        let read = |json| (reader.read)(&json);
+        let (response, reply) =
+            self.exchange(path, payload, reader.fast_path, reader.failure, read)?;
+        Ok(Response {
+            reply_text: reply.text,
+            usage: reply.usage,
+            ..response
+        })
+    }
+
+    /// As [`plain`](Self::plain), for a token count, which `read` takes out.
+    ///
+    /// # Errors
+    /// As [`plain`](Self::plain), and `upstream` for an answer without a count.
+    pub fn count(
+        &self,
+        path: &str,
+        payload: Bytes,
+        read: fn(&Value) -> Option<Usage>,
+    ) -> Result<Response, Error> {
+        let (response, json) = self.plain(path, payload)?;
+        let Some(usage) = read(&json) else {
+            let what = "the upstream's answer to a token count holds no number of tokens";
+            return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&self.auth.id));
+        };
+        Ok(response.with_usage(usage))
+    }
+
+    fn exchange<T>(
+        &self,
+        path: &str,
+        payload: Bytes,
+        fast_path: impl FnOnce(&[u8]) -> Option<T>,
+        failure: impl FnOnce(&Value) -> Option<ReportedError>,
         read: impl FnOnce(Value) -> T,
     ) -> Result<(Response, T), Error> {
         let limits = self.attempt.call_limits(&self.options.timeouts);
@@ -59,11 +213,11 @@ impl Call<'_> {
         let limits = self.limits_of(&answer);
         let head = answer.headers().clone();
         let body = answer.into_body().into_bytes(LARGEST_BODY)?;
-        let found = match glance(&body) {
+        let found = match fast_path(&body) {
             Some(found) => found,
             None => {
                 let json = self.json(&body, status, &head)?;
-                if let Some(problem) = Problem::find(&json).or_else(|| failure(&json)) {
+                if let Some(problem) = ReportedError::find(&json).or_else(|| failure(&json)) {
                     return Err(self.reported(&problem, &json, limits));
                 }
                 read(json)
@@ -76,11 +230,14 @@ impl Call<'_> {
     }
 
     /// Sends the payload and reads the answer as a stream of events in `protocol`.
-    pub(crate) fn stream(
+    ///
+    /// # Errors
+    /// As [`plain`](Self::plain), and `stream_malformed` for what is no stream of events. Errors that come later are items of the stream.
+    pub fn stream(
         &self,
         path: &str,
         payload: Bytes,
-        protocol: impl Protocol + 'static,
+        protocol: impl StreamProtocol + 'static,
     ) -> Result<ChunkSource, Error> {
         let waits = self.attempt.stream_limits(&self.options.timeouts);
         let answer = self.send(path, payload, EVENT_STREAM, &waits)?;
@@ -146,13 +303,63 @@ impl Call<'_> {
     }
 
     /// The error that a JSON body reports in spite of its status.
-    fn reported(&self, problem: &Problem, json: &Value, limits: Option<RateLimits>) -> Error {
+    fn reported(&self, problem: &ReportedError, json: &Value, limits: Option<RateLimits>) -> Error {
         let error = reported(problem, json, self.auth);
         let now = self.attempt.clock().now();
         let limits = limits.unwrap_or_default();
         let limits = rate_limits::of_error(limits, error.http_status(), json, now);
         rate_limits::attach(error, limits, self.auth)
     }
+}
+
+impl fmt::Debug for VendorCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VendorCall")
+            .field("identifier", &self.identifier)
+            .field("auth_id", &self.auth.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The head of a `POST` to `path` of the credential's API.
+pub(crate) fn head(
+    vendor: &dyn Vendor,
+    auth: &Auth,
+    path: &str,
+    accept: &'static str,
+    options: &Options,
+) -> Result<Parts, Error> {
+    let mut own = vendor.credential_headers(auth)?;
+    let mut call = options.headers.clone();
+    vendor.merge(&mut own, &mut call);
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = http::Method::POST;
+    head.uri = endpoint(
+        auth,
+        base_url(vendor.base_url(), auth),
+        path,
+        &options.query,
+    )?;
+    let headers = &mut head.headers;
+    *headers = own;
+    let mut default = |name, value| {
+        let value = HeaderValue::from_static(value);
+        headers.entry(name).or_insert(value);
+    };
+    default(ACCEPT, accept);
+    default(CONTENT_TYPE, JSON);
+    if !call.contains_key(USER_AGENT) {
+        default(USER_AGENT, USER_AGENT_TEXT);
+    }
+    for name in call.keys() {
+        if CONNECTION_HEADERS.contains(name) || headers.contains_key(name) {
+            continue;
+        }
+        for value in call.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    Ok(head)
 }
 
 /// What may be wrong with an answer that turns out not to be JSON.

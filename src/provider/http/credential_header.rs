@@ -7,9 +7,17 @@ use zeroize::Zeroizing;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 
-/// What the credential shows to its provider: attribute `api_key`, else `access_token` of the metadata, else the same
+/// What a credential shows to its provider: attribute `api_key`, else `access_token` of the metadata, else the same
 /// inside a nested `token` or `Token` object.
-pub(crate) fn secret_of(auth: &Auth) -> Option<&str> {
+///
+/// ```
+/// use credpool::provider::http::secret_of;
+/// use credpool::{Auth, OAuthTokens};
+///
+/// assert_eq!(secret_of(&Auth::api_key("p", "k")), Some("k"));
+/// assert_eq!(secret_of(&Auth::oauth("p", OAuthTokens::new("t"))), Some("t"));
+/// ```
+pub fn secret_of(auth: &Auth) -> Option<&str> {
     let metadata = auth.metadata.as_ref();
     let top = || metadata?.text("access_token");
     let nested = |name| metadata?.get(name)?.get("access_token")?.as_str();
@@ -22,14 +30,31 @@ pub(crate) fn secret_of(auth: &Auth) -> Option<&str> {
         .find(|secret| !secret.is_empty())
 }
 
-/// The secret as it is, marked sensitive.
-pub(crate) fn plain(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
+/// A key as the value of a header, marked sensitive.
+///
+/// # Errors
+/// Code `config` where it is empty, longer than 8 KiB, or holds anything but visible ASCII.
+///
+/// ```
+/// use credpool::Auth;
+/// use credpool::provider::http::{key_value, secret_of};
+///
+/// let auth = Auth::api_key("p", "k-1");
+/// let value = key_value(&auth, secret_of(&auth).unwrap_or_default())?;
+/// assert!(value.is_sensitive() && value == "k-1");
+/// assert!(key_value(&auth, "two\nlines").is_err());
+/// # Ok::<(), credpool::Error>(())
+/// ```
+pub fn key_value(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
     check(auth, secret)?;
     sensitive(secret.to_owned().into()).ok_or_else(|| unfit(auth))
 }
 
-/// `Bearer` and the secret, marked sensitive.
-pub(crate) fn bearer(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
+/// `Bearer` and a token as the value of a header, marked sensitive.
+///
+/// # Errors
+/// As [`key_value`].
+pub fn bearer_value(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
     check(auth, secret)?;
     let mut text = Zeroizing::new(String::with_capacity(BEARER.len() + secret.len()));
     text.push_str(BEARER);
@@ -59,6 +84,11 @@ fn unfit(auth: &Auth) -> Error {
         "its key or token is empty, longer than 8 KiB, or has characters other than visible ASCII: copy it again without \
          spaces and line ends",
     )
+}
+
+/// The error about a credential that has nothing to show.
+pub(crate) fn missing(auth: &Auth) -> Error {
+    config(auth, "it has neither attribute api_key nor an access_token")
 }
 
 /// An error about the credential's own settings.
@@ -98,8 +128,12 @@ mod tests {
     #[test]
     fn the_longest_key_still_goes() {
         let auth = Auth::new("p").with_id("a");
-        assert!(bearer(&auth, &"k".repeat(LONGEST)).unwrap().is_sensitive());
-        assert!(bearer(&auth, &"k".repeat(LONGEST + 1)).is_err());
+        assert!(
+            bearer_value(&auth, &"k".repeat(LONGEST))
+                .unwrap()
+                .is_sensitive()
+        );
+        assert!(bearer_value(&auth, &"k".repeat(LONGEST + 1)).is_err());
     }
 
     proptest! {
@@ -107,7 +141,7 @@ mod tests {
         fn only_visible_ascii_passes_and_no_error_shows_it(secret in ".{1,30}|sk-[ -~]{8}[\r\n\t\u{80}]?") {
             let auth = Auth::new("p").with_id("team");
             let visible = secret.bytes().all(|byte| (0x21..=0x7E).contains(&byte));
-            match bearer(&auth, &secret) {
+            match bearer_value(&auth, &secret) {
                 Ok(value) => {
                     prop_assert!(visible);
                     prop_assert_eq!(value.to_str().ok(), Some(&*format!("Bearer {secret}")));

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::json::is_filled;
 
-/// What a JSON error body says.
+/// An error as a JSON body reports it. See [`ReplyReader`](super::ReplyReader) for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub struct ReportedError {
     /// `error.code`, `rate_limit_exceeded` for example; in an OAuth answer, `error` itself; else Google's reason in the
     /// details, `API_KEY_INVALID` for example.
     pub(crate) code: Option<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Problem {
     number: Option<u16>,
 }
 
-impl Problem {
+impl ReportedError {
     /// Reads the forms that servers use: `{"error":{"code","type","message"}}`, `{"error":"code","error_description"}`,
     /// `{"error":"message"}` and, where `type` or `object` is `error`, the members side by side; at Google also as the first of an
     /// array. `None` where there is no error.
@@ -83,8 +83,8 @@ impl Problem {
         None
     }
 
-    /// An error that is known by its name alone.
-    pub(crate) fn named(name: &str, status: Option<u16>, message: &str) -> Self {
+    /// An error that is known by its name alone, with the status that it stands for.
+    pub fn named(name: &str, status: Option<u16>, message: &str) -> Self {
         Self {
             code: Some(name.to_owned()),
             kind: None,
@@ -94,7 +94,7 @@ impl Problem {
     }
 
     /// Why an answer holds no reply, as far as it says so.
-    pub(crate) fn of_no_reply(body: &Value) -> Self {
+    pub fn of_no_reply(body: &Value) -> Self {
         let mut problem = Self::of(body);
         // An answer's own `status` and `type` are no error's.
         problem.kind = None;
@@ -106,8 +106,8 @@ impl Problem {
         problem
     }
 
-    /// What an error object says.
-    pub(crate) fn of(error: &Value) -> Self {
+    /// What an error object says, by its members `code`, `type`, `status` and `message`.
+    pub fn of(error: &Value) -> Self {
         Self {
             code: text_of(error, "code").or_else(|| reason_of(error)),
             kind: text_of(error, "type")
@@ -297,8 +297,8 @@ fn rpc_status_of(name: &str) -> Option<u16> {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Option<Problem> {
-        Problem::find(&serde_json::from_str(body).unwrap())
+    fn read(body: &str) -> Option<ReportedError> {
+        ReportedError::find(&serde_json::from_str(body).unwrap())
     }
 
     #[test]

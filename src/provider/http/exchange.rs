@@ -16,7 +16,7 @@ use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::transport::Limits;
 
-use super::error_body::Problem;
+use super::error_body::ReportedError;
 use crate::provider::rate_limits;
 
 /// Sends a request and waits for the head of an answer that is a success; another one is an error. Redirects are answers too:
@@ -57,7 +57,7 @@ fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Err
     let body = ErrorBody::read(body);
     // What is not JSON says nothing that could be read.
     let json = parse_lenient(body.received.as_bytes()).unwrap_or_default();
-    let problem = Problem::find(&json).unwrap_or_default();
+    let problem = ReportedError::find(&json).unwrap_or_default();
     let (status, now) = (head.status.as_u16(), attempt.clock().now());
     let limits = RateLimits::from_headers(&head.headers, now);
     let limits = rate_limits::of_error(limits, Some(status), &json, now);
@@ -70,7 +70,7 @@ fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Err
 }
 
 /// The error that an upstream reports inside an answer with a success status.
-pub(crate) fn reported(problem: &Problem, json: &Value, auth: &Auth) -> Error {
+pub(crate) fn reported(problem: &ReportedError, json: &Value, auth: &Auth) -> Error {
     if let Some(status) = problem.status() {
         let received = match json {
             Value::Null => String::new(),
@@ -89,7 +89,13 @@ pub(crate) fn reported(problem: &Problem, json: &Value, auth: &Auth) -> Error {
 }
 
 /// An upstream error whose message names the problem's code and type, wherever in the body they stand.
-fn described(status: u16, body: &ErrorBody, json: &Value, problem: &Problem, auth: &Auth) -> Error {
+fn described(
+    status: u16,
+    body: &ErrorBody,
+    json: &Value,
+    problem: &ReportedError,
+    auth: &Auth,
+) -> Error {
     let mut error = Error::upstream(status, body.shown(json, auth)).with_auth_id(&auth.id);
     if body.is_cut {
         error = error.with_body_cut();

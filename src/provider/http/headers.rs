@@ -1,90 +1,40 @@
 //! The head of a request: where it goes, and the headers of the credential, the call and the connection.
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use super::credential_header;
-use super::url::endpoint;
 use crate::auth::Auth;
 use crate::error::Error;
-use crate::request::Options;
 
-/// What one vendor's requests have that others' do not.
-pub(crate) trait Vendor: Sync {
-    /// Where the API is, unless attribute `base_url` says otherwise.
-    fn base_url(&self) -> &'static str;
-
-    /// Puts the credential's headers in place of what is there.
-    fn add_credential(&self, headers: &mut HeaderMap, auth: &Auth) -> Result<(), Error>;
-
-    /// Settles what the credential's headers, `own`, and a call's have to do with each other. Of those that are in both
-    /// afterwards, `own` ones go out.
-    fn merge(&self, own: &mut HeaderMap, call: &mut HeaderMap) {
-        let _ = (own, call);
-    }
-}
-
-/// The head of a `POST` to `path` of the credential's API.
-pub(crate) fn head(
-    vendor: &dyn Vendor,
-    auth: &Auth,
-    path: &str,
-    accept: &'static str,
-    options: &Options,
-) -> Result<Parts, Error> {
-    let mut own = HeaderMap::new();
-    vendor.add_credential(&mut own, auth)?;
-    let mut call = options.headers.clone();
-    vendor.merge(&mut own, &mut call);
-    let (mut head, ()) = http::Request::new(()).into_parts();
-    head.method = http::Method::POST;
-    head.uri = endpoint(auth, base_url(vendor, auth), path, &options.query)?;
-    let headers = &mut head.headers;
-    *headers = own;
-    let mut default = |name, value| {
-        let value = HeaderValue::from_static(value);
-        headers.entry(name).or_insert(value);
-    };
-    default(ACCEPT, accept);
-    default(CONTENT_TYPE, JSON);
-    if !call.contains_key(USER_AGENT) {
-        default(USER_AGENT, USER_AGENT_TEXT);
-    }
-    for name in call.keys() {
-        if CONNECTION_HEADERS.contains(name) || headers.contains_key(name) {
-            continue;
-        }
-        for value in call.get_all(name) {
-            headers.append(name, value.clone());
-        }
-    }
-    Ok(head)
-}
-
-/// Where the credential's API is.
-pub(crate) fn base_url<'a>(vendor: &dyn Vendor, auth: &'a Auth) -> &'a str {
+/// Where the credential's API is: at its attribute `base_url`, else at the vendor's.
+pub(crate) fn base_url<'a>(vendors: &'static str, auth: &'a Auth) -> &'a str {
     auth.attributes
         .get("base_url")
         .map(str::trim)
         .filter(|url| !url.is_empty())
-        .unwrap_or(vendor.base_url())
+        .unwrap_or(vendors)
 }
 
-/// Puts the headers `own` in place of what is there.
-pub(crate) fn put(headers: &mut HeaderMap, own: HeaderMap) {
-    if headers.is_empty() {
-        *headers = own;
-    } else {
-        headers.extend(own);
-    }
-}
-
-/// The headers that the credential's attributes ask for: `header:NAME`, and those in `named` (attribute, header).
-pub(crate) fn configured(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderMap, Error> {
+/// The headers that a credential's attributes ask for: `header:NAME`, and those in `named` (attribute, header). Each is marked sensitive.
+///
+/// # Errors
+/// Code `config`, naming the attribute, for one that is no header, or one of the connection.
+///
+/// ```
+/// use credpool::Auth;
+/// use credpool::provider::http::configured_headers;
+///
+/// let auth = Auth::api_key("p", "k").with_attribute("project", "blue").with_attribute("header:x-team", "7");
+/// let headers = configured_headers(&auth, &[("project", "x-project")])?;
+/// assert_eq!(headers["x-project"], "blue");
+/// assert_eq!(headers["x-team"], "7");
+/// # Ok::<(), credpool::Error>(())
+/// ```
+pub fn configured_headers(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     for (attribute, value) in auth.attributes.iter() {
         let named = named.iter().find(|(name, _)| *name == attribute);
@@ -114,14 +64,32 @@ pub(crate) fn configured(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderMa
     Ok(headers)
 }
 
+/// The headers of an API that takes a bearer token ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750#section-2.1)): `Authorization` with what
+/// the credential [shows](super::secret_of), and those of its attributes `header:NAME`. See [`Vendor`](super::Vendor) for an example.
+///
+/// # Errors
+/// Code `config` where it has nothing to show, or a header that cannot be one.
+pub fn bearer_headers(auth: &Auth) -> Result<HeaderMap, Error> {
+    let mut headers = configured_headers(auth, &[])?;
+    if let Some(secret) = credential_header::secret_of(auth) {
+        headers.insert(
+            AUTHORIZATION,
+            credential_header::bearer_value(auth, secret)?,
+        );
+    } else if !headers.contains_key(AUTHORIZATION) {
+        return Err(credential_header::missing(auth));
+    }
+    Ok(headers)
+}
+
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
-const USER_AGENT_TEXT: &str = concat!("credpool/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT_TEXT: &str = concat!("credpool/", env!("CARGO_PKG_VERSION"));
 const HEADER_PREFIX: &str = "header:";
 
 /// What a call's options must not touch: the connection's own headers, and compression, which nobody would undo.
-const CONNECTION_HEADERS: [HeaderName; 11] = [
+pub(super) const CONNECTION_HEADERS: [HeaderName; 11] = [
     ACCEPT_ENCODING,
     AUTHORIZATION,
     CONNECTION,

@@ -5,12 +5,29 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
+use crate::error::{Error, ErrorCode};
+
 /// The payload with `"stream": true` in it and nothing else changed, not even the order of its members: a model may see
-/// that. `None` when it is not a JSON object.
-pub(crate) fn streaming(payload: &Bytes) -> Option<Bytes> {
-    let object = Members::of(payload)?;
+/// that.
+///
+/// # Errors
+/// Code `config` where it is no JSON object.
+///
+/// ```
+/// use bytes::Bytes;
+/// use credpool::provider::http::streaming_payload;
+///
+/// let payload = streaming_payload(&Bytes::from_static(br#"{"model":"m"}"#))?;
+/// assert_eq!(payload, r#"{"stream":true,"model":"m"}"#);
+/// # Ok::<(), credpool::Error>(())
+/// ```
+pub fn streaming_payload(payload: &Bytes) -> Result<Bytes, Error> {
+    let Some(object) = Members::of(payload) else {
+        let what = "the request's payload is not a JSON object";
+        return Err(Error::new(ErrorCode::Config, what));
+    };
     let (range, text) = match object.value("stream") {
-        Some(range) if payload[range.clone()] == *b"true" => return Some(payload.clone()),
+        Some(range) if payload[range.clone()] == *b"true" => return Ok(payload.clone()),
         Some(range) => (range, &b"true"[..]),
         None if object.is_empty => (object.start..object.start, &b"\"stream\":true"[..]),
         None => (object.start..object.start, &b"\"stream\":true,"[..]),
@@ -19,7 +36,7 @@ pub(crate) fn streaming(payload: &Bytes) -> Option<Bytes> {
     changed.extend_from_slice(&payload[..range.start]);
     changed.extend_from_slice(text);
     changed.extend_from_slice(&payload[range.end..]);
-    Some(changed.into())
+    Ok(changed.into())
 }
 
 /// The payload with `"stream_options": {"include_usage": true}` in it, unless it says something of that itself.
@@ -162,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn streamed(payload: &'static str) -> Option<String> {
-        let changed = streaming(&Bytes::from_static(payload.as_bytes()))?;
+        let changed = streaming_payload(&Bytes::from_static(payload.as_bytes())).ok()?;
         Some(String::from_utf8(changed.to_vec()).unwrap())
     }
 
@@ -262,7 +279,7 @@ mod tests {
         #[test]
         fn any_payload_keeps_its_other_members(members in prop::collection::btree_map("[a-z]{1,6}|stream", "[ -~é]{0,6}", 0..6)) {
             let payload = serde_json::to_vec(&members).unwrap();
-            let changed = streaming(&payload.into()).unwrap();
+            let changed = streaming_payload(&payload.into()).unwrap();
             let mut changed: serde_json::Map<_, _> = serde_json::from_slice(&changed).unwrap();
             prop_assert_eq!(changed.remove("stream"), Some(true.into()));
             prop_assert!(changed.iter().all(|(name, value)| members[name] == *value));

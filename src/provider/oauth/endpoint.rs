@@ -16,7 +16,7 @@ use crate::auth::{Auth, Wiped, make_room, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::provider::http::credential_header;
-use crate::provider::http::error_body::Problem;
+use crate::provider::http::error_body::ReportedError;
 use crate::provider::http::exchange::excerpt;
 use crate::provider::http::headers::JSON;
 use crate::provider::http::url::{encode_into, endpoint};
@@ -123,7 +123,7 @@ impl<'a> TokenRequest<'a> {
         if head.status.is_success() && self.is_granted_by(&json) {
             return Ok(json);
         }
-        let problem = Problem::find(&json);
+        let problem = ReportedError::find(&json);
         let error = if !head.status.is_success() || problem.is_some() {
             self.refused(auth, head.status, problem.unwrap_or_default())
         } else {
@@ -162,7 +162,7 @@ impl<'a> TokenRequest<'a> {
     }
 
     /// The error that an answer without tokens is.
-    fn refused(&self, auth: &Auth, status: StatusCode, problem: Problem) -> Error {
+    fn refused(&self, auth: &Auth, status: StatusCode, problem: ReportedError) -> Error {
         let number = status.as_u16();
         let name = problem.code.as_deref().or(problem.kind.as_deref());
         let transient = matches!(number, 408 | 429 | 500..=599)
@@ -369,7 +369,7 @@ mod tests {
             let error = request.refused(
                 &auth,
                 StatusCode::from_u16(status).unwrap(),
-                Problem::find(&body).unwrap(),
+                ReportedError::find(&body).unwrap(),
             );
             assert!(
                 !error.message().contains("canary") && !error.message().contains(&basic),

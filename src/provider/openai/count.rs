@@ -4,6 +4,7 @@
 //! (<https://platform.openai.com/docs/api-reference/responses/input-tokens>); how chat messages map to it is described in
 //! <https://platform.openai.com/docs/guides/migrate-to-responses>.
 
+use crate::request::Usage;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -31,7 +32,11 @@ pub(super) fn responses_payload(payload: &[u8]) -> Option<Bytes> {
 }
 
 /// The number in the answer.
-pub(super) fn tokens(answer: &Value) -> Option<u64> {
+pub(super) fn usage(answer: &Value) -> Option<Usage> {
+    tokens(answer).map(|tokens| Usage::new(tokens, 0))
+}
+
+fn tokens(answer: &Value) -> Option<u64> {
     ["input_tokens", "total_tokens", "prompt_tokens", "tokens"]
         .iter()
         .find_map(|name| reply::number(answer.get(*name)?))

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::provider::http::error_body::Problem;
+use crate::provider::http::error_body::ReportedError;
 use crate::provider::http::json::is_filled;
 
 /// The reason that a choice gives for its end. An empty one is none: some servers write it into every chunk, others the word `null`
@@ -29,26 +29,26 @@ pub(super) fn is_fault(reason: &str) -> bool {
 
 /// Why a choice failed, if it did: gateways put an error beside what a reply has come to
 /// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>), or it is the reason of the end.
-pub(super) fn failure(choice: &Value) -> Option<Problem> {
+pub(super) fn failure(choice: &Value) -> Option<ReportedError> {
     let error = choice.get("error").filter(|error| is_filled(error));
     let fault = reason(choice).and_then(fault);
     if error.is_none() && fault.is_none() {
         return None;
     }
-    let said = Problem::find(choice).filter(|problem| *problem != Problem::default());
+    let said = ReportedError::find(choice).filter(|problem| *problem != ReportedError::default());
     said.or(fault)
 }
 
-fn fault(reason: &str) -> Option<Problem> {
+fn fault(reason: &str) -> Option<ReportedError> {
     let (name, status, what) = FAULTS
         .iter()
         .find(|(name, ..)| name.eq_ignore_ascii_case(reason))?;
     if *name == "error" {
-        let mut problem = Problem::default();
+        let mut problem = ReportedError::default();
         problem.message = Some((*what).to_owned());
         return Some(problem);
     }
-    Some(Problem::named(name, *status, what))
+    Some(ReportedError::named(name, *status, what))
 }
 
 /// The reasons that mean a fault of the upstream, with the status that stands for it.

@@ -5,22 +5,15 @@ mod request;
 mod responses;
 mod stream;
 
-use http::request::Parts;
+use http::HeaderMap;
 
-use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
-use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
-use crate::request::{Format, Options, Request, Response, Usage};
-use crate::transport::check_url;
-
-use self::reply::Reply;
 use self::responses::ResponseEvents;
 use self::stream::ChatCompletion;
-use super::http::call::Call;
-use super::http::headers::Vendor;
-use super::http::payload;
-use super::http::sse::DEFAULT_EVENT_LIMIT;
-use super::oauth;
+use super::http::{HttpExecutor, Vendor, VendorCall, payload, streaming_payload};
+use crate::auth::Auth;
+use crate::error::{Error, ErrorCode};
+use crate::executor::ChunkSource;
+use crate::request::{Request, Response};
 
 /// Calls the chat completions API or the Responses API of OpenAI, or of any server that is compatible with it.
 ///
@@ -50,15 +43,15 @@ use super::oauth;
 /// | `stream_usage` | `true` puts `"stream_options": {"include_usage": true}` into the payload of a streamed chat that says nothing of it: without it many servers tell no usage by stream, so that a limit of tokens a minute goes by its estimate | `false` |
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
 ///
-/// For [`refresh`](ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
+/// For [`refresh`](crate::ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
 ///
 /// # Requests
 ///
 /// The payload goes out as it is: what model answers is said by its `model` member. For a stream, `"stream": true` is put
-/// into it. [`Options::headers`] and [`Options::query`] are added, except for headers that the credential sets or that
+/// into it. [`Options::headers`](crate::Options::headers) and [`Options::query`](crate::Options::query) are added, except for headers that the credential sets or that
 /// belong to the connection. Redirects are not followed.
 ///
-/// [`Options::alt`] chooses the interface: without it, chat completions; `responses` is the
+/// [`Options::alt`](crate::Options::alt) chooses the interface: without it, chat completions; `responses` is the
 /// [Responses API](https://platform.openai.com/docs/api-reference/responses). Any other is refused with code `config`.
 ///
 /// ```no_run
@@ -73,16 +66,16 @@ use super::oauth;
 ///
 /// # Answers
 ///
-/// [`Response::reply_text`] is read from the first choice, or from all messages of a response; [`Response::usage`] from
-/// `usage`; [`Response::rate_limits`] from the headers. An answer that holds no reply and does not say why, and one that broke off for a
+/// [`Response::reply_text`](crate::Response::reply_text) is read from the first choice, or from all messages of a response; [`Response::usage`](crate::Response::usage) from
+/// `usage`; [`Response::rate_limits`](crate::Response::rate_limits) from the headers. An answer that holds no reply and does not say why, and one that broke off for a
 /// fault of the upstream (`finish_reason` `insufficient_system_resource`, for example), is an error. An answer with another
-/// status than 2xx is [`Error::upstream`], with the body (64 KiB at most, without the credential's secrets) and the server's
+/// status than 2xx is [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets) and the server's
 /// limits; so is a JSON `error` in a 2xx answer, also one beside a choice, with the status that its code or type stands
 /// for.
 ///
 /// Where no endpoint counts tokens, `count_tokens` is `unsupported`; with feature `estimate` of this crate it is estimated
 /// without asking anybody, by the vocabulary of OpenAI's model of that name or of its present models, and says so in
-/// [`Response::metadata`]: `"estimated": true`, `"tokenizer": "o200k_base"`.
+/// [`Response::metadata`](crate::Response::metadata): `"estimated": true`, `"tokenizer": "o200k_base"`.
 ///
 /// # Streams
 ///
@@ -93,121 +86,41 @@ use super::oauth;
 /// last item is an error: `stream_truncated` when it ended or the upstream closed the connection, `stream_interrupted` when
 /// the connection was lost or reading failed in another way, `stream_stalled` when it fell silent for
 /// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
-#[derive(Clone, Debug)]
-pub struct OpenAi {
-    identifier: String,
-    event_limit: usize,
-}
+pub type OpenAi = HttpExecutor<OpenAiApi>;
 
-impl OpenAi {
-    /// The executor for provider `openai`.
-    pub fn new() -> Self {
-        Self::named("openai")
+/// The API that [`OpenAi`] calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenAiApi;
+
+impl Vendor for OpenAiApi {
+    fn format(&self) -> &'static str {
+        "openai"
     }
 
-    /// The executor for another provider key, whose credentials have a `base_url`.
-    ///
-    /// ```
-    /// use credpool::{ProviderExecutor, provider::OpenAi};
-    ///
-    /// assert_eq!(OpenAi::named("my-llm").identifier(), "my-llm");
-    /// ```
-    pub fn named(identifier: impl Into<String>) -> Self {
-        Self {
-            identifier: identifier.into(),
-            event_limit: DEFAULT_EVENT_LIMIT,
-        }
+    fn base_url(&self) -> &'static str {
+        request::BASE_URL
     }
 
-    /// Sets how many bytes one event of a stream may have, where the call does not say ([`Options::event_limit`]): a longer one ends
-    /// the call with `stream_malformed`, is held against no credential and not asked for again. Default: 64 MiB, as for a plain answer;
-    /// images come as events of several MiB.
-    ///
-    /// ```
-    /// let executor = credpool::provider::OpenAi::new().with_event_limit(16 * 1024 * 1024);
-    /// ```
-    pub fn with_event_limit(mut self, bytes: usize) -> Self {
-        self.event_limit = bytes;
-        self
+    fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {
+        request::credential_headers(auth)
     }
 
-    #[cfg(not(feature = "estimate"))]
-    fn cannot_count(&self, auth: &Auth) -> Error {
-        let what = format!(
-            "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {:?} if there is one, or use \
-             feature estimate of this crate",
-            self.identifier, auth.id,
-        );
-        Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id)
-    }
-
-    fn call<'a>(&'a self, attempt: &'a Attempt, auth: &'a Auth, options: &'a Options) -> Call<'a> {
-        Call {
-            vendor: self,
-            attempt,
-            auth,
-            options,
-            event_limit: self.event_limit,
-        }
-    }
-}
-
-impl Default for OpenAi {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl ProviderExecutor for OpenAi {
-    fn identifier(&self) -> &str {
-        &self.identifier
-    }
-
-    fn execute(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        let interface = Interface::chosen(options, auth)?;
-        let call = self.call(attempt, auth, options);
-        let (path, payload) = (interface.path(), request.payload.clone());
-        let (response, reply) = match interface {
-            Interface::Chat => {
-                let read = |json| Reply::read(&json);
-                call.plain_as(path, payload, Reply::glance, Reply::failure, read)?
-            }
-            Interface::Responses => {
-                let read = |json| responses::reply(&json);
-                call.plain_as(path, payload, |_| None, responses::failure, read)?
-            }
+    fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
+        let interface = Interface::chosen(call)?;
+        let reader = match interface {
+            Interface::Chat => &reply::REPLIES,
+            Interface::Responses => &responses::REPLIES,
         };
-        Ok(Response {
-            reply_text: reply.text,
-            usage: reply.usage,
-            ..response
-        })
+        call.reply(interface.path(), request.payload.clone(), reader)
     }
 
-    fn execute_stream(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<ChunkSource, Error> {
-        let interface = Interface::chosen(options, auth)?;
-        let payload = payload::streaming(&request.payload).ok_or_else(|| {
-            Error::new(
-                ErrorCode::Config,
-                "the request's payload is not a JSON object",
-            )
-        })?;
-        let (call, path) = (self.call(attempt, auth, options), interface.path());
+    fn stream(&self, call: &VendorCall<'_>, request: &Request) -> Result<ChunkSource, Error> {
+        let interface = Interface::chosen(call)?;
+        let payload = streaming_payload(&request.payload)?;
+        let path = interface.path();
         match interface {
             Interface::Chat => {
-                let wants_usage = auth.attributes.get("stream_usage");
+                let wants_usage = call.auth().attributes.get("stream_usage");
                 let wants_usage =
                     wants_usage.is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
                 let payload = if wants_usage {
@@ -222,20 +135,14 @@ impl ProviderExecutor for OpenAi {
         }
     }
 
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
+    fn count_tokens(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         // The endpoint counts the payloads of both.
-        Interface::chosen(options, auth)?;
-        let Some(path) = request::count_path(self, auth) else {
+        Interface::chosen(call)?;
+        let Some(path) = request::count_path(call.auth()) else {
             #[cfg(feature = "estimate")]
-            return super::estimate::estimated(auth, request);
+            return super::estimate::estimated(call.auth(), request);
             #[cfg(not(feature = "estimate"))]
-            return Err(self.cannot_count(auth));
+            return Err(cannot_count(call));
         };
         let payload = if path.trim_end_matches('/').ends_with("input_tokens") {
             count::responses_payload(&request.payload)
@@ -243,37 +150,19 @@ impl ProviderExecutor for OpenAi {
             None
         };
         let payload = payload.unwrap_or_else(|| request.payload.clone());
-        let (response, json) = self.call(attempt, auth, options).plain(&path, payload)?;
-        let Some(tokens) = count::tokens(&json) else {
-            let what = "the upstream's answer to a token count holds no number of tokens";
-            return Err(Error::new(ErrorCode::Upstream, what).with_auth_id(&auth.id));
-        };
-        Ok(response.with_usage(Usage::new(tokens, 0)))
-    }
-
-    fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
-        oauth::refresh_tokens(attempt, auth)
-    }
-
-    fn speaks(&self, format: &Format) -> bool {
-        let name = format.as_str();
-        name.eq_ignore_ascii_case("openai") || name.eq_ignore_ascii_case(&self.identifier)
-    }
-
-    fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
-        Some(self)
+        call.count(&path, payload, count::usage)
     }
 }
 
-impl RequestPreparer for OpenAi {
-    /// Sets `Authorization` and the credential's other headers. A request whose URL says where it goes must go over
-    /// `https`, or stay on this machine.
-    fn prepare_request(&self, request: &mut Parts, auth: &Auth) -> Result<(), Error> {
-        if request.uri.authority().is_some() {
-            check_url(&request.uri.to_string(), auth)?;
-        }
-        self.add_credential(&mut request.headers, auth)
-    }
+#[cfg(not(feature = "estimate"))]
+fn cannot_count(call: &VendorCall<'_>) -> Error {
+    let id = &call.auth().id;
+    let what = format!(
+        "no endpoint of {} counts tokens: set attribute count_tokens_path of credential {id:?} if there is one, or use \
+         feature estimate of this crate",
+        call.identifier(),
+    );
+    Error::new(ErrorCode::Unsupported, what).with_auth_id(id)
 }
 
 /// What to speak.
@@ -284,15 +173,15 @@ enum Interface {
 }
 
 impl Interface {
-    fn chosen(options: &Options, auth: &Auth) -> Result<Self, Error> {
-        match options.alt.as_deref() {
+    fn chosen(call: &VendorCall<'_>) -> Result<Self, Error> {
+        match call.options().alt.as_deref() {
             None => Ok(Self::Chat),
             Some("responses") => Ok(Self::Responses),
             Some(other) => {
                 let what = format!(
                     "there is no interface {other:?}: leave alt out for chat completions, or say \"responses\""
                 );
-                Err(Error::new(ErrorCode::Config, what).with_auth_id(&auth.id))
+                Err(Error::new(ErrorCode::Config, what).with_auth_id(&call.auth().id))
             }
         }
     }
@@ -309,11 +198,11 @@ impl Interface {
 
 /// For tests of what streams have in common.
 #[cfg(test)]
-pub(super) fn chat_events() -> impl super::http::event_stream::Protocol {
+pub(super) fn chat_events() -> impl super::http::event_stream::StreamProtocol {
     ChatCompletion::of(1)
 }
 
 #[cfg(test)]
-pub(super) fn response_events() -> impl super::http::event_stream::Protocol {
+pub(super) fn response_events() -> impl super::http::event_stream::StreamProtocol {
     ResponseEvents::default()
 }

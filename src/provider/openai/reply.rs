@@ -7,60 +7,56 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::ends;
-use crate::provider::http::error_body::Problem;
 use crate::provider::http::json::is_filled;
 pub(super) use crate::provider::http::json::number;
+use crate::provider::http::{Reply, ReplyReader, ReportedError};
 use crate::request::Usage;
 
-/// What is needed of a chat completion.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) text: Option<String>,
-    pub(super) usage: Option<Usage>,
+/// How chat completions are read.
+pub(super) const REPLIES: ReplyReader = ReplyReader::new(read)
+    .with_failure(failure)
+    .with_fast_path(fast_path);
+
+/// Read from the whole answer.
+pub(super) fn read(json: &Value) -> Reply {
+    Reply {
+        text: text(json),
+        usage: json.get("usage").and_then(usage),
+    }
 }
 
-impl Reply {
-    /// Read from the whole answer.
-    pub(super) fn read(json: &Value) -> Self {
-        Self {
-            text: text(json),
-            usage: json.get("usage").and_then(usage),
-        }
-    }
+/// Why there is none: an error beside a choice, or no choice that holds anything or says why it ended.
+pub(super) fn failure(json: &Value) -> Option<ReportedError> {
+    let choices = json.get("choices").and_then(Value::as_array);
+    let choices = choices.map_or(&[][..], Vec::as_slice);
+    let is_reply = |choice| ends::is_finished(choice) || brings_something(choice);
+    choices.iter().find_map(ends::failure).or_else(|| {
+        let holds_none = !choices.iter().any(is_reply);
+        holds_none.then(|| ReportedError::of_no_reply(json))
+    })
+}
 
-    /// Why there is none: an error beside a choice, or no choice that holds anything or says why it ended.
-    pub(super) fn failure(json: &Value) -> Option<Problem> {
-        let choices = json.get("choices").and_then(Value::as_array);
-        let choices = choices.map_or(&[][..], Vec::as_slice);
-        let is_reply = |choice| ends::is_finished(choice) || brings_something(choice);
-        choices.iter().find_map(ends::failure).or_else(|| {
-            let holds_none = !choices.iter().any(is_reply);
-            holds_none.then(|| Problem::of_no_reply(json))
-        })
+/// Taken out of the ordinary answer without looking at the rest, which is several times cheaper; `None` for any other.
+pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
+    let glance: Glance<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    let is_odd = glance.error.is_some()
+        || glance.kind.is_some()
+        || glance.object.is_some_and(|object| object == "error")
+        || glance.base_resp.is_some()
+        || glance.error_code.is_some()
+        || glance.success.is_some();
+    let [choice] = glance.choices;
+    let fails = |reason: Cow<'_, str>| ends::is_fault(&reason);
+    let has_failed = choice.error.is_some() || choice.finish_reason.is_some_and(fails);
+    let text = choice.message.content;
+    // An empty one may be no reply.
+    if is_odd || has_failed || text.is_empty() {
+        return None;
     }
-
-    /// Taken out of the ordinary answer without looking at the rest, which is several times cheaper; `None` for any other.
-    pub(super) fn glance(body: &[u8]) -> Option<Self> {
-        let glance: Glance<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
-        let is_odd = glance.error.is_some()
-            || glance.kind.is_some()
-            || glance.object.is_some_and(|object| object == "error")
-            || glance.base_resp.is_some()
-            || glance.error_code.is_some()
-            || glance.success.is_some();
-        let [choice] = glance.choices;
-        let fails = |reason: Cow<'_, str>| ends::is_fault(&reason);
-        let has_failed = choice.error.is_some() || choice.finish_reason.is_some_and(fails);
-        let text = choice.message.content;
-        // An empty one may be no reply.
-        if is_odd || has_failed || text.is_empty() {
-            return None;
-        }
-        Some(Self {
-            text: Some(text),
-            usage: Some(glance.usage.read()?),
-        })
-    }
+    Some(Reply {
+        text: Some(text),
+        usage: Some(glance.usage.read()?),
+    })
 }
 
 /// The ordinary answer: one choice with text, and the tokens used.
@@ -292,13 +288,13 @@ mod tests {
             ),
             (false, reply(json!([{"text": "old"}]), tokens.clone())),
         ] {
-            let glanced = Reply::glance(answer.to_string().as_bytes());
+            let glanced = fast_path(answer.to_string().as_bytes());
             assert_eq!(glanced.is_some(), glances, "{answer}");
             if let Some(glanced) = glanced {
-                assert_eq!(glanced, Reply::read(&answer));
+                assert_eq!(glanced, read(&answer));
             }
         }
-        assert_eq!(Reply::glance(b"not json"), None);
+        assert_eq!(fast_path(b"not json"), None);
     }
 
     #[test]
@@ -341,10 +337,10 @@ mod tests {
             for (name, value) in top {
                 answer[&name] = value;
             }
-            if let Some(glanced) = Reply::glance(answer.to_string().as_bytes()) {
-                prop_assert_eq!(Problem::find(&answer), None);
-                prop_assert_eq!(Reply::failure(&answer), None);
-                prop_assert_eq!(glanced, Reply::read(&answer));
+            if let Some(glanced) = fast_path(answer.to_string().as_bytes()) {
+                prop_assert_eq!(ReportedError::find(&answer), None);
+                prop_assert_eq!(failure(&answer), None);
+                prop_assert_eq!(glanced, read(&answer));
             }
         }
     }

@@ -3,38 +3,34 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::OpenAi;
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::provider::http::credential_header;
-use crate::provider::http::headers::{Vendor, base_url, configured, put};
+use crate::provider::http::headers::{base_url, configured_headers};
 
-impl Vendor for OpenAi {
-    fn base_url(&self) -> &'static str {
-        "https://api.openai.com/v1"
-    }
+/// Where the API is.
+pub(super) const BASE_URL: &str = "https://api.openai.com/v1";
 
-    fn add_credential(&self, headers: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
-        let mut own = configured(auth, &NAMED_HEADERS)?;
-        if let Some(secret) = credential_header::secret_of(auth) {
-            own.insert(AUTHORIZATION, credential_header::bearer(auth, secret)?);
-        } else if !KEY_HEADERS.iter().any(|name| own.contains_key(*name)) {
-            return Err(credential_header::config(
-                auth,
-                "it has neither attribute api_key nor an access_token",
-            ));
-        }
-        put(headers, own);
-        Ok(())
+/// The key or token, and what the attributes ask for.
+pub(super) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
+    let mut own = configured_headers(auth, &NAMED_HEADERS)?;
+    if let Some(secret) = credential_header::secret_of(auth) {
+        own.insert(
+            AUTHORIZATION,
+            credential_header::bearer_value(auth, secret)?,
+        );
+    } else if !KEY_HEADERS.iter().any(|name| own.contains_key(*name)) {
+        return Err(credential_header::missing(auth));
     }
+    Ok(own)
 }
 
 /// Where token counts are asked for: attribute `count_tokens_path`, else OpenAI's own endpoint where the credential is for
 /// OpenAI itself (<https://platform.openai.com/docs/api-reference/responses/input-tokens>).
-pub(super) fn count_path(vendor: &OpenAi, auth: &Auth) -> Option<String> {
+pub(super) fn count_path(auth: &Auth) -> Option<String> {
     let own = auth.attributes.get("count_tokens_path").map(str::trim);
     let path = own.filter(|path| !path.is_empty()).or_else(|| {
-        let base = base_url(vendor, auth).strip_prefix("https://api.openai.com/")?;
+        let base = base_url(BASE_URL, auth).strip_prefix("https://api.openai.com/")?;
         base.starts_with("v1").then_some("/responses/input_tokens")
     })?;
     Some(format!("/{}", path.trim_start_matches('/')))
@@ -51,9 +47,11 @@ const KEY_HEADERS: [&str; 3] = ["authorization", "api-key", "x-api-key"];
 
 #[cfg(test)]
 mod tests {
+    use super::super::OpenAiApi;
     use super::*;
     use crate::error::ErrorCode;
-    use crate::provider::http::headers::{JSON, head};
+    use crate::provider::http::call::head;
+    use crate::provider::http::headers::JSON;
     use crate::request::Options;
 
     #[test]
@@ -73,7 +71,7 @@ mod tests {
             .unwrap()
             .with_header("user-agent", "mine")
             .unwrap();
-        let head = head(&OpenAi::new(), &auth, "/chat", JSON, &options).unwrap();
+        let head = head(&OpenAiApi, &auth, "/chat", JSON, &options).unwrap();
         for (name, value) in [
             ("authorization", "Bearer sk-1"),
             ("openai-organization", "org"),
@@ -104,41 +102,28 @@ mod tests {
                 .clone()
                 .with_attribute("api_key", "k")
                 .with_attribute(name, value);
-            let error = OpenAi::new()
-                .add_credential(&mut HeaderMap::new(), &auth)
-                .unwrap_err();
+            let error = credential_headers(&auth).unwrap_err();
             assert_eq!(
                 (error.code(), error.auth_id()),
                 (&ErrorCode::Config, Some("team"))
             );
             assert!(!error.message().contains("canary"));
         }
-        assert!(
-            OpenAi::new()
-                .add_credential(&mut HeaderMap::new(), &auth)
-                .is_err()
-        );
+        assert!(credential_headers(&auth).is_err());
         let azure = auth.with_attribute("header:api-key", "k");
-        assert!(
-            OpenAi::new()
-                .add_credential(&mut HeaderMap::new(), &azure)
-                .is_ok()
-        );
+        assert!(credential_headers(&azure).is_ok());
     }
 
     #[test]
     fn only_openai_itself_is_known_to_count() {
         let auth = Auth::api_key("openai", "k");
         assert_eq!(
-            count_path(&OpenAi::new(), &auth).as_deref(),
+            count_path(&auth).as_deref(),
             Some("/responses/input_tokens")
         );
         let other = auth.with_attribute("base_url", "https://llm.example/v1");
-        assert_eq!(count_path(&OpenAi::new(), &other), None);
+        assert_eq!(count_path(&other), None);
         let named = other.with_attribute("count_tokens_path", "count");
-        assert_eq!(
-            count_path(&OpenAi::new(), &named).as_deref(),
-            Some("/count")
-        );
+        assert_eq!(count_path(&named).as_deref(), Some("/count"));
     }
 }

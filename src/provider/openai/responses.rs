@@ -3,15 +3,17 @@
 
 use serde_json::Value;
 
-use super::reply::{self, Reply};
-use crate::provider::http::error_body::Problem;
-use crate::provider::http::event_stream::{Protocol, Said};
+use super::reply;
+use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::json::is_filled;
 use crate::provider::http::sse::SseEvent;
+use crate::provider::http::{Reply, ReplyReader, ReportedError};
 use crate::request::StreamChunk;
 
 /// What is needed of a response.
-pub(super) fn reply(response: &Value) -> Reply {
+pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(failure);
+
+fn read(response: &Value) -> Reply {
     Reply {
         text: text(response),
         usage: response.get("usage").and_then(reply::usage),
@@ -37,7 +39,7 @@ fn text(response: &Value) -> Option<String> {
 }
 
 /// Why the response failed, if it did, or holds no reply: no output, and nothing that says why.
-pub(super) fn failure(response: &Value) -> Option<Problem> {
+pub(super) fn failure(response: &Value) -> Option<ReportedError> {
     if has_failed(response) {
         return Some(why(response));
     }
@@ -46,7 +48,7 @@ pub(super) fn failure(response: &Value) -> Option<Problem> {
     // One in the background is only begun.
     let is_begun = response.get("background") == Some(&Value::Bool(true));
     let has_ended = matches!(status, Some("completed" | "incomplete" | "cancelled"));
-    (!has_output && !is_begun && !has_ended).then(|| Problem::of_no_reply(response))
+    (!has_output && !is_begun && !has_ended).then(|| ReportedError::of_no_reply(response))
 }
 
 fn has_failed(response: &Value) -> bool {
@@ -55,9 +57,12 @@ fn has_failed(response: &Value) -> bool {
         .is_some_and(|status| status == "failed")
 }
 
-fn why(response: &Value) -> Problem {
-    let mut problem = response.get("error").map(Problem::of).unwrap_or_default();
-    if problem == Problem::default() {
+fn why(response: &Value) -> ReportedError {
+    let mut problem = response
+        .get("error")
+        .map(ReportedError::of)
+        .unwrap_or_default();
+    if problem == ReportedError::default() {
         problem.message = Some("the response failed, and the upstream does not say why".into());
     }
     problem
@@ -72,11 +77,11 @@ pub(super) struct ResponseEvents {
     has_progressed: bool,
 }
 
-impl Protocol for ResponseEvents {
-    fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> Said {
+impl StreamProtocol for ResponseEvents {
+    fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> EventMeaning {
         // Compatible servers may end with it as with a chat; before the reply's own end it is no end.
         let Some(json) = json else {
-            return Said::Cut;
+            return EventMeaning::Cut;
         };
         // One without a type says nothing that the API knows.
         let kind = json.get("type").and_then(Value::as_str);
@@ -91,19 +96,19 @@ impl Protocol for ResponseEvents {
             ..StreamChunk::default()
         };
         match kind {
-            "response.failed" => return Said::Failed(why(response)),
+            "response.failed" => return EventMeaning::Failed(why(response)),
             // Of the older name, gateways still make use.
             "response.completed" | "response.incomplete" | "response.done" => {
                 return if has_failed(response) {
-                    Said::Failed(why(response))
+                    EventMeaning::Failed(why(response))
                 } else {
-                    Said::Last(chunk)
+                    EventMeaning::Last(chunk)
                 };
             }
             "response.output_text.delta" => chunk.text = delta(json).map(str::to_owned),
             _ => {}
         }
-        Said::Chunk(chunk)
+        EventMeaning::Chunk(chunk)
     }
 
     fn knows(&self, event: &str) -> bool {

@@ -8,8 +8,8 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{ends, reply};
-use crate::provider::http::error_body::Problem;
-use crate::provider::http::event_stream::{Protocol, Said};
+use crate::provider::http::error_body::ReportedError;
+use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
 
@@ -37,20 +37,20 @@ struct Pattern {
     after: Vec<u8>,
 }
 
-impl Protocol for ChatCompletion {
-    fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> Said {
+impl StreamProtocol for ChatCompletion {
+    fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> EventMeaning {
         let Some(json) = json else {
             return if self.have_ended() {
-                Said::End
+                EventMeaning::End
             } else {
-                Said::Cut
+                EventMeaning::Cut
             };
         };
         let choices = json.get("choices").and_then(Value::as_array);
         let choices = choices.map_or(&[][..], Vec::as_slice);
         let failure = choices.iter().find_map(ends::failure);
         if let Some(problem) = failure.or_else(|| stopped_early(json)) {
-            return Said::Failed(problem);
+            return EventMeaning::Failed(problem);
         }
         for choice in choices {
             if let Ok(index) = u8::try_from(index(choice)) {
@@ -62,7 +62,7 @@ impl Protocol for ChatCompletion {
         let usage = json.get("usage").and_then(reply::usage);
         // https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py: in the last chunk.
         let at_groq = || json.get("x_groq")?.get("usage").and_then(reply::usage);
-        Said::Chunk(StreamChunk {
+        EventMeaning::Chunk(StreamChunk {
             text: text(choices),
             usage: usage.or_else(at_groq),
             preamble: !self.has_content,
@@ -70,7 +70,7 @@ impl Protocol for ChatCompletion {
         })
     }
 
-    fn glance(&mut self, data: &[u8]) -> Option<StreamChunk> {
+    fn fast_path(&mut self, data: &[u8]) -> Option<StreamChunk> {
         let text = match self.last.text_of(data) {
             Some(text) => text.to_owned(),
             None => {
@@ -121,10 +121,10 @@ impl ChatCompletion {
 
 /// Why Groq stopped a stream early, whatever its finish reason
 /// (<https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py>).
-fn stopped_early(json: &Value) -> Option<Problem> {
+fn stopped_early(json: &Value) -> Option<ReportedError> {
     let error = json.get("x_groq")?.get("error")?.as_str()?;
     let is_there = !error.is_empty();
-    is_there.then(|| Problem::named(error, None, "the upstream stopped the stream early"))
+    is_there.then(|| ReportedError::named(error, None, "the upstream stopped the stream early"))
 }
 
 impl Pattern {
@@ -233,7 +233,7 @@ mod tests {
 
     fn read_in_full(protocol: &mut ChatCompletion, data: &Value) -> StreamChunk {
         match protocol.read(&SseEvent::default(), Some(data)) {
-            Said::Chunk(chunk) => chunk,
+            EventMeaning::Chunk(chunk) => chunk,
             _ => panic!("a chunk"),
         }
     }
@@ -286,7 +286,7 @@ mod tests {
             ),
         ] {
             let (mut one, mut other) = (ChatCompletion::default(), ChatCompletion::default());
-            let glanced = one.glance(data.to_string().as_bytes());
+            let glanced = one.fast_path(data.to_string().as_bytes());
             assert_eq!(glanced.is_some(), glances, "{data}");
             if let Some(chunk) = glanced {
                 assert_eq!(chunk, read_in_full(&mut other, &data));
@@ -294,7 +294,7 @@ mod tests {
                 assert_eq!(one.choices, other.choices);
             }
         }
-        assert_eq!(ChatCompletion::default().glance(b"{\"choices\":["), None);
+        assert_eq!(ChatCompletion::default().fast_path(b"{\"choices\":["), None);
     }
 
     #[test]
@@ -327,7 +327,7 @@ mod tests {
                 pattern,
                 "{text}"
             );
-            let glanced = protocol.glance(data.as_bytes());
+            let glanced = protocol.fast_path(data.as_bytes());
             assert_eq!(
                 glanced.and_then(|chunk| chunk.text).as_deref(),
                 read,
@@ -353,8 +353,8 @@ mod tests {
             merge(&mut chunk, top);
             let mut one = ChatCompletion::of(1);
             let mut other = ChatCompletion::of(1);
-            if let Some(glanced) = one.glance(chunk.to_string().as_bytes()) {
-                prop_assert_eq!(Problem::find(&chunk), None);
+            if let Some(glanced) = one.fast_path(chunk.to_string().as_bytes()) {
+                prop_assert_eq!(ReportedError::find(&chunk), None);
                 prop_assert_eq!(glanced, read_in_full(&mut other, &chunk));
                 prop_assert_eq!(&one.choices, &other.choices);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::error_body::Problem;
+use super::error_body::ReportedError;
 use super::exchange::{check_running, reported};
 use super::patience::Patience;
 use super::sse::{SseEvent, SseReader};
@@ -38,14 +38,54 @@ impl Source for Body {
     }
 }
 
-/// How one API speaks in events.
-pub(crate) trait Protocol: Send {
+/// How one API streams a reply in events, and by what the end of a whole one is known. A stream that ends earlier is an error, with what it
+/// [misses](Self::missing).
+///
+/// ```
+/// use credpool::StreamChunk;
+/// use credpool::provider::SseEvent;
+/// use credpool::provider::http::{EventMeaning, StreamProtocol};
+/// use serde_json::Value;
+///
+/// /// Events with a `text` each, up to one with `"done": true`.
+/// #[derive(Default)]
+/// struct Texts {
+///     is_whole: bool,
+///     has_progressed: bool,
+/// }
+///
+/// impl StreamProtocol for Texts {
+///     fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> EventMeaning {
+///         let text = json.and_then(|json| json["text"].as_str());
+///         self.has_progressed = text.is_some();
+///         self.is_whole = json.is_some_and(|json| json["done"] == true);
+///         let chunk = StreamChunk {
+///             text: text.map(str::to_owned),
+///             ..StreamChunk::default()
+///         };
+///         if self.is_whole { EventMeaning::Last(chunk) } else { EventMeaning::Chunk(chunk) }
+///     }
+///
+///     fn has_progressed(&self) -> bool {
+///         self.has_progressed
+///     }
+///
+///     fn is_whole(&self) -> bool {
+///         self.is_whole
+///     }
+///
+///     fn missing(&self) -> &'static str {
+///         "an event with done"
+///     }
+/// }
+/// ```
+pub trait StreamProtocol: Send {
     /// What an event says. `json` is the event's data, a JSON object that reports no error; `None` where the data is `[DONE]`.
-    fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> Said;
+    fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> EventMeaning;
 
     /// What the ordinary event says, read from its data without looking at the rest of it: most events of a stream are alike,
     /// and this is several times cheaper. `None` for every event that must be read in full.
-    fn glance(&mut self, data: &[u8]) -> Option<StreamChunk> {
+    fn fast_path(&mut self, data: &[u8]) -> Option<StreamChunk> {
         let _ = data;
         None
     }
@@ -67,8 +107,10 @@ pub(crate) trait Protocol: Send {
     fn missing(&self) -> &'static str;
 }
 
-/// What an event says.
-pub(crate) enum Said {
+/// What an event of a stream means. See [`StreamProtocol`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum EventMeaning {
     /// Something for the caller. Payload and event name are filled in.
     Chunk(StreamChunk),
     /// The end, which the caller is given, too.
@@ -78,7 +120,7 @@ pub(crate) enum Said {
     /// The end, before the reply is whole.
     Cut,
     /// The reply failed.
-    Failed(Problem),
+    Failed(ReportedError),
 }
 
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
@@ -101,7 +143,7 @@ pub(crate) struct EventStream<R: Source, P> {
     limits_told: bool,
 }
 
-impl<R: Source, P: Protocol> EventStream<R, P> {
+impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     pub(crate) fn new(
         attempt: &Attempt,
         auth: &Auth,
@@ -174,7 +216,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
             Error::new(ErrorCode::StreamMalformed, what)
         };
         match parse_lenient(document) {
-            Ok(json) => match Problem::find(&json) {
+            Ok(json) => match ReportedError::find(&json) {
                 Some(problem) => self.failed(&problem, &json),
                 None => malformed(),
             },
@@ -272,7 +314,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
     fn read(&mut self, event: SseEvent) -> Result<Option<StreamChunk>, Error> {
         if event.event.is_none()
             && !self.halves.are_open()
-            && let Some(chunk) = self.protocol.glance(&event.data)
+            && let Some(chunk) = self.protocol.fast_path(&event.data)
         {
             self.patience.note_content();
             return Ok(Some(self.filled(chunk, event)));
@@ -290,17 +332,19 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
             self.patience.note_content();
         }
         let mut chunk = match said {
-            Said::Chunk(chunk) => chunk,
-            Said::Last(chunk) => {
+            EventMeaning::Chunk(chunk) => chunk,
+            EventMeaning::Last(chunk) => {
                 self.end();
                 chunk
             }
-            Said::End => {
+            EventMeaning::End => {
                 self.end();
                 return Ok(None);
             }
-            Said::Cut => return Err(self.truncated()),
-            Said::Failed(problem) => return Err(self.failed(&problem, &json.unwrap_or_default())),
+            EventMeaning::Cut => return Err(self.truncated()),
+            EventMeaning::Failed(problem) => {
+                return Err(self.failed(&problem, &json.unwrap_or_default()));
+            }
         };
         if has_halves || self.halves.are_open() {
             self.join_halves(&mut chunk);
@@ -348,7 +392,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
     }
 
     /// The error that an event reports, with what it says of limits.
-    fn failed(&self, problem: &Problem, json: &Value) -> Error {
+    fn failed(&self, problem: &ReportedError, json: &Value) -> Error {
         let error = reported(problem, json, &self.auth);
         let limits = self.limits.as_deref().cloned().unwrap_or_default();
         let now = self.attempt.clock().now();
@@ -378,7 +422,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
             Ok(read) => read,
             // What a gateway says in its own words.
             Err(_) if named_error => {
-                let mut problem = Problem::default();
+                let mut problem = ReportedError::default();
                 problem.message = Some(String::from_utf8_lossy(data).into_owned());
                 return Err(self.failed(&problem, &Value::Null));
             }
@@ -390,7 +434,8 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
             }
             Err(_) => return Err(malformed("an event of the stream is not JSON")),
         };
-        let problem = Problem::find(&json).or_else(|| named_error.then(|| Problem::of(&json)));
+        let problem =
+            ReportedError::find(&json).or_else(|| named_error.then(|| ReportedError::of(&json)));
         if let Some(problem) = problem {
             return Err(self.failed(&problem, &json));
         }
@@ -404,7 +449,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
     }
 }
 
-impl<R: Source, P: Protocol> Iterator for EventStream<R, P> {
+impl<R: Source, P: StreamProtocol> Iterator for EventStream<R, P> {
     type Item = Result<StreamChunk, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {

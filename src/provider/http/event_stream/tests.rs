@@ -51,7 +51,7 @@ fn event(data: &str) -> String {
 
 /// Plays the steps, with so long a pause of the reader's after each chunk. What ended it, and when.
 fn play(
-    protocol: impl Protocol,
+    protocol: impl StreamProtocol,
     timeouts: &Timeouts,
     steps: Vec<(f64, String)>,
     pause: Duration,

@@ -1,0 +1,69 @@
+//! Plain replies: what is taken out of them, and how.
+
+use serde_json::Value;
+
+use super::error_body::ReportedError;
+use crate::request::Usage;
+
+/// What is taken out of a plain reply: it becomes [`Response::reply_text`](crate::Response::reply_text) and
+/// [`Response::usage`](crate::Response::usage). See [`ReplyReader`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// The text, where there is any.
+    pub text: Option<String>,
+    /// The tokens that it cost, where it says so.
+    pub usage: Option<Usage>,
+}
+
+/// How the plain replies of an API are read.
+///
+/// ```
+/// use credpool::Usage;
+/// use credpool::provider::http::{Reply, ReplyReader, ReportedError};
+/// use serde_json::Value;
+///
+/// fn read(json: &Value) -> Reply {
+///     let count = |name| json.pointer(name).and_then(Value::as_u64);
+///     Reply {
+///         text: json["text"].as_str().map(str::to_owned),
+///         usage: count("/tokens/in").zip(count("/tokens/out")).map(|(input, output)| Usage::new(input, output)),
+///     }
+/// }
+///
+/// fn failure(json: &Value) -> Option<ReportedError> {
+///     json.get("text").is_none().then(|| ReportedError::of_no_reply(json))
+/// }
+///
+/// const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(failure);
+/// # let _ = REPLIES;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyReader {
+    pub(crate) fast_path: fn(&[u8]) -> Option<Reply>,
+    pub(crate) failure: fn(&Value) -> Option<ReportedError>,
+    pub(crate) read: fn(&Value) -> Reply,
+}
+
+impl ReplyReader {
+    /// A reader of whole replies. A JSON `error` in one is an error in any case.
+    pub const fn new(read: fn(&Value) -> Reply) -> Self {
+        Self {
+            fast_path: |_| None,
+            failure: |_| None,
+            read,
+        }
+    }
+
+    /// Finds an error that a reply tells elsewhere than where errors mostly stand. None by default.
+    pub const fn with_failure(mut self, failure: fn(&Value) -> Option<ReportedError>) -> Self {
+        self.failure = failure;
+        self
+    }
+
+    /// Takes what is needed straight out of the bytes of the ordinary reply, which is several times cheaper; `None` for each reply that must
+    /// be read in full. None by default.
+    pub const fn with_fast_path(mut self, fast_path: fn(&[u8]) -> Option<Reply>) -> Self {
+        self.fast_path = fast_path;
+        self
+    }
+}
