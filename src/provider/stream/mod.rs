@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::call::{COMPRESSED, GZIP};
 use super::exchange::{check_running, reported};
 use super::limits;
 use super::patience::Patience;
@@ -91,6 +92,8 @@ pub(super) struct EventStream<R: Source, P> {
     rest: Option<R>,
     /// Whether it is known that events come.
     begun: bool,
+    /// Whether the head says that the body is compressed.
+    is_compressed: bool,
     /// Whether the input has ended.
     read_out: bool,
     protocol: P,
@@ -115,6 +118,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
             events: Some(SseReader::new(reader)),
             rest: None,
             begun: false,
+            is_compressed: false,
             read_out: false,
             protocol,
             patience,
@@ -136,8 +140,9 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
         self
     }
 
-    /// Waits for the first bytes of an answer whose media type is a document's, and fails unless they are those of events.
-    pub(super) fn begin(&mut self) -> Result<(), Error> {
+    /// Waits for the first bytes of an answer whose head announces something else, and fails unless they are those of events.
+    pub(super) fn begin(&mut self, is_compressed: bool) -> Result<(), Error> {
+        self.is_compressed = is_compressed;
         self.check_beginning(true).map_err(|error| self.own(error))
     }
 
@@ -178,6 +183,11 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
                 Some(problem) => self.failed(&problem, &json),
                 None => malformed(),
             },
+            Err(_) if self.is_compressed || document.starts_with(GZIP) => {
+                let what =
+                    format!("the upstream's answer to a stream request cannot be read{COMPRESSED}");
+                Error::new(ErrorCode::Upstream, what).with_retryable(false)
+            }
             Err(_) if document.len() >= LARGEST_DOCUMENT => malformed(),
             Err(error) if error.is_eof() => Error::new(
                 ErrorCode::StreamTruncated,
