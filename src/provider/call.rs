@@ -12,7 +12,7 @@ use super::head::{EVENT_STREAM, JSON, Vendor, head};
 use super::limits;
 use super::patience::Patience;
 use super::problem::Problem;
-use super::stream::{EventStream, Protocol};
+use super::stream::{Announced, EventStream, Protocol};
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ChunkSource};
@@ -90,15 +90,20 @@ impl Call<'_> {
             let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: is base_url right?";
             return Err(Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id));
         }
-        let is_compressed = is_compressed(answer.headers());
-        let says_document = says("json") || says("html") || is_compressed;
+        let announced = if is_compressed(answer.headers()) {
+            Announced::Compressed
+        } else if says("json") || says("html") {
+            Announced::Document
+        } else {
+            Announced::Events
+        };
         let body = answer.into_body();
         let patience = Patience::new(&waits, body.since_sent());
         let event_limit = self.options.event_limit.unwrap_or(self.event_limit);
         let stream = EventStream::new(self.attempt, self.auth, body, protocol, patience);
         let mut stream = stream.with_event_limit(event_limit).with_limits(limits);
-        if says_document {
-            stream.begin(is_compressed)?;
+        if announced != Announced::Events {
+            stream.begin(announced)?;
         }
         Ok(Box::new(stream))
     }

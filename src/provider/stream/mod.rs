@@ -39,6 +39,16 @@ impl Source for Body {
     }
 }
 
+/// What the head of an answer says that the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Announced {
+    Events,
+    /// JSON, or a web page.
+    Document,
+    /// Compressed, whatever it is.
+    Compressed,
+}
+
 /// How one API speaks in events.
 pub(super) trait Protocol: Send {
     /// What an event says. `json` is the event's data, a JSON object that reports no error; `None` where the data is `[DONE]`.
@@ -92,8 +102,6 @@ pub(super) struct EventStream<R: Source, P> {
     rest: Option<R>,
     /// Whether it is known that events come.
     begun: bool,
-    /// Whether the head says that the body is compressed.
-    is_compressed: bool,
     /// Whether the input has ended.
     read_out: bool,
     protocol: P,
@@ -118,7 +126,6 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
             events: Some(SseReader::new(reader)),
             rest: None,
             begun: false,
-            is_compressed: false,
             read_out: false,
             protocol,
             patience,
@@ -141,25 +148,26 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
     }
 
     /// Waits for the first bytes of an answer whose head announces something else, and fails unless they are those of events.
-    pub(super) fn begin(&mut self, is_compressed: bool) -> Result<(), Error> {
-        self.is_compressed = is_compressed;
-        self.check_beginning(true).map_err(|error| self.own(error))
+    pub(super) fn begin(&mut self, announced: Announced) -> Result<(), Error> {
+        self.check_beginning(announced)
+            .map_err(|error| self.own(error))
     }
 
     /// Many servers answer a stream's request with the JSON of an error, whatever media type they name.
-    fn check_beginning(&mut self, announced: bool) -> Result<(), Error> {
+    fn check_beginning(&mut self, announced: Announced) -> Result<(), Error> {
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
         }
+        let is_other = announced != Announced::Events;
         let opens_document = loop {
             let Some(events) = &mut self.events else {
                 return Ok(());
             };
-            if let Some(opens_document) = events.opens_document(announced) {
+            if let Some(opens_document) = events.opens_document(is_other) {
                 break opens_document;
             }
             if !self.wait(SseReader::read_on)? {
-                break announced;
+                break is_other;
             }
         };
         let Some(events) = self.events.take_if(|_| opens_document) else {
@@ -169,11 +177,11 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
         let document = events.into_document(LARGEST_DOCUMENT);
         // A cancelled call's connection is closed under the reader.
         check_running(&self.attempt)?;
-        Err(self.refused(&document?))
+        Err(self.refused(&document?, announced))
     }
 
     /// The error that a document is where events were expected.
-    fn refused(&self, document: &[u8]) -> Error {
+    fn refused(&self, document: &[u8], announced: Announced) -> Error {
         let malformed = || {
             let what = "the upstream answered a stream request with one JSON document";
             Error::new(ErrorCode::StreamMalformed, what)
@@ -183,7 +191,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
                 Some(problem) => self.failed(&problem, &json),
                 None => malformed(),
             },
-            Err(_) if self.is_compressed || document.starts_with(GZIP) => {
+            Err(_) if announced == Announced::Compressed || document.starts_with(GZIP) => {
                 let what =
                     format!("the upstream's answer to a stream request cannot be read{COMPRESSED}");
                 Error::new(ErrorCode::Upstream, what).with_retryable(false)
@@ -211,7 +219,7 @@ impl<R: Source, P: Protocol> EventStream<R, P> {
             return Ok(None);
         }
         check_running(&self.attempt)?;
-        self.check_beginning(false)?;
+        self.check_beginning(Announced::Events)?;
         self.patience.resume();
         while let Some(event) = self.next_event()? {
             self.patience.note_event();
