@@ -308,3 +308,54 @@ fn an_answer_of_countless_parts_is_refused_once_and_held_against_nobody() {
         );
     }
 }
+
+/// A request says `accept-encoding: identity` (<https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3>): a server that compresses all the
+/// same does so with the next request, too.
+#[test]
+fn an_answer_that_is_compressed_unasked_is_sent_for_once_and_held_against_nobody() {
+    // `{"choices":[]}` by gzip.
+    let gzip: &[u8] = &[
+        31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 74, 206, 200, 207, 76, 78, 45, 86, 178, 138, 142,
+        173, 5, 0, 75, 158, 186, 173, 14, 0, 0, 0,
+    ];
+    let others: &[u8] = &[40, 181, 47, 253, 4, 88, 113, 0, 0, 5];
+    for api in [Api::Chat, Api::Responses, Api::Messages, Api::Gemini] {
+        for (body, encoding) in [
+            (gzip, Some("gzip")),
+            (gzip, None),
+            (others, Some("zstd")),
+            (others, Some("br")),
+        ] {
+            let reply = |kind: &str| {
+                let reply = Reply::new(200).header("content-type", kind).body(body);
+                match encoding {
+                    Some(encoding) => reply.header("content-encoding", encoding),
+                    None => reply,
+                }
+            };
+            for played in [
+                Play::new(api).alone().plain(reply("application/json")),
+                Play::new(api).alone().stream(reply("text/event-stream")),
+                Play::new(api).alone().stream(reply("application/json")),
+            ] {
+                assert_eq!(played.first, 1, "{api:?} {encoding:?} {played:?}");
+                assert_eq!(played.standing.fault, None, "{api:?} {encoding:?}");
+                let error = played.error.unwrap();
+                assert!(!error.is_retryable(), "{error}");
+                assert!(error.message().contains("compressed"), "{error}");
+            }
+        }
+        // What is named and was not done.
+        for named in ["gzip", "identity", ""] {
+            let plain = api.plain().header("content-encoding", named);
+            let stream = api.stream().header("content-encoding", named);
+            for played in [Play::new(api).plain(plain), Play::new(api).stream(stream)] {
+                assert_eq!(
+                    (played.text.as_str(), played.first),
+                    ("fine", 1),
+                    "{api:?} {named:?}"
+                );
+            }
+        }
+    }
+}

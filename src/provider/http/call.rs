@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::error_body::ReportedError;
-use super::event_stream::{EventStream, StreamProtocol};
-use super::exchange::{reported, send};
+use super::event_stream::{Announced, EventStream, StreamProtocol};
+use super::exchange::{COMPRESSED, GZIP, reported, send};
 use super::headers::{CONNECTION_HEADERS, EVENT_STREAM, JSON, USER_AGENT_TEXT, base_url};
 
 use super::patience::Patience;
@@ -248,14 +248,20 @@ impl<'a> VendorCall<'a> {
             let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: is base_url right?";
             return Err(Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id));
         }
-        let says_document = says("json") || says("html");
+        let announced = if is_compressed(answer.headers()) {
+            Announced::Compressed
+        } else if says("json") || says("html") {
+            Announced::Document
+        } else {
+            Announced::Events
+        };
         let body = answer.into_body();
         let patience = Patience::new(&waits, body.since_sent());
         let event_limit = self.options.event_limit.unwrap_or(self.event_limit);
         let stream = EventStream::new(self.attempt, self.auth, body, protocol, patience);
         let mut stream = stream.with_event_limit(event_limit).with_limits(limits);
-        if says_document {
-            stream.begin()?;
+        if announced != Announced::Events {
+            stream.begin(announced)?;
         }
         Ok(Box::new(stream))
     }
@@ -283,6 +289,7 @@ impl<'a> VendorCall<'a> {
             let is_cut = error.is_eof() && !body.trim_ascii().is_empty();
             // Whoever is asked: the payload asks for it.
             let is_stream = media_type_has(head.get(CONTENT_TYPE), "event-stream");
+            let is_in_another_form = is_stream || is_compressed(head) || body.starts_with(GZIP);
             let (code, what) = if is_cut {
                 (ErrorCode::Transport, "the body ends before its JSON does")
             } else if is_too_rich {
@@ -291,7 +298,7 @@ impl<'a> VendorCall<'a> {
                 (ErrorCode::Upstream, "the body is not JSON")
             };
             Error::new(code, format!("HTTP {status}, but {what}{hint}"))
-                .with_retryable(!is_stream && !is_too_rich)
+                .with_retryable(!is_in_another_form && !is_too_rich)
                 .with_auth_id(&self.auth.id)
         })
     }
@@ -370,11 +377,18 @@ fn not_json_hint(head: &HeaderMap, body: &[u8]) -> &'static str {
         " (it is a stream: is \"stream\" set in the payload?)"
     } else if media_type_has(media_type, "html") || is_page {
         " (it is a web page: is base_url right?)"
-    } else if body.starts_with(GZIP) || head.contains_key(CONTENT_ENCODING) {
-        " (it is compressed, which nobody asked for)"
+    } else if body.starts_with(GZIP) || is_compressed(head) {
+        COMPRESSED
     } else {
         ""
     }
+}
+
+/// Whether the head says that the body is compressed. The request asks for none of that.
+fn is_compressed(head: &HeaderMap) -> bool {
+    let encodings = head.get_all(CONTENT_ENCODING).iter();
+    let mut names = encodings.filter_map(|value| value.to_str().ok());
+    names.any(|name| !matches!(name.trim(), "" | "identity"))
 }
 
 fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bool {
@@ -389,7 +403,5 @@ const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
 
 /// The only way in which JSON is no JSON of ours.
 const TOO_RICH: &str = " (a limit of this side: it holds more parts than its size allows)";
-
-const GZIP: &[u8] = b"\x1f\x8b";
 
 const LARGEST_BODY: usize = 64 * 1024 * 1024;

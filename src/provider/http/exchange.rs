@@ -179,3 +179,8 @@ const READ: u64 = (64 * 1024 + LONGEST_SECRET) as u64;
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(3);
 const LONGEST_SECRET: usize = 8 * 1024;
 const EXCERPT: usize = 200;
+
+/// What another try would bring as well.
+pub(super) const COMPRESSED: &str = " (it is compressed, which was not asked for)";
+
+pub(super) const GZIP: &[u8] = b"\x1f\x8b";

@@ -30,6 +30,10 @@ fuzz_target!(|input: &[u8]| {
         listing.records.iter().any(|auth| auth.provider == "good"),
         "{listing:?}"
     );
+    // A save costs a hundred times as much as a look.
+    if names >= 64 {
+        return;
+    }
     for auth in &listing.records {
         let file = home
             .path()

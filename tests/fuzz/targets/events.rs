@@ -1,6 +1,7 @@
 //! Server-sent events: any split of a stream gives the same events, and they are those of the standard.
 #![no_main]
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use credpool::Error;
@@ -15,13 +16,13 @@ fuzz_target!(|input: &[u8]| {
     let unlimited = read(SseReader::new(stream));
     assert_eq!(unlimited, (by_the_standard(stream), None));
     for seed in [1, seed] {
-        let split = Pieces(cut(stream, seed));
+        let split = Pieces(cut(stream, seed).into());
         assert_eq!(read(SseReader::new(split)), unlimited);
     }
     let limit = usize::from(limit);
     let limited = read(SseReader::new(stream).with_limit(limit));
     for seed in [1, seed] {
-        let split = Pieces(cut(stream, seed));
+        let split = Pieces(cut(stream, seed).into());
         assert_eq!(read(SseReader::new(split).with_limit(limit)), limited);
     }
     assert!(unlimited.0.starts_with(&limited.0));
@@ -90,17 +91,18 @@ fn lines(stream: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Each piece is one read.
-struct Pieces(Vec<Vec<u8>>);
+struct Pieces(VecDeque<Vec<u8>>);
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.retain(|piece| !piece.is_empty());
-        let Some(piece) = self.0.first_mut() else {
+        let Some(mut piece) = self.0.pop_front() else {
             return Ok(0);
         };
         let length = piece.len().min(buffer.len());
         buffer[..length].copy_from_slice(&piece[..length]);
-        piece.drain(..length);
+        if length < piece.len() {
+            self.0.push_front(piece.split_off(length));
+        }
         Ok(length)
     }
 }

@@ -1,6 +1,7 @@
 //! Proxy and base URLs: refused in fixed words, or taken for what they say.
 #![no_main]
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use credpool::{Attempt, Auth, ErrorCode, SystemClock, check_url};
@@ -75,9 +76,9 @@ fn base(url: &str, allowed: bool) {
                     .as_str()
                     .contains('@')
             );
-            let is_local = matches!(host, "[::1]")
-                || host.eq_ignore_ascii_case("localhost")
-                || host.starts_with("127.");
+            let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+            let is_local = address.is_ok_and(|address| address.is_loopback())
+                || host.eq_ignore_ascii_case("localhost");
             assert!(
                 uri.scheme_str() == Some("https") || allowed || is_local,
                 "{url}"

@@ -102,7 +102,7 @@ fn read(family: &Family, kind: &str, pieces: Vec<Vec<u8>>) -> Played {
         chunks: Vec::new(),
         failure: None,
     };
-    let mut fail = |error: credpool::Error| {
+    let fail = |error: credpool::Error| {
         holds_no_secret(&error);
         (
             error.code().clone(),

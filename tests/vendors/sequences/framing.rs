@@ -35,10 +35,7 @@ fn printed(text: &str) -> String {
         Some(text) => {
             let json: serde_json::Value = serde_json::from_str(text).unwrap();
             let lines = serde_json::to_string_pretty(&json).unwrap();
-            lines
-                .lines()
-                .map(|line| format!("data: {line}\n"))
-                .collect()
+            format!("data: {}\n", lines.replace('\n', "\ndata: "))
         }
         None => format!("{line}\n"),
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error_body::ReportedError;
-use super::exchange::{check_running, reported};
+use super::exchange::{COMPRESSED, GZIP, check_running, reported};
 use super::patience::Patience;
 use super::sse::{SseEvent, SseReader};
 use crate::auth::Auth;
@@ -36,6 +36,16 @@ impl Source for Body {
     fn finish_within(&mut self, limit: Duration) {
         Self::finish_within(self, limit);
     }
+}
+
+/// What the head of an answer says that the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    Events,
+    /// JSON, or a web page.
+    Document,
+    /// Compressed, whatever it is.
+    Compressed,
 }
 
 /// How one API streams a reply in events, and by what the end of a whole one is known. A stream that ends earlier is an error, with what it
@@ -178,25 +188,27 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         self
     }
 
-    /// Waits for the first bytes of an answer whose media type is a document's, and fails unless they are those of events.
-    pub(crate) fn begin(&mut self) -> Result<(), Error> {
-        self.check_beginning(true).map_err(|error| self.own(error))
+    /// Waits for the first bytes of an answer whose head announces something else, and fails unless they are those of events.
+    pub(crate) fn begin(&mut self, announced: Announced) -> Result<(), Error> {
+        self.check_beginning(announced)
+            .map_err(|error| self.own(error))
     }
 
     /// Many servers answer a stream's request with the JSON of an error, whatever media type they name.
-    fn check_beginning(&mut self, announced: bool) -> Result<(), Error> {
+    fn check_beginning(&mut self, announced: Announced) -> Result<(), Error> {
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
         }
+        let is_other = announced != Announced::Events;
         let opens_document = loop {
             let Some(events) = &mut self.events else {
                 return Ok(());
             };
-            if let Some(opens_document) = events.opens_document(announced) {
+            if let Some(opens_document) = events.opens_document(is_other) {
                 break opens_document;
             }
             if !self.wait(SseReader::read_on)? {
-                break announced;
+                break is_other;
             }
         };
         let Some(events) = self.events.take_if(|_| opens_document) else {
@@ -206,11 +218,11 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         let document = events.into_document(LARGEST_DOCUMENT);
         // A cancelled call's connection is closed under the reader.
         check_running(&self.attempt)?;
-        Err(self.refused(&document?))
+        Err(self.refused(&document?, announced))
     }
 
     /// The error that a document is where events were expected.
-    fn refused(&self, document: &[u8]) -> Error {
+    fn refused(&self, document: &[u8], announced: Announced) -> Error {
         let malformed = || {
             let what = "the upstream answered a stream request with one JSON document";
             Error::new(ErrorCode::StreamMalformed, what)
@@ -220,6 +232,11 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
                 Some(problem) => self.failed(&problem, &json),
                 None => malformed(),
             },
+            Err(_) if announced == Announced::Compressed || document.starts_with(GZIP) => {
+                let what =
+                    format!("the upstream's answer to a stream request cannot be read{COMPRESSED}");
+                Error::new(ErrorCode::Upstream, what).with_retryable(false)
+            }
             Err(_) if document.len() >= LARGEST_DOCUMENT => malformed(),
             Err(error) if error.is_eof() => Error::new(
                 ErrorCode::StreamTruncated,
@@ -243,7 +260,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             return Ok(None);
         }
         check_running(&self.attempt)?;
-        self.check_beginning(false)?;
+        self.check_beginning(Announced::Events)?;
         self.patience.resume();
         while let Some(event) = self.next_event()? {
             self.patience.note_event();

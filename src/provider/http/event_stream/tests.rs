@@ -264,7 +264,7 @@ fn announced_as_document(pieces: Vec<String>) -> Result<usize, (ErrorCode, Strin
     let auth = Auth::new("p");
     let mut stream = EventStream::new(&attempt, &auth, script, openai::chat_events(), patience);
     let said = |error: Error| (error.code().clone(), error.to_string());
-    stream.begin().map_err(said)?;
+    stream.begin(Announced::Document).map_err(said)?;
     let mut chunks = 0;
     for chunk in stream {
         chunk.map_err(said)?;

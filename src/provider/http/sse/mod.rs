@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read};
 use self::event::Pending;
 pub use self::event::SseEvent;
 use self::lines::{find_line_end, opens_field};
+use super::exchange::GZIP;
 use crate::error::{Error, ErrorCode};
 use crate::json::{BYTE_ORDER_MARK, without_mark};
 
@@ -158,16 +159,17 @@ impl<R: Read> SseReader<R> {
         &self.reader
     }
 
-    /// Whether the input is a document and no events, by the first bytes that are not blank: those of JSON or of a web page, which
-    /// mean nothing as lines of events; where a document was announced, `announced`, any but those of events. `None` while what has
+    /// Whether the input is a document and no events, by the first bytes that are not blank: those of JSON, of a web page or of a
+    /// compressed body, which mean nothing as lines of events; where a document was announced, `announced`, any but those of events. `None` while what has
     /// come may be the beginning of either. Only before the first event.
     pub(crate) fn opens_document(&mut self, announced: bool) -> Option<bool> {
         let unread = &self.buffer[self.start..self.end];
         let text = without_mark(unread).trim_ascii_start();
-        if text.is_empty() || BYTE_ORDER_MARK.starts_with(text) {
+        // Of no text, too.
+        if BYTE_ORDER_MARK.starts_with(text) || GZIP.starts_with(text) {
             return None;
         }
-        if matches!(text, [b'{' | b'[' | b'<', ..]) {
+        if matches!(text, [b'{' | b'[' | b'<', ..]) || text.starts_with(GZIP) {
             return Some(true);
         }
         if announced {
