@@ -68,11 +68,20 @@ impl Keeper {
     }
 
     pub(crate) fn list(&self) -> Result<Listing, Error> {
-        self.with_store(Call::of_all(), Listing::default(), |store| store.list())
+        let listing = self.with_store(Call::of_all(), Listing::default(), |store| store.list());
+        listing.map(|mut listing| {
+            listing.records.iter_mut().for_each(was_stored);
+            listing
+        })
     }
 
     pub(crate) fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        self.with_store(Call::of_all(), None, |store| store.changes(since))
+        let changes = self.with_store(Call::of_all(), None, |store| store.changes(since));
+        changes.map(|mut changes| {
+            let written = changes.iter_mut().flat_map(|changes| &mut changes.written);
+            written.for_each(was_stored);
+            changes
+        })
     }
 
     /// Adds a record to the store, wherever it was before. Where the store has one of this id, nothing is written, and that is
@@ -131,8 +140,14 @@ impl Keeper {
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let call = Call::of(Kind::Write, &auth.id);
-        self.with_store(call, Saved::At(String::new()), |store| {
+        let saved = self.with_store(call, Saved::At(String::new()), |store| {
             store.save_if(auth, expected)
+        });
+        saved.map(|mut saved| {
+            if let Saved::Conflict(Some(stored)) = &mut saved {
+                was_stored(stored);
+            }
+            saved
         })
     }
 
@@ -145,7 +160,11 @@ impl Keeper {
     /// A record as the store has it now.
     pub(crate) fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
         let call = Call::of(Kind::Load, id);
-        self.with_store(call, None, |store| store.load(id))
+        let loaded = self.with_store(call, None, |store| store.load(id));
+        loaded.map(|mut loaded| {
+            loaded.iter_mut().for_each(was_stored);
+            loaded
+        })
     }
 
     /// The right to refresh a record across processes; `None` when another one still has it after `wait`. Without a store there
@@ -263,6 +282,11 @@ pub(crate) enum Committed {
     Saved(Box<Auth>),
     /// The record was removed from the store: nothing was written.
     Removed,
+}
+
+/// What comes from a store is not runtime-only, although the JSON form of a record leaves out metadata that are empty.
+fn was_stored(auth: &mut Auth) {
+    auth.metadata.get_or_insert_default();
 }
 
 fn raced(id: &str) -> Error {
