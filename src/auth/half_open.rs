@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Auth, Cause};
+use super::{Auth, BreakerState};
 use crate::clock::Timestamp;
 use crate::clock::earlier;
 use crate::fault::Fault;
@@ -30,7 +30,7 @@ struct Probe {
 
 impl HalfOpen {
     /// Whether a request needs a permit, after this cooldown or after a success that has ended it.
-    pub(crate) fn needs_permit(&self, cause: Option<Cause>) -> bool {
+    pub(crate) fn needs_permit(&self, cause: Option<BreakerState>) -> bool {
         let half_open = cause.map_or(self.successes > 0, |cause| cause.needs_permit());
         half_open && self.successes < ENOUGH
     }
@@ -78,7 +78,7 @@ impl HalfOpen {
     }
 
     /// A request has succeeded, and ends the cooldown of `cause`.
-    pub(crate) fn succeed(&mut self, cause: Option<Cause>) {
+    pub(crate) fn succeed(&mut self, cause: Option<BreakerState>) {
         if !self.needs_permit(cause) {
             *self = Self::default();
             return;
@@ -131,8 +131,8 @@ mod tests {
         later(START, Duration::from_secs(seconds))
     }
 
-    fn cause() -> Cause {
-        Cause {
+    fn cause() -> BreakerState {
+        BreakerState {
             fault: Fault::Transient,
             origin: Origin::Guess,
             failures: 1,
@@ -193,7 +193,7 @@ mod tests {
     fn where_no_permit_is_needed_a_success_ends_it() {
         let mut half_open = HalfOpen::default();
         half_open.begin(1, at(10), START);
-        half_open.succeed(Some(Cause {
+        half_open.succeed(Some(BreakerState {
             half_open: false,
             ..cause()
         }));

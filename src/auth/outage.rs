@@ -1,4 +1,4 @@
-//! [`Cause`]: why a credential or one of its models is out, as far as the reference's record has no place for it.
+//! [`BreakerState`]: why a credential or one of its models is out, as far as the reference's record has no place for it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{Auth, Identity, Version, Versions};
 
 /// What the failures in a row of one model, or of a credential as a whole, were, and what follows from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
+pub(crate) struct BreakerState {
     pub(crate) fault: Fault,
     pub(crate) origin: Origin,
     /// Failures in a row; those within one window of a growing cooldown count once.
@@ -33,7 +33,7 @@ pub(crate) struct Cause {
     pub(crate) setback: u32,
 }
 
-impl Cause {
+impl BreakerState {
     /// Whether it is still out at `now`.
     pub(crate) fn is_open(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| until > now)
@@ -110,7 +110,7 @@ impl Auth {
         let restore = |version: Version,
                        changed_at,
                        ends: [&mut Option<Timestamp>; 2],
-                       cause: &mut Option<Cause>| {
+                       cause: &mut Option<BreakerState>| {
             let is_operators = cause.is_some_and(|cause| cause.is_operators(now));
             let latest = if is_operators {
                 Timestamp::MAX

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::{Provider, ProviderExecutor};
 use crate::fault::Fault;
 use crate::panic::guard;
-use crate::registry::{Query, Registry, Shortage, Supply};
+use crate::registry::{ExhaustionReport, Query, Registry, Supply};
 use crate::request::Request;
 
 pub(super) fn refused_format(
@@ -190,7 +190,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn add(&mut self, shortage: Shortage) {
+    pub(super) fn add(&mut self, shortage: ExhaustionReport) {
         self.standings.extend(shortage.standings);
         self.omitted += shortage.omitted;
         self.faults.extend(shortage.faults);

@@ -1,6 +1,6 @@
 //! Whether a credential's circuit is closed for a model, and when it admits a request otherwise.
 
-use crate::auth::{Auth, Cause, HalfOpen, Status};
+use crate::auth::{Auth, BreakerState, HalfOpen, Status};
 use crate::clock::Timestamp;
 use crate::fault::Fault;
 
@@ -87,7 +87,7 @@ pub(crate) fn readiness(auth: &Auth, model: &str) -> Readiness {
 /// When what is blocked until `end` is offered again: then, or earlier for a probe, but not while as many as may probe it.
 fn offered_again(
     end: Option<Timestamp>,
-    cause: Option<Cause>,
+    cause: Option<BreakerState>,
     half_open: Option<&HalfOpen>,
 ) -> Option<(Timestamp, Fault)> {
     let probe_at = cause.and_then(|cause| cause.probe_at);
@@ -103,7 +103,7 @@ pub(super) fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
         Some(state) => state.cause,
         None => auth.cause,
     };
-    let limited = |cause: Cause| {
+    let limited = |cause: BreakerState| {
         matches!(
             cause.fault,
             Fault::Quota | Fault::RateLimited | Fault::Billing

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::error::Standing;
-use crate::registry::Applied;
+use crate::registry::ApplyResult;
 use crate::request::normalized;
 
 use super::{Manager, unknown};
@@ -96,7 +96,7 @@ impl Manager {
         })
     }
 
-    fn changed(&self, id: &str, change: impl FnOnce(&Self) -> Applied) -> Result<(), Error> {
+    fn changed(&self, id: &str, change: impl FnOnce(&Self) -> ApplyResult) -> Result<(), Error> {
         if !self.inner.engine.note_for_store(change(self)) {
             return Err(unknown(id));
         }

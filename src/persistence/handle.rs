@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
 use super::monitor::{Call, Kind, Monitor};
-use super::record_locks::{Turn, Turns};
+use super::record_locks::{RecordLocks, Turn};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode};
@@ -17,9 +17,9 @@ use crate::store::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Save
 
 /// What the parts of a manager use to reach its store: writes that must be durable now, and notes for the writer of what
 /// may wait.
-pub(crate) struct Keeper {
+pub(crate) struct StoreHandle {
     store: RwLock<Option<Arc<dyn Store>>>,
-    turns: Turns,
+    turns: RecordLocks,
     news: Mutex<News>,
     monitor: Monitor,
     /// What the writer had to leave behind.
@@ -37,12 +37,12 @@ struct News {
     pending: usize,
 }
 
-impl Keeper {
+impl StoreHandle {
     pub(crate) fn new(store: Option<Arc<dyn Store>>, clock: Arc<dyn Clock>) -> Self {
         let (wake, woken) = crossbeam_channel::bounded(1);
         Self {
             store: RwLock::new(store),
-            turns: Turns::default(),
+            turns: RecordLocks::default(),
             news: Mutex::default(),
             monitor: Monitor::new(clock),
             left_unsaved: AtomicUsize::new(0),
@@ -297,9 +297,9 @@ fn raced(id: &str) -> Error {
 /// How often another process may write a record between a look and a write.
 const MOST_RACES: usize = 16;
 
-impl fmt::Debug for Keeper {
+impl fmt::Debug for StoreHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper")
+        f.debug_struct("StoreHandle")
             .field("noted", &self.news.lock().noted.len())
             .finish_non_exhaustive()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::record::Record;
 use super::{Moment, Query, Registry};
-use crate::auth::{Auth, Cause, ModelState};
+use crate::auth::{Auth, BreakerState, ModelState};
 use crate::clock::Timestamp;
 use crate::error::{Availability, Standing};
 use crate::fault::Fault;
@@ -12,7 +12,7 @@ use crate::health::Readiness;
 
 /// Who is out for a model, when nobody is ready.
 #[derive(Debug, Default)]
-pub(crate) struct Shortage {
+pub(crate) struct ExhaustionReport {
     /// Those that return soonest first.
     pub(crate) standings: Vec<Standing>,
     pub(crate) omitted: usize,
@@ -54,7 +54,7 @@ impl Registry {
     }
 
     /// Why a pick finds nobody: at most `most` credentials one by one, all of them in numbers. Those that were tried count.
-    pub(crate) fn shortage(&self, query: Query<'_>, most: usize) -> Shortage {
+    pub(crate) fn shortage(&self, query: Query<'_>, most: usize) -> ExhaustionReport {
         let provider: Arc<str> = query.provider.into();
         self.with_lane(query, |slots, lane, call| {
             let admitted = || lane.returning().filter(|(_, slot)| call.is_about(*slot));
@@ -71,7 +71,7 @@ impl Registry {
                 }
                 None => (lane.out_len(), lane.faults().collect()),
             };
-            Some(Shortage {
+            Some(ExhaustionReport {
                 omitted: total - listed.len(),
                 earliest: admitted()
                     .next()
@@ -99,7 +99,8 @@ impl Record {
             _ => None,
         };
         // What has ended keeps nothing out.
-        let counts = |cause: &Cause| out_for.is_none() || cause.until.is_none_or(|end| end > now);
+        let counts =
+            |cause: &BreakerState| out_for.is_none() || cause.until.is_none_or(|end| end > now);
         let cause = decisive(own, outage).filter(counts);
         let busy = match readiness {
             Readiness::Full(at) | Readiness::Paced(at) | Readiness::Capped(at) => Some(at),
@@ -156,13 +157,13 @@ impl Record {
 }
 
 /// Of what keeps a model out and what keeps the whole out, the one that does so for longer.
-fn decisive(own: Option<Cause>, outage: Option<Cause>) -> Option<Cause> {
+fn decisive(own: Option<BreakerState>, outage: Option<BreakerState>) -> Option<BreakerState> {
     let causes = own.into_iter().chain(outage);
     causes.max_by_key(|cause| cause.until)
 }
 
 /// The end of the block, of which a record that came without a cause shows only its own.
-fn end(auth: &Auth, model: &str, cause: Option<Cause>) -> Option<Timestamp> {
+fn end(auth: &Auth, model: &str, cause: Option<BreakerState>) -> Option<Timestamp> {
     let visible = match auth.model_states.get(model) {
         Some(state) => state.next_retry_after,
         None if model.is_empty() => auth.next_retry_after,
