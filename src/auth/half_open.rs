@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::{Auth, BreakerState};
 use crate::clock::Timestamp;
 use crate::clock::earlier;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 
 /// The half-open state of one model, or of a credential as a whole: after a cooldown one probe at a time, then twice as many
 /// with each success, until so many have succeeded that no more permits are needed. In memory only.
@@ -18,7 +18,7 @@ pub(crate) struct HalfOpen {
     successes: u32,
     probes: SmallVec<[Probe; 1]>,
     /// What the cooldown was for.
-    fault: Fault,
+    fault: FailureKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl HalfOpen {
     }
 
     /// What the cooldown was for that a success has ended.
-    pub(crate) fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> FailureKind {
         self.fault
     }
 
@@ -123,7 +123,7 @@ const ENOUGH: u32 = 3;
 mod tests {
     use super::*;
     use crate::clock::later;
-    use crate::fault::Origin;
+    use crate::failure_kind::CooldownSource;
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
@@ -133,8 +133,8 @@ mod tests {
 
     fn cause() -> BreakerState {
         BreakerState {
-            fault: Fault::Transient,
-            origin: Origin::Guess,
+            fault: FailureKind::Transient,
+            origin: CooldownSource::Guess,
             failures: 1,
             since: START,
             until: Some(START),

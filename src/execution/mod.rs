@@ -115,7 +115,7 @@ impl Engine {
             services,
             refresh,
             budgets: Budgets::new(policy.budget().copied()),
-            sightings: OutageDetector::new(policy.correlation().copied()),
+            sightings: OutageDetector::new(policy.outage_detection().copied()),
             policy,
             selector,
             sticky: OnceLock::new(),

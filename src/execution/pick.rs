@@ -176,7 +176,7 @@ impl Engine {
         call: &'c Call<'_>,
         progress: &CallState,
     ) -> Option<Dispatch<'c>> {
-        if !self.policy.floor() {
+        if !self.policy.last_resort() {
             return None;
         }
         let patience = self.policy.probes().map(|probes| probes.patience);

@@ -11,7 +11,7 @@ use super::{Engine, Held, Served};
 use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 use crate::health::Transition;
 use crate::limits::RateLimits;
 use crate::observe::{Outcome, OutcomeKind};
@@ -240,14 +240,14 @@ impl Engine {
     fn verdict(&self, failed: &Failed<'_>) -> Verdict {
         let mut verdict = self.policy.classify(&failed.error);
         let is_nobodys = failed.unsent == Some(Setting::OfAnother);
-        if is_nobodys && verdict.fault == Fault::Misconfigured {
+        if is_nobodys && verdict.fault == FailureKind::Misconfigured {
             // Nothing says that the credential has anything to do with it.
             verdict.scope = Scope::Nobody;
         }
-        if failed.request.model.is_empty() && verdict.fault == Fault::NotFound {
+        if failed.request.model.is_empty() && verdict.fault == FailureKind::NotFound {
             // There is no model that the credential could lack: what was asked for is not there.
             verdict = Verdict {
-                fault: Fault::BadRequest,
+                fault: FailureKind::BadRequest,
                 scope: Scope::Request,
                 failover: false,
                 ..verdict
@@ -275,7 +275,7 @@ impl Engine {
         } else {
             self.apply_failure(&outcome, Some(recorded), verdict, moment)
         };
-        if verdict.fault == Fault::RateLimited && self.policy.pacing() {
+        if verdict.fault == FailureKind::RateLimited && self.policy.pacing() {
             let target = Target {
                 id: outcome.auth_id,
                 lease: held.as_ref().map(|held| &held.lease),
@@ -324,7 +324,7 @@ impl Engine {
         let transient = verdict.fault.is_transient();
         progress.tried.note(member);
         progress.transient += u32::from(transient);
-        progress.refused += u32::from(verdict.fault == Fault::RateLimited);
+        progress.refused += u32::from(verdict.fault == FailureKind::RateLimited);
         let told_not_to = error.rate_limits().and_then(|limits| limits.should_retry) == Some(false);
         // A login that a proxy refuses, or a certificate: it is the same for all who go that way.
         let is_cut_off = *error.code() == ErrorCode::Transport && !error.is_retryable();
@@ -369,7 +369,7 @@ impl Engine {
         failed: &Failed<'_>,
         verdict: &Verdict,
     ) -> bool {
-        let Some(correlation) = self.policy.correlation() else {
+        let Some(correlation) = self.policy.outage_detection() else {
             return false;
         };
         let Failed {
@@ -380,9 +380,9 @@ impl Engine {
             ..
         } = failed;
         let says_nothing_of_the_credential = match verdict.fault {
-            Fault::NotFound => !self.services.registry.has_served(provider, &request.model),
-            Fault::Misconfigured => verdict.scope == Scope::Nobody,
-            fault => fault.is_transient() || fault == Fault::Unknown,
+            FailureKind::NotFound => !self.services.registry.has_served(provider, &request.model),
+            FailureKind::Misconfigured => verdict.scope == Scope::Nobody,
+            fault => fault.is_transient() || fault == FailureKind::Unknown,
         };
         says_nothing_of_the_credential
             && progress.note_answer(Fingerprint::of(error), &member.id) >= correlation.credentials

@@ -6,17 +6,17 @@ use crate::auth::{Auth, BreakerState, HalfOpen, Identity};
 use crate::clock::Timestamp;
 use crate::clock::{later, until};
 use crate::error::Error;
-use crate::fault::{Fault, Origin};
+use crate::failure_kind::{CooldownSource, FailureKind};
 use crate::limits::HintSource;
 use crate::policy::{Cooldown, Probes, Verdict};
 
 /// A failure to be reckoned with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FailureInput<'a> {
-    fault: Fault,
+    fault: FailureKind,
     curve: Cooldown,
     /// The server's word, where the curve obeys it.
-    told: Option<(Duration, Origin)>,
+    told: Option<(Duration, CooldownSource)>,
     /// Lengthens the block: a part of it, half a minute at most.
     jitter: f64,
     probes: Option<&'a Probes>,
@@ -89,10 +89,12 @@ impl<'a> FailureInput<'a> {
 
     fn first(self) -> BreakerState {
         // When a limit ends that the server told the end of, is known: there is nothing to try.
-        let rate_is_told = self.fault == Fault::RateLimited && self.told.is_some();
+        let rate_is_told = self.fault == FailureKind::RateLimited && self.told.is_some();
         BreakerState {
             fault: self.fault,
-            origin: self.told.map_or(Origin::Guess, |(_, origin)| origin),
+            origin: self
+                .told
+                .map_or(CooldownSource::Guess, |(_, origin)| origin),
             failures: 0,
             since: self.now,
             until: None,
@@ -111,13 +113,13 @@ impl<'a> FailureInput<'a> {
     }
 }
 
-fn origin(error: &Error) -> Origin {
+fn origin(error: &Error) -> CooldownSource {
     let source = error
         .rate_limits()
         .and_then(|limits| limits.retry_after_source);
     match source {
-        Some(HintSource::Body) => Origin::Body,
-        _ => Origin::Header,
+        Some(HintSource::Body) => CooldownSource::Body,
+        _ => CooldownSource::Header,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::auth::{Auth, BreakerState, HalfOpen, ModelState, Status, Version};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::fault::{Fault, Origin};
+use crate::failure_kind::{CooldownSource, FailureKind};
 use crate::policy::refuses_token;
 
 use super::healthy::is_healthy_by_itself;
@@ -56,8 +56,8 @@ pub(crate) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
 pub(crate) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     let cause = Some(BreakerState {
-        fault: Fault::Unknown,
-        origin: Origin::Operator,
+        fault: FailureKind::Unknown,
+        origin: CooldownSource::Operator,
         failures: 0,
         since: now,
         until: Some(until),
@@ -97,7 +97,7 @@ pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
         None => auth.cause,
     };
     let pardoned = cause.is_some_and(|cause| {
-        cause.since == since && (cause.fault.is_transient() || cause.fault == Fault::Unknown)
+        cause.since == since && (cause.fault.is_transient() || cause.fault == FailureKind::Unknown)
     });
     if pardoned {
         reset(auth, Some(model), now);
@@ -115,7 +115,7 @@ pub(crate) fn token_renewed(
     let changes = auth.versions.last;
     renew_models(auth, &is_older, now);
     let refused = |cause: Option<BreakerState>| {
-        cause.is_some_and(|cause| cause.fault == Fault::Unauthorized && cause.until.is_some())
+        cause.is_some_and(|cause| cause.fault == FailureKind::Unauthorized && cause.until.is_some())
     };
     let was_out = refused(auth.outage) && is_older(&auth.versions.outage);
     if was_out {

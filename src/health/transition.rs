@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::auth::{Auth, ModelState, QuotaState, Status, Versions};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, kept};
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 use crate::policy::{Cooldown, Probes, Scope, Verdict};
 
 use super::cooldown::FailureInput;
@@ -46,7 +46,7 @@ impl Transition<'_> {
 
 /// Whether it keeps the credential out until somebody changes its settings.
 fn lasts_until_it_changes(verdict: &Verdict) -> bool {
-    verdict.fault == Fault::Misconfigured && verdict.cooldown == Cooldown::Off
+    verdict.fault == FailureKind::Misconfigured && verdict.cooldown == Cooldown::Off
 }
 
 /// Applies a result to the record: to the state of `model`, or to the record itself where `model` is empty.
@@ -360,7 +360,7 @@ fn exceeded(quota: &QuotaState, until: Option<Timestamp>, now: Timestamp) -> Quo
 /// Faults of the request, and nobody's: no record changes. What a call about no model does not find, its path has not.
 fn spares_everybody(verdict: &Verdict, model: &str) -> bool {
     matches!(verdict.scope, Scope::Nobody | Scope::Request)
-        || (model.is_empty() && verdict.fault == Fault::NotFound)
+        || (model.is_empty() && verdict.fault == FailureKind::NotFound)
 }
 
 /// Lets the record's own flags follow from its models.
@@ -452,7 +452,7 @@ mod tests {
         let end = later(START, Duration::from_secs(60));
         assert_eq!(
             readiness(&record, "m"),
-            Readiness::Until(end, Fault::Unknown)
+            Readiness::Until(end, FailureKind::Unknown)
         );
         assert_eq!(readiness(&record, "other"), Readiness::Ready);
         apply(&mut record, "other", &SUCCESS, end);
@@ -487,7 +487,7 @@ mod tests {
             );
             assert_eq!(
                 readiness(&record, "m"),
-                Readiness::Until(end, Fault::Unknown)
+                Readiness::Until(end, FailureKind::Unknown)
             );
             assert!(record.quota.exceeded);
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::CredentialReport;
 use crate::error::Error;
-use crate::error::Standing;
 use crate::registry::ApplyResult;
 use crate::request::normalized;
 
@@ -16,7 +16,7 @@ impl Manager {
     /// It looks at every credential of the provider.
     ///
     /// ```
-    /// use credpool::{Auth, Availability, Error, Fault, Manager, Origin, Outcome};
+    /// use credpool::{Auth, Availability, Error, FailureKind, Manager, CooldownSource, Outcome};
     /// use std::time::Duration;
     ///
     /// let manager = Manager::builder().build()?;
@@ -26,11 +26,11 @@ impl Manager {
     ///
     /// let standing = &manager.explain("openai", "gpt-5")[0];
     /// assert_eq!(standing.availability, Availability::Cooling);
-    /// assert_eq!((standing.fault, standing.origin), (Some(Fault::RateLimited), Some(Origin::Header)));
+    /// assert_eq!((standing.fault, standing.origin), (Some(FailureKind::RateLimited), Some(CooldownSource::Header)));
     /// assert_eq!(manager.explain("openai", "gpt-5-mini")[0].availability, Availability::Ready);
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn explain(&self, provider: &str, model: &str) -> Vec<Standing> {
+    pub fn explain(&self, provider: &str, model: &str) -> Vec<CredentialReport> {
         let services = &self.inner.services;
         let now = services.moment();
         services.registry.explain(&normalized(provider), model, now)
@@ -75,13 +75,13 @@ impl Manager {
     /// [`reset`](Self::reset) do. It replaces a cooldown that is there.
     ///
     /// ```
-    /// use credpool::{Auth, Manager, Origin};
+    /// use credpool::{Auth, Manager, CooldownSource};
     /// use std::time::Duration;
     ///
     /// let manager = Manager::builder().build()?;
     /// manager.register(Auth::api_key("openai", "sk-1").with_id("team-a"))?;
     /// manager.cool_down("team-a", Some("gpt-5"), Duration::from_secs(600))?;
-    /// assert_eq!(manager.explain("openai", "gpt-5")[0].origin, Some(Origin::Operator));
+    /// assert_eq!(manager.explain("openai", "gpt-5")[0].origin, Some(CooldownSource::Operator));
     /// # Ok::<(), credpool::Error>(())
     /// ```
     ///

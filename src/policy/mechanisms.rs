@@ -41,7 +41,7 @@ pub struct Probes {
 /// It is about answers with a status of 5xx and errors that no rule knows, never about keys, money, limits and quotas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Correlation {
+pub struct OutageDetection {
     /// On how many credentials of a provider. Default: 3.
     pub credentials: usize,
     /// Within which time. Default: 10 s.
@@ -133,7 +133,7 @@ impl Default for Probes {
     }
 }
 
-impl Correlation {
+impl OutageDetection {
     /// The same error on this many credentials within this time.
     pub const fn new(credentials: usize, within: Duration) -> Self {
         Self {
@@ -143,7 +143,7 @@ impl Correlation {
     }
 }
 
-impl Default for Correlation {
+impl Default for OutageDetection {
     fn default() -> Self {
         Self::new(3, Duration::from_secs(10))
     }

@@ -105,7 +105,7 @@ impl Pool {
             registry: Arc::new(registry.with_pending(true)),
             clock: ManualClock::at(START),
             policy: FailurePolicy::default()
-                .with_first(Rule::status(418).fault(crate::Fault::Misconfigured)),
+                .with_first(Rule::status(418).fault(crate::FailureKind::Misconfigured)),
             permits: Vec::new(),
             leases: Vec::new(),
         };

@@ -7,7 +7,7 @@ use super::pace::SharedPaces;
 use super::record_result::{ApplyResult, Target};
 use super::{FastMap, Moment, Registry, State};
 use crate::auth::{Auth, BreakerState};
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 use crate::health::Transition;
 use crate::policy::Scope;
 
@@ -127,7 +127,7 @@ impl Registry {
                         }
                         Transition::Success { .. } | Transition::Healthy => {
                             let mut causes = other.causes(model).into_iter().flatten();
-                            causes.any(|cause: BreakerState| cause.fault == Fault::Quota)
+                            causes.any(|cause: BreakerState| cause.fault == FailureKind::Quota)
                         }
                     }
             });

@@ -11,7 +11,7 @@ use super::shared::SharedState;
 use super::{Attempted, FastMap, Moment, Registry, State};
 use crate::auth::Auth;
 use crate::clock::Timestamp;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 use crate::health::Readiness;
 
 /// Which candidates a pick is about.
@@ -239,7 +239,9 @@ impl Registry {
                     full: is_any_admitted(lane.full(), &|slot| lane.is_full(slot))
                         || is_any_admitted(lane.capped(), &|slot| lane.is_capped(slot)),
                     paced: is_any_admitted(lane.paced(), &|slot| lane.is_paced(slot)),
-                    refreshing: lane.faults().any(|(fault, _)| fault == Fault::TokenEnded),
+                    refreshing: lane
+                        .faults()
+                        .any(|(fault, _)| fault == FailureKind::TokenEnded),
                 })
             })
             .unwrap_or(Supply::Nobody)

@@ -8,7 +8,7 @@ use super::{Picked, Query, Registry, State};
 use crate::auth::{Auth, BreakerState, HalfOpen};
 use crate::clock::Timestamp;
 use crate::clock::later;
-use crate::fault::Origin;
+use crate::failure_kind::CooldownSource;
 use crate::health::Readiness;
 
 /// Keeps others away from a credential for a model, as far as its [`HalfOpen`] state says, until it is dropped or its patience
@@ -126,7 +126,7 @@ impl Record {
         let tried = self.half_open(model).any(|half| half.is_full(now));
         let fit = self.auth.misconfigured.is_none();
         // The server has said when to come again.
-        let told = matches!(own.origin, Origin::Header | Origin::Body);
+        let told = matches!(own.origin, CooldownSource::Header | CooldownSource::Body);
         own.until
             .filter(|end| fit && !told && own.fault.is_transient() && *end > now && !tried)
     }

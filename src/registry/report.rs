@@ -6,24 +6,29 @@ use super::record::Record;
 use super::{Moment, Query, Registry};
 use crate::auth::{Auth, BreakerState, ModelState};
 use crate::clock::Timestamp;
-use crate::error::{Availability, Standing};
-use crate::fault::Fault;
+use crate::error::{Availability, CredentialReport};
+use crate::failure_kind::FailureKind;
 use crate::health::Readiness;
 
 /// Who is out for a model, when nobody is ready.
 #[derive(Debug, Default)]
 pub(crate) struct ExhaustionReport {
     /// Those that return soonest first.
-    pub(crate) standings: Vec<Standing>,
+    pub(crate) standings: Vec<CredentialReport>,
     pub(crate) omitted: usize,
     pub(crate) earliest: Option<Timestamp>,
     /// How many are out for what.
-    pub(crate) faults: Vec<(Fault, usize)>,
+    pub(crate) faults: Vec<(FailureKind, usize)>,
 }
 
 impl Registry {
     /// How every credential of a provider stands for a model, in the order of ids.
-    pub(crate) fn explain(&self, provider: &str, model: &str, moment: Moment) -> Vec<Standing> {
+    pub(crate) fn explain(
+        &self,
+        provider: &str,
+        model: &str,
+        moment: Moment,
+    ) -> Vec<CredentialReport> {
         let mut standings: Vec<_> = {
             let mut state = self.state.lock();
             let now = state.now(moment);
@@ -86,7 +91,7 @@ impl Registry {
 }
 
 impl Record {
-    fn standing(&self, provider: Arc<str>, model: &str, now: Timestamp) -> Standing {
+    fn standing(&self, provider: Arc<str>, model: &str, now: Timestamp) -> CredentialReport {
         let auth = &*self.auth;
         let error = match auth.model_states.get(model) {
             Some(state) => state.last_error.as_ref(),
@@ -114,7 +119,7 @@ impl Record {
                 (Availability::Probing, end(auth, model, cause))
             }
             Readiness::Until(at, fault)
-                if at > now && fault != Fault::TokenEnded && !auth.is_revoked() =>
+                if at > now && fault != FailureKind::TokenEnded && !auth.is_revoked() =>
             {
                 (Availability::Cooling, end(auth, model, cause).max(Some(at)))
             }
@@ -133,14 +138,14 @@ impl Record {
         let error = error.or(auth.last_error.as_ref().filter(|_| whole));
         let misconfigured = auth.misconfigured.as_deref();
         let cause = cause.filter(|_| misconfigured.is_none());
-        Standing {
+        CredentialReport {
             auth_id: Arc::clone(self.id()),
             provider,
             availability,
             fault: if misconfigured.is_some() {
-                Some(Fault::Misconfigured)
+                Some(FailureKind::Misconfigured)
             } else if refreshing {
-                Some(Fault::TokenEnded)
+                Some(FailureKind::TokenEnded)
             } else {
                 cause.map(|cause| cause.fault).or(out_for)
             },

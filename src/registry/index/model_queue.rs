@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 
 use super::bitset::BitSet;
 use super::ordered_slots::{OrderedSlots, Place};
@@ -53,7 +53,7 @@ pub(crate) struct ModelQueue {
     /// For what each of them is out.
     out: FastMap<u32, (Timestamp, Why)>,
     /// How many of those that return are out for what.
-    faults: [usize; Fault::ALL.len()],
+    faults: [usize; FailureKind::ALL.len()],
     /// How many for nothing but their own limits.
     full: usize,
     /// How many for nothing but their pace.
@@ -65,7 +65,7 @@ pub(crate) struct ModelQueue {
 /// What keeps a credential out that returns by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    Fault(Fault),
+    FailureKind(FailureKind),
     Full,
     Paced,
     Capped,
@@ -191,7 +191,7 @@ impl ProviderIndex {
             returning: BTreeSet::new(),
             next_return: None,
             out: FastMap::default(),
-            faults: [0; Fault::ALL.len()],
+            faults: [0; FailureKind::ALL.len()],
             full: 0,
             paced: 0,
             capped: 0,
@@ -261,7 +261,7 @@ impl ModelQueue {
         self.ready[tier].set(order, slot, seat, readiness == Readiness::Ready);
         self.no_longer_out(slot);
         match readiness {
-            Readiness::Until(at, fault) => self.is_out(slot, at, Why::Fault(fault)),
+            Readiness::Until(at, fault) => self.is_out(slot, at, Why::FailureKind(fault)),
             Readiness::Full(at) => self.is_out(slot, at, Why::Full),
             Readiness::Paced(at) => self.is_out(slot, at, Why::Paced),
             Readiness::Capped(at) => self.is_out(slot, at, Why::Capped),
@@ -291,7 +291,7 @@ impl ModelQueue {
 
     fn count_of(&mut self, why: Why) -> &mut usize {
         match why {
-            Why::Fault(fault) => &mut self.faults[fault as usize],
+            Why::FailureKind(fault) => &mut self.faults[fault as usize],
             Why::Full => &mut self.full,
             Why::Paced => &mut self.paced,
             Why::Capped => &mut self.capped,
@@ -523,8 +523,8 @@ impl QueueView<'_> {
     }
 
     /// How many are out, by their fault.
-    pub(crate) fn faults(&self) -> impl Iterator<Item = (Fault, usize)> + '_ {
-        Fault::ALL
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (FailureKind, usize)> + '_ {
+        FailureKind::ALL
             .into_iter()
             .map(|fault| (fault, self.lane.faults[fault as usize]))
             .filter(|(_, count)| *count > 0)

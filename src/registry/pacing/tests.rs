@@ -5,7 +5,7 @@ use super::*;
 use crate::auth::Auth;
 use crate::clock::{Clock, ManualClock, later};
 use crate::error::Error;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 use crate::health::{Readiness, Transition};
 use crate::policy::{FailurePolicy, Rule};
 use crate::random::Random;
@@ -209,7 +209,7 @@ fn a_quota_of_one_member_is_one_of_all_and_so_is_its_end() {
     let policy = FailurePolicy::empty().with_rule(Rule::status(429).cooldown(600 * SECOND).quota());
     let error = Error::upstream(429, "quota");
     let mut verdict = policy.classify(&error);
-    verdict.fault = Fault::Quota;
+    verdict.fault = FailureKind::Quota;
     let effect = Transition::Failure {
         error: Some(&error),
         verdict: &verdict,

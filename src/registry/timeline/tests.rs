@@ -205,7 +205,7 @@ fn a_probe_comes_when_it_was_to_come() {
     let policy = FailurePolicy::empty().with_rule(rule);
     let error = Error::upstream(429, "insufficient_quota");
     let mut verdict = policy.classify(&error);
-    verdict.fault = crate::fault::Fault::Quota;
+    verdict.fault = crate::failure_kind::FailureKind::Quota;
     let effect = Transition::Failure {
         error: Some(&error),
         verdict: &verdict,

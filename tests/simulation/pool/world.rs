@@ -37,7 +37,7 @@ impl Pool {
         truth.lock().no_floor = no_floor;
         let manager = Manager::builder()
             .clock(clock.clone())
-            .policy(FailurePolicy::default().with_floor(!no_floor))
+            .policy(FailurePolicy::default().with_last_resort(!no_floor))
             .hook(Listener {
                 truth: Arc::clone(&truth),
                 mischief: Arc::clone(&mischief),
