@@ -24,33 +24,13 @@ use crate::fault::Fault;
 /// The rules are tried in order; the first that matches gives the [`Verdict`]. An error that no rule matches marks the
 /// credential unavailable for the model, blocks nothing, and the call goes on with the next credential.
 ///
-/// The default:
+/// The [guide](crate::guide::errors_and_cooldowns) has the default table, and the mechanisms beside it, each with a default and an off
+/// value: how cooldowns end ([`Probes`]), how long a call waits ([`with_max_wait`](Self::with_max_wait)), how a call retries
+/// ([`BackOff`], [`RetryBudget`]), what is tried when all credentials are cooling down ([`with_floor`](Self::with_floor)), and when an
+/// error counts against no credential ([`Correlation`]).
 ///
-/// | what happened | who is out | for how long | the call |
-/// |---|---|---|---|
-/// | 400, 413, 422, 501 and other faults of the request | nobody | | ends with the error |
-/// | … whose body says key, account, billing or quota | the credential | as that kind | next credential |
-/// | 413, 429 for a request larger than the account's own limit | nobody | | next credential |
-/// | 401 | the credential | 30 min | next credential |
-/// | 402, 403 | the credential, or the credential for the model where the body says so | 30 min | next credential |
-/// | 403 for what the request holds: a flagged prompt, a file that is not there | nobody | | ends with the error |
-/// | 404 | the credential for the model; nobody where the call is about no model | 1 min, doubling to 1 h | next credential |
-/// | a redirect, a missing endpoint | the credential: its URL is wrong | 1 min, doubling to 1 h | next credential |
-/// | a setting of the credential with which nothing can be sent | the credential | until its record changes | next credential |
-/// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
-/// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
-/// | what no retry heals: an event or a body over a limit of this side, an answer in another form than was asked for | nobody | | ends with the error |
-/// | 408, 409, 424, 498, 499, 5xx, no reply in an answer, connection faults, cut streams, overload (429 too) | from the second in a row on, or where the server says how long: the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
-/// | a certificate, or a login at a proxy, that is refused | the same | the same | credentials that go another way, then the next provider |
-/// | cancelled by the caller | nobody | | ends |
-///
-/// Beside the table it has mechanisms, each with a default and an off value: how credentials come back ([`Probes`]), how long a
-/// call waits for one ([`with_max_wait`](Self::with_max_wait)), how it tries again ([`BackOff`], [`RetryBudget`]), what is asked when
-/// everybody is out for a while ([`with_floor`](Self::with_floor)), and when an error is held against nobody ([`Correlation`]).
-///
-/// It holds the rules of OpenAI, Anthropic and Gemini, Vertex AI and OpenAI-compatible servers among them, all at once: what a
-/// vendor says is told apart by its own words, so that no preset has to be chosen, and a rule of your own for one provider alone
-/// is [`Rule::for_provider`].
+/// The default table holds the rules of OpenAI, Anthropic, Gemini, Vertex AI and OpenAI-compatible servers together: vendors are told
+/// apart by the words of their errors, so no preset has to be chosen. [`Rule::for_provider`] makes a rule for one provider.
 ///
 /// ```
 /// use credpool::{Error, Fault, FailurePolicy};
