@@ -1,3 +1,5 @@
+//! [`Attributes`] and [`Metadata`]: a credential's settings and tokens, copied on write and wiped when dropped.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

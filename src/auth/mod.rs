@@ -1,4 +1,4 @@
-//! The record: [`Auth`] and what it is made of. Prose calls it a *credential*.
+//! The credential record: [`Auth`] and its parts. Prose calls it a *credential*.
 
 mod account;
 mod check;

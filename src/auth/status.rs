@@ -1,3 +1,5 @@
+//! [`Status`]: the lifecycle state that a record was written with.
+
 use std::fmt;
 
 /// The lifecycle state of a credential or of one of its models.
