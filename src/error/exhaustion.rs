@@ -1,4 +1,4 @@
-//! [`Exhaustion`], who is out and why when nobody can serve, and [`Standing`], the same of one credential.
+//! [`Exhaustion`], the report when no credential is available, and [`Standing`], its line for one credential.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`Error`], the one error type, and [`ErrorCode`], what programs match on.
+//! [`Error`], the one error type, and [`ErrorCode`], its machine-readable code.
 
 mod code;
 mod exhaustion;
