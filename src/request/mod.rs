@@ -1,4 +1,4 @@
-//! What goes into a call and what comes out: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
+//! Input and output of a call: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
 
 mod response;
 

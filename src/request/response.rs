@@ -1,4 +1,4 @@
-//! [`Response`] and [`StreamChunk`]: what an executor gives back.
+//! [`Response`] and [`StreamChunk`]: an executor's answers.
 
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
