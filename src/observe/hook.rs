@@ -1,4 +1,4 @@
-//! [`Hook`]: how a program hears what happens.
+//! [`Hook`]: callbacks for results, changes of credentials and refresh events.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`Outcome`]: what became of one attempt.
+//! [`Outcome`]: the result of one attempt.
 
 use std::time::Duration;
 
