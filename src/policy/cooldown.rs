@@ -1,3 +1,5 @@
+//! Cooldown curves: fixed, or doubling, with bounds for retry hints (Retry-After).
+
 use std::time::Duration;
 
 /// How long an error keeps a credential out.

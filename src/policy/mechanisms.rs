@@ -1,4 +1,5 @@
-//! The mechanisms of a [`FailurePolicy`](super::FailurePolicy) beside its rules, each with an off value.
+//! The mechanisms of a [`FailurePolicy`](super::FailurePolicy) beside its rules: half-open probes, outage detection, retry budget (token
+//! bucket), back-off. Each has an off value.
 
 use std::time::Duration;
 

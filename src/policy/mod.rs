@@ -1,4 +1,4 @@
-//! What an error means: a table from errors to verdicts, as data.
+//! Error classification: a table from errors to verdicts, as data.
 
 mod cooldown;
 mod default_rules;
