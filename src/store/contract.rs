@@ -1,4 +1,4 @@
-//! What a store that several processes share says beyond its records.
+//! Types of a shared store: revisions and compare-and-swap, locks, write-ahead intents, changes since a cursor.
 
 use std::fmt;
 
