@@ -1,4 +1,4 @@
-//! What calls a provider: the [`ProviderExecutor`] trait and the [`Attempt`] that it is told about.
+//! The [`ProviderExecutor`] trait, which calls a provider, and the [`Attempt`] that an executor gets.
 
 mod attempt;
 mod per_thread;
