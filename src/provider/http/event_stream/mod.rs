@@ -1,4 +1,4 @@
-//! Streams that cannot lie: whole only once the provider's own end has come.
+//! [`StreamProtocol`] and streams over it, which are complete only after the provider's own end.
 
 use std::io::Read;
 use std::sync::Arc;
