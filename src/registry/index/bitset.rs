@@ -1,4 +1,4 @@
-//! [`Bits`]: which places of an [`Order`] are set, and the next one that is, in a few steps however many there are.
+//! A bitset in levels: the next set place in a few steps, whatever their number.
 
 use super::ordered_slots::{CHUNK, HALF, Order, Place, Shift};
 

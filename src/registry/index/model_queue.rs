@@ -1,4 +1,4 @@
-//! [`Pool`]: the credentials of one provider in their order, and a [`Lane`] for each model that was asked for.
+//! The ready index of one provider: its slots in order, and for each model the ready set and the expiries of cooldowns.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
