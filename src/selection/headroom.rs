@@ -1,3 +1,5 @@
+//! [`Headroom`]: the credential with the most quota left until its reset.
+
 use std::time::Duration;
 
 use parking_lot::Mutex;

@@ -1,3 +1,5 @@
+//! [`LeastBusy`]: the credential with the fewest requests in flight.
+
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
 use crate::request::Options;

@@ -1,3 +1,5 @@
+//! [`LowestLatency`]: the quicker of two random credentials (power of two choices, peak EWMA).
+
 use std::time::Duration;
 
 use parking_lot::Mutex;

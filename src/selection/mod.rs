@@ -1,4 +1,4 @@
-//! Which ready credential serves: the [`Selector`] trait and its implementations, one file each.
+//! Credential selection (load balancing): the [`Selector`] trait and its implementations, one file each.
 
 mod affinity;
 mod candidates;

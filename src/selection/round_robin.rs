@@ -1,3 +1,5 @@
+//! [`RoundRobin`]: each credential in turn.
+
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
 use crate::request::Options;

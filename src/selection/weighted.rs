@@ -1,3 +1,5 @@
+//! [`Weighted`]: in turn, in proportion to weights.
+
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
 use crate::request::Options;

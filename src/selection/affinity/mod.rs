@@ -1,3 +1,5 @@
+//! [`Affinity`]: sticky sessions around any selector, with bounded load.
+
 mod sessions;
 
 use std::collections::HashMap;
