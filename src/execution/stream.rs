@@ -1,3 +1,5 @@
+//! [`ChunkStream`]: the caller's end of a stream, an iterator that blocks.
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
