@@ -1,3 +1,5 @@
+//! [`Builder`]: the settings of a manager.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! [`Manager`]: the public handle. Thin: what it does is done in the rooms below it.
+//! [`Manager`]: the public handle. Thin: the work is done in the rooms below.
 
 mod builder;
 mod records;

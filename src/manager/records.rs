@@ -1,3 +1,5 @@
+//! The manager's records: load, register, update, disable, remove.
+
 use std::sync::Arc;
 
 use crate::auth::{Auth, Status, has_tokens};

@@ -1,4 +1,4 @@
-//! What others change in the store: read at the start, and again while the manager runs.
+//! Load and hot reload: takes over what others change in the store.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};

@@ -1,4 +1,4 @@
-//! What an operator asks of the pool, and does to it.
+//! The operator's interface: explain, reset, cool down.
 
 use std::time::Duration;
 
