@@ -1,4 +1,4 @@
-//! [`CancelToken`]: how a caller ends what it started.
+//! Cancellation: a one-shot [`CancelToken`] that all its clones and children see.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

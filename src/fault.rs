@@ -1,4 +1,4 @@
-//! [`Fault`], what kind of failure it was, and [`Origin`], who said how long it keeps a credential out.
+//! [`Fault`], the class of a failure, and [`Origin`], the source of a cooldown's length.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! [`RateLimits`]: what an answer says of the limits that its credential is under.
+//! [`RateLimits`]: the rate limits and quotas that an answer reports, as data.
 
 use std::time::Duration;
 
