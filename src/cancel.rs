@@ -21,6 +21,7 @@ use crate::panic::guard;
 /// token.cancel();
 /// assert!(child.is_cancelled());
 /// ```
+#[doc(alias = "context.Context")]
 pub struct CancelToken {
     /// Made for the first who does more than ask: most calls are never cancelled, and nobody listens.
     inner: OnceLock<Arc<Inner>>,

@@ -30,6 +30,8 @@ use crate::clock::Timestamp;
 /// assert_eq!((requests.limit, requests.remaining), (Some(5000), Some(0)));
 /// # Ok::<(), http::header::InvalidHeaderValue>(())
 /// ```
+#[doc(alias = "rate limiting")]
+#[doc(alias = "quota")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimits {

@@ -20,6 +20,7 @@ use super::Wiped;
 /// assert_eq!(attributes.get("api_key"), Some("sk-123"));
 /// assert_eq!(format!("{attributes:?}"), r#"{"api_key": ***}"#);
 /// ```
+#[doc(alias = "settings")]
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Attributes(Arc<Wiped<BTreeMap<String, String>>>);
 

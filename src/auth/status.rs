@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The lifecycle state of a credential or of one of its models.
+/// The lifecycle state that was last written to the record. For whether a credential can serve, see
+/// [`Availability`](crate::Availability).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {

@@ -35,6 +35,7 @@ pub struct Standing {
 }
 
 /// Whether a credential would be asked.
+#[doc(alias = "circuit breaker")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Availability {

@@ -19,7 +19,7 @@ pub use verdict::{Scope, Verdict};
 use crate::error::{Error, ErrorCode};
 use crate::fault::Fault;
 
-/// Decides what a failed attempt does to its credential and to its call.
+/// Classifies errors: what a failed attempt does to its credential (cooldown, circuit breaker) and to its call (failover, retry).
 ///
 /// The rules are tried in order; the first that matches gives the [`Verdict`]. An error that no rule matches marks the
 /// credential unavailable for the model, blocks nothing, and the call goes on with the next credential.
@@ -57,6 +57,9 @@ use crate::fault::Fault;
 /// let policy = policy.with_first(Rule::status(418).cooldown(Duration::from_secs(60)));
 /// assert!(policy.classify(&Error::upstream(418, "")).failover);
 /// ```
+#[doc(alias = "circuit breaker")]
+#[doc(alias = "error classification")]
+#[doc(alias = "failover")]
 #[derive(Clone, Debug)]
 pub struct FailurePolicy {
     rules: Vec<Rule>,
@@ -156,6 +159,7 @@ impl FailurePolicy {
 
     /// How many further credentials of a provider a call tries after a fault of the provider itself
     /// ([`Scope::Provider`]), before it goes on with its next provider. `None`: all of them. Default: 1; off: `None`.
+    #[doc(alias = "failover")]
     pub fn with_transient_failovers(mut self, most: Option<u32>) -> Self {
         self.transient_failovers = most;
         self
@@ -163,6 +167,7 @@ impl FailurePolicy {
 
     /// How much longer a cooldown may last by chance, as a part of it (30 s at most), so that credentials that went out together
     /// do not come back together. Never shorter. Default: 0.1; off: 0.
+    #[doc(alias = "thundering herd")]
     pub fn with_jitter(mut self, part: f64) -> Self {
         self.jitter = if part.is_finite() {
             part.clamp(0.0, 1.0)
@@ -204,6 +209,8 @@ impl FailurePolicy {
     /// once a minute where that is refused again and again, or as seldom as twenty times the `Retry-After` of the refusal. This, too, delays
     /// calls that may wait and refuses none, and is forgotten a minute after it mattered last. It is not learnt of groups: a credential that
     /// is known to serve so many requests concurrently has the attribute `max_concurrent`.
+    #[doc(alias = "rate limiting")]
+    #[doc(alias = "client-side rate limiting")]
     pub fn with_pacing(mut self, pacing: bool) -> Self {
         self.pacing = pacing;
         self
@@ -224,6 +231,7 @@ impl FailurePolicy {
     /// Whether a credential that is out for a fault of its provider is asked all the same when nobody else could be, one
     /// request at a time: the one that is due soonest, of those for which the server has not told when to come again. Default: yes;
     /// off: `false`.
+    #[doc(alias = "last resort")]
     pub fn with_floor(mut self, floor: bool) -> Self {
         self.floor = floor;
         self
@@ -231,6 +239,7 @@ impl FailurePolicy {
 
     /// When an error that comes from several credentials is no longer held against them. Default: as
     /// [`Correlation::default`] says; off: `None`.
+    #[doc(alias = "outage detection")]
     pub fn with_correlation(mut self, correlation: Option<Correlation>) -> Self {
         self.correlation = correlation;
         self

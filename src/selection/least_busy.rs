@@ -11,6 +11,7 @@ use crate::request::Options;
 /// # drop(manager);
 /// # Ok::<(), credpool::Error>(())
 /// ```
+#[doc(alias = "least connections")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastBusy;
 

@@ -27,6 +27,8 @@ use crate::request::Options;
 /// # drop(manager);
 /// # Ok::<(), credpool::Error>(())
 /// ```
+#[doc(alias = "power of two choices")]
+#[doc(alias = "peak EWMA")]
 #[derive(Debug)]
 pub struct LowestLatency {
     fading: Duration,
