@@ -61,7 +61,7 @@ mod clock;
 mod error;
 mod execution;
 mod executor;
-mod fault;
+mod failure_kind;
 pub mod guide;
 mod health;
 mod json;
@@ -104,11 +104,11 @@ pub use transport::{
 };
 
 pub use policy::{
-    Attempts, BackOff, Cooldown, Correlation, FailurePolicy, HintBounds, Lint, Probes, RetryBudget,
-    Rule, Scope, StreamCommit, Verdict,
+    Attempts, BackOff, Cooldown, FailurePolicy, Lint, OutageDetection, Probes, RetryAfterBounds,
+    RetryBudget, Rule, Scope, StreamCommit, Verdict,
 };
 
-pub use fault::{Fault, Origin};
+pub use failure_kind::{CooldownSource, FailureKind};
 
 pub use limits::{Exhausted, HintSource, LimitWindow, RateLimits};
 
@@ -140,9 +140,37 @@ pub use store::{
 
 pub use cancel::{CancelToken, Never, OnCancel};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use error::{Advice, Availability, Error, ErrorCode, Exhaustion, Standing};
+pub use error::{Availability, CredentialReport, Error, ErrorCode, Exhaustion, Remedy};
 
 /// The README's code compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Former names of public types.
+mod former {
+    /// Now [`FailureKind`](super::FailureKind).
+    #[deprecated(note = "renamed to `FailureKind`")]
+    pub type Fault = super::FailureKind;
+    /// Now [`CooldownSource`](super::CooldownSource).
+    #[deprecated(note = "renamed to `CooldownSource`")]
+    pub type Origin = super::CooldownSource;
+    /// Now [`CredentialReport`](super::CredentialReport).
+    #[deprecated(note = "renamed to `CredentialReport`")]
+    pub type Standing = super::CredentialReport;
+    /// Now [`Remedy`](super::Remedy).
+    #[deprecated(note = "renamed to `Remedy`")]
+    pub type Advice = super::Remedy;
+    /// Now [`RetryAfterBounds`](super::RetryAfterBounds).
+    #[deprecated(note = "renamed to `RetryAfterBounds`")]
+    pub type HintBounds = super::RetryAfterBounds;
+    /// Now [`OutageDetection`](super::OutageDetection).
+    #[deprecated(note = "renamed to `OutageDetection`")]
+    pub type Correlation = super::OutageDetection;
+}
+#[doc(hidden)]
+#[allow(
+    deprecated,
+    reason = "the former names are there for those who still use them"
+)]
+pub use former::{Advice, Correlation, Fault, HintBounds, Origin, Standing};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::clock::Clock;
-use crate::executor::{Executors, Tools};
+use crate::executor::{Context, Executors};
 use crate::observe::Hooks;
-use crate::persistence::Keeper;
+use crate::persistence::StoreHandle;
 use crate::random::Random;
-use crate::registry::{Member, Moment, Registry};
+use crate::registry::{Moment, Registry, SharedState};
 use crate::runtime::{Pool, Process};
 use crate::transport::Transport;
 
@@ -19,9 +19,9 @@ pub(crate) struct Services {
     pub(crate) registry: Arc<Registry>,
     pub(crate) executors: Executors,
     pub(crate) hooks: Hooks,
-    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) store_handle: Arc<StoreHandle>,
     pub(crate) transport: Arc<Transport>,
-    pub(crate) tools: Arc<Tools>,
+    pub(crate) tools: Arc<Context>,
     pub(crate) pool: Pool,
     /// That of the threads and connections.
     pub(crate) process: Process,
@@ -30,7 +30,7 @@ pub(crate) struct Services {
 
 impl Services {
     /// The credential and those whose requests would go the same way. What a program's own transport provider does is not known.
-    pub(crate) fn on_the_same_route(&self, member: &Arc<Member>) -> Vec<Arc<Member>> {
+    pub(crate) fn on_the_same_route(&self, member: &Arc<SharedState>) -> Vec<Arc<SharedState>> {
         if self.transport.has_provider() {
             return vec![Arc::clone(member)];
         }

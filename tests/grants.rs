@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use credpool::testing::{LostAnswer, Reply};
+use credpool::testing::{LostAnswer, Reply, Upstream};
 use credpool::{Auth, Clock, ErrorCode, Intent, Manager, MemoryStore, OAuthTokens, Status, Store};
 use refresh_support::{Client, Fails, Fleet, call, process, token};
 use support::{SOON, START, eventually};
@@ -84,6 +84,19 @@ fn a_refresh_token_alone_is_enough_for_the_first_call() {
     }
     assert_eq!((fleet.server.refreshes(), fleet.server.replays()), (1, 0));
     assert_eq!(fleet.store.token("a"), "access-1");
+}
+
+#[test]
+fn a_client_without_a_token_gets_one_before_its_first_request() {
+    let answer = r#"{"access_token": "first", "expires_in": 3600}"#;
+    let upstream = Upstream::start(move |_| Reply::json(200, answer));
+    let manager = Fleet::new().process();
+    let client = Auth::client_credentials("p", upstream.url() + "/token", "app", "secret");
+    manager.register(client).unwrap();
+    assert_eq!(call(&manager).unwrap(), "first");
+    assert_eq!(call(&manager).unwrap(), "first");
+    assert_eq!(upstream.requests().len(), 1);
+    manager.shutdown(SOON).unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use credpool::{
-    Auth, Availability, Cooldown, Error, ErrorCode, FailurePolicy, Fault, FileStore, Manager,
+    Auth, Availability, Cooldown, Error, ErrorCode, FailureKind, FailurePolicy, FileStore, Manager,
     ManualClock, Options, Outcome, Request, Rule, Status,
 };
 use support::{Act, Fake, manual};
@@ -52,7 +52,11 @@ fn availability(manager: &Manager, id: &str) -> Availability {
 
 #[test]
 fn a_longer_cooldown_is_not_swallowed_by_a_shorter_one() {
-    let (manager, fake, clock) = pool(FailurePolicy::default().without_waiting().with_floor(false));
+    let (manager, fake, clock) = pool(
+        FailurePolicy::default()
+            .without_waiting()
+            .with_last_resort(false),
+    );
     manager.register(key("a")).unwrap();
     mark(&manager, "a", "m", Error::upstream(503, "down"));
     mark(&manager, "a", "m", Error::upstream(503, "down"));
@@ -67,8 +71,8 @@ fn a_longer_cooldown_is_not_swallowed_by_a_shorter_one() {
 #[test]
 fn who_fails_always_leaves_at_its_second_failure_in_a_row() {
     let curve = Cooldown::doubling(SECOND, MINUTE).after_failures(2);
-    let policy =
-        FailurePolicy::empty().with_rule(Rule::status(500).fault(Fault::Transient).curve(curve));
+    let policy = FailurePolicy::empty()
+        .with_rule(Rule::status(500).fault(FailureKind::Transient).curve(curve));
     let (manager, _, _) = pool(policy);
     manager.register(key("a")).unwrap();
     let fail = || mark(&manager, "a", "m", Error::upstream(500, "no"));
@@ -130,7 +134,9 @@ fn another_key_or_address_ends_what_the_former_was_refused_for_and_nothing_else_
             (503, false),
         ] {
             for edit in 0..6 {
-                let policy = FailurePolicy::default().without_waiting().with_floor(false);
+                let policy = FailurePolicy::default()
+                    .without_waiting()
+                    .with_last_resort(false);
                 let (manager, _, _) = pool(policy);
                 manager.register(key("a")).unwrap();
                 for _ in 0..2 {
@@ -282,7 +288,7 @@ fn what_can_never_serve_is_refused_and_left_alone_where_a_store_has_it() {
     assert!(error.retry_after().is_none() && !error.is_retryable());
     let standing = manager.explain("p", "m").remove(0);
     assert_eq!(standing.availability, Availability::Misconfigured);
-    assert_eq!(standing.fault, Some(Fault::Misconfigured));
+    assert_eq!(standing.fault, Some(FailureKind::Misconfigured));
     let text = standing.to_string();
     assert!(
         text.contains("api_key") && !text.contains("canary"),
@@ -298,8 +304,8 @@ fn what_can_never_serve_is_refused_and_left_alone_where_a_store_has_it() {
 
 #[test]
 fn who_is_misconfigured_is_asked_once_until_its_record_changes() {
-    let policy =
-        FailurePolicy::default().with_first(Rule::named("config").fault(Fault::Misconfigured));
+    let policy = FailurePolicy::default()
+        .with_first(Rule::named("config").fault(FailureKind::Misconfigured));
     let (manager, fake, clock) = pool(policy.without_waiting());
     for id in ["a", "b"] {
         manager.register(key(id)).unwrap();

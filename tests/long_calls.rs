@@ -71,7 +71,9 @@ fn served_of_twenty(met: &[Error]) -> usize {
 
 fn pool() -> (Manager, Fake, ManualClock) {
     let clock = manual();
-    let policy = FailurePolicy::default().with_floor(false).with_jitter(0.0);
+    let policy = FailurePolicy::default()
+        .with_last_resort(false)
+        .with_jitter(0.0);
     let builder = Manager::builder().clock(clock.clone()).policy(policy);
     let manager = builder.seed(7).build().unwrap();
     let fake = Fake::new("p");

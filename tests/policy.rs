@@ -39,9 +39,9 @@ fn rules() -> FailurePolicy {
     FailurePolicy::default()
         .with_jitter(0.0)
         .without_waiting()
-        .with_floor(false)
+        .with_last_resort(false)
         .with_probes(None)
-        .with_correlation(None)
+        .with_outage_detection(None)
 }
 
 fn everybody(fake: &Fake, credentials: usize, error: &Error) {

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use credpool::{
-    Advice, Auth, Availability, BackOff, CancelToken, Clock, Correlation, Error, ErrorCode,
-    FailurePolicy, Fault, LimitWindow, Manager, ManualClock, OAuthTokens, Options, Origin, Outcome,
-    RateLimits, Request, Response, RetryBudget, StreamEvent,
+    Auth, Availability, BackOff, CancelToken, Clock, CooldownSource, Error, ErrorCode, FailureKind,
+    FailurePolicy, LimitWindow, Manager, ManualClock, OAuthTokens, Options, OutageDetection,
+    Outcome, RateLimits, Remedy, Request, Response, RetryBudget, StreamEvent,
 };
 use support::{Act, Fake, eventually, manual};
 
@@ -67,7 +67,7 @@ fn mark(manager: &Manager, n: usize, error: Error) {
     manager.mark_result(&Outcome::failure(&name(n), "p", "m", error));
 }
 
-fn standing(manager: &Manager, n: usize) -> credpool::Standing {
+fn standing(manager: &Manager, n: usize) -> credpool::CredentialReport {
     manager.explain("p", "m").swap_remove(n)
 }
 
@@ -224,7 +224,7 @@ mod probes {
         let told = standing(&manager, 0);
         assert_eq!(
             (told.fault, told.origin),
-            (Some(Fault::Quota), Some(Origin::Header))
+            (Some(FailureKind::Quota), Some(CooldownSource::Header))
         );
         assert_eq!(
             told.until,
@@ -673,7 +673,7 @@ mod retries {
     fn the_budget_ends_retries_and_successes_fill_it() {
         let policy = steady()
             .with_budget(Some(RetryBudget::new(28)))
-            .with_correlation(None);
+            .with_outage_detection(None);
         let (manager, fake, clock) = pool(10, policy);
         everybody(&fake, 10, &Act::Fail(down()));
         // Two calls with a retry each at fourteen, and the bucket is empty.
@@ -698,7 +698,7 @@ mod retries {
     fn a_credentials_own_fault_costs_no_budget_and_a_refused_retry_nothing_else() {
         let policy = steady()
             .with_budget(Some(RetryBudget::new(0)))
-            .with_correlation(None);
+            .with_outage_detection(None);
         for error in [
             limited(60),
             Error::upstream(401, "no"),
@@ -751,7 +751,7 @@ mod retries {
         let of_a00 = fake.calls().iter().filter(|id| **id == "a00").count();
         assert_eq!(of_a00, 1);
         let standing = standing(&manager, 0);
-        assert_eq!(standing.fault, Some(Fault::Misconfigured));
+        assert_eq!(standing.fault, Some(FailureKind::Misconfigured));
         assert_eq!(standing.availability, Availability::Misconfigured);
     }
 
@@ -765,7 +765,8 @@ mod retries {
             ErrorCode::Config
         );
         assert_eq!(fake.calls().len(), 3);
-        let ready = |standing: &credpool::Standing| standing.availability == Availability::Ready;
+        let ready =
+            |standing: &credpool::CredentialReport| standing.availability == Availability::Ready;
         assert!(manager.explain("p", "m").iter().all(ready));
     }
 
@@ -779,8 +780,9 @@ mod retries {
                 .execute(["p"], &request, &Options::new())
                 .unwrap_err();
             assert_eq!((error.http_status(), fake.calls().len()), (Some(status), 1));
-            let ready =
-                |standing: &credpool::Standing| standing.availability == Availability::Ready;
+            let ready = |standing: &credpool::CredentialReport| {
+                standing.availability == Availability::Ready
+            };
             assert!(manager.explain("p", "").iter().all(ready));
         }
     }
@@ -819,7 +821,7 @@ mod outages {
 
     #[test]
     fn the_same_holds_where_every_answer_is_another_one() {
-        let (manager, fake, clock) = pool(20, steady().with_correlation(None));
+        let (manager, fake, clock) = pool(20, steady().with_outage_detection(None));
         everybody(&fake, 20, &Act::Fail(down()));
         for _ in 0..1000 {
             call(&manager).unwrap_err();
@@ -859,7 +861,8 @@ mod outages {
             call(&manager).unwrap_err();
             assert!(fake.calls().len() <= before + 3);
         }
-        let ready = |standing: &credpool::Standing| standing.availability == Availability::Ready;
+        let ready =
+            |standing: &credpool::CredentialReport| standing.availability == Availability::Ready;
         assert!(manager.explain("p", "m").iter().all(ready));
         for n in 0..50 {
             let auth = manager.get_by_id(&name(n)).unwrap();
@@ -906,7 +909,7 @@ mod outages {
 
     #[test]
     fn what_was_seen_long_ago_or_on_too_few_is_held_against_a_credential() {
-        let policy = steady().with_correlation(Some(Correlation::new(3, 10 * SECOND)));
+        let policy = steady().with_outage_detection(Some(OutageDetection::new(3, 10 * SECOND)));
         let (manager, fake, clock) = pool(50, policy);
         let oops = Error::upstream(500, "oops").with_retry_after(MINUTE);
         everybody(&fake, 50, &Act::Fail(oops));
@@ -964,7 +967,7 @@ mod outages {
             assert_eq!(*refused.code(), ErrorCode::AuthUnavailable, "{error}");
             assert!(fake.calls().is_empty());
         }
-        let (manager, fake, _) = pool(1, steady().with_floor(false));
+        let (manager, fake, _) = pool(1, steady().with_last_resort(false));
         mark(&manager, 0, down().with_retry_after(SECOND));
         call(&manager).unwrap_err();
         assert!(fake.calls().is_empty(), "the floor is switched off");
@@ -1020,7 +1023,7 @@ mod reports {
         assert_eq!(error.retry_after(), Some(60 * SECOND));
         assert!(error.is_retryable());
         let exhaustion = error.exhaustion().unwrap();
-        assert_eq!((exhaustion.advice, exhaustion.omitted), (Advice::Wait, 0));
+        assert_eq!((exhaustion.advice, exhaustion.omitted), (Remedy::Wait, 0));
         assert_eq!(exhaustion.earliest, Some(clock.now() + 60 * SECOND));
         let told: Vec<_> = exhaustion
             .standings
@@ -1037,9 +1040,9 @@ mod reports {
         assert_eq!(
             told,
             [
-                ("a01", 60, Origin::Header),
-                ("a02", 90, Origin::Body),
-                ("a00", 120, Origin::Header)
+                ("a01", 60, CooldownSource::Header),
+                ("a02", 90, CooldownSource::Body),
+                ("a00", 120, CooldownSource::Header)
             ]
         );
         for word in [
@@ -1062,28 +1065,28 @@ mod reports {
     #[test]
     fn its_status_says_what_all_of_them_say() {
         for (errors, status, advice) in [
-            ([limited(9), limited(7200)], 429, Advice::Wait),
+            ([limited(9), limited(7200)], 429, Remedy::Wait),
             (
                 [Error::upstream(401, ""), Error::upstream(401, "")],
                 401,
-                Advice::Act,
+                Remedy::Act,
             ),
             (
                 [Error::upstream(402, ""), Error::upstream(402, "")],
                 402,
-                Advice::Act,
+                Remedy::Act,
             ),
-            ([Error::upstream(401, ""), away()], 503, Advice::Wait),
-            ([away(), away()], 503, Advice::Wait),
+            ([Error::upstream(401, ""), away()], 503, Remedy::Wait),
+            ([away(), away()], 503, Remedy::Wait),
         ] {
-            let (manager, _, _) = pool(2, steady().with_floor(false));
+            let (manager, _, _) = pool(2, steady().with_last_resort(false));
             for (n, error) in errors.into_iter().enumerate() {
                 mark(&manager, n, error);
             }
             let error = call(&manager).unwrap_err();
             assert_eq!(error.http_status(), Some(status));
             assert_eq!(error.exhaustion().unwrap().advice, advice);
-            assert_eq!(error.is_retryable(), advice == Advice::Wait);
+            assert_eq!(error.is_retryable(), advice == Remedy::Wait);
         }
     }
 
@@ -1180,7 +1183,7 @@ mod operators {
 mod restarts {
     use std::path::Path;
 
-    use credpool::{FileStore, Standing, Store};
+    use credpool::{CredentialReport, FileStore, Store};
 
     use super::*;
 
@@ -1197,7 +1200,7 @@ mod restarts {
         (manager, fake)
     }
 
-    fn all(manager: &Manager) -> Vec<Standing> {
+    fn all(manager: &Manager) -> Vec<CredentialReport> {
         manager.explain("p", "m")
     }
 
@@ -1233,8 +1236,11 @@ mod restarts {
             .iter()
             .map(|standing| standing.origin.unwrap())
             .collect();
-        let restored = Origin::Restored;
-        assert_eq!(origins, [restored, restored, restored, Origin::Operator]);
+        let restored = CooldownSource::Restored;
+        assert_eq!(
+            origins,
+            [restored, restored, restored, CooldownSource::Operator]
+        );
         assert_eq!(after[2].failures, 3);
         // The credential that was refused is out for every model.
         let other = Request::new("n", "{}");

@@ -245,8 +245,8 @@ impl Bench {
                 let policy = policy
                     .without_waiting()
                     .with_budget(None)
-                    .with_correlation(None)
-                    .with_floor(false);
+                    .with_outage_detection(None)
+                    .with_last_resort(false);
                 let manager = Manager::builder().policy(policy).build().unwrap();
                 manager.register_executor(Nothing { fails: true });
                 for n in 0..size {

@@ -83,7 +83,11 @@ pub(crate) fn pool(
     selector: Arc<dyn Selector>,
 ) -> Manager {
     let manager = Manager::builder()
-        .policy(FailurePolicy::default().without_waiting().with_floor(false))
+        .policy(
+            FailurePolicy::default()
+                .without_waiting()
+                .with_last_resort(false),
+        )
         .selector(selector)
         .build()
         .unwrap();

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Auth, Cause};
+use super::{Auth, BreakerState};
 use crate::clock::Timestamp;
 use crate::clock::earlier;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 
 /// The half-open state of one model, or of a credential as a whole: after a cooldown one probe at a time, then twice as many
 /// with each success, until so many have succeeded that no more permits are needed. In memory only.
@@ -18,7 +18,7 @@ pub(crate) struct HalfOpen {
     successes: u32,
     probes: SmallVec<[Probe; 1]>,
     /// What the cooldown was for.
-    fault: Fault,
+    fault: FailureKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +30,7 @@ struct Probe {
 
 impl HalfOpen {
     /// Whether a request needs a permit, after this cooldown or after a success that has ended it.
-    pub(crate) fn needs_permit(&self, cause: Option<Cause>) -> bool {
+    pub(crate) fn needs_permit(&self, cause: Option<BreakerState>) -> bool {
         let half_open = cause.map_or(self.successes > 0, |cause| cause.needs_permit());
         half_open && self.successes < ENOUGH
     }
@@ -54,7 +54,7 @@ impl HalfOpen {
     }
 
     /// What the cooldown was for that a success has ended.
-    pub(crate) fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> FailureKind {
         self.fault
     }
 
@@ -78,7 +78,7 @@ impl HalfOpen {
     }
 
     /// A request has succeeded, and ends the cooldown of `cause`.
-    pub(crate) fn succeed(&mut self, cause: Option<Cause>) {
+    pub(crate) fn succeed(&mut self, cause: Option<BreakerState>) {
         if !self.needs_permit(cause) {
             *self = Self::default();
             return;
@@ -123,7 +123,7 @@ const ENOUGH: u32 = 3;
 mod tests {
     use super::*;
     use crate::clock::later;
-    use crate::fault::Origin;
+    use crate::failure_kind::CooldownSource;
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
@@ -131,10 +131,10 @@ mod tests {
         later(START, Duration::from_secs(seconds))
     }
 
-    fn cause() -> Cause {
-        Cause {
-            fault: Fault::Transient,
-            origin: Origin::Guess,
+    fn cause() -> BreakerState {
+        BreakerState {
+            fault: FailureKind::Transient,
+            origin: CooldownSource::Guess,
             failures: 1,
             since: START,
             until: Some(START),
@@ -193,7 +193,7 @@ mod tests {
     fn where_no_permit_is_needed_a_success_ends_it() {
         let mut half_open = HalfOpen::default();
         half_open.begin(1, at(10), START);
-        half_open.succeed(Some(Cause {
+        half_open.succeed(Some(BreakerState {
             half_open: false,
             ..cause()
         }));

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Attributes, Auth, Cause, HalfOpen, Metadata, ModelState, OrderedBy, QuotaState, SpentTokens,
-    Status, Version, Wiped, expiry,
+    Attributes, Auth, BreakerState, HalfOpen, Metadata, ModelState, OrderedBy, QuotaState,
+    SpentTokens, Status, Version, Wiped, expiry,
 };
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -145,8 +145,8 @@ fn read_state(auth: &mut Auth, members: &mut Members) -> Result<(), Malformed> {
     let updated_at = members.time("updated_at")?;
     let next_retry_after = members.time("next_retry_after")?;
     let model_states = members.models("model_states")?;
-    let outage = Cause::from_json(members.nested(OUTAGE)?)?;
-    let cause = Cause::from_json(members.nested(CAUSE)?)?;
+    let outage = BreakerState::from_json(members.nested(OUTAGE)?)?;
+    let cause = BreakerState::from_json(members.nested(CAUSE)?)?;
     auth.status = status;
     auth.status_message = status_message;
     auth.unavailable = unavailable;
@@ -178,8 +178,8 @@ fn model_to_json(state: &ModelState) -> Map<String, Value> {
     json
 }
 
-fn put_cause(json: &mut Map<String, Value>, cause: Option<Cause>) {
-    if let Some(cause) = cause.and_then(Cause::to_json) {
+fn put_cause(json: &mut Map<String, Value>, cause: Option<BreakerState>) {
+    if let Some(cause) = cause.and_then(BreakerState::to_json) {
         json.insert(CAUSE.into(), cause.into());
     }
 }
@@ -350,7 +350,7 @@ impl Members {
                         last_error: state.error("last_error")?,
                         quota: state.quota("quota")?,
                         updated_at: state.time("updated_at")?,
-                        cause: Cause::from_json(state.nested(CAUSE)?)?,
+                        cause: BreakerState::from_json(state.nested(CAUSE)?)?,
                         half_open: HalfOpen::default(),
                         recovered_at: None,
                         version: Version::default(),

@@ -41,7 +41,7 @@ pub(crate) use half_open::HalfOpen;
 pub(crate) use identity::Identity;
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
-pub(crate) use outage::Cause;
+pub(crate) use outage::BreakerState;
 pub(crate) use recovery::{add_recoveries, recoveries_to_json};
 pub(crate) use scrub::scrub;
 pub use secret::Secret;
@@ -122,11 +122,11 @@ pub struct Auth {
     /// The program's own data, in memory only.
     pub runtime: Option<Arc<dyn AuthRuntime>>,
     /// Why it is out as a whole, for every model.
-    pub(crate) outage: Option<Cause>,
+    pub(crate) outage: Option<BreakerState>,
     /// How it returns from that. Never stored.
     pub(crate) outage_half_open: HalfOpen,
     /// What failed of calls without a model.
-    pub(crate) cause: Option<Cause>,
+    pub(crate) cause: Option<BreakerState>,
     /// How it returns from that. Never stored.
     pub(crate) half_open: HalfOpen,
     /// When the last of these two was over.
@@ -176,7 +176,7 @@ pub struct ModelState {
     /// When this state last changed.
     pub updated_at: Option<Timestamp>,
     /// What failed of it, and what follows.
-    pub(crate) cause: Option<Cause>,
+    pub(crate) cause: Option<BreakerState>,
     /// How it returns from that. Never stored.
     pub(crate) half_open: HalfOpen,
     /// When its last failure was over.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::clock::later;
-use crate::fault::{Fault, Origin};
+use crate::failure_kind::{CooldownSource, FailureKind};
 
 use super::json::{Malformed, Members, put_time};
 use super::version::bounded;
@@ -14,9 +14,9 @@ use super::{Auth, Identity, Version, Versions};
 
 /// What the failures in a row of one model, or of a credential as a whole, were, and what follows from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
-    pub(crate) fault: Fault,
-    pub(crate) origin: Origin,
+pub(crate) struct BreakerState {
+    pub(crate) fault: FailureKind,
+    pub(crate) origin: CooldownSource,
     /// Failures in a row; those within one window of a growing cooldown count once.
     pub(crate) failures: u32,
     /// When the last of them came.
@@ -33,7 +33,7 @@ pub(crate) struct Cause {
     pub(crate) setback: u32,
 }
 
-impl Cause {
+impl BreakerState {
     /// Whether it is still out at `now`.
     pub(crate) fn is_open(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| until > now)
@@ -41,7 +41,7 @@ impl Cause {
 
     /// Whether the operator's word keeps it out at `now`: results do not end that.
     pub(crate) fn is_operators(&self, now: Timestamp) -> bool {
-        self.origin == Origin::Operator && self.is_open(now)
+        self.origin == CooldownSource::Operator && self.is_open(now)
     }
 
     /// Whether few requests go first.
@@ -51,7 +51,7 @@ impl Cause {
 
     /// Its JSON form. `None` where the reference's record says as much: a cooldown of a fixed length that simply ends.
     pub(super) fn to_json(self) -> Option<Map<String, Value>> {
-        let says_more = self.origin != Origin::Guess
+        let says_more = self.origin != CooldownSource::Guess
             || self.half_open
             || self.probe_at.is_some()
             || self.refused.is_some();
@@ -82,16 +82,16 @@ impl Cause {
         };
         let origin = members.text(ORIGIN)?;
         let origins = [
-            Origin::Header,
-            Origin::Body,
-            Origin::Guess,
-            Origin::Operator,
+            CooldownSource::Header,
+            CooldownSource::Body,
+            CooldownSource::Guess,
+            CooldownSource::Operator,
         ];
         let known = origins.into_iter().find(|known| known.as_str() == origin);
         let failures = members.count(FAILURES)?;
         Ok(Some(Self {
-            fault: Fault::from(members.text(FAULT)?.as_str()),
-            origin: known.unwrap_or(Origin::Restored),
+            fault: FailureKind::from(members.text(FAULT)?.as_str()),
+            origin: known.unwrap_or(CooldownSource::Restored),
             failures: u32::try_from(failures).unwrap_or(u32::MAX),
             since,
             until: members.time(UNTIL)?,
@@ -110,7 +110,7 @@ impl Auth {
         let restore = |version: Version,
                        changed_at,
                        ends: [&mut Option<Timestamp>; 2],
-                       cause: &mut Option<Cause>| {
+                       cause: &mut Option<BreakerState>| {
             let is_operators = cause.is_some_and(|cause| cause.is_operators(now));
             let latest = if is_operators {
                 Timestamp::MAX
@@ -131,7 +131,7 @@ impl Auth {
                 .map(|at| self::bounded(Version::default(), Some(cause.since), at, now));
             cause.probe_at = probe_at.min(cause.until);
             if !is_operators {
-                cause.origin = Origin::Restored;
+                cause.origin = CooldownSource::Restored;
             }
             cause.setback = 0;
         };

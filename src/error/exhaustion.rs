@@ -1,4 +1,4 @@
-//! [`Exhaustion`], the report when no credential is available, and [`Standing`], its line for one credential.
+//! [`Exhaustion`], the report when no credential is available, and [`CredentialReport`], its line for one credential.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::fault::{Fault, Origin};
+use crate::failure_kind::{CooldownSource, FailureKind};
 
 /// How a credential stands for a model: from [`Manager::explain`](crate::Manager::explain), and in an [`Exhaustion`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Standing {
+pub struct CredentialReport {
     /// The credential.
     pub auth_id: Arc<str>,
     /// Its provider.
@@ -19,9 +19,9 @@ pub struct Standing {
     /// Whether it would be asked now.
     pub availability: Availability,
     /// What its last failures were, where it is out or has just been.
-    pub fault: Option<Fault>,
+    pub fault: Option<FailureKind>,
     /// Who said how long that lasts.
-    pub origin: Option<Origin>,
+    pub origin: Option<CooldownSource>,
     /// How many of them there were in a row.
     pub failures: u32,
     /// When it returns, if it is out.
@@ -63,7 +63,7 @@ pub enum Availability {
 /// Why nobody can serve a call: attached to its error, see [`Error::exhaustion`].
 ///
 /// ```
-/// use credpool::{Advice, Auth, Error, FailurePolicy, Manager, Options, Outcome, Request};
+/// use credpool::{Remedy, Auth, Error, FailurePolicy, Manager, Options, Outcome, Request};
 ///
 /// let manager = Manager::builder().policy(FailurePolicy::default().without_waiting()).build()?;
 /// # manager.register_executor(credpool::provider::OpenAi::new());
@@ -74,7 +74,7 @@ pub enum Availability {
 /// let error = manager.execute(["openai"], &Request::new("gpt-5", "{}"), &Options::new()).unwrap_err();
 /// assert_eq!(error.http_status(), Some(429));
 /// let exhaustion = error.exhaustion().unwrap();
-/// assert_eq!(exhaustion.advice, Advice::Wait);
+/// assert_eq!(exhaustion.advice, Remedy::Wait);
 /// assert_eq!(&*exhaustion.standings[0].auth_id, "team-a");
 /// # Ok::<(), Error>(())
 /// ```
@@ -82,19 +82,19 @@ pub enum Availability {
 #[non_exhaustive]
 pub struct Exhaustion {
     /// The credentials that could have served, those that return soonest first: 64 of each provider at most.
-    pub standings: Vec<Standing>,
+    pub standings: Vec<CredentialReport>,
     /// How many more there are.
     pub omitted: usize,
     /// The earliest moment at which one returns.
     pub earliest: Option<Timestamp>,
     /// Whether time heals it.
-    pub advice: Advice,
+    pub advice: Remedy,
 }
 
 /// What to do when nobody can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Advice {
+pub enum Remedy {
     /// Wait: a credential returns by itself.
     Wait,
     /// Do something: log in again, pay, allow, enable or add a credential. Waiting alone does not help.
@@ -103,21 +103,21 @@ pub enum Advice {
 
 impl Exhaustion {
     /// What is out for what, over all credentials: the faults and how many there are of each.
-    pub(crate) fn status(faults: &[(Fault, usize)]) -> Option<u16> {
-        let all = |is: fn(Fault) -> bool| {
+    pub(crate) fn status(faults: &[(FailureKind, usize)]) -> Option<u16> {
+        let all = |is: fn(FailureKind) -> bool| {
             !faults.is_empty() && faults.iter().all(|(fault, _)| is(*fault))
         };
         if faults.is_empty() {
             None
-        } else if all(|fault| matches!(fault, Fault::RateLimited | Fault::Quota)) {
+        } else if all(|fault| matches!(fault, FailureKind::RateLimited | FailureKind::Quota)) {
             Some(429)
-        } else if all(|fault| fault == Fault::Unauthorized) {
+        } else if all(|fault| fault == FailureKind::Unauthorized) {
             Some(401)
-        } else if all(|fault| fault == Fault::Billing) {
+        } else if all(|fault| fault == FailureKind::Billing) {
             Some(402)
-        } else if all(|fault| fault == Fault::Forbidden) {
+        } else if all(|fault| fault == FailureKind::Forbidden) {
             Some(403)
-        } else if all(|fault| fault == Fault::NotFound) {
+        } else if all(|fault| fault == FailureKind::NotFound) {
             Some(404)
         } else {
             Some(503)
@@ -125,17 +125,20 @@ impl Exhaustion {
     }
 
     /// Whether any of the faults passes by itself.
-    pub(crate) fn advice(faults: &[(Fault, usize)]) -> Advice {
-        let heals = |fault: Fault| {
+    pub(crate) fn advice(faults: &[(FailureKind, usize)]) -> Remedy {
+        let heals = |fault: FailureKind| {
             !matches!(
                 fault,
-                Fault::Unauthorized | Fault::Billing | Fault::Forbidden | Fault::Misconfigured
+                FailureKind::Unauthorized
+                    | FailureKind::Billing
+                    | FailureKind::Forbidden
+                    | FailureKind::Misconfigured
             )
         };
         if faults.iter().any(|(fault, _)| heals(*fault)) {
-            Advice::Wait
+            Remedy::Wait
         } else {
-            Advice::Act
+            Remedy::Act
         }
     }
 }
@@ -156,17 +159,24 @@ impl fmt::Display for Availability {
     }
 }
 
-/// `team-a: cooling for 2m (rate_limited, said by header): HTTP 429`
-impl fmt::Display for Standing {
+/// `team-a: cooling for 2m (rate_limited, from a header): HTTP 429`
+impl fmt::Display for CredentialReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.auth_id, self.availability)?;
         if let Some(remaining) = self.remaining {
             write!(f, " for {}", Short(remaining))?;
         }
-        if self.origin == Some(Origin::Operator) {
+        if self.origin == Some(CooldownSource::Operator) {
             f.write_str(" (set by operator)")?;
         } else if let Some((fault, origin)) = self.fault.zip(self.origin) {
-            write!(f, " ({fault}, said by {origin})")?;
+            let source = match origin {
+                CooldownSource::Header => "from a header",
+                CooldownSource::Body => "from the body",
+                CooldownSource::Guess => "estimated",
+                CooldownSource::Operator => "set by operator",
+                CooldownSource::Restored => "restored",
+            };
+            write!(f, " ({fault}, {source})")?;
         }
         match &self.error {
             Some(error) => write!(f, ": {error}"),
@@ -222,11 +232,11 @@ mod tests {
     #[test]
     fn a_standing_says_for_how_long() {
         let says = |remaining, origin| {
-            Standing {
+            CredentialReport {
                 auth_id: "a".into(),
                 provider: "p".into(),
                 availability: Availability::Cooling,
-                fault: Some(Fault::RateLimited),
+                fault: Some(FailureKind::RateLimited),
                 origin: Some(origin),
                 failures: 1,
                 until: None,
@@ -236,7 +246,7 @@ mod tests {
             }
             .to_string()
         };
-        let by_operator = says(88_400, Origin::Operator);
+        let by_operator = says(88_400, CooldownSource::Operator);
         assert_eq!(by_operator, "a: cooling for 1m29s (set by operator)");
         for (millis, text) in [
             (1, "1ms"),
@@ -249,26 +259,26 @@ mod tests {
             (86_340_001, "24h"),
             (7 * 86_400_000 + 1, "7d1h"),
         ] {
-            let expected = format!("a: cooling for {text} (rate_limited, said by header)");
-            assert_eq!(says(millis, Origin::Header), expected);
+            let expected = format!("a: cooling for {text} (rate_limited, from a header)");
+            assert_eq!(says(millis, CooldownSource::Header), expected);
         }
     }
 
     #[test]
     fn the_status_says_what_all_of_them_say() {
-        use Fault::*;
+        use FailureKind::*;
         for (faults, status, advice) in [
-            (&[RateLimited][..], Some(429), Advice::Wait),
-            (&[RateLimited, Quota], Some(429), Advice::Wait),
-            (&[Quota, Unauthorized], Some(503), Advice::Wait),
-            (&[Transient, Overloaded], Some(503), Advice::Wait),
-            (&[Unauthorized], Some(401), Advice::Act),
-            (&[Billing], Some(402), Advice::Act),
-            (&[Forbidden], Some(403), Advice::Act),
-            (&[NotFound], Some(404), Advice::Wait),
-            (&[Misconfigured], Some(503), Advice::Act),
-            (&[Unauthorized, Billing], Some(503), Advice::Act),
-            (&[], None, Advice::Act),
+            (&[RateLimited][..], Some(429), Remedy::Wait),
+            (&[RateLimited, Quota], Some(429), Remedy::Wait),
+            (&[Quota, Unauthorized], Some(503), Remedy::Wait),
+            (&[Transient, Overloaded], Some(503), Remedy::Wait),
+            (&[Unauthorized], Some(401), Remedy::Act),
+            (&[Billing], Some(402), Remedy::Act),
+            (&[Forbidden], Some(403), Remedy::Act),
+            (&[NotFound], Some(404), Remedy::Wait),
+            (&[Misconfigured], Some(503), Remedy::Act),
+            (&[Unauthorized, Billing], Some(503), Remedy::Act),
+            (&[], None, Remedy::Act),
         ] {
             let counted: Vec<_> = faults.iter().map(|fault| (*fault, 1)).collect();
             assert_eq!(Exhaustion::status(&counted), status, "{faults:?}");

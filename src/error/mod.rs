@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use code::ErrorCode;
-pub use exhaustion::{Advice, Availability, Exhaustion, Standing};
+pub use exhaustion::{Availability, CredentialReport, Exhaustion, Remedy};
 use received::Received;
 
 use crate::limits::RateLimits;

@@ -17,22 +17,22 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never, select};
 
 use super::Engine;
-use super::call_state::{Closed, Progress, Retry};
+use super::call_state::{CallState, Closed, Retry};
 use super::context::Call;
-use super::pick::{Asked, Choice, ask_for, still_open};
-use super::retry_loop::Turn;
+use super::pick::{Choice, Route, ask_for, still_open};
+use super::retry_loop::Dispatch;
 use super::unavailable;
 use super::unavailable::{Refusal, Report};
 use crate::clock::until;
 use crate::error::Error;
-use crate::registry::{Member, Moment, Supply, Waiting};
+use crate::registry::{Moment, SharedState, Supply, Ticket};
 
 /// Where a call is between two attempts.
 pub(super) enum Acquire {
     /// The credential that got a new token is asked once more, before anybody else.
     Renewed {
         provider: Arc<str>,
-        member: Arc<Member>,
+        member: Arc<SharedState>,
     },
     /// A ready credential is looked for, provider by provider.
     Look(Look),
@@ -42,7 +42,7 @@ pub(super) enum Acquire {
         retry: Option<Retry>,
     },
     /// Nobody is ready: the call stands in line until somebody returns.
-    Line { place: Waiting, wait: Duration },
+    Line { place: Ticket, wait: Duration },
     /// Nobody returns in time: what may be asked all the same.
     LastResort(Refusal),
 }
@@ -51,14 +51,14 @@ pub(super) enum Acquire {
 #[derive(Default)]
 pub(super) struct Look {
     /// Its place in the line, which it keeps until it has a credential.
-    place: Option<Waiting>,
+    place: Option<Ticket>,
     /// It has lost a race for a ready credential since it has last waited.
     has_lost: bool,
 }
 
 /// Where a state leads.
 enum Step<'c> {
-    Attempt(Turn<'c>),
+    Attempt(Dispatch<'c>),
     To(Acquire),
 }
 
@@ -67,9 +67,9 @@ impl Engine {
     pub(super) fn acquire<'c>(
         &self,
         call: &'c Call<'_>,
-        progress: &mut Progress,
+        progress: &mut CallState,
         from: Acquire,
-    ) -> Result<Turn<'c>, Error> {
+    ) -> Result<Dispatch<'c>, Error> {
         let mut state = from;
         loop {
             call.check(progress.last_attempt.as_ref())?;
@@ -83,7 +83,7 @@ impl Engine {
     fn step<'c>(
         &self,
         call: &'c Call<'_>,
-        progress: &mut Progress,
+        progress: &mut CallState,
         state: Acquire,
     ) -> Result<Step<'c>, Error> {
         Ok(match state {
@@ -131,9 +131,9 @@ impl Engine {
     fn look<'c>(
         &self,
         call: &'c Call<'_>,
-        progress: &mut Progress,
+        progress: &mut CallState,
         look: &Look,
-    ) -> Result<Result<Turn<'c>, Refusal>, Error> {
+    ) -> Result<Result<Dispatch<'c>, Refusal>, Error> {
         let mut refusal = Refusal::NoProvider;
         for provider in call.in_order(progress.start) {
             let asked = match ask_for(call, provider) {
@@ -166,7 +166,7 @@ impl Engine {
                 continue;
             };
             match self.choose(call, asked.wanted(), &progress.tried)? {
-                Choice::Taken(taken) => {
+                Choice::Acquired(taken) => {
                     payment.spend();
                     progress.round(asked.provider).owes_retry = false;
                     return Ok(Ok(asked.turn(taken)));
@@ -184,7 +184,7 @@ impl Engine {
     fn nobody_ready(
         &self,
         call: &Call<'_>,
-        progress: &mut Progress,
+        progress: &mut CallState,
         look: Look,
         refusal: Refusal,
     ) -> Acquire {
@@ -196,7 +196,7 @@ impl Engine {
     }
 
     /// Time passes before the credential that met a fault of its provider is tried again. `None` when that is not to be.
-    fn back_off(&self, call: &Call<'_>, progress: &mut Progress) -> Option<Acquire> {
+    fn back_off(&self, call: &Call<'_>, progress: &mut CallState) -> Option<Acquire> {
         let retry = progress.retry.take()?;
         let back_off = self.policy.back_off()?;
         let by_itself = back_off.wait(progress.retries, self.services.random.fraction());
@@ -236,7 +236,7 @@ impl Engine {
     fn stand_in_line(
         &self,
         call: &Call<'_>,
-        progress: &mut Progress,
+        progress: &mut CallState,
         look: Look,
         refusal: &Refusal,
     ) -> Option<Acquire> {
@@ -246,7 +246,7 @@ impl Engine {
             return None;
         }
         let registry = &self.services.registry;
-        let open: Vec<Asked<'_>> = still_open(call, progress).collect();
+        let open: Vec<Route<'_>> = still_open(call, progress).collect();
         for asked in &open {
             // Who is out may be tried again when it returns.
             let query = asked.query(call, self.services.moment(), None);
@@ -307,7 +307,7 @@ impl Engine {
     pub(super) fn exhausted(
         &self,
         call: &Call<'_>,
-        progress: &mut Progress,
+        progress: &mut CallState,
         refusal: Refusal,
     ) -> Error {
         let registry = &self.services.registry;
@@ -328,7 +328,7 @@ impl Engine {
         }
     }
 
-    fn refused(&self, call: &Call<'_>, progress: &Progress, refusal: Refusal) -> Error {
+    fn refused(&self, call: &Call<'_>, progress: &CallState, refusal: Refusal) -> Error {
         match refusal {
             Refusal::NoProvider => unavailable::no_provider(),
             Refusal::Unfit(error) => error,
@@ -346,7 +346,7 @@ impl Engine {
     }
 
     /// How much longer the call may wait for credentials.
-    pub(super) fn patience_left(&self, call: &Call<'_>, progress: &Progress) -> Duration {
+    pub(super) fn patience_left(&self, call: &Call<'_>, progress: &CallState) -> Duration {
         self.max_wait(call).saturating_sub(progress.waited)
     }
 

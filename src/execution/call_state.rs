@@ -1,21 +1,21 @@
-//! [`Progress`]: the state of one call: attempts made, credentials attempted, time waited.
+//! [`CallState`]: the state of one call: attempts made, credentials attempted, time waited.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::correlation::Fingerprint;
 use crate::error::Error;
-use crate::registry::{Member, Tried};
+use crate::registry::{Attempted, SharedState};
 
 /// How far a call has come.
 #[derive(Default)]
-pub(super) struct Progress {
+pub(super) struct CallState {
     /// Which of the call's providers is first.
     pub(super) start: usize,
     /// Credentials that were tried: asked again only after a back-off, or when they return from a cooldown.
-    pub(super) tried: Tried,
+    pub(super) tried: Attempted,
     /// Those of them whose way to the provider is one that no retry heals: not asked again in this call.
-    pub(super) cut_off: Tried,
+    pub(super) cut_off: Attempted,
     pub(super) attempts: u32,
     /// Those that ended in a fault of a provider.
     pub(super) transient: u32,
@@ -26,7 +26,7 @@ pub(super) struct Progress {
     /// How often it has tried again after a back-off.
     pub(super) retries: u32,
     /// What was done with each provider that was asked.
-    rounds: Vec<Round>,
+    rounds: Vec<ProviderState>,
     /// Credentials that got a new token in this call.
     pub(super) renewed: Vec<Arc<str>>,
     /// The credential that may be tried again after a back-off, when nobody else is left.
@@ -43,7 +43,7 @@ pub(super) struct Progress {
 
 /// What was done with one provider in one call.
 #[derive(Default)]
-pub(super) struct Round {
+pub(super) struct ProviderState {
     provider: Arc<str>,
     /// Faults of the provider itself, since the last back-off.
     pub(super) faults: u32,
@@ -64,12 +64,12 @@ pub(super) enum Closed {
 /// A credential to try again after a while.
 pub(super) struct Retry {
     pub(super) provider: Arc<str>,
-    pub(super) member: Arc<Member>,
+    pub(super) member: Arc<SharedState>,
     /// How long its provider wants to be left alone.
     pub(super) told: Duration,
 }
 
-impl Progress {
+impl CallState {
     pub(super) fn beginning_at(start: usize) -> Self {
         Self {
             start,
@@ -77,22 +77,22 @@ impl Progress {
         }
     }
 
-    pub(super) fn round(&mut self, provider: &Arc<str>) -> &mut Round {
+    pub(super) fn round(&mut self, provider: &Arc<str>) -> &mut ProviderState {
         let known = self
             .rounds
             .iter()
             .position(|round| round.provider == *provider);
         let place = known.unwrap_or_else(|| {
-            self.rounds.push(Round {
+            self.rounds.push(ProviderState {
                 provider: Arc::clone(provider),
-                ..Round::default()
+                ..ProviderState::default()
             });
             self.rounds.len() - 1
         });
         &mut self.rounds[place]
     }
 
-    fn round_of(&self, provider: &str) -> Option<&Round> {
+    fn round_of(&self, provider: &str) -> Option<&ProviderState> {
         self.rounds
             .iter()
             .find(|round| *round.provider == *provider)

@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::fault::Fault;
-use crate::policy::{Correlation, Verdict};
+use crate::failure_kind::FailureKind;
+use crate::policy::{OutageDetection, Verdict};
 
 /// The failures of the last seconds, by provider.
 #[derive(Debug)]
-pub(super) struct Sightings {
-    settings: Option<Correlation>,
+pub(super) struct OutageDetector {
+    settings: Option<OutageDetection>,
     recent: Mutex<HashMap<Arc<str>, Vec<Sighting>>>,
     /// Whether there are any: successes need not look otherwise.
     any: AtomicBool,
@@ -49,8 +49,8 @@ pub(super) struct Seen<'a> {
     pub(super) now: Instant,
 }
 
-impl Sightings {
-    pub(super) fn new(settings: Option<Correlation>) -> Self {
+impl OutageDetector {
+    pub(super) fn new(settings: Option<OutageDetection>) -> Self {
         Self {
             settings,
             recent: Mutex::default(),
@@ -110,7 +110,7 @@ impl Sightings {
 /// Never keys, money, limits and quotas: many credentials may share those and still be to blame, each of them.
 fn may_be_shared(error: &Error, verdict: &Verdict) -> bool {
     match verdict.fault {
-        Fault::Unknown => true,
+        FailureKind::Unknown => true,
         fault => {
             fault.is_transient()
                 && error
@@ -150,7 +150,7 @@ mod tests {
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
-    fn note(sightings: &Sightings, clock: &ManualClock, id: &str, error: &Error) -> usize {
+    fn note(sightings: &OutageDetector, clock: &ManualClock, id: &str, error: &Error) -> usize {
         let verdict = FailurePolicy::default().classify(error);
         let seen = Seen {
             provider: &"p".into(),
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_same_error_from_three_within_ten_seconds_is_nobodys() {
         let (sightings, clock) = (
-            Sightings::new(Some(Correlation::default())),
+            OutageDetector::new(Some(OutageDetection::default())),
             ManualClock::at(START),
         );
         let oops = |request: &str| Error::upstream(500, format!("oops, request {request}"));
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn what_a_credential_met_before_it_was_served_counts_no_more() {
         let (sightings, clock) = (
-            Sightings::new(Some(Correlation::default())),
+            OutageDetector::new(Some(OutageDetection::default())),
             ManualClock::at(START),
         );
         let oops = Error::upstream(500, "oops");
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_many_credentials_may_be_to_blame_for_is_never_shared() {
-        let sightings = Sightings::new(Some(Correlation::default()));
+        let sightings = OutageDetector::new(Some(OutageDetection::default()));
         let clock = ManualClock::at(START);
         for status in [401, 402, 403, 404, 429] {
             for id in ["a", "b", "c", "d"] {

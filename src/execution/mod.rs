@@ -24,7 +24,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use context::Call;
-use correlation::Sightings;
+use correlation::OutageDetector;
 use provider_rotation::Rotation;
 use retry_budget::Budgets;
 pub use stream::{ChunkStream, StreamEvent};
@@ -33,13 +33,13 @@ pub use submit::CallHandle;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::executor::Provider;
-use crate::health::Effect;
+use crate::health::Transition;
 use crate::limits::RateLimits;
 use crate::observe::{Outcome, OutcomeKind};
 use crate::panic::guard;
 use crate::policy::{FailurePolicy, Verdict};
 use crate::refresh::RefreshCoordinator;
-use crate::registry::{Applied, Lease, Moment, Permit, Target};
+use crate::registry::{ApplyResult, Lease, Moment, ProbeGuard, Target};
 use crate::request::{Addressed, Options, Request, Response};
 use crate::selection::Selector;
 use crate::services::Services;
@@ -54,7 +54,7 @@ pub(crate) struct Engine {
     sticky: OnceLock<Arc<dyn Selector>>,
     rotation: Rotation,
     budgets: Budgets,
-    sightings: Sightings,
+    sightings: OutageDetector,
     streams: StreamSettings,
 }
 
@@ -84,7 +84,7 @@ struct Served<'a> {
     attempts: u32,
     first_byte: Duration,
     /// Held until the success is recorded.
-    permit: Option<Box<Permit>>,
+    permit: Option<Box<ProbeGuard>>,
     /// Held until the answer is complete.
     lease: Lease,
 }
@@ -92,7 +92,7 @@ struct Served<'a> {
 /// What an attempt has of its credential until its result is recorded.
 struct Held {
     lease: Lease,
-    permit: Option<Box<Permit>>,
+    permit: Option<Box<ProbeGuard>>,
 }
 
 /// What is told of a result beside its outcome.
@@ -115,7 +115,7 @@ impl Engine {
             services,
             refresh,
             budgets: Budgets::new(policy.budget().copied()),
-            sightings: Sightings::new(policy.correlation().copied()),
+            sightings: OutageDetector::new(policy.outage_detection().copied()),
             policy,
             selector,
             sticky: OnceLock::new(),
@@ -218,7 +218,7 @@ impl Engine {
         self.sightings.served(outcome.provider, outcome.auth_id);
         let lease = held.map(|held| &held.lease);
         let knows = lease.map_or(u32::MAX, Lease::knows);
-        let effect = Effect::Success { knows };
+        let effect = Transition::Success { knows };
         let known = self.apply(outcome, lease, &effect, now);
         if held.is_some_and(|held| held.permit.is_some()) {
             self.apply_to_group(outcome, &effect, now);
@@ -227,7 +227,7 @@ impl Engine {
     }
 
     /// What one member of a group has met that shares a limit holds for the others.
-    fn apply_to_group(&self, outcome: &Outcome<'_>, effect: &Effect<'_>, now: Moment) {
+    fn apply_to_group(&self, outcome: &Outcome<'_>, effect: &Transition<'_>, now: Moment) {
         let registry = &self.services.registry;
         for applied in registry.apply_to_group(outcome.auth_id, outcome.model, effect, now) {
             self.note_for_store(applied);
@@ -250,7 +250,7 @@ impl Engine {
         now: Moment,
     ) -> bool {
         let jitter = self.policy.jitter() * self.services.random.fraction();
-        let effect = Effect::Failure {
+        let effect = Transition::Failure {
             error,
             verdict,
             jitter,
@@ -287,7 +287,7 @@ impl Engine {
         &self,
         outcome: &Outcome<'_>,
         lease: Option<&Lease>,
-        effect: &Effect<'_>,
+        effect: &Transition<'_>,
         now: Moment,
     ) -> bool {
         let registry = &self.services.registry;
@@ -299,12 +299,12 @@ impl Engine {
     }
 
     /// Tells the writer of a change where it must be told. False when there is no such credential.
-    pub(crate) fn note_for_store(&self, applied: Applied) -> bool {
+    pub(crate) fn note_for_store(&self, applied: ApplyResult) -> bool {
         match applied {
-            Applied::Unknown => false,
-            Applied::Known => true,
-            Applied::Unsaved(id) => {
-                self.services.keeper.note(id);
+            ApplyResult::Unknown => false,
+            ApplyResult::Known => true,
+            ApplyResult::Dirty(id) => {
+                self.services.store_handle.note(id);
                 true
             }
         }

@@ -6,22 +6,22 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Engine;
-use super::call_state::Progress;
+use super::call_state::CallState;
 use super::context::Call;
-use super::retry_loop::Turn;
+use super::retry_loop::Dispatch;
 use super::unavailable::{misplaced, refused_format};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::{Provider, ProviderExecutor};
 use crate::panic::guard;
-use crate::registry::{Lease, Member, Moment, Permit, Picked, Query, Supply, Tried};
+use crate::registry::{Attempted, Lease, Moment, Picked, ProbeGuard, Query, SharedState, Supply};
 use crate::request::Addressed;
 #[cfg(feature = "testing")]
 use crate::request::{Options, Request};
 use crate::selection::Candidates;
 
 /// One provider of a call.
-pub(super) struct Asked<'a> {
+pub(super) struct Route<'a> {
     pub(super) provider: &'a Arc<str>,
     executor: &'a dyn ProviderExecutor,
     pub(super) request: Addressed<'a>,
@@ -37,15 +37,15 @@ pub(super) struct Wanted<'a> {
 }
 
 /// A credential that is this call's to use.
-pub(super) struct Taken {
+pub(super) struct Acquired {
     auth: Arc<Auth>,
-    permit: Option<Box<Permit>>,
+    permit: Option<Box<ProbeGuard>>,
     lease: Lease,
 }
 
 /// What came of asking the selector.
 pub(super) enum Choice {
-    Taken(Taken),
+    Acquired(Acquired),
     /// Nobody is ready, or the selector takes none of those who are.
     Nobody,
     /// Somebody was ready, but others were faster.
@@ -59,7 +59,7 @@ impl Engine {
         &self,
         call: &Call<'_>,
         wanted: Wanted<'_>,
-        tried: &Tried,
+        tried: &Attempted,
     ) -> Result<Choice, Error> {
         let registry = &self.services.registry;
         let selector = self.selector();
@@ -69,7 +69,7 @@ impl Engine {
         } else {
             Moment::TIMELESS
         };
-        let mut lost: Option<Tried> = None;
+        let mut lost: Option<Attempted> = None;
         loop {
             let query = wanted.query(call, now, Some(lost.as_ref().unwrap_or(tried)));
             let candidates = Candidates::new(registry, &*self.services.clock, query);
@@ -96,7 +96,7 @@ impl Engine {
                 }
                 let query = Query { now, ..query };
                 if let Some(taken) = self.take(wanted, query, picked) {
-                    return Ok(Choice::Taken(taken));
+                    return Ok(Choice::Acquired(taken));
                 }
             }
             call.check(None)?;
@@ -106,7 +106,7 @@ impl Engine {
     }
 
     /// The use of a ready credential. `None`: somebody else was faster.
-    fn take(&self, wanted: Wanted<'_>, query: Query<'_>, picked: Picked) -> Option<Taken> {
+    fn take(&self, wanted: Wanted<'_>, query: Query<'_>, picked: Picked) -> Option<Acquired> {
         let registry = &self.services.registry;
         let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
             None => None,
@@ -116,7 +116,7 @@ impl Engine {
             }
         };
         let (lease, auth) = registry.lease(query, picked, wanted.tokens)?;
-        Some(Taken {
+        Some(Acquired {
             auth,
             permit,
             lease,
@@ -128,8 +128,8 @@ impl Engine {
         &self,
         call: &'c Call<'_>,
         provider: &str,
-        member: &Member,
-    ) -> Option<Turn<'c>> {
+        member: &SharedState,
+    ) -> Option<Dispatch<'c>> {
         let mut providers = call.providers.iter();
         let provider = providers.find(|known| *known.name == *provider)?;
         let asked = ask_for(call, provider).ok()?;
@@ -144,7 +144,7 @@ impl Engine {
             }
         };
         let (lease, auth) = registry.lease(query, picked, asked.wanted().tokens)?;
-        Some(asked.turn(Taken {
+        Some(asked.turn(Acquired {
             auth,
             permit,
             lease,
@@ -152,7 +152,11 @@ impl Engine {
     }
 
     /// The credential that is due soonest, of those that nothing but their pace keeps from being asked.
-    pub(super) fn hurried<'c>(&self, call: &'c Call<'_>, progress: &Progress) -> Option<Turn<'c>> {
+    pub(super) fn hurried<'c>(
+        &self,
+        call: &'c Call<'_>,
+        progress: &CallState,
+    ) -> Option<Dispatch<'c>> {
         let registry = &self.services.registry;
         still_open(call, progress).find_map(|asked| {
             let query = asked.query(call, self.services.moment(), Some(&progress.tried));
@@ -167,8 +171,12 @@ impl Engine {
     }
 
     /// The credential that is due soonest, of those that only a fault of their provider keeps out.
-    pub(super) fn floor<'c>(&self, call: &'c Call<'_>, progress: &Progress) -> Option<Turn<'c>> {
-        if !self.policy.floor() {
+    pub(super) fn floor<'c>(
+        &self,
+        call: &'c Call<'_>,
+        progress: &CallState,
+    ) -> Option<Dispatch<'c>> {
+        if !self.policy.last_resort() {
             return None;
         }
         let patience = self.policy.probes().map(|probes| probes.patience);
@@ -186,7 +194,7 @@ impl Engine {
                     picked.member.id
                 );
                 let (lease, auth) = registry.lease(query, picked, asked.wanted().tokens)?;
-                Some(asked.turn(Taken {
+                Some(asked.turn(Acquired {
                     auth,
                     permit: Some(Box::new(permit)),
                     lease,
@@ -198,8 +206,8 @@ impl Engine {
     pub(super) fn ended_token<'c>(
         &self,
         call: &'c Call<'_>,
-        progress: &mut Progress,
-    ) -> Option<Turn<'c>> {
+        progress: &mut CallState,
+    ) -> Option<Dispatch<'c>> {
         if std::mem::replace(&mut progress.sent_ended_token, true) {
             return None;
         }
@@ -212,12 +220,12 @@ impl Engine {
                 picked.member.id
             );
             let (lease, auth) = registry.lease(query, picked, asked.wanted().tokens)?;
-            let turn = asked.turn(Taken {
+            let turn = asked.turn(Acquired {
                 auth,
                 permit: None,
                 lease,
             });
-            Some(Turn {
+            Some(Dispatch {
                 has_ended: true,
                 ..turn
             })
@@ -234,13 +242,13 @@ impl Engine {
             model,
             tokens: 0,
         };
-        let choice = self.choose(&call, wanted, &Tried::default());
-        matches!(choice, Ok(Choice::Taken(_)))
+        let choice = self.choose(&call, wanted, &Attempted::default());
+        matches!(choice, Ok(Choice::Acquired(_)))
     }
 }
 
 impl<'q> Wanted<'q> {
-    fn query(self, call: &Call<'q>, now: Moment, tried: Option<&'q Tried>) -> Query<'q> {
+    fn query(self, call: &Call<'q>, now: Moment, tried: Option<&'q Attempted>) -> Query<'q> {
         Query {
             provider: self.provider,
             model: self.model,
@@ -251,9 +259,9 @@ impl<'q> Wanted<'q> {
     }
 }
 
-impl<'a> Asked<'a> {
-    pub(super) fn turn(self, taken: Taken) -> Turn<'a> {
-        Turn {
+impl<'a> Route<'a> {
+    pub(super) fn turn(self, taken: Acquired) -> Dispatch<'a> {
+        Dispatch {
             provider: self.provider,
             executor: self.executor,
             request: self.request,
@@ -278,19 +286,19 @@ impl<'a> Asked<'a> {
         &'q self,
         call: &Call<'q>,
         now: Moment,
-        tried: Option<&'q Tried>,
+        tried: Option<&'q Attempted>,
     ) -> Query<'q> {
         self.wanted().query(call, now, tried)
     }
 }
 
 /// A provider's executor and what to ask of it, or why it cannot be asked.
-pub(super) fn ask_for<'c>(call: &'c Call<'_>, provider: &'c Provider) -> Result<Asked<'c>, Error> {
+pub(super) fn ask_for<'c>(call: &'c Call<'_>, provider: &'c Provider) -> Result<Route<'c>, Error> {
     let executor = &**provider.executor()?;
     let request = call.request.addressed_to(&provider.name);
     match refused_format(&provider.name, executor, &request) {
         Some(refusal) => Err(refusal),
-        None => Ok(Asked {
+        None => Ok(Route {
             provider: &provider.name,
             executor,
             request,
@@ -301,8 +309,8 @@ pub(super) fn ask_for<'c>(call: &'c Call<'_>, provider: &'c Provider) -> Result<
 /// The providers of the call that it is not done with, in its order.
 pub(super) fn still_open<'c, 'a>(
     call: &'c Call<'a>,
-    progress: &Progress,
-) -> impl Iterator<Item = Asked<'c>> + use<'c, 'a> {
+    progress: &CallState,
+) -> impl Iterator<Item = Route<'c>> + use<'c, 'a> {
     let open = |provider: &&'c Arc<Provider>| progress.is_open(&provider.name);
     let open: Vec<_> = call.in_order(progress.start).filter(open).collect();
     open.into_iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::acquire::Acquire;
-use super::call_state::{Closed, Progress, Retry};
+use super::call_state::{CallState, Closed, Retry};
 use super::context::Call;
 use super::correlation::{Fingerprint, Seen};
 use super::unavailable::{Refusal, no_provider, token_ended};
@@ -11,23 +11,23 @@ use super::{Engine, Held, Served};
 use crate::auth::{Auth, Metadata, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
-use crate::fault::Fault;
-use crate::health::Effect;
+use crate::failure_kind::FailureKind;
+use crate::health::Transition;
 use crate::limits::RateLimits;
 use crate::observe::{Outcome, OutcomeKind};
 use crate::panic::guard;
 use crate::policy::{FailurePolicy, Scope, Verdict};
-use crate::registry::{Lease, Member, Permit, Query, Supply, Target};
+use crate::registry::{Lease, ProbeGuard, Query, SharedState, Supply, Target};
 use crate::request::{Addressed, Request};
 
 /// Who is asked next.
-pub(super) struct Turn<'a> {
+pub(super) struct Dispatch<'a> {
     pub(super) provider: &'a Arc<str>,
     pub(super) executor: &'a dyn ProviderExecutor,
     pub(super) request: Addressed<'a>,
     pub(super) auth: Arc<Auth>,
     /// Held until the result is known.
-    pub(super) permit: Option<Box<Permit>>,
+    pub(super) permit: Option<Box<ProbeGuard>>,
     pub(super) lease: Lease,
     /// Its token is known to have ended: it is sent as the last resort.
     pub(super) has_ended: bool,
@@ -39,7 +39,7 @@ pub(super) type Ask<'a> =
 
 /// A failed attempt.
 struct Failed<'a> {
-    member: Arc<Member>,
+    member: Arc<SharedState>,
     provider: &'a Arc<str>,
     request: Addressed<'a>,
     /// The metadata that the attempt was made with.
@@ -71,7 +71,7 @@ impl Engine {
         self.services.pool.check_open()?;
         let names = call.providers.iter().map(|provider| &*provider.name);
         let start = self.rotation.advance(&call.request.model, names);
-        let mut progress = Progress::beginning_at(start);
+        let mut progress = CallState::beginning_at(start);
         progress.waited = call.waited;
         let mut next = Acquire::default();
         loop {
@@ -91,11 +91,11 @@ impl Engine {
     fn attempt<'c>(
         &self,
         call: &Call<'_>,
-        progress: &Progress,
-        turn: Turn<'c>,
+        progress: &CallState,
+        turn: Dispatch<'c>,
         ask: &mut Ask<'_>,
     ) -> Result<Served<'c>, Box<Failed<'c>>> {
-        let Turn {
+        let Dispatch {
             provider,
             executor,
             request,
@@ -156,7 +156,7 @@ impl Engine {
     fn after(
         &self,
         call: &Call<'_>,
-        progress: &mut Progress,
+        progress: &mut CallState,
         mut failed: Failed<'_>,
     ) -> Result<Acquire, Error> {
         let held = failed.held.take();
@@ -240,14 +240,14 @@ impl Engine {
     fn verdict(&self, failed: &Failed<'_>) -> Verdict {
         let mut verdict = self.policy.classify(&failed.error);
         let is_nobodys = failed.unsent == Some(Setting::OfAnother);
-        if is_nobodys && verdict.fault == Fault::Misconfigured {
+        if is_nobodys && verdict.fault == FailureKind::Misconfigured {
             // Nothing says that the credential has anything to do with it.
             verdict.scope = Scope::Nobody;
         }
-        if failed.request.model.is_empty() && verdict.fault == Fault::NotFound {
+        if failed.request.model.is_empty() && verdict.fault == FailureKind::NotFound {
             // There is no model that the credential could lack: what was asked for is not there.
             verdict = Verdict {
-                fault: Fault::BadRequest,
+                fault: FailureKind::BadRequest,
                 scope: Scope::Request,
                 failover: false,
                 ..verdict
@@ -271,11 +271,11 @@ impl Engine {
         let healthy = |limits: &Arc<RateLimits>| limits.is_healthy();
         let spared = matches!(verdict.scope, Scope::Request | Scope::Nobody);
         let known = if spared && failed.error.rate_limits().is_some_and(healthy) {
-            self.apply(&outcome, None, &Effect::Healthy, moment)
+            self.apply(&outcome, None, &Transition::Healthy, moment)
         } else {
             self.apply_failure(&outcome, Some(recorded), verdict, moment)
         };
-        if verdict.fault == Fault::RateLimited && self.policy.pacing() {
+        if verdict.fault == FailureKind::RateLimited && self.policy.pacing() {
             let target = Target {
                 id: outcome.auth_id,
                 lease: held.as_ref().map(|held| &held.lease),
@@ -314,7 +314,7 @@ impl Engine {
     }
 
     /// What the call may still try after a failure that lets it go on.
-    fn note_failure(&self, progress: &mut Progress, failed: &Failed<'_>, verdict: &Verdict) {
+    fn note_failure(&self, progress: &mut CallState, failed: &Failed<'_>, verdict: &Verdict) {
         let Failed {
             member,
             provider,
@@ -324,7 +324,7 @@ impl Engine {
         let transient = verdict.fault.is_transient();
         progress.tried.note(member);
         progress.transient += u32::from(transient);
-        progress.refused += u32::from(verdict.fault == Fault::RateLimited);
+        progress.refused += u32::from(verdict.fault == FailureKind::RateLimited);
         let told_not_to = error.rate_limits().and_then(|limits| limits.should_retry) == Some(false);
         // A login that a proxy refuses, or a certificate: it is the same for all who go that way.
         let is_cut_off = *error.code() == ErrorCode::Transport && !error.is_retryable();
@@ -365,11 +365,11 @@ impl Engine {
     /// Whether this call has had the same answer from so many credentials that another one would give it, too.
     fn is_the_same_everywhere(
         &self,
-        progress: &mut Progress,
+        progress: &mut CallState,
         failed: &Failed<'_>,
         verdict: &Verdict,
     ) -> bool {
-        let Some(correlation) = self.policy.correlation() else {
+        let Some(correlation) = self.policy.outage_detection() else {
             return false;
         };
         let Failed {
@@ -380,16 +380,16 @@ impl Engine {
             ..
         } = failed;
         let says_nothing_of_the_credential = match verdict.fault {
-            Fault::NotFound => !self.services.registry.has_served(provider, &request.model),
-            Fault::Misconfigured => verdict.scope == Scope::Nobody,
-            fault => fault.is_transient() || fault == Fault::Unknown,
+            FailureKind::NotFound => !self.services.registry.has_served(provider, &request.model),
+            FailureKind::Misconfigured => verdict.scope == Scope::Nobody,
+            fault => fault.is_transient() || fault == FailureKind::Unknown,
         };
         says_nothing_of_the_credential
             && progress.note_answer(Fingerprint::of(error), &member.id) >= correlation.credentials
     }
 
     /// The next credential, at once or after a while. An error ends the call, when it has made as many attempts as it may.
-    fn go_on(&self, call: &Call<'_>, progress: &mut Progress) -> Result<Acquire, Error> {
+    fn go_on(&self, call: &Call<'_>, progress: &mut CallState) -> Result<Acquire, Error> {
         self.check_attempts(call, progress)?;
         let Some(bounds) = self.policy.attempts() else {
             return Ok(Acquire::default());
@@ -417,7 +417,7 @@ impl Engine {
     }
 
     /// Ends the call when it has made as many attempts as it may.
-    fn check_attempts(&self, call: &Call<'_>, progress: &mut Progress) -> Result<(), Error> {
+    fn check_attempts(&self, call: &Call<'_>, progress: &mut CallState) -> Result<(), Error> {
         let most = call.options.max_attempts;
         let most_transient = self.policy.transient_attempts();
         if most.is_some_and(|most| progress.attempts >= most)
@@ -430,7 +430,7 @@ impl Engine {
     }
 
     /// Whether another credential of the provider is ready.
-    fn another_is_ready(&self, call: &Call<'_>, progress: &Progress, failed: &Failed<'_>) -> bool {
+    fn another_is_ready(&self, call: &Call<'_>, progress: &CallState, failed: &Failed<'_>) -> bool {
         let query = Query {
             provider: failed.provider,
             model: &failed.request.model,

@@ -31,7 +31,7 @@ use crate::runtime::Process;
 #[doc(alias = "backpressure")]
 pub struct ChunkStream {
     pub(super) chunks: Receiver<StreamChunk>,
-    pub(super) ending: Arc<Ending>,
+    pub(super) ending: Arc<Completion>,
     pub(super) cancel: CancelToken,
     pub(super) stopping: CancelToken,
     pub(super) late: Receiver<Instant>,
@@ -47,7 +47,7 @@ pub struct ChunkStream {
 }
 
 /// How the stream ended. Set once the worker has sent the last chunk, and before it drops its end of the channel.
-pub(super) type Ending = OnceLock<Result<(), Error>>;
+pub(super) type Completion = OnceLock<Result<(), Error>>;
 
 /// What a stream has to say at the moment.
 #[derive(Clone, Debug)]

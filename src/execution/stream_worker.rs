@@ -17,7 +17,7 @@ use crate::request::{Message, Options, Request, StreamChunk, Usage};
 use crate::runtime::{Lane, Place};
 
 use super::context::Call;
-use super::stream::{ChunkStream, Ending, late_in_stream, why_cancelled};
+use super::stream::{ChunkStream, Completion, late_in_stream, why_cancelled};
 use super::{Engine, Held, Providers, Served};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
@@ -28,12 +28,12 @@ struct Committed {
 }
 
 /// Moves chunks from the source to the caller, and records how it ended: exactly once.
-struct Pump {
+struct StreamWorker {
     engine: Arc<Engine>,
     committed: Committed,
     /// Dropped when all has been said.
     chunks: Option<Sender<StreamChunk>>,
-    ending: Arc<Ending>,
+    ending: Arc<Completion>,
     cancel: CancelToken,
     deadline: Option<Instant>,
     report: Option<Report>,
@@ -101,7 +101,7 @@ impl Engine {
             Ok(())
         })?;
         let (sender, chunks) = crossbeam_channel::bounded(self.streams.buffer);
-        let ending = Arc::new(Ending::new());
+        let ending = Arc::new(Completion::new());
         let stream = ChunkStream {
             chunks,
             ending: Arc::clone(&ending),
@@ -135,7 +135,7 @@ impl Engine {
             let now = self.services.moment();
             self.hold(&report.auth_id, &report.model, Some(limits), now);
         }
-        let pump = Pump {
+        let pump = StreamWorker {
             engine: Arc::clone(self),
             committed,
             chunks: Some(sender),
@@ -183,7 +183,7 @@ impl Committed {
     }
 }
 
-impl Pump {
+impl StreamWorker {
     fn run(mut self, place: &Place) {
         let end = loop {
             if let Some(end) = self.ended_by_caller() {
@@ -296,7 +296,7 @@ impl Pump {
     }
 }
 
-impl Drop for Pump {
+impl Drop for StreamWorker {
     fn drop(&mut self) {
         let error = Error::new(
             ErrorCode::ShutDown,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::clock::Timestamp;
 use crate::clock::until;
-use crate::error::{Advice, Exhaustion, Standing};
+use crate::error::{CredentialReport, Exhaustion, Remedy};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Provider, ProviderExecutor};
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 use crate::panic::guard;
-use crate::registry::{Query, Registry, Shortage, Supply};
+use crate::registry::{ExhaustionReport, Query, Registry, Supply};
 use crate::request::Request;
 
 pub(super) fn refused_format(
@@ -183,14 +183,14 @@ fn rounded_up(time: Duration) -> String {
 /// Who is out, over all providers of a call.
 #[derive(Default)]
 pub(super) struct Report {
-    standings: Vec<Standing>,
+    standings: Vec<CredentialReport>,
     omitted: usize,
     earliest: Option<Timestamp>,
-    faults: Vec<(Fault, usize)>,
+    faults: Vec<(FailureKind, usize)>,
 }
 
 impl Report {
-    pub(super) fn add(&mut self, shortage: Shortage) {
+    pub(super) fn add(&mut self, shortage: ExhaustionReport) {
         self.standings.extend(shortage.standings);
         self.omitted += shortage.omitted;
         self.faults.extend(shortage.faults);
@@ -201,7 +201,7 @@ impl Report {
     }
 
     /// Whether nothing but this fault keeps the credentials from serving.
-    fn is_all_for(&self, fault: Fault) -> bool {
+    fn is_all_for(&self, fault: FailureKind) -> bool {
         let mut faults = self.faults.iter();
         !self.faults.is_empty() && faults.all(|(of, _)| *of == fault)
     }
@@ -235,12 +235,12 @@ impl Report {
     pub(super) fn attach_to(self, error: Error, asked_anybody: bool, now: Timestamp) -> Error {
         let advice = Exhaustion::advice(&self.faults);
         let mut error = error;
-        if !asked_anybody && self.is_all_for(Fault::TokenEnded) {
+        if !asked_anybody && self.is_all_for(FailureKind::TokenEnded) {
             error = self.refresh_failed(&error);
         }
         if !asked_anybody
             && *error.code() == ErrorCode::AuthUnavailable
-            && self.is_all_for(Fault::Misconfigured)
+            && self.is_all_for(FailureKind::Misconfigured)
         {
             error = Error::new(ErrorCode::Config, error.message().to_owned());
         }
@@ -254,7 +254,7 @@ impl Report {
             if let Some(at) = self.earliest {
                 error = error.with_retry_after(until(now, at));
             }
-            error = error.with_retryable(advice == Advice::Wait);
+            error = error.with_retryable(advice == Remedy::Wait);
         }
         error.with_exhaustion(Exhaustion {
             standings: self.standings,

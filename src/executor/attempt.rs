@@ -18,12 +18,12 @@ pub struct Attempt {
     pub(crate) cancel: CancelToken,
     /// A connection was lost earlier in the call: the idle ones may be dead, too.
     pub(crate) over_new_connection: bool,
-    pub(crate) tools: Arc<Tools>,
+    pub(crate) tools: Arc<Context>,
 }
 
 /// What every attempt works with.
 #[derive(Debug)]
-pub(crate) struct Tools {
+pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) transport: Arc<Transport>,
 }

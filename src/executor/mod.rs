@@ -5,7 +5,7 @@ mod per_thread;
 mod send;
 
 pub use attempt::Attempt;
-pub(crate) use attempt::Tools;
+pub(crate) use attempt::Context;
 pub use send::Body;
 
 use std::collections::HashMap;

@@ -14,7 +14,9 @@ use super::Attempt;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::request::Timeouts;
-use crate::transport::{Chosen, Limits, NotSent, Pace, Phase, Route, Scope, Standing, url, within};
+use crate::transport::{
+    Chosen, ConnectionState, IdleLimits, Limits, NotSent, Phase, Route, Scope, url, within,
+};
 
 impl Attempt {
     /// The limits for a call that is not a stream: `timeouts`, their defaults, and what is left of the call's time.
@@ -159,7 +161,7 @@ impl Attempt {
         let pace = limits
             .first_chunk
             .zip(limits.idle)
-            .map(|(first_chunk, idle)| Pace { first_chunk, idle });
+            .map(|(first_chunk, idle)| IdleLimits { first_chunk, idle });
         let (head, body) = request.into_parts();
         let begun = self.clock().monotonic();
         let mut scope = self.scope(pace);
@@ -208,12 +210,12 @@ impl Attempt {
         }))
     }
 
-    fn scope(&self, pace: Option<Pace>) -> Arc<Scope> {
+    fn scope(&self, pace: Option<IdleLimits>) -> Arc<Scope> {
         Scope::new(self.cancel_token(), pace, Some(self.tools.transport.tls()))
     }
 
-    fn standing(&self) -> Standing {
-        Standing {
+    fn standing(&self) -> ConnectionState {
+        ConnectionState {
             cancelled: self.is_cancelled(),
             remaining: self.remaining(),
         }

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use crate::auth::{Auth, Cause, HalfOpen, Identity};
+use crate::auth::{Auth, BreakerState, HalfOpen, Identity};
 use crate::clock::Timestamp;
 use crate::clock::{later, until};
 use crate::error::Error;
-use crate::fault::{Fault, Origin};
+use crate::failure_kind::{CooldownSource, FailureKind};
 use crate::limits::HintSource;
 use crate::policy::{Cooldown, Probes, Verdict};
 
 /// A failure to be reckoned with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Failing<'a> {
-    fault: Fault,
+pub(crate) struct FailureInput<'a> {
+    fault: FailureKind,
     curve: Cooldown,
     /// The server's word, where the curve obeys it.
-    told: Option<(Duration, Origin)>,
+    told: Option<(Duration, CooldownSource)>,
     /// Lengthens the block: a part of it, half a minute at most.
     jitter: f64,
     probes: Option<&'a Probes>,
@@ -25,7 +25,7 @@ pub(crate) struct Failing<'a> {
     identity: Option<Identity>,
 }
 
-impl<'a> Failing<'a> {
+impl<'a> FailureInput<'a> {
     pub(crate) fn new(
         error: Option<&Error>,
         verdict: &Verdict,
@@ -53,7 +53,7 @@ impl<'a> Failing<'a> {
     /// Failures within one block count once in a row. The later end of the two counts, and what led to it.
     pub(crate) fn add_to(
         self,
-        cause: &mut Option<Cause>,
+        cause: &mut Option<BreakerState>,
         half_open: &mut HalfOpen,
         shown: Option<Timestamp>,
     ) -> Option<Timestamp> {
@@ -69,7 +69,7 @@ impl<'a> Failing<'a> {
         let length = self.curve.length(failures.saturating_sub(1), hint);
         let block = length.map(|length| later(self.now, self.lengthened(length)));
         let decides = open.is_none() || block > open;
-        let mut cause_now = Cause {
+        let mut cause_now = BreakerState {
             failures,
             setback: self.setback,
             ..if decides { self.first() } else { former }
@@ -87,12 +87,14 @@ impl<'a> Failing<'a> {
         block
     }
 
-    fn first(self) -> Cause {
+    fn first(self) -> BreakerState {
         // When a limit ends that the server told the end of, is known: there is nothing to try.
-        let rate_is_told = self.fault == Fault::RateLimited && self.told.is_some();
-        Cause {
+        let rate_is_told = self.fault == FailureKind::RateLimited && self.told.is_some();
+        BreakerState {
             fault: self.fault,
-            origin: self.told.map_or(Origin::Guess, |(_, origin)| origin),
+            origin: self
+                .told
+                .map_or(CooldownSource::Guess, |(_, origin)| origin),
             failures: 0,
             since: self.now,
             until: None,
@@ -111,13 +113,13 @@ impl<'a> Failing<'a> {
     }
 }
 
-fn origin(error: &Error) -> Origin {
+fn origin(error: &Error) -> CooldownSource {
     let source = error
         .rate_limits()
         .and_then(|limits| limits.retry_after_source);
     match source {
-        Some(HintSource::Body) => Origin::Body,
-        _ => Origin::Header,
+        Some(HintSource::Body) => CooldownSource::Body,
+        _ => CooldownSource::Header,
     }
 }
 

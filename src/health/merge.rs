@@ -234,7 +234,7 @@ impl Merged {
 mod tests {
     use std::time::Duration;
 
-    use super::super::transition::{Effect, apply};
+    use super::super::transition::{Transition, apply};
     use super::*;
     use crate::auth::Versions;
     use crate::clock::later;
@@ -252,7 +252,7 @@ mod tests {
             .with_rule(Rule::status(402).cooldown(TOLD).scope(Scope::Credential))
             .with_rule(Rule::status(401).cooldown(TOLD));
         let error = Error::upstream(status, "no");
-        let effect = Effect::Failure {
+        let effect = Transition::Failure {
             error: Some(&error),
             verdict: &policy.classify(&error),
             jitter: 0.0,

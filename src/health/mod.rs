@@ -10,4 +10,4 @@ mod readiness;
 pub(crate) mod transition;
 
 pub(crate) use readiness::{Readiness, readiness};
-pub(crate) use transition::Effect;
+pub(crate) use transition::Transition;

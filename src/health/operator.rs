@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::auth::{Auth, Cause, HalfOpen, ModelState, Status, Version};
+use crate::auth::{Auth, BreakerState, HalfOpen, ModelState, Status, Version};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::fault::{Fault, Origin};
+use crate::failure_kind::{CooldownSource, FailureKind};
 use crate::policy::refuses_token;
 
 use super::healthy::is_healthy_by_itself;
@@ -55,9 +55,9 @@ pub(crate) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
 /// The operator takes a credential out for a while, for one model or for all.
 pub(crate) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
-    let cause = Some(Cause {
-        fault: Fault::Unknown,
-        origin: Origin::Operator,
+    let cause = Some(BreakerState {
+        fault: FailureKind::Unknown,
+        origin: CooldownSource::Operator,
         failures: 0,
         since: now,
         until: Some(until),
@@ -97,7 +97,7 @@ pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
         None => auth.cause,
     };
     let pardoned = cause.is_some_and(|cause| {
-        cause.since == since && (cause.fault.is_transient() || cause.fault == Fault::Unknown)
+        cause.since == since && (cause.fault.is_transient() || cause.fault == FailureKind::Unknown)
     });
     if pardoned {
         reset(auth, Some(model), now);
@@ -114,8 +114,8 @@ pub(crate) fn token_renewed(
 ) -> bool {
     let changes = auth.versions.last;
     renew_models(auth, &is_older, now);
-    let refused = |cause: Option<Cause>| {
-        cause.is_some_and(|cause| cause.fault == Fault::Unauthorized && cause.until.is_some())
+    let refused = |cause: Option<BreakerState>| {
+        cause.is_some_and(|cause| cause.fault == FailureKind::Unauthorized && cause.until.is_some())
     };
     let was_out = refused(auth.outage) && is_older(&auth.versions.outage);
     if was_out {
@@ -141,7 +141,7 @@ pub(crate) fn forget_refusals(auth: &mut Auth, now: Timestamp) {
         return;
     }
     let identity = auth.identity();
-    let is_over = |cause: Option<Cause>| {
+    let is_over = |cause: Option<BreakerState>| {
         let refused = cause.and_then(|cause| cause.refused);
         refused.is_some_and(|refused| refused != identity)
     };
@@ -217,7 +217,7 @@ fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Times
 }
 
 /// As [`token_renewed`], of what the record shows of itself.
-fn renew_own(auth: &mut Auth, refused: impl Fn(Option<Cause>) -> bool, now: Timestamp) {
+fn renew_own(auth: &mut Auth, refused: impl Fn(Option<BreakerState>) -> bool, now: Timestamp) {
     let was_healthy = is_healthy_by_itself(auth);
     if refused(auth.cause) {
         auth.cause = None;

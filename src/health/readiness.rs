@@ -1,15 +1,15 @@
 //! Readiness: whether a circuit breaker is closed, open or half-open for a model at a moment.
 
-use crate::auth::{Auth, Cause, HalfOpen, Status};
+use crate::auth::{Auth, BreakerState, HalfOpen, Status};
 use crate::clock::Timestamp;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 
 /// Whether a credential can serve a model (the empty model: any), and from when otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Ready,
     /// It is offered again then; its fault says why it is not.
-    Until(Timestamp, Fault),
+    Until(Timestamp, FailureKind),
     /// Its own limits are reached; there is room again then, at the end of the calendar when nobody can tell.
     Full(Timestamp),
     /// The rate that it is allowed, as far as it is known, has room for it then: it may be used earlier by a call that cannot wait.
@@ -70,13 +70,13 @@ pub(crate) fn readiness(auth: &Auth, model: &str) -> Readiness {
     let own = offered_again(own_end, cause, half_open);
     let whole = offered_again(outage_end, auth.outage, Some(&auth.outage_half_open));
     let fault = if auth.is_revoked() {
-        Fault::Unauthorized
+        FailureKind::Unauthorized
     } else {
-        Fault::TokenEnded
+        FailureKind::TokenEnded
     };
     let token = auth.awaits_token.map(|at| (at, fault));
     let settings = auth.misconfigured.as_ref();
-    let settings = settings.map(|_| (Timestamp::MAX, Fault::Misconfigured));
+    let settings = settings.map(|_| (Timestamp::MAX, FailureKind::Misconfigured));
     let all = own.into_iter().chain(whole).chain(token).chain(settings);
     match all.max_by_key(|(at, _)| *at) {
         None => Readiness::Ready,
@@ -87,9 +87,9 @@ pub(crate) fn readiness(auth: &Auth, model: &str) -> Readiness {
 /// When what is blocked until `end` is offered again: then, or earlier for a probe, but not while as many as may probe it.
 fn offered_again(
     end: Option<Timestamp>,
-    cause: Option<Cause>,
+    cause: Option<BreakerState>,
     half_open: Option<&HalfOpen>,
-) -> Option<(Timestamp, Fault)> {
+) -> Option<(Timestamp, FailureKind)> {
     let probe_at = cause.and_then(|cause| cause.probe_at);
     let at = end.map(|end| probe_at.map_or(end, |probe_at| probe_at.min(end)));
     let at = at.max(half_open.and_then(HalfOpen::full_until))?;
@@ -103,10 +103,10 @@ pub(super) fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
         Some(state) => state.cause,
         None => auth.cause,
     };
-    let limited = |cause: Cause| {
+    let limited = |cause: BreakerState| {
         matches!(
             cause.fault,
-            Fault::Quota | Fault::RateLimited | Fault::Billing
+            FailureKind::Quota | FailureKind::RateLimited | FailureKind::Billing
         )
     };
     own.is_some_and(limited) || auth.outage.is_some_and(limited)

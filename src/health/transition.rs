@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::auth::{Auth, ModelState, QuotaState, Status, Versions};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, kept};
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 use crate::policy::{Cooldown, Probes, Scope, Verdict};
 
-use super::cooldown::Failing;
+use super::cooldown::FailureInput;
 use super::healthy::{is_healthy_by_itself, is_healthy_model};
 use super::model_states::state_of;
 use super::readiness::is_out_of_quota;
 
 /// What a result says about a credential.
 #[derive(Debug)]
-pub(crate) enum Effect<'a> {
+pub(crate) enum Transition<'a> {
     Success {
         /// How many setbacks the credential had met when the request began.
         knows: u32,
@@ -32,7 +32,7 @@ pub(crate) enum Effect<'a> {
     },
 }
 
-impl Effect<'_> {
+impl Transition<'_> {
     /// Whether the result may put the credential out, or in again, for every model.
     pub(crate) fn concerns_all_models(&self, out: bool) -> bool {
         match self {
@@ -46,17 +46,17 @@ impl Effect<'_> {
 
 /// Whether it keeps the credential out until somebody changes its settings.
 fn lasts_until_it_changes(verdict: &Verdict) -> bool {
-    verdict.fault == Fault::Misconfigured && verdict.cooldown == Cooldown::Off
+    verdict.fault == FailureKind::Misconfigured && verdict.cooldown == Cooldown::Off
 }
 
 /// Applies a result to the record: to the state of `model`, or to the record itself where `model` is empty.
-pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Timestamp) {
+pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Transition<'_>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     let was_healthy = is_healthy_by_itself(auth);
     match (effect, model) {
-        (Effect::Healthy, _) if !is_out_of_quota(auth, model) => return,
-        (Effect::Success { knows }, _) if has_failed_since(auth, model, *knows) => return,
-        (Effect::Success { .. } | Effect::Healthy, "") => {
+        (Transition::Healthy, _) if !is_out_of_quota(auth, model) => return,
+        (Transition::Success { knows }, _) if has_failed_since(auth, model, *knows) => return,
+        (Transition::Success { .. } | Transition::Healthy, "") => {
             let Auth {
                 half_open, cause, ..
             } = auth;
@@ -64,7 +64,7 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             end_outage(auth, now);
             succeed(auth, now);
         }
-        (Effect::Success { .. } | Effect::Healthy, model) => {
+        (Transition::Success { .. } | Transition::Healthy, model) => {
             end_outage(auth, now);
             let state = state_of(auth, model);
             state.half_open.succeed(state.cause);
@@ -75,8 +75,8 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
                 auth.raise_own(now);
             }
         }
-        (Effect::Failure { verdict, .. }, model) if spares_everybody(verdict, model) => return,
-        (Effect::Failure { error, verdict, .. }, _) if lasts_until_it_changes(verdict) => {
+        (Transition::Failure { verdict, .. }, model) if spares_everybody(verdict, model) => return,
+        (Transition::Failure { error, verdict, .. }, _) if lasts_until_it_changes(verdict) => {
             let unknown = || Error::new(ErrorCode::Config, "its settings are wrong");
             let error = error.map_or_else(unknown, Error::bare);
             auth.setbacks = auth.setbacks.saturating_add(1);
@@ -87,7 +87,7 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             auth.raise_own(now);
         }
         (
-            Effect::Failure {
+            Transition::Failure {
                 error,
                 verdict,
                 jitter,
@@ -96,7 +96,7 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Effect<'_>, now: Time
             model,
         ) => {
             auth.setbacks = auth.setbacks.saturating_add(1);
-            let failing = Failing::new(*error, verdict, *jitter, *probes, now, auth);
+            let failing = FailureInput::new(*error, verdict, *jitter, *probes, now, auth);
             let until = if verdict.scope == Scope::Credential {
                 let former_end = auth.outage.and_then(|outage| outage.until);
                 let until = failing.add_to(&mut auth.outage, &mut auth.outage_half_open, None);
@@ -360,7 +360,7 @@ fn exceeded(quota: &QuotaState, until: Option<Timestamp>, now: Timestamp) -> Quo
 /// Faults of the request, and nobody's: no record changes. What a call about no model does not find, its path has not.
 fn spares_everybody(verdict: &Verdict, model: &str) -> bool {
     matches!(verdict.scope, Scope::Nobody | Scope::Request)
-        || (model.is_empty() && verdict.fault == Fault::NotFound)
+        || (model.is_empty() && verdict.fault == FailureKind::NotFound)
 }
 
 /// Lets the record's own flags follow from its models.
@@ -420,7 +420,7 @@ mod tests {
     use crate::policy::{FailurePolicy, Rule};
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
-    const SUCCESS: Effect<'static> = Effect::Success { knows: u32::MAX };
+    const SUCCESS: Transition<'static> = Transition::Success { knows: u32::MAX };
 
     /// Half an hour for 429, a minute for 500, nothing for the rest.
     fn reference() -> FailurePolicy {
@@ -436,7 +436,7 @@ mod tests {
     fn fail_with(auth: &mut Auth, model: &str, status: u16, now: Timestamp) {
         let error = Error::upstream(status, "no");
         let verdict = reference().classify(&error);
-        let effect = Effect::Failure {
+        let effect = Transition::Failure {
             error: Some(&error),
             verdict: &verdict,
             jitter: 0.0,
@@ -452,7 +452,7 @@ mod tests {
         let end = later(START, Duration::from_secs(60));
         assert_eq!(
             readiness(&record, "m"),
-            Readiness::Until(end, Fault::Unknown)
+            Readiness::Until(end, FailureKind::Unknown)
         );
         assert_eq!(readiness(&record, "other"), Readiness::Ready);
         apply(&mut record, "other", &SUCCESS, end);
@@ -467,7 +467,7 @@ mod tests {
             let before = record.setbacks;
             fail_with(&mut record, model, 500, START);
             for (knows, ready) in [(before, false), (record.setbacks, true)] {
-                apply(&mut record, model, &Effect::Success { knows }, START);
+                apply(&mut record, model, &Transition::Success { knows }, START);
                 assert_eq!(readiness(&record, model) == Readiness::Ready, ready);
             }
         }
@@ -487,7 +487,7 @@ mod tests {
             );
             assert_eq!(
                 readiness(&record, "m"),
-                Readiness::Until(end, Fault::Unknown)
+                Readiness::Until(end, FailureKind::Unknown)
             );
             assert!(record.quota.exceeded);
         }

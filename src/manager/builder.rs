@@ -10,9 +10,9 @@ use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorCode};
 use crate::execution::{Engine, StreamSettings};
-use crate::executor::{Executors, Tools};
+use crate::executor::{Context, Executors};
 use crate::observe::{Hook, Hooks, NoopHook};
-use crate::persistence::{Keeper, start_writer};
+use crate::persistence::{StoreHandle, start_writer};
 use crate::policy::FailurePolicy;
 use crate::random::Random;
 use crate::refresh::{self, RefreshCoordinator};
@@ -342,11 +342,11 @@ impl Builder {
         let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
         let transport = Arc::new(Transport::new(self.proxy, self.idle, Tls::new(&self.tls)?));
         let services = Arc::new(Services {
-            tools: Arc::new(Tools {
+            tools: Arc::new(Context {
                 clock: Arc::clone(&self.clock),
                 transport: Arc::clone(&transport),
             }),
-            keeper: Arc::new(Keeper::new(self.store, Arc::clone(&self.clock))),
+            store_handle: Arc::new(StoreHandle::new(self.store, Arc::clone(&self.clock))),
             clock: self.clock,
             registry: Arc::new(
                 Registry::new(Arc::clone(&random), self.use_limits)
@@ -376,7 +376,7 @@ impl Builder {
             self.selector,
             streams,
         );
-        let writer = start_writer(&services.clock, &services.registry, &services.keeper)?;
+        let writer = start_writer(&services.clock, &services.registry, &services.store_handle)?;
         Ok(Manager {
             inner: Arc::new(Inner {
                 refresh,

@@ -117,9 +117,9 @@ impl Manager {
     /// Replaces the store. What is registered stays registered, and the writer takes all of it to the new store.
     pub fn set_store(&self, store: Option<Arc<dyn Store>>) {
         let services = &self.inner.services;
-        services.keeper.set_store(store);
+        services.store_handle.set_store(store);
         for id in services.registry.all_unsaved() {
-            services.keeper.note(id);
+            services.store_handle.note(id);
         }
     }
 
@@ -302,7 +302,7 @@ impl Manager {
     #[doc(alias = "write-behind")]
     #[doc(alias = "health")]
     pub fn store_health(&self) -> StoreHealth {
-        self.inner.services.keeper.health()
+        self.inner.services.store_handle.health()
     }
 
     /// Ends the manager: new calls are refused at once, the refresher stops, submitted calls, streams and refreshes come to
@@ -400,7 +400,7 @@ impl Inner {
                 ),
             ));
         }
-        match self.services.keeper.left_unsaved() {
+        match self.services.store_handle.left_unsaved() {
             0 if complete => Ok(()),
             0 => Err(incomplete()),
             unsaved => Err(Error::new(

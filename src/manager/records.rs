@@ -58,7 +58,7 @@ impl Manager {
             auth.status = Status::Disabled;
         }
         let id = auth.id.clone();
-        let turn = services.keeper.turn(&id)?;
+        let turn = services.store_handle.turn(&id)?;
         if let Some(current) = services.registry.get(&id) {
             let replaced = self.replace(turn, &current, &auth);
             release(current);
@@ -68,7 +68,7 @@ impl Manager {
         if has_tokens(new.metadata.as_ref()) {
             new.generation = new.generation.max(1);
         }
-        if let Some(mut stored) = services.keeper.create(&new)? {
+        if let Some(mut stored) = services.store_handle.create(&new)? {
             // The store knows it already: it was not loaded, or another process has registered it.
             stored.provider = normalized(&stored.provider);
             let current = services.registry.restore(*stored, services.moment());
@@ -111,7 +111,7 @@ impl Manager {
     )]
     pub fn update(&self, auth: Auth) -> Result<Arc<Auth>, Error> {
         auth.check()?;
-        let turn = self.inner.services.keeper.turn(&auth.id)?;
+        let turn = self.inner.services.store_handle.turn(&auth.id)?;
         let current = self.known(&auth.id)?;
         let replaced = self.replace(turn, &current, &auth);
         release(current);
@@ -123,7 +123,7 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`; what the store says: then nothing changes.
     pub fn set_disabled(&self, id: &str, disabled: bool) -> Result<Arc<Auth>, Error> {
-        let turn = self.inner.services.keeper.turn(id)?;
+        let turn = self.inner.services.store_handle.turn(id)?;
         let current = self.known(id)?;
         self.rewrite(turn, &current, |auth| {
             auth.switch(disabled);
@@ -137,11 +137,11 @@ impl Manager {
     /// `auth_not_found`; what the store says: then nothing changes.
     pub fn remove(&self, id: &str) -> Result<Arc<Auth>, Error> {
         let services = &self.inner.services;
-        let turn = services.keeper.turn(id)?;
+        let turn = services.store_handle.turn(id)?;
         if !services.registry.contains(id) {
             return Err(unknown(id));
         }
-        services.keeper.delete(id)?;
+        services.store_handle.delete(id)?;
         let removed = services.registry.remove(id).ok_or_else(|| unknown(id))?;
         drop(turn);
         log::debug!("removed {id}");
@@ -191,10 +191,10 @@ impl Manager {
         let mut only_in_memory = current.clone();
         change(&mut only_in_memory)?;
         let record = if only_in_memory.is_runtime_only() && !current.is_runtime_only() {
-            services.keeper.delete(id)?;
+            services.store_handle.delete(id)?;
             only_in_memory
         } else {
-            match services.keeper.commit(current, &mut change)? {
+            match services.store_handle.commit(current, &mut change)? {
                 Committed::Saved(record) => *record,
                 Committed::Removed => {
                     drop(turn);

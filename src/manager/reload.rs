@@ -14,7 +14,7 @@ use crate::execution::Engine;
 use crate::panic::guard;
 use crate::persistence::Turn;
 use crate::refresh::RefreshCoordinator;
-use crate::registry::Unsaved;
+use crate::registry::Dirty;
 use crate::request::normalized;
 use crate::runtime::Worker;
 use crate::services::Services;
@@ -71,7 +71,7 @@ impl Manager {
         let services = &inner.services;
         let is_loaded = inner.seen.lock().cursor.is_some();
         if !is_loaded {
-            let Some(changes) = services.keeper.changes(None)? else {
+            let Some(changes) = services.store_handle.changes(None)? else {
                 log::debug!("the store cannot tell what changes in it: there is no hot reload");
                 return Ok(());
             };
@@ -125,7 +125,7 @@ impl Intake {
     /// Reads all records.
     pub(super) fn load(&self) -> Result<LoadReport, Error> {
         self.watching(|| {
-            let listing = self.services.keeper.list()?;
+            let listing = self.services.store_handle.list()?;
             let mut report = LoadReport {
                 loaded: 0,
                 skipped: listing.skipped,
@@ -134,7 +134,7 @@ impl Intake {
             for auth in listing.records {
                 let id = auth.id.clone();
                 present.insert(id.clone());
-                let turn = self.services.keeper.turn(&id)?;
+                let turn = self.services.store_handle.turn(&id)?;
                 match self.take(auth, turn) {
                     Ok(_) => report.loaded += 1,
                     Err(skipped) => report.skipped.push(skipped),
@@ -154,7 +154,7 @@ impl Intake {
     fn catch_up(&self, since: &Cursor) -> Result<Option<Cursor>, Error> {
         self.take_busy();
         self.watching(|| {
-            let Some(changes) = self.services.keeper.changes(Some(since))? else {
+            let Some(changes) = self.services.store_handle.changes(Some(since))? else {
                 return Ok(None);
             };
             let Changes {
@@ -169,13 +169,13 @@ impl Intake {
             for auth in written {
                 let id = auth.id.clone();
                 present.insert(id.clone());
-                match self.services.keeper.try_turn(&id) {
+                match self.services.store_handle.try_turn(&id) {
                     Some(turn) => self.take_and_tell(auth, turn),
                     None => self.leave(&id),
                 }
             }
             for id in removed {
-                match self.services.keeper.try_turn(&id) {
+                match self.services.store_handle.try_turn(&id) {
                     Some(turn) => self.let_go(&id, turn),
                     None => self.leave(&id),
                 }
@@ -205,13 +205,13 @@ impl Intake {
     /// The store does not have a credential.
     fn miss(&self, id: &str, turn: Turn<'_>) -> Result<(), Error> {
         let services = &self.services;
-        if services.keeper.missing(id)? == Missing::Removed {
+        if services.store_handle.missing(id)? == Missing::Removed {
             self.let_go(id, turn);
         } else {
             self.refresh.note_loss();
-            if services.registry.mark_unsaved(id, Unsaved::Record) {
+            if services.registry.mark_unsaved(id, Dirty::Record) {
                 log::warn!("the store has lost credential {id}: it is written again");
-                services.keeper.note(id.into());
+                services.store_handle.note(id.into());
             }
         }
         Ok(())
@@ -219,7 +219,7 @@ impl Intake {
 
     /// As a removal that hot reload has seen.
     pub(super) fn removed_from_store(&self, id: &str) {
-        match self.services.keeper.try_turn(id) {
+        match self.services.store_handle.try_turn(id) {
             Some(turn) => self.let_go(id, turn),
             None => self.leave(id),
         }
@@ -234,11 +234,11 @@ impl Intake {
     fn take_busy(&self) {
         let busy = std::mem::take(&mut self.seen.lock().busy);
         for id in busy {
-            let Some(turn) = self.services.keeper.try_turn(&id) else {
+            let Some(turn) = self.services.store_handle.try_turn(&id) else {
                 self.leave(&id);
                 continue;
             };
-            let loaded = self.watching(|| match self.services.keeper.load(&id)? {
+            let loaded = self.watching(|| match self.services.store_handle.load(&id)? {
                 Some(auth) => {
                     self.take_and_tell(auth, turn);
                     Ok(())

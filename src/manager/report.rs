@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::error::CredentialReport;
 use crate::error::Error;
-use crate::error::Standing;
-use crate::registry::Applied;
+use crate::registry::ApplyResult;
 use crate::request::normalized;
 
 use super::{Manager, unknown};
@@ -16,7 +16,7 @@ impl Manager {
     /// It looks at every credential of the provider.
     ///
     /// ```
-    /// use credpool::{Auth, Availability, Error, Fault, Manager, Origin, Outcome};
+    /// use credpool::{Auth, Availability, Error, FailureKind, Manager, CooldownSource, Outcome};
     /// use std::time::Duration;
     ///
     /// let manager = Manager::builder().build()?;
@@ -26,14 +26,14 @@ impl Manager {
     ///
     /// let standing = &manager.explain("openai", "gpt-5")[0];
     /// assert_eq!(standing.availability, Availability::Cooling);
-    /// assert_eq!((standing.fault, standing.origin), (Some(Fault::RateLimited), Some(Origin::Header)));
+    /// assert_eq!((standing.fault, standing.origin), (Some(FailureKind::RateLimited), Some(CooldownSource::Header)));
     /// assert_eq!(manager.explain("openai", "gpt-5-mini")[0].availability, Availability::Ready);
     /// # Ok::<(), Error>(())
     /// ```
     #[doc(alias = "health")]
     #[doc(alias = "status")]
     #[doc(alias = "circuit breaker")]
-    pub fn explain(&self, provider: &str, model: &str) -> Vec<Standing> {
+    pub fn explain(&self, provider: &str, model: &str) -> Vec<CredentialReport> {
         let services = &self.inner.services;
         let now = services.moment();
         services.registry.explain(&normalized(provider), model, now)
@@ -77,13 +77,13 @@ impl Manager {
     /// successful calls do not. A running cooldown is replaced.
     ///
     /// ```
-    /// use credpool::{Auth, Manager, Origin};
+    /// use credpool::{Auth, Manager, CooldownSource};
     /// use std::time::Duration;
     ///
     /// let manager = Manager::builder().build()?;
     /// manager.register(Auth::api_key("openai", "sk-1").with_id("team-a"))?;
     /// manager.cool_down("team-a", Some("gpt-5"), Duration::from_secs(600))?;
-    /// assert_eq!(manager.explain("openai", "gpt-5")[0].origin, Some(Origin::Operator));
+    /// assert_eq!(manager.explain("openai", "gpt-5")[0].origin, Some(CooldownSource::Operator));
     /// # Ok::<(), credpool::Error>(())
     /// ```
     ///
@@ -98,7 +98,7 @@ impl Manager {
         })
     }
 
-    fn changed(&self, id: &str, change: impl FnOnce(&Self) -> Applied) -> Result<(), Error> {
+    fn changed(&self, id: &str, change: impl FnOnce(&Self) -> ApplyResult) -> Result<(), Error> {
         if !self.inner.engine.note_for_store(change(self)) {
             return Err(unknown(id));
         }

@@ -30,7 +30,7 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    Waiting,
+    Ticket,
     /// It is being written, and may have got news since that began.
     UnderWay {
         has_news: bool,
@@ -48,13 +48,13 @@ impl Backlog {
                 due: now,
                 tried: now,
                 failures: 0,
-                stage: Stage::Waiting,
+                stage: Stage::Ticket,
             };
             self.records.insert(id, entry);
             return;
         };
         match entry.stage {
-            Stage::Waiting => {
+            Stage::Ticket => {
                 let due = deadline(entry.tried, PAUSE_BEFORE_NEWS).max(now);
                 if due < entry.due {
                     self.waiting.remove(&(entry.due, Arc::clone(&id)));
@@ -64,7 +64,7 @@ impl Backlog {
             }
             Stage::UnderWay { .. } => entry.stage = Stage::UnderWay { has_news: true },
             Stage::Resting => {
-                entry.stage = Stage::Waiting;
+                entry.stage = Stage::Ticket;
                 let place = (entry.due, id);
                 self.resting.remove(&place);
                 self.waiting.insert(place);
@@ -125,7 +125,7 @@ impl Backlog {
         let place = (entry.due, Arc::clone(id));
         self.under_way -= 1;
         if has_news || !is_saved {
-            entry.stage = Stage::Waiting;
+            entry.stage = Stage::Ticket;
             self.waiting.insert(place);
         } else {
             entry.stage = Stage::Resting;

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
 use super::monitor::{Call, Kind, Monitor};
-use super::record_locks::{Turn, Turns};
+use super::record_locks::{RecordLocks, Turn};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode};
@@ -19,9 +19,9 @@ use crate::store::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Save
 
 /// What the parts of a manager use to reach its store: writes that must be durable now, and notes for the writer of what
 /// may wait.
-pub(crate) struct Keeper {
+pub(crate) struct StoreHandle {
     store: RwLock<Option<Arc<dyn Store>>>,
-    turns: Turns,
+    turns: RecordLocks,
     news: Mutex<News>,
     monitor: Monitor,
     /// What the writer had to leave behind.
@@ -39,12 +39,12 @@ struct News {
     pending: usize,
 }
 
-impl Keeper {
+impl StoreHandle {
     pub(crate) fn new(store: Option<Arc<dyn Store>>, clock: Arc<dyn Clock>) -> Self {
         let (wake, woken) = crossbeam_channel::bounded(1);
         Self {
             store: RwLock::new(store),
-            turns: Turns::default(),
+            turns: RecordLocks::default(),
             news: Mutex::default(),
             monitor: Monitor::new(clock),
             left_unsaved: AtomicUsize::new(0),
@@ -70,11 +70,20 @@ impl Keeper {
     }
 
     pub(crate) fn list(&self) -> Result<Listing, Error> {
-        self.with_store(Call::of_all(), Listing::default(), |store| store.list())
+        let listing = self.with_store(Call::of_all(), Listing::default(), |store| store.list());
+        listing.map(|mut listing| {
+            listing.records.iter_mut().for_each(was_stored);
+            listing
+        })
     }
 
     pub(crate) fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        self.with_store(Call::of_all(), None, |store| store.changes(since))
+        let changes = self.with_store(Call::of_all(), None, |store| store.changes(since));
+        changes.map(|mut changes| {
+            let written = changes.iter_mut().flat_map(|changes| &mut changes.written);
+            written.for_each(was_stored);
+            changes
+        })
     }
 
     /// Adds a record to the store, wherever it was before. Where the store has one of this id, nothing is written, and that is
@@ -133,8 +142,14 @@ impl Keeper {
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let call = Call::of(Kind::Write, &auth.id);
-        self.with_store(call, Saved::At(String::new()), |store| {
+        let saved = self.with_store(call, Saved::At(String::new()), |store| {
             store.save_if(auth, expected)
+        });
+        saved.map(|mut saved| {
+            if let Saved::Conflict(Some(stored)) = &mut saved {
+                was_stored(stored);
+            }
+            saved
         })
     }
 
@@ -147,7 +162,11 @@ impl Keeper {
     /// A record as the store has it now.
     pub(crate) fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
         let call = Call::of(Kind::Load, id);
-        self.with_store(call, None, |store| store.load(id))
+        let loaded = self.with_store(call, None, |store| store.load(id));
+        loaded.map(|mut loaded| {
+            loaded.iter_mut().for_each(was_stored);
+            loaded
+        })
     }
 
     /// The right to refresh a record across processes; `None` when another one still has it after `wait`. Without a store there
@@ -267,6 +286,11 @@ pub(crate) enum Committed {
     Removed,
 }
 
+/// What comes from a store is not runtime-only, although the JSON form of a record leaves out metadata that are empty.
+fn was_stored(auth: &mut Auth) {
+    auth.metadata.get_or_insert_default();
+}
+
 fn raced(id: &str) -> Error {
     let what = format!("credential {id} is being written by other processes all the time");
     Error::new(ErrorCode::Conflict, what).with_auth_id(id)
@@ -275,9 +299,9 @@ fn raced(id: &str) -> Error {
 /// How often another process may write a record between a look and a write.
 const MOST_RACES: usize = 16;
 
-impl fmt::Debug for Keeper {
+impl fmt::Debug for StoreHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper")
+        f.debug_struct("StoreHandle")
             .field("noted", &self.news.lock().noted.len())
             .finish_non_exhaustive()
     }

@@ -9,7 +9,7 @@ mod record_locks;
 mod write_behind;
 mod writers;
 
-pub(crate) use handle::{Committed, Keeper};
+pub(crate) use handle::{Committed, StoreHandle};
 pub use health::StoreHealth;
 pub(crate) use record_locks::Turn;
 pub(crate) use write_behind::start as start_writer;

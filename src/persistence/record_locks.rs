@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorCode};
 /// Lets one writer at a time touch a record in the store, so that what is written last is what is true. Not a lock around
 /// the store: other records go on.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct RecordLocks {
     taken: Mutex<HashMap<String, ThreadId>>,
     freed: Condvar,
 }
@@ -19,11 +19,11 @@ pub(crate) struct Turns {
 /// The right to write one record; dropping it ends the turn.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
-    turns: &'a Turns,
+    turns: &'a RecordLocks,
     id: &'a str,
 }
 
-impl Turns {
+impl RecordLocks {
     /// Waits for the record's turn. A store that calls back for the record that it is writing gets a conflict.
     pub(crate) fn take<'a>(&'a self, id: &'a str) -> Result<Turn<'a>, Error> {
         let me = std::thread::current().id();
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_is_held_is_not_waited_for_without_end() {
-        let turns = Turns::default();
+        let turns = RecordLocks::default();
         let held = turns.take("a").unwrap();
         assert!(turns.try_take("a").is_none());
         assert!(turns.try_take("b").is_some(), "another record is free");

@@ -7,34 +7,34 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, never, select};
 
 use super::backlog::Backlog;
-use super::handle::{Committed, Keeper};
-use super::writers::{Crew, Done};
+use super::handle::{Committed, StoreHandle};
+use super::writers::{Done, Writers};
 use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::registry::{Registry, Unsaved};
+use crate::registry::{Dirty, Registry};
 use crate::runtime::Worker;
 
 /// Starts the writer. Told to stop, it makes a last attempt at what is left and ends. It ends, too, when the handle is gone.
 pub(crate) fn start(
     clock: &Arc<dyn Clock>,
     registry: &Arc<Registry>,
-    keeper: &Arc<Keeper>,
+    store_handle: &Arc<StoreHandle>,
 ) -> Result<Worker, Error> {
     let write = {
-        let (registry, keeper) = (Arc::downgrade(registry), Arc::downgrade(keeper));
-        move |id: &str| match (registry.upgrade(), keeper.upgrade()) {
-            (Some(registry), Some(keeper)) => write_one(&registry, &keeper, id).is_ok(),
+        let (registry, store_handle) = (Arc::downgrade(registry), Arc::downgrade(store_handle));
+        move |id: &str| match (registry.upgrade(), store_handle.upgrade()) {
+            (Some(registry), Some(store_handle)) => write_one(&registry, &store_handle, id).is_ok(),
             _ => false,
         }
     };
     let writer = Writer {
-        woken: keeper.woken(),
+        woken: store_handle.woken(),
         clock: Arc::clone(clock),
         backlog: Backlog::default(),
-        crew: Crew::new(Arc::new(write), clock.monotonic()),
-        keeper: Arc::downgrade(keeper),
+        crew: Writers::new(Arc::new(write), clock.monotonic()),
+        store_handle: Arc::downgrade(store_handle),
         timer: None,
     };
     Worker::spawn("credpool-writer", move |stop| writer.run(&stop))
@@ -42,11 +42,11 @@ pub(crate) fn start(
 
 /// Hands records with news to the threads that write them. It waits for no store call itself, except at the end.
 struct Writer {
-    keeper: Weak<Keeper>,
+    store_handle: Weak<StoreHandle>,
     clock: Arc<dyn Clock>,
     woken: Receiver<()>,
     backlog: Backlog,
-    crew: Crew,
+    crew: Writers,
     /// The one that was set last, and for when.
     timer: Option<(Instant, Receiver<Instant>)>,
 }
@@ -68,18 +68,18 @@ impl Writer {
 
     /// Gives away what is due. False when the manager is gone.
     fn distribute(&mut self) -> bool {
-        let Some(keeper) = self.keeper.upgrade() else {
+        let Some(store_handle) = self.store_handle.upgrade() else {
             return false;
         };
         let now = self.clock.monotonic();
-        for id in keeper.take_noted() {
+        for id in store_handle.take_noted() {
             self.backlog.note(id, now);
         }
         while let Some(id) = self.backlog.take_due(now) {
             self.crew.give(id, now);
         }
         self.crew.reinforce(now);
-        keeper.set_pending(self.backlog.unsaved());
+        store_handle.set_pending(self.backlog.unsaved());
         true
     }
 
@@ -153,43 +153,43 @@ impl Writer {
                 some.join(", ")
             );
         }
-        if let Some(keeper) = self.keeper.upgrade() {
-            keeper.set_pending(unsaved);
-            keeper.leave_unsaved(unsaved);
+        if let Some(store_handle) = self.store_handle.upgrade() {
+            store_handle.set_pending(unsaved);
+            store_handle.leave_unsaved(unsaved);
         }
     }
 }
 
-fn write_one(registry: &Registry, keeper: &Keeper, id: &str) -> Result<(), Error> {
-    let turn = keeper.turn(id)?;
+fn write_one(registry: &Registry, store_handle: &StoreHandle, id: &str) -> Result<(), Error> {
+    let turn = store_handle.turn(id)?;
     let Some((auth, what)) = registry.take_unsaved(id) else {
-        keeper.note_saved(id, &Ok(()));
+        store_handle.note_saved(id, &Ok(()));
         return Ok(());
     };
     let saved = match what {
-        Unsaved::Everything => bring(registry, keeper, &auth),
-        Unsaved::Record => repair(registry, keeper, &auth),
-        Unsaved::State | Unsaved::Nothing => keeper.save_state(&auth),
+        Dirty::Everything => bring(registry, store_handle, &auth),
+        Dirty::Record => repair(registry, store_handle, &auth),
+        Dirty::State | Dirty::Nothing => store_handle.save_state(&auth),
     };
     if saved.is_err() {
         registry.mark_unsaved(id, what);
     }
     drop(turn);
-    keeper.note_saved(id, &saved);
+    store_handle.note_saved(id, &saved);
     saved
 }
 
 /// Takes a record to a store that it was never in.
-fn bring(registry: &Registry, keeper: &Keeper, auth: &Auth) -> Result<(), Error> {
-    match keeper.create(auth)? {
-        Some(_) => repair(registry, keeper, auth),
+fn bring(registry: &Registry, store_handle: &StoreHandle, auth: &Auth) -> Result<(), Error> {
+    match store_handle.create(auth)? {
+        Some(_) => repair(registry, store_handle, auth),
         None => Ok(()),
     }
 }
 
 /// Writes a record again that the store has lost, or has older tokens of. What others changed there stays.
-fn repair(registry: &Registry, keeper: &Keeper, auth: &Auth) -> Result<(), Error> {
-    if let Committed::Saved(record) = keeper.commit(auth, &mut |_: &mut Auth| Ok(()))? {
+fn repair(registry: &Registry, store_handle: &StoreHandle, auth: &Auth) -> Result<(), Error> {
+    if let Committed::Saved(record) = store_handle.commit(auth, &mut |_: &mut Auth| Ok(()))? {
         let take = |auth: &mut Auth| auth.take_durable(*record);
         registry.modify(&auth.id, take);
     }

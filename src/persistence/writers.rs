@@ -15,7 +15,7 @@ pub(crate) type Write = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Threads that write one record after the other. The first comes with the first record; another one, up to [`MOST`], when
 /// records wait and none was done for [`PATIENCE`].
-pub(crate) struct Crew {
+pub(crate) struct Writers {
     write: Write,
     jobs: Sender<Arc<str>>,
     taken: Receiver<Arc<str>>,
@@ -34,7 +34,7 @@ pub(crate) struct Done {
     pub(crate) is_saved: bool,
 }
 
-impl Crew {
+impl Writers {
     pub(crate) fn new(write: Write, now: Instant) -> Self {
         let (jobs, taken) = crossbeam_channel::unbounded();
         let (report, done) = crossbeam_channel::unbounded();
@@ -107,8 +107,8 @@ impl Crew {
         }
     }
 
-    fn hand(&self) -> Hand {
-        Hand {
+    fn hand(&self) -> WriterThread {
+        WriterThread {
             write: Arc::clone(&self.write),
             taken: self.taken.clone(),
             report: self.report.clone(),
@@ -125,13 +125,13 @@ impl Crew {
 }
 
 /// What a thread needs.
-struct Hand {
+struct WriterThread {
     write: Write,
     taken: Receiver<Arc<str>>,
     report: Sender<Done>,
 }
 
-impl Hand {
+impl WriterThread {
     fn work(self) {
         for id in &self.taken {
             self.write(id);

@@ -20,7 +20,7 @@ pub enum Cooldown {
         /// The longest.
         most: Duration,
         /// Between what bounds the server's own word is taken; `None`: not at all.
-        hint: Option<HintBounds>,
+        hint: Option<RetryAfterBounds>,
         /// How many failures in a row it takes: those before mark the credential, and block nothing. 0 and 1: the first one does.
         /// What the server says about the wait counts from the first on.
         after_failures: u32,
@@ -31,7 +31,7 @@ pub enum Cooldown {
 #[doc(alias = "Retry-After")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct HintBounds {
+pub struct RetryAfterBounds {
     /// No wait is shorter.
     pub least: Duration,
     /// No wait is longer.
@@ -78,7 +78,7 @@ impl Cooldown {
     }
 
     /// The same, but the server's own word goes first, within `bounds`.
-    pub const fn with_hint(self, bounds: HintBounds) -> Self {
+    pub const fn with_hint(self, bounds: RetryAfterBounds) -> Self {
         let (first, most, after_failures) = match self {
             Self::Off => (bounds.least, bounds.most, 1),
             Self::Fixed(time) => (time, time, 1),
@@ -139,7 +139,7 @@ impl Cooldown {
     }
 }
 
-impl HintBounds {
+impl RetryAfterBounds {
     /// Bounds for a server's word.
     pub const fn new(least: Duration, most: Duration) -> Self {
         Self { least, most }
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_hint_goes_first_within_its_bounds() {
-        let curve = Cooldown::doubling(secs(1), secs(1800)).with_hint(HintBounds::RATE);
+        let curve = Cooldown::doubling(secs(1), secs(1800)).with_hint(RetryAfterBounds::RATE);
         let after = |hint| curve.length(3, Some(hint)).unwrap();
         assert_eq!(after(Duration::ZERO), secs(1));
         assert_eq!(after(secs(30)), secs(30));
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_first_failures_of_a_row_block_nothing_unless_the_server_says_so() {
-        let curve = Cooldown::doubling(secs(1), secs(4)).with_hint(HintBounds::RATE);
+        let curve = Cooldown::doubling(secs(1), secs(4)).with_hint(RetryAfterBounds::RATE);
         let lengths = |curve: Cooldown| -> Vec<_> {
             let length = |failures| curve.length(failures, None).map(|length| length.as_secs());
             [0, 1, 2, 3, u32::MAX].map(length).into()
@@ -197,14 +197,16 @@ mod tests {
         assert_eq!(lengths(fixed)[..3], [None, Some(5), Some(5)]);
         assert_eq!(Cooldown::Off.after_failures(2), Cooldown::Off);
         assert_eq!(
-            from_third.with_hint(HintBounds::QUOTA).length(1, None),
+            from_third
+                .with_hint(RetryAfterBounds::QUOTA)
+                .length(1, None),
             None
         );
     }
 
     #[test]
     fn jitter_passes_a_fixed_length_alone() {
-        let told = HintBounds::new(secs(1), secs(60));
+        let told = RetryAfterBounds::new(secs(1), secs(60));
         let growing = Cooldown::doubling(secs(1), secs(30)).with_hint(told);
         assert_eq!(growing.longest(true), Some(secs(60)));
         assert_eq!(growing.longest(false), Some(secs(30)));
@@ -224,9 +226,9 @@ mod tests {
             first in 0_u64..u64::MAX, most in 0_u64..u64::MAX, failures in any::<u32>(),
             hint in prop::option::of(0_u64..u64::MAX),
         ) {
-            let curve = Cooldown::doubling(secs(first), secs(most)).with_hint(HintBounds::QUOTA);
+            let curve = Cooldown::doubling(secs(first), secs(most)).with_hint(RetryAfterBounds::QUOTA);
             let length = curve.length(failures, hint.map(secs)).unwrap();
-            let bound = if hint.is_some() { HintBounds::QUOTA.most } else { secs(most.max(first)) };
+            let bound = if hint.is_some() { RetryAfterBounds::QUOTA.most } else { secs(most.max(first)) };
             prop_assert!(length <= bound);
         }
     }

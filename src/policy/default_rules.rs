@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Cooldown, HintBounds, Rule, Scope};
-use crate::fault::Fault;
+use super::{Cooldown, RetryAfterBounds, Rule, Scope};
+use crate::failure_kind::FailureKind;
 
 /// The default rules, in the order in which they are tried: what a body says goes before what its status says.
 pub(super) fn default_rules() -> Vec<Rule> {
@@ -14,7 +14,7 @@ pub(super) fn default_rules() -> Vec<Rule> {
         // A server's own 499 (Gemini names it CANCELLED): nobody here gave up.
         transient(Rule::status(499)),
         Rule::named("cancelled")
-            .fault(Fault::Cancelled)
+            .fault(FailureKind::Cancelled)
             .scope(Scope::Nobody)
             .stop(),
     ];
@@ -163,7 +163,7 @@ fn outages() -> Vec<Rule> {
         .or_named("stream_interrupted");
     vec![
         // 529 is Anthropic's, 498 Groq's for its flexible tier: https://console.groq.com/docs/errors
-        outage(Rule::any_of([498, 529]), Fault::Overloaded),
+        outage(Rule::any_of([498, 529]), FailureKind::Overloaded),
         // Some servers say with 429 that they, not the account, have too much to do: no other credential would do better.
         outage(
             Rule::any_of([429, 500, 503])
@@ -174,13 +174,13 @@ fn outages() -> Vec<Rule> {
                 // Anthropic to subscribers, and Zhipu (https://docs.bigmodel.cn/cn/api/api-code) of a model.
                 .with_text("temporarily limiting requests")
                 .with_text("\u{8bbf}\u{95ee}\u{91cf}\u{8fc7}\u{5927}"),
-            Fault::Overloaded,
+            FailureKind::Overloaded,
         ),
         outage(
             Rule::any_of([500, 503])
                 .with_text("slow_down")
                 .with_text("slow down"),
-            Fault::Overloaded,
+            FailureKind::Overloaded,
         ),
         // https://www.rfc-editor.org/rfc/rfc9110#section-15.6.2: the server cannot do what the request asks for.
         bad_request(Rule::status(501)),
@@ -204,7 +204,7 @@ fn limits() -> Vec<Rule> {
         Rule::any_of([413, 429])
             .with_text("request too large for")
             .with_text("required for long context")
-            .fault(Fault::Forbidden),
+            .fault(FailureKind::Forbidden),
         // Limits of a whole account, such as Anthropic's five hours and seven days, and its spend limits (the own one with
         // 400): https://platform.claude.com/docs/en/api/rate-limits
         quota(
@@ -256,7 +256,7 @@ fn limits() -> Vec<Rule> {
 /// 401, 403, 404.
 fn refusals() -> Vec<Rule> {
     let not_found = |rule: Rule| {
-        rule.fault(Fault::NotFound)
+        rule.fault(FailureKind::NotFound)
             .curve(Cooldown::doubling(MINUTE, HOUR))
             .message("not found")
     };
@@ -298,59 +298,61 @@ fn refusals() -> Vec<Rule> {
 }
 
 fn misconfigured(rule: Rule, cooldown: Cooldown) -> Rule {
-    rule.fault(Fault::Misconfigured)
+    rule.fault(FailureKind::Misconfigured)
         .scope(Scope::Credential)
         .curve(cooldown)
         .message("misconfigured")
 }
 
 fn bad_request(rule: Rule) -> Rule {
-    rule.fault(Fault::BadRequest).scope(Scope::Request).stop()
+    rule.fault(FailureKind::BadRequest)
+        .scope(Scope::Request)
+        .stop()
 }
 
 fn unauthorized(rule: Rule) -> Rule {
-    rule.fault(Fault::Unauthorized)
+    rule.fault(FailureKind::Unauthorized)
         .scope(Scope::Credential)
         .cooldown(HALF_AN_HOUR)
         .message("unauthorized")
 }
 
 fn billing(rule: Rule) -> Rule {
-    rule.fault(Fault::Billing)
+    rule.fault(FailureKind::Billing)
         .scope(Scope::Credential)
         .cooldown(HALF_AN_HOUR)
         .message("payment_required")
 }
 
 fn forbidden(rule: Rule) -> Rule {
-    rule.fault(Fault::Forbidden)
+    rule.fault(FailureKind::Forbidden)
         .cooldown(HALF_AN_HOUR)
         .message("forbidden")
 }
 
 fn rate_limited(rule: Rule) -> Rule {
-    rule.fault(Fault::RateLimited)
-        .curve(Cooldown::doubling(SECOND, HALF_AN_HOUR).with_hint(HintBounds::RATE))
+    rule.fault(FailureKind::RateLimited)
+        .curve(Cooldown::doubling(SECOND, HALF_AN_HOUR).with_hint(RetryAfterBounds::RATE))
         .quota()
         .message("rate limited")
 }
 
 fn quota(rule: Rule) -> Rule {
-    rule.fault(Fault::Quota)
-        .curve(Cooldown::Fixed(HALF_AN_HOUR).with_hint(HintBounds::QUOTA))
+    rule.fault(FailureKind::Quota)
+        .curve(Cooldown::Fixed(HALF_AN_HOUR).with_hint(RetryAfterBounds::QUOTA))
         .quota()
         .message("quota exhausted")
 }
 
 fn transient(rule: Rule) -> Rule {
-    outage(rule, Fault::Transient)
+    outage(rule, FailureKind::Transient)
 }
 
-fn outage(rule: Rule, fault: Fault) -> Rule {
+fn outage(rule: Rule, fault: FailureKind) -> Rule {
     // One alone says little of the credential that it came to.
     let curve = Cooldown::doubling(SECOND, MINUTE)
         .after_failures(2)
-        .with_hint(HintBounds::new(SECOND, MINUTE));
+        .with_hint(RetryAfterBounds::new(SECOND, MINUTE));
     rule.fault(fault)
         .scope(Scope::Provider)
         .curve(curve)

@@ -46,7 +46,7 @@ pub struct Probes {
 #[doc(alias = "outage detection")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Correlation {
+pub struct OutageDetection {
     /// On how many credentials of a provider. Default: 3.
     pub credentials: usize,
     /// Within which time. Default: 10 s.
@@ -141,7 +141,7 @@ impl Default for Probes {
     }
 }
 
-impl Correlation {
+impl OutageDetection {
     /// The same error on this many credentials within this time.
     pub const fn new(credentials: usize, within: Duration) -> Self {
         Self {
@@ -151,7 +151,7 @@ impl Correlation {
     }
 }
 
-impl Default for Correlation {
+impl Default for OutageDetection {
     fn default() -> Self {
         Self::new(3, Duration::from_secs(10))
     }

@@ -10,14 +10,14 @@ mod verdict;
 use std::fmt;
 use std::time::Duration;
 
-pub use cooldown::{Cooldown, HintBounds};
+pub use cooldown::{Cooldown, RetryAfterBounds};
 use error_text::Said;
-pub use mechanisms::{Attempts, BackOff, Correlation, Probes, RetryBudget};
+pub use mechanisms::{Attempts, BackOff, OutageDetection, Probes, RetryBudget};
 pub use rule::Rule;
 pub use verdict::{Scope, Verdict};
 
 use crate::error::{Error, ErrorCode};
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 
 /// Classifies errors: what a failed attempt does to its credential (cooldown, circuit breaker) and to its call (failover, retry).
 ///
@@ -26,32 +26,32 @@ use crate::fault::Fault;
 ///
 /// The [guide](crate::guide::errors_and_cooldowns) has the default table, and the mechanisms beside it, each with a default and an off
 /// value: how cooldowns end ([`Probes`]), how long a call waits ([`with_max_wait`](Self::with_max_wait)), how a call retries
-/// ([`BackOff`], [`RetryBudget`]), what is tried when all credentials are cooling down ([`with_floor`](Self::with_floor)), and when an
-/// error counts against no credential ([`Correlation`]).
+/// ([`BackOff`], [`RetryBudget`]), what is tried when all credentials are cooling down ([`with_last_resort`](Self::with_last_resort)), and when an
+/// error counts against no credential ([`OutageDetection`]).
 ///
 /// The default table holds the rules of OpenAI, Anthropic, Gemini, Vertex AI and OpenAI-compatible servers together: vendors are told
 /// apart by the words of their errors, so no preset has to be chosen. [`Rule::for_provider`] makes a rule for one provider.
 ///
 /// ```
-/// use credpool::{Error, Fault, FailurePolicy};
+/// use credpool::{Error, FailureKind, FailurePolicy};
 ///
 /// let policy = FailurePolicy::default();
 /// let fault = |status, body: &str| policy.classify(&Error::upstream(status, body)).fault;
 /// // OpenAI: no waiting heals this 429.
-/// assert_eq!(fault(429, r#"{"error":{"code":"insufficient_quota"}}"#), Fault::Billing);
+/// assert_eq!(fault(429, r#"{"error":{"code":"insufficient_quota"}}"#), FailureKind::Billing);
 /// // Anthropic: the organization's own spend limit is a 400.
-/// assert_eq!(fault(400, "You have reached your specified API usage limits."), Fault::Quota);
+/// assert_eq!(fault(400, "You have reached your specified API usage limits."), FailureKind::Quota);
 /// // Gemini: so is an invalid key.
-/// assert_eq!(fault(400, r#"{"error":{"details":[{"reason":"API_KEY_INVALID"}]}}"#), Fault::Unauthorized);
+/// assert_eq!(fault(400, r#"{"error":{"details":[{"reason":"API_KEY_INVALID"}]}}"#), FailureKind::Unauthorized);
 /// ```
 ///
 /// ```
-/// use credpool::{Error, Fault, FailurePolicy, Rule, Scope};
+/// use credpool::{Error, FailureKind, FailurePolicy, Rule, Scope};
 /// use std::time::Duration;
 ///
 /// let policy = FailurePolicy::default();
 /// let verdict = policy.classify(&Error::upstream(400, r#"{"error":{"message":"Your credit balance is too low"}}"#));
-/// assert_eq!((verdict.fault, verdict.scope), (Fault::Billing, Scope::Credential));
+/// assert_eq!((verdict.fault, verdict.scope), (FailureKind::Billing, Scope::Credential));
 ///
 /// // A rule of your own goes before the others.
 /// let policy = policy.with_first(Rule::status(418).cooldown(Duration::from_secs(60)));
@@ -70,8 +70,8 @@ pub struct FailurePolicy {
     pacing: bool,
     jitter: f64,
     probes: Option<Probes>,
-    floor: bool,
-    correlation: Option<Correlation>,
+    last_resort: bool,
+    outage_detection: Option<OutageDetection>,
     budget: Option<RetryBudget>,
     back_off: Option<BackOff>,
     max_wait: Duration,
@@ -113,8 +113,8 @@ impl FailurePolicy {
             pacing: false,
             jitter: 0.0,
             probes: None,
-            floor: false,
-            correlation: None,
+            last_resort: false,
+            outage_detection: None,
             budget: None,
             back_off: None,
             max_wait: Duration::ZERO,
@@ -137,14 +137,14 @@ impl FailurePolicy {
     /// Changes for how long credentials are out for a fault: in every rule that says so, and in nothing else of them.
     ///
     /// ```
-    /// use credpool::{Cooldown, Error, Fault, FailurePolicy};
+    /// use credpool::{Cooldown, Error, FailureKind, FailurePolicy};
     /// use std::time::Duration;
     ///
     /// let ten_minutes = Cooldown::Fixed(Duration::from_secs(600));
-    /// let policy = FailurePolicy::default().with_cooldown(Fault::Unauthorized, ten_minutes);
+    /// let policy = FailurePolicy::default().with_cooldown(FailureKind::Unauthorized, ten_minutes);
     /// assert_eq!(policy.classify(&Error::upstream(401, "")).cooldown, ten_minutes);
     /// ```
-    pub fn with_cooldown(mut self, fault: Fault, cooldown: Cooldown) -> Self {
+    pub fn with_cooldown(mut self, fault: FailureKind, cooldown: Cooldown) -> Self {
         for rule in &mut self.rules {
             rule.set_cooldown_of(fault, cooldown);
         }
@@ -232,17 +232,31 @@ impl FailurePolicy {
     /// request at a time: the one that is due soonest, of those for which the server has not told when to come again. Default: yes;
     /// off: `false`.
     #[doc(alias = "last resort")]
-    pub fn with_floor(mut self, floor: bool) -> Self {
-        self.floor = floor;
+    pub fn with_last_resort(mut self, last_resort: bool) -> Self {
+        self.last_resort = last_resort;
         self
     }
 
+    /// Now [`with_last_resort`](Self::with_last_resort).
+    #[deprecated(note = "renamed to `with_last_resort`")]
+    #[doc(hidden)]
+    pub fn with_floor(self, last_resort: bool) -> Self {
+        self.with_last_resort(last_resort)
+    }
+
     /// When an error that comes from several credentials is no longer held against them. Default: as
-    /// [`Correlation::default`] says; off: `None`.
+    /// [`OutageDetection::default`] says; off: `None`.
     #[doc(alias = "outage detection")]
-    pub fn with_correlation(mut self, correlation: Option<Correlation>) -> Self {
-        self.correlation = correlation;
+    pub fn with_outage_detection(mut self, detection: Option<OutageDetection>) -> Self {
+        self.outage_detection = detection;
         self
+    }
+
+    /// Now [`with_outage_detection`](Self::with_outage_detection).
+    #[deprecated(note = "renamed to `with_outage_detection`")]
+    #[doc(hidden)]
+    pub fn with_correlation(self, detection: Option<OutageDetection>) -> Self {
+        self.with_outage_detection(detection)
     }
 
     /// How much a failing provider may be asked beyond what callers ask. Default: as [`RetryBudget::default`] says; off:
@@ -295,14 +309,14 @@ impl FailurePolicy {
         self.probes.as_ref()
     }
 
-    /// See [`with_floor`](Self::with_floor).
-    pub fn floor(&self) -> bool {
-        self.floor
+    /// See [`with_last_resort`](Self::with_last_resort).
+    pub fn last_resort(&self) -> bool {
+        self.last_resort
     }
 
-    /// See [`with_correlation`](Self::with_correlation).
-    pub fn correlation(&self) -> Option<&Correlation> {
-        self.correlation.as_ref()
+    /// See [`with_outage_detection`](Self::with_outage_detection).
+    pub fn outage_detection(&self) -> Option<&OutageDetection> {
+        self.outage_detection.as_ref()
     }
 
     /// See [`with_budget`](Self::with_budget).
@@ -360,18 +374,18 @@ impl FailurePolicy {
         }
         let long = error
             .retry_after()
-            .is_some_and(|wait| wait > HintBounds::RATE.most);
-        if verdict.fault == Fault::RateLimited && verdict.cooldown.obeys_hints() {
+            .is_some_and(|wait| wait > RetryAfterBounds::RATE.most);
+        if verdict.fault == FailureKind::RateLimited && verdict.cooldown.obeys_hints() {
             let limits = error.rate_limits();
             let is_long = || limits.is_some_and(|limits| limits.has_used_up(LONG_WINDOW));
             // Nobody limits a rate for hours: that is a quota.
             if long {
-                verdict.fault = Fault::Quota;
-                verdict.cooldown = verdict.cooldown.with_hint(HintBounds::QUOTA);
+                verdict.fault = FailureKind::Quota;
+                verdict.cooldown = verdict.cooldown.with_hint(RetryAfterBounds::QUOTA);
             } else if error.retry_after().is_none() && is_long() {
-                verdict.fault = Fault::Quota;
+                verdict.fault = FailureKind::Quota;
                 verdict.cooldown =
-                    Cooldown::Fixed(default_rules::HALF_AN_HOUR).with_hint(HintBounds::QUOTA);
+                    Cooldown::Fixed(default_rules::HALF_AN_HOUR).with_hint(RetryAfterBounds::QUOTA);
             }
         }
         verdict
@@ -382,9 +396,14 @@ impl FailurePolicy {
         let told = error.rate_limits().and_then(|limits| limits.should_retry);
         let helps = match verdict.fault {
             // A certificate, or a login at a proxy, that was refused.
-            Fault::Transient if *error.code() == ErrorCode::Transport => error.is_retryable(),
-            Fault::Transient | Fault::Overloaded | Fault::RateLimited | Fault::Quota => true,
-            Fault::Unknown | Fault::Cancelled | Fault::TokenEnded => error.is_retryable(),
+            FailureKind::Transient if *error.code() == ErrorCode::Transport => error.is_retryable(),
+            FailureKind::Transient
+            | FailureKind::Overloaded
+            | FailureKind::RateLimited
+            | FailureKind::Quota => true,
+            FailureKind::Unknown | FailureKind::Cancelled | FailureKind::TokenEnded => {
+                error.is_retryable()
+            }
             _ => false,
         };
         if told.is_some() || helps == error.is_retryable() {
@@ -452,8 +471,8 @@ impl Default for FailurePolicy {
             pacing: true,
             jitter: 0.1,
             probes: Some(Probes::default()),
-            floor: true,
-            correlation: Some(Correlation::default()),
+            last_resort: true,
+            outage_detection: Some(OutageDetection::default()),
             budget: Some(RetryBudget::default()),
             back_off: Some(BackOff::default()),
             max_wait: Duration::from_secs(30),
@@ -514,28 +533,31 @@ mod tests {
         for status in [400, 405, 413, 422, 501] {
             assert_eq!(
                 of(status),
-                (Fault::BadRequest, Scope::Request, false),
+                (FailureKind::BadRequest, Scope::Request, false),
                 "{status}"
             );
         }
-        assert_eq!(of(401), (Fault::Unauthorized, Scope::Credential, true));
-        assert_eq!(of(402), (Fault::Billing, Scope::Credential, true));
-        assert_eq!(of(403), (Fault::Forbidden, Scope::Credential, true));
-        assert_eq!(of(404), (Fault::NotFound, Scope::Model, true));
-        assert_eq!(of(429), (Fault::RateLimited, Scope::Model, true));
+        assert_eq!(
+            of(401),
+            (FailureKind::Unauthorized, Scope::Credential, true)
+        );
+        assert_eq!(of(402), (FailureKind::Billing, Scope::Credential, true));
+        assert_eq!(of(403), (FailureKind::Forbidden, Scope::Credential, true));
+        assert_eq!(of(404), (FailureKind::NotFound, Scope::Model, true));
+        assert_eq!(of(429), (FailureKind::RateLimited, Scope::Model, true));
         for status in [408, 409, 499, 500, 502, 503, 504, 520] {
             assert_eq!(
                 of(status),
-                (Fault::Transient, Scope::Provider, true),
+                (FailureKind::Transient, Scope::Provider, true),
                 "{status}"
             );
         }
-        assert_eq!(of(529), (Fault::Overloaded, Scope::Provider, true));
+        assert_eq!(of(529), (FailureKind::Overloaded, Scope::Provider, true));
         for code in [ErrorCode::Transport, ErrorCode::StreamStalled] {
             let verdict = policy.classify(&Error::new(code, "gone"));
             assert_eq!(
                 (verdict.fault, verdict.scope),
-                (Fault::Transient, Scope::Provider)
+                (FailureKind::Transient, Scope::Provider)
             );
         }
         let verdict = policy.classify(&Error::new(ErrorCode::Cancelled, "enough"));
@@ -543,7 +565,7 @@ mod tests {
         // The caller's own word goes before what an answer said earlier.
         let error =
             Error::new(ErrorCode::Cancelled, "enough").with_source(Error::upstream(503, ""));
-        assert_eq!(policy.classify(&error).fault, Fault::Cancelled);
+        assert_eq!(policy.classify(&error).fault, FailureKind::Cancelled);
         assert_eq!(policy.lint(), []);
     }
 
@@ -556,10 +578,10 @@ mod tests {
             let length = verdict.cooldown.length(0, error.retry_after());
             (verdict.fault, length.unwrap().as_secs())
         };
-        assert_eq!(after(0), (Fault::RateLimited, 1));
-        assert_eq!(after(3600), (Fault::RateLimited, 3600));
-        assert_eq!(after(3601), (Fault::Quota, 3601));
-        assert_eq!(after(18 * 24 * 3600), (Fault::Quota, 7 * 24 * 3600));
+        assert_eq!(after(0), (FailureKind::RateLimited, 1));
+        assert_eq!(after(3600), (FailureKind::RateLimited, 3600));
+        assert_eq!(after(3601), (FailureKind::Quota, 3601));
+        assert_eq!(after(18 * 24 * 3600), (FailureKind::Quota, 7 * 24 * 3600));
     }
 
     #[test]
@@ -571,8 +593,8 @@ mod tests {
             let verdict = FailurePolicy::default().classify(&error);
             (verdict.fault, verdict.scope)
         };
-        assert_eq!(after("rejected"), (Fault::Quota, Scope::Credential));
-        assert_eq!(after("allowed"), (Fault::RateLimited, Scope::Model));
+        assert_eq!(after("rejected"), (FailureKind::Quota, Scope::Credential));
+        assert_eq!(after("allowed"), (FailureKind::RateLimited, Scope::Model));
     }
 
     #[test]

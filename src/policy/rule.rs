@@ -9,7 +9,7 @@ use crate::error::Error;
 
 use super::error_text::Said;
 use super::{Cooldown, Scope, Verdict};
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 
 /// One row of a [`FailurePolicy`](super::FailurePolicy): which errors it is about, and what they mean.
 ///
@@ -17,12 +17,12 @@ use crate::fault::Fault;
 /// to the next credential.
 ///
 /// ```
-/// use credpool::{Error, Fault, Rule, Scope};
+/// use credpool::{Error, FailureKind, Rule, Scope};
 /// use std::time::Duration;
 ///
 /// let rule = Rule::status(403)
 ///     .with_text("quota")
-///     .fault(Fault::Quota)
+///     .fault(FailureKind::Quota)
 ///     .scope(Scope::Credential)
 ///     .cooldown(Duration::from_secs(3600));
 /// assert!(rule.matches(&Error::upstream(403, "Your quota is used up.")));
@@ -140,7 +140,7 @@ impl Rule {
     }
 
     /// Says what kind of fault it is.
-    pub fn fault(mut self, fault: Fault) -> Self {
+    pub fn fault(mut self, fault: FailureKind) -> Self {
         self.verdict.fault = fault;
         self
     }
@@ -155,13 +155,13 @@ impl Rule {
     /// says that nobody is out keeps its word.
     ///
     /// ```
-    /// use credpool::{Cooldown, Error, Fault, FailurePolicy, Rule};
+    /// use credpool::{Cooldown, Error, FailureKind, FailurePolicy, Rule};
     /// use std::time::Duration;
     ///
     /// let minute = Cooldown::Fixed(Duration::from_secs(60));
     /// let policy = FailurePolicy::default().with_first(Rule::status(429).only_cooldown(minute));
     /// let verdict = policy.classify(&Error::upstream(429, r#"{"error":{"code":"insufficient_quota"}}"#));
-    /// assert_eq!((verdict.fault, verdict.cooldown), (Fault::Billing, minute));
+    /// assert_eq!((verdict.fault, verdict.cooldown), (FailureKind::Billing, minute));
     /// ```
     pub fn only_cooldown(self, cooldown: Cooldown) -> Self {
         let mut rule = self.curve(cooldown);
@@ -215,7 +215,7 @@ impl Rule {
         self
     }
 
-    pub(super) fn set_cooldown_of(&mut self, fault: Fault, cooldown: Cooldown) {
+    pub(super) fn set_cooldown_of(&mut self, fault: FailureKind, cooldown: Cooldown) {
         if self.verdict.fault == fault {
             self.verdict.cooldown = cooldown;
         }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use super::Cooldown;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 
 /// What one error means: whose fault it is, who is out for how long, and how the call goes on.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Verdict {
     /// What kind of fault it is.
-    pub fault: Fault,
+    pub fault: FailureKind,
     /// Who is to blame, and so who is out.
     pub scope: Scope,
     /// For how long.
@@ -46,7 +46,7 @@ impl Verdict {
     /// What an error means that no rule knows: the credential is marked, not blocked, and the call goes on with the next.
     pub(crate) fn unknown() -> Self {
         Self {
-            fault: Fault::Unknown,
+            fault: FailureKind::Unknown,
             scope: Scope::Model,
             cooldown: Cooldown::Off,
             quota: false,

@@ -161,7 +161,7 @@ impl RefreshAttempt<'_> {
         let services = &self.coordinator.services;
         let end = deadline(services.clock.monotonic(), LOCK_WAIT);
         loop {
-            match self.lock.add(&services.keeper, id, LOCK_STEP) {
+            match self.lock.add(&services.store_handle, id, LOCK_STEP) {
                 Ok(true) => return Event::Locked,
                 Ok(false) if services.clock.monotonic() < end && !self.is_stopping() => {}
                 Ok(false) => {
@@ -281,7 +281,7 @@ impl RefreshAttempt<'_> {
         let Some(answer) = self.answer.take() else {
             return Event::OtherLogin;
         };
-        let Ok(turn) = services.keeper.turn(id) else {
+        let Ok(turn) = services.store_handle.turn(id) else {
             return Event::OtherLogin;
         };
         let Some(current) = services.registry.get(id) else {
@@ -305,7 +305,7 @@ impl RefreshAttempt<'_> {
             }
             Ok(())
         };
-        let committed = services.keeper.commit(&current, &mut put);
+        let committed = services.store_handle.commit(&current, &mut put);
         let (record, failed) = match committed {
             Ok(Committed::Saved(record)) => (*record, None),
             Ok(Committed::Removed) => {
@@ -380,7 +380,7 @@ impl RefreshAttempt<'_> {
     fn look_for_newer(&mut self) -> Event {
         let first = self.look();
         let is_shared =
-            self.coordinator.services.keeper.has_store() && !self.base.is_runtime_only();
+            self.coordinator.services.store_handle.has_store() && !self.base.is_runtime_only();
         // Of a token that was refused long ago there is no newer one in a moment.
         let is_settled = self.base.is_revoked() || self.has_other_login();
         if first != Event::Due || !is_shared || is_settled {

@@ -85,7 +85,7 @@ pub(super) enum Asker {
     /// A call, which does not wait here.
     Call,
     /// A call that waits to be told.
-    Waiting(Sender<Refreshed>),
+    Ticket(Sender<Refreshed>),
 }
 
 /// What came of waiting for a refresh.
@@ -176,7 +176,7 @@ impl RefreshCoordinator {
         cancelled: &Receiver<Never>,
     ) -> Waited {
         let (tell, told) = crossbeam_channel::bounded(1);
-        match self.request(id, completed, Asker::Waiting(tell)) {
+        match self.request(id, completed, Asker::Ticket(tell)) {
             Ok(true) => {}
             Ok(false) => return Waited::Outdated,
             Err(error) => return Waited::Over(Err(error)),
@@ -217,7 +217,7 @@ impl RefreshCoordinator {
             }
             let attended = !matches!(asker, Asker::Schedule);
             let waiter = match asker {
-                Asker::Waiting(tell) => Some(Waiter {
+                Asker::Ticket(tell) => Some(Waiter {
                     id: id.into(),
                     tell,
                 }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
-use crate::persistence::Keeper;
+use crate::persistence::StoreHandle;
 use crate::store::{Intent, RecordLock};
 
 #[derive(Default)]
@@ -29,11 +29,11 @@ impl RefreshLock {
     /// Waits for the lock of a record, for a while. False when another process has it.
     pub(super) fn add(
         &mut self,
-        keeper: &Keeper,
+        store_handle: &StoreHandle,
         id: &Arc<str>,
         wait: Duration,
     ) -> Result<bool, Error> {
-        let Some(lock) = keeper.lock(id, wait)? else {
+        let Some(lock) = store_handle.lock(id, wait)? else {
             return Ok(false);
         };
         self.locks.push(Held {
@@ -96,7 +96,7 @@ impl RefreshLock {
 
     /// Shows others that whoever noted the request lives, and still has to save what came of it: they wait on. A lock that has lapsed is
     /// taken anew.
-    pub(super) fn renew_intent(&mut self, keeper: &Keeper, now: Timestamp) {
+    pub(super) fn renew_intent(&mut self, store_handle: &StoreHandle, now: Timestamp) {
         for held in &mut self.locks {
             let Some(intent) = &mut held.noted else {
                 continue;
@@ -105,7 +105,7 @@ impl RefreshLock {
             if contained(|| held.lock.set_intent(Some(intent))).is_ok() {
                 continue;
             }
-            if let Ok(Some(anew)) = keeper.lock(&held.id, Duration::ZERO) {
+            if let Ok(Some(anew)) = store_handle.lock(&held.id, Duration::ZERO) {
                 give_back(std::mem::replace(&mut held.lock, anew));
                 note_end(&held.id, contained(|| held.lock.set_intent(Some(intent))));
             }

@@ -93,14 +93,14 @@ impl RefreshCoordinator {
     /// Tries once more to save the tokens of a credential.
     pub(super) fn save_pending(self: &Arc<Self>, id: &str) -> Result<(), Error> {
         let services = &self.services;
-        let turn = services.keeper.turn(id)?;
+        let turn = services.store_handle.turn(id)?;
         let Some(current) = services.registry.get(id) else {
             // It was removed, and its tokens with it.
             self.saved(id, None);
             return Ok(());
         };
         let committed = services
-            .keeper
+            .store_handle
             .commit(&current, &mut |_: &mut Auth| Ok(()))?;
         let published = match committed {
             Committed::Saved(record) => {
@@ -124,7 +124,7 @@ impl RefreshCoordinator {
             return;
         };
         let services = &self.services;
-        lock.renew_intent(&services.keeper, services.clock.now());
+        lock.renew_intent(&services.store_handle, services.clock.now());
         self.hold_on(id, lock);
         self.pending_saves.done(id);
     }

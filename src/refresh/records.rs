@@ -9,7 +9,7 @@ use crate::auth::Auth;
 use crate::error::Error;
 use crate::observe::RefreshEvent;
 use crate::persistence::Committed;
-use crate::registry::{Applied, Unsaved, release};
+use crate::registry::{ApplyResult, Dirty, release};
 use crate::store::Missing;
 
 impl RefreshCoordinator {
@@ -19,16 +19,16 @@ impl RefreshCoordinator {
         let Some(current) = services.registry.get(id) else {
             return Ok(None);
         };
-        if current.is_runtime_only() || !services.keeper.has_store() {
+        if current.is_runtime_only() || !services.store_handle.has_store() {
             return Ok(Some(current));
         }
         release(current);
-        let turn = services.keeper.turn(id)?;
-        match services.keeper.load(id)? {
+        let turn = services.store_handle.turn(id)?;
+        match services.store_handle.load(id)? {
             Some(stored) => {
                 self.take_over(id, stored);
             }
-            None if services.keeper.missing(id)? == Missing::Removed => {
+            None if services.store_handle.missing(id)? == Missing::Removed => {
                 drop(turn);
                 self.let_go(id);
                 return Ok(None);
@@ -64,8 +64,8 @@ impl RefreshCoordinator {
             log::warn!(
                 "the store has older tokens of credential {id} than those in use: it is written again"
             );
-            if services.registry.mark_unsaved(id, Unsaved::Record) {
-                services.keeper.note(id.into());
+            if services.registry.mark_unsaved(id, Dirty::Record) {
+                services.store_handle.note(id.into());
             }
         }
         auth
@@ -86,8 +86,8 @@ impl RefreshCoordinator {
             .registry
             .renew(id, now, |auth| auth.take_durable(record));
         // What the renewal changed beside the tokens.
-        if auth.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
-            services.keeper.note(id.into());
+        if auth.is_some() && services.registry.mark_unsaved(id, Dirty::State) {
+            services.store_handle.note(id.into());
         }
         self.forget_refusals(id)
     }
@@ -96,8 +96,8 @@ impl RefreshCoordinator {
     pub(crate) fn forget_refusals(&self, id: &str) -> Option<Arc<Auth>> {
         let services = &self.services;
         let forgotten = services.registry.forget_refusals(id, services.moment());
-        if let Applied::Unsaved(id) = forgotten {
-            services.keeper.note(id);
+        if let ApplyResult::Dirty(id) = forgotten {
+            services.store_handle.note(id);
         }
         services.registry.get(id)
     }
@@ -149,7 +149,7 @@ impl RefreshCoordinator {
         lock.unsaved = true;
         if !lock.has(id) {
             // It may be another process's: then that one sends the old token, as it would have without this one.
-            let _ = lock.add(&services.keeper, id, Duration::ZERO);
+            let _ = lock.add(&services.store_handle, id, Duration::ZERO);
         }
         self.hold_on(id, lock);
         self.note_change(id);
@@ -162,16 +162,18 @@ impl RefreshCoordinator {
     /// Gives a credential the tokens of another one with the same login. `None` where it is gone.
     pub(super) fn follow(&self, id: &str, leader: &Auth) -> Result<Option<Arc<Auth>>, Error> {
         let services = &self.services;
-        let turn = services.keeper.turn(id)?;
+        let turn = services.store_handle.turn(id)?;
         let Some(current) = services.registry.get(id) else {
             return Ok(None);
         };
-        let committed = services.keeper.commit(&current, &mut |record: &mut Auth| {
-            if leader.has_rotated(record) {
-                record.follow(leader);
-            }
-            Ok(())
-        })?;
+        let committed = services
+            .store_handle
+            .commit(&current, &mut |record: &mut Auth| {
+                if leader.has_rotated(record) {
+                    record.follow(leader);
+                }
+                Ok(())
+            })?;
         release(current);
         let auth = match committed {
             Committed::Saved(record) => self.publish(id, *record, true),

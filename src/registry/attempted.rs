@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::FastMap;
 use super::record::Slots;
-use super::shared::Member;
+use super::shared::SharedState;
 
 /// The credentials that a call has tried.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tried(FastMap<u32, Arc<Member>>);
+pub(crate) struct Attempted(FastMap<u32, Arc<SharedState>>);
 
-impl Tried {
-    pub(crate) fn note(&mut self, member: &Arc<Member>) {
+impl Attempted {
+    pub(crate) fn note(&mut self, member: &Arc<SharedState>) {
         self.0.insert(member.slot, Arc::clone(member));
     }
 
@@ -25,13 +25,13 @@ impl Tried {
         hashes.fold(0, u64::wrapping_add)
     }
 
-    pub(crate) fn contains(&self, member: &Arc<Member>) -> bool {
+    pub(crate) fn contains(&self, member: &Arc<SharedState>) -> bool {
         let noted = self.0.get(&member.slot);
         noted.is_some_and(|noted| Arc::ptr_eq(noted, member))
     }
 
     /// Forgets those of whom `keep` says no.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Arc<Member>) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Arc<SharedState>) -> bool) {
         self.0.retain(|_, member| keep(member));
     }
 

@@ -9,7 +9,7 @@ use proptest::test_runner::FileFailurePersistence;
 use super::*;
 use crate::clock::{Clock, ManualClock, earlier, later};
 use crate::error::Error;
-use crate::health::Effect;
+use crate::health::Transition;
 use crate::policy::{FailurePolicy, Rule};
 
 const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
@@ -84,7 +84,7 @@ struct Pool {
     registry: Arc<Registry>,
     clock: ManualClock,
     policy: FailurePolicy,
-    permits: Vec<Permit>,
+    permits: Vec<ProbeGuard>,
     leases: Vec<(Lease, &'static str)>,
 }
 
@@ -105,7 +105,7 @@ impl Pool {
             registry: Arc::new(registry.with_pending(true)),
             clock: ManualClock::at(START),
             policy: FailurePolicy::default()
-                .with_first(Rule::status(418).fault(crate::Fault::Misconfigured)),
+                .with_first(Rule::status(418).fault(crate::FailureKind::Misconfigured)),
             permits: Vec::new(),
             leases: Vec::new(),
         };
@@ -132,8 +132,8 @@ impl Pool {
     fn result(&self, id: &str, model: &str, error: Option<&Error>) {
         let verdict = error.map(|error| self.policy.classify(error));
         let effect = match &verdict {
-            None => Effect::Success { knows: u32::MAX },
-            Some(verdict) => Effect::Failure {
+            None => Transition::Success { knows: u32::MAX },
+            Some(verdict) => Transition::Failure {
                 error,
                 verdict,
                 jitter: 0.0,
@@ -148,7 +148,7 @@ impl Pool {
         self.result(id, model, Some(&Error::upstream(status, "no")));
     }
 
-    fn probe(&self, id: &str, model: &str) -> Option<Permit> {
+    fn probe(&self, id: &str, model: &str) -> Option<ProbeGuard> {
         self.registry.probe(self.query(model), id, PATIENCE)
     }
 

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
-use crate::auth::{Cause, Version};
+use crate::auth::{BreakerState, Version};
 use crate::clock::{ManualClock, later, until};
 use crate::error::Error;
-use crate::health::{Effect, Readiness, model_states::KEPT_MODELS, readiness};
+use crate::health::{Readiness, Transition, model_states::KEPT_MODELS, readiness};
 use crate::policy::{FailurePolicy, Rule, Scope, refuses_token};
 use crate::store::{MemoryStore, Store};
 
@@ -113,7 +113,7 @@ impl Fleet {
         Moment::of(&self.clocks[process])
     }
 
-    fn apply(&self, process: usize, model: &str, effect: &Effect<'_>) {
+    fn apply(&self, process: usize, model: &str, effect: &Transition<'_>) {
         let target = Target {
             id: "a",
             lease: None,
@@ -124,7 +124,7 @@ impl Fleet {
     fn fail(&self, process: usize, model: &str, status: u16) {
         let error = Error::upstream(status, "no");
         let verdict = self.policy.classify(&error);
-        let effect = Effect::Failure {
+        let effect = Transition::Failure {
             error: Some(&error),
             verdict: &verdict,
             jitter: 0.0,
@@ -201,7 +201,7 @@ impl Fleet {
             }
             Step::Succeed(process, model, began) => {
                 let knows = self.met(process, began);
-                self.apply(process, MODELS[model], &Effect::Success { knows });
+                self.apply(process, MODELS[model], &Transition::Success { knows });
                 self.note_ends(process, &before[process]);
             }
             Step::Reset(process, model) => {
@@ -294,7 +294,7 @@ fn versions(auth: &Auth) -> [Version; PARTS] {
 }
 
 fn ends(auth: &Auth) -> impl Iterator<Item = Timestamp> {
-    let of = |cause: Option<Cause>| cause.and_then(|cause| cause.until);
+    let of = |cause: Option<BreakerState>| cause.and_then(|cause| cause.until);
     let models = auth.model_states.values();
     let models = models.flat_map(move |state| [state.next_retry_after, of(state.cause)]);
     let own = [auth.next_retry_after, of(auth.cause), of(auth.outage)];

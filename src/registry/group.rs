@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::pace::SharedPaces;
-use super::record_result::{Applied, Target};
+use super::record_result::{ApplyResult, Target};
 use super::{FastMap, Moment, Registry, State};
-use crate::auth::{Auth, Cause};
-use crate::fault::Fault;
-use crate::health::Effect;
+use crate::auth::{Auth, BreakerState};
+use crate::failure_kind::FailureKind;
+use crate::health::Transition;
 use crate::policy::Scope;
 
 /// By provider, and by name.
@@ -109,9 +109,9 @@ impl Registry {
         &self,
         id: &str,
         model: &str,
-        effect: &Effect<'_>,
+        effect: &Transition<'_>,
         moment: Moment,
-    ) -> Vec<Applied> {
+    ) -> Vec<ApplyResult> {
         let others: Vec<Arc<str>> = {
             let state = self.state.lock();
             let slot = state.slot(id);
@@ -121,13 +121,13 @@ impl Registry {
             let concerned = others.filter(|other| {
                 &**other.id() != id
                     && match effect {
-                        Effect::Failure { verdict, .. } => {
+                        Transition::Failure { verdict, .. } => {
                             verdict.fault.is_shared_limit()
                                 && matches!(verdict.scope, Scope::Model | Scope::Credential)
                         }
-                        Effect::Success { .. } | Effect::Healthy => {
+                        Transition::Success { .. } | Transition::Healthy => {
                             let mut causes = other.causes(model).into_iter().flatten();
-                            causes.any(|cause: Cause| cause.fault == Fault::Quota)
+                            causes.any(|cause: BreakerState| cause.fault == FailureKind::Quota)
                         }
                     }
             });
@@ -135,7 +135,7 @@ impl Registry {
         };
         let effect = match effect {
             // It says nothing of how the others have fared but that.
-            Effect::Success { .. } => &Effect::Healthy,
+            Transition::Success { .. } => &Transition::Healthy,
             effect => effect,
         };
         let told = others.iter().map(|id| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rate_limiter::{End, Granted, Use};
-use super::shared::Member;
+use super::shared::SharedState;
 use super::{Picked, Query, Registry};
 use crate::auth::Auth;
 use crate::health::Readiness;
@@ -11,7 +11,7 @@ use crate::health::Readiness;
 /// One use of a credential, from its pick to the end of the attempt or of the stream. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    member: Arc<Member>,
+    member: Arc<SharedState>,
     /// How many setbacks the credential had met by then.
     knows: u32,
     /// It is counted among what its provider has in flight.
@@ -97,7 +97,7 @@ impl Registry {
 
 impl Registry {
     /// A request has ended that was not counted.
-    fn recount(&self, member: &Member) {
+    fn recount(&self, member: &SharedState) {
         let mut state = self.state.lock();
         let Some(record) = state.slots.of_mut(member) else {
             return;
@@ -118,7 +118,7 @@ impl Registry {
 }
 
 impl Lease {
-    fn new(member: Arc<Member>, knows: u32, share: Option<Box<Share>>) -> Self {
+    fn new(member: Arc<SharedState>, knows: u32, share: Option<Box<Share>>) -> Self {
         let counted = member.begin();
         Self {
             member,
@@ -133,7 +133,7 @@ impl Lease {
         &self.member.id
     }
 
-    pub(crate) fn member(&self) -> &Arc<Member> {
+    pub(crate) fn member(&self) -> &Arc<SharedState> {
         &self.member
     }
 
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn leases_are_counted_until_they_are_dropped() {
         let of_provider = Arc::<InFlight>::default();
-        let member = Arc::new(Member::new("a".into(), 0, Arc::clone(&of_provider)));
+        let member = Arc::new(SharedState::new("a".into(), 0, Arc::clone(&of_provider)));
         let lease = || Lease::new(Arc::clone(&member), 0, None);
         let before = lease();
         assert_eq!(of_provider.count(), 0, "nobody had asked");

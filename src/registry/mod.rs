@@ -31,23 +31,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use crate::health::{model_states, operator};
-pub(crate) use attempted::Tried;
+pub(crate) use attempted::Attempted;
 use group::Groups;
-use index::model_queue::Pool;
+use index::model_queue::ProviderIndex;
 pub(crate) use lease::Lease;
 pub(crate) use pick::{Picked, Query, Supply};
-pub(crate) use probe::Permit;
+pub(crate) use probe::ProbeGuard;
 pub(crate) use rate_limiter::UseLimits;
 use record::{Record, Slots};
-pub(crate) use record_result::{Applied, Target};
-pub(crate) use report::Shortage;
+pub(crate) use record_result::{ApplyResult, Target};
+pub(crate) use report::ExhaustionReport;
 use shared::InFlight;
-pub(crate) use shared::Member;
+pub(crate) use shared::SharedState;
 pub(crate) use timeline::Moment;
 use timeline::Timeline;
-use unhealthy::Troubled;
-use wait_queue::Waiters;
-pub(crate) use wait_queue::Waiting;
+use unhealthy::Unhealthy;
+pub(crate) use wait_queue::Ticket;
+use wait_queue::WaitQueue;
 
 use crate::auth::{Auth, Status, Version};
 use crate::clock::Timestamp;
@@ -57,7 +57,7 @@ use crate::random::Random;
 /// All credentials of a manager.
 pub(crate) struct Registry {
     state: Mutex<State>,
-    waiters: Waiters,
+    waiters: WaitQueue,
     random: Arc<Random>,
     /// What credentials are used within that say nothing of their own.
     default_limits: UseLimits,
@@ -69,7 +69,7 @@ pub(crate) struct Registry {
 
 /// How much of a record its store does not have yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Unsaved {
+pub(crate) enum Dirty {
     #[default]
     Nothing,
     /// Status, errors, quota, cooldowns.
@@ -83,14 +83,14 @@ pub(crate) enum Unsaved {
 #[derive(Default)]
 struct State {
     slots: Slots,
-    by_id: FastMap<Arc<str>, Arc<Member>>,
-    pools: FastMap<Arc<str>, Pool>,
+    by_id: FastMap<Arc<str>, Arc<SharedState>>,
+    pools: FastMap<Arc<str>, ProviderIndex>,
     /// How many requests each provider has in flight.
     in_flight: FastMap<Arc<str>, Arc<InFlight>>,
     /// Lanes over all pools.
     lanes: usize,
     /// Who may be out for a model.
-    troubled: Troubled,
+    troubled: Unhealthy,
     /// Counts picks, to tell which lane was used last.
     picks: u64,
     /// Counts permits, to tell one probe from another.
@@ -116,7 +116,7 @@ impl Registry {
         Self {
             troubled: state.troubled.count(),
             state: Mutex::new(state),
-            waiters: Waiters::default(),
+            waiters: WaitQueue::default(),
             random,
             default_limits,
             honours_pending: false,
@@ -158,7 +158,7 @@ impl Registry {
             state.touched.extend_if_watched(&id);
             let slot = state.slots.next();
             let of_provider = state.in_flight_of(&auth.provider);
-            let member = Arc::new(Member::new(Arc::clone(&id), slot, of_provider));
+            let member = Arc::new(SharedState::new(Arc::clone(&id), slot, of_provider));
             let record = Record::new(Arc::clone(&member), Arc::clone(&auth));
             state.slots.insert(record);
             state.by_id.insert(id, member);
@@ -203,7 +203,7 @@ impl Registry {
     pub(crate) fn is_newer_than_store(&self, id: &str) -> bool {
         let state = self.state.lock();
         let record = state.record(id);
-        state.touched.has(id) || record.is_some_and(|record| record.unsaved >= Unsaved::Record)
+        state.touched.has(id) || record.is_some_and(|record| record.unsaved >= Dirty::Record)
     }
 
     /// Ends a [`watch`](Self::watch).
@@ -219,10 +219,10 @@ impl Registry {
             if record.auth.is_runtime_only() {
                 continue;
             }
-            if record.unsaved == Unsaved::Nothing {
+            if record.unsaved == Dirty::Nothing {
                 news.push(Arc::clone(record.id()));
             }
-            record.unsaved = Unsaved::Everything;
+            record.unsaved = Dirty::Everything;
         }
         news
     }
@@ -244,9 +244,9 @@ impl Registry {
     /// The credential and all others of its provider for whom `is_alike` holds.
     pub(crate) fn alike(
         &self,
-        member: &Arc<Member>,
+        member: &Arc<SharedState>,
         is_alike: impl Fn(&Auth, &Auth) -> bool,
-    ) -> Vec<Arc<Member>> {
+    ) -> Vec<Arc<SharedState>> {
         let state = self.state.lock();
         let Some(own) = state.record(&member.id) else {
             return vec![Arc::clone(member)];
@@ -361,24 +361,24 @@ impl Registry {
     }
 
     /// Notes that the store lacks something of a record. True when the writer must be told.
-    pub(crate) fn mark_unsaved(&self, id: &str, what: Unsaved) -> bool {
+    pub(crate) fn mark_unsaved(&self, id: &str, what: Dirty) -> bool {
         let mut state = self.state.lock();
         state.record_mut(id).is_some_and(|record| {
             if record.auth.is_runtime_only() {
                 return false;
             }
-            let news = record.unsaved == Unsaved::Nothing;
+            let news = record.unsaved == Dirty::Nothing;
             record.unsaved = record.unsaved.max(what);
             news
         })
     }
 
     /// What the store is to write of a record now; from here on it counts as saved.
-    pub(crate) fn take_unsaved(&self, id: &str) -> Option<(Arc<Auth>, Unsaved)> {
+    pub(crate) fn take_unsaved(&self, id: &str) -> Option<(Arc<Auth>, Dirty)> {
         let mut state = self.state.lock();
         let record = state.record_mut(id)?;
         let unsaved = std::mem::take(&mut record.unsaved);
-        (unsaved != Unsaved::Nothing).then(|| (record.snapshot(), unsaved))
+        (unsaved != Dirty::Nothing).then(|| (record.snapshot(), unsaved))
     }
 
     /// Counts one more refresh that failed in a row.
@@ -515,7 +515,7 @@ impl State {
         let Self { slots, pools, .. } = self;
         let provider: &str = &slots[slot].auth.provider;
         if !pools.contains_key(provider) {
-            pools.insert(provider.into(), Pool::default());
+            pools.insert(provider.into(), ProviderIndex::default());
         }
         let Some(pool) = pools.get_mut(provider) else {
             return;

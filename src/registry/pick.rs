@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::index::model_queue::{Pool, View};
+use super::index::model_queue::{ProviderIndex, QueueView};
 use super::index::ordered_slots::index_at;
 use super::record::Slots;
-use super::shared::Member;
-use super::{FastMap, Moment, Registry, State, Tried};
+use super::shared::SharedState;
+use super::{Attempted, FastMap, Moment, Registry, State};
 use crate::auth::Auth;
 use crate::clock::Timestamp;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 use crate::health::Readiness;
 
 /// Which candidates a pick is about.
@@ -20,7 +20,7 @@ pub(crate) struct Query<'a> {
     pub(crate) provider: &'a str,
     pub(crate) model: &'a str,
     /// Already tried in this call.
-    pub(crate) tried: Option<&'a Tried>,
+    pub(crate) tried: Option<&'a Attempted>,
     /// The only one that may serve.
     pub(crate) pinned: Option<&'a str>,
     pub(crate) now: Moment,
@@ -29,9 +29,9 @@ pub(crate) struct Query<'a> {
 /// A ready credential: what its users share, and a snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct Picked {
-    pub(crate) member: Arc<Member>,
+    pub(crate) member: Arc<SharedState>,
     pub(crate) auth: Arc<Auth>,
-    /// It comes back from a cooldown: few requests go first, each with a [`Permit`](super::Permit).
+    /// It comes back from a cooldown: few requests go first, each with a [`ProbeGuard`](super::ProbeGuard).
     pub(crate) needs_permit: bool,
     /// It is used within limits, or at a pace.
     pub(crate) limited: bool,
@@ -123,7 +123,7 @@ impl Registry {
     fn choose(
         &self,
         query: Query<'_>,
-        choice: impl FnOnce(&Slots, &mut View<'_>, &Restriction<'_>, usize) -> Option<u32>,
+        choice: impl FnOnce(&Slots, &mut QueueView<'_>, &Restriction<'_>, usize) -> Option<u32>,
     ) -> Option<Picked> {
         self.with_lane(query, |slots, lane, call| {
             let slot = match call.who {
@@ -239,7 +239,9 @@ impl Registry {
                     full: is_any_admitted(lane.full(), &|slot| lane.is_full(slot))
                         || is_any_admitted(lane.capped(), &|slot| lane.is_capped(slot)),
                     paced: is_any_admitted(lane.paced(), &|slot| lane.is_paced(slot)),
-                    refreshing: lane.faults().any(|(fault, _)| fault == Fault::TokenEnded),
+                    refreshing: lane
+                        .faults()
+                        .any(|(fault, _)| fault == FailureKind::TokenEnded),
                 })
             })
             .unwrap_or(Supply::Nobody)
@@ -300,7 +302,7 @@ impl Registry {
     pub(super) fn with_lane<T>(
         &self,
         query: Query<'_>,
-        work: impl FnOnce(&Slots, &mut View<'_>, &Restriction<'_>) -> Option<T>,
+        work: impl FnOnce(&Slots, &mut QueueView<'_>, &Restriction<'_>) -> Option<T>,
     ) -> Option<T> {
         self.state.lock().with_lane(query, work)
     }
@@ -309,7 +311,7 @@ impl Registry {
 /// Whom a call may still ask.
 pub(super) struct Restriction<'a> {
     provider: &'a str,
-    tried: Option<&'a Tried>,
+    tried: Option<&'a Attempted>,
     pub(super) who: Who,
     pub(super) now: Timestamp,
 }
@@ -344,7 +346,7 @@ impl Restriction<'_> {
 
     /// Whether nobody was tried yet.
     pub(super) fn is_first(&self) -> bool {
-        self.tried.is_none_or(Tried::is_empty)
+        self.tried.is_none_or(Attempted::is_empty)
     }
 
     /// Those of the call's provider who were tried.
@@ -354,7 +356,7 @@ impl Restriction<'_> {
     }
 
     /// The only one that may be asked, if it is ready.
-    fn pinned(&self, lane: &View<'_>, slots: &Slots) -> Option<u32> {
+    fn pinned(&self, lane: &QueueView<'_>, slots: &Slots) -> Option<u32> {
         match self.who {
             Who::Only(slot) if self.admits(slots, slot) => {
                 lane.is_ready(slots[slot].seat()?).then_some(slot)
@@ -384,7 +386,7 @@ impl State {
     fn with_lane<T>(
         &mut self,
         query: Query<'_>,
-        work: impl FnOnce(&Slots, &mut View<'_>, &Restriction<'_>) -> Option<T>,
+        work: impl FnOnce(&Slots, &mut QueueView<'_>, &Restriction<'_>) -> Option<T>,
     ) -> Option<T> {
         let now = self.now(query.now);
         let restriction = Restriction {
@@ -422,7 +424,7 @@ impl State {
     }
 }
 
-fn drop_oldest_lane(pools: &mut FastMap<Arc<str>, Pool>, newest: u64) {
+fn drop_oldest_lane(pools: &mut FastMap<Arc<str>, ProviderIndex>, newest: u64) {
     let oldest = pools
         .iter()
         .flat_map(|(provider, pool)| {

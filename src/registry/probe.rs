@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::{Picked, Query, Registry, State};
-use crate::auth::{Auth, Cause, HalfOpen};
+use crate::auth::{Auth, BreakerState, HalfOpen};
 use crate::clock::Timestamp;
 use crate::clock::later;
-use crate::fault::Origin;
+use crate::failure_kind::CooldownSource;
 use crate::health::Readiness;
 
 /// Keeps others away from a credential for a model, as far as its [`HalfOpen`] state says, until it is dropped or its patience
 /// is over.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(crate) struct ProbeGuard {
     registry: Arc<Registry>,
     id: Arc<str>,
     model: String,
@@ -28,7 +28,7 @@ impl Registry {
         query: Query<'_>,
         id: &str,
         patience: Duration,
-    ) -> Option<Permit> {
+    ) -> Option<ProbeGuard> {
         self.take(query, id, |record, now| {
             let offered = record.readiness(query.model, now) == Readiness::Ready;
             offered.then(|| later(now, patience))
@@ -43,7 +43,7 @@ impl Registry {
         query: Query<'_>,
         id: &str,
         patience: Duration,
-    ) -> Option<(Picked, Permit)> {
+    ) -> Option<(Picked, ProbeGuard)> {
         self.take(query, id, |record, now| {
             let blocked = record.readiness(query.model, now) == Readiness::Blocked;
             let full = record.half_open(query.model).any(|half| half.is_full(now));
@@ -57,7 +57,7 @@ impl Registry {
         self: &Arc<Self>,
         query: Query<'_>,
         patience: Duration,
-    ) -> Option<(Picked, Permit)> {
+    ) -> Option<(Picked, ProbeGuard)> {
         let id = self.with_lane(query, |slots, lane, call| {
             lane.returning()
                 .filter(|(_, slot)| call.admits(slots, *slot))
@@ -76,7 +76,7 @@ impl Registry {
         query: Query<'_>,
         id: &str,
         until: impl FnOnce(&Record, Timestamp) -> Option<Timestamp>,
-    ) -> Option<(Picked, Permit)> {
+    ) -> Option<(Picked, ProbeGuard)> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
         let slot = state.slot(id)?;
@@ -89,7 +89,7 @@ impl Registry {
                 half_open.begin(number, until, now);
             }
         });
-        let permit = Permit {
+        let permit = ProbeGuard {
             registry: Arc::clone(self),
             id: Arc::clone(&picked.member.id),
             model: query.model.to_owned(),
@@ -105,7 +105,7 @@ impl State {
         &mut self,
         slot: u32,
         model: &str,
-        mut change: impl FnMut(Option<Cause>, &mut HalfOpen),
+        mut change: impl FnMut(Option<BreakerState>, &mut HalfOpen),
     ) {
         let auth = self.slots[slot].change();
         let everywhere = auth.is_out_as_a_whole();
@@ -126,13 +126,13 @@ impl Record {
         let tried = self.half_open(model).any(|half| half.is_full(now));
         let fit = self.auth.misconfigured.is_none();
         // The server has said when to come again.
-        let told = matches!(own.origin, Origin::Header | Origin::Body);
+        let told = matches!(own.origin, CooldownSource::Header | CooldownSource::Body);
         own.until
             .filter(|end| fit && !told && own.fault.is_transient() && *end > now && !tried)
     }
 }
 
-impl Drop for Permit {
+impl Drop for ProbeGuard {
     fn drop(&mut self) {
         let mut state = self.registry.state.lock();
         let Some(slot) = state.slot(&self.id) else {
@@ -150,7 +150,7 @@ impl Drop for Permit {
 }
 
 /// What there is of one model: for the empty one, of calls without a model.
-fn own<'a>(auth: &'a mut Auth, model: &str) -> Option<(Option<Cause>, &'a mut HalfOpen)> {
+fn own<'a>(auth: &'a mut Auth, model: &str) -> Option<(Option<BreakerState>, &'a mut HalfOpen)> {
     match auth.model_states.get_mut(model) {
         Some(state) => Some((state.cause, &mut state.half_open)),
         None if model.is_empty() => Some((auth.cause, &mut auth.half_open)),

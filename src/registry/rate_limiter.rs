@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::concurrency::{Admission, Concurrency, Refused};
 use super::pace::{SharedPaces, Start};
-use super::shared::Member;
+use super::shared::SharedState;
 use super::window::Window;
 use super::{FastMap, Lease};
 use crate::auth::Auth;
@@ -28,7 +28,7 @@ pub(crate) struct UseLimits {
 
 /// What is used of a credential that has limits, or a pace.
 #[derive(Debug)]
-pub(super) struct Limiter {
+pub(super) struct RateLimiter {
     limits: UseLimits,
     in_flight: u32,
     /// The lanes know that as many are in flight as may be.
@@ -113,7 +113,7 @@ impl UseLimits {
     }
 }
 
-impl Limiter {
+impl RateLimiter {
     pub(super) fn new(limits: UseLimits, ahead: time::Duration) -> Self {
         Self {
             limits,
@@ -144,7 +144,7 @@ impl Limiter {
     }
 
     /// Looks how many are still in flight of those that began before this limited them. Whether that is news, for every model.
-    pub(super) fn recount(&mut self, member: &Member) -> bool {
+    pub(super) fn recount(&mut self, member: &SharedState) -> bool {
         let uncounted = member.in_flight().saturating_sub(self.in_flight);
         let is_news = self.concurrency.recount(uncounted);
         if is_news && uncounted == 0 {
@@ -406,11 +406,11 @@ mod tests {
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
-    fn limiter(limits: UseLimits) -> Limiter {
-        Limiter::new(limits, time::Duration::ZERO)
+    fn limiter(limits: UseLimits) -> RateLimiter {
+        RateLimiter::new(limits, time::Duration::ZERO)
     }
 
-    fn take(limiter: &mut Limiter, tokens: u64, now: Timestamp) -> Option<Granted> {
+    fn take(limiter: &mut RateLimiter, tokens: u64, now: Timestamp) -> Option<Granted> {
         let wanted = Use {
             model: &"m".into(),
             tokens,
@@ -419,7 +419,7 @@ mod tests {
         limiter.take(wanted, now)
     }
 
-    fn free_at(limiter: &Limiter, model: &str, now: Timestamp) -> Option<Timestamp> {
+    fn free_at(limiter: &RateLimiter, model: &str, now: Timestamp) -> Option<Timestamp> {
         match limiter.readiness(model, now) {
             Readiness::Full(at) => Some(at),
             _ => None,

@@ -4,13 +4,13 @@ use std::ops::{Index, IndexMut};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::Unsaved;
-use super::index::model_queue::{Ranks, Seat};
+use super::Dirty;
+use super::index::model_queue::{Position, Priority};
 use super::index::ordered_slots::Place;
 use super::pick::Picked;
-use super::rate_limiter::{Limiter, UseLimits};
-use super::shared::Member;
-use crate::auth::{Auth, Cause, HalfOpen, Status};
+use super::rate_limiter::{RateLimiter, UseLimits};
+use super::shared::SharedState;
+use crate::auth::{Auth, BreakerState, HalfOpen, Status};
 use crate::clock::Timestamp;
 use crate::health::{Readiness, readiness};
 
@@ -18,15 +18,15 @@ use crate::health::{Readiness, readiness};
 #[repr(align(64))]
 pub(super) struct Record {
     /// What it shares with those who use it.
-    pub(super) member: Arc<Member>,
+    pub(super) member: Arc<SharedState>,
     /// As the last change left it. Successes that change nothing but times are with the member.
     pub(super) auth: Arc<Auth>,
     /// Where it is in its provider's pool; a disabled one is in none.
     place: Option<(u32, u8)>,
-    pub(super) ranks: Ranks,
+    pub(super) ranks: Priority,
     /// What is used of it, where it has limits.
-    pub(super) limiter: Option<Box<Limiter>>,
-    pub(super) unsaved: Unsaved,
+    pub(super) limiter: Option<Box<RateLimiter>>,
+    pub(super) unsaved: Dirty,
     /// Refreshes that failed in a row.
     pub(super) refresh_failures: u32,
     /// It is counted among those that may be out.
@@ -36,14 +36,14 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(member: Arc<Member>, auth: Arc<Auth>) -> Self {
+    pub(super) fn new(member: Arc<SharedState>, auth: Arc<Auth>) -> Self {
         Self {
             member,
             auth,
             place: None,
-            ranks: Ranks::default(),
+            ranks: Priority::default(),
             limiter: None,
-            unsaved: Unsaved::Nothing,
+            unsaved: Dirty::Nothing,
             refresh_failures: 0,
             troubled: false,
             waits_for_login: false,
@@ -118,8 +118,8 @@ impl Record {
     }
 
     /// What limits it, from here on. `ahead` is of the timeline.
-    pub(super) fn limiter_mut(&mut self, ahead: time::Duration) -> &mut Limiter {
-        let new = || Box::new(Limiter::new(UseLimits::default(), ahead));
+    pub(super) fn limiter_mut(&mut self, ahead: time::Duration) -> &mut RateLimiter {
+        let new = || Box::new(RateLimiter::new(UseLimits::default(), ahead));
         let limiter = self.limiter.get_or_insert_with(new);
         limiter.set_ahead(ahead);
         limiter
@@ -127,12 +127,12 @@ impl Record {
 
     /// Lets go of what limits nothing any more; whether it was there.
     pub(super) fn drop_idle_limiter(&mut self, now: Timestamp) -> bool {
-        let is_idle = |limiter: &mut Box<Limiter>| !limiter.is_needed(now);
+        let is_idle = |limiter: &mut Box<RateLimiter>| !limiter.is_needed(now);
         self.limiter.take_if(is_idle).is_some()
     }
 
     /// What keeps it out for a model: of the model, and of the whole.
-    pub(super) fn causes(&self, model: &str) -> [Option<Cause>; 2] {
+    pub(super) fn causes(&self, model: &str) -> [Option<BreakerState>; 2] {
         let own = match self.auth.model_states.get(model) {
             Some(state) => state.cause,
             None => self.auth.cause.filter(|_| model.is_empty()),
@@ -171,7 +171,7 @@ impl Record {
     pub(super) fn is_ready_but_for_its_token(&self, model: &str, now: Timestamp) -> bool {
         let mut auth = (*self.auth).clone();
         auth.awaits_token = None;
-        let is_free = |limiter: &Limiter| limiter.readiness(model, now) == Readiness::Ready;
+        let is_free = |limiter: &RateLimiter| limiter.readiness(model, now) == Readiness::Ready;
         readiness(&auth, model).at(now) == Readiness::Ready
             && self.limiter.as_deref().is_none_or(is_free)
     }
@@ -196,16 +196,16 @@ impl Record {
         }
     }
 
-    pub(super) fn seat(&self) -> Option<Seat> {
-        Some(Seat {
+    pub(super) fn seat(&self) -> Option<Position> {
+        Some(Position {
             place: self.place()?,
             ranks: self.ranks,
         })
     }
 
     /// What its attributes say of it.
-    pub(super) fn ranks_asked_for(&self) -> Ranks {
-        Ranks {
+    pub(super) fn ranks_asked_for(&self) -> Priority {
+        Priority {
             priority: number(&self.auth, "priority").unwrap_or(0),
             weight: number(&self.auth, "weight").unwrap_or(1),
         }
@@ -251,7 +251,7 @@ impl Slots {
     }
 
     /// The record of a member, as long as it is registered.
-    pub(super) fn of_mut(&mut self, member: &Member) -> Option<&mut Record> {
+    pub(super) fn of_mut(&mut self, member: &SharedState) -> Option<&mut Record> {
         let record = self.records.get_mut(member.slot as usize)?;
         record
             .as_mut()
@@ -259,7 +259,7 @@ impl Slots {
     }
 
     /// Whether a slot holds the record of a member.
-    pub(super) fn is_of(&self, slot: u32, member: &Arc<Member>) -> bool {
+    pub(super) fn is_of(&self, slot: u32, member: &Arc<SharedState>) -> bool {
         let record = self.records.get(slot as usize).and_then(Option::as_ref);
         record.is_some_and(|record| Arc::ptr_eq(&record.member, member))
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Record;
-use super::{Lease, Moment, Registry, State, Unsaved};
+use super::{Dirty, Lease, Moment, Registry, State};
 use crate::auth::Auth;
 use crate::clock::Timestamp;
 use crate::clock::later;
-use crate::health::Effect;
+use crate::health::Transition;
 use crate::health::merge::merge;
 use crate::health::{operator, transition};
 
@@ -22,12 +22,12 @@ pub(crate) struct Target<'a> {
 
 /// What became of a result.
 #[derive(Debug)]
-pub(crate) enum Applied {
+pub(crate) enum ApplyResult {
     /// No such record.
     Unknown,
     Known,
     /// The writer must be told of this record.
-    Unsaved(Arc<str>),
+    Dirty(Arc<str>),
 }
 
 impl Registry {
@@ -37,25 +37,25 @@ impl Registry {
         &self,
         target: Target<'_>,
         model: &str,
-        effect: &Effect<'_>,
+        effect: &Transition<'_>,
         moment: Moment,
-    ) -> Applied {
+    ) -> ApplyResult {
         let now = moment.wall;
-        if matches!(effect, Effect::Success { .. }) {
+        if matches!(effect, Transition::Success { .. }) {
             let member = target.lease.map(Lease::member);
             if member.is_some_and(|member| member.serves_again(model, now)) {
-                return Applied::Known;
+                return ApplyResult::Known;
             }
             let state = self.state.lock();
             let Some(member) = state.by_id.get(target.id) else {
-                return Applied::Unknown;
+                return ApplyResult::Unknown;
             };
             if member.serves_again(model, now) {
-                return Applied::Known;
+                return ApplyResult::Known;
             }
             let provider = &*state.slots[member.slot].auth.provider;
             if member.serves(state.shared_model(provider, model), now) {
-                return Applied::Known;
+                return ApplyResult::Known;
             }
         }
         self.change(target.id, model, moment, |auth, now| {
@@ -66,7 +66,7 @@ impl Registry {
     }
 
     /// The operator ends what results have led to, for one model or for all.
-    pub(crate) fn reset(&self, id: &str, model: Option<&str>, moment: Moment) -> Applied {
+    pub(crate) fn reset(&self, id: &str, model: Option<&str>, moment: Moment) -> ApplyResult {
         self.change(id, model.unwrap_or_default(), moment, |auth, now| {
             operator::reset(auth, model, now);
             model.is_none()
@@ -74,7 +74,7 @@ impl Registry {
     }
 
     /// Ends what former settings of a credential were refused for.
-    pub(crate) fn forget_refusals(&self, id: &str, moment: Moment) -> Applied {
+    pub(crate) fn forget_refusals(&self, id: &str, moment: Moment) -> ApplyResult {
         self.change(id, "", moment, |auth, now| {
             operator::forget_refusals(auth, now);
             true
@@ -88,7 +88,7 @@ impl Registry {
         model: Option<&str>,
         time: Duration,
         moment: Moment,
-    ) -> Applied {
+    ) -> ApplyResult {
         self.change(id, model.unwrap_or_default(), moment, |auth, now| {
             operator::cool_down(auth, model, later(now, time), now);
             model.is_none()
@@ -102,7 +102,7 @@ impl Registry {
         model: &str,
         since: Timestamp,
         moment: Moment,
-    ) -> Applied {
+    ) -> ApplyResult {
         self.change(id, model, moment, |auth, now| {
             operator::pardon(auth, model, since, now);
             false
@@ -111,18 +111,18 @@ impl Registry {
 
     /// Takes over what another process has met with a credential since. Where that process did not know what was met here, the
     /// store must be told again.
-    pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, moment: Moment) -> Applied {
+    pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, moment: Moment) -> ApplyResult {
         let applied = {
             let mut state = self.state.lock();
             let now = state.now(moment);
             let Some(slot) = state.slot(id) else {
-                return Applied::Unknown;
+                return ApplyResult::Unknown;
             };
             let record = &mut state.slots[slot];
             let applied = if merge(record.change(), stored, now).ahead {
                 record.needs_writing()
             } else {
-                Applied::Known
+                ApplyResult::Known
             };
             state.look_again(slot, "", true);
             applied
@@ -138,12 +138,12 @@ impl Registry {
         model: &str,
         moment: Moment,
         change: impl FnOnce(&mut Auth, Timestamp) -> bool,
-    ) -> Applied {
+    ) -> ApplyResult {
         let mut state = self.state.lock();
         let state = &mut *state;
         let now = state.now(moment);
         let Some(slot) = state.slot(id) else {
-            return Applied::Unknown;
+            return ApplyResult::Unknown;
         };
         let record = &mut state.slots[slot];
         let before = record.auth.versions;
@@ -157,7 +157,7 @@ impl Registry {
         let applied = if changed {
             record.needs_writing()
         } else {
-            Applied::Known
+            ApplyResult::Known
         };
         state.look_again(slot, model, everywhere);
         if is_clean && (!was_clean || was_returning) {
@@ -169,12 +169,12 @@ impl Registry {
 
 impl Record {
     /// The store lacks something of its state.
-    fn needs_writing(&mut self) -> Applied {
-        if self.unsaved != Unsaved::Nothing || self.auth.is_runtime_only() {
-            return Applied::Known;
+    fn needs_writing(&mut self) -> ApplyResult {
+        if self.unsaved != Dirty::Nothing || self.auth.is_runtime_only() {
+            return ApplyResult::Known;
         }
-        self.unsaved = Unsaved::State;
-        Applied::Unsaved(Arc::clone(self.id()))
+        self.unsaved = Dirty::State;
+        ApplyResult::Dirty(Arc::clone(self.id()))
     }
 }
 

@@ -4,26 +4,31 @@ use std::sync::Arc;
 
 use super::record::Record;
 use super::{Moment, Query, Registry};
-use crate::auth::{Auth, Cause, ModelState};
+use crate::auth::{Auth, BreakerState, ModelState};
 use crate::clock::Timestamp;
-use crate::error::{Availability, Standing};
-use crate::fault::Fault;
+use crate::error::{Availability, CredentialReport};
+use crate::failure_kind::FailureKind;
 use crate::health::Readiness;
 
 /// Who is out for a model, when nobody is ready.
 #[derive(Debug, Default)]
-pub(crate) struct Shortage {
+pub(crate) struct ExhaustionReport {
     /// Those that return soonest first.
-    pub(crate) standings: Vec<Standing>,
+    pub(crate) standings: Vec<CredentialReport>,
     pub(crate) omitted: usize,
     pub(crate) earliest: Option<Timestamp>,
     /// How many are out for what.
-    pub(crate) faults: Vec<(Fault, usize)>,
+    pub(crate) faults: Vec<(FailureKind, usize)>,
 }
 
 impl Registry {
     /// How every credential of a provider stands for a model, in the order of ids.
-    pub(crate) fn explain(&self, provider: &str, model: &str, moment: Moment) -> Vec<Standing> {
+    pub(crate) fn explain(
+        &self,
+        provider: &str,
+        model: &str,
+        moment: Moment,
+    ) -> Vec<CredentialReport> {
         let mut standings: Vec<_> = {
             let mut state = self.state.lock();
             let now = state.now(moment);
@@ -54,7 +59,7 @@ impl Registry {
     }
 
     /// Why a pick finds nobody: at most `most` credentials one by one, all of them in numbers. Those that were tried count.
-    pub(crate) fn shortage(&self, query: Query<'_>, most: usize) -> Shortage {
+    pub(crate) fn shortage(&self, query: Query<'_>, most: usize) -> ExhaustionReport {
         let provider: Arc<str> = query.provider.into();
         self.with_lane(query, |slots, lane, call| {
             let admitted = || lane.returning().filter(|(_, slot)| call.is_about(*slot));
@@ -71,7 +76,7 @@ impl Registry {
                 }
                 None => (lane.out_len(), lane.faults().collect()),
             };
-            Some(Shortage {
+            Some(ExhaustionReport {
                 omitted: total - listed.len(),
                 earliest: admitted()
                     .next()
@@ -86,7 +91,7 @@ impl Registry {
 }
 
 impl Record {
-    fn standing(&self, provider: Arc<str>, model: &str, now: Timestamp) -> Standing {
+    fn standing(&self, provider: Arc<str>, model: &str, now: Timestamp) -> CredentialReport {
         let auth = &*self.auth;
         let error = match auth.model_states.get(model) {
             Some(state) => state.last_error.as_ref(),
@@ -99,7 +104,8 @@ impl Record {
             _ => None,
         };
         // What has ended keeps nothing out.
-        let counts = |cause: &Cause| out_for.is_none() || cause.until.is_none_or(|end| end > now);
+        let counts =
+            |cause: &BreakerState| out_for.is_none() || cause.until.is_none_or(|end| end > now);
         let cause = decisive(own, outage).filter(counts);
         let busy = match readiness {
             Readiness::Full(at) | Readiness::Paced(at) | Readiness::Capped(at) => Some(at),
@@ -113,7 +119,7 @@ impl Record {
                 (Availability::Probing, end(auth, model, cause))
             }
             Readiness::Until(at, fault)
-                if at > now && fault != Fault::TokenEnded && !auth.is_revoked() =>
+                if at > now && fault != FailureKind::TokenEnded && !auth.is_revoked() =>
             {
                 (Availability::Cooling, end(auth, model, cause).max(Some(at)))
             }
@@ -132,14 +138,14 @@ impl Record {
         let error = error.or(auth.last_error.as_ref().filter(|_| whole));
         let misconfigured = auth.misconfigured.as_deref();
         let cause = cause.filter(|_| misconfigured.is_none());
-        Standing {
+        CredentialReport {
             auth_id: Arc::clone(self.id()),
             provider,
             availability,
             fault: if misconfigured.is_some() {
-                Some(Fault::Misconfigured)
+                Some(FailureKind::Misconfigured)
             } else if refreshing {
-                Some(Fault::TokenEnded)
+                Some(FailureKind::TokenEnded)
             } else {
                 cause.map(|cause| cause.fault).or(out_for)
             },
@@ -156,13 +162,13 @@ impl Record {
 }
 
 /// Of what keeps a model out and what keeps the whole out, the one that does so for longer.
-fn decisive(own: Option<Cause>, outage: Option<Cause>) -> Option<Cause> {
+fn decisive(own: Option<BreakerState>, outage: Option<BreakerState>) -> Option<BreakerState> {
     let causes = own.into_iter().chain(outage);
     causes.max_by_key(|cause| cause.until)
 }
 
 /// The end of the block, of which a record that came without a cause shows only its own.
-fn end(auth: &Auth, model: &str, cause: Option<Cause>) -> Option<Timestamp> {
+fn end(auth: &Auth, model: &str, cause: Option<BreakerState>) -> Option<Timestamp> {
     let visible = match auth.model_states.get(model) {
         Some(state) => state.next_retry_after,
         None if model.is_empty() => auth.next_retry_after,

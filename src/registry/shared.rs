@@ -15,14 +15,14 @@ use crate::health::{healthy::is_healthy, model_states};
 /// A registered credential, as long as anybody uses it. What a pick touches comes first, next to the count of its users.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Member {
+pub(crate) struct SharedState {
     in_flight: AtomicU32,
     pub(super) slot: u32,
     /// The registry waits for the ends of requests that it has not counted.
     is_watched: AtomicBool,
     of_provider: Arc<InFlight>,
     pub(crate) id: Arc<str>,
-    served: Mutex<Served>,
+    served: Mutex<PendingSuccesses>,
     registry: OnceLock<Weak<Registry>>,
 }
 
@@ -35,13 +35,13 @@ pub(super) struct InFlight {
 
 /// Successes that change nothing but times, and that the record does not have yet.
 #[derive(Debug, Default)]
-struct Served {
+struct PendingSuccesses {
     /// The record is registered, and nothing is amiss with it: another success changes nothing but times.
     healthy: bool,
     models: SmallVec<[(Arc<str>, Timestamp); 1]>,
 }
 
-impl Member {
+impl SharedState {
     pub(super) fn new(id: Arc<str>, slot: u32, of_provider: Arc<InFlight>) -> Self {
         Self {
             id,

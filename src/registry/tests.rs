@@ -10,7 +10,7 @@ use crate::auth::Status;
 use crate::clock::later;
 use crate::error::Error;
 use crate::health::transition::apply;
-use crate::health::{Effect, Readiness, readiness};
+use crate::health::{Readiness, Transition, readiness};
 use crate::policy::FailurePolicy;
 
 const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
@@ -51,7 +51,7 @@ fn target(id: &str) -> Target<'_> {
 }
 
 impl Registry {
-    fn member_of(&self, id: &str) -> Option<Arc<Member>> {
+    fn member_of(&self, id: &str) -> Option<Arc<SharedState>> {
         self.state.lock().by_id.get(id).cloned()
     }
 }
@@ -165,8 +165,8 @@ proptest! {
                     let error = status.map(|status| Error::upstream(status, "no"));
                     let verdict = error.as_ref().map(|error| policy.classify(error));
                     let effect = match &verdict {
-                        None => Effect::Success { knows: u32::MAX },
-                        Some(verdict) => Effect::Failure { error: error.as_ref(), verdict, jitter: 0.0, probes: policy.probes() },
+                        None => Transition::Success { knows: u32::MAX },
+                        Some(verdict) => Transition::Failure { error: error.as_ref(), verdict, jitter: 0.0, probes: policy.probes() },
                     };
                     registry.apply(target(&name(id)), model_name(model), &effect, now.into());
                     if let Some(auth) = plain.records.get_mut(&name(id)) {
@@ -176,7 +176,7 @@ proptest! {
                 Step::Pass(seconds) => now = later(now, Duration::from_secs(seconds.into())),
                 Step::Pick(model, tried, pinned) => {
                     let ids: Vec<String> = tried.into_iter().map(name).collect();
-                    let mut tried = Tried::default();
+                    let mut tried = Attempted::default();
                     for member in ids.iter().filter_map(|id| registry.member_of(id)) {
                         tried.note(&member);
                     }
@@ -253,7 +253,7 @@ proptest! {
             match event {
                 Event::Pass(seconds) => now = later(now, Duration::from_secs(seconds)),
                 Event::Serves(model) => {
-                    apply(&mut auth, model_name(model), &Effect::Success { knows: u32::MAX }, now);
+                    apply(&mut auth, model_name(model), &Transition::Success { knows: u32::MAX }, now);
                     prop_assert!(end(&auth, model_name(model)).is_none_or(|end| end <= now));
                     prop_assert!(auth.outage.is_none());
                 }
@@ -267,7 +267,7 @@ proptest! {
                         None => error,
                     };
                     let verdict = policy.classify(&error);
-                    let effect = Effect::Failure {
+                    let effect = Transition::Failure {
                         error: Some(&error),
                         verdict: &verdict,
                         jitter,
@@ -317,7 +317,7 @@ proptest! {
                 None => error,
             };
             let verdict = policy.classify(&error);
-            let effect = Effect::Failure {
+            let effect = Transition::Failure {
                 error: Some(&error),
                 verdict: &verdict,
                 jitter: 0.0,
@@ -367,7 +367,7 @@ fn the_earliest_return_is_told() {
     for (id, after) in [("a", 10), ("b", 5)] {
         registry.insert(Auth::api_key("p", "k").with_id(id));
         let at = later(START, Duration::from_secs(after));
-        let effect = Effect::Failure {
+        let effect = Transition::Failure {
             error: None,
             verdict: &verdict,
             jitter: 0.0,

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Who may be out for some model. How many they are is to be seen without the registry's lock.
 #[derive(Debug, Default)]
-pub(super) struct Troubled {
+pub(super) struct Unhealthy {
     slots: HashSet<u32, foldhash::fast::RandomState>,
     count: Arc<AtomicUsize>,
 }
 
-impl Troubled {
+impl Unhealthy {
     /// How many they are, from here on.
     pub(super) fn count(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.count)

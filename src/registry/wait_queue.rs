@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::{FastMap, Query, Registry, Supply};
 
 #[derive(Debug, Default)]
-pub(super) struct Waiters {
+pub(super) struct WaitQueue {
     /// How many wait, to be seen without the lock.
     count: AtomicUsize,
     line: Mutex<Line>,
@@ -62,13 +62,13 @@ struct QueueId {
 
 /// A place among those who wait. Dropping it leaves it, and hands on to the next call.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct Ticket {
     registry: Arc<Registry>,
     place: u64,
     woken: Receiver<()>,
 }
 
-impl Waiters {
+impl WaitQueue {
     /// Any credential may have become ready: wakes the first call of each queue.
     pub(super) fn wake(&self) {
         self.wake_where(|_| true, None);
@@ -249,10 +249,10 @@ impl Registry {
     pub(crate) fn wait<'q>(
         self: &Arc<Self>,
         queries: impl IntoIterator<Item = Query<'q>>,
-    ) -> Waiting {
+    ) -> Ticket {
         let ids = queries.into_iter().map(|query| self.waiters.id_of(query));
         let (place, woken) = self.waiters.join(ids.collect());
-        Waiting {
+        Ticket {
             registry: Arc::clone(self),
             place,
             woken,
@@ -269,20 +269,20 @@ impl Registry {
 
     /// Whether other calls wait for the same that came first. A call that waits and is behind need not watch the time: it is woken when it
     /// is first.
-    pub(crate) fn is_behind(&self, query: Query<'_>, me: Option<&Waiting>) -> bool {
+    pub(crate) fn is_behind(&self, query: Query<'_>, me: Option<&Ticket>) -> bool {
         let waiters = &self.waiters;
         !waiters.are_none() && waiters.is_behind(waiters.id_of(query), me.map(|me| me.place))
     }
 }
 
-impl Waiting {
+impl Ticket {
     /// Gets a message when a credential may be ready, or when the call has become the first of a queue.
     pub(crate) fn woken(&self) -> &Receiver<()> {
         &self.woken
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Ticket {
     fn drop(&mut self) {
         self.registry.waiters.leave(self.place);
     }
@@ -292,7 +292,7 @@ impl Drop for Waiting {
 mod tests {
     use super::*;
 
-    impl Waiters {
+    impl WaitQueue {
         fn queue(&self, provider: &str, model: &str, pinned: Option<&str>) -> QueueId {
             QueueId {
                 provider: self.hash(provider),
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_release_wakes_the_first_of_each_queue_that_it_serves_and_nobody_else() {
-        let waiters = Waiters::default();
+        let waiters = WaitQueue::default();
         waiters.wake();
         let queues = [
             waiters.queue("p", "m", None),
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn the_work_of_a_release_does_not_grow_with_those_who_wait() {
         for waiting in [1, 10, 1_000] {
-            let waiters = Waiters::default();
+            let waiters = WaitQueue::default();
             let id = waiters.queue("p", "m", None);
             let calls: Vec<_> = (0..waiting).map(|_| waiters.enter(id)).collect();
             waiters.wake_for_all_models("p", "a");
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn who_came_first_is_ahead() {
-        let waiters = Waiters::default();
+        let waiters = WaitQueue::default();
         let [one, two, three] = ["1", "2", "3"].map(|model| waiters.queue("p", model, None));
         assert!(!waiters.is_behind(one, None));
         let (first, _) = waiters.enter(one);
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn who_has_tried_some_keeps_nobody_else_waiting_and_is_not_forgotten() {
-        let waiters = Waiters::default();
+        let waiters = WaitQueue::default();
         let fresh = waiters.queue("p", "m", None);
         let tried = |tried| QueueId {
             tried: Some(tried),

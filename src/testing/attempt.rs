@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::auth::Secret;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
-use crate::executor::{Attempt, Tools};
+use crate::executor::{Attempt, Context};
 use crate::transport::{IdleConnections, Tls, Transport};
 
 impl Attempt {
@@ -28,7 +28,7 @@ impl Attempt {
             deadline: None,
             cancel: CancelToken::new(),
             over_new_connection: false,
-            tools: Arc::new(Tools {
+            tools: Arc::new(Context {
                 clock: Arc::new(clock),
                 transport: Arc::new(transport),
             }),

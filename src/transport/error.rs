@@ -39,7 +39,7 @@ pub(crate) enum Phase {
 
 /// How the call stands.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct ConnectionState {
     pub(crate) cancelled: bool,
     /// What is left of the call's time.
     pub(crate) remaining: Option<Duration>,
@@ -68,7 +68,12 @@ impl Route {
     }
 
     /// The client's error as one of this crate.
-    pub(crate) fn fault(&self, phase: Phase, standing: Standing, error: ureq::Error) -> Error {
+    pub(crate) fn fault(
+        &self,
+        phase: Phase,
+        standing: ConnectionState,
+        error: ureq::Error,
+    ) -> Error {
         if let ureq::Error::Io(io) = &error {
             if cancellable::is_cancellation(io) {
                 return self.cancelled();
@@ -273,7 +278,7 @@ mod tests {
     use super::*;
     use rustls::CertificateError;
 
-    const OPEN: Standing = Standing {
+    const OPEN: ConnectionState = ConnectionState {
         cancelled: false,
         remaining: Some(Duration::from_nanos(1)),
     };
@@ -286,7 +291,7 @@ mod tests {
         }
     }
 
-    fn code(phase: Phase, standing: Standing, error: ureq::Error) -> ErrorCode {
+    fn code(phase: Phase, standing: ConnectionState, error: ureq::Error) -> ErrorCode {
         let error = route().fault(phase, standing, error);
         assert_eq!(error.auth_id(), Some("team-a"));
         error.code().clone()
@@ -300,7 +305,7 @@ mod tests {
             (Some(Duration::ZERO), ErrorCode::DeadlineExceeded),
         ] {
             for timeout in [Timeout::Global, Timeout::Connect, Timeout::RecvResponse] {
-                let standing = Standing {
+                let standing = ConnectionState {
                     cancelled: false,
                     remaining,
                 };
@@ -333,7 +338,7 @@ mod tests {
 
     #[test]
     fn after_a_cancel_every_failure_is_the_cancel() {
-        let cancelled = Standing {
+        let cancelled = ConnectionState {
             cancelled: true,
             remaining: Some(Duration::ZERO),
         };

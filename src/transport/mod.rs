@@ -21,8 +21,8 @@ use crate::panic::guard;
 use crate::proxy;
 
 use agents::{Agents, Pair, Unfit};
-pub(crate) use cancellable::{Pace, Scope, within};
-pub(crate) use error::{Phase, Route, Standing};
+pub(crate) use cancellable::{IdleLimits, Scope, within};
+pub(crate) use error::{ConnectionState, Phase, Route};
 pub use limits::Limits;
 pub use not_sent::NotSent;
 use tls::OwnTls;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use credpool::provider::{Anthropic, Gemini, OpenAi};
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
-use credpool::{Auth, BackOff, Error, FailurePolicy, Manager, Options, Request, Standing, Usage};
+use credpool::{
+    Auth, BackOff, CredentialReport, Error, FailurePolicy, Manager, Options, Request, Usage,
+};
 use serde_json::Value;
 
 /// Which interface is spoken.
@@ -27,9 +29,9 @@ pub struct Played {
     pub first: usize,
     pub second: usize,
     /// How the first key stands afterwards.
-    pub standing: Standing,
+    pub standing: CredentialReport,
     /// The same for another model.
-    pub elsewhere: Standing,
+    pub elsewhere: CredentialReport,
     pub requests: Vec<ReceivedRequest>,
 }
 

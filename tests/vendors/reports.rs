@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use credpool::testing::Reply;
-use credpool::{Clock, Fault, Origin, SystemClock};
+use credpool::{Clock, CooldownSource, FailureKind, SystemClock};
 use serde_json::{Value, json};
 use time::{Duration as Span, UtcOffset};
 
@@ -19,7 +19,7 @@ fn in_beijing(seconds: i64) -> String {
 
 /// The first key is out for such a fault and about so long, and the second serves.
 #[track_caller]
-fn assert_out(played: &Played, fault: Fault, seconds: Option<u64>, everywhere: bool) {
+fn assert_out(played: &Played, fault: FailureKind, seconds: Option<u64>, everywhere: bool) {
     assert_eq!((played.first, played.second), (1, 1), "{played:?}");
     assert_eq!(played.standing.fault, Some(fault), "{played:?}");
     if let Some(seconds) = seconds {
@@ -56,20 +56,20 @@ fn a_server_that_is_busy_is_not_a_usage_limit() {
     assert!(played.error.is_none(), "{played:?}");
     assert_eq!((played.first, played.text.as_str()), (2, "fine"));
     for (message, fault, everywhere) in [
-        ("You have hit your usage limit", Fault::Quota, true),
+        ("You have hit your usage limit", FailureKind::Quota, true),
         (
             "This request would exceed your account's rate limit",
-            Fault::Quota,
+            FailureKind::Quota,
             true,
         ),
         (
             "Number of request tokens has exceeded your rate limit",
-            Fault::RateLimited,
+            FailureKind::RateLimited,
             false,
         ),
         (
             "Slow down; this is not your usage limit",
-            Fault::RateLimited,
+            FailureKind::RateLimited,
             false,
         ),
     ] {
@@ -95,7 +95,7 @@ fn googles_reason_goes_before_its_words() {
     for (body, fault, seconds) in [
         (
             body(words, Some("RATE_LIMIT_EXCEEDED"), None),
-            Fault::RateLimited,
+            FailureKind::RateLimited,
             3,
         ),
         (
@@ -104,21 +104,25 @@ fn googles_reason_goes_before_its_words() {
                 Some("RATE_LIMIT_EXCEEDED"),
                 Some("2.5s"),
             ),
-            Fault::RateLimited,
+            FailureKind::RateLimited,
             2,
         ),
-        (body(words, None, None), Fault::RateLimited, 3),
-        (body(words, Some("QUOTA_EXHAUSTED"), None), Fault::Quota, 60),
+        (body(words, None, None), FailureKind::RateLimited, 3),
+        (
+            body(words, Some("QUOTA_EXHAUSTED"), None),
+            FailureKind::Quota,
+            60,
+        ),
         (
             body(long, Some("QUOTA_EXHAUSTED"), None),
-            Fault::Quota,
+            FailureKind::Quota,
             18_000,
         ),
-        (body(long, None, None), Fault::Quota, 18_000),
+        (body(long, None, None), FailureKind::Quota, 18_000),
     ] {
         let played = refused(Api::Gemini, &[], &body);
         assert_out(&played, fault, Some(seconds), false);
-        assert_eq!(played.standing.origin, Some(Origin::Body));
+        assert_eq!(played.standing.origin, Some(CooldownSource::Body));
     }
 }
 
@@ -179,12 +183,12 @@ fn a_plan_is_out_until_the_moment_that_is_named() {
         ),
     ] {
         let played = refused(Api::Chat, &[], &body);
-        assert_out(&played, Fault::Quota, Some(seconds), true);
+        assert_out(&played, FailureKind::Quota, Some(seconds), true);
     }
     let rate = body("1302", "Rate limit reached for requests".to_owned());
     assert_out(
         &refused(Api::Chat, &[], &rate),
-        Fault::RateLimited,
+        FailureKind::RateLimited,
         Some(1),
         false,
     );
@@ -205,11 +209,11 @@ fn the_window_that_is_used_up_is_the_one_that_counts() {
     };
     let body = json!({"detail": "Rate limit exceeded"});
     for (primary, secondary, fault, seconds, everywhere) in [
-        ("30", "100", Fault::Quota, 15_000, true),
-        ("100", "30", Fault::Quota, 400_000, true),
-        ("100", "100", Fault::Quota, 400_000, true),
-        ("30", "12", Fault::RateLimited, 1, false),
-        ("99", "99", Fault::RateLimited, 1, false),
+        ("30", "100", FailureKind::Quota, 15_000, true),
+        ("100", "30", FailureKind::Quota, 400_000, true),
+        ("100", "100", FailureKind::Quota, 400_000, true),
+        ("30", "12", FailureKind::RateLimited, 1, false),
+        ("99", "99", FailureKind::RateLimited, 1, false),
     ] {
         let played = refused(Api::Responses, &windows(primary, secondary), &body);
         assert_out(&played, fault, Some(seconds), everywhere);
@@ -225,13 +229,13 @@ fn the_headers_in_a_body_say_when() {
         json!({"error": {"code": 429, "message": format!("Rate limit exceeded: {what}"), "metadata": {"headers": headers, "provider_name": null}}})
     };
     for (what, seconds, fault) in [
-        ("free-models-per-day", 5400, Fault::Quota),
-        ("free-models-per-min", 40, Fault::RateLimited),
+        ("free-models-per-day", 5400, FailureKind::Quota),
+        ("free-models-per-min", 40, FailureKind::RateLimited),
         // Nobody limits a rate for hours.
-        ("free-models", 5400, Fault::Quota),
+        ("free-models", 5400, FailureKind::Quota),
     ] {
         let played = refused(Api::Chat, &[], &body(what, seconds));
         assert_out(&played, fault, Some(u64::try_from(seconds).unwrap()), false);
-        assert_eq!(played.standing.origin, Some(Origin::Body));
+        assert_eq!(played.standing.origin, Some(CooldownSource::Body));
     }
 }

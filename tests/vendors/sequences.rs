@@ -10,7 +10,7 @@ mod responses;
 use std::collections::BTreeSet;
 
 use credpool::testing::Reply;
-use credpool::{Fault, Usage};
+use credpool::{FailureKind, Usage};
 use serde_json::{Value, json};
 
 use crate::replay::{Api, Play, Played, events};
@@ -41,7 +41,7 @@ pub enum Want {
     /// Whole, with this text and perhaps this usage, from the first key.
     Whole(&'static str, Option<Usage>),
     /// Nothing of it has come: the second key serves, and the first has had such a fault (if any).
-    Next(Option<Fault>),
+    Next(Option<FailureKind>),
     /// It fails after this text has come, with this code. Nobody else is asked.
     Fails(&'static str, &'static str),
     /// Refused with this code: no retry heals it, nobody is out for it, and it was sent once.

@@ -2,7 +2,7 @@
 
 use credpool::testing::{Reply, Upstream};
 use credpool::{
-    AccountKind, Auth, FailurePolicy, Fault, Manager, Options, Request, provider::OpenAi,
+    AccountKind, Auth, FailureKind, FailurePolicy, Manager, Options, Request, provider::OpenAi,
 };
 
 use crate::replay::{Api, Play};
@@ -26,7 +26,7 @@ fn neither_a_tag_nor_a_key_changes_what_an_answer_means() {
         let played = Play::new(Api::Chat)
             .attribute(name, value)
             .plain(Reply::json(429, BILLING));
-        assert_eq!(played.standing.fault, Some(Fault::Billing), "{name}");
+        assert_eq!(played.standing.fault, Some(FailureKind::Billing), "{name}");
         assert_eq!((played.first, played.second), (1, 1), "{name}");
         assert_eq!(played.text, "fine");
     }
@@ -47,7 +47,7 @@ fn what_is_shown_of_an_error_holds_no_secret_and_all_else() {
         assert_eq!(!shown.contains("billing_hard"), gone, "{shown}");
         // And it means the same to whoever asks the policy again.
         let verdict = FailurePolicy::default().classify(&error);
-        assert_eq!(verdict.fault, Fault::Billing, "{attribute}");
+        assert_eq!(verdict.fault, FailureKind::Billing, "{attribute}");
     }
 }
 
@@ -80,7 +80,7 @@ fn a_key_in_a_header_is_a_key_and_no_login() {
         let error = manager.execute(["openai"], &request, &options).unwrap_err();
         assert_eq!(error.http_status(), Some(401));
         let standing = &manager.explain("openai", "m")[0];
-        assert_eq!(standing.fault, Some(Fault::Unauthorized), "{header}");
+        assert_eq!(standing.fault, Some(FailureKind::Unauthorized), "{header}");
         let health = manager.refresh_health();
         assert!(health.needs_login.is_empty(), "{header}: {health:?}");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use credpool::provider::OpenAi;
 use credpool::testing::{Gate, Reply, Upstream};
 use credpool::{
-    Auth, Clock, Error, ErrorCode, FailurePolicy, Fault, Hook, Manager, ManualClock, Options,
+    Auth, Clock, Error, ErrorCode, FailureKind, FailurePolicy, Hook, Manager, ManualClock, Options,
     Outcome, Request, Scope, Timeouts,
 };
 use parking_lot::Mutex;
@@ -276,7 +276,7 @@ fn whether_a_retry_heals_decides_over_faults_without_a_status() {
         let not = policy.classify(&error.with_retryable(false));
         assert_eq!(
             (not.fault, not.failover),
-            (Fault::BadRequest, false),
+            (FailureKind::BadRequest, false),
             "{code}"
         );
         assert_eq!(not.scope, Scope::Request, "{code}");

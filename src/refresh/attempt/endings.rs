@@ -13,7 +13,7 @@ use crate::refresh::coordinator::{Done, RefreshCoordinator, cut_off, not_found};
 use crate::refresh::endpoint_backoff::client;
 use crate::refresh::machine::End;
 use crate::refresh::state::Deferrals;
-use crate::registry::{Unsaved, release};
+use crate::registry::{Dirty, release};
 
 impl RefreshAttempt<'_> {
     pub(super) fn end(mut self, end: End) -> Done {
@@ -123,7 +123,7 @@ impl RefreshAttempt<'_> {
         self.tell_copies(&error);
         // Before the lock is free: no other process need ask.
         if let Some(auth) = self.coordinator.services.registry.get(self.id) {
-            let _ = self.coordinator.services.keeper.save_state(&auth);
+            let _ = self.coordinator.services.store_handle.save_state(&auth);
         }
         let hooks = &self.coordinator.services.hooks;
         self.let_go();
@@ -247,8 +247,8 @@ impl RefreshAttempt<'_> {
             }
             auth.updated_at = Some(now);
         });
-        if changed.is_some() && services.registry.mark_unsaved(id, Unsaved::State) {
-            services.keeper.note(Arc::clone(id));
+        if changed.is_some() && services.registry.mark_unsaved(id, Dirty::State) {
+            services.store_handle.note(Arc::clone(id));
         }
         changed
     }

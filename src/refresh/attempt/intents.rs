@@ -25,7 +25,10 @@ impl RefreshAttempt<'_> {
         let holder_is_dead = self.lock.holder_is_dead();
         let since_loss = self.coordinator.since_loss(now).filter(|_| !holder_is_dead);
         // While the store was in trouble, another process may not have been able to save what it has got.
-        let calm = services.keeper.since_trouble().unwrap_or(Duration::MAX);
+        let calm = services
+            .store_handle
+            .since_trouble()
+            .unwrap_or(Duration::MAX);
         let left_of = |waited: Duration| WAIT_OUT.saturating_sub(waited.min(calm));
         let (in_doubt, left) = self.coordinator.states.note(self.id, &self.base, |state| {
             let own = intent

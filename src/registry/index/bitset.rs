@@ -1,18 +1,18 @@
 //! A bitset in levels: the next set place in a few steps, whatever their number.
 
-use super::ordered_slots::{CHUNK, HALF, Order, Place, Shift};
+use super::ordered_slots::{CHUNK, Edit, HALF, OrderedSlots, Place};
 
 /// A word for each chunk, and a summary that says which chunks have any bit, in the order of the directory.
 #[derive(Debug, Default)]
-pub(crate) struct Bits {
+pub(crate) struct BitSet {
     words: Vec<u64>,
     summary: Vec<u64>,
     count: usize,
 }
 
-impl Bits {
+impl BitSet {
     /// Every place of an order.
-    pub(crate) fn all(order: &Order) -> Self {
+    pub(crate) fn all(order: &OrderedSlots) -> Self {
         let mut words = vec![0; order.chunk_count()];
         for chunk in order.directory() {
             words[*chunk] = bits_up_to(order.chunk_len(*chunk));
@@ -34,7 +34,7 @@ impl Bits {
         self.word(place.chunk) & bit(place.index) != 0
     }
 
-    pub(crate) fn set(&mut self, order: &Order, place: Place, on: bool) {
+    pub(crate) fn set(&mut self, order: &OrderedSlots, place: Place, on: bool) {
         if self.has(place) == on {
             return;
         }
@@ -52,12 +52,12 @@ impl Bits {
     }
 
     /// The first set place after `after`, or the first of all.
-    pub(crate) fn next(&self, order: &Order, after: Option<Place>) -> Option<Place> {
+    pub(crate) fn next(&self, order: &OrderedSlots, after: Option<Place>) -> Option<Place> {
         self.next_where(order, after, |_, word| word)
     }
 
     /// All set places, in order.
-    pub(crate) fn iter<'a>(&'a self, order: &'a Order) -> impl Iterator<Item = Place> + 'a {
+    pub(crate) fn iter<'a>(&'a self, order: &'a OrderedSlots) -> impl Iterator<Item = Place> + 'a {
         let first = self.next(order, None);
         std::iter::successors(first, move |last| self.next(order, Some(*last)))
     }
@@ -65,7 +65,7 @@ impl Bits {
     /// As [`next`](Self::next), among the places that `mask` leaves of a chunk's word.
     pub(crate) fn next_where(
         &self,
-        order: &Order,
+        order: &OrderedSlots,
         after: Option<Place>,
         mask: impl Fn(usize, u64) -> u64,
     ) -> Option<Place> {
@@ -90,16 +90,16 @@ impl Bits {
     }
 
     /// Keeps up with what the order says has changed.
-    pub(crate) fn shift(&mut self, order: &Order, shift: Shift) {
+    pub(crate) fn shift(&mut self, order: &OrderedSlots, shift: Edit) {
         match shift {
-            Shift::Opened(place) => {
+            Edit::Opened(place) => {
                 if let Some(word) = self.words.get_mut(place.chunk) {
                     let low = bit(place.index) - 1;
                     *word = (*word & low) | ((*word & !low) << 1);
                 }
                 self.note(order, place.chunk);
             }
-            Shift::Closed(place) => {
+            Edit::Closed(place) => {
                 self.count -= usize::from(self.has(place));
                 if let Some(word) = self.words.get_mut(place.chunk) {
                     let low = bit(place.index) - 1;
@@ -107,14 +107,14 @@ impl Bits {
                 }
                 self.note(order, place.chunk);
             }
-            Shift::Split { from, into } => {
+            Edit::Split { from, into } => {
                 self.words.resize(order.chunk_count(), 0);
                 let word = self.words[from];
                 self.words[into] = word >> HALF;
                 self.words[from] = word & (bit(HALF) - 1);
                 self.summarise(order);
             }
-            Shift::Directory => {
+            Edit::Directory => {
                 self.words.resize(order.chunk_count(), 0);
                 self.summarise(order);
             }
@@ -137,7 +137,7 @@ impl Bits {
         Some((index + 1 + skipped) * CHUNK + word.trailing_zeros() as usize)
     }
 
-    fn note(&mut self, order: &Order, chunk: usize) {
+    fn note(&mut self, order: &OrderedSlots, chunk: usize) {
         let rank = order.rank(chunk);
         let needed = order.directory().len().div_ceil(CHUNK);
         if self.summary.len() < needed {
@@ -151,7 +151,7 @@ impl Bits {
         }
     }
 
-    fn summarise(&mut self, order: &Order) {
+    fn summarise(&mut self, order: &OrderedSlots) {
         self.summary.clear();
         self.summary
             .resize(order.directory().len().div_ceil(CHUNK), 0);
@@ -215,7 +215,7 @@ mod tests {
 
         #[test]
         fn bits_follow_their_slots(steps in steps()) {
-            let (mut order, mut bits) = (Order::default(), Bits::default());
+            let (mut order, mut bits) = (OrderedSlots::default(), BitSet::default());
             let mut places: BTreeMap<u32, Place> = BTreeMap::new();
             let mut set: BTreeSet<u32> = BTreeSet::new();
             for step in steps {
@@ -258,7 +258,7 @@ mod tests {
                 }
                 prop_assert_eq!(bits.count(), set.len());
             }
-            let all = Bits::all(&order);
+            let all = BitSet::all(&order);
             prop_assert_eq!(all.count(), places.len());
             let listed: Vec<u32> = all.iter(&order).map(|place| order.slot(place)).collect();
             prop_assert_eq!(listed, places.into_keys().collect::<Vec<_>>());

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::fault::Fault;
+use crate::failure_kind::FailureKind;
 
-use super::bitset::Bits;
-use super::ordered_slots::{Order, Place};
-use super::weighted::Turns;
+use super::bitset::BitSet;
+use super::ordered_slots::{OrderedSlots, Place};
+use super::weighted::WeightedScheduler;
 use crate::health::Readiness;
 use crate::registry::FastMap;
 use crate::registry::pick::Restriction;
@@ -17,34 +17,34 @@ use crate::registry::record::Slots;
 
 /// Where a credential is in its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seat {
+pub(crate) struct Position {
     pub(crate) place: Place,
-    pub(crate) ranks: Ranks,
+    pub(crate) ranks: Priority,
 }
 
 /// How it stands to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ranks {
+pub(crate) struct Priority {
     pub(crate) priority: i64,
     pub(crate) weight: u32,
 }
 
 /// The credentials of one provider that are not disabled, and a lane for each model that was asked for.
 #[derive(Default)]
-pub(crate) struct Pool {
+pub(crate) struct ProviderIndex {
     /// The highest priority first.
     tiers: Vec<Tier>,
-    pub(crate) lanes: FastMap<Arc<str>, Lane>,
+    pub(crate) lanes: FastMap<Arc<str>, ModelQueue>,
 }
 
 /// Credentials of the same priority, in the order of their ids.
 struct Tier {
     priority: i64,
-    order: Order,
+    order: OrderedSlots,
 }
 
 /// Who is ready for one model, and when the others return: a pick never looks at those who cool.
-pub(crate) struct Lane {
+pub(crate) struct ModelQueue {
     /// Who is ready, for each tier of the pool.
     ready: Vec<Ready>,
     returning: BTreeSet<(Timestamp, u32)>,
@@ -53,7 +53,7 @@ pub(crate) struct Lane {
     /// For what each of them is out.
     out: FastMap<u32, (Timestamp, Why)>,
     /// How many of those that return are out for what.
-    faults: [usize; Fault::ALL.len()],
+    faults: [usize; FailureKind::ALL.len()],
     /// How many for nothing but their own limits.
     full: usize,
     /// How many for nothing but their pace.
@@ -65,7 +65,7 @@ pub(crate) struct Lane {
 /// What keeps a credential out that returns by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    Fault(Fault),
+    FailureKind(FailureKind),
     Full,
     Paced,
     Capped,
@@ -73,10 +73,10 @@ enum Why {
 
 #[derive(Default)]
 struct Ready {
-    bits: Bits,
+    bits: BitSet,
     last_picked: Cursor,
     /// Whose turn it is by weight, once somebody has asked.
-    turns: Option<Turns>,
+    turns: Option<WeightedScheduler>,
 }
 
 /// Who was picked last.
@@ -89,7 +89,7 @@ enum Cursor {
     Gone(Arc<str>),
 }
 
-impl Pool {
+impl ProviderIndex {
     pub(crate) fn len(&self) -> usize {
         self.tiers.iter().map(|tier| tier.order.len()).sum()
     }
@@ -120,7 +120,7 @@ impl Pool {
 
     /// Lets a credential go.
     pub(crate) fn leave(&mut self, slots: &mut Slots, slot: u32) {
-        let Some(Seat { place, ranks }) = slots[slot].seat() else {
+        let Some(Position { place, ranks }) = slots[slot].seat() else {
             return;
         };
         slots[slot].put_at(None);
@@ -157,7 +157,7 @@ impl Pool {
     }
 
     /// Puts into a lane how a member stands.
-    pub(crate) fn set(&mut self, model: &str, slot: u32, seat: Seat, readiness: Readiness) {
+    pub(crate) fn set(&mut self, model: &str, slot: u32, seat: Position, readiness: Readiness) {
         let tier = self.tier(seat.ranks.priority);
         if let (Some(tier), Some(lane)) = (tier, self.lanes.get_mut(model)) {
             lane.set(&self.tiers[tier].order, tier, slot, seat, readiness);
@@ -168,7 +168,7 @@ impl Pool {
     pub(crate) fn set_everywhere(
         &mut self,
         slot: u32,
-        seat: Seat,
+        seat: Position,
         readiness: impl Fn(&str) -> Readiness,
     ) {
         if let Some(tier) = self.tier(seat.ranks.priority) {
@@ -183,22 +183,22 @@ impl Pool {
     pub(crate) fn build_lane(
         &mut self,
         model: &str,
-        troubled: impl Iterator<Item = (u32, Seat, Readiness)>,
+        troubled: impl Iterator<Item = (u32, Position, Readiness)>,
     ) {
         let model: Arc<str> = model.into();
-        let mut lane = Lane {
+        let mut lane = ModelQueue {
             ready: self.tiers.iter().map(|_| Ready::default()).collect(),
             returning: BTreeSet::new(),
             next_return: None,
             out: FastMap::default(),
-            faults: [0; Fault::ALL.len()],
+            faults: [0; FailureKind::ALL.len()],
             full: 0,
             paced: 0,
             capped: 0,
             last_used: 0,
         };
         for (index, tier) in self.tiers.iter().enumerate() {
-            lane.ready[index].bits = Bits::all(&tier.order);
+            lane.ready[index].bits = BitSet::all(&tier.order);
         }
         for (slot, seat, readiness) in troubled {
             if let Some(tier) = self.tier(seat.ranks.priority) {
@@ -209,8 +209,8 @@ impl Pool {
     }
 
     /// The lane of a model, if there is one, as a pick sees it.
-    pub(crate) fn view<'a>(&'a mut self, model: &'a str) -> Option<View<'a>> {
-        Some(View {
+    pub(crate) fn view<'a>(&'a mut self, model: &'a str) -> Option<QueueView<'a>> {
+        Some(QueueView {
             model,
             tiers: &self.tiers,
             lane: self.lanes.get_mut(model)?,
@@ -226,7 +226,7 @@ impl Pool {
             .tiers
             .binary_search_by_key(&Reverse(priority), |tier| Reverse(tier.priority));
         found.unwrap_or_else(|index| {
-            let order = Order::default();
+            let order = OrderedSlots::default();
             self.tiers.insert(index, Tier { priority, order });
             for lane in self.lanes.values_mut() {
                 lane.ready.insert(index, Ready::default());
@@ -237,7 +237,7 @@ impl Pool {
 }
 
 impl Ready {
-    fn set(&mut self, order: &Order, slot: u32, seat: Seat, ready: bool) {
+    fn set(&mut self, order: &OrderedSlots, slot: u32, seat: Position, ready: bool) {
         self.bits.set(order, seat.place, ready);
         if let Some(turns) = &mut self.turns {
             if ready {
@@ -249,12 +249,19 @@ impl Ready {
     }
 }
 
-impl Lane {
-    fn set(&mut self, order: &Order, tier: usize, slot: u32, seat: Seat, readiness: Readiness) {
+impl ModelQueue {
+    fn set(
+        &mut self,
+        order: &OrderedSlots,
+        tier: usize,
+        slot: u32,
+        seat: Position,
+        readiness: Readiness,
+    ) {
         self.ready[tier].set(order, slot, seat, readiness == Readiness::Ready);
         self.no_longer_out(slot);
         match readiness {
-            Readiness::Until(at, fault) => self.is_out(slot, at, Why::Fault(fault)),
+            Readiness::Until(at, fault) => self.is_out(slot, at, Why::FailureKind(fault)),
             Readiness::Full(at) => self.is_out(slot, at, Why::Full),
             Readiness::Paced(at) => self.is_out(slot, at, Why::Paced),
             Readiness::Capped(at) => self.is_out(slot, at, Why::Capped),
@@ -284,7 +291,7 @@ impl Lane {
 
     fn count_of(&mut self, why: Why) -> &mut usize {
         match why {
-            Why::Fault(fault) => &mut self.faults[fault as usize],
+            Why::FailureKind(fault) => &mut self.faults[fault as usize],
             Why::Full => &mut self.full,
             Why::Paced => &mut self.paced,
             Why::Capped => &mut self.capped,
@@ -297,13 +304,13 @@ impl Lane {
 }
 
 /// A lane, with the order that its bits follow.
-pub(crate) struct View<'a> {
+pub(crate) struct QueueView<'a> {
     model: &'a str,
     tiers: &'a [Tier],
-    lane: &'a mut Lane,
+    lane: &'a mut ModelQueue,
 }
 
-impl View<'_> {
+impl QueueView<'_> {
     /// Notes a use, and looks anew at those whose time has come: another thing may keep them out from here on.
     pub(crate) fn used(&mut self, slots: &Slots, pick: u64, now: Timestamp) {
         self.lane.last_used = pick;
@@ -345,7 +352,7 @@ impl View<'_> {
         bits.count() - tried.count()
     }
 
-    pub(crate) fn is_ready(&self, seat: Seat) -> bool {
+    pub(crate) fn is_ready(&self, seat: Position) -> bool {
         self.tier(seat)
             .is_some_and(|tier| self.lane.ready[tier].bits.has(seat.place))
     }
@@ -409,7 +416,7 @@ impl View<'_> {
         let Ready { bits, turns, .. } = &mut self.lane.ready[tier];
         let order = &self.tiers[tier].order;
         let turns = turns.get_or_insert_with(|| {
-            let mut turns = Turns::default();
+            let mut turns = WeightedScheduler::default();
             for place in bits.iter(order) {
                 let slot = order.slot(place);
                 turns.add(slot, slots[slot].ranks.weight);
@@ -467,7 +474,7 @@ impl View<'_> {
         bits.iter(order).map(|place| order.slot(place))
     }
 
-    fn tier(&self, seat: Seat) -> Option<usize> {
+    fn tier(&self, seat: Position) -> Option<usize> {
         let priority = seat.ranks.priority;
         self.tiers.iter().position(|tier| tier.priority == priority)
     }
@@ -516,8 +523,8 @@ impl View<'_> {
     }
 
     /// How many are out, by their fault.
-    pub(crate) fn faults(&self) -> impl Iterator<Item = (Fault, usize)> + '_ {
-        Fault::ALL
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (FailureKind, usize)> + '_ {
+        FailureKind::ALL
             .into_iter()
             .map(|fault| (fault, self.lane.faults[fault as usize]))
             .filter(|(_, count)| *count > 0)

@@ -11,7 +11,7 @@ pub(crate) struct Place {
 
 /// Slots in order. Chunks keep their numbers; the directory says in which order they come.
 #[derive(Debug, Default)]
-pub(crate) struct Order {
+pub(crate) struct OrderedSlots {
     chunks: Vec<Chunk>,
     directory: Vec<usize>,
     /// Numbers of chunks that are no longer used.
@@ -28,7 +28,7 @@ struct Chunk {
 
 /// What has changed for those who keep a bit for each place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shift {
+pub(crate) enum Edit {
     /// A place was opened; those after it in its chunk have moved up by one.
     Opened(Place),
     /// A place was closed; those after it in its chunk have moved down by one.
@@ -39,7 +39,7 @@ pub(crate) enum Shift {
     Directory,
 }
 
-impl Order {
+impl OrderedSlots {
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -101,7 +101,7 @@ impl Order {
         before: Option<Place>,
         slot: u32,
         mut moved: impl FnMut(u32, Place),
-        mut shifted: impl FnMut(&Self, Shift),
+        mut shifted: impl FnMut(&Self, Edit),
     ) {
         self.len += 1;
         let mut at = match before {
@@ -134,14 +134,14 @@ impl Order {
                 },
             );
         }
-        shifted(self, Shift::Opened(at));
+        shifted(self, Edit::Opened(at));
     }
 
     pub(crate) fn remove(
         &mut self,
         at: Place,
         mut moved: impl FnMut(u32, Place),
-        mut shifted: impl FnMut(&Self, Shift),
+        mut shifted: impl FnMut(&Self, Edit),
     ) {
         self.len -= 1;
         let chunk = &mut self.chunks[at.chunk];
@@ -156,13 +156,13 @@ impl Order {
             );
         }
         let is_empty = chunk.slots.is_empty();
-        shifted(self, Shift::Closed(at));
+        shifted(self, Edit::Closed(at));
         if is_empty {
             let rank = self.rank(at.chunk);
             self.directory.remove(rank);
             self.free.push(at.chunk);
             self.number_from(0);
-            shifted(self, Shift::Directory);
+            shifted(self, Edit::Directory);
         }
     }
 
@@ -171,13 +171,13 @@ impl Order {
         &mut self,
         at: Place,
         moved: &mut impl FnMut(u32, Place),
-        shifted: &mut impl FnMut(&Self, Shift),
+        shifted: &mut impl FnMut(&Self, Edit),
     ) -> Place {
         let rank = self.rank(at.chunk);
         let into = self.open_chunk(rank + 1);
         let at_the_end = rank + 2 == self.directory.len() && at.index == CHUNK;
         if at_the_end {
-            shifted(self, Shift::Directory);
+            shifted(self, Edit::Directory);
             return Place {
                 chunk: into,
                 index: 0,
@@ -190,7 +190,7 @@ impl Order {
         self.chunks[into].slots = upper;
         shifted(
             self,
-            Shift::Split {
+            Edit::Split {
                 from: at.chunk,
                 into,
             },
@@ -249,7 +249,7 @@ mod tests {
         fn slots_stay_in_order_and_know_their_places(
             steps in prop::collection::vec((0..600_u32, prop::bool::weighted(0.7)), 1..900)
         ) {
-            let mut order = Order::default();
+            let mut order = OrderedSlots::default();
             let mut places: BTreeMap<u32, Place> = BTreeMap::new();
             for (slot, comes) in steps {
                 match (comes, places.get(&slot).copied()) {
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn slots_that_come_in_order_fill_their_chunks() {
-        let mut order = Order::default();
+        let mut order = OrderedSlots::default();
         for slot in 0..1000_u32 {
             let before = order.last_up_to(|other| other.cmp(&slot));
             order.insert_after(before, slot, |_, _| (), |_, _| ());

@@ -7,7 +7,7 @@ use crate::registry::FastMap;
 /// Earliest virtual deadline first: each turn puts a credential's next one off by the inverse of its weight. So turns are
 /// shared by weight, and as evenly as can be.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct WeightedScheduler {
     /// Who is ready, by deadline; slots decide between equal ones.
     queue: BTreeSet<(u64, u32)>,
     /// The deadline of everybody who is or was in the queue.
@@ -16,7 +16,7 @@ pub(crate) struct Turns {
     now: u64,
 }
 
-impl Turns {
+impl WeightedScheduler {
     pub(crate) fn add(&mut self, slot: u32, weight: u32) {
         if weight == 0 {
             return;
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn turns_are_shared_by_weight_and_evenly() {
         let weights = [5, 1, 1];
-        let mut turns = Turns::default();
+        let mut turns = WeightedScheduler::default();
         for (slot, weight) in (0..).zip(weights) {
             turns.add(slot, weight);
         }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn who_comes_back_does_not_catch_up() {
-        let mut turns = Turns::default();
+        let mut turns = WeightedScheduler::default();
         turns.add(0, 1);
         turns.add(1, 1);
         turns.remove(1);

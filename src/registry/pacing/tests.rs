@@ -5,8 +5,8 @@ use super::*;
 use crate::auth::Auth;
 use crate::clock::{Clock, ManualClock, later};
 use crate::error::Error;
-use crate::fault::Fault;
-use crate::health::{Effect, Readiness};
+use crate::failure_kind::FailureKind;
+use crate::health::{Readiness, Transition};
 use crate::policy::{FailurePolicy, Rule};
 use crate::random::Random;
 
@@ -209,8 +209,8 @@ fn a_quota_of_one_member_is_one_of_all_and_so_is_its_end() {
     let policy = FailurePolicy::empty().with_rule(Rule::status(429).cooldown(600 * SECOND).quota());
     let error = Error::upstream(429, "quota");
     let mut verdict = policy.classify(&error);
-    verdict.fault = Fault::Quota;
-    let effect = Effect::Failure {
+    verdict.fault = FailureKind::Quota;
+    let effect = Transition::Failure {
         error: Some(&error),
         verdict: &verdict,
         jitter: 0.0,
@@ -225,7 +225,7 @@ fn a_quota_of_one_member_is_one_of_all_and_so_is_its_end() {
         .apply_to_group("a0", "m", &effect, pool.moment());
     let ready = |pool: &Pool| ["a0", "a1", "a2"].map(|id| pool.is_ready(id, "m"));
     assert_eq!(ready(&pool), [false, false, true]);
-    let success = Effect::Success { knows: u32::MAX };
+    let success = Transition::Success { knows: u32::MAX };
     pool.registry.apply(target, "m", &success, pool.moment());
     pool.registry
         .apply_to_group("a0", "m", &success, pool.moment());
@@ -280,7 +280,7 @@ fn a_cooldown_that_ends_while_a_limit_is_reached_makes_nobody_ready() {
     let lease = pool.lease(pool.query("m")).unwrap();
     let policy = FailurePolicy::empty().with_rule(Rule::status(500).cooldown(SECOND));
     let verdict = policy.classify(&Error::upstream(500, ""));
-    let effect = Effect::Failure {
+    let effect = Transition::Failure {
         error: None,
         verdict: &verdict,
         jitter: 0.0,
@@ -309,7 +309,7 @@ fn states_of_invented_models_are_bounded_for_the_whole_pool() {
     let policy = FailurePolicy::empty().with_rule(Rule::status(500).cooldown(600 * SECOND));
     let error = Error::upstream(500, "e".repeat(100_000));
     let verdict = policy.classify(&error);
-    let effect = Effect::Failure {
+    let effect = Transition::Failure {
         error: Some(&error),
         verdict: &verdict,
         jitter: 0.0,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::ManualClock;
 use crate::error::Error;
-use crate::health::Effect;
+use crate::health::Transition;
 use crate::policy::{FailurePolicy, Probes, Rule, Scope};
 use crate::random::Random;
 use crate::registry::{Query, Registry, Supply, Target, UseLimits};
@@ -49,7 +49,7 @@ impl Pool {
         let rule = Rule::status(429).cooldown(TOLD).scope(scope);
         let policy = FailurePolicy::empty().with_rule(rule);
         let error = Error::upstream(429, "no");
-        let effect = Effect::Failure {
+        let effect = Transition::Failure {
             error: Some(&error),
             verdict: &policy.classify(&error),
             jitter: 0.0,
@@ -205,8 +205,8 @@ fn a_probe_comes_when_it_was_to_come() {
     let policy = FailurePolicy::empty().with_rule(rule);
     let error = Error::upstream(429, "insufficient_quota");
     let mut verdict = policy.classify(&error);
-    verdict.fault = crate::fault::Fault::Quota;
-    let effect = Effect::Failure {
+    verdict.fault = crate::failure_kind::FailureKind::Quota;
+    let effect = Transition::Failure {
         error: Some(&error),
         verdict: &verdict,
         jitter: 0.0,

@@ -41,7 +41,7 @@ use self::line::{Line, told};
 pub(crate) use self::line::{is_cancellation, lost_connection};
 use self::scope::current;
 use self::scope::elapsed;
-pub(crate) use self::scope::{Pace, Scope, within};
+pub(crate) use self::scope::{IdleLimits, Scope, within};
 use super::tls::{self, Tls};
 
 /// An agent whose requests can be cancelled, with the TLS set-up `tls`. Without one, that of the request's scope counts; where the

@@ -14,7 +14,7 @@ use crate::transport::tls::Tls;
 
 /// How fast a stream must be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct IdleLimits {
     /// From the end of the request to the first chunk.
     pub(crate) first_chunk: Duration,
     /// Between two chunks.
@@ -30,7 +30,7 @@ pub(crate) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> T) -> T {
 /// What the requests have in common that are started within it.
 pub(crate) struct Scope {
     pub(crate) token: CancelToken,
-    pub(crate) pace: Option<Pace>,
+    pub(crate) pace: Option<IdleLimits>,
     /// For agents without a TLS set-up of their own.
     pub(crate) tls: Option<Arc<Tls>>,
     /// How long what is left of a body may be waited for, where its reader says so; each time it does is counted.
@@ -46,7 +46,11 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    pub(crate) fn new(token: &CancelToken, pace: Option<Pace>, tls: Option<Arc<Tls>>) -> Arc<Self> {
+    pub(crate) fn new(
+        token: &CancelToken,
+        pace: Option<IdleLimits>,
+        tls: Option<Arc<Tls>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             token: token.clone(),
             pace,

@@ -65,7 +65,7 @@ fn a_dropped_binding_is_forgotten() {
 fn scopes_nest_and_survive_panics() {
     let current = || super::current().map(|scope| scope.pace.is_some());
     let token = CancelToken::new();
-    let pace = Some(Pace {
+    let pace = Some(IdleLimits {
         first_chunk: Duration::ZERO,
         idle: Duration::ZERO,
     });
@@ -90,7 +90,7 @@ fn the_pace_changes_with_the_phase() {
     let start = crate::Clock::monotonic(&crate::SystemClock);
     let at = |seconds: u32| Instant::Exact(start + second * seconds);
     let (line, _socket) = line();
-    let pace = Pace {
+    let pace = IdleLimits {
         first_chunk: 30 * second,
         idle: 5 * second,
     };

@@ -75,28 +75,28 @@ impl TlsFault {
 }
 
 fn certificate(fault: &CertificateError, whose: &str) -> String {
-    use CertificateError as Fault;
+    use CertificateError as FailureKind;
     let name = name(fault);
     match fault {
-        Fault::UnknownIssuer => format!(
+        FailureKind::UnknownIssuer => format!(
             "{whose}'s certificate is signed by an authority that is not known ({name}): where it is your own, give its root \
              certificate by `Builder::root_certificates`, attribute `ca_certificates` or the variable SSL_CERT_FILE"
         ),
-        Fault::Expired | Fault::ExpiredContext { .. } => {
+        FailureKind::Expired | FailureKind::ExpiredContext { .. } => {
             format!("{whose}'s certificate has expired, or the clock of this machine is wrong")
         }
-        Fault::NotValidYet | Fault::NotValidYetContext { .. } => {
+        FailureKind::NotValidYet | FailureKind::NotValidYetContext { .. } => {
             format!("{whose}'s certificate is not valid yet, or the clock of this machine is wrong")
         }
-        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => format!(
+        FailureKind::NotValidForName | FailureKind::NotValidForNameContext { .. } => format!(
             "{whose}'s certificate is that of another host: is the host in the URL right, and does anything stand between?"
         ),
-        Fault::BadSignature => format!(
+        FailureKind::BadSignature => format!(
             "{whose}'s certificate is not signed by the authority that it names ({name}): where that is your own, is the root \
              certificate that was given the present one?"
         ),
-        Fault::Revoked => format!("{whose}'s certificate is revoked"),
-        Fault::Other(other) if format!("{other:?}").contains(CA_AS_SERVER) => format!(
+        FailureKind::Revoked => format!("{whose}'s certificate is revoked"),
+        FailureKind::Other(other) if format!("{other:?}").contains(CA_AS_SERVER) => format!(
             "{whose}'s certificate is that of an authority ({CA_AS_SERVER}), with which no server may show itself: give it one \
              without CA:TRUE, as `openssl req -x509 -addext basicConstraints=CA:FALSE` makes it"
         ),

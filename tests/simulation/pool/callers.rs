@@ -23,6 +23,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Under {
     pub number: u64,
+    pub model: &'static str,
     pub began: Duration,
     pub timeout: Option<Duration>,
     pub cancelled_at: Option<Duration>,
@@ -116,6 +117,7 @@ fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
     options.max_wait = manner.max_wait;
     place.lock().call = Some(Under {
         number,
+        model: manner.model,
         began,
         timeout: manner.timeout,
         cancelled_at: None,

@@ -27,6 +27,7 @@ pub const KINDS: &[Kind] = &[
     pool_kind("a key is replaced", 3, key_is_replaced),
     pool_kind("a key's setting is wrong", 3, setting_is_wrong),
     pool_kind("a key's limits change", 3, limits_change),
+    pool_kind("a key's allowance is used up", 3, use_up),
     pool_kind("a key serves long calls", 2, long_calls),
     pool_kind("the provider is down", 2, outage),
     pool_kind("the clock is set", 4, set_clock),
@@ -104,6 +105,7 @@ fn draw_key(random: &mut Random) -> Key {
         rpm: random.chance(1, 6).then_some(20),
         max_concurrent: random.chance(1, 5).then_some(1),
         disabled: false,
+        tpm: random.chance(1, 6).then_some(60),
     }
 }
 
@@ -123,7 +125,12 @@ fn record(id: &str, key: &Key, secret: u64) -> Auth {
     let mut auth = Auth::api_key(PROVIDER, format!("sk-{secret}"))
         .with_id(id)
         .runtime_only();
-    for (name, value) in [("rpm", key.rpm), ("max_concurrent", key.max_concurrent)] {
+    let limits = [
+        ("rpm", key.rpm),
+        ("tpm", key.tpm),
+        ("max_concurrent", key.max_concurrent),
+    ];
+    for (name, value) in limits {
         if let Some(value) = value {
             auth = auth.with_attribute(name, value.to_string());
         }
@@ -244,6 +251,77 @@ fn limits_change(pool: &mut Pool, random: &mut Random) {
         key.bucket = drawn.bucket;
         key.hints = drawn.hints;
     });
+}
+
+/// A key that has a wrong setting for a moment, which is tried, and is well then, is asked as often as it may be.
+fn use_up(pool: &mut Pool, random: &mut Random) {
+    let of_use = |(id, key): (&String, &Key)| {
+        let limited = key.rpm.is_some() || key.tpm.is_some();
+        (limited && !key.disabled).then(|| id.clone())
+    };
+    let ids: Vec<_> = pool.truth().lock().keys.iter().filter_map(of_use).collect();
+    let (Some(id), Some(model)) = (random.pick(&ids), random.pick(&MODELS)) else {
+        return;
+    };
+    let is_down = pool.now() < pool.truth().lock().outage_until;
+    if is_down || pool.mischief.load(Ordering::SeqCst) == DECLINES {
+        return;
+    }
+    pool.note(format!("{id} is used up for {model}"));
+    set_again(pool, random, id, |key| key.unusable = true);
+    let _ = super::promises::ask_pinned(pool, model, id);
+    set_again(pool, random, id, |key| {
+        key.unusable = false;
+        key.always = None;
+        key.faults = 0;
+        key.bucket = None;
+        key.latency = Duration::from_millis(20);
+    });
+    let _ = pool.ground.manager.reset(id);
+    super::promises::check_allowance(pool, model, id);
+}
+
+/// Another key under the same id, with other properties.
+fn set_again(pool: &Pool, random: &mut Random, id: &str, change: impl FnOnce(&mut Key)) {
+    let key = {
+        let mut truth = pool.truth().lock();
+        truth.tried_unusable.remove(id);
+        super::promises::forget_told(&mut truth, id);
+        let key = truth.keys.get_mut(id).unwrap();
+        change(key);
+        key.clone()
+    };
+    let record = record(id, &key, random.next());
+    pool.ground.manager.register(record).unwrap();
+}
+
+/// In place of all others: three keys that are well.
+pub fn only_keys_that_are_well(pool: &mut Pool) {
+    let mut truth = pool.truth().lock();
+    let former = std::mem::take(&mut truth.keys);
+    truth.outage_until = Duration::ZERO;
+    drop(truth);
+    for id in former.keys() {
+        let _ = pool.ground.manager.remove(id);
+    }
+    for number in 0..3 {
+        let key = Key {
+            bucket: None,
+            hints: Hints::None,
+            faults: 0,
+            always: None,
+            unusable: false,
+            latency: Duration::from_millis(20),
+            rpm: None,
+            tpm: None,
+            max_concurrent: None,
+            disabled: false,
+        };
+        let id = format!("even-{number}");
+        let record = record(&id, &key, number);
+        pool.truth().lock().keys.insert(id, key);
+        pool.ground.manager.register(record).unwrap();
+    }
 }
 
 fn long_calls(pool: &mut Pool, random: &mut Random) {

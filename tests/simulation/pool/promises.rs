@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use credpool::{Availability, Error, ErrorCode, Options, Request};
 
-use super::callers::{Ground, Manner, Under};
+use super::callers::{Caller, Ground, Manner, Under};
+use super::operators;
 use super::upstream::{Key, MODELS, PROVIDER, Sent, Truth};
 use super::world::{DECLINES, Pool};
 
@@ -65,6 +66,67 @@ pub fn check_waits(pool: &Pool) {
     }
 }
 
+/// At any moment at which everything waits: a key that a call has been told to leave alone is asked again after that, where others wait.
+pub fn check_returns(pool: &Pool) {
+    if pool.mischief.load(Ordering::SeqCst) == DECLINES {
+        return;
+    }
+    let now = pool.now();
+    let under = |caller: &Caller| caller.place.lock().call.clone();
+    let under: Vec<_> = pool.callers.iter().filter_map(under).collect();
+    let mut truth = pool.truth().lock();
+    let mut breaches = Vec::new();
+    for (id, key) in &truth.keys {
+        let is_free = truth.in_flight.get(id).is_none_or(|count| *count == 0);
+        let may_serve = !key.disabled && !key.unusable && key.rpm.or(key.tpm).is_none();
+        let sent = truth.sent.get(id).map_or(&[][..], Vec::as_slice);
+        let Some((last, (at, wait))) = sent.last().and_then(|last| Some((last, last.told?))) else {
+            continue;
+        };
+        let returns = at + wait + wait.mul_f64(JITTER) + GRACE;
+        let due = if is_busy(pool, &last.model, id) {
+            returns + SLOWEST_PACE
+        } else {
+            returns
+        };
+        if now <= due || !is_free || !may_serve || truth.clock_set >= at || truth.slept >= at {
+            continue;
+        }
+        // What has asked others may have to let time pass for those.
+        let waits = |under: &&Under| {
+            let mut all = truth.sent.values().flatten();
+            under.model == last.model
+                && under.began + GRACE < now
+                && !all.any(|sent| sent.call == under.number)
+        };
+        if let Some(under) = under.iter().find(waits) {
+            let late = now.saturating_sub(at + wait);
+            let number = under.number;
+            breaches.push(format!(
+                "call {number} waits, and {id} is not asked {late:?} after it should be"
+            ));
+        }
+    }
+    for what in breaches {
+        let promise = "a_credential_is_asked_again_when_the_server_said_where_calls_wait";
+        if !truth.breaches.iter().any(|known| known.promise == promise) {
+            truth.breach(promise, what);
+        }
+    }
+}
+
+/// By which part of itself chance lengthens a wait at most.
+const JITTER: f64 = 0.1;
+
+/// Where the pool has learnt how often a key is served, it lets so much time pass between two requests at most.
+const SLOWEST_PACE: Duration = Duration::from_secs(30);
+
+fn is_busy(pool: &Pool, model: &str, id: &str) -> bool {
+    let standings = pool.ground.manager.explain(PROVIDER, model).into_iter();
+    let mut busy = standings.filter(|one| one.availability == Availability::Busy);
+    busy.any(|one| &*one.auth_id == id)
+}
+
 /// When a request comes.
 pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: u64) {
     let now = truth.now();
@@ -107,7 +169,8 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
         );
     }
     let lately = |one: &&Sent| one.model == model && one.at + Duration::from_secs(60) > now;
-    let failed = sent.iter().filter(lately).filter(|one| one.failed).count();
+    let failed = sent.iter().filter(lately).filter(|one| one.is_hopeless);
+    let failed = failed.count();
     let others = truth.sent.iter().filter(|(other, _)| *other != id);
     let served = others
         .flat_map(|(_, sent)| sent.iter().filter(lately))
@@ -160,11 +223,7 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
         );
     }
     let Err(error) = result else { return };
-    if matches!(
-        error.code(),
-        ErrorCode::AuthUnavailable | ErrorCode::LimitReached
-    ) && error.message().contains("key-")
-    {
+    if is_refusal(error) && error.message().contains("key-") {
         truth.breach(
             "the_message_of_a_refusal_names_no_credential",
             error.to_string(),
@@ -187,11 +246,7 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
             return;
         }
     }
-    let is_limit = error.http_status() == Some(429)
-        || matches!(
-            error.code(),
-            ErrorCode::AuthUnavailable | ErrorCode::LimitReached
-        );
+    let is_limit = error.http_status() == Some(429) || is_refusal(error);
     let at_bound = attempts >= 3 && took >= under.may_wait;
     if is_limit && attempts < 10 && !at_bound && !error.message().contains("selector") {
         let what = format!(
@@ -270,6 +325,95 @@ pub fn conclude(pool: &mut Pool) {
             check_hint(pool, model);
         }
     }
+    check_faults(pool);
+}
+
+/// Many calls of which one answer in twenty is a fault.
+fn check_faults(pool: &mut Pool) {
+    operators::only_keys_that_are_well(pool);
+    // An outage may have emptied the budget.
+    errors_of(pool, CALLS_THAT_FILL_THE_BUDGET);
+    for key in pool.truth().lock().keys.values_mut() {
+        key.faults = 50;
+    }
+    let errors = errors_of(pool, CALLS_WITH_FAULTS);
+    if errors.len() > CALLS_WITH_FAULTS / 200 {
+        let what = format!(
+            "{} of {CALLS_WITH_FAULTS} calls fail, the first with {}",
+            errors.len(),
+            errors[0]
+        );
+        pool.truth().lock().breach(
+            "of_calls_with_one_fault_in_twenty_answers_at_most_one_in_two_hundred_fails",
+            what,
+        );
+    }
+}
+
+const CALLS_THAT_FILL_THE_BUDGET: usize = 200;
+const CALLS_WITH_FAULTS: usize = 600;
+
+/// What fails of so many calls, one after the other.
+fn errors_of(pool: &Pool, calls: usize) -> Vec<Error> {
+    pool.watch(move |manager| {
+        let request = Request::new(MODELS[0], "{}");
+        let options = Options::new();
+        let calls = (0..calls).map(|_| manager.execute([PROVIDER], &request, &options));
+        calls.filter_map(Result::err).collect()
+    })
+}
+
+/// Asks a key until it is refused without being asked: it has been sent as much as it may be then.
+pub fn check_allowance(pool: &Pool, model: &str, id: &str) {
+    let mut refusals = (0..MOST_UNTIL_REFUSED).map(|_| ask_pinned(pool, model, id));
+    let refused = refusals.find_map(|result| result.err().filter(is_refusal));
+    drop(refusals);
+    let mut truth = pool.truth().lock();
+    let now = truth.now();
+    let key = &truth.keys[id];
+    let (rpm, tpm) = (key.rpm, key.tpm);
+    let is_full = key.max_concurrent.is_some() && truth.in_flight.get(id).is_some_and(|n| *n > 0);
+    let Some(error) = refused.filter(|_| !is_full) else {
+        return;
+    };
+    // While it slept, no time passed for the pool.
+    let slept = truth.slept + MINUTE_AND_A_SECOND > now;
+    let lately = |at| slept || at + MINUTE_AND_A_SECOND > now;
+    let minute = truth.sent.get(id).into_iter().flatten();
+    let minute = minute.filter(|one| one.model == model && lately(one.at));
+    let (requests, tokens) = minute.fold((0, 0), |(requests, tokens), one| {
+        let used = if one.failed { 0 } else { one.tokens };
+        (requests + 1, tokens + used)
+    });
+    let is_used_up = rpm.is_some_and(|most| requests >= most)
+        || tpm.is_some_and(|most| tokens + LARGE.len() / 4 > most);
+    if !is_used_up {
+        let what = format!(
+            "{id} was sent {requests} requests with {tokens} tokens in a minute, and then: {error}"
+        );
+        truth.breach("what_was_not_sent_uses_nothing_up", what);
+    }
+}
+
+/// The minutes of the pool are of whole seconds.
+const MINUTE_AND_A_SECOND: Duration = Duration::from_secs(61);
+
+/// Ten tokens.
+const LARGE: &str = r#"{"a request of ten": "tokens and more"}  "#;
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        ErrorCode::AuthUnavailable | ErrorCode::LimitReached
+    )
+}
+
+/// A large call that does not wait, and can be served by one key alone.
+pub fn ask_pinned(pool: &Pool, model: &str, id: &str) -> Result<(), Error> {
+    let options = Options::new().with_pinned(id).with_max_attempts(1);
+    let options = options.with_max_wait(Duration::ZERO);
+    let request = Request::new(model, LARGE);
+    pool.watch(move |manager| manager.execute([PROVIDER], &request, &options).map(drop))
 }
 
 /// The next call may be sent with who is said to be ready.
@@ -308,17 +452,8 @@ const LONGEST_HINT: Duration = Duration::from_secs(3600);
 fn ask(pool: &Pool, model: &str, options: Options) -> (Result<(), Error>, bool) {
     let before = pool.truth().lock().attempts;
     let options = options.with_max_wait(Duration::ZERO);
-    let (manager, request) = (pool.ground.manager.clone(), Request::new(model, "{}"));
-    let thread =
-        std::thread::spawn(move || manager.execute([PROVIDER], &request, &options).map(drop));
-    let end = pool.now() + Duration::from_secs(60);
-    let busy = std::sync::atomic::AtomicUsize::new(0);
-    loop {
-        crate::quiet::wait_until_quiet(&busy);
-        if thread.is_finished() || !pool.ground.timeline.fire_next(end) {
-            break;
-        }
-    }
-    let result = thread.join().unwrap();
+    let request = Request::new(model, "{}");
+    let result =
+        pool.watch(move |manager| manager.execute([PROVIDER], &request, &options).map(drop));
     (result, pool.truth().lock().attempts > before)
 }

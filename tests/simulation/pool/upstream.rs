@@ -37,6 +37,7 @@ pub struct Key {
     pub latency: Duration,
     /// What the pool has to know of it.
     pub rpm: Option<usize>,
+    pub tpm: Option<usize>,
     pub max_concurrent: Option<usize>,
     pub disabled: bool,
 }
@@ -63,6 +64,10 @@ pub struct Sent {
     pub call: u64,
     pub model: String,
     pub failed: bool,
+    /// The key fails always.
+    pub is_hopeless: bool,
+    /// What the pool reckons it with.
+    pub tokens: usize,
     /// How long the key was to be left alone, and from when on the pool knows.
     pub told: Option<(Duration, Duration)>,
 }
@@ -195,6 +200,8 @@ impl Upstream {
             call,
             model: request.model.clone(),
             failed: false,
+            is_hopeless: key.always.is_some(),
+            tokens: request.payload.len() / 4,
             told: None,
         });
         let fate = Self::fate(&mut truth, &id, key, attempt.clock().now());

@@ -37,7 +37,7 @@ impl Pool {
         truth.lock().no_floor = no_floor;
         let manager = Manager::builder()
             .clock(clock.clone())
-            .policy(FailurePolicy::default().with_floor(!no_floor))
+            .policy(FailurePolicy::default().with_last_resort(!no_floor))
             .hook(Listener {
                 truth: Arc::clone(&truth),
                 mischief: Arc::clone(&mischief),
@@ -108,6 +108,20 @@ impl Pool {
         }
     }
 
+    /// What `work` gives, on a thread of its own, while time goes on for it.
+    pub fn watch<T: Send + 'static>(&self, work: impl FnOnce(&Manager) -> T + Send + 'static) -> T {
+        let manager = self.ground.manager.clone();
+        let thread = std::thread::spawn(move || work(&manager));
+        let end = self.now() + Duration::from_secs(3600);
+        loop {
+            wait_until_quiet(&self.busy);
+            if thread.is_finished() || !self.ground.timeline.fire_next(end) {
+                break;
+            }
+        }
+        thread.join().unwrap()
+    }
+
     /// Lets time go on, from timer to timer.
     pub fn advance(&mut self, span: Duration) {
         let end = self.now() + span;
@@ -115,6 +129,7 @@ impl Pool {
         loop {
             self.rest();
             super::promises::check_waits(self);
+            super::promises::check_returns(self);
             if !self.ground.timeline.fire_next(end) {
                 return;
             }

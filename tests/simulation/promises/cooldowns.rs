@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use credpool::{Availability, Fault, Manager, Origin};
+use credpool::{Availability, CooldownSource, FailureKind, Manager};
 
 use super::{breach_all, has_had_time, running};
 use crate::executor::{MODEL, PROVIDER};
@@ -15,7 +15,10 @@ pub fn cooling(manager: &Manager) -> BTreeSet<String> {
     let standings = manager.explain(PROVIDER, MODEL).into_iter();
     standings
         .filter(|one| one.availability == Availability::Cooling)
-        .filter(|one| one.fault == Some(Fault::RateLimited) || one.origin == Some(Origin::Operator))
+        .filter(|one| {
+            one.fault == Some(FailureKind::RateLimited)
+                || one.origin == Some(CooldownSource::Operator)
+        })
         .map(|one| one.auth_id.to_string())
         .collect()
 }

@@ -3,7 +3,7 @@
 mod dialects;
 mod own;
 
-use credpool::{Fault, Usage};
+use credpool::{FailureKind, Usage};
 use serde_json::Value;
 
 use super::{Body, Case, DONE, Want, data};
@@ -23,7 +23,7 @@ struct Dialect {
     /// Whether it closes with `[DONE]`.
     done: bool,
     /// How it says in mid-stream that something is wrong, and what that is.
-    error: (Value, Fault),
+    error: (Value, FailureKind),
 }
 
 impl Dialect {
@@ -63,7 +63,7 @@ impl Dialect {
                 format!("{greeting}{hi}{there}{}", end.trim_end()),
                 Want::Whole("Hi there", None),
             ),
-            self.case("cut after the greeting", greeting.clone(), Want::Next(Some(Fault::Transient))),
+            self.case("cut after the greeting", greeting.clone(), Want::Next(Some(FailureKind::Transient))),
             self.case(
                 "closed by [DONE] before the end",
                 format!("{greeting}{hi}{there}{DONE}"),

@@ -1,6 +1,6 @@
 //! Generations by stream: <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
 
-use credpool::{Fault, Usage};
+use credpool::{FailureKind, Usage};
 use serde_json::{Value, json};
 
 use super::{Body, Case, DONE, Want, data};
@@ -38,14 +38,14 @@ pub fn cases() -> Vec<Case> {
         ("Gemini", "an image of 8 MB".into(), "https://ai.google.dev/gemini-api/docs/image-generation", None, data(&[image(8_000_000), there.clone()]), Want::Whole(" there", used)),
         ("Gemini", "a blocked prompt".into(), "https://ai.google.dev/api/generate-content#BlockReason", None, data(std::slice::from_ref(&blocked)), Want::Whole("", None)),
         ("Gemini", "cut before the reason".into(), METHOD, None, data(std::slice::from_ref(&hi)), Want::Fails("Hi", "stream_truncated")),
-        ("Gemini", "cut before any content".into(), METHOD, None, data(&[json!({"usageMetadata": {"promptTokenCount": 3}})]), Want::Next(Some(Fault::Transient))),
+        ("Gemini", "cut before any content".into(), METHOD, None, data(&[json!({"usageMetadata": {"promptTokenCount": 3}})]), Want::Next(Some(FailureKind::Transient))),
         ("Gemini", "a reason that is unspecified".into(), REASONS, None, data(&[piece(0, "Hi", Some("FINISH_REASON_UNSPECIFIED"))]), Want::Fails("Hi", "stream_truncated")),
         ("Gemini", "two candidates asked for, two come".into(), METHOD, Some(two.clone()), data(&both), Want::Whole("Hi", used)),
         ("Gemini", "two candidates asked for, a cut before the second".into(), METHOD, Some(two.clone()), data(&both[..1]), Want::Fails("Hi", "stream_truncated")),
         ("Gemini", "two candidates asked for in snake case, a cut before the second".into(), METHOD, Some(json!({"generation_config": {"candidate_count": 2}})), data(&both[..1]), Want::Fails("Hi", "stream_truncated")),
         ("Gemini", "two candidates asked for, a blocked prompt".into(), METHOD, Some(two), data(&[blocked]), Want::Whole("", None)),
         ("Gemini", "an array in place of events".into(), METHOD, None, json!([hi, there]).to_string(), Want::Final("stream_malformed")),
-        ("Gemini", "an error as an array".into(), "https://cloud.google.com/apis/design/errors", None, json!([status(429, "RESOURCE_EXHAUSTED")]).to_string(), Want::Next(Some(Fault::RateLimited))),
+        ("Gemini", "an error as an array".into(), "https://cloud.google.com/apis/design/errors", None, json!([status(429, "RESOURCE_EXHAUSTED")]).to_string(), Want::Next(Some(FailureKind::RateLimited))),
         ("gateways", "[DONE] behind the end".into(), METHOD, None, data(&[hi.clone(), there.clone()]) + DONE, whole()),
         ("gateways", "[DONE] before the reason".into(), METHOD, None, data(std::slice::from_ref(&hi)) + DONE, Want::Fails("Hi", "stream_truncated")),
         ("gateways", "empty data".into(), "openai/openai-go#621", None, format!("data:\n\n{}data: \n\n{}", data(std::slice::from_ref(&hi)), data(std::slice::from_ref(&there))), whole()),
@@ -81,11 +81,11 @@ pub fn cases() -> Vec<Case> {
         ));
     }
     for (code, name, fault) in [
-        (503, "UNAVAILABLE", Fault::Transient),
-        (500, "INTERNAL", Fault::Transient),
-        (429, "RESOURCE_EXHAUSTED", Fault::RateLimited),
-        (504, "DEADLINE_EXCEEDED", Fault::Transient),
-        (403, "PERMISSION_DENIED", Fault::Forbidden),
+        (503, "UNAVAILABLE", FailureKind::Transient),
+        (500, "INTERNAL", FailureKind::Transient),
+        (429, "RESOURCE_EXHAUSTED", FailureKind::RateLimited),
+        (504, "DEADLINE_EXCEEDED", FailureKind::Transient),
+        (403, "PERMISSION_DENIED", FailureKind::Forbidden),
     ] {
         rows.push((
             "Vertex AI",

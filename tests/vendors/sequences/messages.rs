@@ -1,6 +1,6 @@
 //! The Messages API by stream: <https://docs.anthropic.com/en/docs/build-with-claude/streaming>.
 
-use credpool::{Fault, Usage};
+use credpool::{FailureKind, Usage};
 use serde_json::{Value, json};
 
 use super::{Body, Case, DONE, Want, data, named};
@@ -58,7 +58,7 @@ pub fn cases() -> Vec<Case> {
             json!({"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm"}}),
             json!({"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}}), stop_block(), text("Hi there"), reason("end_turn"), end()]), whole()),
         ("Anthropic", "cut before the reason".into(), EVENTS, named(&[start(), empty(), text("Hi")]), Want::Fails("Hi", "stream_truncated")),
-        ("Anthropic", "cut before any content".into(), EVENTS, named(&[start(), ping()]), Want::Next(Some(Fault::Transient))),
+        ("Anthropic", "cut before any content".into(), EVENTS, named(&[start(), ping()]), Want::Next(Some(FailureKind::Transient))),
         ("Anthropic", "an event of a kind that nobody knows".into(), EVENTS, named(&[start(), json!({"type": "novel", "x": 1}), empty(), text("Hi there"), stop_block(), reason("end_turn"), end()]), whole()),
         ("gateways", "[DONE] in place of message_stop".into(), "anthropic-python 2.14.0 reads the whole reply", until("end_turn") + DONE, whole()),
         ("gateways", "[DONE] before message_stop".into(), "anthropic-python 2.14.0 reads the whole reply", until("end_turn") + DONE + &close(), whole()),
@@ -94,13 +94,13 @@ pub fn cases() -> Vec<Case> {
     }
     // https://docs.anthropic.com/en/api/errors
     for (kind, fault) in [
-        ("overloaded_error", Fault::Overloaded),
-        ("api_error", Fault::Transient),
-        ("rate_limit_error", Fault::RateLimited),
-        ("authentication_error", Fault::Unauthorized),
-        ("permission_error", Fault::Forbidden),
-        ("billing_error", Fault::Billing),
-        ("timeout_error", Fault::Transient),
+        ("overloaded_error", FailureKind::Overloaded),
+        ("api_error", FailureKind::Transient),
+        ("rate_limit_error", FailureKind::RateLimited),
+        ("authentication_error", FailureKind::Unauthorized),
+        ("permission_error", FailureKind::Forbidden),
+        ("billing_error", FailureKind::Billing),
+        ("timeout_error", FailureKind::Transient),
     ] {
         rows.push((
             "Anthropic",

@@ -1,6 +1,6 @@
 //! Plain answers with status 200, with a reply and without.
 
-use credpool::{Fault, Usage};
+use credpool::{FailureKind, Usage};
 use serde_json::{Value, json};
 
 use super::{Body, Case, Want};
@@ -9,7 +9,7 @@ use crate::replay::Api;
 pub fn cases() -> Vec<Case> {
     let chat = |message: Value, finish: Value| json!({"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": finish}]});
     let hi = json!({"role": "assistant", "content": "Hi"});
-    let transient = || Want::Next(Some(Fault::Transient));
+    let transient = || Want::Next(Some(FailureKind::Transient));
     let whole = |text| Want::Whole(text, None);
     let with = |mut value: Value, name: &str, member: Value| {
         value[name] = member;
@@ -326,7 +326,7 @@ pub fn cases() -> Vec<Case> {
             minimax,
             Api::Chat,
             base(1002, "rate limit exceeded(RPM)"),
-            Want::Next(Some(Fault::RateLimited)),
+            Want::Next(Some(FailureKind::RateLimited)),
         ),
         (
             "MiniMax",
@@ -334,7 +334,7 @@ pub fn cases() -> Vec<Case> {
             minimax,
             Api::Chat,
             base(1039, "token limit"),
-            Want::Next(Some(Fault::RateLimited)),
+            Want::Next(Some(FailureKind::RateLimited)),
         ),
         (
             "MiniMax",
@@ -342,7 +342,7 @@ pub fn cases() -> Vec<Case> {
             minimax,
             Api::Chat,
             base(1008, "insufficient balance"),
-            Want::Next(Some(Fault::Billing)),
+            Want::Next(Some(FailureKind::Billing)),
         ),
         (
             "MiniMax",
@@ -350,7 +350,7 @@ pub fn cases() -> Vec<Case> {
             minimax,
             Api::Chat,
             base(2049, "invalid api key"),
-            Want::Next(Some(Fault::Unauthorized)),
+            Want::Next(Some(FailureKind::Unauthorized)),
         ),
         (
             "MiniMax",
@@ -358,7 +358,7 @@ pub fn cases() -> Vec<Case> {
             minimax,
             Api::Chat,
             base(2056, "usage limit exceeded"),
-            Want::Next(Some(Fault::Quota)),
+            Want::Next(Some(FailureKind::Quota)),
         ),
         (
             "MiniMax",

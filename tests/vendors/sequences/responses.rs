@@ -1,6 +1,6 @@
 //! The Responses API by stream: <https://platform.openai.com/docs/api-reference/responses-streaming>.
 
-use credpool::{Fault, Usage};
+use credpool::{FailureKind, Usage};
 use serde_json::{Value, json};
 
 use super::{Body, Case, DONE, Want, data, named};
@@ -95,7 +95,7 @@ pub fn cases() -> Vec<Case> {
             "cut before any content".into(),
             EVENTS,
             named(&[created()]),
-            Want::Next(Some(Fault::Transient)),
+            Want::Next(Some(FailureKind::Transient)),
         ),
         (
             "OpenAI",
@@ -105,7 +105,7 @@ pub fn cases() -> Vec<Case> {
                 created(),
                 json!({"type": "error", "code": "rate_limit_exceeded", "message": "Try again in 20s", "param": null}),
             ]),
-            Want::Next(Some(Fault::RateLimited)),
+            Want::Next(Some(FailureKind::RateLimited)),
         ),
         (
             "OpenAI",
@@ -142,7 +142,7 @@ pub fn cases() -> Vec<Case> {
                 created(),
                 json!({"type": "response.completed", "response": response("failed", json!({"error": {"code": "server_error", "message": "x"}}))}),
             ]),
-            Want::Next(Some(Fault::Transient)),
+            Want::Next(Some(FailureKind::Transient)),
         ),
         (
             "gateways",
@@ -231,12 +231,12 @@ pub fn cases() -> Vec<Case> {
     ];
     // https://platform.openai.com/docs/api-reference/responses/object: error.code
     for (code, fault) in [
-        ("server_error", Fault::Transient),
-        ("rate_limit_exceeded", Fault::RateLimited),
-        ("insufficient_quota", Fault::Billing),
-        ("vector_store_timeout", Fault::Transient),
-        ("server_is_overloaded", Fault::Overloaded),
-        ("slow_down", Fault::Overloaded),
+        ("server_error", FailureKind::Transient),
+        ("rate_limit_exceeded", FailureKind::RateLimited),
+        ("insufficient_quota", FailureKind::Billing),
+        ("vector_store_timeout", FailureKind::Transient),
+        ("server_is_overloaded", FailureKind::Overloaded),
+        ("slow_down", FailureKind::Overloaded),
     ] {
         rows.push((
             "OpenAI",

@@ -1,6 +1,6 @@
 //! How the vendors' ordinary streams look.
 
-use credpool::{Fault, Usage};
+use credpool::{FailureKind, Usage};
 use serde_json::{Value, json};
 
 use super::super::{chunk, role, said, stop, with};
@@ -48,7 +48,7 @@ pub fn all() -> Vec<Dialect> {
             error: coded(
                 "429",
                 "Requests have exceeded the token rate limit. Please retry after 6 seconds.",
-                Fault::RateLimited,
+                FailureKind::RateLimited,
             ),
             ..plain(
                 "Azure OpenAI",
@@ -89,7 +89,7 @@ pub fn all() -> Vec<Dialect> {
         Dialect {
             error: (
                 json!({"object": "error", "message": "Service tier capacity exceeded for this model.", "type": "service_tier_capacity_exceeded", "param": null, "code": 429}),
-                Fault::RateLimited,
+                FailureKind::RateLimited,
             ),
             ..plain("Mistral", "https://docs.mistral.ai/api")
         },
@@ -117,7 +117,7 @@ pub fn all() -> Vec<Dialect> {
                 ),
             ],
             usage: Some(Usage::new(3, 2).with_cached(1).with_cache_written(2)),
-            error: coded(502, "Provider returned error", Fault::Transient),
+            error: coded(502, "Provider returned error", FailureKind::Transient),
             ..plain(
                 "OpenRouter",
                 "https://openrouter.ai/docs/api/reference/streaming",
@@ -137,7 +137,7 @@ pub fn all() -> Vec<Dialect> {
         Dialect {
             error: (
                 json!({"error": {"object": "error", "type": "internal_server_error", "message": "failed"}}),
-                Fault::Transient,
+                FailureKind::Transient,
             ),
             ..plain(
                 "Fireworks",
@@ -152,7 +152,7 @@ pub fn all() -> Vec<Dialect> {
             )],
             error: (
                 json!({"message": "Tokens per minute limit exceeded", "type": "error", "code": "too_many_requests"}),
-                Fault::RateLimited,
+                FailureKind::RateLimited,
             ),
             ..plain(
                 "Cerebras",
@@ -181,7 +181,7 @@ pub fn all() -> Vec<Dialect> {
             usage: Some(Usage::new(3, 2).with_cached(1)),
             error: (
                 json!({"error": {"type": "engine_overloaded_error", "message": "The engine is currently overloaded, please try again later"}}),
-                Fault::Transient,
+                FailureKind::Transient,
             ),
             ..plain("Moonshot", "https://platform.moonshot.ai/docs/api/chat")
         },
@@ -194,7 +194,7 @@ pub fn all() -> Vec<Dialect> {
             error: coded(
                 "1302",
                 "Rate limit reached for requests",
-                Fault::RateLimited,
+                FailureKind::RateLimited,
             ),
             ..plain("Zhipu", "https://docs.bigmodel.cn/cn/api/api-code")
         },
@@ -208,7 +208,7 @@ pub fn all() -> Vec<Dialect> {
             ],
             error: (
                 json!({"error": {"code": "limit_requests", "message": "You exceeded your current requests list.", "type": "limit_requests"}}),
-                Fault::RateLimited,
+                FailureKind::RateLimited,
             ),
             ..plain(
                 "DashScope",
@@ -226,7 +226,7 @@ pub fn all() -> Vec<Dialect> {
             ],
             error: (
                 json!({"id": "x", "choices": null, "base_resp": {"status_code": 1002, "status_msg": "rate limit exceeded(RPM)"}}),
-                Fault::RateLimited,
+                FailureKind::RateLimited,
             ),
             ..plain(
                 "MiniMax",
@@ -237,7 +237,7 @@ pub fn all() -> Vec<Dialect> {
             end: vec![chunk(json!({}), Some("stop")), usage_chunk(tokens(&[]))],
             error: (
                 json!({"object": "error", "message": "EngineCore encountered an issue.", "type": "InternalServerError", "param": null, "code": 500}),
-                Fault::Transient,
+                FailureKind::Transient,
             ),
             ..plain(
                 "vLLM",
@@ -251,7 +251,7 @@ pub fn all() -> Vec<Dialect> {
             ],
             error: (
                 json!({"error": {"object": "error", "message": "The server is overloaded.", "type": "ServiceUnavailableError", "param": null, "code": 503}}),
-                Fault::Overloaded,
+                FailureKind::Overloaded,
             ),
             ..plain(
                 "SGLang",
@@ -270,7 +270,7 @@ pub fn all() -> Vec<Dialect> {
             ],
             error: (
                 json!({"error": "an error was encountered while running the model"}),
-                Fault::Transient,
+                FailureKind::Transient,
             ),
             ..plain("Ollama", "https://docs.ollama.com/openai")
         },
@@ -282,7 +282,7 @@ pub fn all() -> Vec<Dialect> {
             )],
             error: (
                 json!({"error": {"code": 500, "message": "failed", "type": "server_error"}}),
-                Fault::Transient,
+                FailureKind::Transient,
             ),
             ..plain(
                 "llama.cpp",
@@ -301,7 +301,7 @@ pub fn all() -> Vec<Dialect> {
             ],
             error: (
                 json!({"error": "Request failed during generation: Server error", "error_type": "generation"}),
-                Fault::Transient,
+                FailureKind::Transient,
             ),
             ..plain(
                 "TGI",
@@ -311,7 +311,7 @@ pub fn all() -> Vec<Dialect> {
         Dialect {
             error: (
                 json!({"error": {"message": "litellm.RateLimitError: too many", "type": "throttling_error", "param": null, "code": "429"}}),
-                Fault::RateLimited,
+                FailureKind::RateLimited,
             ),
             ..plain("LiteLLM", "https://docs.litellm.ai/docs/exception_mapping")
         },
@@ -342,7 +342,7 @@ pub fn all() -> Vec<Dialect> {
             greeting: vec![],
             error: (
                 json!([{"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}]),
-                Fault::Overloaded,
+                FailureKind::Overloaded,
             ),
             ..plain(
                 "Gemini, compatible",
@@ -356,7 +356,7 @@ pub fn all() -> Vec<Dialect> {
             ],
             error: (
                 json!({"success": false, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded, please try again."}]}),
-                Fault::Transient,
+                FailureKind::Transient,
             ),
             ..plain(
                 "Cloudflare",
@@ -375,7 +375,7 @@ pub fn all() -> Vec<Dialect> {
             ],
             error: (
                 json!({"error": {"code": null, "message": "Requests rate limit exceeded", "param": null, "type": "rate_limit_exceeded"}}),
-                Fault::RateLimited,
+                FailureKind::RateLimited,
             ),
             ..plain(
                 "SambaNova",
@@ -385,7 +385,7 @@ pub fn all() -> Vec<Dialect> {
         Dialect {
             error: (
                 json!({"error_code": "ModelArts.81101", "error_msg": "Rate limited"}),
-                Fault::Transient,
+                FailureKind::Transient,
             ),
             ..plain(
                 "Huawei ModelArts",
@@ -407,12 +407,12 @@ fn usage_chunk(usage: Value) -> Value {
     json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage})
 }
 
-fn server_error() -> (Value, Fault) {
+fn server_error() -> (Value, FailureKind) {
     let error = json!({"error": {"message": "The server had an error.", "type": "server_error", "code": null}});
-    (error, Fault::Transient)
+    (error, FailureKind::Transient)
 }
 
-fn coded(code: impl Into<Value>, message: &str, fault: Fault) -> (Value, Fault) {
+fn coded(code: impl Into<Value>, message: &str, fault: FailureKind) -> (Value, FailureKind) {
     (
         json!({"error": {"code": code.into(), "message": message}}),
         fault,

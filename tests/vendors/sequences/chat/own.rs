@@ -1,6 +1,6 @@
 //! What one vendor alone does.
 
-use credpool::Fault;
+use credpool::FailureKind;
 use serde_json::{Value, json};
 
 use super::super::{Body, Case, DONE, Want, chunk, data, raw, role, said, stop, with};
@@ -127,7 +127,7 @@ pub fn cases() -> Vec<Case> {
             &format!("fails with {reason} before any content"),
             source,
             body,
-            Want::Next(Some(Fault::Transient)),
+            Want::Next(Some(FailureKind::Transient)),
         ));
     }
     let groq = "groq-python 1.7.0, XGroq.error";
@@ -138,7 +138,7 @@ pub fn cases() -> Vec<Case> {
     );
     cases.extend([
         case("Groq", "an error beside a finish reason", groq, hi() + &data(std::slice::from_ref(&over)), Want::Fails("Hi", "upstream")),
-        case("Groq", "an error beside a finish reason, before content", groq, data(&[role(), over]), Want::Next(Some(Fault::Transient))),
+        case("Groq", "an error beside a finish reason, before content", groq, data(&[role(), over]), Want::Next(Some(FailureKind::Transient))),
         case("DashScope", "the word null as a reason, and a cut", "https://help.aliyun.com/zh/model-studio/qwen-api-via-dashscope",
             data(&[chunk(json!({"content": "Hi"}), Some("null")), chunk(json!({"content": " there"}), Some("null"))]), Want::Fails("Hi there", "stream_truncated")),
         case("DashScope", "the word null as a reason, then the end", "https://help.aliyun.com/zh/model-studio/qwen-api-via-dashscope",
@@ -174,13 +174,13 @@ pub fn cases() -> Vec<Case> {
         case("LiteLLM", "a whole completion in answer", "https://docs.litellm.ai/docs/completion/mock_requests",
             json!({"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}).to_string(), Want::Final("stream_malformed")),
         case("Bedrock", "blank lines, then an error as a document", "https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html",
-            format!("\n\n \r\n{}", json!({"error": {"code": "insufficient_quota", "message": "m"}})), Want::Next(Some(Fault::Billing))),
+            format!("\n\n \r\n{}", json!({"error": {"code": "insufficient_quota", "message": "m"}})), Want::Next(Some(FailureKind::Billing))),
         case("Bedrock", "a byte order mark, then an error as a document", "https://www.rfc-editor.org/rfc/rfc8259#section-8.1",
-            format!("\u{feff}{}", json!({"error": {"code": "insufficient_quota", "message": "m"}})), Want::Next(Some(Fault::Billing))),
-        case("OpenAI", "no choice at all, then [DONE]", "speakeasy-api/gram#3129", data(&[json!({"id": "g", "object": "chat.completion.chunk", "choices": []})]) + DONE, Want::Next(Some(Fault::Transient))),
-        case("OpenAI", "[DONE] alone", "maximhq/bifrost#5425", DONE.to_owned(), Want::Next(Some(Fault::Transient))),
-        case("OpenAI", "garbage before any content", "https://platform.openai.com/docs/api-reference/chat-streaming", format!("{}data: {{{{\n\n", data(&[role()])), Want::Next(Some(Fault::Transient))),
-        case("OpenAI", "a web page", "https://platform.openai.com/docs/api-reference/chat-streaming", "<html><body>Bad gateway</body></html>".to_owned(), Want::Next(Some(Fault::Transient))),
+            format!("\u{feff}{}", json!({"error": {"code": "insufficient_quota", "message": "m"}})), Want::Next(Some(FailureKind::Billing))),
+        case("OpenAI", "no choice at all, then [DONE]", "speakeasy-api/gram#3129", data(&[json!({"id": "g", "object": "chat.completion.chunk", "choices": []})]) + DONE, Want::Next(Some(FailureKind::Transient))),
+        case("OpenAI", "[DONE] alone", "maximhq/bifrost#5425", DONE.to_owned(), Want::Next(Some(FailureKind::Transient))),
+        case("OpenAI", "garbage before any content", "https://platform.openai.com/docs/api-reference/chat-streaming", format!("{}data: {{{{\n\n", data(&[role()])), Want::Next(Some(FailureKind::Transient))),
+        case("OpenAI", "a web page", "https://platform.openai.com/docs/api-reference/chat-streaming", "<html><body>Bad gateway</body></html>".to_owned(), Want::Next(Some(FailureKind::Transient))),
     ]);
     cases.extend(choices());
     cases

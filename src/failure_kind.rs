@@ -1,11 +1,11 @@
-//! [`Fault`], the class of a failure, and [`Origin`], the source of a cooldown's length.
+//! [`FailureKind`], the class of a failure, and [`CooldownSource`], the source of a cooldown's length.
 
 use std::fmt;
 
 /// Kinds of fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum FailureKind {
     /// None of those below.
     #[default]
     Unknown,
@@ -38,7 +38,7 @@ pub enum Fault {
 /// Who said how long a cooldown lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Origin {
+pub enum CooldownSource {
     /// The server, in a header of its answer.
     Header,
     /// The server, in the body of its answer.
@@ -52,7 +52,7 @@ pub enum Origin {
     Restored,
 }
 
-impl Fault {
+impl FailureKind {
     /// `rate_limited`, for example.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -112,7 +112,7 @@ impl Fault {
     }
 }
 
-impl From<&str> for Fault {
+impl From<&str> for FailureKind {
     /// An unknown text is an unknown fault.
     fn from(text: &str) -> Self {
         let found = Self::ALL.into_iter().find(|fault| fault.as_str() == text);
@@ -120,13 +120,13 @@ impl From<&str> for Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl Origin {
+impl CooldownSource {
     /// `header`, for example.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -139,7 +139,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for CooldownSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -151,9 +151,9 @@ mod tests {
 
     #[test]
     fn a_fault_reads_as_it_was_written() {
-        for fault in Fault::ALL {
-            assert_eq!(Fault::from(fault.as_str()), fault);
+        for fault in FailureKind::ALL {
+            assert_eq!(FailureKind::from(fault.as_str()), fault);
         }
-        assert_eq!(Fault::from("novel"), Fault::Unknown);
+        assert_eq!(FailureKind::from("novel"), FailureKind::Unknown);
     }
 }
