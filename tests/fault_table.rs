@@ -262,7 +262,7 @@ fn cell(outcomes: &[(&'static str, String)]) -> String {
 }
 
 #[test]
-fn the_table_in_the_readme_is_what_comes_out() {
+fn the_table_in_the_guide_is_what_comes_out() {
     let apis = apis();
     let mut lines = vec![
         "| fault | plain call | stream |".to_owned(),
