@@ -126,7 +126,7 @@ fn against_a_loopback_upstream() -> Outcomes<()> {
     )?;
     check(upstream.calls("access-1") > 0, "the refreshed login serves")?;
     check(upstream.replays() == 0, "no refresh token was used twice")?;
-    println!("\nAll stages did what they should. The README says how to use your own keys.");
+    println!("\nAll stages did what they should. The README says how to go on.");
     Ok(())
 }
 

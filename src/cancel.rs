@@ -1,4 +1,4 @@
-//! [`CancelToken`]: how a caller ends what it started.
+//! Cancellation: a one-shot [`CancelToken`] that all its clones and children see.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,7 @@ use crate::panic::guard;
 /// token.cancel();
 /// assert!(child.is_cancelled());
 /// ```
+#[doc(alias = "context.Context")]
 pub struct CancelToken {
     /// Made for the first who does more than ask: most calls are never cancelled, and nobody listens.
     inner: OnceLock<Arc<Inner>>,

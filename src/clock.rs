@@ -1,4 +1,4 @@
-//! [`Clock`]: the only place where time is read.
+//! [`Clock`]: wall clock, monotonic clock and timers. The only place where time is read.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`FailureKind`], what kind of failure it was, and [`CooldownSource`], who said how long it keeps a credential out.
+//! [`FailureKind`], the class of a failure, and [`CooldownSource`], the source of a cooldown's length.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! Pools of credentials for LLM APIs, for synchronous Rust.
 //!
-//! A [`Manager`] holds credentials ([`Auth`]) and the executors that call their providers. A program gives it a
-//! [`Request`] and blocks, or iterates a [`ChunkStream`]; the manager picks a credential, fails over when one is rate
-//! limited or broken, remembers what is out and until when, refreshes tokens in the background, keeps everything in a
-//! [`Store`] and tells a [`Hook`]. No async runtime: the caller's thread makes the call.
+//! A [`Manager`] holds credentials ([`Auth`]) and the executors that call their providers. A program passes a [`Request`] and
+//! blocks, or iterates a [`ChunkStream`]. The manager selects a credential, fails over when a credential is rate limited or broken,
+//! records cooldowns (a circuit breaker for each credential and model), refreshes tokens in the background, saves records in a
+//! [`Store`] and reports to a [`Hook`]. No async runtime: the caller's thread makes the call.
 //!
 //! ```text
 //!  caller's thread                                              beside it
@@ -26,31 +26,34 @@
 //!
 //! # Where to look
 //!
+//! The [`guide`] explains the crate by subject, with its [terms](guide::glossary).
+//!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
-//! * Bring credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
-//!   [`Auth::authorized_user`], [`FileStore`].
-//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], or a [`ProviderExecutor`] of your
-//!   own.
-//! * Say what an error means: [`FailurePolicy`]. Say who serves: [`Selector`], [`RoundRobin`], [`FillFirst`],
-//!   [`Weighted`], [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].
-//! * Know what is left: [`RateLimits`], read from headers and errors. Know who is out and why: [`Manager::explain`],
-//!   [`Error::exhaustion`].
+//! * Create credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
+//!   [`Auth::authorized_user`]; keep them: [`FileStore`].
+//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::http`], or a
+//!   [`ProviderExecutor`] of your own.
+//! * Classify errors: [`FailurePolicy`]. Select credentials: [`Selector`], [`RoundRobin`], [`FillFirst`], [`Weighted`],
+//!   [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].
+//! * Read limits: [`RateLimits`], from headers and errors. Report availability: [`Manager::explain`], [`Error::exhaustion`].
 //! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite`, `postgres` and `redis`.
-//! * Hear of it: [`Hook`], and the `log` crate (levels are in the README).
-//! * Test your own code: feature `testing`, with a loopback upstream and a scripted executor; [`ManualClock`].
+//! * Observe: [`Hook`], and the `log` crate ([levels](guide::fleets#watching-it)).
+//! * Test your own code: feature `testing`, with loopback upstreams and a scripted executor; [`ManualClock`].
 //!
 //! # What holds
 //!
-//! * A panic in your executor, selector, store or hook is an error of that call with code `panicked`; nothing else suffers.
+//! * A panic in your executor, selector, store or hook becomes an error of that call, with code `panicked`; nothing else is affected.
 //! * Your code is never called with a lock held: it may call the manager back.
-//! * What you get is a snapshot: changing a copy changes nothing until you give it to [`Manager::update`].
-//! * A call that its caller cancels or lets run into its deadline blames no credential.
-//! * A rotated token is durable before it is used. Only if the store fails is it used from memory, and written later. A refresh does
-//!   not begin while the store cannot note it.
-//! * What was acknowledged stays until that very field is changed; what the operator disabled stays disabled; an old copy of a
-//!   record never brings a spent token back.
-//! * Secrets are in no `Debug` form, error, log line or panic of this crate. Reading one is explicit: [`Secret::expose`].
-//! * When the last handle goes, or after [`Manager::shutdown`], every thread has ended.
+//! * Records are snapshots: changing a copy changes nothing until the copy is passed to [`Manager::update`].
+//! * Cancelled calls and expired deadlines never affect a credential's state.
+//! * A rotated token is durable before it is used. Only if the store fails, the token is used from memory and saved later. A refresh
+//!   does not begin while the store cannot record its intent.
+//! * An acknowledged change stays until that very field is changed; a disabled credential stays disabled until the operator enables
+//!   it; an old copy of a record never brings a spent token back.
+//! * No `Debug` output, error, log line or panic of this crate holds a secret. Reading one is explicit: [`Secret::expose`].
+//! * After [`Manager::shutdown`], or when the last handle is dropped, every thread has ended.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod auth;
 mod cancel;
@@ -59,6 +62,7 @@ mod error;
 mod execution;
 mod executor;
 mod failure_kind;
+pub mod guide;
 mod health;
 mod json;
 mod limits;
@@ -78,6 +82,7 @@ mod selection;
 mod services;
 mod store;
 #[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod transport;
 
@@ -120,10 +125,13 @@ pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_
 
 pub use persistence::StoreHealth;
 #[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use store::PostgresStore;
 #[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use store::SqliteStore;
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,

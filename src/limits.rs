@@ -1,4 +1,4 @@
-//! [`RateLimits`]: what an answer says of the limits that its credential is under.
+//! [`RateLimits`]: the rate limits and quotas that an answer reports, as data.
 
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ use crate::clock::Timestamp;
 /// assert_eq!((requests.limit, requests.remaining), (Some(5000), Some(0)));
 /// # Ok::<(), http::header::InvalidHeaderValue>(())
 /// ```
+#[doc(alias = "rate limiting")]
+#[doc(alias = "quota")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimits {

@@ -1,4 +1,4 @@
-//! User-supplied code, run so that its panic becomes an error. Knows nothing of threads.
+//! Panic containment: runs user code and turns its panic into an error. Knows nothing of threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

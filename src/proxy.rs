@@ -1,4 +1,4 @@
-//! Reads a proxy's URL. What is wrong with one is said in fixed words, so that no part of it can leak.
+//! Parses proxy URLs. Errors have fixed words, so that no part of a URL can leak.
 
 use std::net::Ipv6Addr;
 

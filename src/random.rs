@@ -1,4 +1,4 @@
-//! [`Random`]: chance, injected so that tests can repeat it.
+//! [`Random`]: randomness for jitter and samples, repeatable with a seed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! [`Services`]: what every part of a manager works with.
+//! [`Services`]: the context that all parts of a manager share.
 
 use std::sync::Arc;
 

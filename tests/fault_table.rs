@@ -1,4 +1,4 @@
-//! What becomes of each fault, for every executor: the table that stands in the README.
+//! What becomes of each fault, for every executor: the table that stands in the guide.
 //!
 //! The answers are those that the vendors document: <https://platform.openai.com/docs/api-reference/chat>,
 //! <https://platform.openai.com/docs/api-reference/responses>, <https://docs.anthropic.com/en/api/messages>,
@@ -262,7 +262,7 @@ fn cell(outcomes: &[(&'static str, String)]) -> String {
 }
 
 #[test]
-fn the_table_in_the_readme_is_what_comes_out() {
+fn the_table_in_the_guide_is_what_comes_out() {
     let apis = apis();
     let mut lines = vec![
         "| fault | plain call | stream |".to_owned(),
@@ -295,10 +295,9 @@ fn the_table_in_the_readme_is_what_comes_out() {
     }
     let table = lines.join("\n");
     println!("{table}");
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
+    let guide = include_str!("../src/guide/streams.md");
     assert!(
-        readme.contains(&table),
-        "the README has another table than:\n{table}"
+        guide.contains(&table),
+        "the guide has another table than:\n{table}"
     );
 }

@@ -3,7 +3,7 @@
 //!
 //! A line of JSON for each figure. Beside the nanoseconds stand the machine's own units, measured in the same rounds: an uncontended
 //! lock and unlock of a mutex (`mutex_ns`), and a message through a channel (`channel_ns`). Figures of two runs compare only in those. `allocs`
-//! counts allocations and reallocations. The full run writes the README's plot.
+//! counts allocations and reallocations. The full run writes the plot `benches/scaling.svg`.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 
 mod measure;

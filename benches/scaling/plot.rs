@@ -1,4 +1,4 @@
-//! The plot in the README: cost against the size of the pool.
+//! The plot `benches/scaling.svg`: cost against the size of the pool.
 
 use std::fmt::Write as _;
 

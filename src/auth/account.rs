@@ -1,3 +1,5 @@
+//! The account of a credential: its kind, and the text that names it.
+
 use super::{Auth, Metadata, Secret};
 
 /// What kind of account a credential is, and the text that names it.

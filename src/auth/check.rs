@@ -1,4 +1,4 @@
-//! Settings with which a credential can never serve: they are refused before anybody relies on them.
+//! Validation of a credential's settings: a credential that could never serve is refused when it is registered.
 
 use http::Uri;
 use http::uri::Scheme;

@@ -1,3 +1,5 @@
+//! Durations in Go's form (`1h30m`), and the refresh interval of a record.
+
 use std::time::Duration;
 
 use serde_json::Value;

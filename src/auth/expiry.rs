@@ -1,3 +1,5 @@
+//! The expiry of a record's tokens, in each form in which programs write it.
+
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 

@@ -1,3 +1,5 @@
+//! [`Attributes`] and [`Metadata`]: a credential's settings and tokens, copied on write and wiped when dropped.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use super::Wiped;
 /// assert_eq!(attributes.get("api_key"), Some("sk-123"));
 /// assert_eq!(format!("{attributes:?}"), r#"{"api_key": ***}"#);
 /// ```
+#[doc(alias = "settings")]
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Attributes(Arc<Wiped<BTreeMap<String, String>>>);
 

@@ -1,4 +1,4 @@
-//! Which login the tokens of a record belong to, and which of its tokens have been spent.
+//! The grant (login) that a record's tokens belong to, its generation (fencing token), and its spent tokens.
 //!
 //! A refresh token serves once ([RFC 9700 section 4.14.2](https://www.rfc-editor.org/rfc/rfc9700#section-4.14.2)): an older copy of a
 //! record holds a token that ends the login when it is sent again. So a record keeps digests of the tokens that its grant has spent.

@@ -1,4 +1,4 @@
-//! [`HalfOpen`]: with how many requests a credential that returns from a cooldown is tried.
+//! The half-open state of a circuit breaker: how many requests may probe a credential after a cooldown.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! [`Identity`]: a digest of what a credential shows to its provider, to tell what a former key was refused for.
+//! A digest of what a credential shows to its provider: another key ends what the former one was refused for.
 
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,4 @@
-//! The record's JSON form: the reference's names, unset times as the year 1, unknown members kept.
+//! The record's JSON form: Go's names, unset times as the year 1, unknown members kept.
 //!
 //! Read by hand rather than derived, so that a refused value is named by its member and never quoted: it may be a secret.
 

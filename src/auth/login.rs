@@ -1,5 +1,4 @@
-//! Credentials that get their first token without a person: a service account, a client with a secret, a login that holds a
-//! refresh token alone.
+//! Credentials that get their first token without a person: service account, client credentials, refresh token alone.
 
 use serde_json::Value;
 

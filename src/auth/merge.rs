@@ -1,4 +1,4 @@
-//! Two versions of a record put together: the store's, a program's copy, a refresh's answer. Pure.
+//! Merges two versions of a record: the store's, a program's copy, a refresh's answer. Pure.
 //!
 //! Settings merge by field. Tokens stay together, and tokens that the grant has spent never come back (see [`grant`](super::grant)).
 

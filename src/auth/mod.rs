@@ -1,4 +1,4 @@
-//! The record: [`Auth`] and what it is made of. Prose calls it a *credential*.
+//! The credential record: [`Auth`] and its parts. Prose calls it a *credential*.
 
 mod account;
 mod check;
@@ -53,7 +53,7 @@ pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, wiped_json};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
-/// One credential: who it is, its configuration and tokens, and what is known of its health.
+/// A credential: an API key or a login, with its settings, its tokens and its state.
 ///
 /// The manager hands out shared snapshots (`Arc<Auth>`). A program that wants to change a credential clones the record,
 /// changes the copy and gives it to [`Manager::update`](crate::Manager::update); the copy never changes the original.
@@ -71,6 +71,8 @@ use crate::error::Error;
 /// assert_eq!(auth.attributes.get("api_key"), Some("sk-123"));
 /// assert!(!format!("{auth:?}").contains("sk-123"));
 /// ```
+#[doc(alias = "Credential")]
+#[doc(alias = "key rotation")]
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Auth {
@@ -81,7 +83,7 @@ pub struct Auth {
     pub provider: String,
     /// The backing file, relative to the store's directory, where a file store set it.
     pub file_name: Option<String>,
-    /// How a login flow's tokens are written, where the program brings its own form.
+    /// How a login's token file is written, where the program has a format of its own. Not the credential store.
     pub storage: Option<Arc<dyn TokenStorage>>,
     /// A name for people.
     pub label: String,
@@ -354,6 +356,8 @@ impl Auth {
     ///
     /// Of two copies of a record, the one with the higher generation has the newer tokens. It is part of the record's JSON
     /// form, so that stores, and the processes that share one, can tell them apart.
+    #[doc(alias = "fencing token")]
+    #[doc(alias = "optimistic locking")]
     pub fn generation(&self) -> u64 {
         self.generation
     }

@@ -1,4 +1,4 @@
-//! Attributes that are numbers: a wrong one is refused before anybody relies on it.
+//! Attributes that are numbers, validated when a credential is registered.
 
 use std::ops::RangeInclusive;
 

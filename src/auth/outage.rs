@@ -1,4 +1,4 @@
-//! [`BreakerState`]: why a credential or one of its models is out, as far as the reference's record has no place for it.
+//! The open state of a circuit breaker: why a credential or one of its models is excluded, and until when.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! When a credential and its models came back. Processes of a former version of this crate, which keep no
-//! [`Version`](super::Version)s, tell by it a recovery from a success that knew of no failure. It is kept beside the state.
+//! When a credential and its models recovered, kept beside the state for processes of a former version, which order events by it and keep
+//! no [`Version`](super::Version)s.
 
 use serde_json::{Map, Value};
 

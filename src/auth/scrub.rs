@@ -1,3 +1,5 @@
+//! Scrubs a credential's secrets from texts, in each form in which a secret may be spelt.
+
 use std::borrow::Cow;
 
 use serde_json::Value;

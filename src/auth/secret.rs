@@ -1,3 +1,5 @@
+//! [`Secret`]: a text that is never shown, and wiped from memory when dropped.
+
 use std::fmt;
 
 use zeroize::Zeroizing;

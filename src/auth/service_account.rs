@@ -1,4 +1,4 @@
-//! Google service accounts: the JSON file that their users have, read and made ready to sign.
+//! Google service accounts: the JSON key file, parsed and ready to sign.
 
 use std::borrow::Cow;
 

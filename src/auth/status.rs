@@ -1,6 +1,9 @@
+//! [`Status`]: the lifecycle state that a record was written with.
+
 use std::fmt;
 
-/// The lifecycle state of a credential or of one of its models.
+/// The lifecycle state that was last written to the record. For whether a credential can serve, see
+/// [`Availability`](crate::Availability).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {

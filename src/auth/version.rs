@@ -1,4 +1,4 @@
-//! [`Version`]: the order of what happens to a record's state, as all processes that share its store see it.
+//! Versions of a record's state: the order of failures and recoveries that all processes of a store agree on.
 //!
 //! A part of the state (a model, the outage of the whole credential, what the record shows of itself) carries the version of
 //! its last change: one above every version that the process knew of the record (a Lamport clock). So a reset follows the

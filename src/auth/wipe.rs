@@ -1,4 +1,4 @@
-//! [`Wiped`]: values whose texts are overwritten in memory when they are dropped.
+//! Wiping: values whose texts are overwritten in memory when they are dropped.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,3 +1,5 @@
+//! [`ErrorCode`]: machine-readable kinds of errors, and which of them a retry may mend.
+
 use std::fmt;
 use std::sync::Arc;
 

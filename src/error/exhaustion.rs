@@ -1,4 +1,4 @@
-//! [`Exhaustion`], who is out and why when nobody can serve, and [`CredentialReport`], the same of one credential.
+//! [`Exhaustion`], the report when no credential is available, and [`CredentialReport`], its line for one credential.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub struct CredentialReport {
 }
 
 /// Whether a credential would be asked.
+#[doc(alias = "circuit breaker")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Availability {

@@ -1,4 +1,4 @@
-//! [`Error`], the one error type, and [`ErrorCode`], what programs match on.
+//! [`Error`], the one error type, and [`ErrorCode`], its machine-readable code.
 
 mod code;
 mod exhaustion;
@@ -20,9 +20,8 @@ use crate::limits::RateLimits;
 
 /// What went wrong, to which credential, and whether trying again can help.
 ///
-/// The seed's type of the same name has a code, a message, a retryable flag and an HTTP status; those four are what a
-/// stored record keeps. An error in flight also carries the server's retry hint, the (bounded, scrubbed) body of an
-/// upstream answer and its real [`source`](StdError::source). Cloning is cheap.
+/// A stored record keeps code, message, retryable flag and HTTP status. An error in flight also carries the server's retry hint, the
+/// (bounded, scrubbed) body of an upstream answer and its real [`source`](StdError::source). Cloning is cheap.
 ///
 /// The printed form is `code: message`, or the message alone where there is no code. It never holds a secret.
 ///

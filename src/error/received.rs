@@ -1,4 +1,4 @@
-//! What an upstream said before secrets were cut out of it.
+//! An upstream's answer as it was received, before secrets were cut from it: what the policy classifies.
 
 use std::fmt;
 

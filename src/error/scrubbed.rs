@@ -1,4 +1,4 @@
-//! Errors without what they quote of secrets.
+//! Errors without the secrets that they quote.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! From one attempt to the next: how a call gets a credential.
+//! Acquiring a credential: the states of a call between two attempts.
 //!
 //! ```text
 //!              +-> Renewed --------------+

@@ -1,4 +1,4 @@
-//! [`CallState`]: how far a call has come, and what it may still try.
+//! [`CallState`]: the state of one call: attempts made, credentials attempted, time waited.
 
 use std::sync::Arc;
 use std::time::Duration;

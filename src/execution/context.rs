@@ -1,3 +1,5 @@
+//! The context of one call: deadline, cancellation, id, and what it asks for.
+
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Tells a fault of the provider, or of the request, from one of the credential: the same error from several of them.
+//! Outage detection: the same error from several credentials counts against the provider or the request.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

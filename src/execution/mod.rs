@@ -1,6 +1,6 @@
-//! How a call travels: providers in turn, credentials in turn, one attempt after the other.
+//! Execution of a call: providers and credentials in turn, one attempt after the other.
 //!
-//! There is one attempt loop (`attempts`); plain calls, counts and streams differ only in what they ask the executor and in
+//! There is one attempt loop (`retry_loop`); plain calls, counts and streams differ only in what they ask the executor and in
 //! when they record a success.
 
 mod acquire;

@@ -1,4 +1,4 @@
-//! One credential for one attempt: chosen by the selector, or for a reason that goes before it.
+//! Picking one credential for one attempt: by the selector, or for a reason that precedes it.
 
 use std::sync::Arc;
 

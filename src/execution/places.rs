@@ -1,4 +1,4 @@
-//! A worker's place for a call.
+//! A worker's place in a lane, for a submitted call or a stream.
 
 use std::time::{Duration, Instant};
 

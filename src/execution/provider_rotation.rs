@@ -1,3 +1,5 @@
+//! Rotation of providers: the provider that a call over several begins with.
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 

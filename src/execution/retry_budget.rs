@@ -1,4 +1,4 @@
-//! How much providers that fail may be asked beyond what callers ask.
+//! The retry budget: a token bucket for each provider that caps retries at a share of traffic.
 
 use std::collections::HashMap;
 use std::sync::Arc;

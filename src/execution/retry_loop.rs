@@ -1,4 +1,4 @@
-//! The attempt loop: whose turn it is, one attempt, and what follows from its failure.
+//! The retry loop: one attempt, and what follows from its failure (failover, retry, refresh, end).
 
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! [`ChunkStream`]: the caller's end of a stream, an iterator that blocks.
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ use crate::runtime::Process;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "backpressure")]
 pub struct ChunkStream {
     pub(super) chunks: Receiver<StreamChunk>,
     pub(super) ending: Arc<Completion>,
@@ -52,7 +55,7 @@ pub(super) type Completion = OnceLock<Result<(), Error>>;
 pub enum StreamEvent {
     /// A chunk.
     Chunk(StreamChunk),
-    /// The stream broke off: its last word, however often it is asked.
+    /// The stream failed. Final: every later call returns it again.
     Failed(Error),
     /// The stream is complete.
     Ended,

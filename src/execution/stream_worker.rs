@@ -1,4 +1,4 @@
-//! From an executor's iterator to the caller's: opened and committed on the caller's thread, then pumped by a worker.
+//! The stream worker: opens and commits a stream on the caller's thread, then reads it on a worker (backpressure by a bounded channel).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! [`CallHandle`]: calls on worker threads.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Why a provider or a pick is refused before anything is sent, in words that say what to do.
+//! Refusals before anything is sent: no provider, no executor, no available credential.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! [`Attempt`]: the context of one upstream request: clock, deadline, cancellation, connections.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What calls a provider: the [`ProviderExecutor`] trait and the [`Attempt`] that it is told about.
+//! The [`ProviderExecutor`] trait, which calls a provider, and the [`Attempt`] that an executor gets.
 
 mod attempt;
 mod per_thread;
@@ -24,7 +24,7 @@ use per_thread::PerThread;
 /// Calls one provider: the seam between the pool and an upstream.
 ///
 /// Methods block. They are called from many threads at once, with no lock held, and a panic in one is an error of that call
-/// with code `panicked`. See the crate's guide for a whole executor.
+/// with code `panicked`. See the [guide](crate::guide::providers) for a whole executor.
 pub trait ProviderExecutor: Send + Sync {
     /// The provider's key that this executor serves; trimmed and lower-cased by the manager.
     fn identifier(&self) -> &str;

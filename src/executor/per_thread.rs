@@ -1,4 +1,4 @@
-//! [`PerThread`]: copies of something that threads would otherwise wait for.
+//! A value sharded by thread, to avoid contention on one reference count.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};

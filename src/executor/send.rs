@@ -1,4 +1,4 @@
-//! The part of [`Attempt`] that sends requests, and [`Body`], what comes back.
+//! Sending one request of an attempt: bounded, cancellable; [`Body`] is its answer's body.
 
 use std::fmt;
 use std::io::{self, Read};

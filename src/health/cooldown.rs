@@ -1,4 +1,4 @@
-//! How failures in a row become a block. Pure.
+//! Cooldown arithmetic: consecutive failures become an excluded period. Pure.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a healthy credential is: its circuit is closed for every model, and a success changes nothing but times.
+//! The healthy state: the circuit is closed for every model, so that a success changes times alone.
 
 use crate::auth::{Auth, ModelState, QuotaState, Status};
 

@@ -1,4 +1,4 @@
-//! What several processes have met with one credential, put together. Pure.
+//! Merges the health that several processes recorded for one credential. Pure.
 //!
 //! For each model, for an outage of the whole credential and for what the record shows of itself, the last change counts: a
 //! failure, or what ended one. Which is the last, its [`Version`] tells, whatever the clocks of the processes say. A success that

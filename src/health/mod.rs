@@ -1,4 +1,4 @@
-//! What results make of a credential: a circuit breaker for each credential and model, as pure functions from record, result and time to record.
+//! The health of credentials: a circuit breaker for each credential and model, as pure functions from record, result and time to record.
 //! Knows nothing of locks, leases, queues, threads and stores.
 
 mod cooldown;

@@ -1,4 +1,4 @@
-//! The states of a record's models: one each, and a bounded number of them.
+//! The states of a record's models, bounded in number.
 
 use crate::auth::{Auth, ModelState, Status};
 

@@ -1,4 +1,4 @@
-//! What changes a record's standing beside its results: the operator, a new token, a second thought. Pure.
+//! Health transitions that no result causes: reset, cool down, disable, a new token. Pure.
 
 use std::sync::Arc;
 

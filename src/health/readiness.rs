@@ -1,4 +1,4 @@
-//! Whether a credential's circuit is closed for a model, and when it admits a request otherwise.
+//! Readiness: whether a circuit breaker is closed, open or half-open for a model at a moment.
 
 use crate::auth::{Auth, BreakerState, HalfOpen, Status};
 use crate::clock::Timestamp;

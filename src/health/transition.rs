@@ -1,4 +1,4 @@
-//! How a result changes a record. Pure: record, result and time in, record out.
+//! Health transitions by results: record, result and time in, record out. Pure.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! JSON as a tree that takes no more memory than a small multiple of its text.
+//! A JSON tree with bounded memory: no more than a small multiple of its text.
 
 use std::cell::Cell;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! JSON that other programs wrote: read as well as it can be, and told apart into the texts of its parts.
+//! Lenient parsing of JSON that other programs wrote, and the texts of its parts.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! JSON from outside: read once, with memory bounded by a small multiple of its size. Knows nothing of what it says.
+//! JSON from outside: parsed once, with memory bounded by a small multiple of its size. Knows nothing of its meaning.
 
 mod bounded;
 mod input;

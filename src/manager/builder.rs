@@ -1,3 +1,5 @@
+//! [`Builder`]: the settings of a manager.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +101,7 @@ impl Builder {
     }
 
     /// Who chooses. Default: [`RoundRobin`].
+    #[doc(alias = "load balancing")]
     pub fn selector(mut self, selector: impl Selector + 'static) -> Self {
         self.selector = Arc::new(selector);
         self
@@ -235,13 +238,14 @@ impl Builder {
     }
 
     /// At most this many chunks of a stream between its worker and its consumer. Default: 256.
+    #[doc(alias = "backpressure")]
     pub fn stream_buffer(mut self, chunks: usize) -> Self {
         self.stream_buffer = chunks;
         self
     }
 
-    /// A consumer that reads nothing for this long, with the buffer full, has its stream cancelled, after twice as long at the
-    /// latest. Default: 60 s.
+    /// Cancels a stream whose reader has been stalled, with the buffer full, for between one and two times this long.
+    /// Default: 60 s.
     pub fn consumer_timeout(mut self, timeout: Duration) -> Self {
         self.consumer_timeout = timeout;
         self
@@ -262,6 +266,9 @@ impl Builder {
 
     /// At most this many requests a minute with a credential, for each model, where its attribute `rpm` does not say otherwise.
     /// Default: no limit.
+    #[doc(alias = "rate limiting")]
+    #[doc(alias = "sliding window")]
+    #[doc(alias = "rpm")]
     pub fn requests_per_minute(mut self, requests: u64) -> Self {
         self.use_limits.rpm = Some(requests);
         self
@@ -270,6 +277,9 @@ impl Builder {
     /// At most this many tokens a minute with a credential, for each model, where its attribute `tpm` does not say otherwise. A
     /// request is reckoned with a token for every four bytes of its payload until its answer says what it used. Default: no
     /// limit.
+    #[doc(alias = "rate limiting")]
+    #[doc(alias = "sliding window")]
+    #[doc(alias = "tpm")]
     pub fn tokens_per_minute(mut self, tokens: u64) -> Self {
         self.use_limits.tpm = Some(tokens);
         self

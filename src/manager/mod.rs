@@ -1,4 +1,4 @@
-//! [`Manager`]: the public handle. Thin: what it does is done in the rooms below it.
+//! [`Manager`]: the public handle. Thin: the work is done in the rooms below.
 
 mod builder;
 mod records;
@@ -64,6 +64,9 @@ use crate::transport::TransportProvider;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "pool")]
+#[doc(alias = "failover")]
+#[doc(alias = "load balancing")]
 #[derive(Clone)]
 pub struct Manager {
     inner: Arc<Inner>,
@@ -85,7 +88,7 @@ struct Inner {
 
 impl Manager {
     /// A manager with a store, a selector and a hook, the rest by default. Without a store, records live in memory alone;
-    /// without a selector, it is [`RoundRobin`](crate::RoundRobin). The seed's `NewManager`.
+    /// without a selector, it is [`RoundRobin`](crate::RoundRobin).
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -158,10 +161,12 @@ impl Manager {
             .plain(Plain::Execute, providers, request, options)
     }
 
-    /// Counts the tokens of a request; otherwise as [`execute`](Self::execute).
+    /// Counts the tokens of a request at the provider; otherwise as [`execute`](Self::execute).
     ///
     /// # Errors
     /// As [`execute`](Self::execute); `unsupported` where no provider of the call can count.
+    #[doc(alias = "count_tokens")]
+    #[doc(alias = "ExecuteCount")]
     pub fn execute_count<P: AsRef<str>>(
         &self,
         providers: impl IntoIterator<Item = P>,
@@ -207,7 +212,9 @@ impl Manager {
         self.inner.engine.submit(providers, request, options)
     }
 
-    /// Records a result that the program observed by itself. Unknown credentials change nothing, but hooks hear of it.
+    /// Records the result of an attempt that the program made itself. An unknown credential changes nothing; hooks receive the
+    /// result all the same.
+    #[doc(alias = "MarkResult")]
     pub fn mark_result(&self, outcome: &Outcome<'_>) {
         self.inner.engine.record(outcome.clone());
     }
@@ -242,14 +249,15 @@ impl Manager {
         Ok(())
     }
 
-    /// Refreshes tokens in the background from now on: one thread sleeps until the next credential is due. Again: the former
-    /// one is replaced.
+    /// Refreshes tokens in the background from now on: one thread sleeps until the next credential is due. Calling it again
+    /// replaces the running one.
     ///
     /// `interval` is how often a credential is asked whose [`RefreshEvaluator`](crate::RefreshEvaluator) decides by itself;
     /// all others are refreshed when they are due, and cost nothing before.
     ///
     /// # Errors
     /// When the system gives no thread; `shut_down`.
+    #[doc(alias = "StartAutoRefresh")]
     pub fn start_auto_refresh(&self, interval: Duration) -> Result<(), Error> {
         self.inner.services.process.check()?;
         let former = {
@@ -279,6 +287,7 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`, `executor_not_found`, `unsupported`; `needs_login` when a person must log in again; why else there
     /// are no new tokens.
+    #[doc(alias = "single-flight")]
     pub fn refresh_now(&self, id: &str) -> Result<Arc<Auth>, Error> {
         self.inner.services.process.check()?;
         self.inner.refresh.refresh_now(id)
@@ -290,6 +299,8 @@ impl Manager {
     }
 
     /// How the store stands: whether it fails or hangs, and how much it lacks.
+    #[doc(alias = "write-behind")]
+    #[doc(alias = "health")]
     pub fn store_health(&self) -> StoreHealth {
         self.inner.services.store_handle.health()
     }

@@ -1,3 +1,5 @@
+//! The manager's records: load, register, update, disable, remove.
+
 use std::sync::Arc;
 
 use crate::auth::{Auth, Status, has_tokens};
@@ -101,6 +103,8 @@ impl Manager {
     /// `auth_not_found`, also where the record was removed from the store; `config` for another provider than the registered one, and as
     /// [`register`](Self::register); `conflict` when the copy brings tokens that were spent or replaced before: read it again; what the
     /// store says. Then nothing changes.
+    #[doc(alias = "optimistic locking")]
+    #[doc(alias = "key rotation")]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the record is given away, as to `register`"
@@ -114,7 +118,7 @@ impl Manager {
         replaced
     }
 
-    /// Switches a credential off or on again. Only this and [`update`](Self::update) switch it on.
+    /// Disables or re-enables a credential. Only this and [`update`](Self::update) can re-enable it.
     ///
     /// # Errors
     /// `auth_not_found`; what the store says: then nothing changes.

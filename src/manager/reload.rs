@@ -1,4 +1,4 @@
-//! What others change in the store: read at the start, and again while the manager runs.
+//! Load and hot reload: takes over what others change in the store.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -55,7 +55,7 @@ impl Manager {
     /// Sees what others change in the store from the last [`load`](Self::load) on: an operator who adds, edits, disables or removes a
     /// credential, another process that shares the store. The store is asked every `interval` (100 ms at least); a second is a
     /// good one. What was observed here stays; a cooldown that another process has met since is taken over, and so is its end. A
-    /// request that was under way then ends neither. Again: the former one is replaced.
+    /// request that was in flight then ends neither. Calling it again replaces the running one.
     ///
     /// A shutdown looks once more, so that what the store has lost is in it again.
     ///

@@ -1,4 +1,4 @@
-//! What an operator asks of the pool, and does to it.
+//! The operator's interface: explain, reset, cool down.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::request::normalized;
 use super::{Manager, unknown};
 
 impl Manager {
-    /// How each credential of a provider stands for a model (for the empty model: for calls without one): whether it would be
-    /// asked, and if not, why, until when, and who said so. In the order of ids; nothing is done.
+    /// Reports for each credential of a provider whether it can serve a model (for the empty model: calls without one), until when
+    /// not, why, and the source of that time. In the order of ids.
     ///
     /// It looks at every credential of the provider.
     ///
@@ -30,14 +30,16 @@ impl Manager {
     /// assert_eq!(manager.explain("openai", "gpt-5-mini")[0].availability, Availability::Ready);
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "health")]
+    #[doc(alias = "status")]
+    #[doc(alias = "circuit breaker")]
     pub fn explain(&self, provider: &str, model: &str) -> Vec<CredentialReport> {
         let services = &self.inner.services;
         let now = services.moment();
         services.registry.explain(&normalized(provider), model, now)
     }
 
-    /// Ends what results have led to, for a credential and all its models: cooldowns, quotas, errors. What the operator
-    /// disabled stays so.
+    /// Clears cooldowns, quotas and errors of a credential and all its models. A disabled credential stays disabled.
     ///
     /// ```
     /// use credpool::{Auth, Availability, Error, Manager, Outcome};
@@ -71,8 +73,8 @@ impl Manager {
         })
     }
 
-    /// Takes a credential out for a while, for one model or, with `None`, for all. No result ends that; time and
-    /// [`reset`](Self::reset) do. It replaces a cooldown that is there.
+    /// Cools a credential down for a while, for one model or, with `None`, for all. Only its expiry or [`reset`](Self::reset) ends it;
+    /// successful calls do not. A running cooldown is replaced.
     ///
     /// ```
     /// use credpool::{Auth, Manager, CooldownSource};

@@ -1,4 +1,4 @@
-//! [`Hook`]: how a program hears what happens.
+//! [`Hook`]: callbacks for results, changes of credentials and refresh events.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub trait Hook: Send + Sync {
         let _ = outcome;
     }
 
-    /// Something about a credential's tokens needs a person, or no longer does.
+    /// A credential started, or stopped, needing attention for its tokens: see [`RefreshEvent`].
     fn on_refresh_event(&self, event: &RefreshEvent<'_>) {
         let _ = event;
     }

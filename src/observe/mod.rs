@@ -1,4 +1,4 @@
-//! What a program is told: hooks, the results of attempts, the health of refreshes. Knows nothing of who tells it.
+//! What programs observe: hooks, results of attempts, health of refreshes. Knows nothing of its callers.
 
 mod hook;
 mod outcome;

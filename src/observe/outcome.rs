@@ -1,4 +1,4 @@
-//! [`Outcome`]: what became of one attempt.
+//! [`Outcome`]: the result of one attempt.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::limits::RateLimits;
 use crate::request::{Message, Usage};
 
 /// The result of one attempt, as hooks and selectors see it and as
-/// [`Manager::mark_result`](crate::Manager::mark_result) takes it. The seed calls it `Result`.
+/// [`Manager::mark_result`](crate::Manager::mark_result) takes it.
 ///
 /// ```
 /// use credpool::{Error, Outcome};

@@ -1,4 +1,4 @@
-//! Health of the refreshes: which credentials need a new login, which tokens are not saved, and the events that tell it.
+//! Health of the refreshes: credentials that need a new login, rotated tokens that are not saved, and the events of both.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Which records have news that the store lacks, and from when on each may be written.
+//! The write-behind backlog: unsaved records, and when each may be written.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

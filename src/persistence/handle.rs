@@ -1,3 +1,5 @@
+//! The store handle: all calls of the store go through it, durable writes and notes for write-behind.
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! [`StoreHealth`]: the health report of the store.
+
 use crate::clock::Timestamp;
 use crate::error::Error;
 

@@ -1,4 +1,4 @@
-//! What the calls of a store say of its health: which kinds fail, which records cannot be saved, which calls hang.
+//! The store monitor: which calls fail or hang, and which records cannot be saved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Record locks: one writer of a record at a time within the process.
+
 use std::collections::HashMap;
 use std::thread::ThreadId;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The writer (write-behind): takes to the store what results changed, beside the calls.
+//! The write-behind thread: saves states that results changed, beside the calls.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};

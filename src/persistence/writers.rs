@@ -1,4 +1,4 @@
-//! The writer's threads: one, and further ones while a store call hangs.
+//! The threads of write-behind: one, and further ones while a store call hangs.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

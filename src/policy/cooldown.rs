@@ -1,6 +1,9 @@
+//! Cooldown curves: fixed, or doubling, with bounds for retry hints (Retry-After).
+
 use std::time::Duration;
 
 /// How long an error keeps a credential out.
+#[doc(alias = "backoff")]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Cooldown {
@@ -25,6 +28,7 @@ pub enum Cooldown {
 }
 
 /// What is believed of a server's word on how long to wait.
+#[doc(alias = "Retry-After")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryAfterBounds {

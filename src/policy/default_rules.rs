@@ -1,4 +1,4 @@
-//! The default rules. What each vendor documents is named beside the rule that it gave rise to.
+//! The default rules. The vendor's documentation stands beside the rule that it gave rise to.
 
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Names and words of an error, normalized once for all rules, denials included ("not your quota").
+
 use serde_json::Value;
 
 use crate::error::Error;

@@ -1,8 +1,9 @@
-//! The mechanisms of a [`FailurePolicy`](super::FailurePolicy) beside its rules, each with an off value.
+//! The mechanisms of a [`FailurePolicy`](super::FailurePolicy) beside its rules: half-open probes, outage detection, retry budget (token
+//! bucket), back-off. Each has an off value.
 
 use std::time::Duration;
 
-/// How a credential comes back from a cooldown: half-open, with a few probes first.
+/// How a cooldown ends: the circuit breaker is half-open, and a few probes decide. So no thundering herd meets the credential.
 ///
 /// * Before the end of a quota's cooldown, which is a prediction, a probe is sent once in every `parts`th part of the cooldown,
 ///   but not more often than every `least`, and not more rarely than every `most`.
@@ -23,6 +24,9 @@ use std::time::Duration;
 /// assert_eq!(probes.interval(hours(1)), minutes(10));
 /// assert_eq!(probes.interval(hours(7 * 24)), minutes(14));
 /// ```
+#[doc(alias = "half-open")]
+#[doc(alias = "thundering herd")]
+#[doc(alias = "circuit breaker")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Probes {
@@ -39,6 +43,7 @@ pub struct Probes {
 /// Tells a fault of the provider, or of the request, from one of the credential: by the same error on several of them.
 ///
 /// It is about answers with a status of 5xx and errors that no rule knows, never about keys, money, limits and quotas.
+#[doc(alias = "outage detection")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutageDetection {
@@ -63,11 +68,12 @@ pub struct Attempts {
     pub refused_at_once: u32,
 }
 
-/// How much a provider that fails may be asked beyond what the callers ask: a bucket of tokens for each provider, full at
-/// first (a retry budget).
+/// A retry budget: a token bucket for each provider, full at first, that caps the attempts which follow transient failures.
 ///
 /// Only an attempt that follows a fault of the provider itself costs something. What a call is short of a token for, it does not try;
 /// it goes on with its next provider or ends.
+#[doc(alias = "token bucket")]
+#[doc(alias = "retry budget")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryBudget {
@@ -81,6 +87,8 @@ pub struct RetryBudget {
 
 /// How long a call waits before it tries the same credential again, after a fault that passes: `first`, doubling up to `most`,
 /// less up to a quarter by chance.
+#[doc(alias = "exponential backoff")]
+#[doc(alias = "jitter")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackOff {

@@ -1,4 +1,4 @@
-//! What an error means: a table from errors to verdicts, as data.
+//! Error classification: a table from errors to verdicts, as data.
 
 mod cooldown;
 mod default_rules;
@@ -19,38 +19,18 @@ pub use verdict::{Scope, Verdict};
 use crate::error::{Error, ErrorCode};
 use crate::failure_kind::FailureKind;
 
-/// Decides what a failed attempt does to its credential and to its call.
+/// Classifies errors: what a failed attempt does to its credential (cooldown, circuit breaker) and to its call (failover, retry).
 ///
 /// The rules are tried in order; the first that matches gives the [`Verdict`]. An error that no rule matches marks the
 /// credential unavailable for the model, blocks nothing, and the call goes on with the next credential.
 ///
-/// The default:
+/// The [guide](crate::guide::errors_and_cooldowns) has the default table, and the mechanisms beside it, each with a default and an off
+/// value: how cooldowns end ([`Probes`]), how long a call waits ([`with_max_wait`](Self::with_max_wait)), how a call retries
+/// ([`BackOff`], [`RetryBudget`]), what is tried when all credentials are cooling down ([`with_last_resort`](Self::with_last_resort)), and when an
+/// error counts against no credential ([`OutageDetection`]).
 ///
-/// | what happened | who is out | for how long | the call |
-/// |---|---|---|---|
-/// | 400, 413, 422, 501 and other faults of the request | nobody | | ends with the error |
-/// | … whose body says key, account, billing or quota | the credential | as that kind | next credential |
-/// | 413, 429 for a request larger than the account's own limit | nobody | | next credential |
-/// | 401 | the credential | 30 min | next credential |
-/// | 402, 403 | the credential, or the credential for the model where the body says so | 30 min | next credential |
-/// | 403 for what the request holds: a flagged prompt, a file that is not there | nobody | | ends with the error |
-/// | 404 | the credential for the model; nobody where the call is about no model | 1 min, doubling to 1 h | next credential |
-/// | a redirect, a missing endpoint | the credential: its URL is wrong | 1 min, doubling to 1 h | next credential |
-/// | a setting of the credential with which nothing can be sent | the credential | until its record changes | next credential |
-/// | 429 with the server's word | the credential for the model, or altogether where the body says so | until then: 1 s to 1 h, longer is a quota: 1 min to 7 days | next credential |
-/// | 429 without | the credential for the model | 1 s, doubling to 30 min | next credential |
-/// | what no retry heals: an event or a body over a limit of this side, an answer in another form than was asked for | nobody | | ends with the error |
-/// | 408, 409, 424, 498, 499, 5xx, no reply in an answer, connection faults, cut streams, overload (429 too) | from the second in a row on, or where the server says how long: the credential for the model | 1 s, doubling to 1 min | one more credential, then the next provider |
-/// | a certificate, or a login at a proxy, that is refused | the same | the same | credentials that go another way, then the next provider |
-/// | cancelled by the caller | nobody | | ends |
-///
-/// Beside the table it has mechanisms, each with a default and an off value: how credentials come back ([`Probes`]), how long a
-/// call waits for one ([`with_max_wait`](Self::with_max_wait)), how it tries again ([`BackOff`], [`RetryBudget`]), what is asked when
-/// everybody is out for a while ([`with_last_resort`](Self::with_last_resort)), and when an error is held against nobody ([`OutageDetection`]).
-///
-/// It holds the rules of OpenAI, Anthropic and Gemini, Vertex AI and OpenAI-compatible servers among them, all at once: what a
-/// vendor says is told apart by its own words, so that no preset has to be chosen, and a rule of your own for one provider alone
-/// is [`Rule::for_provider`].
+/// The default table holds the rules of OpenAI, Anthropic, Gemini, Vertex AI and OpenAI-compatible servers together: vendors are told
+/// apart by the words of their errors, so no preset has to be chosen. [`Rule::for_provider`] makes a rule for one provider.
 ///
 /// ```
 /// use credpool::{Error, FailureKind, FailurePolicy};
@@ -77,6 +57,9 @@ use crate::failure_kind::FailureKind;
 /// let policy = policy.with_first(Rule::status(418).cooldown(Duration::from_secs(60)));
 /// assert!(policy.classify(&Error::upstream(418, "")).failover);
 /// ```
+#[doc(alias = "circuit breaker")]
+#[doc(alias = "error classification")]
+#[doc(alias = "failover")]
 #[derive(Clone, Debug)]
 pub struct FailurePolicy {
     rules: Vec<Rule>,
@@ -176,6 +159,7 @@ impl FailurePolicy {
 
     /// How many further credentials of a provider a call tries after a fault of the provider itself
     /// ([`Scope::Provider`]), before it goes on with its next provider. `None`: all of them. Default: 1; off: `None`.
+    #[doc(alias = "failover")]
     pub fn with_transient_failovers(mut self, most: Option<u32>) -> Self {
         self.transient_failovers = most;
         self
@@ -183,6 +167,7 @@ impl FailurePolicy {
 
     /// How much longer a cooldown may last by chance, as a part of it (30 s at most), so that credentials that went out together
     /// do not come back together. Never shorter. Default: 0.1; off: 0.
+    #[doc(alias = "thundering herd")]
     pub fn with_jitter(mut self, part: f64) -> Self {
         self.jitter = if part.is_finite() {
             part.clamp(0.0, 1.0)
@@ -224,6 +209,8 @@ impl FailurePolicy {
     /// once a minute where that is refused again and again, or as seldom as twenty times the `Retry-After` of the refusal. This, too, delays
     /// calls that may wait and refuses none, and is forgotten a minute after it mattered last. It is not learnt of groups: a credential that
     /// is known to serve so many requests concurrently has the attribute `max_concurrent`.
+    #[doc(alias = "rate limiting")]
+    #[doc(alias = "client-side rate limiting")]
     pub fn with_pacing(mut self, pacing: bool) -> Self {
         self.pacing = pacing;
         self
@@ -244,6 +231,7 @@ impl FailurePolicy {
     /// Whether a credential that is out for a fault of its provider is asked all the same when nobody else could be, one
     /// request at a time: the one that is due soonest, of those for which the server has not told when to come again. Default: yes;
     /// off: `false`.
+    #[doc(alias = "last resort")]
     pub fn with_last_resort(mut self, last_resort: bool) -> Self {
         self.last_resort = last_resort;
         self
@@ -258,6 +246,7 @@ impl FailurePolicy {
 
     /// When an error that comes from several credentials is no longer held against them. Default: as
     /// [`OutageDetection::default`] says; off: `None`.
+    #[doc(alias = "outage detection")]
     pub fn with_outage_detection(mut self, detection: Option<OutageDetection>) -> Self {
         self.outage_detection = detection;
         self

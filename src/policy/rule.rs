@@ -1,3 +1,5 @@
+//! [`Rule`]: one row of the table: conditions, and the verdict for errors that match.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -1,3 +1,5 @@
+//! [`Verdict`]: failure kind, scope, cooldown, failover and refresh, as the policy decides for one error.
+
 use std::borrow::Cow;
 
 use super::Cooldown;

@@ -1,4 +1,4 @@
-//! Token counts without an upstream, by OpenAI's own vocabulary.
+//! Token estimates without an upstream, by OpenAI's own vocabulary.
 //!
 //! How messages add up is described in the cookbook,
 //! [How to count tokens with tiktoken](https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken), section 6:

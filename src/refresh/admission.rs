@@ -1,4 +1,4 @@
-//! Which refreshes run, and which wait: a priority queue with a width for each client of a token endpoint, and one for all.
+//! Admission of refreshes: a priority queue, bounded for each client of a token endpoint and in all.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One refresh: what is done in each state of the [`machine`](super::machine).
+//! One refresh attempt: the work of each state of the [`machine`](super::machine).
 
 mod endings;
 mod intents;

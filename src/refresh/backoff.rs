@@ -1,4 +1,4 @@
-//! What the failure of a refresh means: pure.
+//! Back-off after a failed refresh, by what the failure means. Pure.
 
 use std::time::Duration;
 

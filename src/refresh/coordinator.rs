@@ -1,4 +1,4 @@
-//! The coordinator: whoever wants a credential refreshed asks here. One refresh of a grant at a time, whoever asks, and so many at once.
+//! The refresh coordinator: single-flight for each grant, bounded concurrency.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};

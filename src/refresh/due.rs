@@ -1,4 +1,4 @@
-//! Whether and when a record is due for a refresh: pure, but for what the record's own runtime decides.
+//! Due times: whether and when a record is due for a refresh. Pure, but for a record's own evaluator.
 
 use std::time::Duration;
 

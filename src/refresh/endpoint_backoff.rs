@@ -1,4 +1,4 @@
-//! Back-off of token endpoints: what one credential was told (Retry-After) holds for all of the same client.
+//! Token-endpoint back-off: a Retry-After applies to every credential with the same endpoint and client id.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Tokens that have ended, or end soon, as a call meets them.
+//! Freshness of a call's token: starts a refresh where the token has expired or will soon.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Which credentials hold the same login: two records with one refresh token, such as a token file and its backup copy.
+//! Credentials with the same grant: two records with one refresh token, such as a token file and its backup copy.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

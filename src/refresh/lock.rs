@@ -1,5 +1,4 @@
-//! [`RefreshLock`]: the right to refresh a login, across processes: the locks of all records that hold it. They are the program's
-//! own code: its panics are contained.
+//! The refresh lock: the right to refresh a grant across processes, over all records that hold it.
 
 use std::sync::Arc;
 use std::time::Duration;

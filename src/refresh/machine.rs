@@ -1,4 +1,4 @@
-//! The states of one refresh, and what leads from one to the next. Pure: what is done in a state is in [`attempt`](super::attempt).
+//! The state machine of one refresh. Pure: the work of a state is in [`attempt`](super::attempt).
 //!
 //! ```text
 //! Begun ─► Locking ─► Reading ─► LockingCopies ─► ReadingIntent ─► NotingIntent ─► Sending ─► Saving ─► Committed | Unpersisted |

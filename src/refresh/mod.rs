@@ -1,4 +1,4 @@
-//! Keeping tokens fresh: when a credential is due, how long before its expiry that is, and how it is done.
+//! Token refresh: when a credential is due, how long before its expiry, and the steps of a refresh.
 //!
 //! A refresh is asked for at the [`coordinator`]; the [`scheduler`] asks when a credential is due, a call when its token has ended.
 //! [`single_flight`] has one run for all who ask, [`admission`] says which runs begin, [`attempt`] is one run through the states of the

@@ -1,4 +1,4 @@
-//! Who is due when.
+//! The due queue: credentials by due time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

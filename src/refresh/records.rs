@@ -1,4 +1,4 @@
-//! A credential's record here and in the store, put together: whatever a refresh reads and writes of it.
+//! A credential's record in memory and in the store, merged: all reads and writes of a refresh.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How long before expiry each provider's tokens are refreshed.
+//! The refresh window: how long before expiry each provider's tokens are refreshed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The refresher: one thread that sleeps until the next credential is due.
+//! The scheduler: one thread that sleeps until the next credential is due.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};

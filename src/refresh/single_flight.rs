@@ -1,4 +1,4 @@
-//! Single-flight: one run of a piece of work for all that ask for it meanwhile.
+//! Single-flight: concurrent needs for the same work share one run.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,4 +1,4 @@
-//! What the coordinator remembers of a credential between two refreshes.
+//! Refresh state of a credential, kept between two refreshes.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! When a credential of the pool is due for a refresh, with what the coordinator remembers of it.
+//! The due time of a credential in the pool: the record's, and the back-off that the coordinator remembers.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -1,3 +1,5 @@
+//! Wake-ups of the scheduler: which credentials have changed.
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;

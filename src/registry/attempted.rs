@@ -1,3 +1,5 @@
+//! The set of credentials that a call has attempted.
+
 use std::sync::Arc;
 
 use super::FastMap;

@@ -1,4 +1,4 @@
-//! Whether all that the registry derives from its records agrees with them: for tests, after every step.
+//! An audit, for tests: whether all derived state agrees with the records.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! [`Concurrency`]: how many requests an upstream serves a credential concurrently for a model, learnt from its refusals. Pure.
+//! Learnt concurrency limits: how many requests an upstream serves a credential concurrently for a model. Pure.
 //!
 //! A refusal for a rate that came while others were in flight may be for their number. So it sets a cap, at that number, which holds
 //! nobody up until it is confirmed: the next start beyond it, the trial, is refused, too. Where the limit is one of rate, the trial is

@@ -1,4 +1,4 @@
-//! [`Groups`]: credentials that share a limit of their provider, by the attribute `limit_group`.
+//! Limit groups: credentials that share a provider's limit, by the attribute `limit_group`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`Lease`]: the use of a credential.
+//! [`Lease`]: a credential in use by one attempt, released on drop.
 
 use std::sync::Arc;
 

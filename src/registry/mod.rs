@@ -1,4 +1,4 @@
-//! The only owner of mutable state: the records, and for each provider and model who is ready.
+//! The registry: the only owner of mutable state. Records, and a ready index for each provider and model.
 //!
 //! Short critical sections, no I/O and no user code under the lock. What leaves is a snapshot.
 

@@ -1,4 +1,4 @@
-//! [`Pace`]: the rate that an upstream allows a credential for a model, learnt from its refusals. Pure.
+//! Learnt rate limits (client-side rate limiting): the rate that an upstream allows a credential for a model. Pure.
 //!
 //! A refusal tells that the upstream's bucket, or window, is empty at that moment. So between two refusals exactly as many starts were
 //! granted as it allows in that time: their number over the time is the rate. Until the first such measure the starts after a refusal

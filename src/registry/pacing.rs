@@ -1,4 +1,4 @@
-//! What teaches the registry the pace of a credential.
+//! Teaches the registry the pace of a credential, from its refusals.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who is ready: what a pick asks of the lanes.
+//! Picks: queries of the ready index for one call.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! [`ProbeGuard`]: the right to be one of the few requests that probe a credential which is out, or has just returned.
+//! The guard of a probe: one of the few requests that a half-open circuit, or an exhausted quota, admits.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! [`RateLimiter`]: how much of a credential may be used at once, and in a minute. Pure.
+//! The rate limiter: concurrent requests, and requests and tokens per minute (sliding window), of one credential. Pure.
 //!
 //! Minutes are of the even clock that [`Timeline::ahead`](super::timeline::Timeline::ahead) speaks of: steps of the wall clock change nothing.
 

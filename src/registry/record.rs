@@ -1,4 +1,4 @@
-//! [`Record`]: one credential in the registry, and [`Slots`], where all of them are.
+//! One credential in the registry, and the slots of all credentials.
 
 use std::ops::{Index, IndexMut};
 use std::str::FromStr;

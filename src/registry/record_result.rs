@@ -1,4 +1,4 @@
-//! What changes how a credential stands: results, the operator, a second thought.
+//! Records changes of health: results, the operator's commands, pardons.
 
 use std::sync::Arc;
 use std::time::Duration;

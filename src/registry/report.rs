@@ -1,4 +1,4 @@
-//! How credentials stand, in the words of a report.
+//! Reports of availability, for `explain` and for exhaustion.
 
 use std::sync::Arc;
 

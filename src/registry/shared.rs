@@ -1,4 +1,4 @@
-//! [`SharedState`]: what a record shares with all who use it, so that they need no lock of the registry.
+//! The lock-free shared part of a record: counters and successes that need no lock of the registry.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};

@@ -1,4 +1,4 @@
-//! [`Timeline`]: what a running cooldown ends by, whatever is done to the wall clock.
+//! Ends of cooldowns on a timeline that a jump of the wall clock does not move.
 //!
 //! A cooldown ends at the earlier of its wall end and its monotonic end. All times in the registry are of the present wall
 //! clock, so that they can be shown, stored and compared as they are. Whoever works with the registry brings a [`Moment`], a

@@ -1,3 +1,5 @@
+//! The unhealthy slots of a provider, countable without the registry's lock.
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

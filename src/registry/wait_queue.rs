@@ -1,4 +1,4 @@
-//! [`WaitQueue`]: the calls that wait for a credential, in FIFO queues.
+//! The wait queue: calls that wait for a credential, first come, first served.
 //!
 //! A queue is of calls that may use the same credentials: those for one provider and model, pinned alike, that have tried the same ones.
 //! Only the first call of a queue acts: it watches the time at which the next credential returns, and it is the one that is woken when a

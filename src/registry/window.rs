@@ -1,4 +1,4 @@
-//! [`Window`]: how much was used in the last minute. Pure.
+//! A sliding window: the amount used in the last minute. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;

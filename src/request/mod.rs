@@ -1,4 +1,4 @@
-//! What goes into a call and what comes out: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
+//! Input and output of a call: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
 
 mod response;
 
@@ -16,7 +16,7 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
 pub use response::{Response, StreamChunk, Usage};
 
-/// What to ask a provider: a model and a payload in the provider's own JSON.
+/// The request of a call: a model, and a payload in the provider's own JSON.
 ///
 /// A call over several providers carries one payload per provider:
 ///
@@ -30,7 +30,8 @@ pub use response::{Response, StreamChunk, Usage};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Request {
-    /// The model, as the provider calls it. State is kept under this name. Empty: the call is about no model.
+    /// The model, as the provider calls it. Cooldowns are tracked per model name. Empty: not tied to a model (all such calls share one
+    /// state).
     pub model: String,
     /// The body to send.
     pub payload: Bytes,
@@ -62,7 +63,7 @@ pub struct Message {
     pub text: String,
 }
 
-/// How to make a call. Everything has a default; see the fields.
+/// Per-call settings. All are optional.
 ///
 /// `Debug` prints the names of headers and query parameters, not their values, which may be secret.
 ///
@@ -81,7 +82,7 @@ pub struct Options {
     pub headers: HeaderMap,
     /// Query parameters for the upstream request.
     pub query: Vec<(String, String)>,
-    /// Another interface of the same provider, in the executor's terms.
+    /// Which API of the provider to call: `responses` for the Responses API of [`OpenAi`](crate::provider::OpenAi).
     pub alt: Option<String>,
     /// The format in which the program's own client asked, for executors that translate.
     pub source_format: Option<Format>,

@@ -1,4 +1,4 @@
-//! [`Response`] and [`StreamChunk`]: what an executor gives back.
+//! [`Response`] and [`StreamChunk`]: an executor's answers.
 
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
@@ -15,7 +15,7 @@ use crate::limits::RateLimits;
 pub struct Response {
     /// The upstream's body.
     pub payload: Bytes,
-    /// What the executor wants to say beside it.
+    /// Further data of the executor: `request_id`, where the provider sends one; `estimated` and `tokenizer` of an estimated count.
     pub metadata: Option<Metadata>,
     /// The reply's text, where the executor knows it; conversation affinity needs it.
     pub reply_text: Option<String>,
@@ -51,7 +51,7 @@ pub struct Usage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamChunk {
-    /// The piece, in the provider's own form: for server-sent events, the event's data.
+    /// The raw event data, in the provider's own form.
     pub payload: Bytes,
     /// The event's name, where the stream has names.
     pub event: Option<String>,
@@ -61,7 +61,7 @@ pub struct StreamChunk {
     pub usage: Option<Usage>,
     /// What the upstream says of its limits: on the first chunk.
     pub rate_limits: Option<Arc<RateLimits>>,
-    /// It comes before any content (a greeting, a keep-alive): an error after it can still fail over.
+    /// True before any content (a greeting, a keep-alive): an error after this chunk can still fail over.
     pub preamble: bool,
 }
 

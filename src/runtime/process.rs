@@ -1,4 +1,4 @@
-//! [`Process`]: whose the threads and connections are.
+//! The process that threads and connections belong to: detects a fork.
 
 use crate::error::{Error, ErrorCode};
 

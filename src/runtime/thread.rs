@@ -1,3 +1,5 @@
+//! Named threads, and long-lived workers that stop when a channel disconnects.
+
 use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;

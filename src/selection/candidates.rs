@@ -1,3 +1,5 @@
+//! [`Candidates`]: the ready credentials of one call, as a selector sees them.
+
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;

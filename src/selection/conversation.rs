@@ -1,4 +1,4 @@
-//! What makes two requests parts of one conversation: keys over models and messages.
+//! Conversation keys: which requests belong to one conversation, from models and messages.
 //!
 //! A client sends the whole conversation with every request. When a reply has come, the credential that gave it is bound to
 //! the conversation's [storage keys](storage_keys); the next request, which has that conversation as its beginning, finds it

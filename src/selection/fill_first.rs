@@ -1,3 +1,5 @@
+//! [`FillFirst`]: one credential up to its limit, then the next.
+
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
 use crate::request::Options;

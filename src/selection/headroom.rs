@@ -1,3 +1,5 @@
+//! [`Headroom`]: the credential with the most quota left until its reset.
+
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,7 +20,7 @@ use crate::request::Options;
 /// It learns from the limits that answers carry ([`Outcome::rate_limits`]). Of each window of a credential and model it knows
 /// what part is left, and what part of the window's time is still to come; the first divided by the second is the window's
 /// pace, and the tightest window counts. So a subscription with half of its week's quota left an hour before it is filled up goes before
-/// one with nine tenths left for six days. Of whom nothing is known stands as if it were exactly on time.
+/// one with nine tenths left for six days. A credential without known limits is treated as exactly on pace.
 ///
 /// Of more than 16 candidates it compares 16, drawn by chance for each call.
 ///

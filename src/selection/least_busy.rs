@@ -1,3 +1,5 @@
+//! [`LeastBusy`]: the credential with the fewest requests in flight.
+
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
 use crate::request::Options;
@@ -9,6 +11,7 @@ use crate::request::Options;
 /// # drop(manager);
 /// # Ok::<(), credpool::Error>(())
 /// ```
+#[doc(alias = "least connections")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastBusy;
 

@@ -1,3 +1,5 @@
+//! [`LowestLatency`]: the quicker of two random credentials (power of two choices, peak EWMA).
+
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,6 +27,8 @@ use crate::request::Options;
 /// # drop(manager);
 /// # Ok::<(), credpool::Error>(())
 /// ```
+#[doc(alias = "power of two choices")]
+#[doc(alias = "peak EWMA")]
 #[derive(Debug)]
 pub struct LowestLatency {
     fading: Duration,

@@ -1,4 +1,4 @@
-//! Which ready credential serves: the [`Selector`] trait and its implementations, one file each.
+//! Credential selection (load balancing): the [`Selector`] trait and its implementations, one file each.
 
 mod affinity;
 mod candidates;
@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::observe::Outcome;
 use crate::request::Options;
 
-/// Chooses among the credentials that are ready for a call.
+/// A selector: picks one of the credentials that are ready for a call (load balancing).
 ///
 /// Called from many threads at once, with no lock held; a panic is an error of that call with code `panicked`.
 ///
@@ -47,6 +47,8 @@ use crate::request::Options;
 ///     }
 /// }
 /// ```
+#[doc(alias = "load balancing")]
+#[doc(alias = "load balancer")]
 pub trait Selector: Send + Sync {
     /// One of `candidates`, or nobody: the call then goes on with its next provider.
     ///

@@ -1,8 +1,10 @@
+//! [`RoundRobin`]: each credential in turn.
+
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
 use crate::request::Options;
 
-/// A true rotation for each provider and model: the first ready, untried credential after the last one picked, in id order,
+/// Round-robin for each provider and model: the first ready, untried credential after the last one picked, in id order,
 /// wrapping. The default.
 ///
 /// ```
@@ -10,6 +12,7 @@ use crate::request::Options;
 /// # drop(manager);
 /// # Ok::<(), credpool::Error>(())
 /// ```
+#[doc(alias = "round-robin")]
 #[doc(alias = "RoundRobinSelector")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoundRobin;

@@ -1,4 +1,4 @@
-//! [`Drawn`]: candidates that are compared with each other.
+//! A random sample of candidates, for selectors that compare.
 
 use smallvec::SmallVec;
 

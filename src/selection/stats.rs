@@ -1,4 +1,4 @@
-//! [`Notes`]: what a selector has learnt of credentials, for each provider and model.
+//! Per-credential statistics of a selector, for each provider and model.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! [`Weighted`]: in turn, in proportion to weights.
+
 use super::{Candidate, Candidates, Selector};
 use crate::error::Error;
 use crate::request::Options;
@@ -13,6 +15,7 @@ use crate::request::Options;
 /// manager.register(Auth::api_key("openai", "sk-small"))?;
 /// # Ok::<(), credpool::Error>(())
 /// ```
+#[doc(alias = "weighted round-robin")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Weighted;
 

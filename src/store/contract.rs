@@ -1,4 +1,4 @@
-//! What a store that several processes share says beyond its records.
+//! Types of a shared store: revisions and compare-and-swap, locks, write-ahead intents, changes since a cursor.
 
 use std::fmt;
 
@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// What became of a [`Store::save_if`](super::Store::save_if).
+#[doc(alias = "compare-and-swap")]
 #[derive(Clone, Debug)]
 pub enum Saved {
     /// It is durable, at this place: a path, a key.
@@ -38,6 +39,9 @@ pub(super) type Conflict = Option<Box<Auth>>;
 /// assert_eq!(Revision::of(&auth), Revision::of(&auth.clone()));
 /// assert_ne!(Revision::of(&auth), Revision::of(&auth.with_label("renamed")));
 /// ```
+#[doc(alias = "compare-and-swap")]
+#[doc(alias = "optimistic locking")]
+#[doc(alias = "ETag")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revision([u8; 16]);
 
@@ -157,8 +161,10 @@ pub trait RecordLock: Send {
     }
 }
 
-/// That a refresh has begun. One that is found by the next who has the lock, for the generation that the record still has, says
+/// A write-ahead intent: the durable note that a refresh has begun. One that is found by the next who has the lock, for the generation that the record still has, says
 /// that its answer was lost: the refresh token may have been used up.
+#[doc(alias = "write-ahead")]
+#[doc(alias = "fencing token")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Intent {

@@ -1,3 +1,5 @@
+//! [`MemoryStore`]: a shared store in memory.
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -44,6 +44,7 @@ use crate::error::Error;
 ///
 /// Methods block and are called with no lock held. Those that write a record are called one at a time for one id within a
 /// process.
+#[doc(alias = "persistence")]
 pub trait Store: Send + Sync {
     /// All records, what could not be read, and, of a store with [`changes`](Store::changes), from where these begin.
     ///
@@ -78,6 +79,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// When it was not written; the writer tries again later.
+    #[doc(alias = "write-behind")]
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         self.save(auth).map(drop)
     }
@@ -104,6 +106,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// When it is not written for another reason; the former record is then untouched.
+    #[doc(alias = "optimistic locking")]
     #[doc(alias = "compare-and-swap")]
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
         let stored = self.load(&auth.id)?;

@@ -1,3 +1,5 @@
+//! A loopback server that behaves like the Messages API.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Attempts without a manager.
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,3 +1,5 @@
+//! The due queue, for the bench.
+
 use std::sync::Arc;
 
 use crate::clock::Timestamp;

@@ -1,3 +1,5 @@
+//! [`ScriptedExecutor`]: an executor without a network.
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Form fields of a received request.
+
 use super::ReceivedRequest;
 
 /// A field of a form.

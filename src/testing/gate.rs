@@ -1,3 +1,5 @@
+//! [`Gate`]: holds an answer back until the test lets it go on.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A loopback server that behaves like the Gemini API.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;

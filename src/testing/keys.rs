@@ -1,4 +1,4 @@
-//! What the servers that behave like a vendor's have in common: keys, and a token endpoint.
+//! Keys and a token endpoint, as the vendors' loopback servers share them.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! A loopback server that behaves like the chat completions and Responses APIs.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

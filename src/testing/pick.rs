@@ -1,3 +1,5 @@
+//! A pick as a call does it, for benches.
+
 use crate::manager::Manager;
 use crate::request::Options;
 

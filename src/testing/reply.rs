@@ -1,3 +1,5 @@
+//! [`Reply`]: an answer of a loopback server, and its faults.
+
 use bytes::Bytes;
 
 use super::Gate;

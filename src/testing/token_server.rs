@@ -1,3 +1,5 @@
+//! [`TokenServer`]: a strict token endpoint on loopback.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! [`Upstream`]: an HTTP server on loopback that answers as told.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io;

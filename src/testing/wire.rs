@@ -1,4 +1,4 @@
-//! HTTP/1.1 from the server's side, as much of it as tests need.
+//! HTTP/1.1 from the server's side, as much as tests need.
 
 use std::fmt;
 use std::io::{self, Read, Write};

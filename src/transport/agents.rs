@@ -1,4 +1,4 @@
-//! One pair of agents for each proxy and each TLS set-up, made when first needed and kept.
+//! The cache of HTTP agents: one pair for each proxy and each TLS setting.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What went wrong on the wire, in words that hold no secret: fixed texts, host names, ports and numbers.
+//! Transport errors in fixed words without secrets: host names, ports and numbers alone.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! How long each phase of one attempt may take.
+//! Timeouts of one attempt, phase by phase.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How requests leave the program: one HTTP agent for each proxy setting, and connections that a cancel closes.
+//! Transport: one HTTP agent for each proxy and TLS setting, with connections that a cancel closes.
 
 mod agents;
 mod cancellable;

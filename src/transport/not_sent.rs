@@ -1,3 +1,5 @@
+//! [`NotSent`]: marks an error before anything was sent, so that a refresh token is not in doubt.
+
 use std::error::Error as StdError;
 use std::fmt;
 

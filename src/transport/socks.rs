@@ -1,4 +1,4 @@
-//! What the client says of a SOCKS proxy's answer, in our words.
+//! Errors of SOCKS proxies, in this crate's words.
 
 /// What a SOCKS proxy said.
 pub(super) enum Said {

@@ -1,4 +1,4 @@
-//! Which addresses a credential may be sent to.
+//! The address check: where a credential may be sent.
 
 use std::net::IpAddr;
 

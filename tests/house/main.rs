@@ -129,8 +129,20 @@ fn no_async_runtime_is_anywhere_in_the_tree() {
 #[test]
 fn examples_and_documentation_name_no_registry_and_no_machine() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in ["README.md", "CHANGELOG.md"] {
-        let text = fs::read_to_string(root.join(name)).unwrap();
+    let guide = fs::read_dir(root.join("src/guide")).unwrap();
+    let pages = guide.map(|page| page.unwrap().path());
+    let documents = [
+        "README.md",
+        "CHANGELOG.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "RELEASING.md",
+        "SECURITY.md",
+    ];
+    let documents = documents.map(|name| root.join(name));
+    for path in documents.into_iter().chain(pages) {
+        let name = path.display();
+        let text = fs::read_to_string(&path).unwrap();
         for word in ["crates.io", "/home/", "/root/", "/work/"] {
             assert!(!text.contains(word), "{name} names {word}");
         }

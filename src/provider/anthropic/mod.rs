@@ -1,3 +1,5 @@
+//! The executor for Anthropic's Messages API.
+
 mod reply;
 mod request;
 mod stream;

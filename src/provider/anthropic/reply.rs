@@ -1,4 +1,4 @@
-//! What comes back, read leniently: text and usage from where they are, nothing from where they are not.
+//! Anthropic's plain replies, parsed leniently: text and usage.
 
 use serde_json::Value;
 

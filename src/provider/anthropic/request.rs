@@ -1,4 +1,4 @@
-//! What is Anthropic's own in a request: its headers, its paths, and what it does not count.
+//! Anthropic's own headers and paths, and the members that its token count refuses.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};

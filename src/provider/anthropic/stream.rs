@@ -1,5 +1,5 @@
-//! The events of a message that is streamed, as
-//! [the vendor describes them](https://docs.anthropic.com/en/docs/build-with-claude/streaming).
+//! Anthropic's stream protocol: the events of a streamed message, as [the vendor describes
+//! them](https://docs.anthropic.com/en/docs/build-with-claude/streaming).
 
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! The executor for the Gemini API.
+
 mod count;
 mod model;
 mod reply;

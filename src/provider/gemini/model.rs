@@ -1,4 +1,4 @@
-//! The name of a model, and the paths of its methods.
+//! Gemini's model names, and the paths of their methods.
 
 use crate::error::{Error, ErrorCode};
 use crate::provider::http::url::encode_into;

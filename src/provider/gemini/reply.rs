@@ -1,5 +1,5 @@
-//! What comes back, read leniently: text and usage from where they are, nothing from where they are not.
-//! See <https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse>.
+//! Gemini's plain replies, parsed leniently: text and usage. See
+//! <https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse>.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What is Gemini's own in a request: its headers, its version, and the parameters that must not be there.
+//! Gemini's own headers and version, and the query parameters that are never sent.
 
 use std::borrow::Cow;
 

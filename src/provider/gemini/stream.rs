@@ -1,5 +1,4 @@
-//! The events of a generation that is streamed:
-//! <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
+//! Gemini's stream protocol: <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
 
 use std::collections::BTreeMap;
 

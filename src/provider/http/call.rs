@@ -1,4 +1,4 @@
-//! One call of a vendor's API: a payload out, JSON or a stream of events back.
+//! [`Vendor`] and one call of its API: a payload out, JSON or a stream of events back.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Error bodies in JSON: what they say, and which HTTP status it stands for.
+//! JSON error bodies: code, type and message, and the HTTP status that a code stands for.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! One request and its answer: bounded bodies, and errors that hold no secret.
+//! One HTTP exchange: bounded bodies, and errors without secrets.
 
 use std::io::Read;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The executor that all vendors have in common: credentials, headers, URLs, plain calls, streams, refreshes.
+//! [`HttpExecutor`]: the executor that all vendors share: credentials, headers, URLs, plain calls, streams, refreshes.
 
 use http::request::Parts;
 

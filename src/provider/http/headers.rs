@@ -1,4 +1,4 @@
-//! The head of a request: where it goes, and the headers of the credential, the call and the connection.
+//! Request headers: those of the credential, of the call and of the connection.
 
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION,

@@ -1,4 +1,4 @@
-//! JSON read leniently.
+//! Lenient access to members of JSON values.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! How long a stream is waited for: by its events, and not by its bytes.
+//! Idle timeouts of a stream, counted by its events and not by its bytes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Payloads changed in a member or a few, and in nothing else.
+//! Edits single members of a JSON payload, and nothing else of it.
 
 use std::ops::Range;
 

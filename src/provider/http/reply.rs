@@ -1,4 +1,4 @@
-//! Plain replies: what is taken out of them, and how.
+//! [`ReplyReader`]: how the plain replies of an API are read.
 
 use serde_json::Value;
 

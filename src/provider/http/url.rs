@@ -1,4 +1,4 @@
-//! Addresses put together.
+//! Endpoint URLs: base, path and query put together.
 
 use http::Uri;
 

@@ -1,4 +1,4 @@
-//! A token endpoint's answer, read in whatever form it came: it may be the only copy of the next refresh token.
+//! Parses a token endpoint's answer, in whatever form: it may be the only copy of the next refresh token.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! The token endpoint: one form, one answer.
+//! The token endpoint: one form, one answer, and what a refusal means.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a token endpoint answered, put into the metadata.
+//! Merges a token endpoint's answer into the metadata.
 
 use std::time::Duration;
 

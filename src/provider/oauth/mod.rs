@@ -1,4 +1,4 @@
-//! Tokens from an authorization server: by refresh token, by a client's own secret, by a service account's signature.
+//! OAuth grants: refresh token, client credentials, service account assertion.
 
 mod answer;
 mod client_credentials;

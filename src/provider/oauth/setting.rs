@@ -1,4 +1,4 @@
-//! What a credential says about its grant.
+//! Settings of a credential's grant: attributes, else metadata.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Why a chat completion ended: which reasons are ends of a reply, and which are faults.
+//! Finish reasons of chat completions: which end a reply, and which are errors.
 
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! The executor for OpenAI's chat completions and Responses APIs, and for compatible servers.
+
 mod count;
 mod ends;
 mod reply;

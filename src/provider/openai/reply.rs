@@ -1,4 +1,4 @@
-//! What comes back, read leniently: text and usage from where they are, nothing from where they are not.
+//! Plain chat completions, parsed leniently: text and usage.
 
 use std::borrow::Cow;
 

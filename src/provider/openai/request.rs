@@ -1,4 +1,4 @@
-//! What is OpenAI's own in a request: its headers, and where it counts tokens.
+//! OpenAI's own headers, and its endpoint for token counts.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;

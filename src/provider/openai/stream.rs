@@ -1,4 +1,4 @@
-//! The events of a chat completion that is streamed.
+//! The stream protocol of chat completions.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What the JSON body of an error says.
+//! Rate limits in the JSON body of an error.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which window and what of it a header speaks of, in each of the vendors' forms.
+//! Fields of limit headers: which window, and which number of it, in each vendor's form.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Reading [`RateLimits`]: pure functions of headers, body and the present time.
+//! Parses [`RateLimits`]: pure functions of headers, body and time.
 //!
-//! `read` knows numbers, durations and times; `hints` the headers that say how to go on; `windows` and `fields` those that count;
-//! `body` what errors say, and `google` the details that Google adds to them.
+//! `parse` knows numbers, durations and times; `retry_headers` the headers that tell how to go on; `window_headers` and `fields` those
+//! that count; `body` the words of errors, and `google` the details that Google adds.
 
 mod body;
 mod fields;

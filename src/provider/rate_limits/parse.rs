@@ -1,4 +1,4 @@
-//! Numbers, durations and moments as servers write them. What cannot be true is not read.
+//! Numbers, durations and times as servers write them. Implausible values are ignored.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Limits that the body of an error reports.
+//! Limits that an error body reports.
 
 use std::time::Duration;
 

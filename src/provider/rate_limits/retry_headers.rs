@@ -1,4 +1,4 @@
-//! The headers that say how to go on.
+//! Retry headers: `Retry-After`, `retry-after-ms`, `x-should-retry`.
 
 use std::time::Duration;
 

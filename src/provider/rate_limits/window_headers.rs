@@ -1,4 +1,4 @@
-//! The headers that count.
+//! Headers of limit windows: limit, remaining, reset.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How a refresh ends: what is told, remembered and tried again.
+//! Endings of a refresh: what is reported, remembered and scheduled again.
 
 use std::sync::Arc;
 use std::time::Duration;

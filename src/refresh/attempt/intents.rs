@@ -1,4 +1,4 @@
-//! What a refresh reads of others before it sends a token, and what it tells them: the intent beside the record.
+//! Write-ahead intents of a refresh: read before a token is sent, written, and cleared.
 
 use std::time::Duration;
 

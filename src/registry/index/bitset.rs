@@ -1,4 +1,4 @@
-//! [`BitSet`]: which places of an [`OrderedSlots`] are set, and the next one that is, in a few steps however many there are.
+//! A bitset in levels: the next set place in a few steps, whatever their number.
 
 use super::ordered_slots::{CHUNK, Edit, HALF, OrderedSlots, Place};
 

@@ -1,3 +1,4 @@
+//! The ready index: bitsets over ordered slots, one ready set for each model, weighted round-robin.
 //!
 
 pub(crate) mod bitset;

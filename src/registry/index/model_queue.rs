@@ -1,4 +1,4 @@
-//! [`ProviderIndex`]: the credentials of one provider in their order, and a [`ModelQueue`] for each model that was asked for.
+//! The ready index of one provider: its slots in order, and for each model the ready set and the expiries of cooldowns.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

@@ -1,5 +1,4 @@
-//! [`OrderedSlots`]: slots in the order of their ids, in chunks that a word of bits covers each, so that one comes or goes at the cost
-//! of its chunk.
+//! Slots in the order of their ids, in chunks of one word of bits, so that an insertion costs one chunk.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! [`WeightedScheduler`]: whose turn it is by weight.
+//! Weighted round-robin: the earliest virtual deadline is next.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! One kind of work: its places, and the threads that do it.
+//! One lane of the thread pool: its queue, its places and its threads.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`Pool`]: worker threads in lanes.
+//! The thread pool: worker threads in lanes, one lane for each kind of work.
 
 mod lane;
 #[cfg(test)]

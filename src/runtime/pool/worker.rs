@@ -1,4 +1,4 @@
-//! A thread of a lane.
+//! A worker thread of a lane.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,3 +1,5 @@
+//! [`Affinity`]: sticky sessions around any selector, with bounded load.
+
 mod sessions;
 
 use std::collections::HashMap;
@@ -14,7 +16,7 @@ use crate::observe::Outcome;
 use crate::request::{Message, Options, normalized};
 use sessions::{Place, Sessions};
 
-/// Keeps a session on the credential that served it first, its home, around any other selector.
+/// Sticky sessions around any other selector: keeps a session on the credential that served it first, its home.
 ///
 /// A call's session is recognised by its key ([`Options::session_key`]) or by the conversation that it carries
 /// ([`Options::messages`]). The inner selector chooses its home. While the home is out another one serves the session, the same one as long as
@@ -35,6 +37,8 @@ use sessions::{Place, Sessions};
 /// # drop(manager);
 /// # Ok::<(), credpool::Error>(())
 /// ```
+#[doc(alias = "sticky session")]
+#[doc(alias = "session affinity")]
 #[doc(alias = "NewGeminiWebStickySelector")]
 pub struct Affinity {
     inner: Box<dyn Selector>,

@@ -1,4 +1,4 @@
-//! [`Sessions`]: which credential is whose home.
+//! The session table: the primary and the fallback credential of each session.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

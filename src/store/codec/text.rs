@@ -1,4 +1,4 @@
-//! The parts of a record as texts, for stores that keep them so.
+//! Both parts of a record as JSON texts, for stores with two columns.
 
 use zeroize::{Zeroize, Zeroizing};
 

@@ -1,4 +1,4 @@
-//! Replacing a file as a whole: readers, and a crash at any point, see the old one or the new one.
+//! Atomic replacement of a file: readers, and a crash at any point, see the old one or the new one.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! How to tell that a file is not the one that was read.
+//! Fingerprints of files: detects that a file is not the one that was read.
 
 use std::fs::{self, Metadata};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What the store knows of its directory: where each record is, and what has changed since somebody asked.
+//! The index of the directory: where each record is, and what has changed since a cursor.
 
 use std::collections::{BTreeMap, BTreeSet};
 

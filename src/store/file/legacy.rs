@@ -1,4 +1,4 @@
-//! Token files of other tools: one object that is the metadata, with a few members that say more.
+//! Token files of other programs: one JSON object that is the metadata, with a few members of further meaning.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! The store's own place in the directory: locks, and what is noted beside them. None of its names is a token file's.
+//! The store's own files in the directory: locks and write-ahead intents. None of their names is a token file's.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! From ids to file names. Nothing of an id reaches a path unless it is one plain component.
+//! File names for ids. Nothing of an id reaches a path unless it is one plain component.
 
 use std::fmt::Write as _;
 

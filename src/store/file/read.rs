@@ -1,4 +1,4 @@
-//! Reading a file that anybody may have put there: bounded, no links followed, nothing of it quoted.
+//! Reads untrusted files: bounded, without following links, without quoting their contents.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};

@@ -1,5 +1,4 @@
-//! What a writer that was killed leaves behind: new files that are not in their place. A token that was rotated may be in
-//! such a file and nowhere else.
+//! Crash recovery: staged files of a writer that was killed. One of them may hold the only copy of a rotated token.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,5 +1,4 @@
-//! The store's directory as a whole. Another one in its place, such as that below a file system that is no longer mounted, is
-//! no order to remove what the former one held.
+//! The identity of the store's directory. Another directory in its place, such as that below an unmounted file system, removes no records.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

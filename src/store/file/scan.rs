@@ -1,4 +1,4 @@
-//! Finding every record of a directory, and saying what else looks like one.
+//! Scans the directory for records, and reports what else looks like one.
 
 use std::collections::HashMap;
 use std::fs::{self, DirEntry};

@@ -1,4 +1,4 @@
-//! The text of a file that takes the place of another: what has not changed stays as it was written.
+//! Rewrites JSON text in place: what has not changed keeps its spelling.
 //!
 //! A value in memory does not hold all that a file of another program says: a number has more digits than an `f64`, a text half
 //! a surrogate pair. So the texts of such values are taken over from the former file, where they stand for the same.

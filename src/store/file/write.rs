@@ -1,5 +1,4 @@
-//! Writing a record's files: staged, compared with what is there, put in place, made durable. The caller has the right to
-//! write the record.
+//! Writes a record's files: staged, compared with what is there, put in place, made durable. The caller holds the record's write lock.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! Connections to the server: made, kept, replaced.
+//! Connections to the PostgreSQL server: opened, kept, replaced.
 
 use diesel::connection::{Connection, SimpleConnection};
 use diesel::pg::PgConnection;

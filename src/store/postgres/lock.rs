@@ -1,4 +1,4 @@
-//! The right to refresh a record: an advisory lock, which lasts no longer than its connection.
+//! The refresh lock of a record: an advisory lock, which ends with its connection.
 
 use std::cell::RefCell;
 use std::sync::Arc;

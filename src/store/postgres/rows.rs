@@ -1,4 +1,4 @@
-//! The tables and what is done with them.
+//! Queries: the tables and the statements over them.
 
 use diesel::connection::{Connection, SimpleConnection};
 use diesel::pg::PgConnection;

@@ -1,4 +1,4 @@
-//! Connections to the server: made, kept, replaced.
+//! Connections to the Redis server: opened, kept, replaced.
 
 use std::time::Duration;
 

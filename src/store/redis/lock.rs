@@ -1,4 +1,4 @@
-//! The right to refresh a record: a lease that is renewed as long as it is held.
+//! The refresh lock of a record: a lease that is renewed as long as it is held.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The keys, and what is done with them: each a script, and hence one step.
+//! Queries: the keys and the scripts over them, each one atomic step.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;

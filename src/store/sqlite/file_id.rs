@@ -1,4 +1,4 @@
-//! Identity of the database file: which one is at a path.
+//! Identity of the database file: detects that another file has taken its path.
 
 use std::fmt;
 use std::io;

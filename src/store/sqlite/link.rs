@@ -1,4 +1,4 @@
-//! Connections to the database file.
+//! Connections to the database file: opened, kept, replaced.
 
 use std::fmt;
 use std::io;

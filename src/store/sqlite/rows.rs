@@ -1,4 +1,4 @@
-//! The tables and what is done with them, within one transaction.
+//! Queries: the tables and the statements over them, within one transaction.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use zeroize::Zeroizing;

@@ -1,3 +1,5 @@
+//! A pool of idle connections to a database or server.
+
 #[cfg(feature = "sqlite")]
 use std::iter;
 

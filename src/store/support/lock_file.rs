@@ -1,3 +1,5 @@
+//! Lock files: locks between processes that the system releases when their holder ends.
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What differs between platforms: private files and directories, and making a directory durable.
+//! Permissions and durability by platform: private files and directories, `fsync` of a directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

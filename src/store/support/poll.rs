@@ -1,3 +1,5 @@
+//! Polling for a lock that other processes hold, at growing intervals.
+
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, deadline};

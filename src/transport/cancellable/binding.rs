@@ -1,4 +1,4 @@
-//! [`Binding`]: one request's hold on a connection, and how long it waits there.
+//! The binding of one request to a connection, with its read timeouts.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! [`Line`]: the sockets of a connection, which a cancelled request closes; and how the client is told.
+//! The sockets of a connection, which a cancelled request closes.
 
 use std::error::Error as StdError;
 use std::fmt;

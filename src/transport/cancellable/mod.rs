@@ -1,4 +1,4 @@
-//! Connections that end with the request that uses them.
+//! Cancellable connections: a request's cancellation closes the connection that it uses.
 //!
 //! A blocked read can only be ended by closing its socket. The HTTP client hands out a handle for that when a socket is
 //! opened, meant for closing a whole agent. The outermost connector here keeps the handle with the connection instead, and

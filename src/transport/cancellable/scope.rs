@@ -1,4 +1,4 @@
-//! [`Scope`]: what the requests of one call have in common, on whatever connection.
+//! The scope of a call's requests: cancellation and timeouts, on whatever connection.
 
 use std::cell::RefCell;
 use std::sync::Arc;

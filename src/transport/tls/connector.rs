@@ -1,4 +1,4 @@
-//! [`wrap`]: TLS over a connection, as ureq's own connector does it, but with a set-up of ours.
+//! The TLS connector: as ureq's own, but with this crate's TLS configuration.
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! What went wrong with TLS, in words: whose fault it is, and the way out.
+//! TLS errors in words: the side at fault, and the remedy.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! TLS: which certificates are accepted, and the certificate that a program shows.
+//! TLS configuration: accepted root certificates, and the client certificate.
 
 mod connector;
 mod environment;

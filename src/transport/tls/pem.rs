@@ -1,4 +1,4 @@
-//! Certificates and keys as PEM, in files or as they are. What is wrong with one is said in fixed words.
+//! PEM certificates and keys, inline or in files. Errors have fixed words.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! Streams that cannot lie: whole only once the provider's own end has come.
+//! [`StreamProtocol`] and streams over it, which are complete only after the provider's own end.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -69,10 +69,8 @@ pub(crate) enum Announced {
 ///         let text = json.and_then(|json| json["text"].as_str());
 ///         self.has_progressed = text.is_some();
 ///         self.is_whole = json.is_some_and(|json| json["done"] == true);
-///         let chunk = StreamChunk {
-///             text: text.map(str::to_owned),
-///             ..StreamChunk::default()
-///         };
+///         let mut chunk = StreamChunk::default();
+///         chunk.text = text.map(str::to_owned);
 ///         if self.is_whole { EventMeaning::Last(chunk) } else { EventMeaning::Chunk(chunk) }
 ///     }
 ///

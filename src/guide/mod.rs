@@ -1,0 +1,40 @@
+//! Guide: how to use the crate, by subject. Documentation alone, no items.
+//!
+//! | page | answers |
+//! |---|---|
+//! | [`errors_and_cooldowns`] | what an error does to its credential and to its call; circuit breaker, back-off, retry budget |
+//! | [`selecting`] | which credential serves: selectors, priorities, limits, sticky sessions; what a selection costs |
+//! | [`tokens_and_stores`] | kinds of credentials, refreshes, what is durable and when; a store of your own |
+//! | [`fleets`] | several processes with one store; logs, health and events; shutdown |
+//! | [`streams`] | iterating, cancelling, failover, when a stream is complete; what each fault looks like |
+//! | [`providers`] | OpenAI, Anthropic, Gemini, compatible servers; connections, certificates, proxies; an executor of your own |
+//! | [`testing`] | loopback upstreams, scripted executors, a manual clock, the policy as a pure function |
+//! | [`coming_from_go`] | the names of the Go package that the interface follows |
+//! | [`glossary`] | the terms of this documentation |
+
+#[doc = include_str!("coming_from_go.md")]
+pub mod coming_from_go {}
+
+#[doc = include_str!("errors_and_cooldowns.md")]
+pub mod errors_and_cooldowns {}
+
+#[doc = include_str!("fleets.md")]
+pub mod fleets {}
+
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}
+
+#[doc = include_str!("providers.md")]
+pub mod providers {}
+
+#[doc = include_str!("selecting.md")]
+pub mod selecting {}
+
+#[doc = include_str!("streams.md")]
+pub mod streams {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("tokens_and_stores.md")]
+pub mod tokens_and_stores {}
