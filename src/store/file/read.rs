@@ -78,7 +78,7 @@ pub(super) fn text(root: &Path, path: &str) -> Result<Option<Zeroizing<Vec<u8>>>
 
 fn contents(place: &Path, path: &str) -> Result<(Zeroizing<Vec<u8>>, Metadata), Unreadable> {
     bytes(place, |file, found| {
-        permissions::tighten_file(file, found, path)
+        permissions::tighten_file(file, found, path);
     })
 }
 
