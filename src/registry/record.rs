@@ -295,9 +295,127 @@ impl IndexMut<u32> for Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::ModelState;
+    use crate::error::Error;
+    use crate::fault::{Fault, Origin};
+
+    const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
     #[test]
     fn a_record_is_one_cache_line() {
         assert_eq!(size_of::<Option<Record>>(), 64);
+    }
+
+    #[test]
+    fn each_reason_alone_makes_a_record_one_that_may_be_out() {
+        let cause = Cause {
+            fault: Fault::Billing,
+            origin: Origin::Guess,
+            failures: 1,
+            since: START,
+            until: None,
+            probe_at: None,
+            half_open: false,
+            refused: None,
+            setback: 0,
+        };
+        let of_a_model = |state: ModelState| {
+            move |record: &mut Record| {
+                record.change().model_states.insert("m".to_owned(), state);
+            }
+        };
+        let returning = || {
+            let mut half_open = HalfOpen::default();
+            half_open.begin(1, START, START);
+            half_open
+        };
+        let reasons: [(&str, Box<dyn FnOnce(&mut Record)>); 14] = [
+            (
+                "its limits",
+                Box::new(|record| {
+                    let limits = UseLimits {
+                        max_concurrent: Some(1),
+                        ..UseLimits::default()
+                    };
+                    record.limit(limits, time::Duration::ZERO);
+                }),
+            ),
+            (
+                "a login that is not completed",
+                Box::new(|record| {
+                    record.waits_for_login = true;
+                    record.change().status = Status::Pending;
+                }),
+            ),
+            (
+                "its settings",
+                Box::new(|record| {
+                    record.change().misconfigured = Some(Arc::new(Error::message_only("wrong")));
+                }),
+            ),
+            (
+                "disabled",
+                Box::new(|record| record.change().disabled = true),
+            ),
+            (
+                "its status",
+                Box::new(|record| record.change().status = Status::Disabled),
+            ),
+            (
+                "unavailable",
+                Box::new(|record| record.change().unavailable = true),
+            ),
+            (
+                "an outage",
+                Box::new(move |record| record.change().outage = Some(cause)),
+            ),
+            (
+                "a cause",
+                Box::new(move |record| record.change().cause = Some(cause)),
+            ),
+            (
+                "the return from an outage",
+                Box::new(move |record| record.change().outage_half_open = returning()),
+            ),
+            (
+                "the return of the whole",
+                Box::new(move |record| record.change().half_open = returning()),
+            ),
+            (
+                "a token that is awaited",
+                Box::new(|record| record.change().awaits_token = Some(START)),
+            ),
+            (
+                "a model that is unavailable",
+                Box::new(of_a_model(ModelState {
+                    unavailable: true,
+                    ..ModelState::default()
+                })),
+            ),
+            (
+                "the cause of a model",
+                Box::new(of_a_model(ModelState {
+                    cause: Some(cause),
+                    ..ModelState::default()
+                })),
+            ),
+            (
+                "a model that is disabled",
+                Box::new(of_a_model(ModelState {
+                    status: Status::Disabled,
+                    ..ModelState::default()
+                })),
+            ),
+        ];
+        let record = || {
+            let member = Arc::new(Member::new("a".into(), 0, Arc::default()));
+            Record::new(member, Arc::new(Auth::api_key("p", "k").with_id("a")))
+        };
+        assert!(!record().may_be_out());
+        for (reason, applies) in reasons {
+            let mut record = record();
+            applies(&mut record);
+            assert!(record.may_be_out(), "{reason}");
+        }
     }
 }
