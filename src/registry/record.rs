@@ -306,9 +306,8 @@ mod tests {
         assert_eq!(size_of::<Option<Record>>(), 64);
     }
 
-    #[test]
-    fn each_reason_alone_makes_a_record_one_that_may_be_out() {
-        let cause = Cause {
+    fn cause() -> Option<Cause> {
+        Some(Cause {
             fault: Fault::Billing,
             origin: Origin::Guess,
             failures: 1,
@@ -318,104 +317,65 @@ mod tests {
             half_open: false,
             refused: None,
             setback: 0,
+        })
+    }
+
+    fn returning() -> HalfOpen {
+        let mut half_open = HalfOpen::default();
+        half_open.begin(1, START, START);
+        half_open
+    }
+
+    fn well() -> Record {
+        let member = Arc::new(Member::new("a".into(), 0, Arc::default()));
+        Record::new(member, Arc::new(Auth::api_key("p", "k").with_id("a")))
+    }
+
+    #[test]
+    fn each_reason_alone_makes_a_record_one_that_may_be_out() {
+        assert!(!well().may_be_out());
+        let mut limited = well();
+        let limits = UseLimits {
+            max_concurrent: Some(1),
+            ..UseLimits::default()
         };
-        let of_a_model = |state: ModelState| {
-            move |record: &mut Record| {
-                record.change().model_states.insert("m".to_owned(), state);
-            }
-        };
-        let returning = || {
-            let mut half_open = HalfOpen::default();
-            half_open.begin(1, START, START);
-            half_open
-        };
-        let reasons: [(&str, Box<dyn FnOnce(&mut Record)>); 14] = [
-            (
-                "its limits",
-                Box::new(|record| {
-                    let limits = UseLimits {
-                        max_concurrent: Some(1),
-                        ..UseLimits::default()
-                    };
-                    record.limit(limits, time::Duration::ZERO);
-                }),
-            ),
-            (
-                "a login that is not completed",
-                Box::new(|record| {
-                    record.waits_for_login = true;
-                    record.change().status = Status::Pending;
-                }),
-            ),
-            (
-                "its settings",
-                Box::new(|record| {
-                    record.change().misconfigured = Some(Arc::new(Error::message_only("wrong")));
-                }),
-            ),
-            (
-                "disabled",
-                Box::new(|record| record.change().disabled = true),
-            ),
-            (
-                "its status",
-                Box::new(|record| record.change().status = Status::Disabled),
-            ),
-            (
-                "unavailable",
-                Box::new(|record| record.change().unavailable = true),
-            ),
-            (
-                "an outage",
-                Box::new(move |record| record.change().outage = Some(cause)),
-            ),
-            (
-                "a cause",
-                Box::new(move |record| record.change().cause = Some(cause)),
-            ),
-            (
-                "the return from an outage",
-                Box::new(move |record| record.change().outage_half_open = returning()),
-            ),
-            (
-                "the return of the whole",
-                Box::new(move |record| record.change().half_open = returning()),
-            ),
-            (
-                "a token that is awaited",
-                Box::new(|record| record.change().awaits_token = Some(START)),
-            ),
-            (
-                "a model that is unavailable",
-                Box::new(of_a_model(ModelState {
-                    unavailable: true,
-                    ..ModelState::default()
-                })),
-            ),
-            (
-                "the cause of a model",
-                Box::new(of_a_model(ModelState {
-                    cause: Some(cause),
-                    ..ModelState::default()
-                })),
-            ),
-            (
-                "a model that is disabled",
-                Box::new(of_a_model(ModelState {
-                    status: Status::Disabled,
-                    ..ModelState::default()
-                })),
-            ),
+        limited.limit(limits, time::Duration::ZERO);
+        assert!(limited.may_be_out(), "its limits");
+        let mut pending = well();
+        pending.waits_for_login = true;
+        pending.change().status = Status::Pending;
+        assert!(pending.may_be_out(), "a login that is not completed");
+        let reasons: [(&str, fn(&mut Auth)); 9] = [
+            ("its settings", |auth| {
+                auth.misconfigured = Some(Arc::new(Error::message_only("wrong")));
+            }),
+            ("disabled", |auth| auth.disabled = true),
+            ("its status", |auth| auth.status = Status::Disabled),
+            ("unavailable", |auth| auth.unavailable = true),
+            ("an outage", |auth| auth.outage = cause()),
+            ("a cause", |auth| auth.cause = cause()),
+            ("its return", |auth| auth.half_open = returning()),
+            ("the end of an outage", |auth| {
+                auth.outage_half_open = returning();
+            }),
+            ("a token", |auth| auth.awaits_token = Some(START)),
         ];
-        let record = || {
-            let member = Arc::new(Member::new("a".into(), 0, Arc::default()));
-            Record::new(member, Arc::new(Auth::api_key("p", "k").with_id("a")))
-        };
-        assert!(!record().may_be_out());
         for (reason, applies) in reasons {
-            let mut record = record();
-            applies(&mut record);
+            let mut record = well();
+            applies(record.change());
             assert!(record.may_be_out(), "{reason}");
+        }
+        let of_a_model: [(&str, fn(&mut ModelState)); 4] = [
+            ("unavailable", |state| state.unavailable = true),
+            ("a cause", |state| state.cause = cause()),
+            ("disabled", |state| state.status = Status::Disabled),
+            ("its return", |state| state.half_open = returning()),
+        ];
+        for (reason, applies) in of_a_model {
+            let mut record = well();
+            let states = &mut record.change().model_states;
+            applies(states.entry("m".to_owned()).or_default());
+            assert!(record.may_be_out(), "{reason}, of a model");
         }
     }
 }
