@@ -306,8 +306,11 @@ mod tests {
         assert_eq!(size_of::<Option<Record>>(), 64);
     }
 
-    fn cause() -> Option<Cause> {
-        Some(Cause {
+    /// By its name, what may keep something out.
+    type Reason<T> = (&'static str, fn(&mut T));
+
+    fn cause() -> Cause {
+        Cause {
             fault: Fault::Billing,
             origin: Origin::Guess,
             failures: 1,
@@ -317,7 +320,7 @@ mod tests {
             half_open: false,
             refused: None,
             setback: 0,
-        })
+        }
     }
 
     fn returning() -> HalfOpen {
@@ -345,15 +348,15 @@ mod tests {
         pending.waits_for_login = true;
         pending.change().status = Status::Pending;
         assert!(pending.may_be_out(), "a login that is not completed");
-        let reasons: [(&str, fn(&mut Auth)); 9] = [
+        let reasons: [Reason<Auth>; 9] = [
             ("its settings", |auth| {
                 auth.misconfigured = Some(Arc::new(Error::message_only("wrong")));
             }),
             ("disabled", |auth| auth.disabled = true),
             ("its status", |auth| auth.status = Status::Disabled),
             ("unavailable", |auth| auth.unavailable = true),
-            ("an outage", |auth| auth.outage = cause()),
-            ("a cause", |auth| auth.cause = cause()),
+            ("an outage", |auth| auth.outage = Some(cause())),
+            ("a cause", |auth| auth.cause = Some(cause())),
             ("its return", |auth| auth.half_open = returning()),
             ("the end of an outage", |auth| {
                 auth.outage_half_open = returning();
@@ -365,9 +368,9 @@ mod tests {
             applies(record.change());
             assert!(record.may_be_out(), "{reason}");
         }
-        let of_a_model: [(&str, fn(&mut ModelState)); 4] = [
+        let of_a_model: [Reason<ModelState>; 4] = [
             ("unavailable", |state| state.unavailable = true),
-            ("a cause", |state| state.cause = cause()),
+            ("a cause", |state| state.cause = Some(cause())),
             ("disabled", |state| state.status = Status::Disabled),
             ("its return", |state| state.half_open = returning()),
         ];
