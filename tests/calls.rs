@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Affinity, Auth, CancelToken, Clock, Error, ErrorCode, Format, Manager, MemoryStore, Message,
-    Options, OutcomeKind, Request, Response, RoundRobin,
+    Affinity, Auth, CancelToken, Candidate, Candidates, Clock, Error, ErrorCode, Format, Manager,
+    MemoryStore, Message, Options, Outcome, OutcomeKind, Request, Response, RoundRobin, Selector,
 };
-use support::{Act, Fake, Recorder, START, manual, pool_of};
+use parking_lot::Mutex;
+use support::{Act, Fake, Recorder, START, manual, pool_of, pool_with};
 
 fn request() -> Request {
     Request::new("m", "{}")
@@ -155,6 +156,77 @@ fn what_an_executor_cannot_do_is_nobodys_fault() {
         "no other credential can do it either"
     );
     assert!(!manager.get_by_id("a0").unwrap().unavailable);
+}
+
+/// Takes turns, and keeps what it is told.
+#[derive(Default)]
+struct Listening {
+    turns: RoundRobin,
+    heard: Mutex<Vec<OutcomeKind>>,
+}
+
+impl Selector for Listening {
+    fn pick(
+        &self,
+        candidates: &Candidates<'_>,
+        options: &Options,
+    ) -> Result<Option<Candidate>, Error> {
+        self.turns.pick(candidates, options)
+    }
+
+    fn observe(&self, outcome: &Outcome<'_>) {
+        self.heard.lock().push(outcome.kind.clone());
+    }
+}
+
+#[test]
+fn the_selector_hears_of_each_attempt_as_the_hook_does() {
+    let coded = |code| Error::new(code, "no");
+    for error in [
+        coded(ErrorCode::Unsupported),
+        coded(ErrorCode::UnsupportedFormat),
+        coded(ErrorCode::Cancelled),
+        coded(ErrorCode::Config),
+        coded(ErrorCode::Transport),
+        Error::upstream(400, "no"),
+        Error::upstream(401, "no"),
+        Error::upstream(404, "no"),
+        Error::upstream(429, "no"),
+        Error::upstream(500, "no"),
+    ] {
+        let (selector, hook) = (Arc::new(Listening::default()), Recorder::default());
+        let (told, heard) = (hook.clone(), Arc::clone(&selector));
+        let (manager, fake, _) = pool_with(2, |builder| builder.selector(heard).hook(told));
+        fake.on("a0", Act::Fail(error.clone()));
+        for _ in 0..3 {
+            let _ = manager.execute(["p"], &request(), &options().with_max_attempts(2));
+        }
+        let as_text = |kinds: &[OutcomeKind]| format!("{kinds:?}");
+        let heard = selector.heard.lock();
+        assert_eq!(heard.len(), fake.calls().len(), "{error}");
+        assert_eq!(as_text(&heard), as_text(&hook.kinds()), "{error}");
+    }
+}
+
+#[test]
+fn an_error_of_an_executor_stays_as_it_is_whatever_its_code() {
+    let (manager, fake, _) = pool_of(2);
+    for code in [ErrorCode::AuthUnavailable, ErrorCode::LimitReached] {
+        let own = Error::new(code.clone(), "of my own").with_retryable(true);
+        for id in ["a0", "a1"] {
+            fake.on(id, Act::Fail(own.clone()));
+        }
+        let calls = fake.calls().len();
+        let no_wait = options().with_max_wait(Duration::ZERO);
+        let error = manager.execute(["p"], &request(), &no_wait).unwrap_err();
+        assert_eq!(fake.calls().len() - calls, 2, "{error}");
+        let says = (error.code(), error.http_status(), error.retry_after());
+        assert_eq!(says, (&code, None, None));
+        assert!(
+            error.is_retryable() && error.exhaustion().is_some(),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -10,13 +10,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use credpool::{
-    Affinity, Auth, AuthRuntime, Candidate, Candidates, Error, ErrorCode, FileStore, Hook, Listing,
-    Manager, MemoryStore, Message, OAuthTokens, Options, Outcome, RefreshEvaluator, Request,
-    Response, RoundRobin, Selector, Status, Store, StreamChunk, StreamEvent, Timestamp,
+    Affinity, Auth, AuthRuntime, CancelToken, Candidate, Candidates, Clock, Error, ErrorCode,
+    FileStore, Hook, Listing, Manager, MemoryStore, Message, OAuthTokens, Options, Outcome,
+    RefreshEvaluator, Request, Response, RoundRobin, Selector, Status, Store, StreamChunk,
+    StreamEvent, Timestamp,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
-use support::{Act, Fake, SOON, eventually, manual, pool_of, pool_with};
+use support::{Act, Fake, SOON, START, eventually, manual, pool_of, pool_with};
 
 fn login(id: &str, refresh: &str) -> Auth {
     let tokens = OAuthTokens::new("access").with_refresh_token(refresh);
@@ -646,5 +647,52 @@ fn a_race_that_is_lost_for_one_provider_is_run_again_whatever_the_others_say() {
         let response = caller.join().unwrap().expect(other);
         assert_eq!(&*response.auth_id, "p0");
         assert_eq!(fake.calls().len(), 3, "twice a rival was faster");
+        let waited = clock.now() - START;
+        assert_eq!(
+            waited.whole_milliseconds(),
+            5,
+            "the first time it looks again at once"
+        );
     }
+}
+
+/// Has a call of its own use up what the caller chooses, and cancels the caller.
+struct Canceller {
+    manager: OnceLock<Manager>,
+    caller: CancelToken,
+}
+
+impl Selector for Canceller {
+    fn pick(
+        &self,
+        candidates: &Candidates<'_>,
+        options: &Options,
+    ) -> Result<Option<Candidate>, Error> {
+        let chosen = candidates.rotate();
+        if let Some(chosen) = chosen.as_ref().filter(|_| options.pinned.is_none()) {
+            self.caller.cancel();
+            let manager = self.manager.get().unwrap();
+            call(manager, &Options::new().with_pinned(&*chosen.id))?;
+        }
+        Ok(chosen)
+    }
+}
+
+#[test]
+fn a_call_that_is_cancelled_while_it_loses_a_race_asks_nobody() {
+    let selector = Arc::new(Canceller {
+        manager: OnceLock::new(),
+        caller: CancelToken::new(),
+    });
+    let inner = Arc::clone(&selector);
+    let (manager, fake, _) = pool_with(0, |builder| builder.selector(inner));
+    selector.manager.set(manager.clone()).unwrap();
+    for id in ["a0", "a1"] {
+        let key = Auth::api_key("p", "k").with_id(id);
+        manager.register(key.with_attribute("rpm", "1")).unwrap();
+    }
+    let options = Options::new().with_cancel(selector.caller.clone());
+    let error = call(&manager, &options).unwrap_err();
+    assert_eq!(*error.code(), ErrorCode::Cancelled, "{error}");
+    assert_eq!(fake.calls().len(), 1, "the other one's");
 }

@@ -579,6 +579,28 @@ mod retries {
     }
 
     #[test]
+    fn a_credential_that_returns_while_a_call_pauses_between_attempts_is_tried_again() {
+        let (manager, fake, clock) = pool(5, FailurePolicy::default());
+        let (opens, time) = (clock.now() + 4 * SECOND, clock.clone());
+        let limited = Act::Do(Arc::new(move || {
+            if time.now() < opens {
+                return Err(Error::upstream(429, "slow down"));
+            }
+            Ok(Response::new("ok"))
+        }));
+        everybody(&fake, 5, &limited);
+        let caller = thread::spawn(move || call(&manager));
+        eventually("it is over", || {
+            if clock.timers() > 0 {
+                clock.advance(Duration::from_millis(50));
+            }
+            caller.is_finished()
+        });
+        caller.join().unwrap().unwrap();
+        assert!(clock.now() - opens <= 8 * SECOND);
+    }
+
+    #[test]
     fn a_server_that_asks_not_to_be_tried_again_is_not() {
         let policy = steady().with_back_off(Some(BackOff::new(Duration::ZERO, Duration::ZERO)));
         for (limits, attempts) in [

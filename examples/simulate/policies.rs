@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use credpool::{FailurePolicy, Rule};
+use credpool::{Cooldown, FailureKind, FailurePolicy, Probes, RetryAfterBounds, Rule};
 
-pub(crate) const NAMES: [&str; 4] = ["default", "no-waiting", "no-probes", "reference"];
+pub(crate) const NAMES: [&str; 5] = ["default", "former", "no-waiting", "no-probes", "reference"];
 
 pub(crate) fn named(name: &str) -> Result<FailurePolicy, String> {
     match name {
         "default" => Ok(FailurePolicy::default()),
+        "former" => Ok(former()),
         "no-waiting" => Ok(FailurePolicy::default().without_waiting()),
         "no-probes" => Ok(FailurePolicy::default().with_probes(None)),
         "reference" => Ok(reference()),
@@ -17,6 +18,20 @@ pub(crate) fn named(name: &str) -> Result<FailurePolicy, String> {
             NAMES.join(", ")
         )),
     }
+}
+
+/// The default as it was before it learnt rates: each fault of the provider puts a credential out, attempts follow each other at once as long as
+/// anybody is ready, and a quota is probed as seldom as it is long.
+fn former() -> FailurePolicy {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let at_once =
+        Cooldown::doubling(second, minute).with_hint(RetryAfterBounds::new(second, minute));
+    FailurePolicy::default()
+        .with_pacing(false)
+        .with_attempts(None)
+        .with_probes(Some(Probes::default().with_most(Duration::MAX)))
+        .with_cooldown(FailureKind::Transient, at_once)
+        .with_cooldown(FailureKind::Overloaded, at_once)
 }
 
 /// Fixed times, whatever the server says, and on to the next credential always: what the Go system does.

@@ -96,6 +96,7 @@ impl Engine {
                 Err(refusal) => Step::To(self.nobody_ready(call, progress, look, refusal)),
             },
             Acquire::BackOff { wait, retry } => {
+                self.let_those_who_are_out_return(call, progress);
                 self.pause(call, wait, &never());
                 if let Some(retry) = retry {
                     progress.try_again(&retry);
@@ -232,6 +233,18 @@ impl Engine {
         at.map_or(Duration::ZERO, |at| until(self.services.clock.now(), at))
     }
 
+    /// Before a wait: who is out may be tried again when it returns, in that wait or after it.
+    fn let_those_who_are_out_return(&self, call: &Call<'_>, progress: &mut CallState) {
+        let open: Vec<Route<'_>> = still_open(call, progress).collect();
+        for asked in &open {
+            let query = asked.query(call, self.services.moment(), None);
+            let (cut_off, registry) = (&progress.cut_off, &self.services.registry);
+            progress.tried.retain(|member| {
+                cut_off.contains(member) || registry.out_until(query, &member.id).is_none()
+            });
+        }
+    }
+
     /// Waits for the credential that returns first. `None` when nobody returns soon enough.
     fn stand_in_line(
         &self,
@@ -246,15 +259,8 @@ impl Engine {
             return None;
         }
         let registry = &self.services.registry;
+        self.let_those_who_are_out_return(call, progress);
         let open: Vec<Route<'_>> = still_open(call, progress).collect();
-        for asked in &open {
-            // Who is out may be tried again when it returns.
-            let query = asked.query(call, self.services.moment(), None);
-            let cut_off = &progress.cut_off;
-            progress.tried.retain(|member| {
-                cut_off.contains(member) || registry.out_until(query, &member.id).is_none()
-            });
-        }
         let queries = || {
             let tried = Some(&progress.tried);
             open.iter()

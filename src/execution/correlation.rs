@@ -146,6 +146,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock, ManualClock};
+    use crate::error::ErrorCode;
     use crate::policy::FailurePolicy;
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
@@ -219,6 +220,22 @@ mod tests {
             for id in ["a", "b", "c", "d"] {
                 let error = Error::upstream(status, "no");
                 assert_eq!(note(&sightings, &clock, id, &error), 0, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_upstream_or_does_not_pass_is_never_shared() {
+        let clock = ManualClock::at(START);
+        for error in [
+            Error::new(ErrorCode::Transport, "connection refused"),
+            Error::new(ErrorCode::StreamStalled, "no word for a minute"),
+            Error::upstream(408, "too late"),
+            Error::upstream(501, "not here"),
+        ] {
+            let sightings = OutageDetector::new(Some(OutageDetection::default()));
+            for id in ["a", "b", "c", "d"] {
+                assert_eq!(note(&sightings, &clock, id, &error), 0, "{error}");
             }
         }
     }

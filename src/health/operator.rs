@@ -247,3 +247,59 @@ fn renew_own(auth: &mut Auth, refused: impl Fn(Option<BreakerState>) -> bool, no
 }
 
 const COOLED_DOWN: &str = "cooled down by the operator";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::later;
+    use crate::health::transition::apply;
+    use crate::health::{Readiness, Transition, readiness};
+    use crate::policy::{FailurePolicy, Rule, Scope};
+
+    const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
+    const TOLD: Duration = Duration::from_secs(600);
+
+    /// Fails as a whole, for so long.
+    fn failing(status: u16, fault: FailureKind) -> Auth {
+        let rule = Rule::status(status).fault(fault).scope(Scope::Credential);
+        let policy = FailurePolicy::empty().with_rule(rule.cooldown(TOLD));
+        let error = Error::upstream(status, "no");
+        let effect = Transition::Failure {
+            error: Some(&error),
+            verdict: &policy.classify(&error),
+            jitter: 0.0,
+            probes: None,
+        };
+        let mut auth = Auth::new("p");
+        apply(&mut auth, "m", &effect, START);
+        auth
+    }
+
+    #[test]
+    fn a_new_token_ends_what_the_former_was_refused_for_and_nothing_else() {
+        for (status, fault, stays) in [
+            (401, FailureKind::Unauthorized, false),
+            (402, FailureKind::Billing, true),
+            (403, FailureKind::Forbidden, true),
+            (429, FailureKind::Quota, true),
+            (429, FailureKind::RateLimited, true),
+        ] {
+            let mut auth = failing(status, fault);
+            let end = Some(later(START, TOLD));
+            assert_eq!(readiness(&auth, "m").end(), end, "{fault}");
+            let ended = token_renewed(&mut auth, |_| true, later(START, TOLD / 2));
+            assert_eq!((auth.outage.is_some(), ended), (stays, !stays), "{fault}");
+            let ready = readiness(&auth, "m") == Readiness::Ready;
+            assert_eq!(ready, !stays, "{fault}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_token_was_refused_for_stays() {
+        let mut auth = failing(401, FailureKind::Unauthorized);
+        assert!(!token_renewed(&mut auth, |_| false, START));
+        assert!(auth.outage.is_some());
+    }
+}

@@ -614,7 +614,59 @@ mod tests {
             .with_rule(Rule::any());
         let never: Vec<_> = policy.lint().iter().map(|lint| lint.index).collect();
         assert_eq!(never, [1, 2, 3, 6, 8, 10]);
-        assert!(policy.lint()[0].to_string().contains("500-599"));
+        let reasons: Vec<_> = policy.lint().into_iter().map(|lint| lint.reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                "rule 0 (status 500-599) matches first",
+                "it names no status",
+                "its statuses are none of HTTP's",
+                "rule 5 (with [\"quota\"]) matches first",
+                "rule 7 (named a or b) matches first",
+                "rule 9 (used up a) matches first",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rule_counts_a_text_that_is_denied_unless_it_is_told_not_to() {
+        let error = Error::upstream(429, "This is not your usage limit.");
+        for rule in [Rule::any(), Rule::status(429), Rule::statuses(400..=499)] {
+            let rule = rule.with_text("usage limit");
+            assert!(rule.matches(&error), "{rule}");
+            assert!(!rule.clone().undenied().matches(&error), "{rule}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_as_its_verdict_does_whether_a_retry_helps() {
+        let policy = FailurePolicy::default();
+        let helps = |error: Error| {
+            let verdict = policy.classify(&error);
+            FailurePolicy::settled(error, &verdict).is_retryable()
+        };
+        for says in [false, true] {
+            // A certificate, or a login at a proxy, that was refused is refused again.
+            let transport = Error::new(ErrorCode::Transport, "gone").with_retryable(says);
+            assert_eq!(helps(transport), says);
+            for (status, expected) in [(500, true), (529, true), (429, true), (400, false)] {
+                let error = Error::upstream(status, "").with_retryable(says);
+                assert_eq!(helps(error), expected, "{status}");
+            }
+            // So is what is a limit of this side.
+            let stalled = Error::new(ErrorCode::StreamStalled, "").with_retryable(says);
+            assert_eq!(helps(stalled), says);
+            // What the server says of it goes first.
+            let limits = RateLimits {
+                should_retry: Some(says),
+                ..RateLimits::new()
+            };
+            for status in [500, 400] {
+                let error = Error::upstream(status, "").with_rate_limits(limits.clone());
+                let error = error.with_retryable(says);
+                assert_eq!(helps(error), says, "{status}");
+            }
+        }
     }
 
     #[test]

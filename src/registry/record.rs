@@ -295,9 +295,90 @@ impl IndexMut<u32> for Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::ModelState;
+    use crate::error::Error;
+    use crate::failure_kind::{CooldownSource, FailureKind};
+
+    const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 
     #[test]
     fn a_record_is_one_cache_line() {
         assert_eq!(size_of::<Option<Record>>(), 64);
+    }
+
+    /// By its name, what may keep something out.
+    type Reason<T> = (&'static str, fn(&mut T));
+
+    fn cause() -> BreakerState {
+        BreakerState {
+            fault: FailureKind::Billing,
+            origin: CooldownSource::Guess,
+            failures: 1,
+            since: START,
+            until: None,
+            probe_at: None,
+            half_open: false,
+            refused: None,
+            setback: 0,
+        }
+    }
+
+    fn returning() -> HalfOpen {
+        let mut half_open = HalfOpen::default();
+        half_open.begin(1, START, START);
+        half_open
+    }
+
+    fn well() -> Record {
+        let member = Arc::new(SharedState::new("a".into(), 0, Arc::default()));
+        Record::new(member, Arc::new(Auth::api_key("p", "k").with_id("a")))
+    }
+
+    #[test]
+    fn each_reason_alone_makes_a_record_one_that_may_be_out() {
+        assert!(!well().may_be_out());
+        let mut limited = well();
+        let limits = UseLimits {
+            max_concurrent: Some(1),
+            ..UseLimits::default()
+        };
+        limited.limit(limits, time::Duration::ZERO);
+        assert!(limited.may_be_out(), "its limits");
+        let mut pending = well();
+        pending.waits_for_login = true;
+        pending.change().status = Status::Pending;
+        assert!(pending.may_be_out(), "a login that is not completed");
+        let reasons: [Reason<Auth>; 9] = [
+            ("its settings", |auth| {
+                auth.misconfigured = Some(Arc::new(Error::message_only("wrong")));
+            }),
+            ("disabled", |auth| auth.disabled = true),
+            ("its status", |auth| auth.status = Status::Disabled),
+            ("unavailable", |auth| auth.unavailable = true),
+            ("an outage", |auth| auth.outage = Some(cause())),
+            ("a cause", |auth| auth.cause = Some(cause())),
+            ("its return", |auth| auth.half_open = returning()),
+            ("the end of an outage", |auth| {
+                auth.outage_half_open = returning();
+            }),
+            ("a token", |auth| auth.awaits_token = Some(START)),
+        ];
+        for (reason, applies) in reasons {
+            let mut record = well();
+            applies(record.change());
+            assert!(record.may_be_out(), "{reason}");
+        }
+        let of_a_model: [Reason<ModelState>; 4] = [
+            ("unavailable", |state| state.unavailable = true),
+            ("a cause", |state| state.cause = Some(cause())),
+            ("disabled", |state| state.status = Status::Disabled),
+            ("its return", |state| state.half_open = returning()),
+        ];
+        for (reason, applies) in of_a_model {
+            let mut record = well();
+            let states = &mut record.change().model_states;
+            applies(states.entry("m".to_owned()).or_default());
+            assert!(record.may_be_out(), "{reason}, of a model");
+        }
     }
 }

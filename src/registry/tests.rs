@@ -412,3 +412,23 @@ fn the_earliest_return_is_told() {
     };
     assert_eq!(registry.supply(unknown), Supply::Nobody);
 }
+
+#[test]
+fn the_writer_is_told_once_of_a_record_and_never_of_one_that_is_not_stored() {
+    let registry = Registry::new(Arc::new(Random::seeded(7)), UseLimits::default());
+    let key = |id: &str| Auth::api_key("p", "k").with_id(id);
+    registry.insert(key("stored"));
+    registry.insert(key("alone").runtime_only());
+    for what in [Dirty::State, Dirty::Record] {
+        assert!(!registry.mark_unsaved("alone", what));
+        assert!(!registry.mark_unsaved("unknown", what));
+    }
+    assert!(registry.take_unsaved("alone").is_none());
+    assert!(registry.mark_unsaved("stored", Dirty::State));
+    assert!(!registry.mark_unsaved("stored", Dirty::Record));
+    assert!(!registry.mark_unsaved("stored", Dirty::State));
+    let (auth, what) = registry.take_unsaved("stored").unwrap();
+    assert_eq!((&*auth.id, what), ("stored", Dirty::Record));
+    assert!(registry.take_unsaved("stored").is_none());
+    assert!(registry.mark_unsaved("stored", Dirty::State), "again");
+}

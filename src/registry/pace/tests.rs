@@ -435,6 +435,23 @@ fn a_pace_that_holds_nobody_up_is_forgotten_after_a_minute() {
 }
 
 #[test]
+fn a_refusal_keeps_a_pace_for_another_minute() {
+    let mut paces = Paces::default();
+    paces.refuse("m".into(), None, None, at(0.0));
+    // Late: it was not held up.
+    let start = paces.start("m", at(50.0));
+    paces.refuse("m".into(), start, None, at(50.1));
+    for (second, is_kept) in [(70.0, true), (110.0, true), (110.1, false)] {
+        let mut paces = Paces {
+            models: paces.models.clone(),
+            next_sweep: None,
+        };
+        paces.forget_idle(at(second));
+        assert_eq!(!paces.is_empty(), is_kept, "{second}");
+    }
+}
+
+#[test]
 fn invented_models_leave_a_bounded_number_of_paces() {
     let mut paces = Paces::default();
     for n in 0..2_000 {

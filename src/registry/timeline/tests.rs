@@ -262,3 +262,23 @@ fn readings_that_are_far_apart_move_nothing() {
     }
     assert_eq!(see(60_000, 50_000, 60_000), at(10_000));
 }
+
+#[test]
+fn what_happens_without_a_reading_happens_at_the_last_one() {
+    let pool = Pool::start();
+    let latest = || pool.registry.state.lock().timeline.latest();
+    assert!(pool.is_ready());
+    assert_eq!(latest(), START);
+    pool.clock.advance(TOLD);
+    let now = pool.moment();
+    assert!(pool.is_ready());
+    let timeless = Query {
+        now: Moment::TIMELESS,
+        ..pool.query()
+    };
+    assert_eq!(pool.registry.supply(timeless), Supply::Ready);
+    assert_eq!(latest(), now.wall);
+    pool.step_back(DAY);
+    assert!(pool.is_ready());
+    assert_eq!(latest(), earlier(now.wall, DAY));
+}

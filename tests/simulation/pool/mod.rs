@@ -1,8 +1,10 @@
 //! One process under load: callers, keys and their upstreams, hooks and selectors that misbehave, and clocks that step.
 //!
-//! `upstream` is what the keys are worth; `callers` are threads that call; `operators` has the steps; `promises` the checks.
+//! `upstream` is what the keys are worth; `callers` are threads that call; `operators` has the steps; `promises` the checks, and
+//! `conclusion` those that make calls of their own.
 
 mod callers;
+mod conclusion;
 mod operators;
 mod promises;
 mod upstream;
@@ -19,7 +21,7 @@ pub fn run(seed: u64, steps: &[crate::steps::Step]) -> crate::runs::Run {
         step.apply_to_pool(&mut pool);
         promises::check(&mut pool);
     }
-    promises::conclude(&mut pool);
+    conclusion::conclude(&mut pool);
     pool.end()
 }
 

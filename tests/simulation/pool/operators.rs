@@ -269,7 +269,7 @@ fn use_up(pool: &mut Pool, random: &mut Random) {
     }
     pool.note(format!("{id} is used up for {model}"));
     set_again(pool, random, id, |key| key.unusable = true);
-    let _ = super::promises::ask_pinned(pool, model, id);
+    let _ = super::conclusion::ask_pinned(pool, model, id);
     set_again(pool, random, id, |key| {
         key.unusable = false;
         key.always = None;
@@ -278,7 +278,7 @@ fn use_up(pool: &mut Pool, random: &mut Random) {
         key.latency = Duration::from_millis(20);
     });
     let _ = pool.ground.manager.reset(id);
-    super::promises::check_allowance(pool, model, id);
+    super::conclusion::check_allowance(pool, model, id);
 }
 
 /// Another key under the same id, with other properties.
