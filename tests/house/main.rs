@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod imports;
+mod prose;
 
 use std::fs;
 use std::path::{Path, PathBuf};
