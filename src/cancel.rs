@@ -23,7 +23,7 @@ use crate::panic::guard;
 /// ```
 #[doc(alias = "context.Context")]
 pub struct CancelToken {
-    /// Made for the first who does more than ask: most calls are never cancelled, and nobody listens.
+    /// Made at the first use beyond `is_cancelled`: most calls are never cancelled, and have no listener.
     inner: OnceLock<Arc<Inner>>,
 }
 
@@ -40,7 +40,7 @@ pub enum Never {}
 
 struct Inner {
     thrown: AtomicBool,
-    /// Made for the first who asks; disconnected once the sender below is gone.
+    /// Made at the first call of `cancelled`; disconnected once the sender below is gone.
     cancelled: OnceLock<Receiver<Never>>,
     state: Mutex<State>,
     /// Keeps a child registered with its parent.
@@ -57,7 +57,7 @@ struct State {
 type Action = Box<dyn FnOnce() + Send>;
 
 impl CancelToken {
-    /// A token that nobody has cancelled yet.
+    /// A token that is not cancelled yet.
     pub fn new() -> Self {
         Self {
             inner: OnceLock::new(),
@@ -88,12 +88,12 @@ impl CancelToken {
         }
     }
 
-    /// Throws the switch: registered actions run on this thread, in the order of their registration. Again: nothing.
+    /// Cancels the token: registered actions run on this thread, in the order of their registration. Again: nothing.
     pub fn cancel(&self) {
         self.inner().cancel();
     }
 
-    /// Whether it was thrown.
+    /// Whether the token was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.inner.get().is_some_and(|inner| inner.is_cancelled())
     }
@@ -111,7 +111,7 @@ impl CancelToken {
         })
     }
 
-    /// Runs `action` when the token is cancelled, at once if it already is, unless the guard is dropped before.
+    /// Runs `action` when the token is cancelled, immediately if it already is, unless the guard is dropped before.
     ///
     /// The action runs on the cancelling thread; it must be short. A panic in it is caught and logged.
     pub fn on_cancel(&self, action: impl FnOnce() + Send + 'static) -> OnCancel {

@@ -13,7 +13,7 @@ pub enum FailureKind {
     BadRequest,
     /// The key or token is not accepted.
     Unauthorized,
-    /// The account is out of money or has no plan.
+    /// The account has no money left or no plan.
     Billing,
     /// The account may not do this.
     Forbidden,
@@ -23,19 +23,19 @@ pub enum FailureKind {
     RateLimited,
     /// The quota of a longer time is used up.
     Quota,
-    /// The provider or the way to it is out of order for a while.
+    /// The provider or the way to it fails for a while.
     Transient,
     /// The provider has too much to do.
     Overloaded,
-    /// The caller gave up: nobody's fault.
+    /// The caller cancelled the call: no fault of a credential or a provider.
     Cancelled,
     /// The access token has ended, or there is none yet, and a refresh has to bring another one.
     TokenEnded,
-    /// A setting of the credential is wrong, such as its URL. Without a cooldown of its own it lasts until somebody changes the record.
+    /// A setting of the credential is wrong, such as its URL. Without a cooldown of its own it lasts until the record changes.
     Misconfigured,
 }
 
-/// Who said how long a cooldown lasts.
+/// Where the length of a cooldown comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CooldownSource {
@@ -43,7 +43,7 @@ pub enum CooldownSource {
     Header,
     /// The server, in the body of its answer.
     Body,
-    /// Nobody: the policy's own curve.
+    /// An estimate: the policy's own curve.
     #[default]
     Guess,
     /// The operator, by [`Manager::cool_down`](crate::Manager::cool_down).
@@ -82,7 +82,7 @@ impl FailureKind {
         matches!(self, Self::RateLimited | Self::Quota)
     }
 
-    /// Whether its end is a prediction that may come true earlier: somebody pays, a period is counted anew.
+    /// Whether its end is a prediction, and may come earlier: the account is paid, or a period begins anew.
     pub const fn is_quota(self) -> bool {
         matches!(self, Self::Quota | Self::Billing)
     }

@@ -96,7 +96,7 @@ pub enum Exhausted {
     Rate,
     /// The quota of a longer time or of a plan: it comes back when its period is over.
     Quota,
-    /// The money: it comes back when somebody pays.
+    /// The money: it comes back when the account is paid.
     Billing,
     /// The provider: it has too much to do, and the credential is not to blame.
     Overloaded,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, ErrorCode};
 
-/// Runs the program's code; its panic becomes an error with code `panicked`. What it panicked with is not quoted: it may
+/// Runs user-supplied code; its panic becomes an error with code `panicked`. What it panicked with is not quoted: it may
 /// hold a secret.
 pub(crate) fn guard<T>(
     what: impl FnOnce() -> String,

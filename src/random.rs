@@ -12,7 +12,7 @@ impl Random {
         Self(AtomicU64::new(seed))
     }
 
-    /// Numbers that nobody foresees, as long as the system has some.
+    /// Unpredictable numbers, as long as the system gives a random seed.
     pub(crate) fn new() -> Self {
         let mut seed = [0; 8];
         // Without the system's help the jitter is always the same, which is worse than none, but no fault.

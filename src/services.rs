@@ -29,7 +29,7 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// The credential and those whose requests would go the same way. What a program's own transport provider does is not known.
+    /// The credential and those whose requests would go the same way. What a user-supplied transport provider does is not known.
     pub(crate) fn on_the_same_route(&self, member: &Arc<SharedState>) -> Vec<Arc<SharedState>> {
         if self.transport.has_provider() {
             return vec![Arc::clone(member)];

@@ -258,8 +258,8 @@ impl Auth {
         }
     }
 
-    /// The record's tokens and what is known of spent ones have been read: where the one was written for other tokens, somebody has put
-    /// another login in their place.
+    /// Called once the record's tokens and its spent tokens are read: spent tokens that were written for other tokens mean that another
+    /// login has been put in place of the former one.
     pub(crate) fn tell_login_from_rotation(&mut self) {
         let Some(now) = self.grant_token() else {
             return;
@@ -635,7 +635,7 @@ mod tests {
         let late = login(4, "r3", &["r0", "r1", "r2"]);
         assert_eq!(edited.newer_tokens(&late), NewerTokens::Ours);
         assert_eq!(late.newer_tokens(&edited), NewerTokens::Theirs);
-        // An older text, in which somebody has put a third one.
+        // An older text, into which a third login has been put.
         let mut older = serde_json::to_value(login(2, "r1", &["r0"])).unwrap();
         older["metadata"]["refresh_token"] = "t0".into();
         assert_eq!(edited.newer_tokens(&read(&older)), NewerTokens::Theirs);

@@ -103,12 +103,12 @@ impl HalfOpen {
 }
 
 impl Auth {
-    /// Whether something is out, or returns, for all models at once.
+    /// Whether the credential is cooling down, or half-open, for every model.
     pub(crate) fn is_out_as_a_whole(&self) -> bool {
         self.outage.is_some() || self.outage_half_open != HalfOpen::default()
     }
 
-    /// Whether it, or a model of it, is half-open after a success, or has probes under way.
+    /// Whether the credential, or a model of it, is half-open after a success, or has probes under way.
     pub(crate) fn is_returning(&self) -> bool {
         let models = self.model_states.values().map(|state| &state.half_open);
         let mut all = models.chain([&self.half_open, &self.outage_half_open]);
@@ -116,7 +116,7 @@ impl Auth {
     }
 }
 
-/// After how many successes in a row nobody needs a permit.
+/// After how many successes in a row no request needs a permit.
 const ENOUGH: u32 = 3;
 
 #[cfg(test)]

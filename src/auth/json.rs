@@ -375,9 +375,9 @@ impl fmt::Display for Malformed {
 
 const UNSET: &str = "0001-01-01T00:00:00Z";
 
-/// Why a record, or a model of it, is out; beyond the reference's members.
+/// Why a record, or a model of it, is cooling down; beyond the reference's members.
 const CAUSE: &str = "cooldown_cause";
-/// Why a record is out for every model.
+/// Why a record is cooling down for every model.
 const OUTAGE: &str = "outage_cause";
 /// Digests of tokens that the grant has spent: an older copy of the record that holds one of them is older.
 const SPENT: &str = "spent_tokens";

@@ -93,7 +93,7 @@ pub struct Auth {
     pub status_message: String,
     /// Switched off by the operator. Only the operator switches it on again.
     pub disabled: bool,
-    /// Observed to be out of order: every known model is.
+    /// Observed to be unavailable: every known model is.
     pub unavailable: bool,
     /// The proxy for this credential alone: `http`, `https`, `socks4`, `socks4a`, `socks5` or `socks5h`, with
     /// `user:password@` where it needs it. Empty: the manager's proxy, if any.
@@ -119,21 +119,21 @@ pub struct Auth {
     pub next_retry_after: Option<Timestamp>,
     /// What is known per model.
     pub model_states: BTreeMap<String, ModelState>,
-    /// The program's own data, in memory only.
+    /// User-supplied data, in memory only.
     pub runtime: Option<Arc<dyn AuthRuntime>>,
-    /// Why it is out as a whole, for every model.
+    /// Why the credential is cooling down for every model.
     pub(crate) outage: Option<BreakerState>,
-    /// How it returns from that. Never stored.
+    /// The half-open state of that cooldown. Never stored.
     pub(crate) outage_half_open: HalfOpen,
     /// What failed of calls without a model.
     pub(crate) cause: Option<BreakerState>,
-    /// How it returns from that. Never stored.
+    /// The half-open state of their cooldown. Never stored.
     pub(crate) half_open: HalfOpen,
     /// When the last of these two was over.
     pub(crate) recovered_at: Option<Timestamp>,
-    /// Counts what has put it out: failures, and what other processes have met.
+    /// Counts what has made the credential unavailable: its failures, and those that other processes have recorded.
     pub(crate) setbacks: u32,
-    /// The last of these that another process has met.
+    /// The last of these that another process has recorded.
     pub(crate) learned: u32,
     /// The order of what has happened to its state, as all processes see it.
     pub(crate) versions: Versions,
@@ -147,7 +147,7 @@ pub struct Auth {
     pub(crate) revoked: Option<GrantToken>,
     /// Its token has ended, and it is not ready until a refresh brings another one, or until then. Never stored.
     pub(crate) awaits_token: Option<Timestamp>,
-    /// Why it cannot serve as it is: it is out until it changes. Never stored.
+    /// The error in the credential's settings: it is unavailable until the record changes. Never stored.
     pub(crate) misconfigured: Option<Arc<Error>>,
     /// What this copy was taken with: what the host changed in it shows against this.
     pub(crate) base: Option<Arc<Base>>,
@@ -175,9 +175,9 @@ pub struct ModelState {
     pub quota: QuotaState,
     /// When this state last changed.
     pub updated_at: Option<Timestamp>,
-    /// What failed of it, and what follows.
+    /// What failed of the model, and what follows.
     pub(crate) cause: Option<BreakerState>,
-    /// How it returns from that. Never stored.
+    /// The half-open state of the model's cooldown. Never stored.
     pub(crate) half_open: HalfOpen,
     /// When its last failure was over.
     pub(crate) recovered_at: Option<Timestamp>,
@@ -241,7 +241,7 @@ pub trait RefreshEvaluator: Send + Sync {
     fn should_refresh(&self, now: Timestamp, auth: &Auth) -> bool;
 }
 
-/// Writes a login's tokens in the program's own form.
+/// Writes a login's tokens in a user-supplied form.
 ///
 /// A file store calls it with a temporary path beside the final one and then moves the file into place, so that an
 /// implementation writes plainly.
@@ -390,7 +390,7 @@ impl Auth {
         refresh_interval(self)
     }
 
-    /// The program's runtime data, where it is of type `T`.
+    /// The user-supplied runtime data, where it is of type `T`.
     pub fn runtime_as<T: AuthRuntime>(&self) -> Option<&T> {
         let runtime: &dyn Any = self.runtime.as_deref()?;
         runtime.downcast_ref()

@@ -34,17 +34,17 @@ pub(crate) struct BreakerState {
 }
 
 impl BreakerState {
-    /// Whether it is still out at `now`.
+    /// Whether the breaker is still open at `now`.
     pub(crate) fn is_open(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| until > now)
     }
 
-    /// Whether the operator's word keeps it out at `now`: results do not end that.
+    /// Whether the operator's cooldown holds at `now`: results do not end it.
     pub(crate) fn is_operators(&self, now: Timestamp) -> bool {
         self.origin == CooldownSource::Operator && self.is_open(now)
     }
 
-    /// Whether few requests go first.
+    /// Whether only a few probes are admitted until one is served.
     pub(crate) fn needs_permit(&self) -> bool {
         self.half_open && self.until.is_some()
     }
@@ -156,7 +156,7 @@ impl Auth {
     }
 }
 
-/// The longest that a server's word is believed, and the jitter on top.
+/// The longest cooldown that a retry hint may set, and the jitter on top.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600 + 30);
 const FAULT: &str = "fault";
 const ORIGIN: &str = "origin";

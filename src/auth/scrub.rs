@@ -45,7 +45,7 @@ pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
     secrets.extend(lines);
     secrets.retain(|secret| secret.len() >= SHORTEST);
     let mut forms: Vec<_> = secrets.into_iter().flat_map(forms).collect();
-    // A secret may hold another: the longest goes first.
+    // A secret may contain another: the longest is replaced first.
     forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
     forms
         .iter()

@@ -20,7 +20,7 @@ use crate::clock::{later, until};
 pub(crate) struct Version {
     /// 0: the part has never changed, or its writer kept no versions.
     pub(crate) count: u64,
-    /// How long, from the change on, the part was to stay out: nanoseconds.
+    /// The length of the part's cooldown, from the change on: nanoseconds.
     cooldown: u64,
     /// The generation of the tokens that met it.
     generation: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Versions {
     pub(crate) last: u64,
     /// Of status, error and cooldown of calls without a model and of refreshes.
     pub(crate) own: Version,
-    /// Of what keeps the whole credential out.
+    /// Of the cooldown of the whole credential.
     pub(crate) outage: Version,
 }
 
@@ -89,7 +89,7 @@ impl Version {
 }
 
 impl Versions {
-    /// The version of a change at `now` that keeps a part out until `end`.
+    /// The version of a change at `now` that cools a part down until `end`.
     fn raise(
         &mut self,
         generation: u64,

@@ -43,7 +43,7 @@ pub enum ErrorCode {
     LimitReached,
     /// The store could not read or write.
     Store,
-    /// Somebody else changed the record first.
+    /// Another writer changed the record first.
     Conflict,
     /// A refresh did not give a new token.
     RefreshFailed,

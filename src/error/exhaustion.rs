@@ -18,13 +18,13 @@ pub struct CredentialReport {
     pub provider: Arc<str>,
     /// Whether it would be asked now.
     pub availability: Availability,
-    /// What its last failures were, where it is out or has just been.
+    /// What its last failures were, where it is unavailable or has just been.
     pub fault: Option<FailureKind>,
-    /// Who said how long that lasts.
+    /// Where the length of the cooldown comes from.
     pub origin: Option<CooldownSource>,
-    /// How many of them there were in a row.
+    /// How many failures there were in a row.
     pub failures: u32,
-    /// When it returns, if it is out.
+    /// When it returns, if it is unavailable.
     pub until: Option<Timestamp>,
     /// How long that is from the time of the report.
     pub remaining: Option<Duration>,
@@ -41,9 +41,9 @@ pub struct CredentialReport {
 pub enum Availability {
     /// Yes.
     Ready,
-    /// Yes, by few requests that go first, to see whether it serves again: see [`Probes`](crate::Probes).
+    /// Yes, but only by a few probes, which find out whether it serves again: see [`Probes`](crate::Probes).
     Probe,
-    /// As many of these as may be are under way.
+    /// No: as many probes as may be are under way.
     Probing,
     /// No: as many requests are under way with it, or were in the last minute, as its limits allow.
     Busy,
@@ -54,13 +54,13 @@ pub enum Availability {
     Refreshing,
     /// No: it waits for something outside, and has neither tokens nor a key.
     Pending,
-    /// No: its own settings are wrong, and it is out until its record changes.
+    /// No: its settings are wrong, and it is unavailable until its record changes.
     Misconfigured,
     /// No, until the operator says so.
     Disabled,
 }
 
-/// Why nobody can serve a call: attached to its error, see [`Error::exhaustion`].
+/// Why no credential can serve a call: attached to the call's error, see [`Error::exhaustion`].
 ///
 /// ```
 /// use credpool::{Remedy, Auth, Error, FailurePolicy, Manager, Options, Outcome, Request};
@@ -91,7 +91,7 @@ pub struct Exhaustion {
     pub advice: Remedy,
 }
 
-/// What to do when nobody can serve.
+/// What to do when no credential can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Remedy {
@@ -102,7 +102,7 @@ pub enum Remedy {
 }
 
 impl Exhaustion {
-    /// What is out for what, over all credentials: the faults and how many there are of each.
+    /// The HTTP status for the failure kinds of all unavailable credentials, each with the number of credentials.
     pub(crate) fn status(faults: &[(FailureKind, usize)]) -> Option<u16> {
         let all = |is: fn(FailureKind) -> bool| {
             !faults.is_empty() && faults.iter().all(|(fault, _)| is(*fault))

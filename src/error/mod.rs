@@ -268,7 +268,7 @@ impl Error {
         self.change(|inner| inner.body_is_cut = true)
     }
 
-    /// Who is out and why, where the call ended because nobody was left: the credentials at that moment, one by one.
+    /// Why no credential was available, where that ended the call: the state of each credential at that moment.
     pub fn exhaustion(&self) -> Option<&Exhaustion> {
         self.chain()
             .find_map(|error| error.inner.exhaustion.as_deref())
@@ -278,7 +278,7 @@ impl Error {
         self.change(|inner| inner.exhaustion = Some(Arc::new(exhaustion)))
     }
 
-    /// Names the credential, unless somebody below has.
+    /// Names the credential, unless an error further down the chain already does.
     pub(crate) fn about(self, id: &str) -> Self {
         if self.auth_id().is_some() {
             return self;
@@ -296,7 +296,7 @@ impl Error {
         })
     }
 
-    /// What a record keeps: code, text, whether to retry, status. Nothing of the program's own is inside.
+    /// What a record keeps: code, text, whether to retry, status. No user-supplied value is inside.
     pub(crate) fn bare(&self) -> Self {
         Self::from_inner(Inner {
             code: self.code().clone(),

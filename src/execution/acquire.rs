@@ -29,30 +29,30 @@ use crate::registry::{Moment, SharedState, Supply, Ticket};
 
 /// Where a call is between two attempts.
 pub(super) enum Acquire {
-    /// The credential that got a new token is asked once more, before anybody else.
+    /// The credential that got a new token is tried once more, before any other.
     Renewed {
         provider: Arc<str>,
         member: Arc<SharedState>,
     },
-    /// A ready credential is looked for, provider by provider.
+    /// Searches for a ready credential, provider by provider.
     Look(Look),
     /// Time passes before the next attempt.
     BackOff {
         wait: Duration,
         retry: Option<Retry>,
     },
-    /// Nobody is ready: the call stands in line until somebody returns.
+    /// No credential is ready: the call is in the wait queue until one returns.
     Line { place: Ticket, wait: Duration },
-    /// Nobody returns in time: what may be asked all the same.
+    /// No credential returns in time: only a last resort may be tried.
     LastResort(Refusal),
 }
 
 /// How a call came to look.
 #[derive(Default)]
 pub(super) struct Look {
-    /// Its place in the line, which it keeps until it has a credential.
+    /// The call's place in the wait queue, kept until it has a credential.
     place: Option<Ticket>,
-    /// It has lost a race for a ready credential since it has last waited.
+    /// The call has lost a race for a ready credential since its last wait.
     has_lost: bool,
 }
 
@@ -63,7 +63,7 @@ enum Step<'c> {
 }
 
 impl Engine {
-    /// Who is asked next; this may wait for somebody to return. An error ends the call.
+    /// Acquires the credential of the next attempt; this may wait until one returns. An error ends the call.
     pub(super) fn acquire<'c>(
         &self,
         call: &'c Call<'_>,
@@ -152,7 +152,7 @@ impl Engine {
                 let now = self.services.moment();
                 let query = asked.query(call, now, Some(&progress.tried));
                 self.services.registry.wake_first(query);
-                // What serves any number of calls at once is taken from nobody.
+                // A credential without a limit of concurrent calls is taken from no other call.
                 if !self.services.registry.is_anybody_unlimited(query) {
                     let others = Refusal::OthersWait(Arc::clone(asked.provider));
                     refusal = refusal.followed_by(others);
@@ -181,7 +181,7 @@ impl Engine {
         Ok(Err(refusal))
     }
 
-    /// What a call does for which nobody was ready.
+    /// What a call does for which no credential was ready.
     fn nobody_ready(
         &self,
         call: &Call<'_>,
@@ -203,7 +203,7 @@ impl Engine {
         let by_itself = back_off.wait(progress.retries, self.services.random.fraction());
         let wait = by_itself.max(retry.told).max(self.returns_in(call, &retry));
         if retry.told > by_itself || wait > by_itself.max(back_off.most) {
-            // Then it is a wait for a credential that is out.
+            // Then the wait is one for a credential that is unavailable.
             if wait > self.patience_left(call, progress) {
                 return None;
             }
@@ -219,7 +219,7 @@ impl Engine {
         })
     }
 
-    /// How long the credential that met a fault is out for it.
+    /// How long the credential of the failed attempt stays unavailable.
     fn returns_in(&self, call: &Call<'_>, retry: &Retry) -> Duration {
         let mut providers = call.providers.iter();
         let asked = providers
@@ -233,7 +233,7 @@ impl Engine {
         at.map_or(Duration::ZERO, |at| until(self.services.clock.now(), at))
     }
 
-    /// Before a wait: who is out may be tried again when it returns, in that wait or after it.
+    /// Before a wait: credentials that are unavailable may be tried again when they return, in that wait or after it.
     fn let_those_who_are_out_return(&self, call: &Call<'_>, progress: &mut CallState) {
         let open: Vec<Route<'_>> = still_open(call, progress).collect();
         for asked in &open {
@@ -245,7 +245,7 @@ impl Engine {
         }
     }
 
-    /// Waits for the credential that returns first. `None` when nobody returns soon enough.
+    /// Waits for the credential that returns first. `None` when none returns soon enough.
     fn stand_in_line(
         &self,
         call: &Call<'_>,
@@ -266,7 +266,7 @@ impl Engine {
             open.iter()
                 .map(move |asked| asked.query(call, self.services.moment(), tried))
         };
-        // From here on nobody's return is missed, and nobody overtakes this call.
+        // From here on the return of no credential is missed, and no later call overtakes this one.
         let place = look.place.unwrap_or_else(|| registry.wait(queries()));
         let now = self.services.clock.now();
         let mut wait: Option<Duration> = None;
@@ -274,7 +274,7 @@ impl Engine {
         for query in queries() {
             let is_behind = registry.is_behind(query, Some(&place));
             match registry.supply(query) {
-                // Whoever came before takes it, and then hands on.
+                // The call that came before takes the credential, and then wakes the next.
                 Supply::Ready if is_behind => wait_for(patience),
                 Supply::Ready if !look.has_lost => {
                     return Some(Acquire::Look(Look {
@@ -295,7 +295,7 @@ impl Engine {
                     let in_time =
                         |returns: &Duration| *returns <= patience && call.has_time_for(*returns);
                     match returns.filter(in_time) {
-                        // The first one in the line watches the time, and hands on.
+                        // The first call in the queue watches the time, and wakes the next.
                         Some(_) if is_behind => wait_for(patience),
                         Some(returns) => wait_for(returns),
                         // A permit may come back at any moment, and so may a token.
@@ -309,7 +309,7 @@ impl Engine {
         Some(Acquire::Line { place, wait: wait? })
     }
 
-    /// The error of a call that nobody is left for.
+    /// The error of a call for which no credential is left.
     pub(super) fn exhausted(
         &self,
         call: &Call<'_>,
@@ -360,7 +360,7 @@ impl Engine {
         call.options.max_wait.unwrap_or(self.policy.max_wait())
     }
 
-    /// Waits until the time is over, somebody is woken, or the call is over.
+    /// Waits until the time is over, the call is woken, or the call or the pool ends.
     fn pause(&self, call: &Call<'_>, wait: Duration, woken: &Receiver<()>) {
         let timer: Receiver<Instant> = self.services.clock.after(wait);
         select! {

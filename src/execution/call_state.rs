@@ -29,7 +29,7 @@ pub(super) struct CallState {
     rounds: Vec<ProviderState>,
     /// Credentials that got a new token in this call.
     pub(super) renewed: Vec<Arc<str>>,
-    /// The credential that may be tried again after a back-off, when nobody else is left.
+    /// The credential that may be tried again after a back-off, when no other is left.
     pub(super) retry: Option<Retry>,
     /// The answers that say nothing of the credential that they came to.
     answers: Vec<(Fingerprint, Arc<str>)>,
@@ -55,9 +55,9 @@ pub(super) struct ProviderState {
 /// Why a call asks a provider no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// As many of its credentials as may be asked in a row have met its own fault: until a back-off.
+    /// As many of its credentials as may be tried in a row have failed by a fault of the provider: until a back-off.
     Failing,
-    /// For good: it cannot do what is asked, answers everybody the same, or has no budget for another attempt.
+    /// For good: the provider cannot serve the request, answers every credential the same, or has no retry budget for another attempt.
     ForGood,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum Closed {
 pub(super) struct Retry {
     pub(super) provider: Arc<str>,
     pub(super) member: Arc<SharedState>,
-    /// How long its provider wants to be left alone.
+    /// The provider's retry hint.
     pub(super) told: Duration,
 }
 

@@ -89,7 +89,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Whether an attempt failed because its caller ended it, and not by anybody's fault. An answer of the upstream is one.
+    /// Whether an attempt failed only because its caller ended it. An answer of the upstream is a failure of its own.
     pub(super) fn ended_by_caller(&self, error: &Error) -> bool {
         self.is_cancelled() || (error.http_status().is_none() && self.is_late())
     }
@@ -109,7 +109,7 @@ impl<'a> Call<'a> {
         Attempt {
             number,
             deadline: self.deadline,
-            // Nobody else ends it where the caller cannot.
+            // Where the caller cannot cancel the attempt, nothing does.
             cancel: self.cancel.clone().unwrap_or_default(),
             over_new_connection: last.is_some_and(|error| error.code().is_of_connection()),
             tools: Arc::clone(&services.tools),

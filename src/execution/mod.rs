@@ -226,7 +226,7 @@ impl Engine {
         known
     }
 
-    /// What one member of a group has met that shares a limit holds for the others.
+    /// The result of one credential of a group with a shared limit is applied to the others.
     fn apply_to_group(&self, outcome: &Outcome<'_>, effect: &Transition<'_>, now: Moment) {
         let registry = &self.services.registry;
         for applied in registry.apply_to_group(outcome.auth_id, outcome.model, effect, now) {
@@ -234,7 +234,7 @@ impl Engine {
         }
     }
 
-    /// A credential that says that nothing is left of a limit is left alone until it says that there is again.
+    /// A credential with a used-up limit is skipped by calls that can wait, until the reset time that its answer gave.
     fn hold(&self, id: &str, model: &str, limits: Option<&RateLimits>, now: Moment) {
         let until = limits.and_then(RateLimits::used_up_until);
         if let Some(until) = until.filter(|_| self.policy.pacing()) {

@@ -43,18 +43,18 @@ pub(super) struct Acquired {
     lease: Lease,
 }
 
-/// What came of asking the selector.
+/// What the selector chose.
 pub(super) enum Choice {
     Acquired(Acquired),
-    /// Nobody is ready, or the selector takes none of those who are.
+    /// No credential is ready, or the selector picks none of the candidates.
     Nobody,
-    /// Somebody was ready, but others were faster.
+    /// A credential was ready, but other calls were faster.
     Lost,
 }
 
 impl Engine {
-    /// Asks the selector until its choice can be had, or it makes none. Whom it cannot have is not offered again, so this comes to an
-    /// end whatever others do. An error ends the call.
+    /// Asks the selector until its choice can be acquired, or it makes none. A credential that cannot be acquired is not offered again,
+    /// so this ends whatever other calls do. An error ends the call.
     pub(super) fn choose(
         &self,
         call: &Call<'_>,
@@ -63,7 +63,7 @@ impl Engine {
     ) -> Result<Choice, Error> {
         let registry = &self.services.registry;
         let selector = self.selector();
-        // Reading the clock costs as much as half a pick, and where nobody is out it says nothing.
+        // Reading the clock costs as much as half a pick, and is needless where no credential is cooling down.
         let mut now = if registry.may_anybody_be_out() {
             self.services.moment()
         } else {
@@ -91,7 +91,7 @@ impl Engine {
             let member = Arc::clone(&picked.member);
             if self.refresh.has_token(&picked.auth) {
                 if now == Moment::TIMELESS && (picked.needs_permit || picked.limited) {
-                    // Somebody has failed in this moment.
+                    // A credential has failed in this moment.
                     now = self.services.moment();
                 }
                 let query = Query { now, ..query };
@@ -105,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// The use of a ready credential. `None`: somebody else was faster.
+    /// The use of a ready credential. `None`: another call was faster.
     fn take(&self, wanted: Wanted<'_>, query: Query<'_>, picked: Picked) -> Option<Acquired> {
         let registry = &self.services.registry;
         let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
@@ -123,7 +123,7 @@ impl Engine {
         })
     }
 
-    /// The credential that got a new token, once more. `None` when it is gone, or somebody else tries it.
+    /// The credential that got a new token, once more. `None` when it was removed, or another call tries it.
     pub(super) fn renewed<'c>(
         &self,
         call: &'c Call<'_>,
@@ -170,7 +170,7 @@ impl Engine {
         })
     }
 
-    /// The credential that is due soonest, of those that only a fault of their provider keeps out.
+    /// The credential whose cooldown ends soonest, of those that are cooling down only for a fault of their provider.
     pub(super) fn floor<'c>(
         &self,
         call: &'c Call<'_>,
@@ -232,7 +232,7 @@ impl Engine {
         })
     }
 
-    /// Whether a call would find somebody: for benches.
+    /// Whether a call would find a credential: for benches.
     #[cfg(feature = "testing")]
     pub(crate) fn picks(&self, provider: &str, model: &str, options: &Options) -> bool {
         let request = Request::new("", "");

@@ -125,7 +125,7 @@ impl Engine {
             Err(error) => {
                 let member = Arc::clone(lease.member());
                 let id = &member.id;
-                // Executors of the program's own may quote what they sent.
+                // User-supplied executors may quote what they sent.
                 let error = error.scrubbed(&|text: &str| scrub(text, &auth));
                 let unsent = (*error.code() == ErrorCode::Config).then(|| match error.auth_id() {
                     Some(_) => Setting::OfTheCredential,
@@ -388,7 +388,7 @@ impl Engine {
             && progress.note_answer(Fingerprint::of(error), &member.id) >= correlation.credentials
     }
 
-    /// The next credential, at once or after a while. An error ends the call, when it has made as many attempts as it may.
+    /// The next credential, immediately or after a back-off. An error ends the call when it has made as many attempts as it may.
     fn go_on(&self, call: &Call<'_>, progress: &mut CallState) -> Result<Acquire, Error> {
         self.check_attempts(call, progress)?;
         let Some(bounds) = self.policy.attempts() else {
@@ -441,7 +441,7 @@ impl Engine {
         self.services.registry.supply(query) == Supply::Ready
     }
 
-    /// Whether the credential has another token than the one that was refused: because somebody replaced it meanwhile, or
+    /// Whether the credential has another token than the one that was refused: because it was replaced meanwhile, or
     /// because a refresh gives one now.
     fn renew(&self, call: &Call<'_>, failed: &Failed<'_>) -> bool {
         let Some(current) = self.services.registry.get(&failed.member.id) else {

@@ -14,7 +14,7 @@ use crate::runtime::Process;
 /// The chunks of an answer, as they arrive. An iterator that blocks; its first error is its last item.
 ///
 /// The stream ended well only if it ends without an error: whatever cuts it short, a cancel included, shows as one. Dropping
-/// it early ends the work upstream and changes nobody's state.
+/// the stream early ends the work upstream and changes no credential's state.
 ///
 /// The end is no chunk: a gateway that passes a chat on adds its own `data: [DONE]`, and none to a response, whose last event is its end.
 ///
@@ -99,7 +99,7 @@ impl ChunkStream {
             Err(TryRecvError::Disconnected) => self.last_word(true, || {
                 Error::new(ErrorCode::StreamInterrupted, "the stream's worker is gone")
             }),
-            // The source may listen to nobody; whoever reads must not wait for it.
+            // The source may ignore the deadline and the cancel token; the reader must not wait for it.
             Err(TryRecvError::Empty) if self.is_late => {
                 let end = self.last_word(has_ended, late_in_stream);
                 self.cancel.cancel();

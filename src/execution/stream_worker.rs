@@ -90,7 +90,7 @@ impl Engine {
             options,
             Some(cancel.clone()),
         );
-        // A worker first: a stream that nobody can pump must not be opened.
+        // A worker first: a stream that no worker can read must not be opened.
         let slot = self.place(Lane::Streams, options, call.deadline, &cancel)?;
         call.waited = slot.waited();
         let commit = self.policy.commit();

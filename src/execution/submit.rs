@@ -50,7 +50,7 @@ impl CallHandle {
         select! {
             recv(self.answer) -> answer => Some(answer.unwrap_or_else(|_| Err(dropped()))),
             recv(timer) -> _ => None,
-            // It may still wait for a worker; nobody needs to wait with it.
+            // The call may still wait for a worker; the caller need not wait for that.
             recv(self.cancel.cancelled()) -> _ => Some(self.answer.try_recv().unwrap_or_else(|_| {
                 Err(Error::new(ErrorCode::Cancelled, "the call was cancelled"))
             })),

@@ -66,24 +66,25 @@ pub(super) fn token_ended(id: &str, refusal: &Error, login_is_over: bool) -> Err
         .with_source(refusal.clone())
 }
 
-/// Why nobody was asked, of the provider that was looked at last.
+/// Why no credential of the last provider was selected.
 pub(super) enum Refusal {
-    /// The call names none, or is done with all of them.
+    /// The call names no provider, or is done with all of them.
     NoProvider,
-    /// It cannot be asked this.
+    /// The provider cannot serve the request.
     Unfit(Error),
-    /// Other calls wait for the same, and came first.
+    /// Other calls wait for the same credentials, and came first.
     OthersWait(Arc<str>),
-    /// Its budget for further attempts is spent.
+    /// The provider's retry budget is spent.
     NoBudget(Arc<str>),
-    /// Nobody of it is ready.
+    /// No credential of the provider is ready.
     Nobody(Arc<Provider>),
-    /// Somebody was ready, but other calls were faster.
+    /// A credential was ready, but other calls were faster.
     Lost(Arc<Provider>),
 }
 
 impl Refusal {
-    /// What counts when the next provider is refused, too: that, unless a race was lost before. Then there was somebody, and may be again.
+    /// Which refusal counts when the next provider is refused, too: the later one, unless a race was lost before. Then a credential was
+    /// ready, and one may be again.
     pub(super) fn followed_by(self, next: Self) -> Self {
         if matches!(self, Self::Lost(_)) {
             self
@@ -114,8 +115,8 @@ pub(super) fn others_wait(provider: &str) -> Error {
     )
 }
 
-/// Why nobody was picked, in words for whoever made the call: how many are out for what, and when to come again. Which ones, and what
-/// they met, is in [`Error::exhaustion`].
+/// The error of a call for which no credential is available: how many are unavailable for which reason, and when to retry. Which ones,
+/// and their last errors, are in [`Error::exhaustion`].
 pub(super) fn nobody(registry: &Registry, query: Query<'_>, now: Timestamp) -> Error {
     let Query {
         provider,
@@ -180,7 +181,7 @@ fn rounded_up(time: Duration) -> String {
     }
 }
 
-/// Who is out, over all providers of a call.
+/// The unavailable credentials of all providers of a call.
 #[derive(Default)]
 pub(super) struct Report {
     standings: Vec<CredentialReport>,

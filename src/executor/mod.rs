@@ -23,7 +23,7 @@ use per_thread::PerThread;
 
 /// Calls one provider: the seam between the pool and an upstream.
 ///
-/// Methods block. They are called from many threads at once, with no lock held, and a panic in one is an error of that call
+/// Methods block. They are called concurrently from many threads, with no lock held, and a panic in one is an error of that call
 /// with code `panicked`. See the [guide](crate::guide::providers) for a whole executor.
 pub trait ProviderExecutor: Send + Sync {
     /// The provider's key that this executor serves; trimmed and lower-cased by the manager.
@@ -89,7 +89,7 @@ pub trait ProviderExecutor: Send + Sync {
         format.as_str().eq_ignore_ascii_case(self.identifier())
     }
 
-    /// How this executor puts credentials into somebody else's HTTP request, if it can.
+    /// How this executor puts credentials into an HTTP request that the program sends itself, if it can.
     fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
         None
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// As many copies as threads are likely to be at work at once. More share them.
+/// As many copies as threads are likely to work concurrently. More threads share them.
 #[derive(Clone, Debug)]
 pub(super) struct PerThread<T>([T; COPIES]);
 

@@ -222,7 +222,7 @@ impl Attempt {
     }
 }
 
-/// The body of an answer, read with [`Read`] on any thread, or at once with [`into_bytes`](Self::into_bytes).
+/// The body of an answer, read with [`Read`] on any thread, or as a whole with [`into_bytes`](Self::into_bytes).
 ///
 /// A failed read returns an [`io::Error`] around an [`Error`] of this crate; [`error_in`](Self::error_in) takes it out. A
 /// cut is an error wherever HTTP can tell: only a body without length and without chunks ends like a whole one, so that a
@@ -388,7 +388,7 @@ fn run_limited<B: ureq::AsSendBody>(
 ) -> Result<Response<ureq::Body>, ureq::Error> {
     let mut config = agent
         .configure_request(request)
-        // The program's own agents may be set otherwise.
+        // User-supplied agents may be set otherwise.
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)

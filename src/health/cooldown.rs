@@ -15,7 +15,7 @@ use crate::policy::{Cooldown, Probes, Verdict};
 pub(crate) struct FailureInput<'a> {
     fault: FailureKind,
     curve: Cooldown,
-    /// The server's word, where the curve obeys it.
+    /// The retry hint and its source, where the curve obeys hints.
     told: Option<(Duration, CooldownSource)>,
     /// Lengthens the block: a part of it, half a minute at most.
     jitter: f64,

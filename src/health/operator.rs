@@ -52,7 +52,7 @@ pub(crate) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     settle(auth, disabled, now);
 }
 
-/// The operator takes a credential out for a while, for one model or for all.
+/// The operator cools a credential down, for one model or for all.
 pub(crate) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     let cause = Some(BreakerState {

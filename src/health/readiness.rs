@@ -8,9 +8,9 @@ use crate::failure_kind::FailureKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Ready,
-    /// It is offered again then; its fault says why it is not.
+    /// The credential is offered again then; the failure kind says why it is not before.
     Until(Timestamp, FailureKind),
-    /// Its own limits are reached; there is room again then, at the end of the calendar when nobody can tell.
+    /// The credential is at its own limits; there is room again then, at the end of the calendar when that is not known.
     Full(Timestamp),
     /// The rate that it is allowed, as far as it is known, has room for it then: it may be used earlier by a call that cannot wait.
     Paced(Timestamp),
@@ -97,7 +97,7 @@ fn offered_again(
     Some((at, cause.map_or(former, |cause| cause.fault)))
 }
 
-/// Whether the credential is out because a quota is said to be used up.
+/// Whether the credential is cooling down because a rate limit, a quota or its balance is said to be used up.
 pub(super) fn is_out_of_quota(auth: &Auth, model: &str) -> bool {
     let own = match auth.model_states.get(model) {
         Some(state) => state.cause,

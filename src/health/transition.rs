@@ -18,10 +18,10 @@ use super::readiness::is_out_of_quota;
 #[derive(Debug)]
 pub(crate) enum Transition<'a> {
     Success {
-        /// How many setbacks the credential had met when the request began.
+        /// How many setbacks the credential had when the request began.
         knows: u32,
     },
-    /// It failed by nobody's fault, and the limits that came with the answer are far from used up.
+    /// The request failed by no fault of the credential, and the limits that came with the answer are far from used up.
     Healthy,
     Failure {
         error: Option<&'a Error>,
@@ -33,7 +33,7 @@ pub(crate) enum Transition<'a> {
 }
 
 impl Transition<'_> {
-    /// Whether the result may put the credential out, or in again, for every model.
+    /// Whether the result may make the credential unavailable, or available again, for every model.
     pub(crate) fn concerns_all_models(&self, out: bool) -> bool {
         match self {
             Self::Success { .. } | Self::Healthy => out,
@@ -44,7 +44,7 @@ impl Transition<'_> {
     }
 }
 
-/// Whether it keeps the credential out until somebody changes its settings.
+/// Whether the verdict makes the credential unavailable until its settings change.
 fn lasts_until_it_changes(verdict: &Verdict) -> bool {
     verdict.fault == FailureKind::Misconfigured && verdict.cooldown == Cooldown::Off
 }
@@ -209,7 +209,7 @@ pub(crate) fn succeed_models(auth: &mut Auth, now: Timestamp, which: impl Fn(&st
     }
 }
 
-/// Where no model fails and nothing keeps the credential out as a whole, there is no error to show.
+/// Where no model fails and the credential is not cooling down as a whole, there is no error to show.
 pub(crate) fn clear_if_well(auth: &mut Auth, now: Timestamp) {
     if !is_failing_for_a_model(auth, now) && auth.outage.is_none() {
         auth.last_error = None;
@@ -258,13 +258,13 @@ pub(crate) fn succeed(auth: &mut Auth, now: Timestamp) {
     }
 }
 
-/// Whether the credential was put out while the request that has now succeeded was under way: it says nothing of that.
+/// Whether a failure was recorded after the request that has now succeeded was sent: its success must not clear the cooldown.
 fn has_failed_since(auth: &Auth, model: &str, knows: u32) -> bool {
     let own = match auth.model_states.get(model) {
         Some(state) => state.cause,
         None => auth.cause.filter(|_| model.is_empty()),
     };
-    // A failure that put nobody out is over with any success that comes after it.
+    // A failure without a cooldown is over with any success that comes after it.
     let mut causes = [own, auth.outage].into_iter().flatten();
     auth.learned > knows || causes.any(|cause| cause.until.is_some() && cause.setback > knows)
 }
@@ -357,7 +357,7 @@ fn exceeded(quota: &QuotaState, until: Option<Timestamp>, now: Timestamp) -> Quo
     QuotaState::exceeded(QUOTA, extended(quota.next_recover_at, until, now))
 }
 
-/// Faults of the request, and nobody's: no record changes. What a call about no model does not find, its path has not.
+/// Faults of the request, and those of no credential: no record changes. A call without a model that gets a 404 named a wrong path.
 fn spares_everybody(verdict: &Verdict, model: &str) -> bool {
     matches!(verdict.scope, Scope::Nobody | Scope::Request)
         || (model.is_empty() && verdict.fault == FailureKind::NotFound)

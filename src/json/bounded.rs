@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
             if object.len().is_multiple_of(MEMBERS_OF_NODE) {
                 self.take(NODE)?;
             }
-            // As long as the reply many times over, and nobody looks at them.
+            // Log probabilities are many times as long as the reply, and no code here reads them.
             let value = if name == "logprobs" {
                 members.next_value::<IgnoredAny>()?;
                 Value::Null

@@ -107,7 +107,7 @@ impl Builder {
         self
     }
 
-    /// Who hears of changes and results. Default: nobody.
+    /// The hook that is called with changes and results. Default: none.
     pub fn hook(mut self, hook: impl Hook + 'static) -> Self {
         self.hook = Arc::new(hook);
         self
@@ -214,14 +214,14 @@ impl Builder {
         self
     }
 
-    /// At most this many refreshes at once. Default: 8. A refresh that has run for two seconds, because its token endpoint hangs, no
+    /// At most this many concurrent refreshes. Default: 8. A refresh that has run for two seconds, because its token endpoint hangs, no
     /// longer counts, up to 15 of those for each one here.
     pub fn refresh_threads(mut self, threads: usize) -> Self {
         self.refresh_threads = threads;
         self
     }
 
-    /// At most this many refreshes at once for one client of a token endpoint (`token_url` and `client_id`; without them, the
+    /// At most this many concurrent refreshes for one client of a token endpoint (`token_url` and `client_id`; without them, the
     /// provider). Default: 8. Of one login there is never more than one. 1 is for a token endpoint that revokes the logins of a client
     /// when two of them are refreshed concurrently.
     pub fn refreshes_per_client(mut self, refreshes: usize) -> Self {
@@ -257,7 +257,7 @@ impl Builder {
         self
     }
 
-    /// At most this many requests at once with a credential, over all models, where its attribute `max_concurrent` does not say
+    /// At most this many concurrent requests with a credential, over all models, where its attribute `max_concurrent` does not say
     /// otherwise. Default: no limit.
     pub fn max_concurrent(mut self, requests: u32) -> Self {
         self.use_limits.max_concurrent = Some(requests);
@@ -420,5 +420,5 @@ fn check(name: &str, value: usize, least: usize) -> Result<(), Error> {
     ))
 }
 
-/// No limit may be higher: channels of this size are made at once.
+/// No limit may be higher: channels of this size are allocated immediately.
 const MOST: usize = 1 << 20;

@@ -36,8 +36,8 @@ use crate::services::Services;
 use crate::store::Store;
 use crate::transport::TransportProvider;
 
-/// Holds credentials and makes calls with them: picks one, fails over, remembers what is out and until when, refreshes
-/// tokens before they expire, keeps everything in a store, tells a hook.
+/// Holds credentials and makes calls with them: selects one, fails over, tracks cooldowns, refreshes
+/// tokens before they expire, saves everything in a store, calls a hook.
 ///
 /// A handle: clones share everything, and it may be used from any number of threads. When the last clone goes, the manager is
 /// [shut down](Manager::shutdown) with two seconds to spare.
@@ -141,14 +141,14 @@ impl Manager {
     /// The providers are tried in turn, beginning with another one at each call for the same model; within a provider, one
     /// credential after the other, as long as the policy says that an error is worth another try.
     ///
-    /// Where all credentials are out or at their limits, the call waits for the first to return, as long as
+    /// Where all credentials are cooling down or at their limits, the call waits for the first to return, as long as
     /// [`FailurePolicy::with_max_wait`](crate::FailurePolicy::with_max_wait) and [`Options::max_wait`] say and its deadline allows.
     ///
     /// # Errors
-    /// The last upstream error, when anybody was asked; otherwise why nobody could be: `provider_not_found`,
+    /// The last upstream error, when an attempt was made; otherwise why none could be: `provider_not_found`,
     /// `executor_not_found`, `auth_not_found`, `auth_unavailable`, `limit_reached`, `unsupported_format`. Also
-    /// `deadline_exceeded`, `cancelled`, `panicked`, `shut_down`, `forked`. Where nobody was left, [`Error::exhaustion`] says of each
-    /// credential why and until when.
+    /// `deadline_exceeded`, `cancelled`, `panicked`, `shut_down`, `forked`. Where no credential was left,
+    /// [`Error::exhaustion`] says of each credential why and until when.
     pub fn execute<P: AsRef<str>>(
         &self,
         providers: impl IntoIterator<Item = P>,
@@ -197,8 +197,8 @@ impl Manager {
         self.inner.engine.stream(providers, request, options)
     }
 
-    /// Starts an [`execute`](Self::execute) on a worker and returns as soon as there is a place for it, which is at once unless the queue
-    /// is full.
+    /// Starts an [`execute`](Self::execute) on a worker and returns as soon as there is a place for it, which is immediately unless the
+    /// queue is full.
     ///
     /// # Errors
     /// `provider_not_found`; `pool_saturated` as for [`execute_stream`](Self::execute_stream), when the queue is full; `shut_down`.
@@ -305,7 +305,7 @@ impl Manager {
         self.inner.services.store_handle.health()
     }
 
-    /// Ends the manager: new calls are refused at once, the refresher stops, submitted calls, streams and refreshes come to
+    /// Ends the manager: new calls are refused immediately, the refresher stops, submitted calls, streams and refreshes come to
     /// their end, the store gets what it lacks, the threads are joined. After `timeout`, what still runs is cancelled. Again,
     /// or from another thread: waits for the first to be done.
     ///

@@ -311,7 +311,7 @@ impl Intake {
         Ok(taken)
     }
 
-    /// Somebody has removed a credential from the store.
+    /// Handles the removal of a credential from the store.
     fn let_go(&self, id: &str, turn: Turn<'_>) {
         let services = &self.services;
         let known = services.registry.get(id);

@@ -64,7 +64,7 @@ pub enum OutcomeKind {
     Success,
     /// It failed, and the credential's state changes. Without an error, nothing is known but that.
     Failure(Option<Error>),
-    /// The caller dropped or cancelled it: nobody's state changes.
+    /// The caller dropped or cancelled the attempt: no credential's state changes.
     Abandoned,
 }
 

@@ -58,7 +58,7 @@ impl RefreshHealth {
     }
 }
 
-/// Something about a credential's tokens that a program may want to hear at once, from
+/// An event about a credential's tokens that a program may want to know immediately, from
 /// [`Hook::on_refresh_event`](crate::Hook::on_refresh_event).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

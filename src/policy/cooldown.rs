@@ -2,32 +2,32 @@
 
 use std::time::Duration;
 
-/// How long an error keeps a credential out.
+/// How long an error cools a credential down.
 #[doc(alias = "backoff")]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Cooldown {
-    /// Not at all: it is marked, but goes on being asked.
+    /// Not at all: the credential is marked, but is still selected.
     #[default]
     Off,
     /// Always the same time, whatever the server says.
     Fixed(Duration),
-    /// `first`, doubling with every further failure up to `most`. What the server says about the wait goes first, within
+    /// `first`, doubling with every further failure up to `most`. A retry hint takes precedence, within
     /// `hint`.
     Doubling {
         /// After the first failure.
         first: Duration,
         /// The longest.
         most: Duration,
-        /// Between what bounds the server's own word is taken; `None`: not at all.
+        /// The bounds within which a retry hint is obeyed; `None`: not at all.
         hint: Option<RetryAfterBounds>,
         /// How many failures in a row it takes: those before mark the credential, and block nothing. 0 and 1: the first one does.
-        /// What the server says about the wait counts from the first on.
+        /// A retry hint counts from the first failure on.
         after_failures: u32,
     },
 }
 
-/// What is believed of a server's word on how long to wait.
+/// The bounds within which a retry hint (Retry-After or reset time) is obeyed.
 #[doc(alias = "Retry-After")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -77,7 +77,7 @@ impl Cooldown {
         }
     }
 
-    /// The same, but the server's own word goes first, within `bounds`.
+    /// The same, but a retry hint takes precedence, within `bounds`.
     pub const fn with_hint(self, bounds: RetryAfterBounds) -> Self {
         let (first, most, after_failures) = match self {
             Self::Off => (bounds.least, bounds.most, 1),
@@ -97,8 +97,8 @@ impl Cooldown {
         }
     }
 
-    /// How long the credential is out: after `failures` that came before this one, when the server said `hint`. `None`: it is
-    /// not out at all. Saturates; never longer than the bounds, without jitter.
+    /// How long the credential is cooled down: after `failures` before this one, with the retry hint `hint`. `None`: not at all.
+    /// Saturates; never longer than the bounds, without jitter.
     pub fn length(self, failures: u32, hint: Option<Duration>) -> Option<Duration> {
         match self {
             Self::Off => None,
@@ -133,14 +133,14 @@ impl Cooldown {
         }
     }
 
-    /// Whether the server's word decides where it said something.
+    /// Whether a retry hint, where there is one, sets the length.
     pub(crate) const fn obeys_hints(self) -> bool {
         matches!(self, Self::Doubling { hint: Some(_), .. })
     }
 }
 
 impl RetryAfterBounds {
-    /// Bounds for a server's word.
+    /// Bounds for a retry hint.
     pub const fn new(least: Duration, most: Duration) -> Self {
         Self { least, most }
     }

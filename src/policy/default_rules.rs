@@ -11,7 +11,7 @@ pub(super) fn default_rules() -> Vec<Rule> {
         misconfigured(Rule::named("config"), Cooldown::Off),
         // The endpoint is elsewhere, and a request with a key does not follow: the base URL is wrong.
         misconfigured(Rule::statuses(300..=399), Cooldown::doubling(MINUTE, HOUR)),
-        // A server's own 499 (Gemini names it CANCELLED): nobody here gave up.
+        // A server's own 499 (Gemini names it CANCELLED): the caller did not cancel.
         transient(Rule::status(499)),
         Rule::named("cancelled")
             .fault(FailureKind::Cancelled)
@@ -189,7 +189,7 @@ fn outages() -> Vec<Rule> {
         // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
         transient(Rule::any_of([408, 409, 424])),
         transient(Rule::statuses(500..=599)),
-        // A limit of this side, an answer in another form than was asked for: the same from everybody.
+        // A limit of this side, an answer in another form than was asked for: the same with every credential.
         bad_request(broken.clone().only_retryable(false)),
         // A certificate or a proxy's login that is refused is no more so for another way.
         transient(broken.or_named("transport")),
@@ -263,7 +263,7 @@ fn refusals() -> Vec<Rule> {
     vec![
         unauthorized(Rule::status(401)).refresh(),
         // What the request holds is refused: a flagged prompt (https://openrouter.ai/docs/api/reference/errors-and-debugging),
-        // or a file that another project has or nobody (https://ai.google.dev/gemini-api/docs/files).
+        // or a file of another project or of none (https://ai.google.dev/gemini-api/docs/files).
         bad_request(
             Rule::status(403)
                 .with_text("input was flagged")

@@ -53,7 +53,7 @@ pub struct OutageDetection {
     pub within: Duration,
 }
 
-/// How many attempts of a call may follow each other at once. After that, each is preceded by a wait: as long as a [`BackOff`] says,
+/// How many attempts of a call may follow each other immediately. After that, each is preceded by a wait: as long as a [`BackOff`] says,
 /// within what the call may wait in all. A call that may wait no longer ends.
 ///
 /// With the defaults a call makes at most 39 attempts, whatever the upstream answers, and at most 10 where it answers that a rate is
@@ -85,8 +85,8 @@ pub struct RetryBudget {
     pub success: u32,
 }
 
-/// How long a call waits before it tries the same credential again, after a fault that passes: `first`, doubling up to `most`,
-/// less up to a quarter by chance.
+/// How long a call waits before it tries the same credential again, after a transient fault: `first`, doubling up to `most`,
+/// less a random part of up to a quarter.
 #[doc(alias = "exponential backoff")]
 #[doc(alias = "jitter")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -134,7 +134,7 @@ impl FailurePolicy {
         self
     }
 
-    /// Changes for how long credentials are out for a fault: in every rule that says so, and in nothing else of them.
+    /// Sets the cooldown of a failure kind, in every rule with that kind; nothing else of the rules changes.
     ///
     /// ```
     /// use credpool::{Cooldown, Error, FailureKind, FailurePolicy};
@@ -165,8 +165,8 @@ impl FailurePolicy {
         self
     }
 
-    /// How much longer a cooldown may last by chance, as a part of it (30 s at most), so that credentials that went out together
-    /// do not come back together. Never shorter. Default: 0.1; off: 0.
+    /// The random part by which a cooldown is lengthened, at most this fraction of it (and 30 s), so that credentials that were cooled
+    /// down together do not return together. Never shorter. Default: 0.1; off: 0.
     #[doc(alias = "thundering herd")]
     pub fn with_jitter(mut self, part: f64) -> Self {
         self.jitter = if part.is_finite() {
@@ -188,7 +188,7 @@ impl FailurePolicy {
         self
     }
 
-    /// How many attempts of a call may follow each other at once. Default: as [`Attempts::default`] says; off: `None`, any number.
+    /// How many attempts of a call may follow each other immediately. Default: as [`Attempts::default`] says; off: `None`, any number.
     pub fn with_attempts(mut self, attempts: Option<Attempts>) -> Self {
         self.attempts = attempts;
         self
@@ -221,16 +221,15 @@ impl FailurePolicy {
         self.pacing
     }
 
-    /// How credentials that are out come back. Default: as [`Probes::default`] says; off: `None`, all requests go as soon as a
-    /// cooldown is over, and none before.
+    /// How credentials that are cooling down are probed. Default: as [`Probes::default`] says; off: `None`, all requests are admitted
+    /// as soon as a cooldown is over, and none before.
     pub fn with_probes(mut self, probes: Option<Probes>) -> Self {
         self.probes = probes;
         self
     }
 
-    /// Whether a credential that is out for a fault of its provider is asked all the same when nobody else could be, one
-    /// request at a time: the one that is due soonest, of those for which the server has not told when to come again. Default: yes;
-    /// off: `false`.
+    /// Whether a credential that is cooling down for a fault of its provider is tried all the same when no other is available, one
+    /// request at a time: the one whose cooldown ends soonest, of those without a retry hint. Default: yes; off: `false`.
     #[doc(alias = "last resort")]
     pub fn with_last_resort(mut self, last_resort: bool) -> Self {
         self.last_resort = last_resort;
@@ -266,21 +265,21 @@ impl FailurePolicy {
         self
     }
 
-    /// How a call tries the same credential again after a fault that passes, when nobody else is left. Default: as
+    /// How a call tries the same credential again after a transient fault, when no other is left. Default: as
     /// [`BackOff::default`] says; off: `None`.
     pub fn with_back_off(mut self, back_off: Option<BackOff>) -> Self {
         self.back_off = back_off;
         self
     }
 
-    /// How long a call waits in all for credentials that are out; [`Options::max_wait`](crate::Options) goes first. It waits
-    /// only where the earliest returns in that time and before the call's deadline. Default: 30 s; off: zero.
+    /// How long a call waits in all for credentials that are unavailable; [`Options::max_wait`](crate::Options) takes precedence. The
+    /// call waits only where the earliest returns in that time and before the call's deadline. Default: 30 s; off: zero.
     pub fn with_max_wait(mut self, most: Duration) -> Self {
         self.max_wait = most;
         self
     }
 
-    /// Whether a credential whose status is [`Pending`](crate::Status::Pending) is left alone until it has tokens or a key.
+    /// Whether a credential whose status is [`Pending`](crate::Status::Pending) is skipped until it has tokens or a key.
     /// Default: yes; off: `false`, the status is a name without effect.
     pub fn with_pending(mut self, honoured: bool) -> Self {
         self.pending = honoured;
@@ -378,7 +377,7 @@ impl FailurePolicy {
         if verdict.fault == FailureKind::RateLimited && verdict.cooldown.obeys_hints() {
             let limits = error.rate_limits();
             let is_long = || limits.is_some_and(|limits| limits.has_used_up(LONG_WINDOW));
-            // Nobody limits a rate for hours: that is a quota.
+            // No server limits a rate for hours: that is a quota.
             if long {
                 verdict.fault = FailureKind::Quota;
                 verdict.cooldown = verdict.cooldown.with_hint(RetryAfterBounds::QUOTA);
@@ -656,7 +655,7 @@ mod tests {
             // So is what is a limit of this side.
             let stalled = Error::new(ErrorCode::StreamStalled, "").with_retryable(says);
             assert_eq!(helps(stalled), says);
-            // What the server says of it goes first.
+            // What the server says about a retry takes precedence.
             let limits = RateLimits {
                 should_retry: Some(says),
                 ..RateLimits::new()

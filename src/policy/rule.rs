@@ -151,8 +151,8 @@ impl Rule {
         self
     }
 
-    /// Changes the cooldown alone: fault, scope and all else are what the first of the rules below says that matches. A rule which
-    /// says that nobody is out keeps its word.
+    /// Changes the cooldown alone: fault, scope and all else are what the first of the rules below says that matches. Where
+    /// that rule blames the request or nothing at all, no credential is cooled down.
     ///
     /// ```
     /// use credpool::{Cooldown, Error, FailureKind, FailurePolicy, Rule};

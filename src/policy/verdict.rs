@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use super::Cooldown;
 use crate::failure_kind::FailureKind;
 
-/// What one error means: whose fault it is, who is out for how long, and how the call goes on.
+/// What one error means: its failure kind, what is cooled down and for how long, and how the call goes on.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Verdict {
     /// What kind of fault it is.
     pub fault: FailureKind,
-    /// Who is to blame, and so who is out.
+    /// What the error is blamed on, and so what is cooled down.
     pub scope: Scope,
     /// For how long.
     pub cooldown: Cooldown,
@@ -25,20 +25,20 @@ pub struct Verdict {
     pub message: Option<Cow<'static, str>>,
 }
 
-/// Who is to blame for an error.
+/// What an error is blamed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scope {
-    /// Nobody.
+    /// Neither the request nor a credential nor the provider: nothing is cooled down.
     Nobody,
-    /// The request: it is returned, and nobody is out.
+    /// The request: the error is returned, and no credential is cooled down.
     Request,
     /// The credential, for this model.
     #[default]
     Model,
     /// The credential, for every model.
     Credential,
-    /// The provider: the credential is out for this model, and the call does not walk through the others.
+    /// The provider: the credential is cooled down for this model, and the call does not try all the others.
     Provider,
 }
 

@@ -37,7 +37,7 @@ pub struct Request {
     pub payload: Bytes,
     /// The payload's format, where it is not the provider's own. An executor that does not speak it is passed over.
     pub format: Option<Format>,
-    /// The program's own notes for its executor.
+    /// User-supplied notes for the executor.
     pub metadata: Option<Metadata>,
     alternatives: Option<Arc<Vec<Alternative>>>,
 }
@@ -84,11 +84,11 @@ pub struct Options {
     pub query: Vec<(String, String)>,
     /// Which API of the provider to call: `responses` for the Responses API of [`OpenAi`](crate::provider::OpenAi).
     pub alt: Option<String>,
-    /// The format in which the program's own client asked, for executors that translate.
+    /// The format of the request of the program's client, for executors that translate.
     pub source_format: Option<Format>,
     /// The client's request before translation.
     pub original_request: Option<Bytes>,
-    /// The program's own notes, given to executors, selectors and hooks.
+    /// User-supplied notes, given to executors, selectors and hooks.
     pub metadata: Option<Metadata>,
     /// The conversation so far, for conversation affinity.
     pub messages: Vec<Message>,
@@ -106,9 +106,9 @@ pub struct Options {
     pub event_limit: Option<usize>,
     /// At most this many attempts, over all credentials and providers. Default: no limit but the candidates.
     pub max_attempts: Option<u32>,
-    /// How long the call waits in all for credentials that are out, where all are, and for a worker; zero: not at all. The back-off before
-    /// the same credential is tried again is no part of it ([`FailurePolicy::without_waiting`](crate::FailurePolicy::without_waiting) has
-    /// none). Default: what the
+    /// How long the call waits in all for credentials, where all are unavailable, and for a worker; zero: not at all. The back-off before
+    /// the same credential is tried again is no part of that time
+    /// ([`FailurePolicy::without_waiting`](crate::FailurePolicy::without_waiting) has none). Default: what the
     /// [`FailurePolicy`](crate::FailurePolicy::with_max_wait) says.
     pub max_wait: Option<Duration>,
     /// Only the credential with this id may serve.
@@ -166,7 +166,7 @@ impl Request {
         self
     }
 
-    /// Sets the program's notes.
+    /// Sets the user-supplied notes.
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = Some(metadata);
         self
@@ -312,7 +312,7 @@ impl Options {
         self
     }
 
-    /// Limits how long the call waits for credentials that are out.
+    /// Limits how long the call waits for credentials that are unavailable.
     pub fn with_max_wait(mut self, most: Duration) -> Self {
         self.max_wait = Some(most);
         self
