@@ -10,7 +10,7 @@ use crate::clock::deadline;
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     records: HashMap<Arc<str>, Entry>,
-    /// Those with news that nobody is writing, by when they are due.
+    /// Records with news that no writer is saving at the moment, by when they are due.
     waiting: BTreeSet<(Instant, Arc<str>)>,
     /// Those that were written just now, by when their next news need not wait.
     resting: BTreeSet<(Instant, Arc<str>)>,

@@ -64,8 +64,8 @@ struct UnderWay {
 }
 
 impl Kind {
-    /// What a success of this kind says of the store. Where no record waits to be saved, a failed write was the program's own, which
-    /// has been told; nothing but a further read may come for a long time.
+    /// What a success of this kind says of the store. Where no record waits to be saved, a failed write was requested by a caller, which
+    /// got the error; the store may be called for nothing but reads for a long time.
     fn vouches_for(self, all_saved: bool) -> &'static [Self] {
         match self {
             Self::Read if all_saved => &[Self::Read, Self::Load, Self::Write],

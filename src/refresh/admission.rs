@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 /// A token endpoint and a client of it.
 pub(super) type Client = Arc<str>;
 
-/// Refreshes that a call waits for go first, then those whose tokens end first.
+/// Refreshes that a call waits for begin first, then those whose tokens end first.
 ///
 /// A refresh that has run for two seconds no longer counts against the width for all, so that a token endpoint that hangs delays no
 /// other one. It still counts for its client, and against the number of threads.
@@ -37,7 +37,7 @@ struct Running {
     since: Instant,
 }
 
-/// The smallest goes first.
+/// The refresh of the smallest rank begins first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     unattended: bool,

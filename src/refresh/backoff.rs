@@ -8,11 +8,11 @@ use crate::transport::NotSent;
 /// Why there are no new tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// Nothing reached the server: the refresh token is as good as before.
+    /// Nothing reached the server: the refresh token is not spent.
     NotSent,
-    /// Nobody knows whether the refresh token is spent.
+    /// It is unknown whether the refresh token is spent.
     InDoubt,
-    /// The same, and another try at once would end likewise: a panic, a shutdown.
+    /// The same, and an immediate retry would end likewise: a panic, a shutdown.
     CutOff,
     /// The server takes the refresh token no more.
     LoginOver,
@@ -51,7 +51,7 @@ impl Failure {
     }
 }
 
-/// How long to wait after `failures` failures in a row: from nothing up to 1 s, 2 s, 4 s… 5 min, by chance.
+/// How long to wait after `failures` failures in a row: a random part of 1 s, 2 s, 4 s… 5 min.
 pub(super) fn back_off(failures: u32, chance: f64) -> Duration {
     let most = FIRST_BACK_OFF
         .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
@@ -110,7 +110,7 @@ const IN_DOUBT_TRIES: u32 = 5;
 /// The longest wait that a token endpoint may ask for.
 pub(super) const MOST_ASKED: Duration = Duration::from_secs(3600);
 
-/// Until somebody may have repaired the settings.
+/// Until the settings may have been repaired.
 const MISCONFIGURED: Duration = Duration::from_secs(15 * 60);
 
 /// Until an executor that cannot refresh, or is not there, is asked again: one may have been registered.

@@ -98,7 +98,7 @@ pub(super) enum Waited {
 }
 
 impl RefreshCoordinator {
-    /// `width`: how many refreshes run at once, and `per_client`, for one client of a token endpoint.
+    /// `width`: how many refreshes run concurrently, and `per_client`, for one client of a token endpoint.
     pub(crate) fn new(
         services: Arc<Services>,
         gap: Duration,
@@ -302,7 +302,7 @@ impl RefreshCoordinator {
         self.watch();
     }
 
-    /// Has somebody look again when a refresh that hangs makes room.
+    /// Has a watcher look at the queue again when a refresh that hangs makes room.
     fn watch(self: &Arc<Self>) {
         let now = self.services.clock.monotonic();
         let mut queue = self.queue.lock();

@@ -23,8 +23,8 @@ use crate::clock::{Timestamp, earlier, later};
 ///
 /// The manager refreshes by the same rules, and adds some of its own: a credential that is an API key alone is never
 /// refreshed; a known expiry has a default lead, a quarter of the lifetime and at most five minutes; a service account or a
-/// client with a secret that has no access token yet gets one at once; and every moment is put off a little, by chance, so that
-/// what expires together is not refreshed together.
+/// client with a secret that has no access token yet gets one immediately; and every moment is put off by a little random time, so
+/// that tokens that expire together are not refreshed together.
 ///
 /// ```
 /// use credpool::{Auth, should_refresh};
@@ -54,7 +54,7 @@ pub(crate) enum Due {
     Never,
     /// Its runtime decides, from `next_refresh_after` on: [`should_refresh`] asks it.
     Asks,
-    /// From this moment on; [`Timestamp::MIN`] where it is due at once.
+    /// From this moment on; [`Timestamp::MIN`] where it is due immediately.
     At(Timestamp),
 }
 
@@ -71,8 +71,8 @@ pub(crate) fn due(auth: &Auth, default_lead: Option<Duration>) -> Due {
     })
 }
 
-/// When the manager refreshes `auth`, whatever [`Auth::next_refresh_after`] says: as [`due`], but a key alone never, and at
-/// once where a credential that can get its tokens by itself has none yet. `chance`, from 0 to 1, puts the moment off by that
+/// When the manager refreshes `auth`, whatever [`Auth::next_refresh_after`] says: as [`due`], but a key alone never, and
+/// immediately where a credential that can get its tokens by itself has none yet. `chance`, from 0 to 1, puts the moment off by that
 /// part of what does no harm.
 pub(super) fn due_in_pool(auth: &Auth, chance: f64) -> Due {
     if auth.disabled || auth.is_api_key() {
@@ -105,7 +105,7 @@ pub(super) fn is_due_before(auth: &Auth, moment: Timestamp) -> bool {
 }
 
 /// From this moment on a call waits for new tokens rather than be made with the old ones: half a minute before they end, or a
-/// tenth of their lifetime. `None` where nobody knows when they end.
+/// tenth of their lifetime. `None` where it is unknown when they end.
 pub(super) fn stretch(auth: &Auth) -> Option<(Timestamp, Timestamp)> {
     let end = auth.expiration_time().at()?;
     let last =

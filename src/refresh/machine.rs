@@ -50,7 +50,7 @@ pub(super) enum End {
     Superseded,
     /// The store has newer tokens, which are in use now.
     Adopted,
-    /// Nothing was sent, and the token is as good as before: tried again later.
+    /// Nothing was sent, and the refresh token is not spent: tried again later.
     Deferred,
     /// The token endpoint has asked for a pause.
     Resting,

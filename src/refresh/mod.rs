@@ -35,7 +35,7 @@ pub(crate) use scheduler::start as start_scheduler;
 
 use crate::panic::guard;
 
-/// What the program's own code answers; `None` when it panics.
+/// What user-supplied code returns; `None` when it panics.
 fn contained<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
     guard(|| what.to_owned(), code).ok()
 }

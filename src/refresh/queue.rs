@@ -54,7 +54,7 @@ impl DueQueue {
         Some(id)
     }
 
-    /// Forgets everybody.
+    /// Forgets all credentials.
     pub(crate) fn clear(&mut self) {
         self.order.clear();
         self.places.clear();

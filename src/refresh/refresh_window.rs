@@ -35,7 +35,7 @@ pub fn register_refresh_lead_provider(
         return;
     }
     let former = FACTORIES.write().insert(provider, Arc::new(factory));
-    // With the lock released: its destructor is the program's code.
+    // With the lock released: the former factory's destructor is user-supplied code.
     drop(former);
 }
 
@@ -74,14 +74,14 @@ pub fn provider_refresh_lead(
         .filter(positive)
 }
 
-/// The lead where nobody has another one: a quarter of the lifetime, at most five minutes.
+/// The default lead, where no other is set: a quarter of the lifetime, at most five minutes.
 pub(super) fn own_lead(auth: &Auth) -> Duration {
     let end = auth.expiration_time().at();
     end.and_then(|end| lifetime(auth, end))
         .map_or(MOST_LEAD, |lifetime| (lifetime / 4).min(MOST_LEAD))
 }
 
-/// How long the tokens, which end at `end`, live in all. `None` where nobody knows when they came.
+/// How long the tokens, which end at `end`, live in all. `None` where it is unknown when they came.
 pub(super) fn lifetime(auth: &Auth, end: Timestamp) -> Option<Duration> {
     let lifetime = Duration::try_from(end - last_refresh(auth)?).ok()?;
     Some(lifetime).filter(|lifetime| !lifetime.is_zero())

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::health::Readiness;
 
 impl Registry {
-    /// Panics where a lane, or a count of who may be out, says something else than the records do at this moment.
+    /// Panics where a lane, or a count of credentials that may be unavailable, disagrees with the records at this moment.
     pub(super) fn audit(&self, moment: Moment) {
         let mut state = self.state.lock();
         let now = state.now(moment);

@@ -1,8 +1,9 @@
 //! Learnt concurrency limits: how many requests an upstream serves a credential concurrently for a model. Pure.
 //!
-//! A refusal for a rate that came while others were in flight may be for their number. So it sets a cap, at that number, which holds
-//! nobody up until it is confirmed: the next start beyond it, the trial, is refused, too. Where the limit is one of rate, the trial is
-//! served, and a refusal below the cap, or after the trial, sets it anew. One that had nobody beside it shows that there is none.
+//! A refusal for a rate that came while other requests were in flight may be for their number. So it sets a cap, at that number, which
+//! delays no start until the cap is confirmed: the next start beyond it, the trial, is refused, too. Where the limit is one of rate, the
+//! trial is served, and a refusal below the cap, or after the trial, sets the cap anew. A refusal with nothing else in flight shows
+//! that there is none.
 //!
 //! Beyond a firm cap one more start is tried from time to time. Where the trial is served, the cap rises, by twice as much each time;
 //! where it is refused, the time until the next trial doubles.
@@ -324,7 +325,7 @@ impl Cap {
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Or so many times as long as a refused trial keeps the credential out, if that is longer.
+/// Or so many times as long as a refused trial makes the credential unavailable, if that is longer.
 const WORTH: u32 = 20;
 
 /// A cap that was not reached for so long is forgotten.

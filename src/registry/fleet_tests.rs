@@ -63,7 +63,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Something that happened to a part in one process.
 struct Event {
     part: usize,
-    /// Whether the part is out from then on.
+    /// Whether the part is unavailable from then on.
     out: bool,
     /// The events that the process knew of.
     knew: BTreeSet<usize>,
@@ -276,7 +276,7 @@ impl Fleet {
     }
 }
 
-/// Whether it is out: for each model, and as a whole.
+/// Whether the credential is unavailable: for each model, and as a whole.
 fn is_out(auth: &Auth) -> [bool; PARTS] {
     let [m, n] = MODELS.map(|model| {
         let state = auth.model_states.get(model);
@@ -304,8 +304,8 @@ fn ends(auth: &Auth) -> impl Iterator<Item = Timestamp> {
 proptest! {
     #![proptest_config(ProptestConfig::with_failure_persistence(FileFailurePersistence::WithSource("regressions")))]
 
-    /// Whoever writes over what another one has written, in whatever order and whatever the clocks say: in the end all know the
-    /// last change of each model and of the whole, nobody writes any more, and no cooldown is longer than it was told to be.
+    /// Whichever process writes over what another has written, in whatever order and whatever the clocks say: in the end all know the
+    /// last change of each model and of the whole, no process writes any more, and no cooldown is longer than it was told to be.
     #[test]
     fn nothing_that_one_has_met_is_lost(steps in steps()) {
         let mut fleet = Fleet::start();

@@ -29,7 +29,7 @@ struct Share {
 }
 
 impl Registry {
-    /// How many requests are in flight with all credentials of a provider, of those that began since somebody has asked.
+    /// How many requests are in flight with all credentials of a provider, of those that began since the first call of this.
     pub(crate) fn in_flight(&self, provider: &str) -> u32 {
         let state = self.state.lock();
         let in_flight = state.in_flight.get(provider);

@@ -63,7 +63,7 @@ pub(crate) struct Registry {
     default_limits: UseLimits,
     /// Whether a credential that is pending does not serve.
     honours_pending: bool,
-    /// How many credentials may be out: as long as there are none, a pick need not know the time.
+    /// How many credentials may be unavailable: as long as there are none, a pick need not know the time.
     troubled: Arc<AtomicUsize>,
 }
 
@@ -89,7 +89,7 @@ struct State {
     in_flight: FastMap<Arc<str>, Arc<InFlight>>,
     /// Lanes over all pools.
     lanes: usize,
-    /// Who may be out for a model.
+    /// The credentials that may be unavailable for a model.
     troubled: Unhealthy,
     /// Counts picks, to tell which lane was used last.
     picks: u64,
@@ -103,7 +103,7 @@ struct State {
 /// A map whose hashes cost little and are not foreseeable.
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-/// The records that were changed while somebody watches, and how many do.
+/// The records that were changed while there are watchers, and the number of watchers.
 #[derive(Default)]
 struct Touched {
     watchers: usize,
@@ -331,7 +331,7 @@ impl Registry {
     }
 
     fn modify_entry(&self, id: &str, change: impl FnOnce(&mut Record)) -> Option<Arc<Auth>> {
-        // The former record holds the program's own data, whose destructors must not run under the lock: it outlives it.
+        // The former record holds user-supplied data, whose destructors must not run under the lock: the record outlives the lock.
         let before;
         let auth;
         {
@@ -390,7 +390,7 @@ impl Registry {
         })
     }
 
-    /// Whether anybody may be out, for whatever model.
+    /// Whether any credential may be unavailable, for whatever model.
     pub(crate) fn may_anybody_be_out(&self) -> bool {
         self.troubled.load(Ordering::SeqCst) > 0
     }
@@ -479,8 +479,8 @@ impl State {
         Some(record)
     }
 
-    /// Keeps count of who may be out, and no more states of models than there is room for in the pool: the models of those that it forgets.
-    /// Every change of a record comes here.
+    /// Keeps count of the credentials that may be unavailable, and no more states of models than there is room for in the pool; returns the
+    /// models whose states it forgets. Every change of a record comes here.
     fn note_trouble(&mut self, slot: u32) -> Vec<String> {
         let share = MOST_STATES / self.by_id.len().max(1);
         let most = share.clamp(FEWEST_STATES, model_states::KEPT_MODELS);
@@ -548,7 +548,7 @@ impl State {
 const MOST_STATES: usize = 16_384;
 const FEWEST_STATES: usize = 8;
 
-/// Lets a record go; destructors of the program's own data may run, and may panic.
+/// Releases a record; destructors of user-supplied data may run, and may panic.
 pub(crate) fn release(auth: Arc<Auth>) {
     let _ = guard(
         || "a destructor of a record's data".to_owned(),

@@ -52,7 +52,7 @@ struct Learnt {
     refused: Timestamp,
     /// The starts since.
     starts: u32,
-    /// How much of the time since nobody used, in seconds.
+    /// How much of the time since then was idle, in seconds.
     idle: f64,
     /// How often the first start after a refusal was refused, too, since one was not.
     misses: u32,
@@ -125,7 +125,7 @@ impl Paces {
         pace.binding = pace.binding.max(now);
     }
 
-    /// Forgets those that have held nobody up for a while.
+    /// Forgets the paces that have delayed no start for a while.
     pub(super) fn forget_idle(&mut self, now: Timestamp) {
         if self.next_sweep.is_none_or(|at| at <= now) {
             self.models.retain(|_, pace| !pace.is_over(now));
@@ -133,7 +133,7 @@ impl Paces {
         }
     }
 
-    /// Callers may invent model names: of too many the one goes that has held nobody up for longest.
+    /// Callers may invent model names: where there are too many, the pace that has delayed no start for the longest time is forgotten.
     fn make_room(&mut self, model: &str, now: Timestamp) {
         if self.models.len() < MOST_MODELS || self.models.contains_key(model) {
             return;
@@ -218,7 +218,7 @@ impl Pace {
         self.binding = now;
     }
 
-    /// Whether it held nobody up for a while.
+    /// Whether the pace has delayed no start for a while.
     fn is_over(&self, now: Timestamp) -> bool {
         let last = match self.learnt {
             Some(_) => later(self.binding, QUIET),
@@ -355,7 +355,7 @@ const LONGEST_GAP: f64 = 2.0;
 /// No pace holds longer than that because of what was told: what lasts longer is a cooldown.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// A pace that has held nobody up for so long is forgotten.
+/// A pace that has delayed no start for so long is forgotten.
 const QUIET: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(10);
 

@@ -31,7 +31,7 @@ pub(crate) struct Query<'a> {
 pub(crate) struct Picked {
     pub(crate) member: Arc<SharedState>,
     pub(crate) auth: Arc<Auth>,
-    /// It comes back from a cooldown: few requests go first, each with a [`ProbeGuard`](super::ProbeGuard).
+    /// The credential returns from a cooldown: only few requests may probe it at first, each with a [`ProbeGuard`](super::ProbeGuard).
     pub(crate) needs_permit: bool,
     /// It is used within limits, or at a pace.
     pub(crate) limited: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Picked {
 /// What there is for a pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Supply {
-    /// Nobody is left to try.
+    /// No credential is left to try.
     Nobody,
     /// All that are left are blocked; the earliest of them returns then, if any does.
     Blocked {
@@ -55,7 +55,7 @@ pub(crate) enum Supply {
         /// Some wait for a refresh to bring a token.
         refreshing: bool,
     },
-    /// Somebody is ready.
+    /// A credential is ready.
     Ready,
 }
 
@@ -89,7 +89,7 @@ impl Registry {
         })
     }
 
-    /// Up to `most` ready candidates of the highest priority, drawn by chance and in an order of chance.
+    /// Up to `most` random ready candidates of the highest priority, in random order.
     pub(crate) fn sample(&self, query: Query<'_>, most: usize) -> SmallVec<[Picked; 16]> {
         let mut drawn: SmallVec<[u32; 16]> = SmallVec::new();
         let draw = || self.random.fraction();
@@ -174,7 +174,7 @@ impl Registry {
         .unwrap_or(0)
     }
 
-    /// Whether somebody is ready who may serve any number of requests at once, as far as a look at a few shows.
+    /// Whether a ready credential may serve any number of requests concurrently, as far as a look at a few of them shows.
     pub(crate) fn is_anybody_unlimited(&self, query: Query<'_>) -> bool {
         const FEW: usize = 16;
         self.with_lane(query, |slots, lane, call| {
@@ -274,7 +274,7 @@ impl Registry {
         (record.place().is_some() && !blocked).then(|| record.picked(query.model))
     }
 
-    /// Until when a credential is out for the model; `None` where it is not, or for good.
+    /// Until when a credential is unavailable for the model; `None` where it is ready, or unavailable without an end.
     pub(crate) fn out_until(&self, query: Query<'_>, id: &str) -> Option<Timestamp> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
@@ -344,7 +344,7 @@ impl Restriction<'_> {
         self.who == Who::Anybody && self.is_first()
     }
 
-    /// Whether nobody was tried yet.
+    /// Whether no credential was tried yet.
     pub(super) fn is_first(&self) -> bool {
         self.tried.is_none_or(Attempted::is_empty)
     }
@@ -442,7 +442,7 @@ fn drop_oldest_lane(pools: &mut FastMap<Arc<str>, ProviderIndex>, newest: u64) {
     }
 }
 
-/// How often one is drawn for each that is wanted: as good as always enough.
+/// Draws for each candidate that is wanted: nearly always enough.
 const DRAWS: usize = 2;
 
 /// A lane is a cache of what the records say: dropping one costs a scan when it is needed again.

@@ -22,7 +22,7 @@ pub(crate) struct ProbeGuard {
 }
 
 impl Registry {
-    /// The permit to probe a credential that is offered again. `None` when somebody else was faster.
+    /// The permit to probe a credential that is offered again. `None` when another call was faster.
     pub(crate) fn probe(
         self: &Arc<Self>,
         query: Query<'_>,
@@ -36,8 +36,7 @@ impl Registry {
         .map(|(_, permit)| permit)
     }
 
-    /// A credential although it may be out, with the permit to ask it. `None` when it is disabled, or as many as may ask it
-    /// have a permit.
+    /// A credential, even one that is unavailable, with the permit to probe it. `None` when it is disabled, or all its permits are taken.
     pub(crate) fn insist(
         self: &Arc<Self>,
         query: Query<'_>,
@@ -51,8 +50,8 @@ impl Registry {
         })
     }
 
-    /// Of the credentials that nothing but a fault of their provider keeps out, the one that is due soonest and that nobody
-    /// tries; until it would have returned, nobody else gets it.
+    /// Of the credentials that are cooling down for nothing but a fault of their provider, the one that is due soonest and that no call
+    /// probes; until its cooldown would have ended, no other call gets it.
     pub(crate) fn floor(
         self: &Arc<Self>,
         query: Query<'_>,
@@ -118,7 +117,7 @@ impl State {
 }
 
 impl Record {
-    /// When its block ends, if nothing but a fault of the provider keeps it out, and nobody tries it.
+    /// When its cooldown ends, if that is for nothing but a fault of the provider, and no call probes the credential.
     fn floor_end(&self, model: &str, now: Timestamp) -> Option<Timestamp> {
         let [Some(own), None] = self.causes(model) else {
             return None;

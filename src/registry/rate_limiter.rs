@@ -18,7 +18,7 @@ use crate::health::Readiness;
 /// The limits that a credential is used within; `None`: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UseLimits {
-    /// Requests at once, over all models.
+    /// Concurrent requests, over all models.
     pub(crate) max_concurrent: Option<u32>,
     /// Requests a minute, for each model.
     pub(crate) rpm: Option<u64>,
@@ -38,7 +38,7 @@ pub(super) struct RateLimiter {
     rounds: VecDeque<Arc<str>>,
     /// The rates that it was refused for, learnt: soft limits beside its own.
     paces: Option<SharedPaces>,
-    /// How many requests the upstream serves at once, learnt as well.
+    /// How many requests the upstream serves concurrently, learnt as well.
     concurrency: Concurrency,
     /// By how much the wall clock is ahead of the even one.
     ahead: time::Duration,
@@ -199,7 +199,7 @@ impl RateLimiter {
         self.concurrency.forget();
     }
 
-    /// Whether it limits anything. Paces and caps that have held nobody up for a while are forgotten.
+    /// Whether it limits anything. Paces and caps that have delayed no start for a while are forgotten.
     pub(super) fn is_needed(&mut self, now: Timestamp) -> bool {
         let now = self.even(now);
         let is_over = |paces: &mut SharedPaces| {

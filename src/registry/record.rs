@@ -29,7 +29,7 @@ pub(super) struct Record {
     pub(super) unsaved: Dirty,
     /// Refreshes that failed in a row.
     pub(super) refresh_failures: u32,
-    /// It is counted among those that may be out.
+    /// The credential is counted among those that may be unavailable.
     pub(super) troubled: bool,
     /// As long as it is pending, it does not serve.
     pub(super) waits_for_login: bool,
@@ -131,7 +131,7 @@ impl Record {
         self.limiter.take_if(is_idle).is_some()
     }
 
-    /// What keeps it out for a model: of the model, and of the whole.
+    /// What makes the credential unavailable for a model: of the model, and of the whole.
     pub(super) fn causes(&self, model: &str) -> [Option<BreakerState>; 2] {
         let own = match self.auth.model_states.get(model) {
             Some(state) => state.cause,
@@ -149,7 +149,7 @@ impl Record {
         own.into_iter().chain([&self.auth.outage_half_open])
     }
 
-    /// Whether it may be out for any model, now or until it has served.
+    /// Whether the credential may be unavailable for any model, now or until it has served.
     pub(super) fn may_be_out(&self) -> bool {
         let auth = &self.auth;
         self.limiter.is_some()
@@ -176,7 +176,7 @@ impl Record {
             && self.limiter.as_deref().is_none_or(is_free)
     }
 
-    /// Whether it comes back from a cooldown, so that few requests go first.
+    /// Whether the credential returns from a cooldown, so that only few requests may probe it at first.
     pub(super) fn needs_permit(&self, model: &str) -> bool {
         let auth = &*self.auth;
         let own_needs = || match auth.model_states.get(model) {
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(size_of::<Option<Record>>(), 64);
     }
 
-    /// By its name, what may keep something out.
+    /// By its name, what may make something unavailable.
     type Reason<T> = (&'static str, fn(&mut T));
 
     fn cause() -> BreakerState {

@@ -10,14 +10,14 @@ use crate::error::{Availability, CredentialReport};
 use crate::failure_kind::FailureKind;
 use crate::health::Readiness;
 
-/// Who is out for a model, when nobody is ready.
+/// The credentials that are unavailable for a model, when none is ready.
 #[derive(Debug, Default)]
 pub(crate) struct ExhaustionReport {
     /// Those that return soonest first.
     pub(crate) standings: Vec<CredentialReport>,
     pub(crate) omitted: usize,
     pub(crate) earliest: Option<Timestamp>,
-    /// How many are out for what.
+    /// How many are unavailable, by failure kind.
     pub(crate) faults: Vec<(FailureKind, usize)>,
 }
 
@@ -58,7 +58,7 @@ impl Registry {
         })
     }
 
-    /// Why a pick finds nobody: at most `most` credentials one by one, all of them in numbers. Those that were tried count.
+    /// Why a pick finds no credential: at most `most` credentials one by one, all of them in numbers, with those that were tried.
     pub(crate) fn shortage(&self, query: Query<'_>, most: usize) -> ExhaustionReport {
         let provider: Arc<str> = query.provider.into();
         self.with_lane(query, |slots, lane, call| {
@@ -103,7 +103,7 @@ impl Record {
             Readiness::Until(at, fault) if at > now => Some(fault),
             _ => None,
         };
-        // What has ended keeps nothing out.
+        // What has ended makes nothing unavailable.
         let counts =
             |cause: &BreakerState| out_for.is_none() || cause.until.is_none_or(|end| end > now);
         let cause = decisive(own, outage).filter(counts);
@@ -161,7 +161,7 @@ impl Record {
     }
 }
 
-/// Of what keeps a model out and what keeps the whole out, the one that does so for longer.
+/// Of what makes the model unavailable and what makes the whole credential so, the one that lasts longer.
 fn decisive(own: Option<BreakerState>, outage: Option<BreakerState>) -> Option<BreakerState> {
     let causes = own.into_iter().chain(outage);
     causes.max_by_key(|cause| cause.until)

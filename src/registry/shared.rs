@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use super::Registry;
 use crate::health::{healthy::is_healthy, model_states};
 
-/// A registered credential, as long as anybody uses it. What a pick touches comes first, next to the count of its users.
+/// A registered credential, as long as it is in use. What a pick touches comes first, next to the count of its users.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct SharedState {
@@ -26,7 +26,7 @@ pub(crate) struct SharedState {
     registry: OnceLock<Weak<Registry>>,
 }
 
-/// What a provider has in flight, counted since somebody asked.
+/// What a provider has in flight, counted from the first look at the count on.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     asked: AtomicBool,
@@ -154,7 +154,7 @@ impl SharedState {
 }
 
 impl InFlight {
-    /// How many requests are in flight. Those that began before anybody asked are not among them.
+    /// How many requests are in flight, without those that began before the first call of this.
     pub(super) fn count(&self) -> u32 {
         if !self.asked.load(Ordering::Relaxed) {
             self.asked.store(true, Ordering::Relaxed);
@@ -170,5 +170,5 @@ fn note(auth: &mut Auth, model: &str, at: Timestamp) {
     auth.updated_at = Some(at);
 }
 
-/// A credential serves few models at a time; more are written down at once.
+/// A credential serves few models at a time; successes of more are noted in the record immediately.
 const MOST_MODELS: usize = 8;

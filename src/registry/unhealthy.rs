@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Who may be out for some model. How many they are is to be seen without the registry's lock.
+/// The slots of credentials that may be unavailable for some model. Their number can be read without the registry's lock.
 #[derive(Debug, Default)]
 pub(super) struct Unhealthy {
     slots: HashSet<u32, foldhash::fast::RandomState>,

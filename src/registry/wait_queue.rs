@@ -360,7 +360,7 @@ mod tests {
             waiters.wake();
             let messages = calls.iter().map(|(_, woken)| woken.len());
             assert_eq!(messages.sum::<usize>(), 1);
-            // Those who leave before it is their turn disturb nobody.
+            // A call that leaves before its turn wakes no other call.
             for (place, _) in &calls[1..] {
                 waiters.leave(*place);
             }

@@ -16,8 +16,8 @@ use crate::registry::{Picked, Query, Registry};
 /// The credentials of one provider that a call could use now: not disabled, not blocked for the model, not yet tried in
 /// this call. A view, not a copy: each question is answered from the registry as it stands at that moment.
 ///
-/// Of credentials with an attribute `priority` (a number; 0 where there is none) only those of the highest priority are candidates
-/// of which anybody is ready.
+/// Of credentials with an attribute `priority` (a number; 0 where there is none) only those of the highest priority with a ready
+/// credential are candidates.
 pub struct Candidates<'a> {
     registry: &'a Registry,
     clock: &'a dyn Clock,
@@ -33,7 +33,7 @@ pub struct Candidate {
     offer: u64,
 }
 
-/// A credential that is out for the model at the moment.
+/// A credential that is unavailable for the model at the moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Blocked {
@@ -106,12 +106,12 @@ impl<'a> Candidates<'a> {
         self.offered(self.registry.least_busy(self.query))
     }
 
-    /// Any of them, by chance.
+    /// A random one of them.
     pub fn at_random(&self) -> Option<Candidate> {
         self.offered(self.registry.at_random(self.query))
     }
 
-    /// Up to `most` of them (no more than 16), chosen by chance and each once: all of them where there are no more. Costs the same
+    /// Up to `most` random ones of them (no more than 16), each once: all of them where there are no more. Costs the same
     /// however many there are.
     ///
     /// ```
@@ -134,8 +134,8 @@ impl<'a> Candidates<'a> {
             .map(move |picked| Candidate { picked, offer })
     }
 
-    /// How many requests are in flight with all credentials of the provider, whether they are candidates or not. They are counted
-    /// from the first time on that somebody asks for it.
+    /// How many requests are in flight with all credentials of the provider, whether they are candidates or not. Requests are
+    /// counted from the first call of this on.
     pub fn in_flight(&self) -> u32 {
         self.registry.in_flight(self.query.provider)
     }

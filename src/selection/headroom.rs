@@ -22,7 +22,7 @@ use crate::request::Options;
 /// pace, and the tightest window counts. So a subscription with half of its week's quota left an hour before it is filled up goes before
 /// one with nine tenths left for six days. A credential without known limits is treated as exactly on pace.
 ///
-/// Of more than 16 candidates it compares 16, drawn by chance for each call.
+/// Of more than 16 candidates it compares 16 random ones, drawn for each call.
 ///
 /// ```
 /// use credpool::{Headroom, Manager};
@@ -172,7 +172,7 @@ fn part(left: u64, of: u64) -> f64 {
 /// All is left for all of the time, and half for half of it.
 const ON_TIME: f64 = 1.0;
 
-/// As soon as this part of its time is to come, a window is as good as filled up.
+/// The least part of a window's time that counts as still to come: with less, a window is nearly filled up.
 const LEAST_PART: f64 = 0.01;
 
 const MOST_COMPARED: usize = 16;

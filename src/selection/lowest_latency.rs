@@ -13,12 +13,12 @@ use crate::error::Error;
 use crate::observe::Outcome;
 use crate::request::Options;
 
-/// The quicker of two credentials that are drawn by chance: by the time to the first byte, times the requests in flight.
+/// The quicker of two random credentials: by the time to the first byte, times the requests in flight.
 ///
-/// For each credential and model it keeps an average that a slow answer raises at once and quick ones lower bit by bit
-/// ("peak EWMA"). It fades, so that a slow one is tried again after a while: one that was five times as slow as the
-/// others, after a hundred seconds. One that has not answered yet is asked first, one request at a time. Only answers count: for
-/// failures there are cooldowns.
+/// For each credential and model it keeps an average that a slow answer raises immediately and quick ones lower bit by bit
+/// ("peak EWMA"). The average fades, so that a slow credential is tried again after a while: one that was five times as slow as the
+/// others, after a hundred seconds. A credential that has not answered yet is selected first, one request at a time. Only answers
+/// count: for failures there are cooldowns.
 ///
 /// ```
 /// use credpool::{LowestLatency, Manager};
@@ -77,7 +77,7 @@ impl Selector for LowestLatency {
                 match page.and_then(|page| page.get(&candidate.id)) {
                     Some(answers) => answers.faded(now, self.fading) * (f64::from(busy) + 1.0),
                     None if busy == 0 => 0.0,
-                    // Nobody knows yet what that one takes.
+                    // Its first answer is under way: how long it takes is unknown.
                     None => f64::INFINITY,
                 }
             })

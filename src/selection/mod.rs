@@ -29,7 +29,7 @@ use crate::request::Options;
 
 /// A selector: picks one of the credentials that are ready for a call (load balancing).
 ///
-/// Called from many threads at once, with no lock held; a panic is an error of that call with code `panicked`.
+/// Called from many threads concurrently, with no lock held; a panic is an error of that call with code `panicked`.
 ///
 /// ```
 /// use credpool::{Candidate, Candidates, Error, Options, Selector};
@@ -50,7 +50,7 @@ use crate::request::Options;
 #[doc(alias = "load balancing")]
 #[doc(alias = "load balancer")]
 pub trait Selector: Send + Sync {
-    /// One of `candidates`, or nobody: the call then goes on with its next provider.
+    /// Picks one of `candidates`, or `None`: the call then goes on with its next provider.
     ///
     /// # Errors
     /// Ends the call.

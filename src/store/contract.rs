@@ -144,7 +144,7 @@ pub trait RecordLock: Send {
     /// A lock of the system on an open file (`flock`) proves it. One that ends with a lease or a connection does not: these may
     /// end while the holder lives and its request is under way. Where it is false, the refresh token of an unfinished
     /// [`Intent`] is sent again only when the longest request is over: 35 seconds, counted from when the intent was first seen as it is and
-    /// from when the store was last in trouble, since nobody could save new tokens then. A refresh
+    /// from when the store was last in trouble, since no process could save new tokens then. A refresh
     /// token that is sent while the former request is under way ends the login at a strict token endpoint. The price: where the
     /// holder was killed in the middle of its request, the login lives on only if the token endpoint takes a spent token for as long
     /// as that; with a lock that proves the death, the next process asks within a second.
@@ -214,7 +214,7 @@ mod unix_millis {
     }
 }
 
-/// A lock that excludes nobody, of stores that one process uses alone.
+/// A lock that excludes no other process, of stores that one process uses alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unlocked;
 

@@ -133,7 +133,7 @@ pub trait Store: Send + Sync {
     /// The right to refresh the tokens of a record, across all processes that share the store; dropping it gives it back, and so
     /// does the end of the process, however it comes. `None` when another one still has it after `wait`.
     ///
-    /// The default excludes nobody, and remembers no [`Intent`].
+    /// The default excludes no other process, and remembers no [`Intent`].
     ///
     /// # Errors
     /// When the store cannot tell.
@@ -142,8 +142,8 @@ pub trait Store: Send + Sync {
         Ok(Some(Box::new(Unlocked)))
     }
 
-    /// What was written or removed, by whomever, since a former call gave `since`; with `None`, only the place to begin from.
-    /// Answers at once. `None`, the default: the store cannot tell.
+    /// What was written or removed, by any process, since a former call gave `since`; with `None`, only the place to begin from.
+    /// Answers immediately. `None`, the default: the store cannot tell.
     ///
     /// It may name records that have not changed, and those that this process wrote itself.
     ///

@@ -113,7 +113,7 @@ impl ScriptedExecutor {
         self
     }
 
-    /// Writes down what one more `execute_stream` gives: an error at once, or items.
+    /// Writes down what one more `execute_stream` gives: an immediate error, or items.
     ///
     /// ```
     /// use credpool::testing::ScriptedExecutor;

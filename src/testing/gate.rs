@@ -70,7 +70,7 @@ impl Gate {
         self.reached.1.recv_timeout(timeout).is_ok()
     }
 
-    /// Waits until the gate lets one through. Now and then it asks `is_over` whether there is anybody left to wait for.
+    /// Waits until the gate lets one through, or until `is_over`, which it asks now and then, says that the client has gone.
     pub(super) fn pass(&self, stop: &CancelToken, mut is_over: impl FnMut() -> bool) -> Passage {
         let _ = self.reached.0.send(());
         loop {

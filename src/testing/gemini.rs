@@ -184,7 +184,7 @@ fn answer(state: &Mutex<State>, clock: &dyn Clock, request: &ReceivedRequest) ->
     }
 }
 
-/// What a credential was that nobody knows.
+/// What kind of credential it is that the server does not know.
 enum Unknown {
     Key,
     Token,

@@ -60,6 +60,6 @@ pub use tokens::service_account_file;
 pub use upstream::Upstream;
 pub use wire::ReceivedRequest;
 
-/// What the bench measures, and nobody else needs.
+/// What the bench measures; of no other use.
 #[doc(hidden)]
 pub use due::DueTimes;

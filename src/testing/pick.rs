@@ -3,7 +3,7 @@
 use crate::manager::Manager;
 use crate::request::Options;
 
-/// Picks a credential as a call does, and lets it go at once: for benches. False when there is none.
+/// Picks a credential as a call does, and releases it immediately: for benches. False when there is none.
 ///
 /// ```
 /// use credpool::testing::pick;

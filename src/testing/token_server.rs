@@ -30,7 +30,7 @@ use crate::clock::{Clock, SystemClock};
 /// // The first refresh token is spent.
 /// assert!(refresh_tokens(&attempt, &auth).is_err());
 /// assert_eq!(server.replays(), 1);
-/// // And nobody gets anything from this login any more.
+/// // And this login gives no tokens any more.
 /// assert!(refresh_tokens(&attempt, &refreshed).is_err());
 /// assert!(!server.is_alive("a"));
 /// # Ok::<(), credpool::Error>(())
@@ -195,7 +195,7 @@ impl TokenServer {
         self.state.lock().replays
     }
 
-    /// How many requests were there at once, at most.
+    /// The largest number of concurrent requests so far.
     pub fn most_at_once(&self) -> usize {
         self.state.lock().most_at_once
     }

@@ -138,7 +138,7 @@ impl Drop for Upstream {
         // Wakes the acceptor, which may be blocked.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
         self.shared.connections.lock().close_all();
-        // Nobody ever sends: it disconnects when the last thread has ended.
+        // Nothing is ever sent: the channel disconnects when the last thread has ended.
         let _ = self.ended.recv_timeout(PATIENCE);
         let mut threads = std::mem::take(&mut self.shared.connections.lock().threads);
         threads.extend(self.acceptor.take());

@@ -155,7 +155,7 @@ pub(super) fn config(proxy: Option<Proxy>, idle: IdleConnections) -> ConfigBuild
         // Always set: otherwise the environment would decide.
         .proxy(proxy)
         .user_agent(USER_AGENT)
-        // Saying nothing would allow any coding (RFC 9110 section 12.5.3), and nobody would undo it.
+        // Saying nothing would allow any coding (RFC 9110 section 12.5.3), and none would be decoded.
         .accept_encoding("identity")
         // The body of an error is the reason for it.
         .http_status_as_error(false)

@@ -217,7 +217,7 @@ impl Route {
             .take_while(char::is_ascii_digit)
             .collect();
         match digits.parse::<u16>() {
-            // Some proxies say 401: it can be nobody else's answer to CONNECT.
+            // Some proxies say 401: only a proxy answers a CONNECT.
             Ok(401 | 407) => self.login_refused(),
             Ok(403) => self
                 .error(
@@ -253,7 +253,7 @@ impl Route {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.host.as_ref().map(Authority::as_str);
-        // Addresses with a user are refused before anybody asks for them; this one must not show it in any case.
+        // Addresses with a user are refused before any request to them; the route must not show the user in any case.
         let host = host.map(|host| host.rsplit('@').next().unwrap_or(host));
         f.write_str(host.unwrap_or("request"))?;
         match &self.proxy {

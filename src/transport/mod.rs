@@ -160,7 +160,7 @@ impl Transport {
         self.custom.read().is_some()
     }
 
-    /// The agent for `auth`: the program's own provider decides first, then the credential's proxy, then the manager's.
+    /// The agent for `auth`: the user-supplied provider decides first, then the credential's proxy, then the manager's.
     pub(crate) fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
         Ok(self.pooled(auth)?.agent)
     }

@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// The source of an error that happened before anything was sent.
 ///
-/// A refresh token that rotates serves once. When the answer to a refresh is lost, nobody knows whether the token is spent:
+/// A refresh token that rotates serves once. When the answer to a refresh is lost, it is unknown whether the token is spent:
 /// the refresh is *in doubt*, and must be treated with care. An executor that knows better says so with this source. The
 /// executors of this crate do.
 ///

@@ -41,7 +41,7 @@ use crate::request::{Request, Response};
 /// | `header:NAME` | one more header; with `header:x-api-key` or `header:authorization` there need be no `api_key` | |
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
 ///
-/// No beta is sent that nobody asked for: a server that takes access tokens under one alone (`oauth-2025-04-20`) needs it
+/// No beta is sent by default: for a server that takes access tokens under a beta alone (`oauth-2025-04-20`), set that beta
 /// in `anthropic_beta`. For [`refresh`](crate::ProviderExecutor::refresh) see [`refresh_tokens`](super::refresh_tokens).
 ///
 /// # Requests

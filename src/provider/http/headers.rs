@@ -88,7 +88,7 @@ pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 pub(super) const USER_AGENT_TEXT: &str = concat!("credpool/", env!("CARGO_PKG_VERSION"));
 const HEADER_PREFIX: &str = "header:";
 
-/// What a call's options must not touch: the connection's own headers, and compression, which nobody would undo.
+/// What a call's options must not touch: the connection's own headers, and compression, which would not be decoded.
 pub(super) const CONNECTION_HEADERS: [HeaderName; 11] = [
     ACCEPT_ENCODING,
     AUTHORIZATION,

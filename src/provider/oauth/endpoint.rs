@@ -72,7 +72,7 @@ impl<'a> TokenRequest<'a> {
         let start = self.form.len();
         encode_into(&mut self.form, value);
         if !NO_SECRETS.contains(&name) {
-            // In this form nobody else would know it again.
+            // The encoded form of a secret is not recognised anywhere else.
             let encoded = Zeroizing::new(self.form[start..].to_owned());
             self.secrets.push(encoded);
         }
@@ -190,7 +190,7 @@ impl<'a> TokenRequest<'a> {
         let secrets = self.secrets.iter();
         for secret in secrets.filter(|secret| secret.len() >= SHORTEST) {
             text = text.replace(secret.as_str(), "***");
-            // An assertion is of use to nobody without its signature, which may stand alone.
+            // An assertion is useless without its signature, which may stand alone.
             if let Some((_, signature)) = secret.rsplit_once('.') {
                 text = text.replace(signature, "***");
             }

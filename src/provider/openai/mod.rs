@@ -76,7 +76,7 @@ use crate::request::{Request, Response};
 /// for.
 ///
 /// Where no endpoint counts tokens, `count_tokens` is `unsupported`; with feature `estimate` of this crate it is estimated
-/// without asking anybody, by the vocabulary of OpenAI's model of that name or of its present models, and says so in
+/// without a request, by the vocabulary of OpenAI's model of that name or of its present models, and says so in
 /// [`Response::metadata`](crate::Response::metadata): `"estimated": true`, `"tokenizer": "o200k_base"`.
 ///
 /// # Streams

@@ -142,7 +142,7 @@ impl Pattern {
 
     /// The text of an ordinary chunk, which becomes the pattern for those to come.
     fn learn(&mut self, data: &[u8]) -> Option<String> {
-        // As text at once: otherwise every string in it is checked by itself.
+        // UTF-8 is checked once for the whole chunk: otherwise for every string in it.
         let data = std::str::from_utf8(data).ok()?;
         let text = serde_json::from_str::<Glance>(data).ok()?.text()?;
         if let Cow::Borrowed(borrowed) = text {

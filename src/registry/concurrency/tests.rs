@@ -257,7 +257,8 @@ struct Figures {
     held_up: Duration,
 }
 
-/// Each refusal keeps the credential out for a second; calls take `takes`, give or take a fifth, and one comes each `gap`, give or take two fifths.
+/// Each refusal makes the credential unavailable for a second; calls take `takes`, give or take a fifth, and one comes each `gap`, give
+/// or take two fifths.
 fn run(upstream: &mut dyn Upstream, takes: Duration, gap: Duration) -> Figures {
     let mut one = One::default();
     let mut figures = Figures::default();

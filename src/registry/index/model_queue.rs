@@ -43,16 +43,16 @@ struct Tier {
     order: OrderedSlots,
 }
 
-/// Who is ready for one model, and when the others return: a pick never looks at those who cool.
+/// The ready credentials of one model, and when the others return: a pick never looks at those that are unavailable.
 pub(crate) struct ModelQueue {
-    /// Who is ready, for each tier of the pool.
+    /// The ready credentials, for each tier of the pool.
     ready: Vec<Ready>,
     returning: BTreeSet<(Timestamp, u32)>,
     /// The first of those.
     next_return: Option<Timestamp>,
-    /// For what each of them is out.
+    /// Until when each of them is unavailable, and why.
     out: FastMap<u32, (Timestamp, Why)>,
-    /// How many of those that return are out for what.
+    /// How many of those that return are unavailable, by failure kind.
     faults: [usize; FailureKind::ALL.len()],
     /// How many for nothing but their own limits.
     full: usize,
@@ -62,7 +62,7 @@ pub(crate) struct ModelQueue {
     last_used: u64,
 }
 
-/// What keeps a credential out that returns by itself.
+/// Why a credential that returns by itself is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     FailureKind(FailureKind),
@@ -75,11 +75,11 @@ enum Why {
 struct Ready {
     bits: BitSet,
     last_picked: Cursor,
-    /// Whose turn it is by weight, once somebody has asked.
+    /// The turns by weight, once a pick has asked for them.
     turns: Option<WeightedScheduler>,
 }
 
-/// Who was picked last.
+/// Which slot was picked last.
 #[derive(Default)]
 enum Cursor {
     #[default]
@@ -179,7 +179,7 @@ impl ProviderIndex {
         }
     }
 
-    /// Makes the lane of a model, in which everybody is ready but those of whom something else is said.
+    /// Makes the lane of a model, in which every credential is ready but those of `troubled` that have another readiness.
     pub(crate) fn build_lane(
         &mut self,
         model: &str,
@@ -311,7 +311,7 @@ pub(crate) struct QueueView<'a> {
 }
 
 impl QueueView<'_> {
-    /// Notes a use, and looks anew at those whose time has come: another thing may keep them out from here on.
+    /// Notes a use, and looks anew at the credentials whose time has come: another reason may make them unavailable from here on.
     pub(crate) fn used(&mut self, slots: &Slots, pick: u64, now: Timestamp) {
         self.lane.last_used = pick;
         while self.lane.next_return.is_some_and(|at| at <= now)
@@ -329,7 +329,7 @@ impl QueueView<'_> {
         }
     }
 
-    /// The first tier in which somebody is ready whom the call may still ask.
+    /// The first tier with a ready credential that the call may still try.
     pub(crate) fn top_tier(&self, slots: &Slots, call: &Restriction<'_>) -> Option<usize> {
         (0..self.tiers.len()).find(|tier| {
             if call.is_first() {
@@ -479,17 +479,17 @@ impl QueueView<'_> {
         self.tiers.iter().position(|tier| tier.priority == priority)
     }
 
-    /// Who is out, and until when, the earliest first.
+    /// The unavailable credentials that return by themselves, and when, the earliest first.
     pub(crate) fn returning(&self) -> impl Iterator<Item = (Timestamp, u32)> + '_ {
         self.lane.returning.iter().copied()
     }
 
-    /// How many are out.
+    /// How many are unavailable and return by themselves.
     pub(crate) fn out_len(&self) -> usize {
         self.lane.out.len()
     }
 
-    /// How many are out for nothing but their own limits.
+    /// How many are unavailable for nothing but their own limits.
     pub(crate) fn full(&self) -> usize {
         self.lane.full
     }
@@ -498,7 +498,7 @@ impl QueueView<'_> {
         matches!(self.lane.out.get(&slot), Some((_, Why::Full)))
     }
 
-    /// How many are out for nothing but their pace.
+    /// How many are unavailable for nothing but their pace.
     pub(crate) fn paced(&self) -> usize {
         self.lane.paced
     }
@@ -507,7 +507,7 @@ impl QueueView<'_> {
         matches!(self.lane.out.get(&slot), Some((_, Why::Paced)))
     }
 
-    /// How many are out for nothing but what is in flight with them.
+    /// How many are unavailable for nothing but what is in flight with them.
     pub(crate) fn capped(&self) -> usize {
         self.lane.capped
     }
@@ -522,7 +522,7 @@ impl QueueView<'_> {
         self.lane.out.get(&slot).map(|(at, _)| *at)
     }
 
-    /// How many are out, by their fault.
+    /// How many are unavailable, by failure kind.
     pub(crate) fn faults(&self) -> impl Iterator<Item = (FailureKind, usize)> + '_ {
         FailureKind::ALL
             .into_iter()

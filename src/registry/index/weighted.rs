@@ -8,11 +8,11 @@ use crate::registry::FastMap;
 /// shared by weight, and as evenly as can be.
 #[derive(Debug, Default)]
 pub(crate) struct WeightedScheduler {
-    /// Who is ready, by deadline; slots decide between equal ones.
+    /// The slots that are ready, by deadline; between equal deadlines, by slot.
     queue: BTreeSet<(u64, u32)>,
-    /// The deadline of everybody who is or was in the queue.
+    /// The deadline of every slot that is or was in the queue.
     deadlines: FastMap<u32, u64>,
-    /// The deadline of the last turn: who comes back does not catch up on what it missed.
+    /// The deadline of the last turn: a slot that returns does not catch up on the turns that it missed.
     now: u64,
 }
 
@@ -72,7 +72,7 @@ mod tests {
         let mut next = || turns.take(|_| true, |slot| weights[slot as usize]).unwrap();
         let taken: Vec<u32> = (0..7).map(|_| next()).collect();
         assert_eq!(taken.iter().filter(|slot| **slot == 0).count(), 5);
-        // Nobody waits longer than its share.
+        // No slot waits longer than its share.
         let longest = taken
             .chunk_by(|one, other| one == other)
             .map(<[_]>::len)

@@ -348,7 +348,7 @@ impl Pool {
         self.refuse("a0", Some(&lease), None);
     }
 
-    /// As [`of`](Self::of); the second use at once of `a0` was refused as often as it takes for a cap. What is in flight with it.
+    /// As [`of`](Self::of); the second concurrent use of `a0` was refused as often as it takes for a cap. With the lease in flight.
     fn capped(attributes: &[&[(&str, &str)]]) -> (Self, Lease) {
         let pool = Self::of(attributes);
         let first = pool.lease(pool.pinned("m", "a0")).unwrap();

@@ -80,7 +80,7 @@ impl Pool {
         self.clock.set_wall(later(self.clock.now(), by));
     }
 
-    /// It is out until `left` is over, and no longer.
+    /// The credential is unavailable until `left` is over, and no longer.
     fn is_out_for(&self, left: Duration) {
         let nearly = left.checked_sub(Duration::from_nanos(1)).unwrap();
         assert!(!self.is_ready());

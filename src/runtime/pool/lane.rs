@@ -266,5 +266,5 @@ fn saturated(text: String) -> Error {
         .with_retry_after(RETRY_AFTER)
 }
 
-/// When a place may be free: nobody knows, but soon.
+/// When a place may be free: unknown, but soon.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -89,7 +89,7 @@ impl Pool {
         }
     }
 
-    /// A place in `lane` with a thread for it: at once, or as soon as one is free.
+    /// A place in `lane` with a thread for it: immediately, or as soon as one is free.
     pub(crate) fn reserve(&self, lane: Lane, wait: WaitFor<'_>) -> Result<Slot, Error> {
         let state = &self.lanes[lane as usize];
         self.check_open()?;
@@ -131,7 +131,7 @@ impl Pool {
             return Err(shut_down());
         }
         if self.has_stopped() {
-            // The workers may be gone already: nobody would come for it.
+            // The workers may be gone already: none would take the job.
             lane.drop_queue();
             return Err(shut_down());
         }

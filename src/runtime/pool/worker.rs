@@ -96,7 +96,7 @@ fn next_job(lane: &LaneState, stopped: &Receiver<Never>, clock: &dyn Clock) -> O
 impl Place {
     /// Gives the place back and then does what needs none: it may take its time, and use the pool itself.
     ///
-    /// The end of the job is then near: nobody who sees it meets the worker in its former place.
+    /// The end of the job is then near: a caller that sees that end never finds the worker in its former place.
     pub(crate) fn give_back_for(&self, work: impl FnOnce()) {
         if self.standing.get() == Standing::Busy && self.lane.goes_away() {
             self.standing.set(Standing::Away);
@@ -122,7 +122,7 @@ impl Place {
         self.standing.set(next);
     }
 
-    /// Where this thread is a worker of one of the lanes, nobody waits for it from now on.
+    /// Where this thread is a worker of one of the lanes, no other thread waits for it from now on.
     pub(super) fn leave_own(lanes: &[Arc<LaneState>]) {
         OWN.with_borrow(|own| {
             if let Some(place) = own

@@ -19,8 +19,9 @@ use sessions::{Place, Sessions};
 /// Sticky sessions around any other selector: keeps a session on the credential that served it first, its home.
 ///
 /// A call's session is recognised by its key ([`Options::session_key`]) or by the conversation that it carries
-/// ([`Options::messages`]). The inner selector chooses its home. While the home is out another one serves the session, the same one as long as
-/// it can; the session returns as soon as its home does. When the home is removed, the one that served since inherits the session.
+/// ([`Options::messages`]). The inner selector chooses its home. While the home is unavailable, another credential serves the session, the
+/// same one as long as it can; the session returns as soon as its home does. When the home is removed, the credential that served since
+/// inherits the session.
 ///
 /// * **Bounded load**: no credential holds more sessions, or has more requests in flight, than 1.25 times
 ///   ([`with_bound`](Self::with_bound)) the mean of the candidates, rounded up. A session whose home is that busy is served elsewhere for the
@@ -118,7 +119,7 @@ impl Affinity {
         };
         let home = self.with_least_overload(candidates, options, overload)?;
         Ok(home.map(|(home, overload)| {
-            // Where nobody is within the bound, the cap still holds.
+            // Where no candidate is within the bound, the cap still holds.
             let most = if overload > 0.0 {
                 usize::MAX
             } else {
@@ -128,7 +129,7 @@ impl Affinity {
         }))
     }
 
-    /// Who serves a session that cannot be at home.
+    /// The credential that serves a session that cannot be at home.
     fn elsewhere(
         &self,
         candidates: &Candidates<'_>,
@@ -167,7 +168,7 @@ impl Affinity {
             }
         }
         if least.is_infinite() {
-            // Nobody who has room is to be overlooked.
+            // No candidate with room is to be overlooked.
             let mut all = candidates.iter().map(|one| (overload(&one), one));
             let found = all.find(|(overload, _)| overload.is_finite());
             return Ok(found.map(|(overload, one)| (one, overload)));
@@ -220,8 +221,8 @@ impl Affinity {
         found.map(|(_, place)| place)
     }
 
-    /// Holds a place for a named session, before it has been served there. False where somebody was faster: the session has begun, or
-    /// its home holds as many as it may.
+    /// Holds a place for a named session, before it has been served there. False where another call was faster: the session has begun, or
+    /// its home holds as many sessions as it may.
     fn reserve(
         &self,
         candidates: &Candidates<'_>,

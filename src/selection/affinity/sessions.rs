@@ -40,7 +40,7 @@ pub(super) enum Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) home: Arc<str>,
-    /// Who served it last while its home could not.
+    /// The credential that served it last while its home could not.
     pub(super) away: Option<Arc<str>>,
 }
 
@@ -62,7 +62,7 @@ struct Session {
     reserved: bool,
 }
 
-/// A credential that is, or was, somebody's home or place away from it.
+/// A credential that is, or was, the home of a session or its place away from home.
 struct Member {
     id: Arc<str>,
     /// Sessions whose home it is.

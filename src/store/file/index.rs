@@ -17,7 +17,7 @@ pub(super) struct Index {
     /// In which version an id last changed by another hand.
     changed: BTreeMap<String, u64>,
     /// Records that the directory held before another one took its place, which lacks them: where they were, and in which
-    /// version that came. Nobody has removed them.
+    /// version that came. They are lost, not removed.
     lost: BTreeMap<String, (String, u64)>,
     version: u64,
     /// Counts this store's own writes.
@@ -223,7 +223,7 @@ impl Index {
         let former_record = former.and_then(|seen| seen.record);
         let (record, problem) = match record {
             Ok(record) => (record, None),
-            // The record in it has not gone: somebody may be in the middle of writing it.
+            // The record in it has not gone: another program may be in the middle of writing it.
             Err(reason) => (former_record.clone(), Some((reason, version))),
         };
         if problem.is_none() {

@@ -105,7 +105,7 @@ use fingerprint::Marks;
 /// # Limits
 ///
 /// The file system must be a local one that knows locks. *Network file systems are not supported*: there, a rename may be
-/// neither atomic nor durable, and a lock may exclude nobody. Use a store on a server for several machines. What is durable is
+/// neither atomic nor durable, and a lock may exclude no other process. Use a store on a server for several machines. What is durable is
 /// what the disk says it has written. `changes` does not see an edit of a file that has rested for two seconds, if size,
 /// modification time and file number are what they were.
 ///

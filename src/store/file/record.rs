@@ -71,7 +71,7 @@ impl Home {
     }
 
     /// Which of two files with the same id is used: a token file that replaced the store's own file (a crash may have left
-    /// both), then the store's own, then what somebody put there.
+    /// both), then the store's own, then a file that was put there from outside.
     pub(super) fn rank(&self, id: &str) -> u8 {
         match self.form {
             Form::Token if self.path != id => 0,

@@ -13,7 +13,7 @@ use super::{legacy, locks, names, read};
 use crate::store::codec::Object;
 use crate::store::support::permissions;
 
-/// Whether somebody is writing the record, or was cut off while doing so.
+/// Whether a write of the record is under way, or was cut off.
 pub(super) fn is_left(root: &Path, home: &Home) -> bool {
     temps(root, home)
         .iter()
@@ -26,7 +26,7 @@ pub(super) fn temps(root: &Path, home: &Home) -> [PathBuf; 2] {
 }
 
 /// Puts the files in place that were left whole and are newer than those they were to replace, and removes the others. The
-/// caller has the right to write the record, so that nobody else is at work on them.
+/// caller has the right to write the record, so that no other writer is at work on them.
 pub(super) fn recover(root: &Path, home: &Home, id: &str) -> io::Result<()> {
     if !is_left(root, home) || !matches!(read::place(root, &home.path), Ok(Some(_))) {
         return Ok(());

@@ -181,7 +181,7 @@ fn stage_state(
     stage(root, &home.state_path(), &state, auth)
 }
 
-/// Lets the program's own storage write the token file.
+/// Lets the user-supplied storage write the token file.
 fn prepare_tokens(
     root: &Path,
     auth: &Auth,
@@ -221,7 +221,7 @@ fn prepare_tokens(
         } else {
             ErrorCode::Store
         };
-        // What the error says is the program's own text, and may hold anything.
+        // The error's text is user-supplied, and may hold anything.
         let message = format!(
             "the token storage of credential {} failed ({}); what was stored is unchanged",
             shown(&auth.id),

@@ -50,7 +50,7 @@ pub(super) fn create(connection: &mut PgConnection) -> QueryResult<()> {
     if yes {
         return Ok(());
     }
-    // One at a time: even `IF NOT EXISTS` fails for one of two who do it at once.
+    // One connection at a time: even `IF NOT EXISTS` fails for one of two that run it concurrently.
     connection.transaction(|connection| connection.batch_execute(TABLES))
 }
 

@@ -107,7 +107,7 @@ fn with_roots(url: &str, roots: Option<&[u8]>) -> Result<Client, Error> {
     })
 }
 
-/// Whether nothing more can be had of a connection, or it may still have an answer in it that nobody waits for. A server that
+/// Whether nothing more can be had of a connection, or it may still have an answer in it that no caller waits for. A server that
 /// has become a replica is no longer the one that the address means.
 fn is_broken(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)

@@ -25,7 +25,7 @@ struct Held {
     link: Arc<Link>,
     names: Names,
     id: String,
-    /// Whose the lease is: nobody else has this text.
+    /// Whose the lease is: no other holder has this text.
     token: String,
     lease: Duration,
     /// Until when the lease lasts for certain, on this process's clock; none when it is known to be lost.

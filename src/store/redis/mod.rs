@@ -30,8 +30,8 @@ use crate::error::{Error, ErrorCode};
 /// * [`save_if`](Store::save_if) compares what it has read, and writes in one step, only over that. Where the answer is lost, it asks again: the same record is there,
 ///   or the former one, or a later one that is given back.
 /// * [`lock`](Store::lock) is a lease of three seconds ([`with_lease`](Self::with_lease)) that a thread renews as long as it is
-///   held: when its holder is gone, however it went, others have it after that time. A holder that was out for longer can neither note an
-///   intent nor replace what the next one has saved. A lease may end while its holder lives, so that
+///   held: when its holder is gone, however it went, others have it after that time. A holder that was cut off for longer can neither
+///   note an intent nor replace what the next one has saved. A lease may end while its holder lives, so that
 ///   [`holder_is_dead`](RecordLock::holder_is_dead) is false; [`is_held`](RecordLock::is_held) tells the holder.
 /// * [`changes`](Store::changes) tells what others wrote and removed, in the order in which they did, and no write of this handle.
 /// * The runtime state is apart from the credential: a cooldown never rewrites a token.
@@ -341,7 +341,7 @@ fn check(info: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many records are asked for at once.
+/// How many records one request asks for.
 const AT_ONCE: usize = 500;
 
 #[cfg(test)]

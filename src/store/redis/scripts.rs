@@ -22,7 +22,7 @@ pub(super) struct Names {
     intent: String,
     /// Counts changes.
     version: String,
-    /// Something by chance, from when the first change was counted.
+    /// A random text, from when the first change was counted.
     epoch: String,
     /// Ids by the version of their last change.
     changes: String,
@@ -216,7 +216,7 @@ impl Names {
             .invoke(connection)
     }
 
-    /// Renews the lease. False when it is somebody else's or nobody's.
+    /// Renews the lease. False when another holder has it, or none.
     pub(super) fn renew(
         &self,
         connection: &mut Connection,
@@ -290,7 +290,7 @@ fn run(connection: &mut Connection) -> RedisResult<String> {
     Ok(run.unwrap_or_default().trim().to_owned())
 }
 
-/// A text that nobody else has.
+/// A random text that no other holder has.
 pub(super) fn token() -> Result<String, Error> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| {

@@ -5,7 +5,7 @@ use std::iter;
 
 use parking_lot::Mutex;
 
-/// Connections that nobody uses at the moment. One is taken out for as long as a piece of work takes, so that no lock is held
+/// Connections that are not in use at the moment. One is taken out for as long as a piece of work takes, so that no lock is held
 /// meanwhile and no thread waits for another's.
 #[derive(Debug)]
 pub(crate) struct Idle<C> {

@@ -31,7 +31,7 @@ impl LockFile {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let lock = Self { file };
-        // Somebody may have removed it meanwhile: a lock on a file that no other can open excludes nobody.
+        // The file may have been removed meanwhile: a lock on a file that no other process can open excludes none.
         let in_place = fs::symlink_metadata(path)
             .and_then(|found| Ok(permissions::same_file(&found, &lock.file.metadata()?)));
         Ok(in_place.unwrap_or(false).then_some(lock))

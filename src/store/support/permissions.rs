@@ -155,7 +155,7 @@ pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file durable that somebody else may have written.
+/// Makes a file durable that another process may have written.
 #[cfg(unix)]
 pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, deadline};
 
-/// Asks until there is an answer or `wait` is over: at once, then at growing intervals. What it waits for is done by other
+/// Asks until there is an answer or `wait` is over: immediately, then at growing intervals. What it waits for is done by other
 /// processes, in real time.
 pub(crate) fn poll<T, E>(
     wait: Duration,

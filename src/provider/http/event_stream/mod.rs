@@ -441,7 +441,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
                 problem.message = Some(String::from_utf8_lossy(data).into_owned());
                 return Err(self.failed(&problem, &Value::Null));
             }
-            // `event: ping` with `data: ping`, for example: nobody who listens to the API's own events hears it.
+            // `event: ping` with `data: ping`, for example: a client that listens to the API's own events never sees it.
             Err(_) if is_foreign => return Ok(None),
             Err(error) if error.is_data() => {
                 let what = "an event of the stream holds more parts than its size allows, which is a limit of this side";
