@@ -58,7 +58,7 @@ use crate::transport::Limits;
 ///     }
 ///
 ///     fn stream(&self, _: &VendorCall<'_>, _: &Request) -> Result<ChunkSource, Error> {
-///         Err(Error::new(ErrorCode::Unsupported, "a parrot says it all at once"))
+///         Err(Error::new(ErrorCode::Unsupported, "a parrot does not stream"))
 ///     }
 /// }
 ///
