@@ -44,7 +44,7 @@ fn plans() -> Vec<Rule> {
         // Alibaba's plans of five hours, a week and a month.
         quota(Rule::status(429).with_text("quota has been exhausted")).scope(Scope::Credential),
         // Zhipu's plans of five hours, a week and a month; those from 1316 on add that no balance pays for more:
-        // https://docs.z.ai/api-reference/api-code
+        // https://docs.z.ai/api-reference/api-code up to 1317; 1318 to 1321 as clients of others meet them, the page not seen.
         quota(
             Rule::status(429)
                 .or_named("1304")
@@ -112,7 +112,8 @@ fn keys_and_money() -> Vec<Rule> {
                 .undenied(),
         )
         .quota(),
-        // In arrears, without a plan, or over one's own budget: https://docs.z.ai/api-reference/api-code,
+        // In arrears, without a plan (1314 and the overdue codes as clients of others read them), or over one's own budget:
+        // https://docs.z.ai/api-reference/api-code,
         // https://help.aliyun.com/zh/model-studio/error-code, https://www.alibabacloud.com/help/en/model-studio/budget-management
         billing(
             Rule::any_of([400, 403, 429])

@@ -49,6 +49,7 @@ const VERTEX: &str =
     "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/api-errors";
 const VLLM: &str = "https://docs.vllm.ai/en/stable/serving/openai_compatible_server";
 const XAI: &str = "https://docs.x.ai/docs/key-information/debugging";
+/// Codes above 1317 are as clients met them: the page as read ends there.
 const ZAI: &str = "https://docs.z.ai/api-reference/api-code";
 const ZHIPU: &str = "https://docs.bigmodel.cn/cn/api/api-code";
 
