@@ -245,7 +245,8 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
             return;
         }
     }
-    let is_limit = error.http_status() == Some(429) || is_refusal(error);
+    let is_cancelled = *error.code() == ErrorCode::Cancelled;
+    let is_limit = !is_cancelled && (error.http_status() == Some(429) || is_refusal(error));
     let at_bound = attempts >= 3 && took >= under.may_wait;
     if is_limit && attempts < 10 && !at_bound && !error.message().contains("selector") {
         let what = format!(
