@@ -63,6 +63,7 @@ mod execution;
 mod executor;
 mod failure_kind;
 pub mod guide;
+mod head;
 mod health;
 mod json;
 mod limits;
@@ -88,16 +89,23 @@ mod transport;
 
 pub use manager::{Builder, LoadReport, Manager};
 
-pub use request::{Format, Message, Options, Request, Response, StreamChunk, Timeouts, Usage};
+pub use head::ResponseHead;
 
-pub use execution::{CallHandle, ChunkStream, StreamEvent};
+pub use request::{
+    Format, Message, Options, RawRequest, Request, RequestBody, Response, StreamChunk, Timeouts,
+    Usage,
+};
+
+pub use execution::{CallHandle, ChunkStream, ResponseBody, StreamEvent};
 
 pub use selection::{
     Affinity, Blocked, Candidate, Candidates, FillFirst, Headroom, LeastBusy, LowestLatency,
     RoundRobin, Selector, Weighted, conversation,
 };
 
-pub use executor::{Attempt, Body, ChunkSource, ProviderExecutor, RequestPreparer};
+pub use executor::{
+    Attempt, Body, ChunkSource, ProviderExecutor, RawAnswer, ReadAnswer, RequestPreparer,
+};
 
 pub use transport::{
     Limits, NotSent, TransportProvider, agent_config, cancellable_agent, check_url,

@@ -43,7 +43,7 @@ pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
 pub(crate) use outage::BreakerState;
 pub(crate) use recovery::{add_recoveries, recoveries_to_json};
-pub(crate) use scrub::scrub;
+pub(crate) use scrub::{Secrets, scrub};
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;

@@ -7,49 +7,67 @@ use serde_json::Value;
 use super::Auth;
 use super::service_account::{KIND, object};
 
-/// `text` with everything cut out that is a secret of `auth`: keys, tokens, cookies, passwords; as they are, and as they look
-/// inside a form, a URL or a JSON string.
+/// `text` with everything cut out that is a secret of `auth`.
 pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
-    let mut secrets: Vec<Cow<'_, str>> = Vec::new();
-    for (name, value) in auth.attributes.iter() {
-        collect_text(name, value, &mut secrets);
-    }
-    if let Some(metadata) = &auth.metadata {
-        for (name, value) in metadata.iter() {
-            collect(name, value, &mut secrets);
+    Secrets::of(auth).cut_out_of(text).into_owned()
+}
+
+/// The secrets of a credential: keys, tokens, cookies, passwords; as they are, and as they look inside a form, a URL or a JSON string.
+pub(crate) struct Secrets<'a>(Vec<Cow<'a, str>>);
+
+impl<'a> Secrets<'a> {
+    pub(crate) fn of(auth: &'a Auth) -> Self {
+        let mut secrets: Vec<Cow<'_, str>> = Vec::new();
+        for (name, value) in auth.attributes.iter() {
+            collect_text(name, value, &mut secrets);
         }
-        // A token file may keep a service account's file as text.
-        if let Some(Ok(members)) = metadata.text(KIND).map(object) {
-            let mut inner = Vec::new();
-            for (name, value) in &members {
-                collect(name, value, &mut inner);
+        if let Some(metadata) = &auth.metadata {
+            for (name, value) in metadata.iter() {
+                collect(name, value, &mut secrets);
             }
-            secrets.extend(
-                inner
-                    .into_iter()
-                    .map(|secret| Cow::Owned(secret.into_owned())),
-            );
+            // A token file may keep a service account's file as text.
+            if let Some(Ok(members)) = metadata.text(KIND).map(object) {
+                let mut inner = Vec::new();
+                for (name, value) in &members {
+                    collect(name, value, &mut inner);
+                }
+                secrets.extend(
+                    inner
+                        .into_iter()
+                        .map(|secret| Cow::Owned(secret.into_owned())),
+                );
+            }
         }
+        if let Some((user_info, _)) = auth
+            .proxy_url
+            .expose()
+            .split_once("://")
+            .and_then(|(_, rest)| rest.rsplit_once('@'))
+        {
+            let word = user_info.rsplit_once(':');
+            secrets.push(word.map_or(user_info, |(_, word)| word).into());
+        }
+        // A key of several lines may come back line by line.
+        let lines: Vec<_> = secrets.iter().flat_map(|secret| lines_of(secret)).collect();
+        secrets.extend(lines);
+        secrets.retain(|secret| secret.len() >= SHORTEST);
+        let mut forms: Vec<_> = secrets.into_iter().flat_map(forms).collect();
+        // A secret may contain another: the longest is replaced first.
+        forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
+        Self(forms)
     }
-    if let Some((user_info, _)) = auth
-        .proxy_url
-        .expose()
-        .split_once("://")
-        .and_then(|(_, rest)| rest.rsplit_once('@'))
-    {
-        let word = user_info.rsplit_once(':');
-        secrets.push(word.map_or(user_info, |(_, word)| word).into());
+
+    /// `text` with `***` in the place of each secret.
+    pub(crate) fn cut_out_of<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let forms = self.0.iter();
+        forms.fold(Cow::Borrowed(text), |text, form| {
+            if text.contains(&**form) {
+                Cow::Owned(text.replace(&**form, "***"))
+            } else {
+                text
+            }
+        })
     }
-    // A key of several lines may come back line by line.
-    let lines: Vec<_> = secrets.iter().flat_map(|secret| lines_of(secret)).collect();
-    secrets.extend(lines);
-    secrets.retain(|secret| secret.len() >= SHORTEST);
-    let mut forms: Vec<_> = secrets.into_iter().flat_map(forms).collect();
-    // A secret may contain another: the longest is replaced first.
-    forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
-    forms
-        .iter()
-        .fold(text.to_owned(), |text, form| text.replace(&**form, "***"))
 }
 
 /// How a secret may be written.

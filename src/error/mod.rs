@@ -16,6 +16,7 @@ pub use code::ErrorCode;
 pub use exhaustion::{Availability, CredentialReport, Exhaustion, Remedy};
 use received::Received;
 
+use crate::head::ResponseHead;
 use crate::limits::RateLimits;
 
 /// What went wrong, to which credential, and whether trying again can help.
@@ -46,6 +47,7 @@ struct Inner {
     http_status: i64,
     retry_after: Option<Duration>,
     rate_limits: Option<Arc<RateLimits>>,
+    head: Option<Arc<ResponseHead>>,
     auth_id: Option<Arc<str>>,
     provider: Option<Arc<str>>,
     body: Option<Arc<str>>,
@@ -173,6 +175,21 @@ impl Error {
         self.change(|inner| inner.rate_limits = Some(limits))
     }
 
+    /// Sets status and headers of the answer that the error is.
+    ///
+    /// ```
+    /// use credpool::{Error, ResponseHead};
+    ///
+    /// let mut head = ResponseHead::new(http::StatusCode::TOO_MANY_REQUESTS);
+    /// head.headers.insert("x-request-id", "req_7".parse().unwrap());
+    /// let error = Error::upstream(429, "slow down").with_head(head);
+    /// assert_eq!(error.head().and_then(|head| head.request_id()), Some("req_7"));
+    /// ```
+    pub fn with_head(self, head: impl Into<Arc<ResponseHead>>) -> Self {
+        let head = head.into();
+        self.change(|inner| inner.head = Some(head))
+    }
+
     /// Sets how long to wait, whatever the limits say.
     pub fn with_retry_after(self, wait: Duration) -> Self {
         self.change(|inner| inner.retry_after = Some(wait))
@@ -231,6 +248,11 @@ impl Error {
     pub fn rate_limits(&self) -> Option<&Arc<RateLimits>> {
         self.chain()
             .find_map(|error| error.inner.rate_limits.as_ref())
+    }
+
+    /// Status and headers of the upstream's answer, where the error came with one, here or in an error below.
+    pub fn head(&self) -> Option<&ResponseHead> {
+        self.chain().find_map(|error| error.inner.head.as_deref())
     }
 
     /// The id of the credential that the error is about.

@@ -1,5 +1,6 @@
 //! Errors without the secrets that they quote.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,10 @@ impl Error {
         let message = clean(self.message());
         let body = self.inner.body.as_deref().map(clean);
         let source = self.source().and_then(|source| cleaned(source, clean));
+        let head = self.inner.head.as_deref().cloned();
+        let head = head.map(|head| head.cleaned(|text| Cow::Owned(clean(text))));
         let is_clean = message == self.inner.message
+            && head.as_ref() == self.inner.head.as_deref()
             && body.as_deref() == self.inner.body.as_deref()
             && source.is_none();
         if is_clean {
@@ -31,6 +35,7 @@ impl Error {
         error.change(|inner| {
             inner.message = message;
             inner.body = body.map(Into::into);
+            inner.head = head.map(Arc::new);
             inner.source = source.or(inner.source.take());
         })
     }

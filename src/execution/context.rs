@@ -12,7 +12,7 @@ use crate::clock::{Clock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, Provider};
 use crate::observe::{Outcome, OutcomeKind};
-use crate::request::{Options, Request};
+use crate::request::{Options, Request, RequestBody};
 use crate::services::Services;
 
 use super::Providers;
@@ -23,6 +23,8 @@ pub(super) struct Call<'a> {
     pub(super) request: &'a Request,
     pub(super) options: &'a Options,
     pub(super) deadline: Option<Instant>,
+    /// The body of a raw call, which may be one that can be sent once.
+    pub(super) body: Option<&'a RequestBody>,
     /// How long it has waited for a worker's place.
     pub(super) waited: Duration,
     id: u64,
@@ -56,6 +58,7 @@ impl<'a> Call<'a> {
             request,
             options,
             deadline: deadline_of(options, clock),
+            body: None,
             waited: Duration::ZERO,
             id: next_id(),
             attempt: Cell::default(),
@@ -87,6 +90,11 @@ impl<'a> Call<'a> {
             Some(last) => over.with_source(last.clone()),
             None => over,
         })
+    }
+
+    /// Whether what is to be sent was sent, and cannot be sent again.
+    pub(super) fn is_spent(&self) -> bool {
+        self.body.is_some_and(RequestBody::is_spent)
     }
 
     /// Whether an attempt failed only because its caller ended it. An answer of the upstream is a failure of its own.

@@ -205,6 +205,16 @@ impl Engine {
         }
         let recorded = error.recorded();
         let outcome = outcome(OutcomeKind::Failure(Some(recorded.clone())));
+        if call.is_spent() {
+            if verdict.refresh && self.refresh.begin_for(id) {
+                // The old token was refused, not the credential.
+                drop(held);
+                self.tell(outcome, true, now());
+            } else {
+                self.record_failure(outcome, failed, held, &recorded, &verdict);
+            }
+            return Err(error.clone());
+        }
         if verdict.refresh && !progress.renewed.contains(id) {
             progress.renewed.push(Arc::clone(id));
             progress.tried.note(member);

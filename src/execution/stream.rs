@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, TryRecvError, select};
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
+use crate::head::ResponseHead;
 use crate::request::StreamChunk;
 use crate::runtime::Process;
 
@@ -43,6 +44,8 @@ pub struct ChunkStream {
     pub(super) provider: Arc<str>,
     pub(super) auth_id: Arc<str>,
     pub(super) attempts: u32,
+    /// Of the first chunk that has one.
+    pub(super) head: Option<Arc<ResponseHead>>,
     pub(super) process: Process,
 }
 
@@ -79,6 +82,12 @@ impl ChunkStream {
         self.attempts
     }
 
+    /// Status and headers of the answer, where it came over HTTP. A policy that commits streams before their first content
+    /// ([`StreamCommit`](crate::StreamCommit)) knows them no sooner than the first chunk was read.
+    pub fn head(&self) -> Option<&ResponseHead> {
+        self.head.as_deref()
+    }
+
     /// Ends the stream. Chunks that have arrived can still be read; then comes the error `cancelled`.
     pub fn cancel(&self) {
         // The stream's connection is the parent's, too.
@@ -95,7 +104,7 @@ impl ChunkStream {
         // Asked before the look at the channel: what had been sent by then has been read once that is empty.
         let has_ended = self.ending.get().is_some();
         match self.chunks.try_recv() {
-            Ok(chunk) => StreamEvent::Chunk(chunk),
+            Ok(chunk) => self.arrived(chunk),
             Err(TryRecvError::Disconnected) => self.last_word(true, || {
                 Error::new(ErrorCode::StreamInterrupted, "the stream's worker is gone")
             }),
@@ -126,6 +135,13 @@ impl ChunkStream {
         self.wait(&crossbeam_channel::after(timeout))
     }
 
+    fn arrived(&mut self, chunk: StreamChunk) -> StreamEvent {
+        if self.head.is_none() {
+            self.head.clone_from(&chunk.head);
+        }
+        StreamEvent::Chunk(chunk)
+    }
+
     fn wait(&mut self, timer: &Receiver<Instant>) -> StreamEvent {
         loop {
             let now = self.try_recv();
@@ -134,7 +150,7 @@ impl ChunkStream {
             }
             select! {
                 recv(self.chunks) -> chunk => if let Ok(chunk) = chunk {
-                    return StreamEvent::Chunk(chunk);
+                    return self.arrived(chunk);
                 },
                 recv(timer) -> _ => return StreamEvent::Pending,
                 recv(self.cancel.cancelled()) -> _ => {}

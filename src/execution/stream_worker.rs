@@ -2,21 +2,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError, select};
 
 use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
 use crate::executor::ChunkSource;
-use crate::limits::RateLimits;
-use crate::observe::{Outcome, OutcomeKind};
 use crate::panic::guard;
-use crate::policy::{FailurePolicy, StreamCommit};
-use crate::request::{Message, Options, Request, StreamChunk, Usage};
+use crate::policy::StreamCommit;
+use crate::request::{Options, Request, StreamChunk};
 use crate::runtime::{Lane, Place};
 
 use super::context::Call;
+use super::report::{End, Report};
 use super::stream::{ChunkStream, Completion, late_in_stream, why_cancelled};
 use super::{Engine, Held, Providers, Served};
 
@@ -41,29 +40,6 @@ struct StreamWorker {
     held: Option<Held>,
     /// Ends the stream when the manager shuts down.
     _stopping: OnCancel,
-}
-
-/// What the outcome will say.
-struct Report {
-    auth_id: Arc<str>,
-    provider: Arc<str>,
-    model: String,
-    messages: Vec<Message>,
-    session_key: Option<String>,
-    call_id: u64,
-    attempt: u32,
-    started: Option<Instant>,
-    first_byte: Duration,
-    usage: Option<Usage>,
-    rate_limits: Option<Arc<RateLimits>>,
-    reply: Option<String>,
-}
-
-/// How pumping ended.
-enum End {
-    Complete,
-    Failed(Error),
-    Abandoned(Error),
 }
 
 impl Engine {
@@ -119,16 +95,14 @@ impl Engine {
             provider: Arc::clone(served.provider),
             auth_id: Arc::clone(served.lease.id()),
             attempts: served.attempts,
+            head: committed.read.iter().find_map(|chunk| chunk.head.clone()),
             process: self.services.process,
         };
         let report = Report::of(&served, &call);
         let Served { lease, permit, .. } = served;
         let mut held = Held { lease, permit };
-        if commit == StreamCommit::FirstContent && held.permit.is_some() {
-            // Content came: the credential serves again. How the stream ends is told then.
-            let outcome = report.outcome(OutcomeKind::Success, Duration::ZERO);
-            self.apply_success(&outcome, Some(&held), self.services.moment());
-            held.permit = None;
+        if commit == StreamCommit::FirstContent {
+            self.commit(&report, &mut held);
         }
         let mut limits = committed.read.iter().map(|chunk| &chunk.rate_limits);
         if let Some(limits) = limits.find_map(Option::as_deref) {
@@ -264,30 +238,15 @@ impl StreamWorker {
     /// Closes the source, records the outcome, gives back what the stream held, tells the hook and then the caller: who sees the
     /// end sees its effects, too.
     fn settle(&mut self, end: End, place: Option<&Place>) {
-        let (Some(report), Some(mut held)) = (self.report.take(), self.held.take()) else {
+        let (Some(report), Some(held)) = (self.report.take(), self.held.take()) else {
             return;
         };
-        let engine = &self.engine;
-        let elapsed = report.time_to(engine.services.clock.monotonic());
-        if let Some(usage) = report.usage {
-            held.lease.settle(usage.input.saturating_add(usage.output));
-        }
         let rest = self.committed.rest.take();
         let _ = guard(|| "a stream's iterator".to_owned(), || drop(rest));
-        let (kind, ending) = match end {
-            End::Complete => (OutcomeKind::Success, Ok(())),
-            End::Failed(error) => {
-                let verdict = engine.policy.classify(&error);
-                let error = FailurePolicy::settled(error, &verdict);
-                (OutcomeKind::Failure(Some(error.recorded())), Err(error))
-            }
-            End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
-        };
-        let outcome = report.outcome(kind, elapsed);
-        let recorded = engine.enter(&outcome, Some(held));
+        let concluded = self.engine.conclude(&report, held, end);
         // It stays true whatever the hook does: shut the manager down, for example.
-        let _ = self.ending.set(ending);
-        let tell = || engine.tell_recorded(outcome, recorded);
+        let _ = self.ending.set(concluded.result.clone());
+        let tell = || self.engine.tell_concluded(&report, concluded);
         match place {
             Some(place) => place.give_back_for(tell),
             None => tell(),
@@ -306,73 +265,6 @@ impl Drop for StreamWorker {
     }
 }
 
-impl Report {
-    fn of(served: &Served<'_>, call: &Call<'_>) -> Self {
-        let options = call.options;
-        Self {
-            auth_id: Arc::clone(served.lease.id()),
-            provider: Arc::clone(served.provider),
-            model: served.request.model.clone(),
-            messages: options.messages.clone(),
-            session_key: options.session_key.clone(),
-            call_id: call.id(),
-            attempt: served.attempts,
-            started: call.attempt_started(),
-            first_byte: served.first_byte,
-            usage: None,
-            rate_limits: None,
-            reply: None,
-        }
-    }
-
-    fn note(&mut self, chunk: &StreamChunk) {
-        if chunk.usage.is_some() {
-            self.usage = chunk.usage;
-        }
-        if let Some(limits) = &chunk.rate_limits {
-            self.rate_limits = Some(Arc::clone(limits));
-        }
-        if let Some(text) = &chunk.text
-            && !self.messages.is_empty()
-        {
-            let reply = self.reply.get_or_insert_default();
-            if reply.len() + text.len() <= MOST_REPLY_BYTES {
-                reply.push_str(text);
-            }
-        }
-    }
-
-    /// How long the attempt has taken by then.
-    fn time_to(&self, end: Instant) -> Duration {
-        self.started.map_or(Duration::ZERO, |started| {
-            end.saturating_duration_since(started)
-        })
-    }
-
-    fn outcome(&self, kind: OutcomeKind, elapsed: Duration) -> Outcome<'_> {
-        Outcome {
-            auth_id: &self.auth_id,
-            provider: &self.provider,
-            model: &self.model,
-            kind,
-            usage: self.usage,
-            counted: None,
-            rate_limits: self.rate_limits.as_deref(),
-            reply_text: self.reply.as_deref(),
-            messages: &self.messages,
-            session_key: self.session_key.as_deref(),
-            first_byte: Some(self.first_byte),
-            at: None,
-            call_id: self.call_id,
-            attempt: self.attempt,
-            elapsed,
-        }
-    }
-}
-
 /// What may come before content and still be held back.
 const MOST_PREAMBLE_CHUNKS: usize = 64;
 const MOST_PREAMBLE_BYTES: usize = 1 << 20;
-
-/// A reply longer than this is no key to a conversation.
-const MOST_REPLY_BYTES: usize = 4 << 20;

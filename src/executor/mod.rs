@@ -2,10 +2,12 @@
 
 mod attempt;
 mod per_thread;
+mod raw;
 mod send;
 
 pub use attempt::Attempt;
 pub(crate) use attempt::Context;
+pub use raw::{RawAnswer, ReadAnswer};
 pub use send::Body;
 
 use std::collections::HashMap;
@@ -17,7 +19,7 @@ use arc_swap::ArcSwap;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
-use crate::request::{Format, Options, Request, Response, StreamChunk, normalized};
+use crate::request::{Format, Options, RawRequest, Request, Response, StreamChunk, normalized};
 
 use per_thread::PerThread;
 
@@ -69,6 +71,26 @@ pub trait ProviderExecutor: Send + Sync {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error>;
+
+    /// Sends any request of the provider's API, and returns the answer as soon as its head is there.
+    ///
+    /// The default returns code `unsupported`.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute): an answer with an error status is an [`Error::upstream`], so that the call fails over.
+    fn execute_raw(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &RawRequest,
+        options: &Options,
+    ) -> Result<RawAnswer, Error> {
+        let _ = (attempt, auth, request, options);
+        Err(Error::new(
+            ErrorCode::Unsupported,
+            format!("the executor for {} makes no raw calls", self.identifier()),
+        ))
+    }
 
     /// Gets new tokens and returns the record with them.
     ///

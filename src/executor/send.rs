@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use zeroize::Zeroizing;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 use super::Attempt;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
-use crate::request::Timeouts;
+use crate::request::{Outgoing, RequestBody, Timeouts};
 use crate::transport::{
     Chosen, ConnectionState, IdleLimits, Limits, NotSent, Phase, Route, Scope, url, within,
 };
@@ -80,9 +81,14 @@ impl Attempt {
     pub fn send(
         &self,
         auth: &Auth,
-        request: Request<Bytes>,
+        request: Request<impl Into<RequestBody>>,
         limits: &Limits,
     ) -> Result<Response<Body>, Error> {
+        let request = request.map(Into::into);
+        if !request.body().is_repeatable() {
+            // It must not go into a connection that may be dead.
+            return self.send_unpooled(auth, request, limits);
+        }
         let chosen = self.tools.transport.pooled(auth)?;
         self.send_over(&chosen, true, auth, request, limits)
     }
@@ -105,11 +111,11 @@ impl Attempt {
     pub fn send_unpooled(
         &self,
         auth: &Auth,
-        request: Request<Bytes>,
+        request: Request<impl Into<RequestBody>>,
         limits: &Limits,
     ) -> Result<Response<Body>, Error> {
         let chosen = self.tools.transport.unpooled(auth)?;
-        self.send_over(&chosen, false, auth, request, limits)
+        self.send_over(&chosen, false, auth, request.map(Into::into), limits)
     }
 
     /// Runs `work`; the HTTP requests that it starts on this thread, with an agent of this crate, end when the attempt is
@@ -145,7 +151,7 @@ impl Attempt {
         chosen: &Chosen,
         pooled: bool,
         auth: &Auth,
-        request: Request<Bytes>,
+        request: Request<RequestBody>,
         limits: &Limits,
     ) -> Result<Response<Body>, Error> {
         url::check(request.uri(), auth)?;
@@ -162,7 +168,12 @@ impl Attempt {
             .first_chunk
             .zip(limits.idle)
             .map(|(first_chunk, idle)| IdleLimits { first_chunk, idle });
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if body.as_bytes().is_none()
+            && let Some(length) = body.length()
+        {
+            head.headers.insert(CONTENT_LENGTH, length.into());
+        }
         let begun = self.clock().monotonic();
         let mut scope = self.scope(pace);
         let connections = if pooled && !self.over_new_connection {
@@ -172,7 +183,7 @@ impl Attempt {
         };
         let mut sent = within(Arc::clone(&scope), || {
             run(chosen, connections, head.clone(), &body, limits)
-        });
+        })?;
         if let Err(error) = &sent
             && !matches!(error, ureq::Error::Timeout(_))
             && scope.reused_in_vain()
@@ -186,7 +197,7 @@ impl Attempt {
             scope = self.scope(pace);
             sent = within(Arc::clone(&scope), || {
                 run(chosen, Connections::New, head, &body, &limits)
-            });
+            })?;
         }
         let answer = sent.map_err(|error| {
             let error = route.fault(Phase::Request, self.standing(), error);
@@ -362,18 +373,61 @@ enum Connections {
     New,
 }
 
+/// The outer error is one of the request's own body.
 fn run(
     chosen: &Chosen,
     connections: Connections,
     head: Parts,
-    body: &[u8],
+    body: &RequestBody,
     limits: &Limits,
-) -> Result<Response<ureq::Body>, ureq::Error> {
-    if body.is_empty() && [Method::GET, Method::HEAD, Method::DELETE].contains(&head.method) {
-        run_limited(chosen, connections, Request::from_parts(head, ()), limits)
-    } else {
-        run_limited(chosen, connections, Request::from_parts(head, body), limits)
+) -> Result<Result<Response<ureq::Body>, ureq::Error>, Error> {
+    let body = match body.open().map_err(|error| unreadable(&error))? {
+        Outgoing::Bytes(bytes) => {
+            let method = &head.method;
+            let has_none = [Method::GET, Method::HEAD, Method::DELETE].contains(method);
+            return Ok(if bytes.is_empty() && has_none {
+                run_limited(chosen, connections, Request::from_parts(head, ()), limits)
+            } else {
+                let request = Request::from_parts(head, &bytes[..]);
+                run_limited(chosen, connections, request, limits)
+            });
+        }
+        Outgoing::Reader(reader) => reader,
+    };
+    let failed = Arc::new(OnceLock::new());
+    let watched = WatchedReader {
+        reader: body,
+        failed: Arc::clone(&failed),
+    };
+    let request = Request::from_parts(head, ureq::SendBody::from_owned_reader(watched));
+    let sent = run_limited(chosen, connections, request, limits);
+    match failed.get() {
+        Some(error) => Err(unreadable(error)),
+        None => Ok(sent),
     }
+}
+
+/// A request's body that remembers why it could not be read: that is no fault of the connection.
+struct WatchedReader {
+    reader: Box<dyn Read + Send>,
+    failed: Arc<OnceLock<io::Error>>,
+}
+
+impl Read for WatchedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                let copy = io::Error::new(error.kind(), error.to_string());
+                let _ = self.failed.set(copy);
+            }
+        })
+    }
+}
+
+/// About no credential.
+fn unreadable(error: &io::Error) -> Error {
+    let what = format!("the body of the request could not be read: {error}");
+    Error::new(ErrorCode::Config, what)
 }
 
 /// How the client's limits work together: the total one covers everything, the body's reads included; each phase has its own

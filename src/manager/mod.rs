@@ -21,7 +21,7 @@ use crate::auth::Auth;
 use crate::cancel::Never;
 use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
-use crate::execution::{CallHandle, ChunkStream, Engine, Plain, Providers};
+use crate::execution::{CallHandle, ChunkStream, Engine, Plain, Providers, ResponseBody};
 use crate::executor::ProviderExecutor;
 use crate::observe::Hook;
 use crate::observe::Outcome;
@@ -29,7 +29,7 @@ use crate::observe::RefreshHealth;
 use crate::panic::guard;
 use crate::persistence::StoreHealth;
 use crate::refresh::{RefreshCoordinator, start_scheduler};
-use crate::request::{Options, Request, Response};
+use crate::request::{Options, RawRequest, Request, Response};
 use crate::runtime::Worker;
 use crate::selection::{Affinity, Selector};
 use crate::services::Services;
@@ -159,6 +159,36 @@ impl Manager {
         self.inner
             .engine
             .plain(Plain::Execute, providers, request, options)
+    }
+
+    /// Makes any request of the provider's API: an upload, an embedding, a list of models. Returns as soon as the head of a good answer is
+    /// there; the caller reads the body.
+    ///
+    /// The credential is selected as for [`execute`](Self::execute), with the same limits, cooldowns and failover, until then: an answer with
+    /// another status than 2xx and 304 is an error, with its [`head`](Error::head) and its [`body`](Error::body). What can be sent once
+    /// ([`RequestBody::once`]) is sent once. [`Timeouts`](crate::Timeouts) are those of streams: so long to the head, and between two reads.
+    ///
+    /// # Errors
+    /// Those of [`execute`](Self::execute); `unsupported` where no provider's executor makes raw calls.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let manager = credpool::Manager::builder().build()?;
+    /// let request = http::Request::get("/v1/models").body(())?;
+    /// let answer = manager.execute_raw(["openai"], request, &credpool::Options::new())?;
+    /// println!("{:?}", answer.headers().get("x-request-id"));
+    /// println!("{:?}", answer.into_body().into_bytes(1 << 20)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn execute_raw<P: AsRef<str>>(
+        &self,
+        providers: impl IntoIterator<Item = P>,
+        request: impl Into<RawRequest>,
+        options: &Options,
+    ) -> Result<http::Response<ResponseBody>, Error> {
+        let providers = self.distinct(providers)?;
+        self.inner.engine.raw(providers, &request.into(), options)
     }
 
     /// Counts the tokens of a request at the provider; otherwise as [`execute`](Self::execute).

@@ -1,5 +1,6 @@
 //! Input and output of a call: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
 
+mod raw;
 mod response;
 
 use std::borrow::Cow;
@@ -14,6 +15,8 @@ use http::HeaderMap;
 use crate::auth::Metadata;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorCode};
+pub(crate) use raw::Outgoing;
+pub use raw::{RawRequest, RequestBody};
 pub use response::{Response, StreamChunk, Usage};
 
 /// The request of a call: a model, and a payload in the provider's own JSON.

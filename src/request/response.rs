@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::auth::Metadata;
+use crate::head::ResponseHead;
 use crate::limits::RateLimits;
 
 /// The answer to a call that is not a stream.
@@ -23,6 +24,8 @@ pub struct Response {
     pub usage: Option<Usage>,
     /// What the upstream says of its limits.
     pub rate_limits: Option<Arc<RateLimits>>,
+    /// Status and headers of the answer, where it came over HTTP.
+    pub head: Option<Arc<ResponseHead>>,
     /// Who served: the provider. Set by the manager.
     pub provider: Arc<str>,
     /// Who served: the credential's id. Set by the manager.
@@ -61,6 +64,8 @@ pub struct StreamChunk {
     pub usage: Option<Usage>,
     /// What the upstream says of its limits: on the first chunk.
     pub rate_limits: Option<Arc<RateLimits>>,
+    /// Status and headers of the answer: on the first chunk, where the answer came over HTTP.
+    pub head: Option<Arc<ResponseHead>>,
     /// True before any content (a greeting, a keep-alive): an error after this chunk can still fail over.
     pub preamble: bool,
 }
@@ -86,6 +91,7 @@ impl Response {
             reply_text: None,
             usage: None,
             rate_limits: None,
+            head: None,
             provider: Arc::clone(&no_name),
             auth_id: no_name,
             attempts: 0,
@@ -115,6 +121,19 @@ impl Response {
     /// ```
     pub fn with_rate_limits(mut self, limits: impl Into<Arc<RateLimits>>) -> Self {
         self.rate_limits = Some(limits.into());
+        self
+    }
+
+    /// Adds status and headers of the answer.
+    ///
+    /// ```
+    /// use credpool::{Response, ResponseHead};
+    ///
+    /// let head = ResponseHead::new(http::StatusCode::OK);
+    /// assert_eq!(Response::new("{}").with_head(head).head.unwrap().status, 200);
+    /// ```
+    pub fn with_head(mut self, head: impl Into<Arc<ResponseHead>>) -> Self {
+        self.head = Some(head.into());
         self
     }
 
@@ -221,6 +240,12 @@ impl StreamChunk {
     /// Adds what the upstream says of its limits: for a stream's first chunk.
     pub fn with_rate_limits(mut self, limits: impl Into<Arc<RateLimits>>) -> Self {
         self.rate_limits = Some(limits.into());
+        self
+    }
+
+    /// Adds status and headers of the answer: for a stream's first chunk.
+    pub fn with_head(mut self, head: impl Into<Arc<ResponseHead>>) -> Self {
+        self.head = Some(head.into());
         self
     }
 

@@ -5,13 +5,14 @@ mod request;
 mod stream;
 
 use http::HeaderMap;
+use serde_json::Value;
 
 use self::stream::MessageStream;
 use super::http::{HttpExecutor, Vendor, VendorCall, payload, streaming_payload};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::ChunkSource;
-use crate::request::{Request, Response};
+use crate::request::{Request, Response, Usage};
 
 /// Calls the [Messages API](https://docs.anthropic.com/en/api/messages) of Anthropic, or of a server that is compatible
 /// with it.
@@ -81,6 +82,10 @@ impl Vendor for AnthropicApi {
 
     fn base_url(&self) -> &'static str {
         request::BASE_URL
+    }
+
+    fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
+        reply::usage
     }
 
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {

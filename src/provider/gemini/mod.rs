@@ -9,14 +9,16 @@ mod stream;
 use std::borrow::Cow;
 
 use http::HeaderMap;
+use serde_json::Value;
 
 use self::model::Model;
 use self::stream::GenerateContent;
+use super::http::headers::base_url;
 use super::http::{HttpExecutor, Vendor, VendorCall, payload};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::ChunkSource;
-use crate::request::{Options, Request, Response};
+use crate::request::{Options, Request, Response, Usage};
 
 /// Calls the [Gemini API](https://ai.google.dev/api/generate-content), or a server that speaks like it.
 ///
@@ -93,6 +95,21 @@ impl Vendor for GeminiApi {
 
     fn base_url(&self) -> &'static str {
         request::BASE_URL
+    }
+
+    fn address(&self, auth: &Auth) -> Result<String, Error> {
+        let base = base_url(self.base_url(), auth);
+        let (place, query) = base.split_at(base.find('?').unwrap_or(base.len()));
+        let version = request::version_path(auth)?;
+        Ok(format!("{}{version}{query}", place.trim_end_matches('/')))
+    }
+
+    fn key_parameters(&self) -> &'static [&'static str] {
+        &["key", "access_token", "oauth_token"]
+    }
+
+    fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
+        reply::usage
     }
 
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::error_body::ReportedError;
 use super::event_stream::{Announced, EventStream, StreamProtocol};
-use super::exchange::{COMPRESSED, GZIP, reported, send};
+use super::exchange::{COMPRESSED, GZIP, reported, response_head, send};
 use super::headers::{CONNECTION_HEADERS, EVENT_STREAM, JSON, USER_AGENT_TEXT, base_url};
 
 use super::patience::Patience;
@@ -21,6 +21,7 @@ use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Body;
 use crate::executor::{Attempt, ChunkSource};
+use crate::head::ResponseHead;
 use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::provider::rate_limits;
@@ -77,6 +78,25 @@ pub trait Vendor: Send + Sync {
     /// # Errors
     /// Code `config`, about the credential, where it has nothing to show or something that is no header.
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error>;
+
+    /// Where the credential's API is, with its version. By default attribute `base_url`, else [`base_url`](Self::base_url).
+    ///
+    /// # Errors
+    /// Code `config` for an attribute that is none.
+    fn address(&self, auth: &Auth) -> Result<String, Error> {
+        Ok(base_url(self.base_url(), auth).to_owned())
+    }
+
+    /// The query parameters in which clients of the API may show a key: raw calls do not pass them on. None by default.
+    fn key_parameters(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What reads the tokens of a raw answer, or of the events of one: it gets an object that has at most the members `usage` and
+    /// `usageMetadata`, put together from all that the answer holds. By default, none are read.
+    fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
+        |_| None
+    }
 
     /// Settles what the credential's headers, `own`, and a call's have to do with each other. Of those that are in both
     /// afterwards, `own` ones go out. Does nothing by default.
@@ -205,27 +225,26 @@ impl<'a> VendorCall<'a> {
     ) -> Result<(Response, T), Error> {
         let limits = self.attempt.call_limits(&self.options.timeouts);
         let answer = self.send(path, payload, JSON, &limits)?;
-        let status = answer.status();
-        let request_id = REQUEST_IDS
-            .iter()
-            .find_map(|name| answer.headers().get(*name)?.to_str().ok())
-            .map(str::to_owned);
-        let limits = self.limits_of(&answer);
-        let head = answer.headers().clone();
-        let body = answer.into_body().into_bytes(LARGEST_BODY)?;
-        let found = match fast_path(&body) {
-            Some(found) => found,
-            None => {
-                let json = self.json(&body, status, &head)?;
-                if let Some(problem) = ReportedError::find(&json).or_else(|| failure(&json)) {
-                    return Err(self.reported(&problem, &json, limits));
-                }
-                read(json)
+        let (head, body) = answer.into_parts();
+        let limits = self.limits_of(&head.headers);
+        let head = Arc::new(response_head(head, self.auth));
+        let read = || {
+            let body = body.into_bytes(LARGEST_BODY)?;
+            if let Some(found) = fast_path(&body) {
+                return Ok((body, found));
+            }
+            let json = self.json(&body, &head)?;
+            match ReportedError::find(&json).or_else(|| failure(&json)) {
+                Some(problem) => Err(self.reported(&problem, &json, limits.as_ref())),
+                None => Ok((body, read(json))),
             }
         };
+        let (body, found) = read().map_err(|error: Error| error.with_head(Arc::clone(&head)))?;
         let mut response = Response::new(body);
         response.rate_limits = limits.map(Arc::new);
+        let request_id = head.request_id();
         response.metadata = request_id.map(|id| Metadata::from_iter([("request_id", id)]));
+        response.head = Some(head);
         Ok((response, found))
     }
 
@@ -241,25 +260,30 @@ impl<'a> VendorCall<'a> {
     ) -> Result<ChunkSource, Error> {
         let waits = self.attempt.stream_limits(&self.options.timeouts);
         let answer = self.send(path, payload, EVENT_STREAM, &waits)?;
-        let limits = self.limits_of(&answer);
-        let media_type = answer.headers().get(CONTENT_TYPE);
+        let (head, body) = answer.into_parts();
+        let limits = self.limits_of(&head.headers);
+        let head = response_head(head, self.auth);
+        let media_type = head.headers.get(CONTENT_TYPE);
         let says = |part| media_type_has(media_type, part);
         if says("amazon.eventstream") {
             let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: is base_url right?";
-            return Err(Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id));
+            let error = Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id);
+            return Err(error.with_head(head));
         }
-        let announced = if is_compressed(answer.headers()) {
+        let announced = if is_compressed(&head.headers) {
             Announced::Compressed
         } else if says("json") || says("html") {
             Announced::Document
         } else {
             Announced::Events
         };
-        let body = answer.into_body();
         let patience = Patience::new(&waits, body.since_sent());
         let event_limit = self.options.event_limit.unwrap_or(self.event_limit);
         let stream = EventStream::new(self.attempt, self.auth, body, protocol, patience);
-        let mut stream = stream.with_event_limit(event_limit).with_limits(limits);
+        let mut stream = stream
+            .with_event_limit(event_limit)
+            .with_limits(limits)
+            .with_head(head);
         if announced != Announced::Events {
             stream.begin(announced)?;
         }
@@ -277,19 +301,22 @@ impl<'a> VendorCall<'a> {
         send(self.attempt, self.auth, limits, head, payload)
     }
 
-    fn json(&self, body: &[u8], status: StatusCode, head: &HeaderMap) -> Result<Value, Error> {
+    fn json(&self, body: &[u8], head: &ResponseHead) -> Result<Value, Error> {
+        let ResponseHead {
+            status, headers, ..
+        } = head;
         parse_lenient(body).map_err(|error| {
             let is_too_rich = error.is_data();
             let hint = if is_too_rich {
                 TOO_RICH
             } else {
-                not_json_hint(head, body)
+                not_json_hint(headers, body)
             };
             let status = status.as_u16();
             let is_cut = error.is_eof() && !body.trim_ascii().is_empty();
             // Whoever is asked: the payload asks for it.
-            let is_stream = media_type_has(head.get(CONTENT_TYPE), "event-stream");
-            let is_in_another_form = is_stream || is_compressed(head) || body.starts_with(GZIP);
+            let is_stream = media_type_has(headers.get(CONTENT_TYPE), "event-stream");
+            let is_in_another_form = is_stream || is_compressed(headers) || body.starts_with(GZIP);
             let (code, what) = if is_cut {
                 (ErrorCode::Transport, "the body ends before its JSON does")
             } else if is_too_rich {
@@ -304,16 +331,21 @@ impl<'a> VendorCall<'a> {
     }
 
     /// What the headers say of limits, if anything.
-    fn limits_of(&self, answer: &http::Response<Body>) -> Option<RateLimits> {
-        let limits = RateLimits::from_headers(answer.headers(), self.attempt.clock().now());
+    pub(super) fn limits_of(&self, headers: &HeaderMap) -> Option<RateLimits> {
+        let limits = RateLimits::from_headers(headers, self.attempt.clock().now());
         (!limits.is_empty()).then(|| rate_limits::scrubbed(limits, self.auth))
     }
 
     /// The error that a JSON body reports in spite of its status.
-    fn reported(&self, problem: &ReportedError, json: &Value, limits: Option<RateLimits>) -> Error {
+    fn reported(
+        &self,
+        problem: &ReportedError,
+        json: &Value,
+        limits: Option<&RateLimits>,
+    ) -> Error {
         let error = reported(problem, json, self.auth);
         let now = self.attempt.clock().now();
-        let limits = limits.unwrap_or_default();
+        let limits = limits.cloned().unwrap_or_default();
         let limits = rate_limits::of_error(limits, error.http_status(), json, now);
         rate_limits::attach(error, limits, self.auth)
     }
@@ -385,21 +417,18 @@ fn not_json_hint(head: &HeaderMap, body: &[u8]) -> &'static str {
 }
 
 /// Whether the head says that the body is compressed. The request asks for none of that.
-fn is_compressed(head: &HeaderMap) -> bool {
+pub(super) fn is_compressed(head: &HeaderMap) -> bool {
     let encodings = head.get_all(CONTENT_ENCODING).iter();
     let mut names = encodings.filter_map(|value| value.to_str().ok());
     names.any(|name| !matches!(name.trim(), "" | "identity"))
 }
 
-fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bool {
+pub(super) fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bool {
     media_type
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .is_some_and(|kind| kind.to_ascii_lowercase().contains(part))
 }
-
-/// Where vendors say which request it was, for their support.
-const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
 
 /// The only way in which JSON is no JSON of ours.
 const TOO_RICH: &str = " (a limit of this side: it holds more parts than its size allows)";

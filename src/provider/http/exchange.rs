@@ -4,14 +4,15 @@ use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
+use http::{Response, response};
 use serde_json::Value;
 
-use crate::auth::{Auth, scrub};
+use crate::auth::{Auth, Secrets, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::executor::Body;
+use crate::head::ResponseHead;
 use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::transport::Limits;
@@ -52,8 +53,9 @@ pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
 
 /// The error that an answer without success is: status, body without secrets, and the server's hints. What it means is read
 /// from the body as it came.
-fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
+pub(super) fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
     let (head, body) = answer.into_parts();
+    let head = response_head(head, auth);
     let body = ErrorBody::read(body);
     // What is not JSON says nothing that could be read.
     let json = parse_lenient(body.received.as_bytes()).unwrap_or_default();
@@ -66,7 +68,15 @@ fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Err
         Some(should_retry) => error.with_retryable(should_retry),
         None => error,
     };
-    rate_limits::attach(error, limits, auth)
+    rate_limits::attach(error, limits, auth).with_head(head)
+}
+
+/// The head of an answer as it may be shown.
+pub(crate) fn response_head(parts: response::Parts, auth: &Auth) -> ResponseHead {
+    let secrets = Secrets::of(auth);
+    let mut head = ResponseHead::new(parts.status);
+    head.headers = parts.headers;
+    head.cleaned(|text| secrets.cut_out_of(text))
 }
 
 /// The error that an upstream reports inside an answer with a success status.

@@ -6,9 +6,9 @@ use super::call::{Vendor, VendorCall};
 use super::sse::DEFAULT_EVENT_LIMIT;
 use crate::auth::Auth;
 use crate::error::Error;
-use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RequestPreparer};
+use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RawAnswer, RequestPreparer};
 use crate::provider::oauth;
-use crate::request::{Format, Options, Request, Response};
+use crate::request::{Format, Options, RawRequest, Request, Response};
 use crate::transport::check_url;
 
 /// The [`ProviderExecutor`] of a [`Vendor`]: [`OpenAi`](crate::provider::OpenAi), [`Anthropic`](crate::provider::Anthropic) and
@@ -147,6 +147,16 @@ impl<V: Vendor> ProviderExecutor for HttpExecutor<V> {
     ) -> Result<Response, Error> {
         let call = self.call(attempt, auth, options);
         self.vendor.count_tokens(&call, request)
+    }
+
+    fn execute_raw(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &RawRequest,
+        options: &Options,
+    ) -> Result<RawAnswer, Error> {
+        self.call(attempt, auth, options).raw(request)
     }
 
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {

@@ -1,5 +1,7 @@
 //! Endpoint URLs: base, path and query put together.
 
+use std::borrow::Cow;
+
 use http::Uri;
 
 use crate::auth::Auth;
@@ -30,6 +32,34 @@ pub(crate) fn endpoint(
     }
     check_url(&url, auth)
 }
+
+/// The address below which a path is put: `base`, without its version where the path brings one itself. So both `/v1/files` and
+/// `/files` are below `https://host/v1`, and `/upload/v1beta/files` below `https://host/v1beta` is what Google's uploads go to.
+pub(crate) fn below<'a>(base: &'a str, path: &str) -> Cow<'a, str> {
+    let mut segments = path.trim_start_matches('/').split(['/', '?']);
+    let first = segments.next().unwrap_or_default();
+    let has_version = is_version(first)
+        || (TRANSFERS.contains(&first) && segments.next().is_some_and(is_version));
+    let (place, query) = base.split_once('?').unwrap_or((base, ""));
+    match place.trim_end_matches('/').rsplit_once('/') {
+        Some((rest, last)) if has_version && is_version(last) && query.is_empty() => rest.into(),
+        Some((rest, last)) if has_version && is_version(last) => format!("{rest}?{query}").into(),
+        _ => base.into(),
+    }
+}
+
+/// `v1`, `v2`, `v1beta`, `v1alpha1`.
+fn is_version(segment: &str) -> bool {
+    let Some(rest) = segment.strip_prefix('v') else {
+        return false;
+    };
+    let rest = rest.trim_start_matches(|char: char| char.is_ascii_digit());
+    let stage = rest.trim_end_matches(|char: char| char.is_ascii_digit());
+    rest.len() + 1 < segment.len() && ["", "alpha", "beta"].contains(&stage)
+}
+
+/// What Google puts before the version of an upload, and of a download.
+const TRANSFERS: [&str; 2] = ["upload", "download"];
 
 /// Percent-encodes everything but the unreserved characters of
 /// [RFC 3986 section 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
@@ -74,6 +104,24 @@ mod tests {
             ("https://h/?a=1", "/x?b=2", &[][..], "https://h/x?b=2&a=1"),
         ] {
             assert_eq!(endpoint(&auth, base, path, query).unwrap().to_string(), url);
+        }
+    }
+
+    #[test]
+    fn a_version_is_written_once() {
+        for (base, path, expected) in [
+            ("https://h/v1", "/files", "https://h/v1"),
+            ("https://h/v1/", "/v1/files", "https://h"),
+            ("https://h/v1", "/v2/files?v1", "https://h"),
+            ("https://h", "/v1/files", "https://h"),
+            ("https://h/openai/v1?a=b", "/v1", "https://h/openai?a=b"),
+            ("https://h/v1beta", "/upload/v1beta/files", "https://h"),
+            ("https://h/v1beta", "/v1alpha1/x", "https://h"),
+            ("https://h/v1", "/vector_stores", "https://h/v1"),
+            ("https://h/v1", "/models/v1", "https://h/v1"),
+            ("https://h/deep", "/v1/files", "https://h/deep"),
+        ] {
+            assert_eq!(below(base, path), expected, "{base} {path}");
         }
     }
 

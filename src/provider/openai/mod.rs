@@ -8,6 +8,7 @@ mod responses;
 mod stream;
 
 use http::HeaderMap;
+use serde_json::Value;
 
 use self::responses::ResponseEvents;
 use self::stream::ChatCompletion;
@@ -15,7 +16,7 @@ use super::http::{HttpExecutor, Vendor, VendorCall, payload, streaming_payload};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::ChunkSource;
-use crate::request::{Request, Response};
+use crate::request::{Request, Response, Usage};
 
 /// Calls the chat completions API or the Responses API of OpenAI, or of any server that is compatible with it.
 ///
@@ -101,6 +102,10 @@ impl Vendor for OpenAiApi {
 
     fn base_url(&self) -> &'static str {
         request::BASE_URL
+    }
+
+    fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
+        |json| json.get("usage").and_then(reply::usage)
     }
 
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {

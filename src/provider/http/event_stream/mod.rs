@@ -14,6 +14,7 @@ use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
 use crate::executor::Body;
+use crate::head::ResponseHead;
 use crate::json::{Halves, parse_lenient, parse_piece, without_mark};
 use crate::limits::RateLimits;
 use crate::provider::rate_limits;
@@ -146,9 +147,11 @@ pub(crate) struct EventStream<R: Source, P> {
     protocol: P,
     patience: Patience,
     halves: Halves,
-    /// What the headers said of limits, and whether a chunk has carried it.
+    /// What the headers said of limits.
     limits: Option<Arc<RateLimits>>,
-    limits_told: bool,
+    /// The head of the answer, which the first chunk carries, too.
+    head: Option<Arc<ResponseHead>>,
+    has_told_head: bool,
 }
 
 impl<R: Source, P: StreamProtocol> EventStream<R, P> {
@@ -170,7 +173,8 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             patience,
             halves: Halves::default(),
             limits: None,
-            limits_told: false,
+            head: None,
+            has_told_head: false,
         }
     }
 
@@ -183,6 +187,12 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     /// Says what the headers said of limits: the first chunk will carry it, and an error.
     pub(crate) fn with_limits(mut self, limits: Option<RateLimits>) -> Self {
         self.limits = limits.map(Arc::new);
+        self
+    }
+
+    /// Says what the head of the answer was: the first chunk will carry it, and an error.
+    pub(crate) fn with_head(mut self, head: ResponseHead) -> Self {
+        self.head = Some(Arc::new(head));
         self
     }
 
@@ -393,9 +403,10 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     fn filled(&mut self, mut chunk: StreamChunk, event: SseEvent) -> StreamChunk {
         chunk.payload = event.data;
         chunk.event = event.event;
-        if !self.limits_told {
-            self.limits_told = true;
+        if !self.has_told_head {
+            self.has_told_head = true;
             chunk.rate_limits.clone_from(&self.limits);
+            chunk.head.clone_from(&self.head);
         }
         chunk
     }
@@ -418,6 +429,10 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     /// An error of this stream: about its credential, with the limits that the headers told.
     fn own(&self, error: Error) -> Error {
         let error = error.about(&self.auth.id);
+        let error = match &self.head {
+            Some(head) if error.head().is_none() => error.with_head(Arc::clone(head)),
+            _ => error,
+        };
         match &self.limits {
             Some(limits) if error.rate_limits().is_none() => {
                 error.with_rate_limits(Arc::clone(limits))

@@ -1,0 +1,254 @@
+//! Raw calls: any request of a provider's API; the caller reads the answer, on a thread of its own.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::Response;
+
+use super::context::Call;
+use super::report::{End, Report};
+use super::{Engine, Held, Providers, Served};
+use crate::cancel::{CancelToken, OnCancel};
+use crate::error::{Error, ErrorCode};
+use crate::executor::{Body, RawAnswer, ReadAnswer};
+use crate::panic::guard;
+use crate::request::{Options, RawRequest, Request, Usage};
+use crate::runtime::Process;
+
+/// The body of the answer to a raw call, read with [`Read`] on any thread, or as a whole with [`into_bytes`](Self::into_bytes).
+///
+/// The call lasts until the body has been read to its end or is dropped: until then its credential's permit is taken. A failed read
+/// returns an [`io::Error`] around an [`Error`] of this crate; [`error_in`](Self::error_in) takes it out. Nothing is tried again then:
+/// a call fails over only until the head of a good answer has come. Dropping the body early closes the connection, and changes
+/// no credential's state.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let manager = credpool::Manager::builder().build()?;
+/// let request = http::Request::get("/v1/files/file-1/content").body(())?;
+/// let answer = manager.execute_raw(["openai"], request, &credpool::Options::new())?;
+/// println!("{} from {}", answer.status(), answer.body().auth_id());
+/// std::io::copy(&mut answer.into_body(), &mut std::fs::File::create("file-1")?)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct ResponseBody {
+    source: Option<Box<dyn ReadAnswer>>,
+    engine: Arc<Engine>,
+    report: Report,
+    /// Until the end is recorded.
+    held: Option<Held>,
+    cancel: CancelToken,
+    deadline: Option<Instant>,
+    process: Process,
+    /// Ends the call when the manager shuts down.
+    _stopping: OnCancel,
+}
+
+impl Engine {
+    /// A raw call: sent on this thread, failover included, until the head of a good answer is there.
+    pub(crate) fn raw(
+        self: &Arc<Self>,
+        providers: Providers,
+        request: &RawRequest,
+        options: &Options,
+    ) -> Result<Response<ResponseBody>, Error> {
+        let cancel = options
+            .cancel
+            .as_ref()
+            .map_or_else(CancelToken::new, CancelToken::child);
+        let stopping = self.services.pool.stopping().on_cancel({
+            let cancel = cancel.clone();
+            move || cancel.cancel()
+        });
+        // What selection and limits look at.
+        let payload = request.body.as_bytes().cloned().unwrap_or_default();
+        let asked = Request::new(&*request.model, payload);
+        let mut call = Call::begin(
+            &self.services,
+            providers,
+            &asked,
+            options,
+            Some(cancel.clone()),
+        );
+        call.body = Some(&request.body);
+        let mut answer = None;
+        let served = self.run(&call, &mut |executor, attempt, auth, _| {
+            answer = Some(executor.execute_raw(attempt, auth, request, options)?);
+            Ok(())
+        })?;
+        let RawAnswer {
+            head,
+            body,
+            rate_limits,
+        } = answer.ok_or_else(|| Error::new(ErrorCode::Unsupported, "there was no answer"))?;
+        let mut report = Report::of(&served, &call);
+        report.rate_limits = rate_limits;
+        let Served { lease, permit, .. } = served;
+        let mut held = Held { lease, permit };
+        self.commit(&report, &mut held);
+        let limits = report.rate_limits.as_deref();
+        self.hold(
+            &report.auth_id,
+            &report.model,
+            limits,
+            self.services.moment(),
+        );
+        let body = ResponseBody {
+            source: Some(body),
+            engine: Arc::clone(self),
+            report,
+            held: Some(held),
+            cancel,
+            deadline: call.deadline,
+            process: self.services.process,
+            _stopping: stopping,
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        Ok(response)
+    }
+}
+
+impl ResponseBody {
+    /// The provider that serves.
+    pub fn provider(&self) -> &str {
+        &self.report.provider
+    }
+
+    /// The credential that serves.
+    pub fn auth_id(&self) -> &str {
+        &self.report.auth_id
+    }
+
+    /// How many attempts it took.
+    pub fn attempts(&self) -> u32 {
+        self.report.attempt
+    }
+
+    /// The tokens used, as far as what was read so far tells.
+    pub fn usage(&self) -> Option<Usage> {
+        match &self.source {
+            Some(source) => source.usage(),
+            None => self.report.usage,
+        }
+    }
+
+    /// Ends the call from any thread: a read that waits returns the error `cancelled`.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    /// All that is left of the body.
+    ///
+    /// # Errors
+    /// Code `upstream`, not retryable, for more than `limit` bytes; else why it could not be read.
+    pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
+        let mut bytes = Vec::new();
+        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        (&mut self)
+            .take(most)
+            .read_to_end(&mut bytes)
+            .map_err(Self::error_in)?;
+        if bytes.len() > limit {
+            let what = format!("the answer has more than {limit} bytes, a limit of the caller");
+            let error = Error::new(ErrorCode::Upstream, what).with_retryable(false);
+            return Err(error.with_auth_id(self.auth_id()));
+        }
+        Ok(bytes.into())
+    }
+
+    /// The error of this crate inside one that a read returned.
+    pub fn error_in(error: io::Error) -> Error {
+        Body::error_in(error)
+    }
+
+    fn ended_by_caller(&self) -> Option<Error> {
+        if self.cancel.is_cancelled() {
+            let is_stopping = self.engine.services.pool.stopping().is_cancelled();
+            return Some(if is_stopping {
+                let what = "the manager was shut down before the answer was read";
+                Error::new(ErrorCode::ShutDown, what)
+            } else {
+                Error::new(ErrorCode::Cancelled, "the call was cancelled")
+            });
+        }
+        let deadline = self.deadline?;
+        let is_late = self.engine.services.clock.monotonic() >= deadline;
+        let what = "the call's deadline has passed before the answer was read";
+        is_late.then(|| Error::new(ErrorCode::DeadlineExceeded, what))
+    }
+
+    /// Closes the source, records the end, gives back what the call held, and tells the hook. The error as the caller is to see it.
+    fn settle(&mut self, end: End) -> Option<Error> {
+        let held = self.held.take()?;
+        if let Some(source) = self.source.take() {
+            let what = || "the body of an answer".to_owned();
+            self.report.usage = guard(what, || {
+                let usage = source.usage();
+                drop(source);
+                usage
+            })
+            .unwrap_or_default();
+        }
+        let concluded = self.engine.conclude(&self.report, held, end);
+        let error = concluded.result.as_ref().err().cloned();
+        self.engine.tell_concluded(&self.report, concluded);
+        error
+    }
+}
+
+impl Read for ResponseBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.process.check().map_err(io::Error::other)?;
+        if self.source.is_none() || buffer.is_empty() {
+            return Ok(0);
+        }
+        if let Some(error) = self.ended_by_caller() {
+            self.settle(End::Abandoned(error.clone()));
+            return Err(io::Error::other(error));
+        }
+        let what = || "the body of an answer".to_owned();
+        let source = &mut self.source;
+        let read = guard(what, || {
+            source.as_mut().map_or(Ok(0), |source| source.read(buffer))
+        });
+        let error = match read {
+            Ok(Ok(0)) => {
+                self.settle(End::Complete);
+                return Ok(0);
+            }
+            Ok(Ok(count)) => return Ok(count),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Ok(Err(error)) => Self::error_in(error),
+            Err(error) => error,
+        };
+        let end = match self.ended_by_caller() {
+            Some(by_caller) => End::Abandoned(by_caller),
+            None => End::Failed(error.clone().about(&self.report.auth_id)),
+        };
+        let error = self.settle(end).unwrap_or(error);
+        Err(io::Error::other(error))
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let what = "the answer was not read to its end";
+        self.settle(End::Abandoned(Error::new(ErrorCode::Cancelled, what)));
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("provider", &self.report.provider)
+            .field("auth_id", &self.report.auth_id)
+            .field("ended", &self.source.is_none())
+            .finish_non_exhaustive()
+    }
+}

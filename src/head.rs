@@ -1,0 +1,78 @@
+//! [`ResponseHead`]: status and headers of an upstream's answer.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// The head of an upstream's answer: its status and headers as they came, without the credential's secrets.
+///
+/// `Debug` prints no cookies.
+///
+/// ```
+/// use credpool::ResponseHead;
+///
+/// let mut head = ResponseHead::new(http::StatusCode::OK);
+/// head.headers.insert("x-request-id", "req_7".parse().unwrap());
+/// assert_eq!(head.request_id(), Some("req_7"));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers. A value that held a secret of the credential has `***` in its place.
+    pub headers: HeaderMap,
+}
+
+impl ResponseHead {
+    /// A head without headers.
+    pub fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// Under which id the vendor's support finds the request: `x-request-id` (OpenAI and most others), `request-id` (Anthropic),
+    /// `apim-request-id` (Azure), `x-amzn-requestid` (Bedrock).
+    pub fn request_id(&self) -> Option<&str> {
+        REQUEST_IDS
+            .iter()
+            .find_map(|name| self.headers.get(*name)?.to_str().ok())
+    }
+
+    /// The same head with its values cleaned: as they are where there is nothing to clean.
+    pub(crate) fn cleaned(mut self, clean: impl for<'t> Fn(&'t str) -> Cow<'t, str>) -> Self {
+        for value in self.headers.values_mut() {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            if let Cow::Owned(cleaned) = clean(&text)
+                && cleaned != text
+            {
+                *value = HeaderValue::from_str(&cleaned)
+                    .unwrap_or_else(|_| HeaderValue::from_static("***"));
+            }
+        }
+        self
+    }
+}
+
+impl fmt::Debug for ResponseHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self
+            .headers
+            .iter()
+            .filter(|(name, _)| **name != header::SET_COOKIE);
+        f.debug_struct("ResponseHead")
+            .field("status", &self.status.as_u16())
+            .field("headers", &shown.collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+const REQUEST_IDS: [&str; 4] = [
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-amzn-requestid",
+];

@@ -1,0 +1,112 @@
+//! Raw calls: any request below the credential's address, with its headers, and whatever comes back.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, COOKIE, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+
+use super::call::VendorCall;
+use super::exchange::{response_head, upstream_error};
+use super::headers::{CONNECTION_HEADERS, USER_AGENT_TEXT};
+use super::metered::MeteredBody;
+use super::url::{below, endpoint};
+use crate::error::{Error, ErrorCode};
+use crate::executor::RawAnswer;
+use crate::request::RawRequest;
+
+impl VendorCall<'_> {
+    /// Sends a request as it is, with the credential's headers, to the same path below the credential's address.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::send`](crate::Attempt::send); [`Error::upstream`] for another status than 2xx and 304.
+    pub(crate) fn raw(&self, request: &RawRequest) -> Result<RawAnswer, Error> {
+        let head = self.raw_head(&request.head)?;
+        let outgoing = Request::from_parts(head, request.body.clone());
+        let limits = self.attempt.stream_limits(&self.options.timeouts);
+        let answer = self.attempt.send(self.auth, outgoing, &limits)?;
+        let status = answer.status();
+        if !status.is_success() && status != StatusCode::NOT_MODIFIED {
+            return Err(upstream_error(self.attempt, self.auth, answer));
+        }
+        let limits = self.limits_of(answer.headers());
+        let (head, body) = answer.into_parts();
+        let head = response_head(head, self.auth);
+        let body = MeteredBody::new(body, &head.headers, self.vendor.usage_reader());
+        let mut answer = RawAnswer::new(head, body);
+        answer.rate_limits = limits.map(Arc::new);
+        Ok(answer)
+    }
+
+    fn raw_head(&self, asked: &Parts) -> Result<Parts, Error> {
+        if [Method::CONNECT, Method::TRACE].contains(&asked.method) {
+            let what = format!("a raw call cannot be made with method {}", asked.method);
+            return Err(Error::new(ErrorCode::Config, what));
+        }
+        let mut own = self.vendor.credential_headers(self.auth)?;
+        let mut call = self.options.headers.clone();
+        call.extend(passed_on(&asked.headers));
+        self.vendor.merge(&mut own, &mut call);
+        let is_own =
+            |name: &HeaderName| own.contains_key(name) || CONNECTION_HEADERS.contains(name);
+        let mut headers: HeaderMap = HeaderMap::new();
+        for (name, value) in &call {
+            if !is_own(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        headers.extend(own);
+        let user_agent = HeaderValue::from_static(USER_AGENT_TEXT);
+        headers.entry(USER_AGENT).or_insert(user_agent);
+
+        let base = self.vendor.address(self.auth)?;
+        let path = self.path_of(asked);
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = asked.method.clone();
+        head.uri = endpoint(self.auth, &below(&base, &path), &path, &self.options.query)?;
+        head.headers = headers;
+        Ok(head)
+    }
+
+    /// Path and query, without the parameters in which clients show a key.
+    fn path_of(&self, asked: &Parts) -> String {
+        let mut path = asked.uri.path().to_owned();
+        let keys = self.vendor.key_parameters();
+        let is_kept = |pair: &&str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            !pair.is_empty() && !keys.contains(&name)
+        };
+        let query = asked.uri.query().unwrap_or_default();
+        let query: Vec<&str> = query.split('&').filter(is_kept).collect();
+        if !query.is_empty() {
+            path.push('?');
+            path.push_str(&query.join("&"));
+        }
+        path
+    }
+}
+
+/// The headers of a program's request that a vendor may see: those in which its own clients show a credential are none of them.
+fn passed_on(asked: &HeaderMap) -> HeaderMap {
+    let mut headers = asked.clone();
+    for name in CREDENTIAL_HEADERS {
+        headers.remove(name);
+    }
+    // RFC 9110 section 7.6.1: the connection's own fields are named in it.
+    let named = asked.get_all(http::header::CONNECTION).iter();
+    let named = named.filter_map(|value| value.to_str().ok());
+    for name in named.flat_map(|value| value.split(',')) {
+        headers.remove(name.trim());
+    }
+    headers
+}
+
+const CREDENTIAL_HEADERS: [HeaderName; 7] = [
+    AUTHORIZATION,
+    COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];

@@ -1,0 +1,275 @@
+//! [`RawRequest`]: any request of a provider's API, as HTTP.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use parking_lot::Mutex;
+
+/// A request for any endpoint of a provider: method, path, query, headers and body as they are to go out.
+///
+/// The path is one below the credential's `base_url`; a host in the URL is left out of account, since the credential says where its API
+/// is. Headers that show a credential, and those of the connection, are replaced by the executor's own.
+///
+/// ```
+/// use credpool::RawRequest;
+///
+/// let request = http::Request::post("/v1/embeddings")
+///     .header("content-type", "application/json")
+///     .body(r#"{"model":"text-embedding-3-small","input":"hello"}"#)
+///     .unwrap();
+/// let request = RawRequest::from(request).with_model("text-embedding-3-small");
+/// assert_eq!(request.model, "text-embedding-3-small");
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RawRequest {
+    /// Method, URL and headers. `Debug` prints sensitive values as such.
+    pub head: Parts,
+    /// The body.
+    pub body: RequestBody,
+    /// The model that it is about: cooldowns and limits are kept for each. Empty: about none.
+    pub model: String,
+}
+
+/// The body of a [`RawRequest`]: bytes, or a reader for what does not fit into memory.
+///
+/// ```no_run
+/// use credpool::RequestBody;
+/// use std::fs::File;
+///
+/// // Opened anew for each attempt.
+/// let upload = RequestBody::reopened(|| File::open("talk.mp3")).with_length(200 << 20);
+/// // Can be read once: the call fails over only as long as nothing of it was read.
+/// let piped = RequestBody::once(std::io::stdin());
+/// # let _ = (upload, piped);
+/// ```
+#[derive(Clone)]
+pub struct RequestBody {
+    kind: Kind,
+    length: Option<u64>,
+}
+
+type Reader = Box<dyn Read + Send>;
+
+#[derive(Clone)]
+enum Kind {
+    Bytes(Bytes),
+    /// Empty once something of it was read.
+    Once(Arc<Mutex<Option<Reader>>>),
+    Reopened(Arc<dyn Fn() -> io::Result<Reader> + Send + Sync>),
+}
+
+/// What is to be sent in one attempt.
+pub(crate) enum Outgoing {
+    Bytes(Bytes),
+    Reader(Reader),
+}
+
+/// A reader that can be read once: it goes back where it came from if nothing of it was.
+struct OnceReader {
+    reader: Option<Reader>,
+    place: Arc<Mutex<Option<Reader>>>,
+    is_touched: bool,
+}
+
+impl RawRequest {
+    /// Says which model it is about.
+    pub fn with_model(mut self, model: impl Into<String>) -> Self {
+        self.model = model.into();
+        self
+    }
+}
+
+impl<B: Into<RequestBody>> From<http::Request<B>> for RawRequest {
+    fn from(request: http::Request<B>) -> Self {
+        let (head, body) = request.into_parts();
+        Self {
+            head,
+            body: body.into(),
+            model: String::new(),
+        }
+    }
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self::from(Bytes::new())
+    }
+
+    /// A reader that can be read once. The request goes over a new connection, and the call fails over to another credential only as
+    /// long as nothing of the reader was read.
+    pub fn once(reader: impl Read + Send + 'static) -> Self {
+        Self {
+            kind: Kind::Once(Arc::new(Mutex::new(Some(Box::new(reader))))),
+            length: None,
+        }
+    }
+
+    /// A reader that is opened anew for each attempt. Where that fails, the call ends with code `config`.
+    pub fn reopened<R: Read + Send + 'static>(
+        open: impl Fn() -> io::Result<R> + Send + Sync + 'static,
+    ) -> Self {
+        let open = move || -> io::Result<Reader> { Ok(Box::new(open()?)) };
+        Self {
+            kind: Kind::Reopened(Arc::new(open)),
+            length: None,
+        }
+    }
+
+    /// How many bytes a reader gives. Without it the request is sent in chunks, which some servers refuse.
+    pub fn with_length(mut self, bytes: u64) -> Self {
+        self.length = Some(bytes);
+        self
+    }
+
+    /// The bytes, where it is no reader.
+    pub fn as_bytes(&self) -> Option<&Bytes> {
+        match &self.kind {
+            Kind::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Whether it was sent, and cannot be sent again.
+    pub fn is_spent(&self) -> bool {
+        matches!(&self.kind, Kind::Once(place) if place.lock().is_none())
+    }
+
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Whether it can be sent more than once.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !matches!(self.kind, Kind::Once(_))
+    }
+
+    pub(crate) fn open(&self) -> io::Result<Outgoing> {
+        Ok(match &self.kind {
+            Kind::Bytes(bytes) => Outgoing::Bytes(bytes.clone()),
+            Kind::Reopened(open) => Outgoing::Reader(open()?),
+            Kind::Once(place) => {
+                let reader = place.lock().take();
+                let spent = || io::Error::other("the body can be read once, and was");
+                Outgoing::Reader(Box::new(OnceReader {
+                    reader: Some(reader.ok_or_else(spent)?),
+                    place: Arc::clone(place),
+                    is_touched: false,
+                }))
+            }
+        })
+    }
+}
+
+impl Read for OnceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.is_touched = true;
+        self.reader
+            .as_mut()
+            .map_or(Ok(0), |reader| reader.read(buffer))
+    }
+}
+
+impl Drop for OnceReader {
+    fn drop(&mut self) {
+        if !self.is_touched {
+            *self.place.lock() = self.reader.take();
+        }
+    }
+}
+
+impl Default for RequestBody {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl From<Bytes> for RequestBody {
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            length: u64::try_from(bytes.len()).ok(),
+            kind: Kind::Bytes(bytes),
+        }
+    }
+}
+
+impl From<Vec<u8>> for RequestBody {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for RequestBody {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for RequestBody {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<()> for RequestBody {
+    fn from((): ()) -> Self {
+        Self::empty()
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Bytes(_) => "bytes",
+            Kind::Once(_) => "once",
+            Kind::Reopened(_) => "reopened",
+        };
+        f.debug_struct("RequestBody")
+            .field("kind", &kind)
+            .field("length", &self.length)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &RequestBody) -> io::Result<Vec<u8>> {
+        match body.open()? {
+            Outgoing::Bytes(bytes) => Ok(bytes.to_vec()),
+            Outgoing::Reader(mut reader) => {
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_and_what_is_reopened_can_be_sent_again() {
+        for body in [
+            RequestBody::from("abc"),
+            RequestBody::reopened(|| Ok(io::Cursor::new(b"abc"))),
+        ] {
+            for _ in 0..2 {
+                assert_eq!(read(&body).unwrap(), b"abc");
+                assert!(!body.is_spent());
+            }
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_once_is_there_until_something_of_it_was_read() {
+        let body = RequestBody::once(io::Cursor::new(b"abc"));
+        drop(body.open().unwrap());
+        assert!(!body.is_spent());
+        assert_eq!(read(&body).unwrap(), b"abc");
+        assert!(body.is_spent());
+        assert!(read(&body).is_err());
+    }
+}
