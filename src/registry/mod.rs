@@ -3,7 +3,7 @@
 //! Short critical sections, no I/O and no user code under the lock. What leaves is a snapshot.
 
 mod attempted;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod audit;
 mod concurrency;
 mod group;

@@ -517,7 +517,7 @@ impl QueueView<'_> {
     }
 
     /// Until when a credential is kept from being ready, if it is.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn end_of(&self, slot: u32) -> Option<Timestamp> {
         self.lane.out.get(&slot).map(|(at, _)| *at)
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use credpool::testing::audit;
 use credpool::{Availability, Error, ErrorCode};
 
 use super::callers::{Caller, Ground, Manner, Under};
@@ -16,6 +17,16 @@ pub struct Ended<'a> {
     pub result: Result<u32, Error>,
     /// Who was ready when it ended.
     pub ready: Vec<String>,
+}
+
+/// At any moment at which everything waits.
+pub fn check_index(pool: &Pool) {
+    let found = audit(&pool.ground.manager);
+    let promise = "the_index_says_what_records_limits_and_probes_say";
+    let mut truth = pool.truth().lock();
+    if !found.is_empty() && !truth.breaches.iter().any(|known| known.promise == promise) {
+        truth.breach(promise, found.join("; "));
+    }
 }
 
 /// What may come late.
