@@ -437,7 +437,7 @@ fn drop_oldest_lane(pools: &mut FastMap<Arc<str>, ProviderIndex>, newest: u64) {
     if let Some((provider, model)) = oldest
         && let Some(pool) = pools.get_mut(&provider)
     {
-        pool.lanes.remove(&model);
+        pool.drop_lane(&model);
     }
 }
 
