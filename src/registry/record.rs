@@ -326,6 +326,7 @@ mod tests {
             failures: 1,
             since: START,
             until: None,
+            told_until: None,
             probe_at: None,
             half_open: false,
             refused: None,
