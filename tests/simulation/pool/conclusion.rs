@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use credpool::{Availability, Error, Options, Request};
 
-use super::operators;
+use super::keys;
 use super::promises::is_refusal;
 use super::upstream::{MODELS, PROVIDER};
 use super::world::{DECLINES, Pool};
@@ -53,7 +53,7 @@ pub fn conclude(pool: &mut Pool) {
 
 /// Many calls of which one answer in twenty is a fault.
 fn check_faults(pool: &mut Pool) {
-    operators::only_keys_that_are_well(pool);
+    keys::only_keys_that_are_well(pool);
     // An outage may have emptied the budget.
     errors_of(pool, CALLS_THAT_FILL_THE_BUDGET);
     for key in pool.truth().lock().keys.values_mut() {

@@ -69,7 +69,7 @@ impl Pool {
             busy: AtomicUsize::new(0),
         };
         for number in 0..=random.below(5) {
-            super::operators::add_key(&mut pool, &mut random, number);
+            super::keys::add_key(&mut pool, &mut random, number);
         }
         for _ in 0..=random.below(4) {
             let manner = Manner::draw(&mut random, true);
