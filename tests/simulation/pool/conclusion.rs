@@ -7,8 +7,9 @@ use credpool::{Availability, Error, Options, Request};
 
 use super::keys;
 use super::promises::is_refusal;
+use super::selector::DECLINES;
 use super::upstream::{MODELS, PROVIDER};
-use super::world::{DECLINES, Pool};
+use super::world::Pool;
 
 /// When all callers have stopped.
 pub fn conclude(pool: &mut Pool) {

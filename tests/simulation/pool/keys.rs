@@ -7,8 +7,9 @@ use credpool::Auth;
 
 use super::conclusion::{ask_pinned, check_allowance};
 use super::promises::forget_told;
+use super::selector::DECLINES;
 use super::upstream::{Bucket, Hints, Key, MODELS, PROVIDER};
-use super::world::{DECLINES, Pool};
+use super::world::Pool;
 use crate::random::Random;
 
 fn draw_key(random: &mut Random) -> Key {

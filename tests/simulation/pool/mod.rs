@@ -8,6 +8,7 @@ mod conclusion;
 mod keys;
 mod operators;
 mod promises;
+mod selector;
 mod upstream;
 mod world;
 

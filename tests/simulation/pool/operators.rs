@@ -7,8 +7,9 @@ use super::keys::{
     disable, key_fails, key_fails_at_times, key_is_added, key_is_removed, key_is_replaced,
     key_is_well, limits_change, long_calls, pick, setting_is_wrong, use_up,
 };
+use super::selector::DECLINES;
 use super::upstream::MODELS;
-use super::world::{DECLINES, PANICS, Pool};
+use super::world::{PANICS, Pool};
 use crate::random::Random;
 use crate::steps::{Kind, pool_kind};
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use credpool::{Availability, Error, ErrorCode};
 
 use super::callers::{Caller, Ground, Manner, Under};
+use super::selector::DECLINES;
 use super::upstream::{Key, MODELS, PROVIDER, Sent, Truth};
-use super::world::{DECLINES, Pool};
+use super::world::Pool;
 
 /// A call that has ended.
 pub struct Ended<'a> {

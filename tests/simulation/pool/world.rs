@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use credpool::{
-    Candidate, Candidates, Error, FailurePolicy, Hook, Manager, Options, Outcome, Selector,
-};
+use credpool::{FailurePolicy, Hook, Manager, Outcome};
 
 use super::callers::{Caller, Ground, Manner, Settled, ready};
+use super::selector::Fickle;
 use super::upstream::{MODELS, PROVIDER, Shared, Truth, Upstream};
 use crate::quiet::wait_until_quiet;
 use crate::random::Random;
@@ -42,7 +41,10 @@ impl Pool {
                 truth: Arc::clone(&truth),
                 mischief: Arc::clone(&mischief),
             })
-            .selector(Fickle(Arc::clone(&mischief)))
+            .selector(Fickle {
+                truth: Arc::clone(&truth),
+                mischief: Arc::clone(&mischief),
+            })
             .seed(seed)
             .build()
             .unwrap();
@@ -198,16 +200,3 @@ impl Hook for Listener {
 
 pub const PANICS: usize = 1;
 pub const HOOK_PANICS: &str = "a hook panics";
-pub const DECLINES: usize = 2;
-
-/// Round robin, which declines now and then.
-struct Fickle(Arc<AtomicUsize>);
-
-impl Selector for Fickle {
-    fn pick(&self, candidates: &Candidates<'_>, _: &Options) -> Result<Option<Candidate>, Error> {
-        if self.0.load(Ordering::SeqCst) == DECLINES {
-            return Ok(None);
-        }
-        Ok(candidates.rotate())
-    }
-}
