@@ -49,7 +49,7 @@ use unhealthy::Unhealthy;
 pub(crate) use wait_queue::Ticket;
 use wait_queue::WaitQueue;
 
-use crate::auth::{Auth, Status, Version};
+use crate::auth::{Auth, Version};
 use crate::clock::Timestamp;
 use crate::panic::guard;
 use crate::random::Random;
@@ -163,6 +163,7 @@ impl Registry {
             state.slots.insert(record);
             state.by_id.insert(id, member);
             self.reconfigured(&mut state.slots[slot]);
+            self.keep_pending(&mut state.slots[slot]);
             let auth = Arc::clone(&state.slots[slot].auth);
             state.limit(slot, &self.default_limits);
             state.join_group(slot);
@@ -349,6 +350,7 @@ impl Registry {
                     operator::is_fit_again(record.change(), former);
                 }
             }
+            self.keep_pending(record);
             auth = Arc::clone(&record.auth);
             state.touched.extend_if_watched(id);
             state.limit(slot, &self.default_limits);
@@ -401,11 +403,12 @@ impl Registry {
         if misconfigured.is_some() || record.auth.misconfigured.is_some() {
             record.change().misconfigured = misconfigured.map(Arc::new);
         }
-        if self.honours_pending && record.auth.status == Status::Pending {
-            record.waits_for_login = record.auth.is_pending();
-            if !record.waits_for_login {
-                record.change().status = Status::Active;
-            }
+    }
+
+    /// Sees to it that a pending record stays so, whatever has just changed in it.
+    fn keep_pending(&self, record: &mut Record) {
+        if self.honours_pending {
+            record.stay_pending();
         }
     }
 }

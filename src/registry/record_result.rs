@@ -149,9 +149,8 @@ impl Registry {
         let before = record.auth.versions;
         let was_clean = is_clean(&record.auth, model);
         let was_returning = record.auth.is_returning();
-        let was_pending = record.is_pending();
         let everywhere = change(record.change(), now);
-        let everywhere = everywhere || record.is_pending() != was_pending;
+        self.keep_pending(record);
         let changed = record.auth.versions != before;
         let is_clean = is_clean(&record.auth, model);
         let applied = if changed {
