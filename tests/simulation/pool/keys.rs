@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use credpool::Auth;
+use credpool::{Auth, Availability, Error, Status};
 
 use super::conclusion::{ask_pinned, check_allowance};
-use super::promises::forget_told;
+use super::promises::forget_refusals;
 use super::selector::DECLINES;
 use super::upstream::{Bucket, Hints, Key, MODELS, PROVIDER};
 use super::world::Pool;
@@ -32,6 +32,7 @@ fn draw_key(random: &mut Random) -> Key {
         rpm: random.chance(1, 6).then_some(20),
         max_concurrent: random.chance(1, 5).then_some(1),
         disabled: false,
+        pending: false,
         tpm: random.chance(1, 6).then_some(60),
     }
 }
@@ -40,6 +41,10 @@ fn draw_key(random: &mut Random) -> Key {
 pub fn add_key(pool: &mut Pool, random: &mut Random, number: usize) {
     let id = format!("key-{number:02}");
     let key = draw_key(random);
+    add(pool, random, id, key);
+}
+
+fn add(pool: &mut Pool, random: &mut Random, id: String, key: Key) {
     pool.note(format!("{id} is registered: {key:?}"));
     pool.truth().lock().keys.insert(id.clone(), key.clone());
     pool.truth().lock().tried_unusable.remove(&id);
@@ -49,9 +54,15 @@ pub fn add_key(pool: &mut Pool, random: &mut Random, number: usize) {
 }
 
 fn record(id: &str, key: &Key, secret: u64) -> Auth {
-    let mut auth = Auth::api_key(PROVIDER, format!("sk-{secret}"))
-        .with_id(id)
-        .runtime_only();
+    let mut auth = if key.pending {
+        Auth::new(PROVIDER)
+    } else {
+        Auth::api_key(PROVIDER, format!("sk-{secret}"))
+    };
+    auth = auth.with_id(id).runtime_only();
+    if key.pending {
+        auth.status = Status::Pending;
+    }
     let limits = [
         ("rpm", key.rpm),
         ("tpm", key.tpm),
@@ -94,6 +105,19 @@ pub fn key_is_added(pool: &mut Pool, random: &mut Random) {
         return;
     }
     add_key(pool, random, number);
+}
+
+/// A record of a login that a person has yet to complete.
+pub fn login_is_awaited(pool: &mut Pool, random: &mut Random) {
+    let id = format!("login-{:02}", random.below(3));
+    if pool.truth().lock().keys.contains_key(&id) || pool.truth().lock().sent.contains_key(&id) {
+        return;
+    }
+    let key = Key {
+        pending: true,
+        ..draw_key(random)
+    };
+    add(pool, random, id, key);
 }
 
 pub fn key_is_removed(pool: &mut Pool, random: &mut Random) {
@@ -147,6 +171,7 @@ pub fn key_is_replaced(pool: &mut Pool, random: &mut Random) {
         let key = truth.keys.get_mut(&id).unwrap();
         key.always = None;
         key.unusable = false;
+        key.pending = false;
         key.clone()
     };
     pool.note(format!("{id} is replaced: {key:?}"));
@@ -154,6 +179,25 @@ pub fn key_is_replaced(pool: &mut Pool, random: &mut Random) {
         .manager
         .register(record(&id, &key, random.next()))
         .unwrap();
+    forget_refusals(&mut pool.truth().lock(), &id);
+    check_replaced(pool, &id);
+}
+
+fn check_replaced(pool: &Pool, id: &str) {
+    for model in MODELS {
+        let reports = pool.ground.manager.explain(PROVIDER, model).into_iter();
+        let status = |error: &Error| error.http_status();
+        for report in reports.filter(|report| &*report.auth_id == id) {
+            let refused = report.error.as_ref().and_then(status);
+            let is_out = report.availability == Availability::Cooling;
+            if is_out && matches!(refused, Some(401..=403)) {
+                pool.truth().lock().breach(
+                    "another_key_ends_what_the_former_was_refused_for",
+                    format!("for {model}, {report}"),
+                );
+            }
+        }
+    }
 }
 
 pub fn setting_is_wrong(pool: &mut Pool, random: &mut Random) {
@@ -163,8 +207,10 @@ pub fn setting_is_wrong(pool: &mut Pool, random: &mut Random) {
         truth.tried_unusable.remove(&id);
         let key = truth.keys.get_mut(&id).unwrap();
         key.unusable = true;
+        key.pending = false;
         key.clone()
     };
+    forget_refusals(&mut pool.truth().lock(), &id);
     pool.note(format!("{id} gets a wrong setting"));
     pool.ground
         .manager
@@ -184,7 +230,7 @@ pub fn limits_change(pool: &mut Pool, random: &mut Random) {
 pub fn use_up(pool: &mut Pool, random: &mut Random) {
     let of_use = |(id, key): (&String, &Key)| {
         let limited = key.rpm.is_some() || key.tpm.is_some();
-        (limited && !key.disabled).then(|| id.clone())
+        (limited && !key.disabled && !key.pending).then(|| id.clone())
     };
     let ids: Vec<_> = pool.truth().lock().keys.iter().filter_map(of_use).collect();
     let (Some(id), Some(model)) = (random.pick(&ids), random.pick(&MODELS)) else {
@@ -213,7 +259,7 @@ fn set_again(pool: &Pool, random: &mut Random, id: &str, change: impl FnOnce(&mu
     let key = {
         let mut truth = pool.truth().lock();
         truth.tried_unusable.remove(id);
-        forget_told(&mut truth, id);
+        forget_refusals(&mut truth, id);
         let key = truth.keys.get_mut(id).unwrap();
         change(key);
         key.clone()
@@ -222,8 +268,8 @@ fn set_again(pool: &Pool, random: &mut Random, id: &str, change: impl FnOnce(&mu
     pool.ground.manager.register(record).unwrap();
 }
 
-/// In place of all others: three keys that are well.
-pub fn only_keys_that_are_well(pool: &mut Pool) {
+/// In place of all others: so many keys that are well.
+pub fn only_keys_that_are_well(pool: &mut Pool, count: u64) {
     let mut truth = pool.truth().lock();
     let former = std::mem::take(&mut truth.keys);
     truth.outage_until = Duration::ZERO;
@@ -231,7 +277,7 @@ pub fn only_keys_that_are_well(pool: &mut Pool) {
     for id in former.keys() {
         let _ = pool.ground.manager.remove(id);
     }
-    for number in 0..3 {
+    for number in 0..count {
         let key = Key {
             bucket: None,
             hints: Hints::None,
@@ -243,6 +289,7 @@ pub fn only_keys_that_are_well(pool: &mut Pool) {
             tpm: None,
             max_concurrent: None,
             disabled: false,
+            pending: false,
         };
         let id = format!("even-{number}");
         let record = record(&id, &key, number);

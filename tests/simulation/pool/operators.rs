@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::callers::{Caller, Manner};
 use super::keys::{
     disable, key_fails, key_fails_at_times, key_is_added, key_is_removed, key_is_replaced,
-    key_is_well, limits_change, long_calls, pick, setting_is_wrong, use_up,
+    key_is_well, limits_change, login_is_awaited, long_calls, pick, setting_is_wrong, use_up,
 };
 use super::selector::DECLINES;
 use super::upstream::MODELS;
@@ -39,6 +39,8 @@ pub const KINDS: &[Kind] = &[
     pool_kind("a hook panics", 1, hook_panics),
     pool_kind("the selector declines", 1, selector_declines),
     pool_kind("hook and selector are well", 3, all_is_well),
+    pool_kind("a login is awaited", 2, login_is_awaited),
+    pool_kind("a call is about no model", 2, call_about_no_model),
 ];
 
 fn time_passes(pool: &mut Pool, random: &mut Random) {
@@ -70,6 +72,14 @@ fn many_calls(pool: &mut Pool, random: &mut Random) {
     for _ in 0..=random.below(12) {
         pool.start_caller(manner.clone());
     }
+}
+
+/// It asks for a path that is not there, which no key can help.
+fn call_about_no_model(pool: &mut Pool, random: &mut Random) {
+    let status = *random.pick(&[404, 405, 400]).unwrap();
+    pool.note(format!("a call about no model, which gets {status}"));
+    pool.truth().lock().without_model = status;
+    super::conclusion::check_no_model(pool, status);
 }
 
 fn cancel(pool: &mut Pool, random: &mut Random) {
@@ -129,7 +139,7 @@ fn reset(pool: &mut Pool, random: &mut Random) {
         pool.note(format!("an operator resets {id}"));
         let _ = pool.ground.manager.reset(&id);
         let mut truth = pool.truth().lock();
-        super::promises::forget_told(&mut truth, &id);
+        super::promises::forget_refusals(&mut truth, &id);
         // He may have mended what the pool does not see.
         truth.tried_unusable.remove(&id);
     }
@@ -141,7 +151,7 @@ fn cool_down(pool: &mut Pool, random: &mut Random) {
         pool.note(format!("an operator cools {id} down for {model}"));
         let span = random.millis(&[2_000, 20_000]);
         // His word counts, also where it is a shorter one.
-        super::promises::forget_told(&mut pool.truth().lock(), &id);
+        super::promises::forget_refusals(&mut pool.truth().lock(), &id);
         let _ = pool.ground.manager.cool_down(&id, Some(model), span);
     }
 }

@@ -17,6 +17,7 @@ use crate::timeline::{ProcessClock, Setting, Timeline};
 const PID: u32 = 1;
 
 pub struct Pool {
+    pub seed: u64,
     pub ground: Ground,
     pub clock: ProcessClock,
     pub callers: Vec<Caller>,
@@ -55,6 +56,7 @@ impl Pool {
         });
         let settled = Settled::default();
         let mut pool = Self {
+            seed,
             ground: Ground {
                 pid: PID,
                 timeline,
@@ -132,6 +134,7 @@ impl Pool {
             self.rest();
             super::promises::check_waits(self);
             super::promises::check_returns(self);
+            super::promises::check_ends(self);
             if !self.ground.timeline.fire_next(end) {
                 return;
             }
