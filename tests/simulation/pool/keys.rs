@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use credpool::{Auth, Availability, Error, Status};
+use credpool::{Auth, Availability, Clock, Error, Outcome, Status, Timestamp};
 
 use super::conclusion::{ask_pinned, check_allowance};
 use super::promises::forget_refusals;
@@ -198,6 +198,59 @@ fn check_replaced(pool: &Pool, id: &str) {
             }
         }
     }
+}
+
+/// The program tells of attempts that it has made itself: one fault after the other, of several kinds.
+pub fn faults_are_marked(pool: &mut Pool, random: &mut Random) {
+    let (Some(id), Some(model)) = (pick(pool, random), random.pick(&MODELS)) else {
+        return;
+    };
+    {
+        let mut truth = pool.truth().lock();
+        let key = &truth.keys[&id];
+        if key.disabled || key.pending || key.unusable {
+            return;
+        }
+        forget_refusals(&mut truth, &id);
+    }
+    for _ in 0..2 + random.below(3) {
+        let (fault, least) = draw_fault(random);
+        pool.note(format!("{id} is marked for {model}: {fault}"));
+        pool.truth().lock().attempts += 1;
+        let former = out_until(pool, model, &id);
+        let outcome = Outcome::failure(&id, PROVIDER, model, fault);
+        pool.ground.manager.mark_result(&outcome);
+        let now = pool.clock.now();
+        let due = former.max(Some(now + least)).filter(|due| *due > now);
+        let ends = out_until(pool, model, &id);
+        if ends < due {
+            let what = format!("{id} is out for {model} until {ends:?}, and not until {due:?}");
+            let mut truth = pool.truth().lock();
+            truth.breach("a_cooldown_is_not_swallowed_by_another", what);
+        }
+    }
+}
+
+/// An error, and for how long it puts a key out at least.
+fn draw_fault(random: &mut Random) -> (Error, Duration) {
+    let status = *random.pick(&[401, 402, 403, 404, 429, 500, 503]).unwrap();
+    let error = Error::upstream(status, "this key fails");
+    match status {
+        401..=404 => (error, Duration::from_secs(60)),
+        429 => {
+            let wait = random.millis(&[2_000, 20_000, 90_000]);
+            (error.with_retry_after(wait), wait)
+        }
+        _ => (error, Duration::ZERO),
+    }
+}
+
+fn out_until(pool: &Pool, model: &str, id: &str) -> Option<Timestamp> {
+    let mut reports = pool.ground.manager.explain(PROVIDER, model).into_iter();
+    let report = reports.find(|report| &*report.auth_id == id)?;
+    report
+        .until
+        .filter(|_| report.availability == Availability::Cooling)
 }
 
 pub fn setting_is_wrong(pool: &mut Pool, random: &mut Random) {

@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::callers::{Caller, Manner};
 use super::keys::{
-    disable, key_fails, key_fails_at_times, key_is_added, key_is_removed, key_is_replaced,
-    key_is_well, limits_change, login_is_awaited, long_calls, pick, setting_is_wrong, use_up,
+    disable, faults_are_marked, key_fails, key_fails_at_times, key_is_added, key_is_removed,
+    key_is_replaced, key_is_well, limits_change, login_is_awaited, long_calls, pick,
+    setting_is_wrong, use_up,
 };
 use super::selector::DECLINES;
 use super::upstream::MODELS;
@@ -41,6 +42,7 @@ pub const KINDS: &[Kind] = &[
     pool_kind("hook and selector are well", 3, all_is_well),
     pool_kind("a login is awaited", 2, login_is_awaited),
     pool_kind("a call is about no model", 2, call_about_no_model),
+    pool_kind("faults are marked", 2, faults_are_marked),
 ];
 
 fn time_passes(pool: &mut Pool, random: &mut Random) {
