@@ -162,7 +162,7 @@ impl Registry {
             let record = Record::new(Arc::clone(&member), Arc::clone(&auth));
             state.slots.insert(record);
             state.by_id.insert(id, member);
-            self.reconfigured(&mut state.slots[slot]);
+            state.slots[slot].reconfigured();
             self.keep_pending(&mut state.slots[slot]);
             let auth = Arc::clone(&state.slots[slot].auth);
             state.limit(slot, &self.default_limits);
@@ -343,7 +343,7 @@ impl Registry {
             before = Arc::clone(&record.auth);
             change(record);
             if !record.auth.is_configured_as(&before) {
-                self.reconfigured(record);
+                record.reconfigured();
                 if record.auth.misconfigured.is_none()
                     && let Some(former) = &before.misconfigured
                 {
@@ -395,14 +395,6 @@ impl Registry {
     /// Whether any credential may be unavailable, for whatever model.
     pub(crate) fn may_anybody_be_out(&self) -> bool {
         self.troubled.load(Ordering::SeqCst) > 0
-    }
-
-    /// Sees to it that a record is used as its settings say by now.
-    fn reconfigured(&self, record: &mut Record) {
-        let misconfigured = record.auth.check_address().err();
-        if misconfigured.is_some() || record.auth.misconfigured.is_some() {
-            record.change().misconfigured = misconfigured.map(Arc::new);
-        }
     }
 
     /// Sees to it that a pending record stays so, whatever has just changed in it.

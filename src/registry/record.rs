@@ -110,6 +110,14 @@ impl Record {
         self.waits_for_login && self.auth.status == Status::Pending
     }
 
+    /// Sees to it that it is used as its settings say by now.
+    pub(super) fn reconfigured(&mut self) {
+        let misconfigured = self.auth.check_address().err();
+        if misconfigured.is_some() || self.auth.misconfigured.is_some() {
+            self.change().misconfigured = misconfigured.map(Arc::new);
+        }
+    }
+
     /// A pending record stays so until it has something to send, and is active from then on.
     pub(super) fn stay_pending(&mut self) {
         let is_pending = self.auth.status == Status::Pending;

@@ -41,15 +41,15 @@ fn draw_key(random: &mut Random) -> Key {
 pub fn add_key(pool: &mut Pool, random: &mut Random, number: usize) {
     let id = format!("key-{number:02}");
     let key = draw_key(random);
-    add(pool, random, id, key);
+    add(pool, random, &id, &key);
 }
 
-fn add(pool: &mut Pool, random: &mut Random, id: String, key: Key) {
+fn add(pool: &Pool, random: &mut Random, id: &str, key: &Key) {
     pool.note(format!("{id} is registered: {key:?}"));
-    pool.truth().lock().keys.insert(id.clone(), key.clone());
-    pool.truth().lock().tried_unusable.remove(&id);
-    pool.truth().lock().sent.remove(&id);
-    let auth = record(&id, &key, random.next());
+    pool.truth().lock().keys.insert(id.to_owned(), key.clone());
+    pool.truth().lock().tried_unusable.remove(id);
+    pool.truth().lock().sent.remove(id);
+    let auth = record(id, key, random.next());
     pool.ground.manager.register(auth).unwrap();
 }
 
@@ -117,7 +117,7 @@ pub fn login_is_awaited(pool: &mut Pool, random: &mut Random) {
         pending: true,
         ..draw_key(random)
     };
-    add(pool, random, id, key);
+    add(pool, random, &id, &key);
 }
 
 pub fn key_is_removed(pool: &mut Pool, random: &mut Random) {
