@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use credpool::{Auth, Availability, Clock, Error, Outcome, Status, Timestamp};
+use credpool::{Auth, Availability, Clock, Error, FailureKind, Outcome, Status, Timestamp};
 
 use super::conclusion::{ask_pinned, check_allowance};
 use super::promises::forget_refusals;
@@ -186,11 +186,13 @@ pub fn key_is_replaced(pool: &mut Pool, random: &mut Random) {
 fn check_replaced(pool: &Pool, id: &str) {
     for model in MODELS {
         let reports = pool.ground.manager.explain(PROVIDER, model).into_iter();
-        let status = |error: &Error| error.http_status();
         for report in reports.filter(|report| &*report.auth_id == id) {
-            let refused = report.error.as_ref().and_then(status);
-            let is_out = report.availability == Availability::Cooling;
-            if is_out && matches!(refused, Some(401..=403)) {
+            // A rate limit may be one of the account.
+            let of_the_key = matches!(
+                report.fault,
+                Some(FailureKind::Unauthorized | FailureKind::Forbidden | FailureKind::Billing)
+            );
+            if of_the_key && report.availability == Availability::Cooling {
                 pool.truth().lock().breach(
                     "another_key_ends_what_the_former_was_refused_for",
                     format!("for {model}, {report}"),
