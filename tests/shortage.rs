@@ -600,6 +600,47 @@ mod retries {
         assert!(clock.now() - opens <= 8 * SECOND);
     }
 
+    /// Two keys meet a fault of the provider; the later one cannot be tried again, for each reason that there is.
+    #[test]
+    fn every_credential_that_met_a_fault_of_its_provider_may_be_tried_again() {
+        type Then = fn(&Manager, &Fake);
+        let unavailable: [(&str, Error, Then); 4] = [
+            ("disabled", down(), |manager, _| {
+                manager.set_disabled("a01", true).unwrap();
+            }),
+            ("removed", down(), |manager, _| {
+                manager.remove("a01").unwrap();
+            }),
+            ("refused", down(), |_, fake| {
+                fake.on("a01", Act::Fail(Error::upstream(401, "no")));
+            }),
+            ("away", down().with_retry_after(300 * SECOND), |_, _| {}),
+        ];
+        for (why, fault, then) in unavailable {
+            let policy = steady()
+                .with_back_off(Some(BackOff::default()))
+                .with_max_wait(30 * SECOND);
+            let (manager, fake, clock) = pool(2, policy);
+            fake.on("a00", Act::Fail(down()));
+            fake.on("a01", Act::Fail(fault));
+            let caller = {
+                let manager = manager.clone();
+                thread::spawn(move || call(&manager))
+            };
+            eventually("it backs off", || clock.timers() > 0);
+            assert_eq!(fake.calls(), ["a00", "a01"], "{why}");
+            fake.on("a00", Act::Serve);
+            then(&manager, &fake);
+            eventually("it is over", || {
+                if clock.timers() > 0 {
+                    clock.advance(Duration::from_millis(50));
+                }
+                caller.is_finished()
+            });
+            assert_eq!(caller.join().unwrap().unwrap(), "a00", "{why}");
+        }
+    }
+
     #[test]
     fn a_server_that_asks_not_to_be_tried_again_is_not() {
         let policy = steady().with_back_off(Some(BackOff::new(Duration::ZERO, Duration::ZERO)));

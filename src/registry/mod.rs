@@ -3,7 +3,7 @@
 //! Short critical sections, no I/O and no user code under the lock. What leaves is a snapshot.
 
 mod attempted;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod audit;
 mod concurrency;
 mod group;
@@ -57,7 +57,7 @@ use crate::random::Random;
 /// All credentials of a manager.
 pub(crate) struct Registry {
     state: Mutex<State>,
-    waiters: WaitQueue,
+    waiters: Arc<WaitQueue>,
     random: Arc<Random>,
     /// What credentials are used within that say nothing of their own.
     default_limits: UseLimits,
@@ -98,6 +98,8 @@ struct State {
     touched: Touched,
     timeline: Timeline,
     groups: Groups,
+    /// Woken by whatever makes a credential ready, or ready earlier.
+    waiters: Arc<WaitQueue>,
 }
 
 /// A map whose hashes cost little and are not foreseeable.
@@ -115,8 +117,8 @@ impl Registry {
         let state = State::default();
         Self {
             troubled: state.troubled.count(),
+            waiters: Arc::clone(&state.waiters),
             state: Mutex::new(state),
-            waiters: WaitQueue::default(),
             random,
             default_limits,
             honours_pending: false,
@@ -358,6 +360,7 @@ impl Registry {
             state.seat(slot);
         }
         release(before);
+        // Those that wait may have nothing to wait for any more.
         self.waiters.wake();
         Some(auth)
     }
@@ -519,8 +522,11 @@ impl State {
             pool.join(slots, slot);
         }
         let record = &slots[slot];
-        if let Some(seat) = record.seat() {
-            pool.set_everywhere(slot, seat, |model| record.readiness(model, now));
+        if let Some(seat) = record.seat()
+            && pool.set_everywhere(slot, seat, |model| record.readiness(model, now))
+        {
+            self.waiters
+                .wake_for_all_models(&record.auth.provider, record.id());
         }
     }
 

@@ -137,14 +137,9 @@ impl Drop for ProbeGuard {
         let Some(slot) = state.slot(&self.id) else {
             return;
         };
-        let mut held = false;
         state.probing(slot, &self.model, |_, half_open| {
-            held |= half_open.end(self.number);
+            half_open.end(self.number);
         });
-        drop(state);
-        if held {
-            self.registry.waiters.wake();
-        }
     }
 }
 

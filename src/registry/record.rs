@@ -100,6 +100,16 @@ impl Record {
         }
     }
 
+    /// Until when it is not ready: both what makes it unavailable and its own limits must have an end.
+    pub(super) fn returns_at(&self, model: &str, now: Timestamp) -> Option<Timestamp> {
+        let end = self.readiness(model, now).end()?;
+        let limits = self.limiter.as_ref();
+        match limits.map(|limiter| limiter.readiness(model, now)) {
+            Some(Readiness::Full(at)) if at < Timestamp::MAX => Some(at.max(end)),
+            _ => Some(end),
+        }
+    }
+
     /// As [`readiness`](Self::readiness), its limits aside.
     pub(super) fn health(&self, model: &str) -> Readiness {
         readiness(&self.auth, model)

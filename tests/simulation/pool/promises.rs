@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use credpool::testing::audit;
 use credpool::{Availability, CooldownSource, CredentialReport, Error, ErrorCode};
 
 use super::callers::{Caller, Ground, Manner, Under};
@@ -17,6 +18,16 @@ pub struct Ended<'a> {
     pub result: Result<u32, Error>,
     /// Who was ready when it ended.
     pub ready: Vec<String>,
+}
+
+/// At any moment at which everything waits.
+pub fn check_index(pool: &Pool) {
+    let found = audit(&pool.ground.manager);
+    let promise = "the_index_says_what_records_limits_and_probes_say";
+    let mut truth = pool.truth().lock();
+    if !found.is_empty() && !truth.breaches.iter().any(|known| known.promise == promise) {
+        truth.breach(promise, found.join("; "));
+    }
 }
 
 /// What may come late.
@@ -317,8 +328,8 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
             return;
         }
     }
-    let is_answer = *error.code() == ErrorCode::Upstream;
-    let is_limit = is_answer && error.http_status() == Some(429) || is_refusal(error);
+    let is_cancelled = *error.code() == ErrorCode::Cancelled;
+    let is_limit = !is_cancelled && (error.http_status() == Some(429) || is_refusal(error));
     let at_bound = attempts >= 3 && took >= under.may_wait;
     if is_limit && attempts < 10 && !at_bound && !error.message().contains("selector") {
         let what = format!(

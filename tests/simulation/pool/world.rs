@@ -132,6 +132,7 @@ impl Pool {
         let mut fired = 0;
         loop {
             self.rest();
+            super::promises::check_index(self);
             super::promises::check_waits(self);
             super::promises::check_returns(self);
             super::promises::check_ends(self);
