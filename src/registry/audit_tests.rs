@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
+use crate::auth::Status;
 use crate::clock::{Clock, ManualClock, earlier, later};
 use crate::error::Error;
 use crate::health::Transition;

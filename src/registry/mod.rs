@@ -49,7 +49,7 @@ use unhealthy::Unhealthy;
 pub(crate) use wait_queue::Ticket;
 use wait_queue::WaitQueue;
 
-use crate::auth::{Auth, Status, Version};
+use crate::auth::{Auth, Version};
 use crate::clock::Timestamp;
 use crate::panic::guard;
 use crate::random::Random;
@@ -164,7 +164,8 @@ impl Registry {
             let record = Record::new(Arc::clone(&member), Arc::clone(&auth));
             state.slots.insert(record);
             state.by_id.insert(id, member);
-            self.reconfigured(&mut state.slots[slot]);
+            state.slots[slot].reconfigured();
+            self.keep_pending(&mut state.slots[slot]);
             let auth = Arc::clone(&state.slots[slot].auth);
             state.limit(slot, &self.default_limits);
             state.join_group(slot);
@@ -344,13 +345,14 @@ impl Registry {
             before = Arc::clone(&record.auth);
             change(record);
             if !record.auth.is_configured_as(&before) {
-                self.reconfigured(record);
+                record.reconfigured();
                 if record.auth.misconfigured.is_none()
                     && let Some(former) = &before.misconfigured
                 {
                     operator::is_fit_again(record.change(), former);
                 }
             }
+            self.keep_pending(record);
             auth = Arc::clone(&record.auth);
             state.touched.extend_if_watched(id);
             state.limit(slot, &self.default_limits);
@@ -398,17 +400,10 @@ impl Registry {
         self.troubled.load(Ordering::SeqCst) > 0
     }
 
-    /// Sees to it that a record is used as its settings say by now.
-    fn reconfigured(&self, record: &mut Record) {
-        let misconfigured = record.auth.check_address().err();
-        if misconfigured.is_some() || record.auth.misconfigured.is_some() {
-            record.change().misconfigured = misconfigured.map(Arc::new);
-        }
-        if self.honours_pending && record.auth.status == Status::Pending {
-            record.waits_for_login = record.auth.is_pending();
-            if !record.waits_for_login {
-                record.change().status = Status::Active;
-            }
+    /// Sees to it that a pending record stays so, whatever has just changed in it.
+    fn keep_pending(&self, record: &mut Record) {
+        if self.honours_pending {
+            record.stay_pending();
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Record {
     pub(super) refresh_failures: u32,
     /// The credential is counted among those that may be unavailable.
     pub(super) troubled: bool,
-    /// As long as it is pending, it does not serve.
+    /// It is pending, and does not serve, until it has tokens or a key.
     pub(super) waits_for_login: bool,
 }
 
@@ -118,6 +118,29 @@ impl Record {
     /// Whether it waits for a login to be completed.
     pub(super) fn is_pending(&self) -> bool {
         self.waits_for_login && self.auth.status == Status::Pending
+    }
+
+    /// Sees to it that it is used as its settings say by now.
+    pub(super) fn reconfigured(&mut self) {
+        let misconfigured = self.auth.check_address().err();
+        if misconfigured.is_some() || self.auth.misconfigured.is_some() {
+            self.change().misconfigured = misconfigured.map(Arc::new);
+        }
+    }
+
+    /// A pending record stays so until it has something to send, and is active from then on.
+    pub(super) fn stay_pending(&mut self) {
+        let is_pending = self.auth.status == Status::Pending;
+        let waits = is_pending || self.waits_for_login;
+        self.waits_for_login = waits && self.auth.has_nothing_to_send();
+        let is_disabled = self.auth.disabled || self.auth.status == Status::Disabled;
+        if self.waits_for_login != is_pending && !is_disabled {
+            self.change().status = if self.waits_for_login {
+                Status::Pending
+            } else {
+                Status::Active
+            };
+        }
     }
 
     /// Sets the limits that it is used within. What is used of it at the moment stays counted.

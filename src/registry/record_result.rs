@@ -143,9 +143,8 @@ impl Registry {
         };
         let record = &mut state.slots[slot];
         let before = record.auth.versions;
-        let was_pending = record.is_pending();
         let everywhere = change(record.change(), now);
-        let everywhere = everywhere || record.is_pending() != was_pending;
+        self.keep_pending(record);
         let changed = record.auth.versions != before;
         let applied = if changed {
             record.needs_writing()
