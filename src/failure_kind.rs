@@ -107,7 +107,12 @@ impl FailureKind {
     pub(crate) const fn is_refusal(self) -> bool {
         matches!(
             self,
-            Self::Unauthorized | Self::Billing | Self::Forbidden | Self::NotFound | Self::Quota
+            Self::Unauthorized
+                | Self::Billing
+                | Self::Forbidden
+                | Self::NotFound
+                | Self::Quota
+                | Self::RateLimited
         )
     }
 }

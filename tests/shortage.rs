@@ -1064,6 +1064,25 @@ mod outages {
         clock.advance(TICK);
         call(&manager).unwrap();
     }
+
+    #[test]
+    fn what_a_server_says_of_its_return_holds_beside_a_longer_guess() {
+        let (manager, fake, clock) = pool(1, steady());
+        for _ in 0..7 {
+            mark(&manager, 0, down());
+            clock.advance(standing(&manager, 0).remaining.unwrap_or_default());
+        }
+        mark(&manager, 0, down());
+        assert_eq!(standing(&manager, 0).remaining, Some(MINUTE));
+        mark(&manager, 0, limited(5));
+        clock.advance(just_before(5 * SECOND));
+        let error = call(&manager).unwrap_err();
+        assert_eq!(*error.code(), ErrorCode::AuthUnavailable);
+        assert!(fake.calls().is_empty());
+        // From then on nothing but a guess keeps it out.
+        clock.advance(TICK);
+        assert_eq!(call(&manager).unwrap(), "a00");
+    }
 }
 
 mod reports {

@@ -32,6 +32,7 @@
 
 mod anthropic;
 mod attempt;
+mod audit;
 mod due;
 mod executor;
 mod form;
@@ -48,6 +49,7 @@ mod upstream;
 mod wire;
 
 pub use anthropic::AnthropicUpstream;
+pub use audit::audit;
 pub use executor::{Call, CallKind, ScriptedExecutor};
 pub use gate::Gate;
 pub use gemini::GeminiUpstream;
