@@ -144,14 +144,20 @@ pub(super) fn a_call_whose_time_is_over_sends_nothing(fixture: &dyn ExecutorFixt
 }
 
 pub(super) fn a_cancelled_stream_ends_immediately(fixture: &dyn ExecutorFixture) -> Verdict {
-    let (upstream, call) = stalling_stream(fixture);
-    let (call, token) = cancellable(call);
-    let source = begun(fixture, &call)?;
-    token.cancel();
     let what = "a cancelled stream";
-    let error = drain(source)?.failure(what)?;
-    has_code(what, &error, &[ErrorCode::Cancelled])?;
-    is_abandoned(&upstream, what)
+    let ended = |call: Call| {
+        let (call, token) = cancellable(call);
+        let source = begun(fixture, &call)?;
+        token.cancel();
+        let error = drain(source)?.failure(what)?;
+        has_code(what, &error, &[ErrorCode::Cancelled])
+    };
+    let (upstream, call) = stalling_stream(fixture);
+    ended(call)?;
+    is_abandoned(&upstream, what)?;
+    // One whose other chunks have come already.
+    let (_upstream, call) = answered(fixture, whole_stream(fixture, &["a", "b", "c"]));
+    ended(call)
 }
 
 pub(super) fn a_stream_ends_at_its_deadline(fixture: &dyn ExecutorFixture) -> Verdict {

@@ -61,11 +61,19 @@ pub trait ExecutorFixture: Send + Sync {
         self.stream_end().len()
     }
 
-    /// An error with this message, as a body and as an event's data, where the vendor answers with one under status 200. None by default: it
-    /// does not.
-    fn error(&self, message: &str) -> Option<String> {
+    /// The body of an answer with an error status.
+    fn error(&self, message: &str) -> String;
+
+    /// The body of an answer with status 200 that is an error. None by default: the vendor sends none.
+    fn error_in_reply(&self, message: &str) -> Option<String> {
         let _ = message;
         None
+    }
+
+    /// The event by which a stream fails. By default one named `error` with the [error in a reply](Self::error_in_reply).
+    fn error_in_stream(&self, message: &str) -> Option<Event> {
+        let data = self.error_in_reply(message)?;
+        Some(("error", data))
     }
 
     /// The body of an answer to a token count. None by default: the vendor does not count, and the executor says so.
@@ -109,6 +117,10 @@ pub trait ExecutorFixture: Send + Sync {
 ///
 ///     fn usage(&self) -> Option<Usage> {
 ///         Some(Usage::new(2, 1))
+///     }
+///
+///     fn error(&self, message: &str) -> String {
+///         json!({"type": "error", "error": {"type": "overloaded_error", "message": message}}).to_string()
 ///     }
 ///
 ///     fn stream_piece(&self, text: &str) -> Event {

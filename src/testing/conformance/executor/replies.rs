@@ -39,7 +39,7 @@ pub(super) fn a_whole_reply_is_served(fixture: &dyn ExecutorFixture) -> Verdict 
 }
 
 pub(super) fn a_rate_limit_keeps_its_status_and_wait(fixture: &dyn ExecutorFixture) -> Verdict {
-    let reply = Reply::json(429, error_body(fixture)).header("retry-after", "17");
+    let reply = Reply::json(429, fixture.error("It says why.")).header("retry-after", "17");
     let (_upstream, call) = answered(fixture, reply);
     for error in call.both_fail("with an answer 429")? {
         same("the status", &error.http_status(), &Some(429))?;
@@ -62,7 +62,7 @@ pub(super) fn every_error_keeps_its_status_and_body(fixture: &dyn ExecutorFixtur
         (500, true),
         (503, true),
     ] {
-        let body = error_body(fixture);
+        let body = fixture.error("It says why.");
         let (_upstream, call) = answered(fixture, Reply::json(status, body.clone()));
         for error in call.both_fail(&format!("with an answer {status}"))? {
             has_code("an error status", &error, &[ErrorCode::Upstream])?;
@@ -74,13 +74,8 @@ pub(super) fn every_error_keeps_its_status_and_body(fixture: &dyn ExecutorFixtur
     Ok(())
 }
 
-fn error_body(fixture: &dyn ExecutorFixture) -> String {
-    let body = fixture.error("It says why.");
-    body.unwrap_or_else(|| r#"{"message":"It says why."}"#.to_owned())
-}
-
 pub(super) fn an_error_inside_a_success_is_an_error(fixture: &dyn ExecutorFixture) -> Verdict {
-    let body = fixture.error("It says why.");
+    let body = fixture.error_in_reply("It says why.");
     let body = body.ok_or_else(|| Stop::skipped("the vendor puts no error into a success"))?;
     let (_upstream, call) = answered(fixture, Reply::json(200, body));
     let error = failed("an error inside a success", call.plain()?)?;

@@ -1,7 +1,7 @@
 //! Promises about credentials: shown to their own API alone, and never in an error.
 
 use super::ExecutorFixture;
-use super::call::{Call, KEY, answered, has_code, shows_no_secret, whole_stream};
+use super::call::{Call, KEY, answered, has_code, shows_no_secret, streamed, whole_stream};
 use crate::error::ErrorCode;
 use crate::request::Format;
 use crate::testing::conformance::{Stop, Verdict, same};
@@ -12,24 +12,28 @@ pub(super) fn an_upstream_that_echoes_secrets_does_not_make_errors_tell_them(
 ) -> Verdict {
     // JSON can spell a key with escapes, which printing it anew undoes.
     let escaped = KEY.replacen('c', "\\u0063", 1);
-    let spelt = fixture.error(KEY).map(|body| body.replace(KEY, &escaped));
-    let mut echoes = vec![
+    let error = fixture.error(KEY);
+    let echoes = [
         KEY.to_owned(),
         format!("{{\"error\":{{\"message\":\"{KEY}\",\"code\":\"{KEY}\",\"type\":\"{KEY}\"}}}}"),
         format!("{{\"error\":\"{escaped}\",\"message\":\"{escaped}\"}}"),
+        error.replace(KEY, &escaped),
+        error,
     ];
-    echoes.extend(fixture.error(KEY).into_iter().chain(spelt));
+    // Each error that comes of a call is looked through.
     for echo in echoes {
         for status in [200, 400, 401, 429, 500] {
-            // Each error that comes of a call is looked through.
             let (_upstream, call) = answered(fixture, Reply::json(status, echo.clone()));
             call.both_fail("that is answered with its own key")?;
             let _ = call.count()?;
         }
         let events = Reply::named_sse([("", echo.clone()), ("error", echo)]);
-        let (_upstream, call) = answered(fixture, events);
-        call.stream()?
-            .failure("a stream that is answered with the call's own key")?;
+        let error = streamed(fixture, events)?;
+        error.failure("a stream that is answered with the call's own key")?;
+    }
+    if let Some(event) = fixture.error_in_stream(KEY) {
+        let error = streamed(fixture, Reply::named_sse([event]))?;
+        error.failure("a stream that fails with the call's own key")?;
     }
     Ok(())
 }

@@ -49,11 +49,14 @@ pub(super) fn a_stream_without_its_end_is_an_error(fixture: &dyn ExecutorFixture
     if events.last().is_some_and(|(_, data)| data == DONE) {
         return Ok(());
     }
-    let mut events = open_events(fixture, &PIECES);
-    events.push(("", DONE.to_owned()));
-    let what = "a stream with the closing marker of gateways and without its own end";
-    let error = streamed(fixture, Reply::named_sse(events))?.failure(what)?;
-    has_code(what, &error, &[ErrorCode::StreamTruncated])
+    for pieces in [&[][..], &PIECES] {
+        let mut events = open_events(fixture, pieces);
+        events.push(("", DONE.to_owned()));
+        let what = "a stream with the closing marker of gateways and without its own end";
+        let error = streamed(fixture, Reply::named_sse(events))?.failure(what)?;
+        has_code(what, &error, &[ErrorCode::StreamTruncated])?;
+    }
+    Ok(())
 }
 
 pub(super) fn a_reset_is_a_lost_connection(fixture: &dyn ExecutorFixture) -> Verdict {

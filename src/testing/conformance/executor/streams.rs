@@ -2,7 +2,7 @@
 
 use super::ExecutorFixture;
 use super::call::{
-    LONG, answered, has_code, is_retryable, next, open_events, streamed, whole_stream,
+    KEY, LONG, answered, has_code, is_retryable, next, open_events, streamed, whole_stream,
 };
 use crate::error::ErrorCode;
 use crate::testing::conformance::{Stop, Verdict, same};
@@ -88,7 +88,7 @@ pub(super) fn a_chunk_arrives_while_the_stream_waits(fixture: &dyn ExecutorFixtu
 }
 
 pub(super) fn an_unreadable_event_is_an_error(fixture: &dyn ExecutorFixture) -> Verdict {
-    for garbage in ["{\"a\":", "hello", "[1]", "1"] {
+    for garbage in ["{\"a\":", "hello", "[1]", "1", &format!("{{{KEY}")] {
         let mut events = open_events(fixture, &["a"]);
         let (name, _) = fixture.stream_piece("b");
         events.push((name, garbage.to_owned()));
@@ -122,11 +122,11 @@ pub(super) fn an_event_has_a_limit(fixture: &dyn ExecutorFixture) -> Verdict {
 }
 
 pub(super) fn an_error_event_is_the_last_item(fixture: &dyn ExecutorFixture) -> Verdict {
-    let error = fixture.error("It says why.");
+    let error = fixture.error_in_stream("It says why.");
     let error = error.ok_or_else(|| Stop::skipped("the vendor sends no error events"))?;
     for pieces in [&[][..], &["a"]] {
         let mut events = open_events(fixture, pieces);
-        events.push(("error", error.clone()));
+        events.push(error.clone());
         events.extend(fixture.stream_end());
         let streamed = streamed(fixture, Reply::named_sse(events))?;
         same(
@@ -157,10 +157,11 @@ pub(super) fn a_document_is_no_stream(fixture: &dyn ExecutorFixture) -> Verdict 
         let error = streamed(fixture, reply)?.failure(what)?;
         has_code(what, &error, &[code])?;
     }
-    let Some(error) = fixture.error("It says why.") else {
+    let Some(error) = fixture.error_in_reply("It says why.") else {
         return Ok(());
     };
     let what = "an error in place of a stream";
     let error = streamed(fixture, Reply::json(200, error))?.failure(what)?;
-    has_code(what, &error, &[ErrorCode::Upstream])
+    let codes = [ErrorCode::Upstream, ErrorCode::StreamMalformed];
+    has_code(what, &error, &codes)
 }
