@@ -135,6 +135,11 @@ impl StreamProtocol for ChatStream {
         EventMeaning::Chunk(chunk)
     }
 
+    fn knows(&self, event: &str) -> bool {
+        const OWN: [&str; 4] = ["message-", "content-", "tool-", "citation-"];
+        OWN.iter().any(|start| event.starts_with(start))
+    }
+
     fn has_progressed(&self) -> bool {
         self.has_progressed
     }

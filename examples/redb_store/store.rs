@@ -1,6 +1,5 @@
 //! A store over [redb](https://www.redb.org): what an author of a store writes, with the public interface alone.
 
-use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
@@ -9,191 +8,176 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, Missing, RecordLock, Revision, Saved,
-    Store, codec,
+    Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, MemoryStore, Missing, RecordLock,
+    Revision, Saved, Store, codec,
 };
-use parking_lot::{Condvar, Mutex};
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 
-/// Credential and state of each record, by its id.
-const RECORDS: TableDefinition<&str, (&str, &str)> = TableDefinition::new("records");
-/// Ids in the order of their last changes, and where in that order each is. A removed one stays.
-const LOG: TableDefinition<u64, &str> = TableDefinition::new("log");
-const VERSIONS: TableDefinition<&str, u64> = TableDefinition::new("versions");
-const INTENTS: TableDefinition<&str, &str> = TableDefinition::new("intents");
+/// By id: when a record last changed, its credential and its state. A removed one stays, with an empty credential.
+const RECORDS: TableDefinition<&str, Record> = TableDefinition::new("credpool_records");
+type Record = (u64, &'static str, &'static str);
+type Texts = (String, String);
+/// How many changes there have been.
+const VERSION: TableDefinition<(), u64> = TableDefinition::new("credpool_version");
+const INTENTS: TableDefinition<&str, &str> = TableDefinition::new("credpool_intents");
 
 /// A store in a redb database: one file, which redb locks for one process. Clones share it.
 #[derive(Clone)]
 pub(crate) struct RedbStore {
     database: Arc<Database>,
-    locks: Arc<Locks>,
+    /// For its locks: no other process has the file.
+    locks: Arc<MemoryStore>,
     /// Tells cursors of this opening from those of others.
     history: u64,
 }
 
-#[derive(Default)]
-struct Locks {
-    held: Mutex<HashSet<String>>,
-    released: Condvar,
-}
-
-/// An error of redb, or one of the codec.
-type Failure = Box<dyn StdError + Send + Sync>;
+/// Fails with an error of redb, of the codec, or of a text in the database.
+type Outcome<T> = Result<T, Box<dyn StdError + Send + Sync>>;
 
 impl RedbStore {
     /// Opens the database, and creates it where it is missing.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let open = || -> Result<Database, Failure> {
+        let open = || -> Outcome<Self> {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             // It holds tokens: its owner's alone.
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            Ok(Database::builder().create_file(options.open(path)?)?)
-        };
-        let store = Self {
-            database: Arc::new(open().map_err(failed)?),
-            locks: Arc::default(),
-            history: RandomState::new().hash_one(0),
-        };
-        store.write(|tables| {
+            let database = Database::builder().create_file(options.open(path)?)?;
+            let tables = database.begin_write()?;
             tables.open_table(RECORDS)?;
-            tables.open_table(LOG)?;
-            tables.open_table(VERSIONS)?;
+            tables.open_table(VERSION)?;
             tables.open_table(INTENTS)?;
-            Ok(())
-        })?;
-        Ok(store)
+            tables.commit()?;
+            Ok(Self {
+                database: Arc::new(database),
+                locks: Arc::default(),
+                history: RandomState::new().hash_one(0),
+            })
+        };
+        told(open())
     }
 
-    fn read<T>(
-        &self,
-        work: impl FnOnce(&ReadTransaction) -> Result<T, Failure>,
-    ) -> Result<T, Error> {
+    fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Outcome<T>) -> Result<T, Error> {
         let within = || work(&self.database.begin_read()?);
-        within().map_err(failed)
+        told(within())
     }
 
-    /// Reads and writes in one transaction, which is on the disk when this returns. One runs at a time.
-    fn write<T>(
-        &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
-    ) -> Result<T, Error> {
-        let within = || -> Result<T, Failure> {
+    /// Reads and writes in one transaction, which is on the disk when this returns. They run one at a time.
+    fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Outcome<T>) -> Result<T, Error> {
+        let within = || -> Outcome<T> {
             let transaction = self.database.begin_write()?;
             let done = work(&transaction)?;
             transaction.commit()?;
             Ok(done)
         };
-        within().map_err(failed)
+        told(within())
+    }
+
+    /// What was written and removed after a version.
+    fn after(&self, since: u64) -> Result<Changes, Error> {
+        self.read(|tables| {
+            let version = tables.open_table(VERSION)?.get(())?;
+            let version = version.map_or(0, |version| version.value());
+            let mut changes = Changes::none(Cursor::new(format!("{} {version}", self.history)));
+            for row in tables.open_table(RECORDS)?.iter()? {
+                let (id, record) = row?;
+                match record.value() {
+                    (at, ..) if at <= since => {}
+                    (_, "", _) => changes.removed.push(id.value().to_owned()),
+                    (_, credential, state) => changes.add(id.value(), credential, Some(state)),
+                }
+            }
+            Ok(changes)
+        })
     }
 }
 
-fn failed(failure: Failure) -> Error {
-    match failure.downcast::<Error>() {
+fn told<T>(outcome: Outcome<T>) -> Result<T, Error> {
+    outcome.map_err(|failure| match failure.downcast::<Error>() {
         Ok(error) => *error,
-        Err(failure) => {
-            let message = format!("redb failed: {failure}; check the file and its disk");
-            Error::new(ErrorCode::Store, message)
-        }
-    }
+        Err(other) => Error::new(ErrorCode::Store, format!("redb failed: {other}")),
+    })
 }
 
-fn record(
-    records: &impl ReadableTable<&'static str, (&'static str, &'static str)>,
-    id: &str,
-) -> Result<Option<Auth>, Failure> {
-    let Some(texts) = records.get(id)? else {
-        return Ok(None);
-    };
-    let (credential, state) = texts.value();
-    Ok(Some(codec::decode(id, credential, Some(state))?))
+/// Credential and state of a record that is there.
+fn texts(records: &impl ReadableTable<&'static str, Record>, id: &str) -> Outcome<Option<Texts>> {
+    let record = records.get(id)?;
+    let texts = record.map(|record| (record.value().1.to_owned(), record.value().2.to_owned()));
+    Ok(texts.filter(|(credential, _)| !credential.is_empty()))
 }
 
-fn put(tables: &WriteTransaction, id: &str, texts: &codec::Texts) -> Result<(), Failure> {
-    let texts = (texts.credential(), texts.state());
-    tables.open_table(RECORDS)?.insert(id, texts)?;
-    note(tables, id)
+fn decode(id: &str, texts: Option<Texts>) -> Result<Option<Auth>, Error> {
+    let decode = |(credential, state): Texts| codec::decode(id, &credential, Some(&state));
+    texts.map(decode).transpose()
 }
 
-/// Notes that a record has changed.
-fn note(tables: &WriteTransaction, id: &str) -> Result<(), Failure> {
-    let mut log = tables.open_table(LOG)?;
-    let next = log.last()?.map_or(1, |(version, _)| version.value() + 1);
-    if let Some(former) = tables.open_table(VERSIONS)?.insert(id, next)? {
-        log.remove(former.value())?;
-    }
-    log.insert(next, id)?;
+fn put(tables: &WriteTransaction, id: &str, credential: &str, state: &str) -> Outcome<()> {
+    let mut version = tables.open_table(VERSION)?;
+    let next = version.get(())?.map_or(1, |version| version.value() + 1);
+    version.insert((), next)?;
+    let mut records = tables.open_table(RECORDS)?;
+    records.insert(id, (next, credential, state))?;
     Ok(())
 }
 
 impl Store for RedbStore {
     fn list(&self) -> Result<Listing, Error> {
-        // What changes while it is read is told as a change.
-        let cursor = self.changes(None)?.map(|changes| changes.cursor);
-        self.read(|tables| {
-            let mut listing = Listing::default();
-            listing.cursor = cursor;
-            for row in tables.open_table(RECORDS)?.iter()? {
-                let (id, texts) = row?;
-                let (credential, state) = texts.value();
-                listing.add(id.value(), credential, Some(state));
-            }
-            Ok(listing)
-        })
+        let all = self.after(0)?;
+        let mut listing = Listing::of(all.written).with_cursor(all.cursor);
+        listing.skipped = all.skipped;
+        Ok(listing)
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        let texts = codec::encode(auth)?;
-        self.write(|tables| put(tables, &auth.id, &texts))?;
+        let new = codec::encode(auth)?;
+        self.write(|tables| put(tables, &auth.id, new.credential(), new.state()))?;
         Ok(auth.id.clone())
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
         self.write(|tables| {
             tables.open_table(INTENTS)?.remove(id)?;
-            let removed = tables.open_table(RECORDS)?.remove(id)?.is_some();
-            if removed { note(tables, id) } else { Ok(()) }
+            let stored = texts(&tables.open_table(RECORDS)?, id)?;
+            stored.map_or(Ok(()), |_| put(tables, id, "", ""))
         })
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         let state = codec::encode_state(auth)?;
         self.write(|tables| {
-            let mut records = tables.open_table(RECORDS)?;
-            let stored = records.get(&*auth.id)?;
-            let Some(credential) = stored.map(|texts| texts.value().0.to_owned()) else {
-                return Ok(());
-            };
-            records.insert(&*auth.id, (&*credential, &*state))?;
-            note(tables, &auth.id)
+            let stored = texts(&tables.open_table(RECORDS)?, &auth.id)?;
+            stored.map_or(Ok(()), |(credential, _)| {
+                put(tables, &auth.id, &credential, &state)
+            })
         })
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
-        self.read(|tables| record(&tables.open_table(RECORDS)?, id))
+        let stored = self.read(|tables| texts(&tables.open_table(RECORDS)?, id))?;
+        decode(id, stored)
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
-        let texts = codec::encode(auth)?;
+        let new = codec::encode(auth)?;
         self.write(|tables| {
-            let stored = record(&tables.open_table(RECORDS)?, &auth.id)?;
+            let stored = texts(&tables.open_table(RECORDS)?, &auth.id)?;
+            let stored = decode(&auth.id, stored)?;
             if !Revision::allows(expected, stored.as_ref(), auth) {
                 return Ok(Saved::Conflict(stored.map(Box::new)));
             }
-            put(tables, &auth.id, &texts)?;
+            put(tables, &auth.id, new.credential(), new.state())?;
             Ok(Saved::At(auth.id.clone()))
         })
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
         self.read(|tables| {
-            let is_known = tables.open_table(VERSIONS)?.get(id)?.is_some();
-            let is_there = tables.open_table(RECORDS)?.get(id)?.is_some();
-            let was_removed = is_known && !is_there;
-            Ok(if was_removed {
+            let record = tables.open_table(RECORDS)?.get(id)?;
+            let is_removed = record.is_some_and(|record| record.value().1.is_empty());
+            Ok(if is_removed {
                 Missing::Removed
             } else {
                 Missing::Lost
@@ -202,48 +186,35 @@ impl Store for RedbStore {
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
-        let mut held = self.locks.held.lock();
-        let is_held = |held: &mut HashSet<String>| held.contains(id);
-        let waited = self.locks.released.wait_while_for(&mut held, is_held, wait);
-        if waited.timed_out() && is_held(&mut held) {
-            return Ok(None);
-        }
-        held.insert(id.to_owned());
-        Ok(Some(Box::new(RedbLock {
-            store: self.clone(),
-            id: id.to_owned(),
-        })))
+        let lock = self.locks.lock(id, wait)?;
+        Ok(lock.map(|lock| -> Box<dyn RecordLock> {
+            let (store, id) = (self.clone(), id.to_owned());
+            Box::new(RedbLock {
+                store,
+                id,
+                _lock: lock,
+            })
+        }))
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        self.read(|tables| {
-            let (log, records) = (tables.open_table(LOG)?, tables.open_table(RECORDS)?);
-            let last = log.last()?.map_or(0, |(version, _)| version.value());
-            let mut changes = Changes::none(Cursor::new(format!("{} {last}", self.history)));
-            if let Some(since) = since {
-                let version = since.as_str().strip_prefix(&format!("{} ", self.history));
-                let version: Option<u64> = version.and_then(|version| version.parse().ok());
-                changes.complete = version.is_none();
-                for row in log.range(version.map_or(0, |version| version + 1)..)? {
-                    let (_, id) = row?;
-                    match records.get(id.value())? {
-                        Some(texts) => {
-                            let (credential, state) = texts.value();
-                            changes.add(id.value(), credential, Some(state));
-                        }
-                        None => changes.removed.push(id.value().to_owned()),
-                    }
-                }
-            }
-            Ok(Some(changes))
-        })
+        let Some(since) = since else {
+            return self.after(u64::MAX).map(Some);
+        };
+        let since = since.as_str().split_once(' ');
+        let since = since.filter(|(history, _)| *history == self.history.to_string());
+        let since: Option<u64> = since.and_then(|(_, version)| version.parse().ok());
+        let mut changes = self.after(since.unwrap_or(0))?;
+        changes.complete = since.is_none();
+        Ok(Some(changes))
     }
 }
 
-/// The right to refresh one record. A process that ends gives it back with the file.
+/// The right to refresh one record, and its intent in the database.
 struct RedbLock {
     store: RedbStore,
     id: String,
+    _lock: Box<dyn RecordLock>,
 }
 
 impl RecordLock for RedbLock {
@@ -264,12 +235,5 @@ impl RecordLock for RedbLock {
             };
             Ok(())
         })
-    }
-}
-
-impl Drop for RedbLock {
-    fn drop(&mut self) {
-        self.store.locks.held.lock().remove(&self.id);
-        self.store.locks.released.notify_all();
     }
 }
