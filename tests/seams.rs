@@ -1,19 +1,22 @@
 //! A store and an executor that are no part of this crate, written as their authors would, keep what the crate's own keep.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "../examples/custom_executor/executor.rs"]
+mod acme;
 #[path = "../examples/cohere/executor.rs"]
-mod executor;
+mod cohere;
 #[path = "../examples/redb_store/store.rs"]
 mod store;
 
 use std::sync::Arc;
 
+use acme::Acme;
+use cohere::Cohere;
 use credpool::provider::http::HttpExecutor;
 use credpool::testing::conformance::{
     Ability, Event, ExecutorFixture, StoreFixture, check_executor, check_store,
 };
 use credpool::{ProviderExecutor, Request, Store, Usage};
-use executor::Cohere;
 use serde_json::{Value, json};
 use store::RedbStore;
 
@@ -152,4 +155,51 @@ fn an_executor_for_cohere_keeps_what_every_executor_promises() {
     let report = check_executor(&CohereAnswers);
     println!("{report}");
     assert_eq!(report.skipped, []);
+}
+
+/// The invented API of the example.
+struct AcmeAnswers;
+
+impl ExecutorFixture for AcmeAnswers {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Acme)
+    }
+
+    fn request(&self) -> Request {
+        Request::new("parrot", r#"{"text":"hello there"}"#)
+    }
+
+    fn reply(&self, text: &str) -> String {
+        json!({ "said": text }).to_string()
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        ("", json!({ "word": text }).to_string())
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        vec![("", acme::END.to_owned())]
+    }
+
+    fn error(&self, message: &str) -> String {
+        json!({ "problem": message }).to_string()
+    }
+}
+
+#[test]
+fn an_executor_without_the_parts_for_vendors_keeps_them_too() {
+    let report = check_executor(&AcmeAnswers);
+    println!("{report}");
+    let skipped: Vec<_> = report
+        .skipped
+        .iter()
+        .map(|(promise, _)| &**promise)
+        .collect();
+    assert_eq!(
+        skipped,
+        [
+            "an error inside a success is an error",
+            "an error event is the last item",
+        ]
+    );
 }
