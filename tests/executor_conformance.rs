@@ -4,6 +4,8 @@
 mod executor_support;
 
 use credpool::testing::conformance::check_executor;
+use credpool::testing::{Reply, Upstream};
+use credpool::{Attempt, ErrorCode, SystemClock};
 
 #[test]
 fn chat_completions() {
@@ -31,4 +33,31 @@ fn keeps_every_promise(api: &str) {
     let report = check_executor(&**fixture);
     println!("{report}");
     assert_eq!(report.skipped, []);
+}
+
+/// The codes that stand in the guide, where an executor of another crate has a choice.
+#[test]
+fn what_is_no_stream_has_the_same_code_for_every_api() {
+    for (name, api) in executor_support::apis() {
+        let mut events = api.stream_start();
+        events.push(api.stream_piece("a"));
+        events.push(("", "[DONE]".to_owned()));
+        let page = Reply::new(200).header("content-type", "text/html");
+        for (reply, code) in [
+            (Reply::named_sse(events), ErrorCode::StreamTruncated),
+            (Reply::json(200, api.reply("a")), ErrorCode::StreamMalformed),
+            (Reply::json(200, api.error("m")), ErrorCode::Upstream),
+            (page.body("<html>"), ErrorCode::Upstream),
+        ] {
+            let upstream = Upstream::start(move |_| reply.clone());
+            let result = api.executor().execute_stream(
+                &Attempt::for_tests(SystemClock),
+                &api.credential(&upstream.url(), "k"),
+                &api.request(),
+                &api.options(),
+            );
+            let items = result.and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            assert_eq!(*items.unwrap_err().code(), code, "{name}");
+        }
+    }
 }
