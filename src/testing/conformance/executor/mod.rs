@@ -132,6 +132,10 @@ pub trait ExecutorFixture: Send + Sync {
 ///         let reason = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}});
 ///         vec![event("message_delta", reason), event("message_stop", json!({"type": "message_stop"}))]
 ///     }
+///
+///     fn count(&self, tokens: u64) -> Option<String> {
+///         Some(json!({"input_tokens": tokens}).to_string())
+///     }
 /// }
 ///
 /// let report = check_executor(&Messages);
