@@ -10,55 +10,12 @@ use std::sync::Arc;
 
 use credpool::provider::OpenAi;
 use credpool::{
-    Attempt, Auth, Builder, Error, ErrorCode, FailurePolicy, Manager, Options, ProviderExecutor,
-    Request, Response, Timeouts, TransportProvider, agent_config, cancellable_agent,
+    Auth, Builder, Error, ErrorCode, FailurePolicy, Manager, Options, Request, TransportProvider,
+    agent_config, cancellable_agent,
 };
 use support::authority::{Authority, Identity, Odd, over_tls, upstream};
+use support::client::Fetch;
 use support::{Server, proxies};
-
-/// Fetches what the credential's `base_url` names.
-struct Fetch;
-
-impl ProviderExecutor for Fetch {
-    fn identifier(&self) -> &'static str {
-        "p"
-    }
-
-    fn execute(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        let request = http::Request::get(auth.attributes.get("base_url").unwrap())
-            .body(bytes::Bytes::new())
-            .unwrap();
-        let limits = attempt.call_limits(&Timeouts::new());
-        let answer = attempt.send(auth, request, &limits)?;
-        Ok(Response::new(answer.into_body().into_bytes(1024)?))
-    }
-
-    fn count_tokens(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        Err(Error::new(ErrorCode::Unsupported, "no counts"))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<credpool::ChunkSource, Error> {
-        Err(Error::new(ErrorCode::Unsupported, "no streams"))
-    }
-}
 
 fn manager(builder: Builder) -> Manager {
     let manager = builder.build().unwrap();

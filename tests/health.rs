@@ -225,6 +225,14 @@ fn who_is_pending_is_left_alone_until_it_has_tokens_or_a_key() {
             assert_eq!(call(&manager, "m").unwrap(), "b");
         }
         assert_eq!(fake.calls(), ["b", "b", "b"]);
+        mark(&manager, "a", "m", Error::upstream(500, "not sent"));
+        manager.mark_result(&Outcome::success("a", "p", "m"));
+        manager.cool_down("a", None, SECOND).unwrap();
+        manager.reset("a").unwrap();
+        manager.set_disabled("a", true).unwrap();
+        assert_eq!(availability(&manager, "a"), Availability::Disabled);
+        manager.set_disabled("a", false).unwrap();
+        assert_eq!(availability(&manager, "a"), Availability::Pending);
         assert_eq!(manager.get_by_id("a").unwrap().status, Status::Pending);
         let current = (*manager.get_by_id("a").unwrap()).clone();
         let completed = if tokens {

@@ -600,6 +600,47 @@ mod retries {
         assert!(clock.now() - opens <= 8 * SECOND);
     }
 
+    /// Two keys meet a fault of the provider; the later one cannot be tried again, for each reason that there is.
+    #[test]
+    fn every_credential_that_met_a_fault_of_its_provider_may_be_tried_again() {
+        type Then = fn(&Manager, &Fake);
+        let unavailable: [(&str, Error, Then); 4] = [
+            ("disabled", down(), |manager, _| {
+                manager.set_disabled("a01", true).unwrap();
+            }),
+            ("removed", down(), |manager, _| {
+                manager.remove("a01").unwrap();
+            }),
+            ("refused", down(), |_, fake| {
+                fake.on("a01", Act::Fail(Error::upstream(401, "no")));
+            }),
+            ("away", down().with_retry_after(300 * SECOND), |_, _| {}),
+        ];
+        for (why, fault, then) in unavailable {
+            let policy = steady()
+                .with_back_off(Some(BackOff::default()))
+                .with_max_wait(30 * SECOND);
+            let (manager, fake, clock) = pool(2, policy);
+            fake.on("a00", Act::Fail(down()));
+            fake.on("a01", Act::Fail(fault));
+            let caller = {
+                let manager = manager.clone();
+                thread::spawn(move || call(&manager))
+            };
+            eventually("it backs off", || clock.timers() > 0);
+            assert_eq!(fake.calls(), ["a00", "a01"], "{why}");
+            fake.on("a00", Act::Serve);
+            then(&manager, &fake);
+            eventually("it is over", || {
+                if clock.timers() > 0 {
+                    clock.advance(Duration::from_millis(50));
+                }
+                caller.is_finished()
+            });
+            assert_eq!(caller.join().unwrap().unwrap(), "a00", "{why}");
+        }
+    }
+
     #[test]
     fn a_server_that_asks_not_to_be_tried_again_is_not() {
         let policy = steady().with_back_off(Some(BackOff::new(Duration::ZERO, Duration::ZERO)));
@@ -1022,6 +1063,25 @@ mod outages {
         assert!(fake.calls().is_empty());
         clock.advance(TICK);
         call(&manager).unwrap();
+    }
+
+    #[test]
+    fn what_a_server_says_of_its_return_holds_beside_a_longer_guess() {
+        let (manager, fake, clock) = pool(1, steady());
+        for _ in 0..7 {
+            mark(&manager, 0, down());
+            clock.advance(standing(&manager, 0).remaining.unwrap_or_default());
+        }
+        mark(&manager, 0, down());
+        assert_eq!(standing(&manager, 0).remaining, Some(MINUTE));
+        mark(&manager, 0, limited(5));
+        clock.advance(just_before(5 * SECOND));
+        let error = call(&manager).unwrap_err();
+        assert_eq!(*error.code(), ErrorCode::AuthUnavailable);
+        assert!(fake.calls().is_empty());
+        // From then on nothing but a guess keeps it out.
+        clock.advance(TICK);
+        assert_eq!(call(&manager).unwrap(), "a00");
     }
 }
 

@@ -138,6 +138,7 @@ mod tests {
             failures: 1,
             since: START,
             until: Some(START),
+            told_until: None,
             probe_at: None,
             half_open: true,
             refused: None,

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Auth, Status, has_tokens};
+use super::{Auth, has_tokens};
 
 /// A digest of a record's key, headers, address, proxy and certificates. What was met with another one says nothing of this one.
 ///
@@ -42,11 +42,10 @@ impl Auth {
         Identity(first.fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// Whether it waits for a person: for a login to be completed, say. It has nothing to be sent yet.
-    pub(crate) fn is_pending(&self) -> bool {
+    /// Whether it has nothing to be sent yet: no tokens and no key.
+    pub(crate) fn has_nothing_to_send(&self) -> bool {
         let shows = |name: &str| name == API_KEY || is_header(name);
-        self.status == Status::Pending
-            && !has_tokens(self.metadata.as_ref())
+        !has_tokens(self.metadata.as_ref())
             && !self.gets_own_tokens()
             && !self
                 .attributes

@@ -23,6 +23,8 @@ pub(crate) struct BreakerState {
     pub(crate) since: Timestamp,
     /// The end of the block that they led to, if they led to one.
     pub(crate) until: Option<Timestamp>,
+    /// Until when a server has said to wait, where a cooldown of another kind lasts longer. Never stored.
+    pub(crate) told_until: Option<Timestamp>,
     /// When one request may try before that.
     pub(crate) probe_at: Option<Timestamp>,
     /// After the end, few requests go first: see [`HalfOpen`](super::HalfOpen).
@@ -95,6 +97,7 @@ impl BreakerState {
             failures: u32::try_from(failures).unwrap_or(u32::MAX),
             since,
             until: members.time(UNTIL)?,
+            told_until: None,
             probe_at: members.time(PROBE_AT)?,
             half_open: members.flag(HALF_OPEN)?,
             refused: Identity::from_hex(&members.text(REFUSED)?),

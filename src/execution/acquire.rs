@@ -39,7 +39,8 @@ pub(super) enum Acquire {
     /// Time passes before the next attempt.
     BackOff {
         wait: Duration,
-        retry: Option<Retry>,
+        /// What met a fault of its provider is tried again then.
+        retries: bool,
     },
     /// No credential is ready: the call is in the wait queue until one returns.
     Line { place: Ticket, wait: Duration },
@@ -95,11 +96,11 @@ impl Engine {
                 Ok(turn) => Step::Attempt(turn),
                 Err(refusal) => Step::To(self.nobody_ready(call, progress, look, refusal)),
             },
-            Acquire::BackOff { wait, retry } => {
+            Acquire::BackOff { wait, retries } => {
                 self.let_those_who_are_out_return(call, progress);
                 self.pause(call, wait, &never());
-                if let Some(retry) = retry {
-                    progress.try_again(&retry);
+                if retries {
+                    progress.try_again();
                 }
                 Step::To(Acquire::default())
             }
@@ -196,13 +197,16 @@ impl Engine {
             .unwrap_or(Acquire::LastResort(refusal))
     }
 
-    /// Time passes before the credential that met a fault of its provider is tried again. `None` when that is not to be.
+    /// Time passes before the credentials that met a fault of their provider are tried again: as much as the first of them needs. `None`
+    /// when that is not to be.
     fn back_off(&self, call: &Call<'_>, progress: &mut CallState) -> Option<Acquire> {
-        let retry = progress.retry.take()?;
         let back_off = self.policy.back_off()?;
+        let owed = progress.retries_owed();
+        let returns = |retry: &Retry| (retry.told.max(self.returns_in(call, retry)), retry.told);
+        let (returns, told) = owed.map(returns).min()?;
         let by_itself = back_off.wait(progress.retries, self.services.random.fraction());
-        let wait = by_itself.max(retry.told).max(self.returns_in(call, &retry));
-        if retry.told > by_itself || wait > by_itself.max(back_off.most) {
+        let wait = by_itself.max(returns);
+        if told > by_itself || wait > by_itself.max(back_off.most) {
             // Then the wait is one for a credential that is unavailable.
             if wait > self.patience_left(call, progress) {
                 return None;
@@ -212,10 +216,10 @@ impl Engine {
         if !call.has_time_for(wait) {
             return None;
         }
-        log::debug!("trying {} again in {wait:?}", retry.member.id);
+        log::debug!("trying again in {wait:?}");
         Some(Acquire::BackOff {
             wait,
-            retry: Some(retry),
+            retries: true,
         })
     }
 

@@ -29,8 +29,8 @@ pub(super) struct CallState {
     rounds: Vec<ProviderState>,
     /// Credentials that got a new token in this call.
     pub(super) renewed: Vec<Arc<str>>,
-    /// The credential that may be tried again after a back-off, when no other is left.
-    pub(super) retry: Option<Retry>,
+    /// What may be tried again after a back-off, when no other credential is left.
+    retries_owed: Vec<Retry>,
     /// The answers that say nothing of the credential that they came to.
     answers: Vec<(Fingerprint, Arc<str>)>,
     /// A token that had ended was sent as the last resort.
@@ -61,7 +61,7 @@ pub(super) enum Closed {
     ForGood,
 }
 
-/// A credential to try again after a while.
+/// A credential that met a fault of its provider, and may be tried again after a while.
 pub(super) struct Retry {
     pub(super) provider: Arc<str>,
     pub(super) member: Arc<SharedState>,
@@ -127,10 +127,35 @@ impl CallState {
         same.count()
     }
 
-    /// After a back-off: the credential that met a fault of its provider may be asked again.
-    pub(super) fn try_again(&mut self, retry: &Retry) {
+    /// A back-off lets the call try the credential again.
+    pub(super) fn owe_retry(&mut self, retry: Retry) {
+        self.retries_owed
+            .retain(|known| known.member.id != retry.member.id);
+        self.retries_owed.push(retry);
+    }
+
+    /// The provider is not tried again.
+    pub(super) fn forgo_retries(&mut self, provider: &str) {
+        self.retries_owed
+            .retain(|retry| *retry.provider != *provider);
+    }
+
+    /// The retries that the call may still make.
+    pub(super) fn retries_owed(&self) -> impl Iterator<Item = &Retry> {
+        let closed = |provider| self.round_of(provider).and_then(|round| round.closed);
+        self.retries_owed
+            .iter()
+            .filter(move |retry| closed(&retry.provider) != Some(Closed::ForGood))
+    }
+
+    /// After a back-off: all that met a fault of their provider may be asked again. The latest may be gone or be refused for a reason
+    /// of its own while another one is ready.
+    pub(super) fn try_again(&mut self) {
         self.retries += 1;
-        self.tried.retain(|member| member.id != retry.member.id);
+        let (owed, cut_off) = (std::mem::take(&mut self.retries_owed), &self.cut_off);
+        self.tried.retain(|member| {
+            cut_off.contains(member) || !owed.iter().any(|retry| retry.member.id == member.id)
+        });
         for round in &mut self.rounds {
             if round.closed == Some(Closed::Failing) {
                 round.closed = None;

@@ -232,6 +232,11 @@ impl Engine {
         })
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn audit(&self) -> Vec<String> {
+        self.services.registry.audit(self.services.moment())
+    }
+
     /// Whether a call would find a credential: for benches.
     #[cfg(feature = "testing")]
     pub(crate) fn picks(&self, provider: &str, model: &str, options: &Options) -> bool {

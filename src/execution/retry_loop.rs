@@ -334,9 +334,10 @@ impl Engine {
                 progress.cut_off.note(&member);
             }
         }
-        let hopeless = told_not_to || is_cut_off;
-        if transient {
-            progress.retry = (!hopeless).then(|| Retry {
+        if transient && told_not_to {
+            progress.forgo_retries(provider);
+        } else if transient && !is_cut_off {
+            progress.owe_retry(Retry {
                 provider: Arc::clone(provider),
                 member: Arc::clone(member),
                 told: error.retry_after().unwrap_or_default(),
@@ -353,7 +354,6 @@ impl Engine {
             }
         }
         if self.is_the_same_everywhere(progress, failed, verdict) {
-            progress.retry = None;
             progress.round(provider).closed = Some(Closed::ForGood);
             progress.last_attempt = Some(error.clone().context(format_args!(
                 "{provider} answered the same to several credentials: it is its fault or the request's, and no credential \
@@ -412,7 +412,7 @@ impl Engine {
         progress.waited = progress.waited.saturating_add(wait);
         Ok(Acquire::BackOff {
             wait,
-            retry: progress.retry.take(),
+            retries: progress.retries_owed().next().is_some(),
         })
     }
 

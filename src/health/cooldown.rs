@@ -75,6 +75,7 @@ impl<'a> FailureInput<'a> {
             ..if decides { self.first() } else { former }
         };
         cause_now.until = open.max(block);
+        cause_now.told_until = former.told_until.max(block.filter(|_| self.told.is_some()));
         cause_now.probe_at = cause_now.until.and_then(|end| {
             let probes = self.probes.filter(|_| cause_now.fault.is_quota())?;
             let length = until(cause_now.since, end);
@@ -98,6 +99,7 @@ impl<'a> FailureInput<'a> {
             failures: 0,
             since: self.now,
             until: None,
+            told_until: None,
             probe_at: None,
             half_open: self.probes.is_some() && !rate_is_told,
             refused: self.identity,

@@ -1,27 +1,33 @@
-//! An audit, for tests: whether all derived state agrees with the records.
+//! An audit, for tests: where derived state disagrees with the records.
 
 use std::sync::Arc;
 
 use super::{Moment, Registry, State};
+#[cfg(test)]
 use crate::auth::HalfOpen;
 use crate::clock::Timestamp;
 use crate::health::Readiness;
 
 impl Registry {
-    /// Panics where a lane, or a count of credentials that may be unavailable, disagrees with the records at this moment.
-    pub(super) fn audit(&self, moment: Moment) {
+    /// Where a lane, or a count of credentials that may be unavailable, disagrees with the records at this moment.
+    pub(crate) fn audit(&self, moment: Moment) -> Vec<String> {
         let mut state = self.state.lock();
         let now = state.now(moment);
         let known = state.by_id.len();
         let slots: Vec<u32> = state.by_id.values().map(|member| member.slot).collect();
-        assert_eq!(state.slots.iter().count(), known);
-        for slot in slots {
-            state.audit_record(slot);
-            state.audit_lanes(slot, now);
+        let mut found = Vec::new();
+        if state.slots.iter().count() != known {
+            found.push(format!("{known} ids for another number of records"));
         }
+        for slot in slots {
+            state.audit_record(slot, &mut found);
+            state.audit_lanes(slot, now, &mut found);
+        }
+        found
     }
 
     /// How many probes are under way, over all credentials and models.
+    #[cfg(test)]
     pub(super) fn probes(&self) -> usize {
         let state = self.state.lock();
         let records = state.slots.iter().map(|record| &record.auth);
@@ -35,17 +41,24 @@ impl Registry {
 }
 
 impl State {
-    fn audit_record(&self, slot: u32) {
+    fn audit_record(&self, slot: u32, found: &mut Vec<String>) {
         let record = &self.slots[slot];
-        let id = record.id();
-        assert_eq!(record.troubled, record.may_be_out(), "{id} may be out");
         let counted = self.troubled.iter().any(|troubled| troubled == slot);
-        assert_eq!(counted, record.troubled, "{id} is counted");
-        let seated = record.place().is_some();
-        assert_eq!(seated, !record.auth.disabled, "{id} has a seat");
+        for (agrees, what) in [
+            (record.troubled == record.may_be_out(), "may be out"),
+            (record.troubled == counted, "is counted"),
+            (
+                record.place().is_some() != record.auth.disabled,
+                "has a seat",
+            ),
+        ] {
+            if !agrees {
+                found.push(format!("whether {} {what}", record.id()));
+            }
+        }
     }
 
-    fn audit_lanes(&mut self, slot: u32, now: Timestamp) {
+    fn audit_lanes(&mut self, slot: u32, now: Timestamp, found: &mut Vec<String>) {
         let Self {
             slots,
             pools,
@@ -55,7 +68,9 @@ impl State {
         let record = &slots[slot];
         let id = record.id();
         let Some(pool) = pools.get_mut(&*record.auth.provider) else {
-            assert!(record.place().is_none(), "{id} has a pool");
+            if record.place().is_some() {
+                found.push(format!("{id} has no pool"));
+            }
             return;
         };
         let models: Vec<Arc<str>> = pool.lanes.keys().cloned().collect();
@@ -69,9 +84,12 @@ impl State {
                 Some(_) => record.readiness(&model, now),
                 None => Readiness::Blocked,
             };
-            let says = format!("{id} for {model:?} at {now}: {readiness:?}");
-            assert_eq!(ready, readiness == Readiness::Ready, "{says}");
-            assert_eq!(lane.end_of(slot), readiness.end(), "{says}");
+            let end = lane.end_of(slot);
+            if ready != (readiness == Readiness::Ready) || end != readiness.end() {
+                found.push(format!(
+                    "{id} for {model:?} at {now} is {readiness:?}; the index says ready: {ready}, until {end:?}"
+                ));
+            }
         }
     }
 }

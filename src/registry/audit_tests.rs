@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
+use crate::auth::Status;
 use crate::clock::{Clock, ManualClock, earlier, later};
 use crate::error::Error;
 use crate::health::Transition;
@@ -286,11 +287,11 @@ proptest! {
         }
         for step in steps {
             pool.take(step);
-            pool.registry.audit(pool.moment());
+            assert_eq!(pool.registry.audit(pool.moment()), Vec::<String>::new());
         }
         pool.leases.clear();
         pool.permits.clear();
-        pool.registry.audit(pool.moment());
+        assert_eq!(pool.registry.audit(pool.moment()), Vec::<String>::new());
         prop_assert_eq!(pool.registry.probes(), 0, "with no call in flight there is no probe");
     }
 }

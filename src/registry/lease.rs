@@ -109,11 +109,7 @@ impl Registry {
         if !limiter.recount(member) {
             return;
         }
-        let provider = Arc::clone(&record.auth);
         state.look_again(member.slot, "", true);
-        drop(state);
-        self.waiters
-            .wake_for_all_models(&provider.provider, &member.id);
     }
 }
 
@@ -185,18 +181,10 @@ impl Drop for Lease {
         if !has_room && !everywhere {
             return;
         }
-        let provider = Arc::clone(&record.auth);
         let slot = self.member.slot;
         state.look_again(slot, &share.model, everywhere);
         if share.end == End::Unsent && share.granted.start().is_some() {
             state.look_at_group(slot, &share.model);
-        }
-        drop(state);
-        let (waiters, provider) = (&share.registry.waiters, &provider.provider);
-        if everywhere {
-            waiters.wake_for_all_models(provider, &self.member.id);
-        } else {
-            waiters.wake_for(provider, &share.model, &self.member.id);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Short critical sections, no I/O and no user code under the lock. What leaves is a snapshot.
 
 mod attempted;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod audit;
 mod concurrency;
 mod group;
@@ -49,7 +49,7 @@ use unhealthy::Unhealthy;
 pub(crate) use wait_queue::Ticket;
 use wait_queue::WaitQueue;
 
-use crate::auth::{Auth, Status, Version};
+use crate::auth::{Auth, Version};
 use crate::clock::Timestamp;
 use crate::panic::guard;
 use crate::random::Random;
@@ -57,7 +57,7 @@ use crate::random::Random;
 /// All credentials of a manager.
 pub(crate) struct Registry {
     state: Mutex<State>,
-    waiters: WaitQueue,
+    waiters: Arc<WaitQueue>,
     random: Arc<Random>,
     /// What credentials are used within that say nothing of their own.
     default_limits: UseLimits,
@@ -98,6 +98,8 @@ struct State {
     touched: Touched,
     timeline: Timeline,
     groups: Groups,
+    /// Woken by whatever makes a credential ready, or ready earlier.
+    waiters: Arc<WaitQueue>,
 }
 
 /// A map whose hashes cost little and are not foreseeable.
@@ -115,8 +117,8 @@ impl Registry {
         let state = State::default();
         Self {
             troubled: state.troubled.count(),
+            waiters: Arc::clone(&state.waiters),
             state: Mutex::new(state),
-            waiters: WaitQueue::default(),
             random,
             default_limits,
             honours_pending: false,
@@ -162,7 +164,8 @@ impl Registry {
             let record = Record::new(Arc::clone(&member), Arc::clone(&auth));
             state.slots.insert(record);
             state.by_id.insert(id, member);
-            self.reconfigured(&mut state.slots[slot]);
+            state.slots[slot].reconfigured();
+            self.keep_pending(&mut state.slots[slot]);
             let auth = Arc::clone(&state.slots[slot].auth);
             state.limit(slot, &self.default_limits);
             state.join_group(slot);
@@ -342,13 +345,14 @@ impl Registry {
             before = Arc::clone(&record.auth);
             change(record);
             if !record.auth.is_configured_as(&before) {
-                self.reconfigured(record);
+                record.reconfigured();
                 if record.auth.misconfigured.is_none()
                     && let Some(former) = &before.misconfigured
                 {
                     operator::is_fit_again(record.change(), former);
                 }
             }
+            self.keep_pending(record);
             auth = Arc::clone(&record.auth);
             state.touched.extend_if_watched(id);
             state.limit(slot, &self.default_limits);
@@ -356,6 +360,7 @@ impl Registry {
             state.seat(slot);
         }
         release(before);
+        // Those that wait may have nothing to wait for any more.
         self.waiters.wake();
         Some(auth)
     }
@@ -395,17 +400,10 @@ impl Registry {
         self.troubled.load(Ordering::SeqCst) > 0
     }
 
-    /// Sees to it that a record is used as its settings say by now.
-    fn reconfigured(&self, record: &mut Record) {
-        let misconfigured = record.auth.check_address().err();
-        if misconfigured.is_some() || record.auth.misconfigured.is_some() {
-            record.change().misconfigured = misconfigured.map(Arc::new);
-        }
-        if self.honours_pending && record.auth.status == Status::Pending {
-            record.waits_for_login = record.auth.is_pending();
-            if !record.waits_for_login {
-                record.change().status = Status::Active;
-            }
+    /// Sees to it that a pending record stays so, whatever has just changed in it.
+    fn keep_pending(&self, record: &mut Record) {
+        if self.honours_pending {
+            record.stay_pending();
         }
     }
 }
@@ -524,8 +522,11 @@ impl State {
             pool.join(slots, slot);
         }
         let record = &slots[slot];
-        if let Some(seat) = record.seat() {
-            pool.set_everywhere(slot, seat, |model| record.readiness(model, now));
+        if let Some(seat) = record.seat()
+            && pool.set_everywhere(slot, seat, |model| record.readiness(model, now))
+        {
+            self.waiters
+                .wake_for_all_models(&record.auth.provider, record.id());
         }
     }
 

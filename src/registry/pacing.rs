@@ -49,16 +49,10 @@ impl Registry {
         let auth = Arc::clone(&state.slots[member.slot].auth);
         let shared_model = state.shared_model(&auth.provider, model);
         let limiter = state.slots[member.slot].limiter_mut(ahead);
-        let was_capped = limiter.is_capped(model);
         member.watch(self);
         let learning = limiter.refuse(lease, shared_model, told, now);
-        let is_capped = limiter.is_capped(model);
         let everywhere = limiter.concerns_all_models() || learning.concerns_all_models;
         state.look_again(member.slot, model, everywhere);
-        drop(state);
-        if was_capped && !is_capped {
-            self.waiters.wake_for(&auth.provider, model, &member.id);
-        }
         learning.is_explained
     }
 

@@ -225,17 +225,16 @@ impl Registry {
                 if ready {
                     return Some(Supply::Ready);
                 }
-                let mut returning = lane
-                    .returning()
-                    .filter(|(_, slot)| call.admits(slots, *slot));
-                let earliest = returning.next().map(|(at, _)| at);
+                let returning = lane.returning();
+                let returning = returning.filter(|(_, slot)| call.admits(slots, *slot));
+                let earliest = first_return(returning, slots, query.model, call.now);
                 let is_any_admitted = |count: usize, is_so: &dyn Fn(u32) -> bool| {
                     let admitted = |(_, slot)| call.admits(slots, slot) && is_so(slot);
                     count > 0 && (call.is_about_all() || lane.returning().any(admitted))
                 };
                 Some(Supply::Blocked {
                     candidates,
-                    earliest: earliest.filter(|at| *at < Timestamp::MAX),
+                    earliest,
                     full: is_any_admitted(lane.full(), &|slot| lane.is_full(slot))
                         || is_any_admitted(lane.capped(), &|slot| lane.is_capped(slot)),
                     paced: is_any_admitted(lane.paced(), &|slot| lane.is_paced(slot)),
@@ -278,7 +277,7 @@ impl Registry {
     pub(crate) fn out_until(&self, query: Query<'_>, id: &str) -> Option<Timestamp> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
-        state.record(id)?.readiness(query.model, now).end()
+        state.record(id)?.returns_at(query.model, now)
     }
 
     /// All members of a provider's pool and how they stand now, tried ones left out.
@@ -438,7 +437,7 @@ fn drop_oldest_lane(pools: &mut FastMap<Arc<str>, ProviderIndex>, newest: u64) {
     if let Some((provider, model)) = oldest
         && let Some(pool) = pools.get_mut(&provider)
     {
-        pool.lanes.remove(&model);
+        pool.drop_lane(&model);
     }
 }
 
@@ -447,3 +446,22 @@ const DRAWS: usize = 2;
 
 /// A lane is a cache of what the records say: dropping one costs a scan when it is needed again.
 pub(super) const MOST_LANES: usize = 4096;
+
+/// When the first of these is ready again, if any is. They come in the order in which what makes them unavailable ends; their own limits
+/// may last longer.
+pub(super) fn first_return(
+    returning: impl Iterator<Item = (Timestamp, u32)>,
+    slots: &Slots,
+    model: &str,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let mut first = Timestamp::MAX;
+    for (at, slot) in returning {
+        if at >= first {
+            break;
+        }
+        let returns = slots[slot].returns_at(model, now);
+        first = first.min(returns.unwrap_or(at).max(at));
+    }
+    (first < Timestamp::MAX).then_some(first)
+}

@@ -125,7 +125,8 @@ impl Record {
         let tried = self.half_open(model).any(|half| half.is_full(now));
         let fit = self.auth.misconfigured.is_none();
         // The server has said when to come again.
-        let told = matches!(own.origin, CooldownSource::Header | CooldownSource::Body);
+        let told = matches!(own.origin, CooldownSource::Header | CooldownSource::Body)
+            || own.told_until.is_some_and(|at| at > now);
         own.until
             .filter(|end| fit && !told && own.fault.is_transient() && *end > now && !tried)
     }
@@ -137,14 +138,9 @@ impl Drop for ProbeGuard {
         let Some(slot) = state.slot(&self.id) else {
             return;
         };
-        let mut held = false;
         state.probing(slot, &self.model, |_, half_open| {
-            held |= half_open.end(self.number);
+            half_open.end(self.number);
         });
-        drop(state);
-        if held {
-            self.registry.waiters.wake();
-        }
     }
 }
 

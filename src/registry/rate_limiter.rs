@@ -188,11 +188,6 @@ impl RateLimiter {
         }
     }
 
-    /// Whether as many are in flight for a model as the upstream is known to serve.
-    pub(super) fn is_capped(&self, model: &str) -> bool {
-        self.concurrency.trial_at(model).is_some()
-    }
-
     /// Forgets what was learnt.
     pub(super) fn forget_learnt(&mut self) {
         self.paces = None;

@@ -31,7 +31,7 @@ pub(super) struct Record {
     pub(super) refresh_failures: u32,
     /// The credential is counted among those that may be unavailable.
     pub(super) troubled: bool,
-    /// As long as it is pending, it does not serve.
+    /// It is pending, and does not serve, until it has tokens or a key.
     pub(super) waits_for_login: bool,
 }
 
@@ -100,6 +100,16 @@ impl Record {
         }
     }
 
+    /// Until when it is not ready: both what makes it unavailable and its own limits must have an end.
+    pub(super) fn returns_at(&self, model: &str, now: Timestamp) -> Option<Timestamp> {
+        let end = self.readiness(model, now).end()?;
+        let limits = self.limiter.as_ref();
+        match limits.map(|limiter| limiter.readiness(model, now)) {
+            Some(Readiness::Full(at)) if at < Timestamp::MAX => Some(at.max(end)),
+            _ => Some(end),
+        }
+    }
+
     /// As [`readiness`](Self::readiness), its limits aside.
     pub(super) fn health(&self, model: &str) -> Readiness {
         readiness(&self.auth, model)
@@ -108,6 +118,29 @@ impl Record {
     /// Whether it waits for a login to be completed.
     pub(super) fn is_pending(&self) -> bool {
         self.waits_for_login && self.auth.status == Status::Pending
+    }
+
+    /// Sees to it that it is used as its settings say by now.
+    pub(super) fn reconfigured(&mut self) {
+        let misconfigured = self.auth.check_address().err();
+        if misconfigured.is_some() || self.auth.misconfigured.is_some() {
+            self.change().misconfigured = misconfigured.map(Arc::new);
+        }
+    }
+
+    /// A pending record stays so until it has something to send, and is active from then on.
+    pub(super) fn stay_pending(&mut self) {
+        let is_pending = self.auth.status == Status::Pending;
+        let waits = is_pending || self.waits_for_login;
+        self.waits_for_login = waits && self.auth.has_nothing_to_send();
+        let is_disabled = self.auth.disabled || self.auth.status == Status::Disabled;
+        if self.waits_for_login != is_pending && !is_disabled {
+            self.change().status = if self.waits_for_login {
+                Status::Pending
+            } else {
+                Status::Active
+            };
+        }
     }
 
     /// Sets the limits that it is used within. What is used of it at the moment stays counted.
@@ -316,6 +349,7 @@ mod tests {
             failures: 1,
             since: START,
             until: None,
+            told_until: None,
             probe_at: None,
             half_open: false,
             refused: None,

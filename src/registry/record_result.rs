@@ -112,22 +112,18 @@ impl Registry {
     /// Takes over what another process has met with a credential since. Where that process did not know what was met here, the
     /// store must be told again.
     pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, moment: Moment) -> ApplyResult {
-        let applied = {
-            let mut state = self.state.lock();
-            let now = state.now(moment);
-            let Some(slot) = state.slot(id) else {
-                return ApplyResult::Unknown;
-            };
-            let record = &mut state.slots[slot];
-            let applied = if merge(record.change(), stored, now).ahead {
-                record.needs_writing()
-            } else {
-                ApplyResult::Known
-            };
-            state.look_again(slot, "", true);
-            applied
+        let mut state = self.state.lock();
+        let now = state.now(moment);
+        let Some(slot) = state.slot(id) else {
+            return ApplyResult::Unknown;
         };
-        self.waiters.wake();
+        let record = &mut state.slots[slot];
+        let applied = if merge(record.change(), stored, now).ahead {
+            record.needs_writing()
+        } else {
+            ApplyResult::Known
+        };
+        state.look_again(slot, "", true);
         applied
     }
 
@@ -147,22 +143,15 @@ impl Registry {
         };
         let record = &mut state.slots[slot];
         let before = record.auth.versions;
-        let was_clean = is_clean(&record.auth, model);
-        let was_returning = record.auth.is_returning();
-        let was_pending = record.is_pending();
         let everywhere = change(record.change(), now);
-        let everywhere = everywhere || record.is_pending() != was_pending;
+        self.keep_pending(record);
         let changed = record.auth.versions != before;
-        let is_clean = is_clean(&record.auth, model);
         let applied = if changed {
             record.needs_writing()
         } else {
             ApplyResult::Known
         };
         state.look_again(slot, model, everywhere);
-        if is_clean && (!was_clean || was_returning) {
-            self.waiters.wake();
-        }
         applied
     }
 }
@@ -186,7 +175,8 @@ impl State {
         lane.map_or_else(|| model.into(), |(model, _)| Arc::clone(model))
     }
 
-    /// Puts into the lanes how a record stands by now: in that of `model`, or everywhere.
+    /// Puts into the lanes how a record stands by now, in that of `model` or everywhere, and wakes calls that wait for what is ready earlier
+    /// by it.
     pub(super) fn look_again(&mut self, slot: u32, model: &str, everywhere: bool) {
         let forgotten = self.note_trouble(slot);
         let now = self.timeline.latest();
@@ -197,26 +187,18 @@ impl State {
         let Some(pool) = self.pools.get_mut(&*record.auth.provider) else {
             return;
         };
+        let (provider, id) = (&record.auth.provider, record.id());
         if everywhere {
-            pool.set_everywhere(slot, seat, |model| record.readiness(model, now));
+            if pool.set_everywhere(slot, seat, |model| record.readiness(model, now)) {
+                self.waiters.wake_for_all_models(provider, id);
+            }
             return;
         }
         let forgotten = forgotten.iter().map(String::as_str);
         for model in [model, ""].into_iter().chain(forgotten) {
-            pool.set(model, slot, seat, record.readiness(model, now));
+            if pool.set(model, slot, seat, record.readiness(model, now)) {
+                self.waiters.wake_for(provider, model, id);
+            }
         }
     }
-}
-
-/// Nothing keeps it from serving, and it shows no error.
-fn is_clean(auth: &Auth, model: &str) -> bool {
-    auth.last_error.is_none()
-        && !auth.unavailable
-        && !auth.quota.exceeded
-        && auth.status_message.is_empty()
-        && auth.outage.is_none()
-        && (model.is_empty()
-            || auth.model_states.get(model).is_none_or(|state| {
-                state.last_error.is_none() && !state.unavailable && state.cause.is_none()
-            }))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::pick::first_return;
 use super::record::Record;
 use super::{Moment, Query, Registry};
 use crate::auth::{Auth, BreakerState, ModelState};
@@ -78,10 +79,7 @@ impl Registry {
             };
             Some(ExhaustionReport {
                 omitted: total - listed.len(),
-                earliest: admitted()
-                    .next()
-                    .map(|(at, _)| at)
-                    .filter(|at| *at < Timestamp::MAX),
+                earliest: first_return(admitted(), slots, query.model, call.now),
                 faults,
                 standings: listed,
             })
@@ -121,7 +119,11 @@ impl Record {
             Readiness::Until(at, fault)
                 if at > now && fault != FailureKind::TokenEnded && !auth.is_revoked() =>
             {
-                (Availability::Cooling, end(auth, model, cause).max(Some(at)))
+                let until = end(auth, model, cause).max(Some(at));
+                (
+                    Availability::Cooling,
+                    until.max(self.returns_at(model, now)),
+                )
             }
             _ if busy.is_some() => (Availability::Busy, busy.filter(|at| *at < Timestamp::MAX)),
             _ if auth.awaits_token.is_some_and(|at| at > now) || auth.lacks_token(now) => {

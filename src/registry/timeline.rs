@@ -187,6 +187,7 @@ impl Auth {
         for cause in states.chain([&mut self.cause, &mut self.outage]).flatten() {
             cause.since = earlier(cause.since, by);
             back(&mut cause.until);
+            back(&mut cause.told_until);
             back(&mut cause.probe_at);
         }
         self.half_open.set_back(by);

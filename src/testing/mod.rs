@@ -33,6 +33,7 @@
 
 mod anthropic;
 mod attempt;
+mod audit;
 pub mod conformance;
 mod due;
 mod executor;
@@ -50,6 +51,7 @@ mod upstream;
 mod wire;
 
 pub use anthropic::AnthropicUpstream;
+pub use audit::audit;
 pub use executor::{Call, CallKind, ScriptedExecutor};
 pub use gate::Gate;
 pub use gemini::GeminiUpstream;

@@ -4,7 +4,10 @@ use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
-use credpool::{Attempt, Auth, Body, CancelToken, Error, SystemClock, Timeouts};
+use credpool::{
+    Attempt, Auth, Body, CancelToken, ChunkSource, Error, ErrorCode, Options, ProviderExecutor,
+    Request, Response, SystemClock, Timeouts,
+};
 
 pub const MILLISECOND: Duration = Duration::from_millis(1);
 /// How fast a cancel must be. It takes less than a millisecond; the machine may be busy.
@@ -54,4 +57,48 @@ pub fn assert_clean(error: &Error) {
         "{error:?}"
     );
     assert_eq!(error.auth_id(), Some("team-a"));
+}
+
+/// Fetches what the credential's `base_url` names.
+pub struct Fetch;
+
+impl ProviderExecutor for Fetch {
+    fn identifier(&self) -> &'static str {
+        "p"
+    }
+
+    fn execute(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        _: &Request,
+        _: &Options,
+    ) -> Result<Response, Error> {
+        let request = http::Request::get(auth.attributes.get("base_url").unwrap())
+            .body(bytes::Bytes::new())
+            .unwrap();
+        let limits = attempt.call_limits(&Timeouts::new());
+        let answer = attempt.send(auth, request, &limits)?;
+        Ok(Response::new(answer.into_body().into_bytes(1024)?))
+    }
+
+    fn count_tokens(
+        &self,
+        _: &Attempt,
+        _: &Auth,
+        _: &Request,
+        _: &Options,
+    ) -> Result<Response, Error> {
+        Err(Error::new(ErrorCode::Unsupported, "no counts"))
+    }
+
+    fn execute_stream(
+        &self,
+        _: &Attempt,
+        _: &Auth,
+        _: &Request,
+        _: &Options,
+    ) -> Result<ChunkSource, Error> {
+        Err(Error::new(ErrorCode::Unsupported, "no streams"))
+    }
 }

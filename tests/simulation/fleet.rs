@@ -14,6 +14,7 @@ const PROMISE: &str = "CREDPOOL_SIMULATION_PROMISE";
 const STORE: &str = "CREDPOOL_SIMULATION_STORE";
 /// What a child runs: its number, of how many, the first seed, how many, and which stores.
 const PART: &str = "CREDPOOL_SIMULATION_PART";
+const HISTORY: &str = "CREDPOOL_SIMULATION_HISTORY";
 
 /// For each store, in an ordinary run of the tests.
 const USUAL_SEEDS: u64 = 75;
@@ -195,8 +196,12 @@ fn child() {
     println!();
     for (store, seed) in plan.worlds().skip(part).step_by(count) {
         println!("world {store} {seed}");
-        for breach in run(&store, seed, &steps::draw(&store, seed, STEPS)).breaches {
+        let run = run(&store, seed, &steps::draw(&store, seed, STEPS));
+        for breach in &run.breaches {
             println!("breach {store} {seed} {} {}", breach.promise, breach.what);
+        }
+        if !run.breaches.is_empty() && std::env::var_os(HISTORY).is_some() {
+            println!("{}", run.history.join("\n"));
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | `CREDPOOL_SIMULATION_FIRST` | the first of them | 0 |
 //! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite`, `model`, `postgres`, `redis`; or `pool` | those without a server |
 //! | `CREDPOOL_SIMULATION_SEED` | replays one seed, prints its history (with `--nocapture`) and shrinks what it breaks | |
+//! | `CREDPOOL_SIMULATION_HISTORY` | set: a child that is run by hand prints the history of each world that breaks a promise | |
 //! | `CREDPOOL_SIMULATION_PROMISE` | of a replayed seed, shrinks what breaks this promise alone | |
 //!
 //! Where things are: `steps` lists the kinds of steps, which are functions in `operators`, `editors` and `accidents`;

@@ -136,7 +136,8 @@ pub(crate) fn start_postgres() -> Option<Server> {
 }
 
 impl Server {
-    fn start(prepare: &str, serve: &str) -> Self {
+    /// Runs `serve` in a new directory `$dir` on a free `$port`, after the commands of `prepare`.
+    pub(crate) fn start(prepare: &str, serve: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -236,7 +237,7 @@ pub(crate) fn when_up<T, E: std::fmt::Debug>(mut ask: impl FnMut() -> Result<T, 
     }
 }
 
-fn found(what: &str, candidates: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+pub(crate) fn found(what: &str, candidates: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
     let found = candidates.into_iter().find(|path| path.is_file());
     if found.is_none() {
         assert!(
@@ -248,7 +249,7 @@ fn found(what: &str, candidates: impl IntoIterator<Item = PathBuf>) -> Option<Pa
     found
 }
 
-fn in_path(name: &str) -> Vec<PathBuf> {
+pub(crate) fn in_path(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .map(|dir| dir.join(name))

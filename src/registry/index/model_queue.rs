@@ -35,6 +35,8 @@ pub(crate) struct ProviderIndex {
     /// The highest priority first.
     tiers: Vec<Tier>,
     pub(crate) lanes: FastMap<Arc<str>, ModelQueue>,
+    /// Models may be waited for that have no lane.
+    has_dropped_lanes: bool,
 }
 
 /// Credentials of the same priority, in the order of their ids.
@@ -102,7 +104,7 @@ impl ProviderIndex {
     /// Takes a credential in, which is in no pool yet. The lanes do not know yet how it stands.
     pub(crate) fn join(&mut self, slots: &mut Slots, slot: u32) {
         let tier = self.tier_for(slots[slot].ranks.priority);
-        let Self { tiers, lanes } = self;
+        let Self { tiers, lanes, .. } = self;
         let order = &mut tiers[tier].order;
         let id = Arc::clone(slots.id(slot));
         let before = order.last_up_to(|other| slots.id(other).as_ref().cmp(&*id));
@@ -127,7 +129,7 @@ impl ProviderIndex {
         let Some(tier) = self.tier(ranks.priority) else {
             return;
         };
-        let Self { tiers, lanes } = self;
+        let Self { tiers, lanes, .. } = self;
         let id = Arc::clone(slots.id(slot));
         for lane in lanes.values_mut() {
             lane.no_longer_out(slot);
@@ -156,27 +158,45 @@ impl ProviderIndex {
         }
     }
 
-    /// Puts into a lane how a member stands.
-    pub(crate) fn set(&mut self, model: &str, slot: u32, seat: Position, readiness: Readiness) {
+    /// Puts into a lane how a member stands. Whether it may be ready earlier than the lane has said so far.
+    pub(crate) fn set(
+        &mut self,
+        model: &str,
+        slot: u32,
+        seat: Position,
+        readiness: Readiness,
+    ) -> bool {
         let tier = self.tier(seat.ranks.priority);
-        if let (Some(tier), Some(lane)) = (tier, self.lanes.get_mut(model)) {
-            lane.set(&self.tiers[tier].order, tier, slot, seat, readiness);
+        match (tier, self.lanes.get_mut(model)) {
+            (Some(tier), Some(lane)) => {
+                lane.set(&self.tiers[tier].order, tier, slot, seat, readiness)
+            }
+            _ => true,
         }
     }
 
-    /// Puts into every lane how a member stands.
+    /// Puts into every lane how a member stands. Whether it may be ready earlier than any of them has said so far.
     pub(crate) fn set_everywhere(
         &mut self,
         slot: u32,
         seat: Position,
         readiness: impl Fn(&str) -> Readiness,
-    ) {
-        if let Some(tier) = self.tier(seat.ranks.priority) {
-            for (model, lane) in &mut self.lanes {
-                let order = &self.tiers[tier].order;
-                lane.set(order, tier, slot, seat, readiness(model));
-            }
+    ) -> bool {
+        let Some(tier) = self.tier(seat.ranks.priority) else {
+            return true;
+        };
+        let order = &self.tiers[tier].order;
+        let mut is_earlier = self.has_dropped_lanes;
+        for (model, lane) in &mut self.lanes {
+            is_earlier |= lane.set(order, tier, slot, seat, readiness(model));
         }
+        is_earlier
+    }
+
+    /// Lets go of the lane of a model. What changes from then on is not known of it.
+    pub(crate) fn drop_lane(&mut self, model: &str) {
+        self.lanes.remove(model);
+        self.has_dropped_lanes = true;
     }
 
     /// Makes the lane of a model, in which every credential is ready but those of `troubled` that have another readiness.
@@ -257,8 +277,11 @@ impl ModelQueue {
         slot: u32,
         seat: Position,
         readiness: Readiness,
-    ) {
-        self.ready[tier].set(order, slot, seat, readiness == Readiness::Ready);
+    ) -> bool {
+        let was_ready = self.ready[tier].bits.has(seat.place);
+        let was_out = self.out.get(&slot).map(|(at, _)| *at);
+        let is_ready = readiness == Readiness::Ready;
+        self.ready[tier].set(order, slot, seat, is_ready);
         self.no_longer_out(slot);
         match readiness {
             Readiness::Until(at, fault) => self.is_out(slot, at, Why::FailureKind(fault)),
@@ -267,6 +290,8 @@ impl ModelQueue {
             Readiness::Capped(at) => self.is_out(slot, at, Why::Capped),
             Readiness::Ready | Readiness::Blocked => {}
         }
+        let returns_earlier = |at| was_out.is_none_or(|was_out| at < was_out);
+        !was_ready && (is_ready || readiness.end().is_some_and(returns_earlier))
     }
 
     fn is_out(&mut self, slot: u32, at: Timestamp, why: Why) {
@@ -517,7 +542,7 @@ impl QueueView<'_> {
     }
 
     /// Until when a credential is kept from being ready, if it is.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn end_of(&self, slot: u32) -> Option<Timestamp> {
         self.lane.out.get(&slot).map(|(at, _)| *at)
     }

@@ -71,8 +71,30 @@ fn read_back(home: &Path, id: &str) -> Auth {
     found.unwrap_or_else(|| panic!("{id:?} is lost: {skipped:?}"))
 }
 
-/// Numbers of a JSON object that are longer than any binary form of theirs, outside its texts.
+/// Numbers of a JSON object that are longer than any binary form of theirs, outside its texts; those of members that a later one of the
+/// same name replaces are none of its.
 fn long_numbers(text: &[u8]) -> Vec<&[u8]> {
+    let numbers = digits(text);
+    let mut marked = String::new();
+    let mut rest = 0;
+    for (index, number) in numbers.iter().enumerate() {
+        let from = number.as_ptr() as usize - text.as_ptr() as usize;
+        marked += &String::from_utf8_lossy(&text[rest..from]);
+        marked += &format!("\"number {index} of it\"");
+        rest = from + number.len();
+    }
+    marked += &String::from_utf8_lossy(&text[rest..]);
+    // A sign, a fraction or an exponent makes it another one.
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(&marked) else {
+        return Vec::new();
+    };
+    let kept = json.to_string();
+    let numbers = numbers.into_iter().enumerate();
+    let numbers = numbers.filter(|(index, _)| kept.contains(&format!("number {index} of it")));
+    numbers.map(|(_, number)| number).collect()
+}
+
+fn digits(text: &[u8]) -> Vec<&[u8]> {
     if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).is_err() {
         return Vec::new();
     }

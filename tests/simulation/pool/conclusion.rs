@@ -3,12 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use credpool::{Availability, Error, Options, Request};
+use credpool::{Availability, Error, Manager, Options, Outcome, Request};
 
-use super::operators;
+use super::keys;
 use super::promises::is_refusal;
+use super::selector::DECLINES;
 use super::upstream::{MODELS, PROVIDER};
-use super::world::{DECLINES, Pool};
+use super::world::Pool;
+use crate::random::Random;
 
 /// When all callers have stopped.
 pub fn conclude(pool: &mut Pool) {
@@ -49,11 +51,50 @@ pub fn conclude(pool: &mut Pool) {
         }
     }
     check_faults(pool);
+    check_long_calls(pool);
+}
+
+/// A key that is back after a refusal, and callers whose calls take long.
+fn check_long_calls(pool: &mut Pool) {
+    let mut random = Random::seeded(pool.seed);
+    keys::only_keys_that_are_well(pool, 1);
+    let latency = random.millis(&[15_000, 30_000, 45_000, 60_000]);
+    let callers = 5 + random.below(16);
+    let id = {
+        let mut truth = pool.truth().lock();
+        let (id, key) = truth.keys.iter_mut().next().unwrap();
+        key.latency = latency;
+        id.clone()
+    };
+    let told = Error::upstream(429, "slow down").with_retry_after(Duration::from_secs(1));
+    let refused = Outcome::failure(&id, PROVIDER, MODELS[0], told);
+    pool.ground.manager.mark_result(&refused);
+    let call = |manager: &Manager| {
+        let request = Request::new(MODELS[0], "{}");
+        manager.execute([PROVIDER], &request, &Options::new())
+    };
+    let errors = pool.watch(move |manager| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..callers)
+                .map(|_| scope.spawn(|| call(manager)))
+                .collect();
+            let results = threads.into_iter().map(|thread| thread.join().unwrap());
+            results.filter_map(Result::err).collect::<Vec<_>>()
+        })
+    });
+    if let Some(error) = errors.first() {
+        let what = format!(
+            "{} of {callers} calls of {latency:?} fail, the first with {error}",
+            errors.len()
+        );
+        let mut truth = pool.truth().lock();
+        truth.breach("a_credential_that_is_back_serves_long_calls", what);
+    }
 }
 
 /// Many calls of which one answer in twenty is a fault.
 fn check_faults(pool: &mut Pool) {
-    operators::only_keys_that_are_well(pool);
+    keys::only_keys_that_are_well(pool, 3);
     // An outage may have emptied the budget.
     errors_of(pool, CALLS_THAT_FILL_THE_BUDGET);
     for key in pool.truth().lock().keys.values_mut() {
@@ -130,6 +171,27 @@ pub fn ask_pinned(pool: &Pool, model: &str, id: &str) -> Result<(), Error> {
     let options = options.with_max_wait(Duration::ZERO);
     let request = Request::new(model, LARGE);
     pool.watch(move |manager| manager.execute([PROVIDER], &request, &options).map(drop))
+}
+
+/// What a call about no model does not find puts no credential out for such calls.
+pub fn check_no_model(pool: &Pool, status: u16) {
+    let out = || {
+        let reports = pool.ground.manager.explain(PROVIDER, "").into_iter();
+        let of_status = reports.filter(|report| {
+            let error = report.error.as_ref().and_then(Error::http_status);
+            report.availability == Availability::Cooling && error == Some(status)
+        });
+        of_status.collect::<Vec<_>>()
+    };
+    let before: Vec<_> = out().into_iter().map(|report| report.auth_id).collect();
+    let _ = ask(pool, "", Options::new());
+    let mut after = out().into_iter();
+    if let Some(report) = after.find(|report| !before.contains(&report.auth_id)) {
+        pool.truth().lock().breach(
+            "what_a_call_about_no_model_does_not_find_puts_no_credential_out",
+            report.to_string(),
+        );
+    }
 }
 
 /// The next call may be sent with who is said to be ready.

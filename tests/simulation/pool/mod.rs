@@ -1,12 +1,14 @@
 //! One process under load: callers, keys and their upstreams, hooks and selectors that misbehave, and clocks that step.
 //!
-//! `upstream` is what the keys are worth; `callers` are threads that call; `operators` has the steps; `promises` the checks, and
-//! `conclusion` those that make calls of their own.
+//! `upstream` is what the keys are worth; `callers` are threads that call; `operators` has the steps, `keys` those about keys; `promises` the
+//! checks, and `conclusion` those that make calls of their own.
 
 mod callers;
 mod conclusion;
+mod keys;
 mod operators;
 mod promises;
+mod selector;
 mod upstream;
 mod world;
 

@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use credpool::{Availability, Error, ErrorCode};
+use credpool::testing::audit;
+use credpool::{Availability, CooldownSource, CredentialReport, Error, ErrorCode};
 
 use super::callers::{Caller, Ground, Manner, Under};
+use super::selector::DECLINES;
 use super::upstream::{Key, MODELS, PROVIDER, Sent, Truth};
-use super::world::{DECLINES, Pool};
+use super::world::Pool;
 
 /// A call that has ended.
 pub struct Ended<'a> {
@@ -16,6 +18,16 @@ pub struct Ended<'a> {
     pub result: Result<u32, Error>,
     /// Who was ready when it ended.
     pub ready: Vec<String>,
+}
+
+/// At any moment at which everything waits.
+pub fn check_index(pool: &Pool) {
+    let found = audit(&pool.ground.manager);
+    let promise = "the_index_says_what_records_limits_and_probes_say";
+    let mut truth = pool.truth().lock();
+    if !found.is_empty() && !truth.breaches.iter().any(|known| known.promise == promise) {
+        truth.breach(promise, found.join("; "));
+    }
 }
 
 /// What may come late.
@@ -83,6 +95,12 @@ pub fn check_returns(pool: &Pool) {
             continue;
         };
         let returns = at + wait + wait.mul_f64(JITTER) + GRACE;
+        // A fault that it has met without such a word may keep it out for longer.
+        let by_itself =
+            |one: &Sent| one.failed && one.told.is_none() && one.at + LONGEST_OF_A_FAULT > now;
+        if sent.iter().any(by_itself) {
+            continue;
+        }
         let due = if is_busy(pool, &last.model, id) {
             returns + SLOWEST_PACE
         } else {
@@ -101,8 +119,10 @@ pub fn check_returns(pool: &Pool) {
         if let Some(under) = under.iter().find(waits) {
             let late = now.saturating_sub(at + wait);
             let number = under.number;
+            let report = report(pool, &last.model, id);
+            let report = report.map(|report| report.to_string()).unwrap_or_default();
             breaches.push(format!(
-                "call {number} waits, and {id} is not asked {late:?} after it should be"
+                "call {number} waits, and {id} is not asked {late:?} after it should be: {report}"
             ));
         }
     }
@@ -114,6 +134,46 @@ pub fn check_returns(pool: &Pool) {
     }
 }
 
+/// At any moment at which everything waits: no key stays out for longer than the server told, wherever the wall clock is set.
+pub fn check_ends(pool: &Pool) {
+    let promise = "a_cooldown_lasts_no_longer_than_the_server_told";
+    let mut truth = pool.truth().lock();
+    if truth.breaches.iter().any(|known| known.promise == promise) {
+        return;
+    }
+    let now = truth.now();
+    let is_over = |(_, sent): &(&String, &Vec<Sent>)| {
+        let lately = |one: &&Sent| one.failed && one.at + Duration::from_secs(7200) > now;
+        let ends = sent.iter().filter(lately).map(|one| {
+            let (at, wait) = one.told?;
+            (at > truth.slept).then(|| at + wait + wait.mul_f64(JITTER) + GRACE)
+        });
+        let ends: Option<Vec<_>> = ends.collect();
+        ends.is_some_and(|ends| ends.iter().max().is_some_and(|end| *end < now))
+    };
+    let over: Vec<String> = {
+        let over = truth.sent.iter().filter(is_over);
+        over.map(|(id, _)| id.clone()).collect()
+    };
+    for model in MODELS {
+        if over.is_empty() {
+            return;
+        }
+        let reports = pool.ground.manager.explain(PROVIDER, model).into_iter();
+        let mut out = reports.filter(|one| {
+            let is_operators = one.origin == Some(CooldownSource::Operator);
+            one.availability == Availability::Cooling && !is_operators
+        });
+        if let Some(report) = out.find(|one| over.iter().any(|id| *one.auth_id == **id)) {
+            truth.breach(promise, format!("for {model}, {report}"));
+            return;
+        }
+    }
+}
+
+/// What passes by itself keeps a key out for a minute and its jitter at most.
+const LONGEST_OF_A_FAULT: Duration = Duration::from_secs(66);
+
 /// By which part of itself chance lengthens a wait at most.
 const JITTER: f64 = 0.1;
 
@@ -121,9 +181,12 @@ const JITTER: f64 = 0.1;
 const SLOWEST_PACE: Duration = Duration::from_secs(30);
 
 fn is_busy(pool: &Pool, model: &str, id: &str) -> bool {
-    let standings = pool.ground.manager.explain(PROVIDER, model).into_iter();
-    let mut busy = standings.filter(|one| one.availability == Availability::Busy);
-    busy.any(|one| &*one.auth_id == id)
+    report(pool, model, id).is_some_and(|one| one.availability == Availability::Busy)
+}
+
+fn report(pool: &Pool, model: &str, id: &str) -> Option<CredentialReport> {
+    let mut reports = pool.ground.manager.explain(PROVIDER, model).into_iter();
+    reports.find(|one| &*one.auth_id == id)
 }
 
 /// When a request comes.
@@ -167,6 +230,25 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
             what,
         );
     }
+    // What the key itself is refused for lasts a minute at least.
+    let lasts = |one: &&Sent| {
+        let own = matches!(one.refused, Some(401..=404)) && one.model == model;
+        own && one.at < now && now < one.at + Duration::from_secs(60)
+    };
+    if !model.is_empty()
+        && let Some(refused) = sent.iter().find(lasts)
+        && refused.at > truth.clock_set.max(truth.slept)
+    {
+        let status = refused.refused.unwrap_or_default();
+        let what = format!(
+            "call {call} asks {id} again {:?} after its {status}",
+            now.saturating_sub(refused.at)
+        );
+        truth.breach(
+            "no_credential_is_asked_before_the_cooldown_of_its_own_fault_has_ended",
+            what,
+        );
+    }
     let lately = |one: &&Sent| one.model == model && one.at + Duration::from_secs(60) > now;
     let failed = sent.iter().filter(lately).filter(|one| one.is_hopeless);
     let failed = failed.count();
@@ -186,10 +268,11 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
     }
 }
 
-/// What an upstream or an operator has said is void.
-pub fn forget_told(truth: &mut Truth, id: &str) {
+/// What an upstream has refused, and an operator has said, is void.
+pub fn forget_refusals(truth: &mut Truth, id: &str) {
     for sent in truth.sent.get_mut(id).into_iter().flatten() {
         sent.told = None;
+        sent.refused = None;
     }
 }
 
@@ -245,7 +328,8 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
             return;
         }
     }
-    let is_limit = error.http_status() == Some(429) || is_refusal(error);
+    let is_cancelled = *error.code() == ErrorCode::Cancelled;
+    let is_limit = !is_cancelled && (error.http_status() == Some(429) || is_refusal(error));
     let at_bound = attempts >= 3 && took >= under.may_wait;
     if is_limit && attempts < 10 && !at_bound && !error.message().contains("selector") {
         let what = format!(

@@ -30,7 +30,7 @@ pub struct Key {
     pub hints: Hints,
     /// Of a thousand requests, so many fail with a 500.
     pub faults: usize,
-    /// Always this status, instead of an answer.
+    /// Always this status, where it is none of those faults.
     pub always: Option<u16>,
     /// A setting is wrong: nothing can be sent.
     pub unusable: bool,
@@ -40,6 +40,8 @@ pub struct Key {
     pub tpm: Option<usize>,
     pub max_concurrent: Option<usize>,
     pub disabled: bool,
+    /// Its record waits for a login, and holds nothing that could be sent.
+    pub pending: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub struct Sent {
     pub call: u64,
     pub model: String,
     pub failed: bool,
+    /// The status with which it was refused, until an operator changes what that was for.
+    pub refused: Option<u16>,
     /// The key fails always.
     pub is_hopeless: bool,
     /// What the pool reckons it with.
@@ -85,6 +89,8 @@ pub struct Truth {
     /// When the machine was last suspended, and its wall clock set.
     pub slept: Duration,
     pub clock_set: Duration,
+    /// What all get that call about no model: they ask for a path that is not there.
+    pub without_model: u16,
     /// Nobody is asked while it is out, though nobody else could be.
     pub no_floor: bool,
     /// Attempts, and what hooks heard of them.
@@ -106,6 +112,7 @@ impl Truth {
             tried_unusable: BTreeMap::new(),
             slept: Duration::ZERO,
             clock_set: Duration::ZERO,
+            without_model: 404,
             no_floor: false,
             attempts: 0,
             heard: 0,
@@ -194,20 +201,33 @@ impl Upstream {
             return Fate::Refused(error);
         }
         let call = call_of(request);
+        if key.pending {
+            let what = format!("call {call} asks {id}, which waits for its login");
+            truth.breach("no_request_is_sent_for_a_pending_credential", what);
+            let error = Error::new(ErrorCode::Config, "it has no key").with_auth_id(&id);
+            return Fate::Refused(error);
+        }
         super::promises::check_request(&mut truth, &id, &key, &request.model, call);
         truth.sent.entry(id.clone()).or_default().push(Sent {
             at: now,
             call,
             model: request.model.clone(),
             failed: false,
+            refused: None,
             is_hopeless: key.always.is_some(),
             tokens: request.payload.len() / 4,
             told: None,
         });
-        let fate = Self::fate(&mut truth, &id, key, attempt.clock().now());
-        let served = matches!(fate, Fate::Served { .. });
-        if let Some(sent) = truth.sent.get_mut(&id).and_then(|all| all.last_mut()) {
-            sent.failed = !served;
+        let fate = if request.model.is_empty() {
+            Fate::Refused(Error::upstream(truth.without_model, "no such path"))
+        } else {
+            Self::fate(&mut truth, &id, key, attempt.clock().now())
+        };
+        if let Some(sent) = truth.sent.get_mut(&id).and_then(|all| all.last_mut())
+            && let Fate::Refused(error) = &fate
+        {
+            sent.failed = true;
+            sent.refused = error.http_status();
         }
         let what = match &fate {
             Fate::Served { .. } => "served".to_owned(),
@@ -226,11 +246,11 @@ impl Upstream {
         if now < truth.outage_until {
             return Fate::Refused(Error::upstream(503, "the provider is down"));
         }
-        if let Some(status) = key.always {
-            return Fate::Refused(Error::upstream(status, "this key fails"));
-        }
         if truth.random.below(1000) < key.faults {
             return Fate::Refused(Error::upstream(500, "an internal error"));
+        }
+        if let Some(status) = key.always {
+            return Fate::Refused(Error::upstream(status, "this key fails"));
         }
         let Some(bucket) = &mut key.bucket else {
             return Fate::Served {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use credpool::{
-    Candidate, Candidates, Error, FailurePolicy, Hook, Manager, Options, Outcome, Selector,
-};
+use credpool::{FailurePolicy, Hook, Manager, Outcome};
 
 use super::callers::{Caller, Ground, Manner, Settled, ready};
+use super::selector::Fickle;
 use super::upstream::{MODELS, PROVIDER, Shared, Truth, Upstream};
 use crate::quiet::wait_until_quiet;
 use crate::random::Random;
@@ -18,6 +17,7 @@ use crate::timeline::{ProcessClock, Setting, Timeline};
 const PID: u32 = 1;
 
 pub struct Pool {
+    pub seed: u64,
     pub ground: Ground,
     pub clock: ProcessClock,
     pub callers: Vec<Caller>,
@@ -42,7 +42,10 @@ impl Pool {
                 truth: Arc::clone(&truth),
                 mischief: Arc::clone(&mischief),
             })
-            .selector(Fickle(Arc::clone(&mischief)))
+            .selector(Fickle {
+                truth: Arc::clone(&truth),
+                mischief: Arc::clone(&mischief),
+            })
             .seed(seed)
             .build()
             .unwrap();
@@ -53,6 +56,7 @@ impl Pool {
         });
         let settled = Settled::default();
         let mut pool = Self {
+            seed,
             ground: Ground {
                 pid: PID,
                 timeline,
@@ -69,7 +73,7 @@ impl Pool {
             busy: AtomicUsize::new(0),
         };
         for number in 0..=random.below(5) {
-            super::operators::add_key(&mut pool, &mut random, number);
+            super::keys::add_key(&mut pool, &mut random, number);
         }
         for _ in 0..=random.below(4) {
             let manner = Manner::draw(&mut random, true);
@@ -128,8 +132,10 @@ impl Pool {
         let mut fired = 0;
         loop {
             self.rest();
+            super::promises::check_index(self);
             super::promises::check_waits(self);
             super::promises::check_returns(self);
+            super::promises::check_ends(self);
             if !self.ground.timeline.fire_next(end) {
                 return;
             }
@@ -198,16 +204,3 @@ impl Hook for Listener {
 
 pub const PANICS: usize = 1;
 pub const HOOK_PANICS: &str = "a hook panics";
-pub const DECLINES: usize = 2;
-
-/// Round robin, which declines now and then.
-struct Fickle(Arc<AtomicUsize>);
-
-impl Selector for Fickle {
-    fn pick(&self, candidates: &Candidates<'_>, _: &Options) -> Result<Option<Candidate>, Error> {
-        if self.0.load(Ordering::SeqCst) == DECLINES {
-            return Ok(None);
-        }
-        Ok(candidates.rotate())
-    }
-}
