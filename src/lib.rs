@@ -141,6 +141,7 @@ pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use store::SqliteStore;
+pub use store::codec;
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,
     Skipped, Store, Unlocked,

@@ -9,14 +9,13 @@ use std::time::Duration;
 use credpool::provider::Anthropic;
 use credpool::testing::{AnthropicUpstream, Gate, KeyBehaviour, Reply, Upstream};
 use credpool::{
-    Attempt, Auth, CancelToken, ChunkSource, Error, ErrorCode, Format, Manager, OAuthTokens,
-    Options, ProviderExecutor, Request, RequestPreparer, Response, StreamChunk, SystemClock,
-    Timeouts, Usage,
+    Attempt, Auth, ChunkSource, Error, ErrorCode, Format, Manager, OAuthTokens, Options,
+    ProviderExecutor, Request, RequestPreparer, Response, StreamChunk, SystemClock, Timeouts,
+    Usage,
 };
 use serde_json::{Value, json};
 
 const KEY: &str = "sk-ant-canary-key-1234567890";
-const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
 fn attempt() -> Attempt {
@@ -327,62 +326,22 @@ mod plain {
     }
 
     #[test]
-    fn every_fault_of_a_reply() {
-        let whole = Reply::json(200, r#"{"type":"message","content":[]}"#);
-        let gate = Gate::new();
-        let limits = Timeouts::new().with_total(SHORT);
-        let options = Options::new().with_timeouts(limits);
-        for (reply, code, retryable) in [
-            (Reply::new(200).reset(), ErrorCode::Transport, true),
-            (whole.clone().cut_after(9), ErrorCode::Transport, true),
-            (whole.clone().reset_after(9), ErrorCode::Transport, true),
-            (
-                whole.clone().chunked().cut_after(9),
-                ErrorCode::Transport,
-                true,
-            ),
-            // A cut that HTTP does not see is seen in the JSON.
-            (
-                whole.clone().close_delimited().cut_after(9),
-                ErrorCode::Transport,
-                true,
-            ),
-            (
-                whole.clone().stall_before_head(&gate),
-                ErrorCode::Transport,
-                true,
-            ),
-            (
-                whole.clone().stall_after(9, &gate),
-                ErrorCode::Transport,
-                true,
-            ),
-            (
-                Reply::json(200, "{\"content\":"),
-                ErrorCode::Transport,
-                true,
-            ),
-            (Reply::json(200, "{content:"), ErrorCode::Upstream, true),
-            (Reply::json(200, " "), ErrorCode::Upstream, true),
-            (Reply::json(200, "{}"), ErrorCode::Upstream, true),
-            (
-                whole.clone().header("x-big", &"x".repeat(1 << 20)),
-                ErrorCode::Upstream,
-                false,
-            ),
+    fn what_is_no_reply_may_be_asked_for_again() {
+        for (body, code) in [
+            ("{\"content\":", ErrorCode::Transport),
+            ("{content:", ErrorCode::Upstream),
+            (" ", ErrorCode::Upstream),
+            ("{}", ErrorCode::Upstream),
         ] {
-            let upstream = Upstream::start(move |_| reply.clone());
-            let error = execute(&upstream.url(), &options).unwrap_err();
+            let upstream = Upstream::start(move |_| Reply::json(200, body));
+            let error = execute(&upstream.url(), &Options::new()).unwrap_err();
             assert_eq!(
-                (error.code(), error.is_retryable(), error.auth_id()),
-                (&code, retryable, Some("team-a")),
+                (error.code(), error.is_retryable()),
+                (&code, true),
                 "{error}"
             );
-            assert_no_secret(&error);
+            assert_eq!(error.auth_id(), Some("team-a"));
         }
-        let gone = Upstream::start(|_| Reply::new(200)).url();
-        let error = execute(&gone, &options).unwrap_err();
-        assert_eq!(*error.code(), ErrorCode::Transport);
     }
 
     #[test]
@@ -530,189 +489,23 @@ mod streams {
     }
 
     #[test]
-    fn every_framing_and_cutting_gives_the_same_chunks() {
-        let reply = sse(&basic());
-        let (expected, _) = stream(reply.clone());
-        for reply in [
-            reply.clone().in_pieces(1),
-            reply.clone().content_length().in_pieces(5),
-            reply.clone().close_delimited().in_pieces(7),
-        ] {
-            let (chunks, error) = stream(reply);
-            assert!(error.is_none());
-            assert_eq!(chunks, expected);
-        }
-    }
-
-    #[test]
     fn a_stream_ends_at_message_stop_whatever_comes_after() {
-        let whole: usize = basic().iter().map(size).sum();
-        let gate = Gate::new();
         let mut longer = basic();
         longer.push(problem("api_error", "never read"));
-        for reply in [
-            sse(&longer),
-            sse(&longer).cut_after(whole + 9),
-            sse(&longer).reset_after(whole + 9),
-            sse(&longer).stall_after(whole, &gate),
-        ] {
-            let (chunks, error) = stream(reply);
-            assert!(error.is_none(), "{error:?}");
-            assert_eq!(chunks.len(), basic().len());
+        let (chunks, error) = stream(sse(&longer));
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(chunks.len(), basic().len());
+    }
+
+    #[test]
+    fn the_last_event_may_lack_its_line_ends() {
+        let whole: usize = basic().iter().map(size).sum();
+        let cut = |at| stream(sse(&basic()).close_delimited().cut_after(at)).1;
+        for at in [whole - 2, whole - 1] {
+            assert!(cut(at).is_none(), "{at}");
         }
-    }
-
-    #[test]
-    fn a_cut_anywhere_before_message_stop_is_told() {
-        let events = basic();
-        let whole: usize = events.iter().map(size).sum();
-        // The last two bytes end the line and the event, which says all that it has to say.
-        for cut in (0..whole - 2).step_by(31).chain([whole - 3]) {
-            for reply in [
-                sse(&events),
-                sse(&events).close_delimited(),
-                sse(&events).content_length(),
-            ] {
-                let (_, error) = stream(reply.cut_after(cut));
-                let error = error.unwrap();
-                assert_eq!(*error.code(), ErrorCode::StreamTruncated, "{cut}");
-                assert!(error.is_retryable());
-            }
-        }
-        for cut in [whole - 2, whole - 1] {
-            let reply = sse(&events).close_delimited().cut_after(cut);
-            assert!(stream(reply).1.is_none(), "{cut}");
-        }
-    }
-
-    #[test]
-    fn without_message_stop_no_stream_is_whole() {
-        for length in 0..basic().len() {
-            let (chunks, error) = stream(sse(&basic()[..length]));
-            let error = error.unwrap();
-            assert_eq!(*error.code(), ErrorCode::StreamTruncated);
-            if length > 0 {
-                assert!(error.message().contains("message_stop"), "{error}");
-            }
-            assert_eq!(chunks.len(), length);
-        }
-    }
-
-    #[test]
-    fn a_reset_is_a_lost_connection() {
-        let at = size(&start()) + 20;
-        let (chunks, error) = stream(sse(&basic()).reset_after(at));
-        assert_eq!(*error.unwrap().code(), ErrorCode::StreamInterrupted);
-        assert!(chunks.len() <= 1);
-    }
-
-    #[test]
-    fn every_fault_before_the_first_byte() {
-        let gate = Gate::new();
-        let limits = Timeouts::new().with_first_chunk(SHORT);
-        let options = Options::new().with_timeouts(limits);
-        for (reply, code) in [
-            (Reply::new(200).reset(), ErrorCode::Transport),
-            (sse(&basic()).stall_before_head(&gate), ErrorCode::Transport),
-            (
-                sse(&basic()).stall_after(0, &gate),
-                ErrorCode::StreamStalled,
-            ),
-            (
-                sse(&basic()).header("x-big", &"x".repeat(1 << 20)),
-                ErrorCode::Upstream,
-            ),
-        ] {
-            let (chunks, error) = stream_with(reply, &options);
-            assert_eq!((chunks.len(), error.unwrap().code()), (0, &code));
-        }
-        let gone = Upstream::start(|_| Reply::new(200)).url();
-        let error = open(&gone, &options).err().unwrap();
-        assert_eq!(*error.code(), ErrorCode::Transport);
-    }
-
-    #[test]
-    fn silence_is_a_stall() {
-        let gate = Gate::new();
-        let at = basic()[..4].iter().map(size).sum();
-        let limits = Timeouts::new().with_idle(SHORT);
-        let options = Options::new().with_timeouts(limits);
-        for at in [at, at + 9] {
-            let (chunks, error) = stream_with(sse(&basic()).stall_after(at, &gate), &options);
-            assert_eq!(texts(&chunks), ["Hello"]);
-            assert_eq!(*error.unwrap().code(), ErrorCode::StreamStalled);
-        }
-    }
-
-    #[test]
-    fn a_slow_drip_comes_through_and_can_be_left() {
-        let gate = Gate::new();
-        let reply = sse(&basic()).drip(&gate);
-        let upstream = Upstream::start(move |_| reply.clone());
-        let mut stream = open(&upstream.url(), &Options::new()).unwrap();
-        for event in &basic()[..5] {
-            assert!(gate.wait_reached(LONG));
-            gate.step();
-            assert_eq!(
-                stream.next().unwrap().unwrap().payload,
-                event.to_string(),
-                "an event arrives while the stream still waits"
-            );
-        }
-        drop(stream);
-        assert!(upstream.wait_abandoned(LONG));
-    }
-
-    #[test]
-    fn a_cancelled_stream_says_so() {
-        let reply = sse(&basic());
-        let upstream = Upstream::start(move |_| reply.clone());
-        let token = CancelToken::new();
-        let attempt = attempt().with_cancel(token.clone());
-        let mut stream = Anthropic::new()
-            .execute_stream(&attempt, &auth(&upstream.url()), &hello(), &Options::new())
-            .unwrap();
-        assert!(stream.next().unwrap().is_ok());
-        token.cancel();
-        let error = stream.next().unwrap().unwrap_err();
-        assert_eq!(*error.code(), ErrorCode::Cancelled);
-        assert!(stream.next().is_none());
-    }
-
-    #[test]
-    fn garbage_is_malformed() {
-        for garbage in ["{\"type\":", "hello", "[1]", &format!("{{{KEY}")] {
-            let hello = text("Hello").to_string();
-            let events = [
-                ("content_block_delta", &*hello),
-                ("content_block_delta", garbage),
-                ("message_stop", "{\"type\":\"message_stop\"}"),
-            ];
-            let (chunks, error) = stream(Reply::named_sse(events));
-            assert_eq!(
-                *error.unwrap().code(),
-                ErrorCode::StreamMalformed,
-                "{garbage}"
-            );
-            assert_eq!(chunks.len(), 1);
-        }
-    }
-
-    #[test]
-    fn a_huge_event_is_refused() {
-        let mut events = basic();
-        events.insert(4, text(&"x".repeat(10 * 1024 * 1024)));
-        let (chunks, error) = stream(sse(&events));
-        assert!(error.is_none() && chunks.len() == basic().len() + 1);
-        let upstream = Upstream::start(move |_| sse(&events));
-        let executor = Anthropic::new().with_event_limit(9 * 1024 * 1024);
-        let auth = auth(&upstream.url());
-        let stream = executor.execute_stream(&attempt(), &auth, &hello(), &Options::new());
-        let (chunks, error) = drain(stream.unwrap());
-        let error = error.unwrap();
-        assert_eq!(*error.code(), ErrorCode::StreamMalformed);
-        assert!(!error.is_retryable() && error.message().contains("event_limit"));
-        assert_eq!(texts(&chunks), ["Hello"]);
+        let error = cut(whole - 3).unwrap();
+        assert!(error.message().contains("message_stop"), "{error}");
     }
 
     #[test]
@@ -844,25 +637,6 @@ mod safety {
             }
         }
         assert_eq!(upstream.connections_opened(), 0);
-    }
-
-    #[test]
-    fn a_redirect_is_an_error_and_goes_nowhere() {
-        let other = Upstream::start(|_| Reply::json(200, "{}"));
-        for status in [301, 302, 303, 307, 308] {
-            let location = other.url() + "/v1/messages";
-            let upstream =
-                Upstream::start(move |_| Reply::new(status).header("location", &location));
-            let error = execute(&upstream.url(), &Options::new()).unwrap_err();
-            assert_eq!(error.http_status(), Some(status));
-        }
-        assert_eq!(other.connections_opened(), 0);
-    }
-
-    #[test]
-    fn keys_do_not_travel_in_the_clear() {
-        let error = execute("http://llm.example", &Options::new()).unwrap_err();
-        assert_eq!(*error.code(), ErrorCode::Config);
     }
 
     #[test]

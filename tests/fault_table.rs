@@ -1,132 +1,58 @@
 //! What becomes of each fault, for every executor: the table that stands in the guide.
-//!
-//! The answers are those that the vendors document: <https://platform.openai.com/docs/api-reference/chat>,
-//! <https://platform.openai.com/docs/api-reference/responses>, <https://docs.anthropic.com/en/api/messages>,
-//! <https://ai.google.dev/api/generate-content>.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod executor_support;
+
 use std::time::Duration;
 
-use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::testing::conformance::{Event, ExecutorFixture};
 use credpool::testing::{Gate, Reply, Upstream};
-use credpool::{Attempt, Auth, Error, Options, ProviderExecutor, Request, SystemClock, Timeouts};
-use serde_json::{Value, json};
+use credpool::{Attempt, Error, SystemClock, Timeouts};
 
-/// One API: who calls it, and how it says things.
-struct Api {
-    name: &'static str,
-    executor: Box<dyn ProviderExecutor>,
-    alt: Option<&'static str>,
-    /// A whole answer.
-    plain: Value,
-    /// A piece of a stream that is content, and the end of a stream.
-    piece: fn(&str) -> String,
-    end: Vec<String>,
-    /// An error, as a body and as an event.
-    error: Value,
-}
-
-fn apis() -> Vec<Api> {
-    fn chat(text: &str) -> String {
-        event(&json!({"choices": [{"index": 0, "delta": {"content": text}}]}))
-    }
-    fn response(text: &str) -> String {
-        event(&json!({"type": "response.output_text.delta", "delta": text}))
-    }
-    fn message(text: &str) -> String {
-        let delta = json!({"type": "text_delta", "text": text});
-        named(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
-    }
-    fn generate(text: &str) -> String {
-        event(&json!({"candidates": [{"index": 0, "content": {"parts": [{"text": text}]}}]}))
-    }
-    let output = json!([{"type": "message", "content": [{"type": "output_text", "text": "a"}]}]);
-    let completed =
-        json!({"id": "r", "object": "response", "status": "completed", "output": output});
-    let finished = json!({"candidates": [{"index": 0, "content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}]});
-    vec![
-        Api {
-            name: "chat completions",
-            executor: Box::new(OpenAi::named("p")),
-            alt: None,
-            plain: json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}]}),
-            piece: chat,
-            end: vec![
-                event(&json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})),
-                "data: [DONE]\n\n".to_owned(),
-            ],
-            error: json!({"error": {"message": "It says why.", "type": "server_error", "code": "server_error"}}),
-        },
-        Api {
-            name: "Responses",
-            executor: Box::new(OpenAi::named("p")),
-            alt: Some("responses"),
-            plain: completed.clone(),
-            piece: response,
-            end: vec![event(
-                &json!({"type": "response.completed", "response": completed}),
-            )],
-            error: json!({"error": {"message": "It says why.", "type": "server_error", "code": "server_error"}}),
-        },
-        Api {
-            name: "Anthropic",
-            executor: Box::new(Anthropic::named("p")),
-            alt: None,
-            plain: json!({"type": "message", "role": "assistant", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"}),
-            piece: message,
-            end: vec![
-                named(&json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})),
-                named(&json!({"type": "message_stop"})),
-            ],
-            error: json!({"type": "error", "error": {"type": "overloaded_error", "message": "It says why."}}),
-        },
-        Api {
-            name: "Gemini",
-            executor: Box::new(Gemini::named("p")),
-            alt: None,
-            plain: finished.clone(),
-            piece: generate,
-            end: vec![event(&finished)],
-            error: json!({"error": {"code": 503, "message": "It says why.", "status": "UNAVAILABLE"}}),
-        },
-    ]
-}
-
-fn event(data: &Value) -> String {
-    format!("data: {data}\n\n")
-}
-
-fn named(data: &Value) -> String {
-    format!(
-        "event: {}\ndata: {data}\n\n",
-        data["type"].as_str().unwrap()
-    )
-}
-
-fn events(parts: &[&str]) -> Reply {
-    Reply::new(200)
-        .header("content-type", "text/event-stream")
-        .body(parts.concat())
-        .chunked()
-}
+type Api = dyn ExecutorFixture;
 
 type Fault = fn(&Api, &Gate) -> (Reply, Reply);
 
 fn plain(api: &Api) -> Reply {
-    Reply::json(200, api.plain.to_string())
+    Reply::json(200, api.reply("a"))
+}
+
+/// The events up to the first text.
+fn begun(api: &Api) -> Vec<Event> {
+    let mut events = api.stream_start();
+    events.push(api.stream_piece("a"));
+    events
 }
 
 fn stream(api: &Api) -> Reply {
-    let first = (api.piece)("a");
-    let mut parts = vec![first.as_str()];
-    parts.extend(api.end.iter().map(String::as_str));
-    events(&parts)
+    let mut events = begun(api);
+    events.extend(api.stream_end());
+    Reply::named_sse(events)
 }
 
-/// Into the stream's second event.
+/// As [`begun`], and one more event.
+fn with(api: &Api, event: Event) -> Reply {
+    let mut events = begun(api);
+    events.push(event);
+    Reply::named_sse(events)
+}
+
+/// Into the stream's first event after the text.
 fn within(api: &Api) -> usize {
-    (api.piece)("a").len() + 9
+    let frame = |(name, data): &Event| {
+        let name = if name.is_empty() {
+            0
+        } else {
+            "event: \n".len() + name.len()
+        };
+        name + "data: \n\n".len() + data.len()
+    };
+    begun(api).iter().map(frame).sum::<usize>() + 9
+}
+
+fn error(api: &Api) -> String {
+    api.error("It says why.")
 }
 
 const FAULTS: [(&str, Fault); 13] = [
@@ -162,27 +88,24 @@ const FAULTS: [(&str, Fault); 13] = [
         )
     }),
     ("garbage JSON", |api, _| {
-        let first = (api.piece)("a");
-        (Reply::json(200, "{{"), events(&[&first, "data: {{\n\n"]))
+        (Reply::json(200, "{{"), with(api, ("", "{{".to_owned())))
     }),
     ("error in a 200, before content", |api, _| {
-        let error = api.error.to_string();
-        (Reply::json(200, error), events(&[&event(&api.error)]))
-    }),
-    ("error in a 200, after content", |api, _| {
-        let first = (api.piece)("a");
         (
-            Reply::json(200, api.error.to_string()),
-            events(&[&first, &event(&api.error)]),
+            Reply::json(200, error(api)),
+            Reply::named_sse([("", error(api))]),
         )
     }),
+    ("error in a 200, after content", |api, _| {
+        (Reply::json(200, error(api)), with(api, ("", error(api))))
+    }),
     ("no end event", |api, _| {
-        let first = (api.piece)("a");
-        (Reply::json(200, ""), events(&[&first]))
+        (Reply::json(200, ""), Reply::named_sse(begun(api)))
     }),
     ("event over its limit", |api, _| {
-        let large = (api.piece)(&"x".repeat(256 * 1024));
-        (Reply::json(500, large.clone()), events(&[&large]))
+        let (name, large) = api.stream_piece(&"x".repeat(256 * 1024));
+        let events = Reply::named_sse([(name, large.clone())]);
+        (Reply::json(500, large), events)
     }),
     ("headers of 1 MB", |api, _| {
         let large = "h".repeat(1024 * 1024);
@@ -200,29 +123,32 @@ const FAULTS: [(&str, Fault); 13] = [
     }),
 ];
 
+/// Which of them another try would bring again, and whether in a stream.
+const FINAL: [(&str, bool); 3] = [
+    ("event over its limit", true),
+    ("headers of 1 MB", false),
+    ("headers of 1 MB", true),
+];
+
 /// What came out, in a word: `served`, or the error's code and status.
-fn outcome(api: &Api, base_url: &str, streamed: bool) -> String {
+fn outcome(api: &Api, base_url: &str, fault: &str, streamed: bool) -> String {
     let second = Duration::from_secs(1);
     let timeouts = if streamed {
         Timeouts::new().with_first_chunk(second).with_idle(second)
     } else {
         Timeouts::new().with_total(2 * second)
     };
-    let mut options = Options::new().with_timeouts(timeouts);
-    options.alt = api.alt.map(str::to_owned);
-    options.event_limit = Some(64 * 1024);
-    let auth = Auth::api_key("p", "canary-of-the-table")
-        .with_id("team-a")
-        .with_attribute("base_url", base_url);
-    let request = Request::new("m", r#"{"model":"m","messages":[],"contents":[]}"#);
+    let options = api.options().with_timeouts(timeouts);
+    let options = options.with_event_limit(64 * 1024);
+    let auth = api.credential(base_url, "canary-of-the-table");
+    let auth = auth.with_id("team-a");
+    let (executor, request) = (api.executor(), api.request());
     let attempt = Attempt::for_tests(SystemClock);
     let result = if streamed {
-        let stream = api
-            .executor
-            .execute_stream(&attempt, &auth, &request, &options);
+        let stream = executor.execute_stream(&attempt, &auth, &request, &options);
         stream.and_then(|stream| stream.collect::<Result<Vec<_>, _>>().map(drop))
     } else {
-        let response = api.executor.execute(&attempt, &auth, &request, &options);
+        let response = executor.execute(&attempt, &auth, &request, &options);
         response.map(drop)
     };
     let Err(error) = result else {
@@ -233,6 +159,8 @@ fn outcome(api: &Api, base_url: &str, streamed: bool) -> String {
         "{error:?}"
     );
     assert_eq!(error.auth_id(), Some("team-a"), "{error}");
+    let is_final = FINAL.contains(&(fault, streamed));
+    assert_eq!(error.is_retryable(), !is_final, "{fault}: {error}");
     said(&error)
 }
 
@@ -263,7 +191,7 @@ fn cell(outcomes: &[(&'static str, String)]) -> String {
 
 #[test]
 fn the_table_in_the_guide_is_what_comes_out() {
-    let apis = apis();
+    let apis = executor_support::apis();
     let mut lines = vec![
         "| fault | plain call | stream |".to_owned(),
         "|---|---|---|".to_owned(),
@@ -276,8 +204,9 @@ fn the_table_in_the_guide_is_what_comes_out() {
     line(
         "connection refused",
         [false, true].map(|streamed| {
-            let ask = |api: &Api| (api.name, outcome(api, &nowhere, streamed));
-            apis.iter().map(ask).collect()
+            let ask = |api: &Api| outcome(api, &nowhere, "connection refused", streamed);
+            let apis = apis.iter();
+            apis.map(|(name, api)| (*name, ask(&**api))).collect()
         }),
     );
     for (name, fault) in FAULTS {
@@ -287,9 +216,10 @@ fn the_table_in_the_guide_is_what_comes_out() {
                 let (plain, stream) = fault(api, &gate);
                 let reply = if streamed { stream } else { plain };
                 let upstream = Upstream::start(move |_| reply.clone());
-                (api.name, outcome(api, &upstream.url(), streamed))
+                outcome(api, &upstream.url(), name, streamed)
             };
-            apis.iter().map(ask).collect()
+            let apis = apis.iter();
+            apis.map(|(name, api)| (*name, ask(&**api))).collect()
         });
         line(name, cells);
     }

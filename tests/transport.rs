@@ -86,7 +86,7 @@ mod answers {
             if expects {
                 request = request.header("expect", "100-continue");
             }
-            let request = request.body(letters(length).into()).unwrap();
+            let request = request.body(Bytes::from(letters(length))).unwrap();
             let answer = attempt.send(&auth(), request, &limits).unwrap();
             assert_eq!(answer.into_body().into_bytes(5).unwrap(), "hello");
             server.next().parse::<usize>().unwrap()

@@ -47,7 +47,7 @@ pub trait ProviderExecutor: Send + Sync {
     /// Starts a stream. The returned iterator blocks for each chunk, owns what it needs, and is read until its first error
     /// or its end.
     ///
-    /// An iterator that waits on something should give up when [`Attempt::cancel_token`] is cancelled: that is how a caller
+    /// When [`Attempt::cancel_token`] is cancelled, an iterator gives up with code `cancelled`, whatever it waits for: that is how a caller
     /// who drops the stream ends it.
     ///
     /// # Errors

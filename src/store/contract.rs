@@ -57,9 +57,18 @@ impl Revision {
         Self(revision)
     }
 
-    /// Whether `auth` may be written where the store has `stored`: that is what the writer expects, or an earlier attempt has
-    /// written `auth` already.
-    pub(super) fn allows(expected: Option<&Self>, stored: Option<&Auth>, auth: &Auth) -> bool {
+    /// Whether [`Store::save_if`](super::Store::save_if) may write `auth` where the store has `stored`: that is what the writer expects, or an
+    /// earlier attempt has written `auth` already.
+    ///
+    /// ```
+    /// use credpool::{Auth, Revision};
+    ///
+    /// let stored = Auth::api_key("openai", "old").with_id("a");
+    /// let newer = Auth::api_key("openai", "new").with_id("a");
+    /// assert!(Revision::allows(Some(&Revision::of(&stored)), Some(&stored), &newer));
+    /// assert!(!Revision::allows(None, Some(&stored), &newer));
+    /// ```
+    pub fn allows(expected: Option<&Self>, stored: Option<&Auth>, auth: &Auth) -> bool {
         let there = stored.map(Self::of);
         there.as_ref() == expected || there == Some(Self::of(auth))
     }
@@ -278,6 +287,20 @@ impl Changes {
             skipped: Vec::new(),
             complete: false,
         }
+    }
+
+    /// Adds a record that was written, as the store has its texts: to `written`, or to `skipped` where it does not read. See
+    /// [`codec`](crate::codec).
+    ///
+    /// ```
+    /// use credpool::{Changes, Cursor};
+    ///
+    /// let mut changes = Changes::none(Cursor::new("1"));
+    /// changes.add("a", "no JSON", None);
+    /// assert_eq!((changes.written.len(), changes.skipped.len()), (0, 1));
+    /// ```
+    pub fn add(&mut self, id: &str, credential: &str, state: Option<&str>) {
+        codec::add_row(&mut self.written, &mut self.skipped, id, credential, state);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Durable homes of credentials: the [`Store`] trait and its backends. Knows nothing of registry and manager.
 
-mod codec;
+pub mod codec;
 mod contract;
 mod file;
 mod memory;
@@ -222,6 +222,12 @@ impl Listing {
             records,
             ..Self::default()
         }
+    }
+
+    /// Adds a record as the store has its texts: to `records`, or to `skipped` where it does not read. See [`codec`](crate::codec) for an
+    /// example.
+    pub fn add(&mut self, id: &str, credential: &str, state: Option<&str>) {
+        codec::add_row(&mut self.records, &mut self.skipped, id, credential, state);
     }
 
     /// Says from where [`Store::changes`] tells what changed since.

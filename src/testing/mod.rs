@@ -6,6 +6,7 @@
 //! * [`GeminiUpstream`]: the same for the Gemini API, with a token endpoint for every grant.
 //! * [`TokenServer`]: a strict token endpoint, with refresh tokens that serve once, and answers that get lost.
 //! * [`ScriptedExecutor`]: an executor without any network, whose answers are written down beforehand.
+//! * [`conformance`]: suites for a [`Store`](crate::Store) and a [`ProviderExecutor`](crate::ProviderExecutor) of your own.
 //! * [`Attempt::for_tests`](crate::Attempt::for_tests): calls an executor without a manager.
 //!
 //! For time that stands still see [`ManualClock`](crate::ManualClock).
@@ -33,6 +34,7 @@
 mod anthropic;
 mod attempt;
 mod audit;
+pub mod conformance;
 mod due;
 mod executor;
 mod form;

@@ -1,72 +1,38 @@
 //! Places that stores can be opened on again and again.
 
+use std::process::Command;
 use std::sync::Arc;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[cfg(feature = "redis")]
 use credpool::RedisStore;
+use credpool::testing::conformance::{Ability, StoreFixture};
 use credpool::{MemoryStore, Store};
 
 use crate::store_support::open;
 
-pub(crate) trait Backend: Send + Sync {
-    /// Another handle on the same records.
-    fn open(&self) -> Arc<dyn Store>;
+#[derive(Default)]
+pub(crate) struct Memory(Arc<MemoryStore>);
 
-    /// How another process opens it, with [`open`]; none where it cannot.
-    fn address(&self) -> Option<String>;
-
-    /// Whether a handle tells its own writes from those of others.
-    fn knows_its_own_writes(&self) -> bool {
-        true
-    }
-
-    /// Lets another program write the text of a stored credential anew; false where it is none.
-    fn rewrite(&self, id: &str, anew: fn(&str) -> String) -> bool;
-
-    /// Whether it tells what was removed from what was never there.
-    fn remembers_removals(&self) -> bool {
-        true
-    }
-}
-
-struct Memory(Arc<MemoryStore>);
-
-/// A store in a directory of the test's own.
-struct Local {
+/// A store in a directory of the check's own.
+pub(crate) struct Local {
     kind: &'static str,
     dir: tempfile::TempDir,
+    lacks: Vec<Ability>,
 }
 
 /// A part of a server that the test program shares.
 #[cfg(any(feature = "postgres", feature = "redis"))]
-struct Remote {
+pub(crate) struct Remote {
     address: String,
 }
 
-/// None where what it needs is not installed.
-pub(crate) type Found = Option<Box<dyn Backend>>;
-
-#[expect(clippy::unnecessary_wraps, reason = "as of every backend")]
-pub(crate) fn memory() -> Found {
-    Some(Box::new(Memory(Arc::default())))
-}
-
-pub(crate) fn file() -> Found {
-    local("file")
-}
-
-#[cfg(feature = "sqlite")]
-pub(crate) fn sqlite() -> Found {
-    local("sqlite")
-}
-
 #[cfg(feature = "postgres")]
-pub(crate) fn postgres() -> Found {
+pub(crate) fn postgres() -> Remote {
     use diesel::connection::{Connection, SimpleConnection};
 
-    let server = crate::store_support::postgres()?;
+    let server = crate::store_support::postgres().unwrap();
     let schema = unique();
     crate::store_support::when_up(|| {
         let mut connection = diesel::PgConnection::establish(&server.postgres_url(&schema))
@@ -75,19 +41,19 @@ pub(crate) fn postgres() -> Found {
             .batch_execute(&format!("CREATE SCHEMA {schema}"))
             .map_err(|error| error.to_string())
     });
-    Some(Box::new(Remote {
+    Remote {
         address: format!("postgres|{}", server.postgres_url(&schema)),
-    }))
+    }
 }
 
 #[cfg(feature = "redis")]
-pub(crate) fn redis() -> Found {
-    let server = crate::store_support::redis()?;
+pub(crate) fn redis() -> Remote {
+    let server = crate::store_support::redis().unwrap();
     let url = server.redis_url();
     crate::store_support::when_up(|| RedisStore::connect(&*url));
-    Some(Box::new(Remote {
+    Remote {
         address: format!("redis|{}|{url}", unique()),
-    }))
+    }
 }
 
 /// A name that no other test of this program uses.
@@ -97,41 +63,57 @@ fn unique() -> String {
     format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as of every backend")]
-fn local(kind: &'static str) -> Found {
-    let dir = tempfile::tempdir().unwrap();
-    Some(Box::new(Local { kind, dir }))
+/// This test program again, as the other process that opens a store by its address.
+fn other_process(address: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "other_process", "--nocapture"])
+        .env(ADDRESS, address);
+    command
 }
 
-impl Backend for Memory {
+impl StoreFixture for Memory {
     fn open(&self) -> Arc<dyn Store> {
         Arc::clone(&self.0) as Arc<dyn Store>
     }
 
-    fn address(&self) -> Option<String> {
-        None
-    }
-
-    fn rewrite(&self, _: &str, _: fn(&str) -> String) -> bool {
-        false
-    }
-
-    fn knows_its_own_writes(&self) -> bool {
-        false
+    fn lacks(&self) -> &[Ability] {
+        &[Ability::OwnWrites]
     }
 }
 
-impl Backend for Local {
-    fn open(&self) -> Arc<dyn Store> {
-        open(&self.address().unwrap())
+impl Local {
+    pub(crate) fn new(kind: &'static str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let lacks = Vec::new();
+        Self { kind, dir, lacks }
     }
 
-    fn address(&self) -> Option<String> {
+    pub(crate) fn lacking(mut self, ability: Ability) -> Self {
+        self.lacks.push(ability);
+        self
+    }
+
+    fn address(&self) -> String {
         let place = self.dir.path().join("store");
-        Some(format!("{}|{}", self.kind, place.display()))
+        format!("{}|{}", self.kind, place.display())
+    }
+}
+
+impl StoreFixture for Local {
+    fn open(&self) -> Arc<dyn Store> {
+        open(&self.address())
     }
 
-    fn rewrite(&self, id: &str, anew: fn(&str) -> String) -> bool {
+    fn lacks(&self) -> &[Ability] {
+        &self.lacks
+    }
+
+    fn other_process(&self) -> Option<Command> {
+        Some(other_process(&self.address()))
+    }
+
+    fn rewrite(&self, id: &str, anew: &dyn Fn(&str) -> String) -> bool {
         let place = self.dir.path().join("store");
         if self.kind == "file" {
             let path = place.join(format!("{id}.credential"));
@@ -150,23 +132,19 @@ impl Backend for Local {
         }
         true
     }
-
-    fn remembers_removals(&self) -> bool {
-        self.kind != "file"
-    }
 }
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
-impl Backend for Remote {
+impl StoreFixture for Remote {
     fn open(&self) -> Arc<dyn Store> {
         open(&self.address)
     }
 
-    fn address(&self) -> Option<String> {
-        Some(self.address.clone())
+    fn other_process(&self) -> Option<Command> {
+        Some(other_process(&self.address))
     }
 
-    fn rewrite(&self, id: &str, anew: fn(&str) -> String) -> bool {
+    fn rewrite(&self, id: &str, anew: &dyn Fn(&str) -> String) -> bool {
         let (kind, place) = self.address.split_once('|').unwrap();
         #[cfg(feature = "postgres")]
         if kind == "postgres" {
@@ -187,7 +165,7 @@ impl Backend for Remote {
 }
 
 #[cfg(feature = "postgres")]
-fn rewrite_row(url: &str, id: &str, anew: fn(&str) -> String) {
+fn rewrite_row(url: &str, id: &str, anew: &dyn Fn(&str) -> String) {
     use diesel::sql_types::{Binary, Text};
     use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, sql_query};
 
@@ -208,3 +186,6 @@ fn rewrite_row(url: &str, id: &str, anew: fn(&str) -> String) {
         .unwrap();
     assert_eq!(done, 1);
 }
+
+/// In the environment of another process: the address of its store.
+pub(crate) const ADDRESS: &str = "CREDPOOL_TEST_STORE";

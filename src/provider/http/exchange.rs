@@ -51,9 +51,27 @@ pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
     Ok(())
 }
 
-/// The error that an answer without success is: status, body without secrets, and the server's hints. What it means is read
-/// from the body as it came.
-pub(super) fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
+/// The error that an answer without success is: its status, as much of its body as comes within three seconds (64 KiB at most, without the
+/// credential's secrets), what it names as the reason, and what it says of limits and of waiting.
+///
+/// For executors that send by themselves; [`VendorCall`](super::VendorCall) does it already.
+///
+/// ```
+/// use bytes::Bytes;
+/// use credpool::provider::http::upstream_error;
+/// use credpool::{Attempt, Auth, Body, Error, Options};
+///
+/// fn ask(attempt: &Attempt, auth: &Auth, request: http::Request<Bytes>, options: &Options) -> Result<Body, Error> {
+///     let limits = attempt.call_limits(&options.timeouts);
+///     let answer = attempt.send(auth, request, &limits)?;
+///     if answer.status().is_success() {
+///         Ok(answer.into_body())
+///     } else {
+///         Err(upstream_error(attempt, auth, answer))
+///     }
+/// }
+/// ```
+pub fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
     let (head, body) = answer.into_parts();
     let head = response_head(head, auth);
     let body = ErrorBody::read(body);

@@ -24,6 +24,7 @@ pub use call::{Vendor, VendorCall};
 pub use credential_header::{bearer_value, key_value, secret_of};
 pub use error_body::ReportedError;
 pub use event_stream::{EventMeaning, StreamProtocol};
+pub use exchange::upstream_error;
 pub use executor::HttpExecutor;
 pub use headers::{bearer_headers, configured_headers};
 pub use payload::streaming_payload;

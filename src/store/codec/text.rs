@@ -1,5 +1,7 @@
 //! Both parts of a record as JSON texts, for stores with two columns.
 
+use std::fmt;
+
 use zeroize::{Zeroize, Zeroizing};
 
 use super::record::{
@@ -8,16 +10,38 @@ use super::record::{
 };
 use crate::auth::{Auth, Wiped, wiped_json};
 use crate::error::{Error, ErrorCode};
-use crate::store::contract::Conflict;
-use crate::store::{Intent, Revision, Skipped};
+use crate::store::Skipped;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+use crate::store::{Intent, Revision, contract::Conflict};
 
 /// A credential and its state, as a store has them.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) type Parts = (Zeroizing<String>, Option<String>);
 
-pub(crate) struct Texts {
+/// A record as a store keeps it, from [`encode`]. The credential is overwritten in memory when this is dropped, and no `Debug` output has it.
+pub struct Texts {
     pub(crate) credential: String,
     pub(crate) state: String,
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     pub(crate) generation: i64,
+}
+
+impl Texts {
+    /// The credential with its tokens and settings: durable before a save returns. It holds secrets.
+    pub fn credential(&self) -> &str {
+        &self.credential
+    }
+
+    /// The runtime state: written often, and may be lost when the machine fails.
+    pub fn state(&self) -> &str {
+        &self.state
+    }
+}
+
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Texts").finish_non_exhaustive()
+    }
 }
 
 impl Drop for Texts {
@@ -26,18 +50,50 @@ impl Drop for Texts {
     }
 }
 
-/// A record as it is stored.
-pub(crate) fn texts(auth: &Auth) -> Result<Texts, Error> {
+/// A record as it is stored: both of its texts, 1 MiB each at most.
+///
+/// # Errors
+/// Code `config` for a record that no store keeps (without an id, or runtime-only); code `store` for one that is too large or nested too
+/// deeply to be read again.
+///
+/// ```
+/// use credpool::{Auth, codec};
+///
+/// let auth = Auth::api_key("openai", "sk-1").with_id("a");
+/// let texts = codec::encode(&auth)?;
+/// assert!(texts.credential().contains("sk-1") && !texts.state().contains("sk-1"));
+/// let again = codec::decode("a", texts.credential(), Some(texts.state()))?;
+/// assert_eq!(again.attributes.get("api_key"), Some("sk-1"));
+/// # Ok::<(), credpool::Error>(())
+/// ```
+pub fn encode(auth: &Auth) -> Result<Texts, Error> {
     check(auth)?;
     Ok(Texts {
         credential: text(auth, &credential(auth))?,
         state: text(auth, &state(auth))?,
         // The record's JSON form knows no larger one.
+        #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
         generation: i64::try_from(auth.generation()).unwrap_or(i64::MAX),
     })
 }
 
-pub(crate) fn state_text(auth: &Auth) -> Result<String, Error> {
+/// The state alone, for [`Store::save_state`](crate::Store::save_state).
+///
+/// # Errors
+/// As [`encode`].
+///
+/// ```
+/// use credpool::{Auth, codec};
+///
+/// let mut auth = Auth::api_key("openai", "sk-1").with_id("a");
+/// let texts = codec::encode(&auth)?;
+/// auth.status_message = "slow".into();
+/// let state = codec::encode_state(&auth)?;
+/// let again = codec::decode("a", texts.credential(), Some(&state))?;
+/// assert_eq!(again.status_message, "slow");
+/// # Ok::<(), credpool::Error>(())
+/// ```
+pub fn encode_state(auth: &Auth) -> Result<String, Error> {
     check(auth)?;
     text(auth, &state(auth))
 }
@@ -57,7 +113,7 @@ fn text(auth: &Auth, part: &Object) -> Result<String, Error> {
 }
 
 /// The record `id`, and what is wrong with its state.
-pub(crate) fn decode(
+fn decode_parts(
     id: &str,
     credential: &str,
     state: Option<&str>,
@@ -85,7 +141,7 @@ pub(crate) fn add_row(
     credential: &str,
     state: Option<&str>,
 ) {
-    let problem = match decode(id, credential, state) {
+    let problem = match decode_parts(id, credential, state) {
         Ok((auth, problem)) => {
             records.push(auth);
             problem
@@ -102,9 +158,20 @@ fn object(text: &str) -> Result<Object, Unfit> {
         .map_err(|_| "is not a JSON object".to_owned())
 }
 
-/// As [`decode`], for a record that was asked for.
-pub(crate) fn read(id: &str, credential: &str, state: Option<&str>) -> Result<Auth, Error> {
-    let (auth, problem) = decode(id, credential, state).map_err(|why| {
+/// The record `id` that a store has as these texts. A state that does not read is left out, with a warning in the log.
+///
+/// # Errors
+/// Code `store` where the credential is no record, or another one. What was read is never quoted.
+///
+/// ```
+/// use credpool::codec;
+///
+/// let error = codec::decode("a", "sk-1", None).unwrap_err();
+/// assert_eq!(error.auth_id(), Some("a"));
+/// assert!(!error.message().contains("sk-1"));
+/// ```
+pub fn decode(id: &str, credential: &str, state: Option<&str>) -> Result<Auth, Error> {
+    let (auth, problem) = decode_parts(id, credential, state).map_err(|why| {
         let message = format!("credential {} {why}", shown(id));
         Error::new(ErrorCode::Store, message).with_auth_id(id)
     })?;
@@ -115,13 +182,14 @@ pub(crate) fn read(id: &str, credential: &str, state: Option<&str>) -> Result<Au
 }
 
 /// The stored record, where it keeps `auth` from being written.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn conflict(
     stored: Option<&Parts>,
     expected: Option<&Revision>,
     auth: &Auth,
 ) -> Result<Option<Conflict>, Error> {
     let stored = stored
-        .map(|(credential, state)| read(&auth.id, credential, state.as_deref()))
+        .map(|(credential, state)| decode(&auth.id, credential, state.as_deref()))
         .transpose()?;
     let is_free = Revision::allows(expected, stored.as_ref(), auth);
     Ok((!is_free).then(|| stored.map(Box::new)))
@@ -142,10 +210,12 @@ pub(crate) fn overtaken(id: &str) -> Error {
 }
 
 /// An intent as it is stored.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn intent_text(intent: &Intent) -> Result<String, Error> {
     serde_json::to_string(intent).map_err(|error| Error::other(error).with_code(ErrorCode::Store))
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn read_intent(id: &str, text: &str) -> Result<Intent, Error> {
     serde_json::from_str(text).map_err(|_| {
         let message = format!(

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use self::link::Link;
 use self::rows::{Horizon, Over};
-use super::codec::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
+use super::codec::{self, MOST_RACES, Parts, conflict, overtaken};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
@@ -121,12 +121,7 @@ impl Store for PostgresStore {
         let (horizon, rows) = self.run("list the credentials", rows::all)?;
         let mut listing = Listing::default().with_cursor(cursor(&horizon));
         for row in rows {
-            let Listing {
-                records, skipped, ..
-            } = &mut listing;
-            add_row(
-                records,
-                skipped,
+            listing.add(
                 &row.id(),
                 row.credential.as_deref().unwrap_or_default(),
                 row.state.as_deref(),
@@ -136,7 +131,7 @@ impl Store for PostgresStore {
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        let texts = texts(auth)?;
+        let texts = codec::encode(auth)?;
         self.run_for(&auth.id, "save a credential", |connection| {
             rows::put(connection, self.writer, &auth.id, &texts, Over::Anything)
         })?;
@@ -150,7 +145,7 @@ impl Store for PostgresStore {
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
-        let state = state_text(auth)?;
+        let state = codec::encode_state(auth)?;
         self.run_for(&auth.id, "save the state of a credential", |connection| {
             rows::put_state(connection, self.writer, &auth.id, &state)
         })
@@ -158,12 +153,12 @@ impl Store for PostgresStore {
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
         self.parts(id)?.map_or(Ok(None), |(credential, state)| {
-            read(id, &credential, state.as_deref()).map(Some)
+            codec::decode(id, &credential, state.as_deref()).map(Some)
         })
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
-        let texts = texts(auth)?;
+        let texts = codec::encode(auth)?;
         for _ in 0..MOST_RACES {
             let stored = self.parts(&auth.id)?;
             if let Some(stored) = conflict(stored.as_ref(), expected, auth)? {
@@ -214,18 +209,9 @@ impl Store for PostgresStore {
         let mut changes = Changes::none(cursor(&horizon));
         changes.complete = complete;
         for row in rows {
-            let Changes {
-                written,
-                removed,
-                skipped,
-                ..
-            } = &mut changes;
             match &row.credential {
-                Some(credential) => {
-                    let state = row.state.as_deref();
-                    add_row(written, skipped, &row.id(), credential, state);
-                }
-                None => removed.push(row.id()),
+                Some(credential) => changes.add(&row.id(), credential, row.state.as_deref()),
+                None => changes.removed.push(row.id()),
             }
         }
         Ok(Some(changes))

@@ -12,7 +12,7 @@ use redis::RedisResult;
 
 use self::link::Link;
 use self::scripts::{Names, Over, Row};
-use super::codec::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
+use super::codec::{self, MOST_RACES, Parts, conflict, overtaken};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::{Auth, Secret};
 use crate::error::{Error, ErrorCode};
@@ -138,7 +138,7 @@ impl RedisStore {
     }
 
     fn put(&self, auth: &Auth, over: Over<'_>) -> Result<bool, Error> {
-        let texts = texts(auth)?;
+        let texts = codec::encode(auth)?;
         self.run_for(&auth.id, "save a credential", |connection| {
             self.names
                 .put(connection, &self.writer, &auth.id, &texts, over)
@@ -170,17 +170,14 @@ impl Store for RedisStore {
                 self.names.rows(connection, some)
             })?;
             for row in rows {
-                let Listing {
-                    records, skipped, ..
-                } = &mut listing;
                 match row {
                     Row::Record {
                         id,
                         credential,
                         state,
-                    } => add_row(records, skipped, &id, &credential, state.as_deref()),
+                    } => listing.add(&id, &credential, state.as_deref()),
                     Row::Removed(_) => {}
-                    Row::Odd(id) => skipped.push(self.odd(&id)),
+                    Row::Odd(id) => listing.skipped.push(self.odd(&id)),
                 }
             }
         }
@@ -199,7 +196,7 @@ impl Store for RedisStore {
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
-        let state = state_text(auth)?;
+        let state = codec::encode_state(auth)?;
         self.run_for(&auth.id, "save the state of a credential", |connection| {
             self.names
                 .put_state(connection, &self.writer, &auth.id, &state)
@@ -208,7 +205,7 @@ impl Store for RedisStore {
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
         self.parts(id)?.map_or(Ok(None), |(credential, state)| {
-            read(id, &credential, state.as_deref()).map(Some)
+            codec::decode(id, &credential, state.as_deref()).map(Some)
         })
     }
 
@@ -275,12 +272,7 @@ impl Store for RedisStore {
                         id,
                         credential,
                         state,
-                    } => {
-                        let Changes {
-                            written, skipped, ..
-                        } = &mut changes;
-                        add_row(written, skipped, &id, &credential, state.as_deref());
-                    }
+                    } => changes.add(&id, &credential, state.as_deref()),
                     Row::Removed(id) => changes.removed.push(id),
                     Row::Odd(id) => changes.skipped.push(self.odd(&id)),
                 }

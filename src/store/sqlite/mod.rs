@@ -16,7 +16,7 @@ use rusqlite::TransactionBehavior;
 use self::link::Link;
 use self::rows::Rows;
 use super::codec::shown;
-use super::codec::{add_row, conflict, intent_text, read, read_intent, state_text, texts};
+use super::codec::{self, conflict, intent_text, read_intent};
 use super::file::names;
 use super::support::connection_pool::Idle;
 use super::support::lock_file::LockFile;
@@ -129,18 +129,13 @@ impl Store for SqliteStore {
         self.inner.rows("list the credentials", |rows| {
             let mut listing =
                 Listing::default().with_cursor(cursor(rows.version()?, &rows.history()?));
-            rows.each(|id, credential, state| {
-                let Listing {
-                    records, skipped, ..
-                } = &mut listing;
-                add_row(records, skipped, id, credential, state);
-            })?;
+            rows.each(|id, credential, state| listing.add(id, credential, state))?;
             Ok(listing)
         })
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        let texts = texts(auth)?;
+        let texts = codec::encode(auth)?;
         self.inner
             .write(&auth.id, |rows| rows.put(&auth.id, &texts))?;
         Ok(self.location(&auth.id))
@@ -151,7 +146,7 @@ impl Store for SqliteStore {
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
-        let state = state_text(auth)?;
+        let state = codec::encode_state(auth)?;
         self.inner
             .write_volatile(&auth.id, |rows| rows.put_state(&auth.id, &state))
     }
@@ -160,12 +155,12 @@ impl Store for SqliteStore {
         let stored = self.inner.rows("load a credential", |rows| rows.get(id));
         let stored = stored.map_err(|error| error.with_auth_id(id))?;
         stored.map_or(Ok(None), |(credential, state)| {
-            read(id, &credential, state.as_deref()).map(Some)
+            codec::decode(id, &credential, state.as_deref()).map(Some)
         })
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
-        let texts = texts(auth)?;
+        let texts = codec::encode(auth)?;
         let conflict = self.inner.write(&auth.id, |rows| {
             let stored = rows.get(&auth.id)?;
             let conflict = conflict(stored.as_ref(), expected, auth);
@@ -228,12 +223,7 @@ impl Store for SqliteStore {
                 let since = since.filter(|since| (0..=version).contains(since));
                 changes.complete = since.is_none();
                 rows.each_since(since, |id, credential, state| match credential {
-                    Some(credential) => {
-                        let Changes {
-                            written, skipped, ..
-                        } = &mut changes;
-                        add_row(written, skipped, id, credential, state);
-                    }
+                    Some(credential) => changes.add(id, credential, state),
                     None => changes.removed.push(id.to_owned()),
                 })?;
             }

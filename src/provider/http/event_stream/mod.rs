@@ -99,7 +99,9 @@ pub trait StreamProtocol: Send {
         None
     }
 
-    /// Whether an event of this name is one of the API's own, whose data means something.
+    /// Whether an event of this name is one of the API's own, whose data means something. Data that does not read is an error then; under
+    /// any other name it is taken for a gateway's own and skipped. Events without a name are always the API's. None by default: an API that
+    /// names its events says so here.
     fn knows(&self, event: &str) -> bool {
         let _ = event;
         false

@@ -1,0 +1,284 @@
+//! How each API answers that this crate has an executor for: <https://platform.openai.com/docs/api-reference/chat>,
+//! <https://platform.openai.com/docs/api-reference/responses>, <https://docs.anthropic.com/en/api/messages>,
+//! <https://ai.google.dev/api/generate-content>.
+
+use std::sync::Arc;
+
+use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::testing::conformance::{Event, ExecutorFixture};
+use credpool::{Auth, Options, ProviderExecutor, Request, Usage};
+use serde_json::{Value, json};
+
+/// All of them, with their names.
+pub(crate) fn apis() -> [(&'static str, Box<dyn ExecutorFixture>); 4] {
+    [
+        ("chat completions", Box::new(Chat)),
+        ("Responses", Box::new(Responses)),
+        ("Anthropic", Box::new(Messages)),
+        ("Gemini", Box::new(Generate)),
+    ]
+}
+
+struct Chat;
+struct Responses;
+struct Messages;
+struct Generate;
+
+/// An event without a name.
+fn event(data: &Value) -> Event {
+    ("", data.to_string())
+}
+
+impl ExecutorFixture for Chat {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(OpenAi::named("p"))
+    }
+
+    fn credential(&self, base_url: &str, key: &str) -> Auth {
+        Auth::api_key("p", key)
+            .with_attribute("base_url", base_url)
+            .with_attribute("count_tokens_path", "/count")
+    }
+
+    fn request(&self) -> Request {
+        Request::new("m", r#"{"model":"m","messages":[]}"#)
+    }
+
+    fn reply(&self, text: &str) -> String {
+        let message = json!({"role": "assistant", "content": text});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+        let usage = json!({"prompt_tokens": 2, "completion_tokens": 1});
+        json!({"object": "chat.completion", "choices": [choice], "usage": usage}).to_string()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(Usage::new(2, 1))
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        let delta = json!({"role": "assistant", "content": ""});
+        vec![event(&json!({"choices": [{"index": 0, "delta": delta}]}))]
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        let delta = json!({"content": text});
+        event(&json!({"choices": [{"index": 0, "delta": delta}]}))
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        let end = json!({"index": 0, "delta": {}, "finish_reason": "stop"});
+        vec![
+            event(&json!({ "choices": [end] })),
+            ("", "[DONE]".to_owned()),
+        ]
+    }
+
+    fn whole_after(&self) -> usize {
+        1
+    }
+
+    fn error(&self, message: &str) -> String {
+        let error = json!({"message": message, "type": "server_error", "code": "server_error"});
+        json!({ "error": error }).to_string()
+    }
+
+    fn error_in_reply(&self, message: &str) -> Option<String> {
+        Some(self.error(message))
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        Some(json!({ "input_tokens": tokens }).to_string())
+    }
+}
+
+impl ExecutorFixture for Responses {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(OpenAi::named("p"))
+    }
+
+    fn credential(&self, base_url: &str, key: &str) -> Auth {
+        Chat.credential(base_url, key)
+    }
+
+    fn request(&self) -> Request {
+        Request::new("m", r#"{"model":"m","input":"Hello there"}"#)
+    }
+
+    fn options(&self) -> Options {
+        Options::new().with_alt("responses")
+    }
+
+    fn reply(&self, text: &str) -> String {
+        response("completed", text).to_string()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(Usage::new(2, 1))
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        let response = json!({"id": "r", "object": "response", "status": "in_progress", "error": null, "output": []});
+        let created = json!({"type": "response.created", "response": response});
+        vec![("response.created", created.to_string())]
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        let name = "response.output_text.delta";
+        (name, json!({"type": name, "delta": text}).to_string())
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        let name = "response.completed";
+        let completed = json!({"type": name, "response": response("completed", "ab")});
+        vec![(name, completed.to_string())]
+    }
+
+    fn error(&self, message: &str) -> String {
+        Chat.error(message)
+    }
+
+    fn error_in_reply(&self, message: &str) -> Option<String> {
+        Some(self.error(message))
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        Chat.count(tokens)
+    }
+}
+
+fn response(status: &str, text: &str) -> Value {
+    let content = json!([{"type": "output_text", "text": text}]);
+    let usage = json!({"input_tokens": 2, "output_tokens": 1});
+    json!({
+        "id": "r", "object": "response", "status": status, "error": null, "usage": usage,
+        "output": [{"type": "message", "content": content}],
+    })
+}
+
+impl ExecutorFixture for Messages {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Anthropic::named("p"))
+    }
+
+    fn request(&self) -> Request {
+        let payload = r#"{"model":"m","max_tokens":64,"messages":[]}"#;
+        Request::new("m", payload)
+    }
+
+    fn reply(&self, text: &str) -> String {
+        json!({
+            "type": "message", "role": "assistant", "content": [{"type": "text", "text": text}],
+            "stop_reason": "end_turn", "usage": {"input_tokens": 2, "output_tokens": 1},
+        })
+        .to_string()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(Usage::new(2, 1))
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        let usage = json!({"input_tokens": 2, "output_tokens": 1});
+        let message = json!({"id": "m", "type": "message", "role": "assistant", "content": [], "usage": usage});
+        let block = json!({"type": "text", "text": ""});
+        vec![
+            named(&json!({"type": "message_start", "message": message})),
+            named(&json!({"type": "content_block_start", "index": 0, "content_block": block})),
+            named(&json!({"type": "ping"})),
+        ]
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        let delta = json!({"type": "text_delta", "text": text});
+        named(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        let delta = json!({"stop_reason": "end_turn"});
+        vec![
+            named(&json!({"type": "content_block_stop", "index": 0})),
+            named(&json!({"type": "message_delta", "delta": delta})),
+            named(&json!({"type": "message_stop"})),
+        ]
+    }
+
+    fn error(&self, message: &str) -> String {
+        let error = json!({"type": "overloaded_error", "message": message});
+        json!({"type": "error", "error": error}).to_string()
+    }
+
+    fn error_in_reply(&self, message: &str) -> Option<String> {
+        Some(self.error(message))
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        Some(json!({ "input_tokens": tokens }).to_string())
+    }
+}
+
+/// An event that is named as its type says.
+fn named(data: &Value) -> Event {
+    let name = ["message_start", "message_delta", "message_stop", "ping"];
+    let blocks = [
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+    ];
+    let mut names = name.into_iter().chain(blocks);
+    (
+        names.find(|name| data["type"] == *name).unwrap(),
+        data.to_string(),
+    )
+}
+
+impl ExecutorFixture for Generate {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Gemini::named("p"))
+    }
+
+    fn request(&self) -> Request {
+        let contents = json!([{"role": "user", "parts": [{"text": "Hello there"}]}]);
+        Request::new("m", json!({ "contents": contents }).to_string())
+    }
+
+    fn reply(&self, text: &str) -> String {
+        generated(text, Some("STOP")).to_string()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(Usage::new(2, 1))
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        event(&generated(text, None))
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        vec![event(&generated("", Some("STOP")))]
+    }
+
+    fn error(&self, message: &str) -> String {
+        let error = json!({"code": 503, "message": message, "status": "UNAVAILABLE"});
+        json!({ "error": error }).to_string()
+    }
+
+    fn error_in_reply(&self, message: &str) -> Option<String> {
+        Some(self.error(message))
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        Some(json!({ "totalTokens": tokens }).to_string())
+    }
+}
+
+fn generated(text: &str, reason: Option<&str>) -> Value {
+    let content = json!({"role": "model", "parts": [{"text": text}]});
+    let mut candidate = json!({"index": 0, "content": content});
+    let mut generated = json!({});
+    if let Some(reason) = reason {
+        candidate["finishReason"] = reason.into();
+        generated["usageMetadata"] = json!({"promptTokenCount": 2, "candidatesTokenCount": 1});
+    }
+    generated["candidates"] = json!([candidate]);
+    generated
+}

@@ -1,0 +1,205 @@
+//! A store and an executor that are no part of this crate, written as their authors would, keep what the crate's own keep.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "../examples/custom_executor/executor.rs"]
+mod acme;
+#[path = "../examples/cohere/executor.rs"]
+mod cohere;
+#[path = "../examples/redb_store/store.rs"]
+mod store;
+
+use std::sync::Arc;
+
+use acme::Acme;
+use cohere::Cohere;
+use credpool::provider::http::HttpExecutor;
+use credpool::testing::conformance::{
+    Ability, Event, ExecutorFixture, StoreFixture, check_executor, check_store,
+};
+use credpool::{ProviderExecutor, Request, Store, Usage};
+use serde_json::{Value, json};
+use store::RedbStore;
+
+struct Redb {
+    store: RedbStore,
+    _dir: tempfile::TempDir,
+}
+
+impl Redb {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(&dir.path().join("records.redb")).unwrap();
+        Self { store, _dir: dir }
+    }
+}
+
+impl StoreFixture for Redb {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.store.clone())
+    }
+
+    fn lacks(&self) -> &[Ability] {
+        &[Ability::OwnWrites]
+    }
+}
+
+#[test]
+fn a_store_over_redb_keeps_what_every_store_promises() {
+    let report = check_store(Redb::new);
+    println!("{report}");
+    let skipped: Vec<_> = report
+        .skipped
+        .iter()
+        .map(|(promise, _)| &**promise)
+        .collect();
+    assert_eq!(
+        skipped,
+        [
+            "a format changes no revision",
+            "one process wins each generation",
+            "a killed writer leaves the last record whole",
+            "a killed holder has no lock",
+            "own writes are no news",
+        ]
+    );
+}
+
+/// One process has the file: what a new process finds is what it left.
+#[test]
+fn a_store_over_redb_is_there_after_it_was_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("records.redb");
+    let auth = credpool::Auth::api_key("p", "k").with_id("a");
+    let store = RedbStore::open(&path).unwrap();
+    store.save(&auth).unwrap();
+    let cursor = store.changes(None).unwrap().unwrap().cursor;
+    assert!(RedbStore::open(&path).is_err());
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.load("a").unwrap().unwrap().provider, "p");
+    let changes = store.changes(Some(&cursor)).unwrap().unwrap();
+    assert!(changes.complete && changes.written.len() == 1);
+}
+
+/// What the vendor's pages show: <https://docs.cohere.com/reference/chat>, <https://docs.cohere.com/v2/docs/streaming>,
+/// <https://docs.cohere.com/reference/errors>.
+struct CohereAnswers;
+
+fn event(name: &'static str, delta: &Value) -> Event {
+    (name, json!({"type": name, "delta": delta}).to_string())
+}
+
+fn usage() -> Value {
+    let counts = json!({"input_tokens": 5, "output_tokens": 2});
+    json!({"billed_units": counts, "tokens": {"input_tokens": 71, "output_tokens": 2}})
+}
+
+impl ExecutorFixture for CohereAnswers {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(HttpExecutor::of(Cohere))
+    }
+
+    fn request(&self) -> Request {
+        let payload = r#"{"model":"command-a","messages":[{"role":"user","content":"Hello"}]}"#;
+        Request::new("command-a", payload)
+    }
+
+    fn reply(&self, text: &str) -> String {
+        let message = json!({"role": "assistant", "content": [{"type": "text", "text": text}]});
+        json!({"id": "c14c80c3", "finish_reason": "COMPLETE", "message": message, "usage": usage()})
+            .to_string()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(Usage::new(71, 2))
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
+        let content = json!({"type": "text", "text": ""});
+        vec![
+            event("message-start", &json!({ "message": message })),
+            event("content-start", &json!({"message": {"content": content}})),
+        ]
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        let content = json!({ "text": text });
+        event("content-delta", &json!({"message": {"content": content}}))
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        let end = json!({"finish_reason": "COMPLETE", "usage": usage()});
+        vec![
+            event("content-end", &Value::Null),
+            event("message-end", &end),
+        ]
+    }
+
+    fn error(&self, message: &str) -> String {
+        json!({ "message": message }).to_string()
+    }
+
+    fn error_in_reply(&self, _: &str) -> Option<String> {
+        Some(json!({"finish_reason": "ERROR", "message": {"content": []}}).to_string())
+    }
+
+    fn error_in_stream(&self, message: &str) -> Option<Event> {
+        let end = json!({"finish_reason": "ERROR", "error": message});
+        Some(event("message-end", &end))
+    }
+}
+
+#[test]
+fn an_executor_for_cohere_keeps_what_every_executor_promises() {
+    let report = check_executor(&CohereAnswers);
+    println!("{report}");
+    assert_eq!(report.skipped, []);
+}
+
+/// The invented API of the example.
+struct AcmeAnswers;
+
+impl ExecutorFixture for AcmeAnswers {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Acme)
+    }
+
+    fn request(&self) -> Request {
+        Request::new("parrot", r#"{"text":"hello there"}"#)
+    }
+
+    fn reply(&self, text: &str) -> String {
+        json!({ "said": text }).to_string()
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        ("", json!({ "word": text }).to_string())
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        vec![("", acme::END.to_owned())]
+    }
+
+    fn error(&self, message: &str) -> String {
+        json!({ "problem": message }).to_string()
+    }
+}
+
+#[test]
+fn an_executor_without_the_parts_for_vendors_keeps_them_too() {
+    let report = check_executor(&AcmeAnswers);
+    println!("{report}");
+    let skipped: Vec<_> = report
+        .skipped
+        .iter()
+        .map(|(promise, _)| &**promise)
+        .collect();
+    assert_eq!(
+        skipped,
+        [
+            "an error inside a success is an error",
+            "an error event is the last item",
+        ]
+    );
+}
