@@ -44,7 +44,9 @@ impl ResponseHead {
 
     /// The same head with its values cleaned: as they are where there is nothing to clean.
     pub(crate) fn cleaned(mut self, clean: impl for<'t> Fn(&'t str) -> Cow<'t, str>) -> Self {
-        for value in self.headers.values_mut() {
+        for (name, value) in &mut self.headers {
+            // `Debug` of the map does not print it then.
+            value.set_sensitive(*name == header::SET_COOKIE);
             let text = String::from_utf8_lossy(value.as_bytes());
             if let Cow::Owned(cleaned) = clean(&text)
                 && cleaned != text

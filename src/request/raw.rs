@@ -23,10 +23,11 @@ use parking_lot::Mutex;
 /// let request = RawRequest::from(request).with_model("text-embedding-3-small");
 /// assert_eq!(request.model, "text-embedding-3-small");
 /// ```
-#[derive(Clone, Debug)]
+/// `Debug` prints neither the query nor the values of headers, which may be secret.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct RawRequest {
-    /// Method, URL and headers. `Debug` prints sensitive values as such.
+    /// Method, URL and headers.
     pub head: Parts,
     /// The body.
     pub body: RequestBody,
@@ -218,6 +219,18 @@ impl From<&'static str> for RequestBody {
 impl From<()> for RequestBody {
     fn from((): ()) -> Self {
         Self::empty()
+    }
+}
+
+impl fmt::Debug for RawRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRequest")
+            .field("method", &self.head.method)
+            .field("path", &self.head.uri.path())
+            .field("headers", &self.head.headers.keys().collect::<Vec<_>>())
+            .field("body", &self.body)
+            .field("model", &self.model)
+            .finish()
     }
 }
 
