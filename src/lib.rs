@@ -69,6 +69,7 @@ mod limits;
 mod manager;
 mod observe;
 mod panic;
+mod percent;
 mod persistence;
 mod policy;
 pub mod provider;

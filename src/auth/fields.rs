@@ -44,7 +44,14 @@ impl Attributes {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The value without space around it, where there is any.
+    pub(crate) fn filled(&self, name: &str) -> Option<&str> {
+        let value = self.get(name).map(str::trim);
+        value.filter(|value| !value.is_empty())
+    }
+
     /// Sets a value.
+    /// The value without space around it, where there is any.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let former = Arc::make_mut(&mut self.0).insert(name.into(), value.into());
         drop(former.map(Wiped::new));
@@ -163,3 +170,6 @@ fn redacted<'a>(
         .entries(names.map(|name| (name, format_args!("***"))))
         .finish()
 }
+
+/// Objects of the metadata that hold the tokens, in files of other programs.
+pub(crate) const TOKEN_OBJECTS: [&str; 2] = ["token", "Token"];

@@ -67,6 +67,27 @@ impl Error {
         })
     }
 
+    /// A setting is wrong.
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Config, message)
+    }
+
+    /// The store has failed.
+    pub(crate) fn store(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Store, message)
+    }
+
+    /// The manager takes nothing new.
+    pub(crate) fn shut_down() -> Self {
+        Self::new(ErrorCode::ShutDown, "the manager has been shut down")
+    }
+
+    /// The pool has no such credential.
+    pub(crate) fn not_registered(id: &str) -> Self {
+        let what = format!("no credential {id} is registered");
+        Self::new(ErrorCode::AuthNotFound, what).with_auth_id(id)
+    }
+
     /// An error without a code: a message alone. This is what a store reads back from a record.
     pub fn message_only(message: impl Into<String>) -> Self {
         Self::from_inner(Inner {

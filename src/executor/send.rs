@@ -61,12 +61,12 @@ impl Attempt {
     ///
     /// fn call(attempt: &Attempt, auth: &Auth, payload: Bytes, options: &Options) -> Result<Response, Error> {
     ///     let mut key = http::HeaderValue::from_str(auth.attributes.get("api_key").unwrap_or_default())
-    ///         .map_err(|_| Error::new(ErrorCode::Config, "the key does not fit into a header"))?;
+    ///         .map_err(|_| Error::config("the key does not fit into a header"))?;
     ///     key.set_sensitive(true);
     ///     let request = http::Request::post("https://llm.example.org/v1/chat")
     ///         .header("x-api-key", key)
     ///         .body(payload)
-    ///         .map_err(|_| Error::new(ErrorCode::Config, "the request is not valid"))?;
+    ///         .map_err(|_| Error::config("the request is not valid"))?;
     ///     let answer = attempt.send(auth, request, &attempt.call_limits(&options.timeouts))?;
     ///     let status = answer.status();
     ///     let body = answer.into_body().into_bytes(64 * 1024 * 1024)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::auth::{Auth, ModelState, QuotaState, Status, Versions};
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorCode, kept};
+use crate::error::{Error, kept};
 use crate::failure_kind::FailureKind;
 use crate::policy::{Cooldown, Probes, Scope, Verdict};
 
@@ -77,7 +77,7 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Transition<'_>, now: 
         }
         (Transition::Failure { verdict, .. }, model) if spares_everybody(verdict, model) => return,
         (Transition::Failure { error, verdict, .. }, _) if lasts_until_it_changes(verdict) => {
-            let unknown = || Error::new(ErrorCode::Config, "its settings are wrong");
+            let unknown = || Error::config("its settings are wrong");
             let error = error.map_or_else(unknown, Error::bare);
             auth.setbacks = auth.setbacks.saturating_add(1);
             auth.status = Status::Error;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::execution::{Engine, StreamSettings};
 use crate::executor::{Context, Executors};
 use crate::observe::{Hook, Hooks, NoopHook};
@@ -301,31 +301,27 @@ impl Builder {
         }
         check("job_queue", self.jobs.queue, 0)?;
         self.policy.log_lints();
+        let UseLimits {
+            max_concurrent,
+            rpm,
+            tpm,
+        } = self.use_limits;
         let limits = [
-            (
-                "max_concurrent",
-                self.use_limits.max_concurrent.map(u64::from),
-            ),
-            ("requests_per_minute", self.use_limits.rpm),
-            ("tokens_per_minute", self.use_limits.tpm),
+            ("max_concurrent", max_concurrent.map(u64::from)),
+            ("requests_per_minute", rpm),
+            ("tokens_per_minute", tpm),
         ];
         if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
-            return Err(Error::new(
-                ErrorCode::Config,
-                format!("{name} is 0: no credential could ever be used"),
-            ));
+            let what = format!("{name} is 0: no credential could ever be used");
+            return Err(Error::config(what));
         }
         if self.min_refresh_gap.is_zero() {
-            return Err(Error::new(
-                ErrorCode::Config,
-                "min_refresh_gap is zero; tokens without a lifetime would be refreshed all the time",
-            ));
+            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed all the time";
+            return Err(Error::config(what));
         }
         if self.consumer_timeout.is_zero() {
-            return Err(Error::new(
-                ErrorCode::Config,
-                "consumer_timeout is zero; a consumer needs some time",
-            ));
+            let what = "consumer_timeout is zero; a consumer needs some time";
+            return Err(Error::config(what));
         }
         let pool = Pool::new(
             Arc::clone(&self.clock),
@@ -414,10 +410,8 @@ fn check(name: &str, value: usize, least: usize) -> Result<(), Error> {
     if (least..=MOST).contains(&value) {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorCode::Config,
-        format!("{name} is {value}; it must be from {least} to {MOST}"),
-    ))
+    let what = format!("{name} is {value}; it must be from {least} to {MOST}");
+    Err(Error::config(what))
 }
 
 /// No limit may be higher: channels of this size are allocated immediately.

@@ -237,10 +237,10 @@ impl Manager {
             || format!("the executor for {name}"),
             || match executor.request_preparer() {
                 Some(preparer) => preparer.prepare_request(&mut changed, &auth),
-                None => Err(Error::new(
-                    ErrorCode::Unsupported,
-                    format!("the executor for {name} prepares no requests"),
-                )),
+                None => {
+                    let what = format!("the executor for {name} prepares no requests");
+                    Err(Error::new(ErrorCode::Unsupported, what))
+                }
             },
         )
         .flatten()
@@ -334,10 +334,8 @@ impl Manager {
             }
         }
         if distinct.is_empty() {
-            return Err(Error::new(
-                ErrorCode::ProviderNotFound,
-                "the call names no provider; give at least one",
-            ));
+            let what = "the call names no provider; give at least one";
+            return Err(Error::new(ErrorCode::ProviderNotFound, what));
         }
         Ok(distinct)
     }
@@ -348,7 +346,7 @@ impl Manager {
     }
 
     fn known(&self, id: &str) -> Result<Arc<Auth>, Error> {
-        self.get_by_id(id).ok_or_else(|| unknown(id))
+        self.get_by_id(id).ok_or_else(|| Error::not_registered(id))
     }
 }
 
@@ -393,22 +391,16 @@ impl Inner {
         let writer = self.writer.lock().take();
         complete &= writer.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
         if unpersisted > 0 {
-            return Err(Error::new(
-                ErrorCode::Store,
-                format!(
-                    "the new tokens of {unpersisted} credentials could not be saved before the shutdown, and are lost with it: the store fails"
-                ),
-            ));
+            return Err(Error::store(format!(
+                "the new tokens of {unpersisted} credentials could not be saved before the shutdown, and are lost with it: the store fails"
+            )));
         }
         match self.services.store_handle.left_unsaved() {
             0 if complete => Ok(()),
             0 => Err(incomplete()),
-            unsaved => Err(Error::new(
-                ErrorCode::Store,
-                format!(
-                    "{unsaved} credentials could not be saved before the shutdown: the store fails"
-                ),
-            )),
+            unsaved => Err(Error::store(format!(
+                "{unsaved} credentials could not be saved before the shutdown: the store fails"
+            ))),
         }
     }
 }
@@ -427,10 +419,8 @@ impl Inner {
 }
 
 fn incomplete() -> Error {
-    Error::new(
-        ErrorCode::DeadlineExceeded,
-        "not everything came to its end before the shutdown's timeout; it was cancelled",
-    )
+    let what = "not everything came to its end before the shutdown's timeout; it was cancelled";
+    Error::new(ErrorCode::DeadlineExceeded, what)
 }
 
 impl Drop for Inner {
@@ -452,14 +442,6 @@ impl fmt::Debug for Manager {
             .field("engine", &self.inner.engine)
             .finish_non_exhaustive()
     }
-}
-
-fn unknown(id: &str) -> Error {
-    Error::new(
-        ErrorCode::AuthNotFound,
-        format!("no credential {id} is registered"),
-    )
-    .with_auth_id(id)
 }
 
 /// How long the end of a thread is waited for that has been told to stop.

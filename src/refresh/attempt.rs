@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::select;
 
 use super::backoff::Failure;
-use super::coordinator::{Done, RefreshCoordinator, not_found};
+use super::coordinator::{Done, RefreshCoordinator};
 use super::due::is_due_before;
 use super::endpoint_backoff::client;
 use super::lock::RefreshLock;
@@ -26,7 +26,7 @@ use crate::store::Intent;
 /// The whole of one refresh, on a worker.
 pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done {
     let Some(base) = coordinator.services.registry.get(id) else {
-        return Done::failed(not_found(id));
+        return Done::failed(Error::not_registered(id));
     };
     let mut attempt = RefreshAttempt {
         coordinator,
@@ -473,12 +473,9 @@ fn known_revoked(auth: &Auth) -> Error {
 }
 
 fn being_refreshed(id: &str) -> Error {
-    Error::new(
-        ErrorCode::RefreshFailed,
-        format!("another process is refreshing {id} and has not come to an end yet"),
-    )
-    .with_retryable(true)
-    .with_auth_id(id)
+    let what = format!("another process is refreshing {id} and has not come to an end yet");
+    let error = Error::new(ErrorCode::RefreshFailed, what);
+    error.with_retryable(true).with_auth_id(id)
 }
 
 /// How long a refresh in flight keeps the next one away, as far as the record shows.

@@ -13,7 +13,7 @@ use http::HeaderMap;
 
 use crate::auth::Metadata;
 use crate::cancel::CancelToken;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 pub use response::{Response, StreamChunk, Usage};
 
 /// The request of a call: a model, and a payload in the provider's own JSON.
@@ -244,7 +244,7 @@ impl Options {
     pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, Error> {
         let refused = |what| {
             let what = format!("{what} of header {name:?} is not one that HTTP allows");
-            Error::new(ErrorCode::Config, what)
+            Error::config(what)
         };
         let header = http::HeaderName::try_from(name).map_err(|_| refused("the name"))?;
         let value = http::HeaderValue::try_from(value).map_err(|_| refused("the value"))?;
@@ -404,6 +404,7 @@ pub(crate) fn normalized(provider: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn a_header_that_http_does_not_allow_is_refused() {

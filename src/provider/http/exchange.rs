@@ -42,10 +42,8 @@ pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
         return Err(Error::new(ErrorCode::Cancelled, "the call was cancelled"));
     }
     if attempt.remaining().is_some_and(|left| left.is_zero()) {
-        return Err(Error::new(
-            ErrorCode::DeadlineExceeded,
-            "the call's deadline passed",
-        ));
+        let what = "the call's deadline passed";
+        return Err(Error::new(ErrorCode::DeadlineExceeded, what));
     }
     Ok(())
 }

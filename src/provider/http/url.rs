@@ -4,6 +4,7 @@ use http::Uri;
 
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::percent::encoded;
 use crate::transport::check_url;
 
 /// `base` and `path` with `query` added, checked as [`check_url`] does.
@@ -23,29 +24,12 @@ pub(crate) fn endpoint(
     }
     for (name, value) in query {
         url.push(separator);
-        encode_into(&mut url, name);
+        url.extend(encoded(name));
         url.push('=');
-        encode_into(&mut url, value);
+        url.extend(encoded(value));
         separator = '&';
     }
     check_url(&url, auth)
-}
-
-/// Percent-encodes everything but the unreserved characters of
-/// [RFC 3986 section 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
-pub(crate) fn encode_into(url: &mut String, text: &str) {
-    use std::fmt::Write;
-
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                url.push(char::from(byte));
-            }
-            _ => {
-                let _ = write!(url, "%{byte:02X}");
-            }
-        }
-    }
 }
 
 #[cfg(test)]

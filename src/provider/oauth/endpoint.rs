@@ -11,15 +11,16 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::answer;
-use super::setting::{basic, setting};
+use super::setting::basic;
 use crate::auth::{Auth, Wiped, make_room, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::percent::encoded;
 use crate::provider::http::credential_header;
 use crate::provider::http::error_body::ReportedError;
 use crate::provider::http::exchange::excerpt;
 use crate::provider::http::headers::JSON;
-use crate::provider::http::url::{encode_into, endpoint};
+use crate::provider::http::url::endpoint;
 use crate::provider::rate_limits::retry_after;
 use crate::request::Timeouts;
 
@@ -70,7 +71,7 @@ impl<'a> TokenRequest<'a> {
         self.form.push_str(name);
         self.form.push('=');
         let start = self.form.len();
-        encode_into(&mut self.form, value);
+        self.form.extend(encoded(value));
         if !NO_SECRETS.contains(&name) {
             // The encoded form of a secret is not recognised anywhere else.
             let encoded = Zeroizing::new(self.form[start..].to_owned());
@@ -86,8 +87,8 @@ impl<'a> TokenRequest<'a> {
 
     /// Adds the client's name and secret in the way that the credential says.
     pub(super) fn add_client(&mut self, auth: &Auth) -> Result<(), Error> {
-        let client = (setting(auth, "client_id"), setting(auth, "client_secret"));
-        match setting(auth, "client_auth").unwrap_or("body") {
+        let client = (auth.setting("client_id"), auth.setting("client_secret"));
+        match auth.setting("client_auth").unwrap_or("body") {
             "body" => {
                 if let Some(id) = client.0 {
                     self.field("client_id", id);
@@ -100,15 +101,12 @@ impl<'a> TokenRequest<'a> {
             "basic" => {
                 let (Some(id), Some(secret)) = client else {
                     let what = "client_auth = basic needs client_id and client_secret";
-                    return Err(credential_header::config(auth, what));
+                    return Err(auth.unfit(what));
                 };
                 self.authorization = credential_header::sensitive(basic(id, secret));
                 Ok(())
             }
-            _ => Err(credential_header::config(
-                auth,
-                "client_auth is neither body nor basic",
-            )),
+            _ => Err(auth.unfit("client_auth is neither body nor basic")),
         }
     }
 
@@ -195,7 +193,7 @@ impl<'a> TokenRequest<'a> {
                 text = text.replace(signature, "***");
             }
         }
-        let client = setting(auth, "client_id").zip(setting(auth, "client_secret"));
+        let client = auth.setting("client_id").zip(auth.setting("client_secret"));
         if let Some((id, secret)) = client {
             text = text.replace(&basic(id, secret)["Basic ".len()..], "***");
         }
@@ -235,7 +233,7 @@ impl Grant {
 pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
     if auth.metadata.is_none() && !auth.runtime_only {
         let what = "it has no metadata, which is where its tokens would go";
-        return Err(credential_header::config(auth, what));
+        return Err(auth.unfit(what));
     }
     Ok(())
 }

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
 use super::endpoint::text;
-use super::setting::NESTED;
-use crate::auth::{Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, Wipe, read_time_text};
+use crate::auth::{Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, TOKEN_OBJECTS, Wipe, read_time_text};
 use crate::clock;
 use crate::clock::Timestamp;
 
@@ -136,7 +135,7 @@ fn for_each_object(
     mut change: impl FnMut(&mut Map<String, Value>),
 ) {
     change(metadata);
-    for name in NESTED {
+    for name in TOKEN_OBJECTS {
         if let Some(object) = metadata.get_mut(name).and_then(Value::as_object_mut) {
             change(object);
         }

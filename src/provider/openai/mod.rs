@@ -13,7 +13,7 @@ use self::responses::ResponseEvents;
 use self::stream::ChatCompletion;
 use super::http::{HttpExecutor, Vendor, VendorCall, payload, streaming_payload};
 use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::executor::ChunkSource;
 use crate::request::{Request, Response};
 
@@ -183,7 +183,7 @@ impl Interface {
                 let what = format!(
                     "there is no interface {other:?}: leave alt out for chat completions, or say \"responses\""
                 );
-                Err(Error::new(ErrorCode::Config, what).with_auth_id(&call.auth().id))
+                Err(Error::config(what).with_auth_id(&call.auth().id))
             }
         }
     }

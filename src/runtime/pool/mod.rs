@@ -116,7 +116,7 @@ impl Pool {
             recv(lane.permits()) -> _ => Ok(self.clock.monotonic().saturating_duration_since(since)),
             recv(self.clock.after(wait.at_most)) -> _ => Err(lane.all_taken()),
             recv(cancelled) -> _ => Err(Error::new(ErrorCode::Cancelled, "the call was cancelled")),
-            recv(self.closing.cancelled()) -> _ => Err(shut_down()),
+            recv(self.closing.cancelled()) -> _ => Err(Error::shut_down()),
         }
     }
 
@@ -128,12 +128,12 @@ impl Pool {
     ) -> Result<(), Error> {
         let lane = Arc::clone(slot.lane());
         if !slot.filled(job).is_some_and(|job| lane.send(job)) {
-            return Err(shut_down());
+            return Err(Error::shut_down());
         }
         if self.has_stopped() {
             // The workers may be gone already: none would take the job.
             lane.drop_queue();
-            return Err(shut_down());
+            return Err(Error::shut_down());
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Pool {
     /// An error from the moment on in which a shutdown begins.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.closing.is_cancelled() {
-            Err(shut_down())
+            Err(Error::shut_down())
         } else {
             Ok(())
         }
@@ -196,7 +196,7 @@ impl Pool {
 
     fn start_worker(&self, lane: &Arc<LaneState>, name: String) -> Result<(), Error> {
         let Some(running) = self.running.lock().clone() else {
-            return Err(shut_down());
+            return Err(Error::shut_down());
         };
         let worker = LaneWorker {
             lane: Arc::clone(lane),
@@ -229,10 +229,6 @@ impl fmt::Debug for Pool {
             .field("live", &self.lanes.each_ref().map(|lane| lane.live()))
             .finish_non_exhaustive()
     }
-}
-
-fn shut_down() -> Error {
-    Error::new(ErrorCode::ShutDown, "the manager has been shut down")
 }
 
 /// How long a shutdown waits for threads whose work was cancelled.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::atomic::{self, Staged};
 use super::{names, read};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::store::codec::shown;
 use crate::store::support::lock_file::LockFile;
 use crate::store::support::permissions;
@@ -23,7 +23,7 @@ pub(super) fn write_lock(root: &Path, id: &str) -> Result<LockFile, Error> {
             "credential {} is being written by another process that does not come to an end; see what it is doing",
             shown(id)
         );
-        Error::new(ErrorCode::Store, message).with_auth_id(id)
+        Error::store(message).with_auth_id(id)
     })
 }
 
@@ -73,13 +73,13 @@ impl RecordLock for FileLock {
                 shown(&self.id),
                 self.intent.display()
             );
-            Error::new(ErrorCode::Store, message).with_auth_id(&self.id)
+            Error::store(message).with_auth_id(&self.id)
         })?;
         serde_json::from_value(object.into_inner().into())
             .map(Some)
             .map_err(|_| {
                 let message = format!("{} holds no intent: remove it", self.intent.display());
-                Error::new(ErrorCode::Store, message).with_auth_id(&self.id)
+                Error::store(message).with_auth_id(&self.id)
             })
     }
 
@@ -137,9 +137,7 @@ fn lock_failed(id: &str, error: io::Error) -> Error {
         "check that the store's directory exists and is writable, and that its file system knows locks",
     );
     let message = format!("could not lock credential {}: {error}; {advice}", shown(id));
-    Error::new(ErrorCode::Store, message)
-        .with_auth_id(id)
-        .with_source(error)
+    Error::store(message).with_auth_id(id).with_source(error)
 }
 
 const WRITE: &str = "write";

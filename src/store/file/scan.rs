@@ -189,16 +189,7 @@ fn copies(records: &[Auth]) -> Vec<Skipped> {
 }
 
 fn refresh_token(auth: &Auth) -> Option<&str> {
-    let metadata = auth.metadata.as_ref()?;
-    let nested = |name| metadata.get(name)?.get("refresh_token")?.as_str();
-    [
-        metadata.text("refresh_token"),
-        nested("token"),
-        nested("Token"),
-    ]
-    .into_iter()
-    .flatten()
-    .find(|token| !token.is_empty())
+    auth.texts("refresh_token").find(|token| !token.is_empty())
 }
 
 struct Walk {

@@ -17,7 +17,8 @@ use self::rows::{Horizon, Over};
 use super::codec::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::{Auth, Secret};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
+use crate::random;
 
 /// A store in a PostgreSQL database (feature `postgres`): for a fleet of processes on any number of machines, which share
 /// credentials and cooldowns, and refresh a token one at a time.
@@ -75,9 +76,8 @@ impl PostgresStore {
     /// [`ErrorCode::Config`] when `url` does not parse; [`ErrorCode::Store`] when the server cannot be reached, refuses, or
     /// cannot make the tables.
     pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| {
-            Error::new(ErrorCode::Store, "the system gives no random numbers").with_source(error)
+        let random = random::bytes().map_err(|error| {
+            Error::store("the system gives no random numbers").with_source(error)
         })?;
         let store = Self {
             link: Arc::new(Link::new(url.into())),

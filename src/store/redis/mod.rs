@@ -15,7 +15,7 @@ use self::scripts::{Names, Over, Row};
 use super::codec::{MOST_RACES, Parts, add_row, conflict, overtaken, read, state_text, texts};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::{Auth, Secret};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 /// A store in a Redis server (feature `redis`): for a fleet of processes on any number of machines, which share credentials and
 /// cooldowns, and refresh a token one at a time.
@@ -327,8 +327,7 @@ fn check(info: &str) -> Result<(), Error> {
     let bounded = says("maxmemory").is_some_and(|bytes| bytes != "0");
     let evicts = says("maxmemory_policy").is_some_and(|policy| policy != "noeviction");
     if bounded && evicts {
-        return Err(Error::new(
-            ErrorCode::Config,
+        return Err(Error::config(
             "the Redis server evicts keys when its memory is full, and a token that is evicted is a login that is lost: set \
              maxmemory-policy to noeviction",
         ));
@@ -347,6 +346,7 @@ const AT_ONCE: usize = 500;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn a_server_that_evicts_is_refused() {

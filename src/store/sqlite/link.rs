@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::file_id::FileId;
 use super::{DURABLE, rows};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::store::support::poll::poll;
 
 /// A connection, and the file that it was opened on.
@@ -70,7 +70,7 @@ impl Failed {
         let path = path.display();
         let failed = |why: &dyn fmt::Display| {
             let message = format!("could not open the database {path}: {why}");
-            Error::new(ErrorCode::Store, message)
+            Error::store(message)
         };
         match self {
             Self::Busy(error) | Self::Sqlite(error) => failed(&error).with_source(error),
@@ -80,7 +80,7 @@ impl Failed {
                 let message = format!(
                     "the database {path} cannot be put into WAL mode: it must be on a local file system"
                 );
-                Error::new(ErrorCode::Config, message)
+                Error::config(message)
             }
         }
     }

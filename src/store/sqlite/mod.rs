@@ -23,7 +23,8 @@ use super::support::lock_file::LockFile;
 use super::support::permissions;
 use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
+use crate::random;
 
 /// A store in an SQLite database (feature `sqlite`): one file for all records, for any number of processes of one machine.
 ///
@@ -91,20 +92,17 @@ impl SqliteStore {
                 "could not open the database {}: {error}; check the path and its permissions",
                 path.display()
             );
-            Error::new(ErrorCode::Store, message).with_source(error)
+            Error::store(message).with_source(error)
         };
         let path = prepare(path).map_err(failed)?;
         let mut locks = path.clone().into_os_string();
         locks.push(".locks");
         let locks = PathBuf::from(locks);
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| failed(io::Error::other(error.to_string())))?;
         let store = Self {
             inner: Arc::new(Inner {
                 path,
                 locks,
-                writer: i64::from_le_bytes(random),
+                writer: i64::from_le_bytes(random::bytes().map_err(failed)?),
                 idle: Idle::default(),
             }),
         };
@@ -203,9 +201,7 @@ impl Store for SqliteStore {
                 shown(id),
                 self.inner.locks.display()
             );
-            Error::new(ErrorCode::Store, message)
-                .with_auth_id(id)
-                .with_source(error)
+            Error::store(message).with_auth_id(id).with_source(error)
         })?;
         Ok(lock.map(|lock| {
             Box::new(SqliteLock {
@@ -343,7 +339,7 @@ impl Inner {
                 "could not {what} in {}: {error}; check that it is an intact database, that there is space, and that nobody keeps it locked",
                 self.path.display()
             );
-            Error::new(ErrorCode::Store, message).with_source(error)
+            Error::store(message).with_source(error)
         };
         self.idle.with(
             // What is written to a file that has no name any more is lost.
