@@ -24,7 +24,6 @@ mod wait_queue;
 mod window;
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,7 +34,7 @@ pub(crate) use attempted::Attempted;
 use group::Groups;
 use index::model_queue::ProviderIndex;
 pub(crate) use lease::Lease;
-pub(crate) use pick::{Picked, Query, Supply};
+pub(crate) use pick::{Choice, Picked, Query, Supply};
 pub(crate) use probe::ProbeGuard;
 pub(crate) use rate_limiter::UseLimits;
 use record::{Record, Slots};
@@ -51,6 +50,7 @@ use wait_queue::WaitQueue;
 
 use crate::auth::{Auth, Status, Version};
 use crate::clock::Timestamp;
+use crate::error::Error;
 use crate::panic::guard;
 use crate::random::Random;
 
@@ -182,6 +182,11 @@ impl Registry {
     }
 
     /// Whether the login of a credential is known to be over.
+    /// As [`get`](Self::get), with an error where there is none.
+    pub(crate) fn known(&self, id: &str) -> Result<Arc<Auth>, Error> {
+        self.get(id).ok_or_else(|| Error::not_registered(id))
+    }
+
     pub(crate) fn is_revoked(&self, id: &str) -> bool {
         let state = self.state.lock();
         state
@@ -191,7 +196,7 @@ impl Registry {
 
     /// Begins to note which records are changed, other than by results.
     pub(crate) fn watch(&self) {
-        self.state.lock().touched.watch();
+        self.state.lock().touched.watchers += 1;
     }
 
     /// Whether a record was changed or removed since the [`watch`](Self::watch).
@@ -411,10 +416,6 @@ impl Registry {
 }
 
 impl Touched {
-    fn watch(&mut self) {
-        self.watchers += 1;
-    }
-
     fn unwatch(&mut self) {
         self.watchers = self.watchers.saturating_sub(1);
         if self.watchers == 0 {
@@ -456,13 +457,7 @@ impl State {
     }
 
     fn in_flight_of(&mut self, provider: &str) -> Arc<InFlight> {
-        if let Some(in_flight) = self.in_flight.get(provider) {
-            return Arc::clone(in_flight);
-        }
-        let in_flight = Arc::default();
-        self.in_flight
-            .insert(provider.into(), Arc::clone(&in_flight));
-        in_flight
+        Arc::clone(self.in_flight.entry(provider.into()).or_default())
     }
 
     /// Removes a record from everywhere.
@@ -514,12 +509,7 @@ impl State {
         let now = self.timeline.latest();
         let Self { slots, pools, .. } = self;
         let provider: &str = &slots[slot].auth.provider;
-        if !pools.contains_key(provider) {
-            pools.insert(provider.into(), ProviderIndex::default());
-        }
-        let Some(pool) = pools.get_mut(provider) else {
-            return;
-        };
+        let pool = pools.entry(provider.into()).or_default();
         if slots[slot].place().is_none() {
             pool.join(slots, slot);
         }
@@ -538,8 +528,7 @@ impl State {
         pool.leave(slots, slot);
         if pool.len() == 0 {
             self.lanes -= pool.lanes.len();
-            let provider: Arc<str> = self.slots[slot].auth.provider.as_str().into();
-            self.pools.remove(&provider);
+            pools.remove(&*slots[slot].auth.provider);
         }
     }
 }
@@ -554,14 +543,6 @@ pub(crate) fn release(auth: Arc<Auth>) {
         || "a destructor of a record's data".to_owned(),
         || drop(auth),
     );
-}
-
-impl fmt::Debug for Registry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry")
-            .field("records", &self.state.lock().by_id.len())
-            .finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,12 @@ use std::time::Duration;
 use super::record::Record;
 use super::{Dirty, Lease, Moment, Registry, State};
 use crate::auth::Auth;
-use crate::clock::Timestamp;
-use crate::clock::later;
-use crate::health::Transition;
+use crate::clock::{Timestamp, later};
 use crate::health::merge::merge;
-use crate::health::{operator, transition};
+use crate::health::{Transition, operator, transition};
 
 /// Whose result it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) id: &'a str,
     /// The lease that it was used with, by who has it.
