@@ -51,7 +51,6 @@ impl Attributes {
     }
 
     /// Sets a value.
-    /// The value without space around it, where there is any.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let former = Arc::make_mut(&mut self.0).insert(name.into(), value.into());
         drop(former.map(Wiped::new));
@@ -125,6 +124,11 @@ impl Metadata {
 
     pub(crate) fn as_map(&self) -> &Map<String, Value> {
         &self.0
+    }
+
+    /// A copy of the members, of which there may be none.
+    pub(crate) fn copied(metadata: Option<&Self>) -> Map<String, Value> {
+        metadata.map_or_else(Map::new, |metadata| metadata.as_map().clone())
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) use fields::TOKEN_OBJECTS;
 pub use fields::{Attributes, Metadata};
 pub(crate) use grant::{GrantToken, SpentTokens, has_tokens, same_tokens};
 pub(crate) use half_open::HalfOpen;
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, first_eight};
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
 pub(crate) use outage::BreakerState;
@@ -49,7 +49,7 @@ pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
 pub(crate) use version::{OrderedBy, Version, Versions, add_versions, versions_to_json};
-pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, wiped_json};
+pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, read_wiped, wiped_json};
 
 use serde_json::Value;
 
@@ -437,15 +437,10 @@ impl Auth {
 
     /// Whether only a key speaks for this credential: there is nothing that a refresh could renew.
     pub(crate) fn is_api_key(&self) -> bool {
-        let metadata_has = |name| {
-            self.metadata
-                .as_ref()
-                .is_some_and(|metadata| metadata.get(name).is_some())
-        };
+        let mut tokens = ["refresh_token", "access_token", "token", "Token"].iter();
+        let has_token = |metadata: &Metadata| tokens.any(|name| metadata.get(name).is_some());
         self.key().is_some_and(|key| !key.trim().is_empty())
-            && !["refresh_token", "access_token", "token", "Token"]
-                .into_iter()
-                .any(metadata_has)
+            && !self.metadata.as_ref().is_some_and(has_token)
             && !self.gets_own_tokens()
     }
 }

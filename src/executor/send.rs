@@ -11,7 +11,7 @@ use http::{Method, Request, Response};
 use zeroize::Zeroizing;
 
 use super::Attempt;
-use crate::auth::Auth;
+use crate::auth::{Auth, read_wiped};
 use crate::error::{Error, ErrorCode};
 use crate::request::Timeouts;
 use crate::transport::{
@@ -61,12 +61,12 @@ impl Attempt {
     ///
     /// fn call(attempt: &Attempt, auth: &Auth, payload: Bytes, options: &Options) -> Result<Response, Error> {
     ///     let mut key = http::HeaderValue::from_str(auth.attributes.get("api_key").unwrap_or_default())
-    ///         .map_err(|_| Error::config("the key does not fit into a header"))?;
+    ///         .map_err(|_| Error::new(ErrorCode::Config, "the key does not fit into a header"))?;
     ///     key.set_sensitive(true);
     ///     let request = http::Request::post("https://llm.example.org/v1/chat")
     ///         .header("x-api-key", key)
     ///         .body(payload)
-    ///         .map_err(|_| Error::config("the request is not valid"))?;
+    ///         .map_err(|_| Error::new(ErrorCode::Config, "the request is not valid"))?;
     ///     let answer = attempt.send(auth, request, &attempt.call_limits(&options.timeouts))?;
     ///     let status = answer.status();
     ///     let body = answer.into_body().into_bytes(64 * 1024 * 1024)?;
@@ -158,10 +158,7 @@ impl Attempt {
         if standing.remaining.is_some_and(|left| left.is_zero()) {
             return Err(route.late());
         }
-        let pace = limits
-            .first_chunk
-            .zip(limits.idle)
-            .map(|(first_chunk, idle)| IdleLimits { first_chunk, idle });
+        let pace = limits.pace();
         let (head, body) = request.into_parts();
         let begun = self.clock().monotonic();
         let mut scope = self.scope(pace);
@@ -271,25 +268,10 @@ impl Body {
 
     /// As [`into_bytes`](Self::into_bytes), for a body that holds secrets: no copy of it stays in memory.
     pub(crate) fn into_secret(mut self, limit: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let mut bytes = Zeroizing::new(vec![0; SECRET]);
-        let mut length = 0;
-        loop {
-            if length > limit {
-                return Err(self.route.too_large());
-            }
-            if length == bytes.len() {
-                let mut larger = Zeroizing::new(vec![0; 2 * length]);
-                larger[..length].copy_from_slice(&bytes);
-                bytes = larger;
-            }
-            match self.read(&mut bytes[length..]) {
-                Ok(0) => break,
-                Ok(count) => length += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Self::error_in(error)),
-            }
+        let bytes = read_wiped(&mut self, SECRET, limit).map_err(Self::error_in)?;
+        if bytes.len() > limit {
+            return Err(self.route.too_large());
         }
-        bytes.truncate(length);
         Ok(bytes)
     }
 

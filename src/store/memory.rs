@@ -114,11 +114,7 @@ impl Store for MemoryStore {
     fn missing(&self, id: &str) -> Result<Missing, Error> {
         let records = self.records.lock();
         let was_here = records.changed.contains_key(id) && !records.kept.contains_key(id);
-        Ok(if was_here {
-            Missing::Removed
-        } else {
-            Missing::Lost
-        })
+        Ok(Missing::of(was_here))
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {

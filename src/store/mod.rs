@@ -231,6 +231,22 @@ impl Listing {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+impl Listing {
+    /// Adds what is stored of a credential, or why it does not read.
+    fn add(&mut self, id: &str, credential: &str, state: Option<&str>) {
+        codec::add_row(&mut self.records, &mut self.skipped, id, credential, state);
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+impl Changes {
+    /// Adds what was written of a credential, or why it does not read.
+    fn add(&mut self, id: &str, credential: &str, state: Option<&str>) {
+        codec::add_row(&mut self.written, &mut self.skipped, id, credential, state);
+    }
+}
+
 impl Skipped {
     /// Something skipped.
     pub fn new(location: impl Into<String>, reason: impl Into<String>) -> Self {

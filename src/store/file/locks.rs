@@ -94,11 +94,11 @@ impl FileLock {
         match intent {
             Some(intent) => {
                 // A writer that was cut off may have left one, which says nothing: that refresh never began.
-                remove(&self.intent.with_file_name(atomic::temp_name(&self.intent)))?;
+                read::remove(&self.intent.with_file_name(atomic::temp_name(&self.intent)))?;
                 let bytes = serde_json::to_vec(intent)?;
                 Staged::write(self.intent.clone(), &bytes)?.commit()?;
             }
-            None => remove(&self.intent)?,
+            None => read::remove(&self.intent)?,
         }
         permissions::sync_dir(dir)
     }
@@ -122,13 +122,6 @@ fn file(root: &Path, id: &str, kind: &str) -> PathBuf {
     let former = names::former_name(id).map(file);
     let former = former.filter(|former| former.exists());
     former.unwrap_or_else(|| file(&names::safe_name(id)))
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if !read::is_missing(&error) => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn lock_failed(id: &str, error: io::Error) -> Error {

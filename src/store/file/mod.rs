@@ -329,6 +329,15 @@ impl FileStore {
     }
 
     /// Puts the record's files in place. The lock is the right to do so.
+    /// Where a record is that is to be written, and the lock for it.
+    fn begin_write(&self, auth: &Auth) -> Result<(Home, LockFile), Error> {
+        check(auth)?;
+        self.check_root_for(&auth.id)?;
+        let home = self.home(&auth.id)?;
+        let lock = locks::write_lock(&self.root, &auth.id)?;
+        Ok((home, lock))
+    }
+
     fn put(
         &self,
         auth: &Auth,
@@ -369,10 +378,7 @@ impl Store for FileStore {
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        check(auth)?;
-        self.check_root_for(&auth.id)?;
-        let home = self.home(&auth.id)?;
-        let lock = locks::write_lock(&self.root, &auth.id)?;
+        let (home, lock) = self.begin_write(auth)?;
         let prepared = write::stage_save(&self.root, auth, &home)?;
         self.put(auth, &home, prepared, &lock)
     }
@@ -395,10 +401,7 @@ impl Store for FileStore {
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
-        check(auth)?;
-        self.check_root_for(&auth.id)?;
-        let home = self.home(&auth.id)?;
-        let _lock = locks::write_lock(&self.root, &auth.id)?;
+        let (home, _lock) = self.begin_write(auth)?;
         if fs::symlink_metadata(self.root.join(&home.path)).is_err() {
             // It has been deleted: its state alone means nothing.
             return Ok(());
@@ -415,10 +418,7 @@ impl Store for FileStore {
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
-        check(auth)?;
-        self.check_root_for(&auth.id)?;
-        let home = self.home(&auth.id)?;
-        let lock = locks::write_lock(&self.root, &auth.id)?;
+        let (home, lock) = self.begin_write(auth)?;
         self.recover(&home, &auth.id)?;
         if let Some(there) = self.conflict(&home, auth, expected) {
             return Ok(Saved::Conflict(there));
@@ -434,10 +434,7 @@ impl Store for FileStore {
     fn missing(&self, id: &str) -> Result<Missing, Error> {
         // A directory that is away, or is another one, says nothing of what was in it.
         self.check_root_for(id)?;
-        if self.index.lock().has_lost(id) {
-            return Ok(Missing::Lost);
-        }
-        Ok(Missing::Removed)
+        Ok(Missing::of(!self.index.lock().has_lost(id)))
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {

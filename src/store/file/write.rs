@@ -134,10 +134,7 @@ pub(super) fn remove(root: &Path, home: &Home, id: &str) -> Result<(), Error> {
         .into_iter()
         .chain([place, root.join(home.state_path())])
     {
-        match fs::remove_file(&place) {
-            Err(error) if read::is_missing(&error) => {}
-            result => result.map_err(|error| delete_failed(id, error))?,
-        }
+        read::remove(&place).map_err(|error| delete_failed(id, error))?;
     }
     permissions::sync_dir(&parent(root, &home.path)).map_err(|error| delete_failed(id, error))
 }

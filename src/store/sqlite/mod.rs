@@ -1,6 +1,5 @@
 //! [`SqliteStore`]: records in one database file that processes of one machine share.
 
-mod file_id;
 mod link;
 mod rows;
 
@@ -15,8 +14,7 @@ use rusqlite::TransactionBehavior;
 
 use self::link::Link;
 use self::rows::Rows;
-use super::codec::shown;
-use super::codec::{add_row, conflict, intent_text, read, read_intent, state_text, texts};
+use super::codec::{conflict, intent_text, read, read_intent, shown, state_text, texts};
 use super::file::names;
 use super::support::connection_pool::Idle;
 use super::support::lock_file::LockFile;
@@ -127,12 +125,7 @@ impl Store for SqliteStore {
         self.inner.rows("list the credentials", |rows| {
             let mut listing =
                 Listing::default().with_cursor(cursor(rows.version()?, &rows.history()?));
-            rows.each(|id, credential, state| {
-                let Listing {
-                    records, skipped, ..
-                } = &mut listing;
-                add_row(records, skipped, id, credential, state);
-            })?;
+            rows.each(|id, credential, state| listing.add(id, credential, state))?;
             Ok(listing)
         })
     }
@@ -179,15 +172,12 @@ impl Store for SqliteStore {
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        let removed = self
+        let looked = self
             .inner
-            .rows("look for a removal", |rows| rows.is_removed(id))
-            .map_err(|error| error.with_auth_id(id))?;
-        Ok(if removed {
-            Missing::Removed
-        } else {
-            Missing::Lost
-        })
+            .rows("look for a removal", |rows| rows.is_removed(id));
+        looked
+            .map(Missing::of)
+            .map_err(|error| error.with_auth_id(id))
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -224,12 +214,7 @@ impl Store for SqliteStore {
                 let since = since.filter(|since| (0..=version).contains(since));
                 changes.complete = since.is_none();
                 rows.each_since(since, |id, credential, state| match credential {
-                    Some(credential) => {
-                        let Changes {
-                            written, skipped, ..
-                        } = &mut changes;
-                        add_row(written, skipped, id, credential, state);
-                    }
+                    Some(credential) => changes.add(id, credential, state),
                     None => changes.removed.push(id.to_owned()),
                 })?;
             }
@@ -272,7 +257,7 @@ impl Inner {
         what: &str,
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.within(TransactionBehavior::Deferred, what, work)
+        self.within(TransactionBehavior::Deferred, true, what, work)
     }
 
     /// As [`write`](Self::write), for what may be lost when the machine fails: the transaction is not waited for to be on the disk.
@@ -282,14 +267,8 @@ impl Inner {
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         let what = format!("write the state of credential {}", shown(id));
-        let behavior = TransactionBehavior::Immediate;
-        self.with_link(&what, |link| {
-            link.connection.execute_batch("PRAGMA synchronous=NORMAL")?;
-            let done = self.transaction(link, behavior, work)?;
-            link.connection.execute_batch(DURABLE)?;
-            Ok(done)
-        })
-        .map_err(|error| error.with_auth_id(id))
+        self.within(TransactionBehavior::Immediate, false, &what, work)
+            .map_err(|error| error.with_auth_id(id))
     }
 
     /// Reads and writes in one transaction, which is durable when this returns.
@@ -299,41 +278,34 @@ impl Inner {
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         let what = format!("write credential {}", shown(id));
-        self.within(TransactionBehavior::Immediate, &what, work)
+        self.within(TransactionBehavior::Immediate, true, &what, work)
             .map_err(|error| error.with_auth_id(id))
     }
 
+    /// One transaction. One that is not `durable` is not waited for to be on the disk.
     fn within<T>(
         &self,
         behavior: TransactionBehavior,
+        durable: bool,
         what: &str,
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.with_link(what, |link| self.transaction(link, behavior, work))
-    }
-
-    fn transaction<T>(
-        &self,
-        link: &mut Link,
-        behavior: TransactionBehavior,
-        work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let transaction = link.connection.transaction_with_behavior(behavior)?;
-        let rows = Rows {
-            tables: &transaction,
-            writer: self.writer,
-            file: link.file,
+        let transact = |link: &mut Link| {
+            if !durable {
+                link.connection.execute_batch("PRAGMA synchronous=NORMAL")?;
+            }
+            let transaction = link.connection.transaction_with_behavior(behavior)?;
+            let done = work(&Rows {
+                tables: &transaction,
+                writer: self.writer,
+                file: link.file,
+            })?;
+            transaction.commit()?;
+            if !durable {
+                link.connection.execute_batch(DURABLE)?;
+            }
+            Ok(done)
         };
-        let done = work(&rows)?;
-        transaction.commit()?;
-        Ok(done)
-    }
-
-    fn with_link<T>(
-        &self,
-        what: &str,
-        work: impl FnOnce(&mut Link) -> rusqlite::Result<T>,
-    ) -> Result<T, Error> {
         let failed = |error: rusqlite::Error| {
             let message = format!(
                 "could not {what} in {}: {error}; check that it is an intact database, that there is space, and that nobody keeps it locked",
@@ -345,7 +317,7 @@ impl Inner {
             // What is written to a file that has no name any more is lost.
             |link| link.is_at(&self.path),
             || Link::open(&self.path),
-            |link| work(link).map_err(failed),
+            |link| transact(link).map_err(failed),
         )
     }
 }
