@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::auth::{Auth, scrub};
 use crate::error::{Error, ErrorCode};
-use crate::executor::Attempt;
-use crate::executor::Body;
+use crate::executor::{Attempt, Body};
 use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::transport::Limits;

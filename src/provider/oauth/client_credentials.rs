@@ -15,8 +15,5 @@ pub(super) fn request(auth: &Auth) -> Result<TokenRequest<'_>, Error> {
     }
     let mut request = TokenRequest::new(Grant::ClientCredentials, token_url(auth)?);
     request.add_client(auth)?;
-    if let Some(scope) = auth.setting("scope") {
-        request.field("scope", scope);
-    }
     Ok(request)
 }

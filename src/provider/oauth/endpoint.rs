@@ -85,29 +85,29 @@ impl<'a> TokenRequest<'a> {
         self.secrets.push(value);
     }
 
-    /// Adds the client's name and secret in the way that the credential says.
+    /// Adds the client's name and secret in the way that the credential says, and its scope.
     pub(super) fn add_client(&mut self, auth: &Auth) -> Result<(), Error> {
-        let client = (auth.setting("client_id"), auth.setting("client_secret"));
+        let add = |request: &mut Self, name| {
+            if let Some(value) = auth.setting(name) {
+                request.field(name, value);
+            }
+        };
         match auth.setting("client_auth").unwrap_or("body") {
             "body" => {
-                if let Some(id) = client.0 {
-                    self.field("client_id", id);
-                }
-                if let Some(secret) = client.1 {
-                    self.field("client_secret", secret);
-                }
-                Ok(())
+                add(self, "client_id");
+                add(self, "client_secret");
             }
             "basic" => {
-                let (Some(id), Some(secret)) = client else {
-                    let what = "client_auth = basic needs client_id and client_secret";
-                    return Err(auth.unfit(what));
-                };
+                let client = auth.setting("client_id").zip(auth.setting("client_secret"));
+                let (id, secret) = client.ok_or_else(|| {
+                    auth.unfit("client_auth = basic needs client_id and client_secret")
+                })?;
                 self.authorization = credential_header::sensitive(basic(id, secret));
-                Ok(())
             }
-            _ => Err(auth.unfit("client_auth is neither body nor basic")),
+            _ => return Err(auth.unfit("client_auth is neither body nor basic")),
         }
+        add(self, "scope");
+        Ok(())
     }
 
     /// Asks, and returns the answer, which has an access token, a new refresh token, or both.

@@ -65,8 +65,7 @@ impl Place {
 
     /// The metadata with what the answer brought.
     pub(super) fn merged(self, auth: &Auth, answer: &Answer<'_>) -> Metadata {
-        let metadata = auth.metadata.as_ref();
-        let mut metadata = metadata.map_or_else(Map::new, |metadata| metadata.as_map().clone());
+        let mut metadata = Metadata::copied(auth.metadata.as_ref());
         // Where nothing but a wish says the scope, what was granted is not the next wish.
         let refresh = if self.keeps_refresh_token {
             &OF_REFRESH[..]

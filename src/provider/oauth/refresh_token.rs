@@ -12,9 +12,6 @@ pub(super) fn request(auth: &Auth) -> Result<(TokenRequest<'_>, Place), Error> {
     let mut request = TokenRequest::new(Grant::RefreshToken, token_url(auth)?);
     request.refresh_token(token);
     request.add_client(auth)?;
-    if let Some(scope) = auth.setting("scope") {
-        request.field("scope", scope);
-    }
     Ok((request, place))
 }
 
