@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 pub use builder::Builder;
 pub use records::LoadReport;
+use reload::Intake;
 
 use crate::auth::Auth;
 use crate::cancel::Never;
@@ -23,9 +24,7 @@ use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::execution::{CallHandle, ChunkStream, Engine, Plain, Providers};
 use crate::executor::ProviderExecutor;
-use crate::observe::Hook;
-use crate::observe::Outcome;
-use crate::observe::RefreshHealth;
+use crate::observe::{Hook, Outcome, RefreshHealth};
 use crate::panic::guard;
 use crate::persistence::StoreHealth;
 use crate::refresh::{RefreshCoordinator, start_scheduler};
@@ -79,8 +78,8 @@ struct Inner {
     refresh: Arc<RefreshCoordinator>,
     refresher: Mutex<Option<Worker>>,
     reloader: Mutex<Option<Worker>>,
-    /// Up to where the store has been read.
-    seen: reload::Seen,
+    /// Takes over records of the store.
+    intake: Arc<Intake>,
     writer: Mutex<Option<Worker>>,
     /// Disconnects when the shutdown that has begun is done.
     shutdown: Mutex<Option<Receiver<Never>>>,
@@ -274,10 +273,7 @@ impl Manager {
 
     /// Ends refreshing in the background. Refreshes in flight come to their end.
     pub fn stop_auto_refresh(&self) {
-        let worker = self.inner.refresher.lock().take();
-        if let Some(mut worker) = worker {
-            worker.join(THREAD_END);
-        }
+        join(&self.inner.refresher, THREAD_END);
     }
 
     /// Refreshes one credential now, due or not, and waits for the outcome. When it is in flight already, this waits for that.
@@ -383,13 +379,11 @@ impl Inner {
         self.refresh.close();
         let mut complete = true;
         for thread in [&self.refresher, &self.reloader] {
-            let worker = thread.lock().take();
-            complete &= worker.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+            complete &= join(thread, left().max(THREAD_END));
         }
         complete &= self.services.pool.shut_down(left());
         let unpersisted = self.refresh.settle(end);
-        let writer = self.writer.lock().take();
-        complete &= writer.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+        complete &= join(&self.writer, left().max(THREAD_END));
         if unpersisted > 0 {
             return Err(Error::store(format!(
                 "the new tokens of {unpersisted} credentials could not be saved before the shutdown, and are lost with it: the store fails"
@@ -416,6 +410,12 @@ impl Inner {
         std::mem::forget(Arc::clone(&self.engine));
         std::mem::forget(Arc::clone(&self.refresh));
     }
+}
+
+/// Ends a thread, where there is one. False when it has not ended in time.
+fn join(thread: &Mutex<Option<Worker>>, wait: Duration) -> bool {
+    let worker = thread.lock().take();
+    worker.is_none_or(|mut worker| worker.join(wait))
 }
 
 fn incomplete() -> Error {

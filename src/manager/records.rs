@@ -31,7 +31,7 @@ impl Manager {
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
     pub fn load(&self) -> Result<LoadReport, Error> {
-        self.inner.intake().load()
+        self.inner.intake.load()
     }
 
     /// Adds a credential. Its provider is trimmed and lower-cased; an empty id is replaced by a unique one. An id that is
@@ -196,7 +196,7 @@ impl Manager {
                 Committed::Saved(record) => *record,
                 Committed::Removed => {
                     drop(turn);
-                    self.inner.intake().removed_from_store(id);
+                    self.inner.intake.removed_from_store(id);
                     return Err(Error::not_registered(id));
                 }
             }

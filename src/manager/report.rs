@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::CredentialReport;
-use crate::error::Error;
+use crate::error::{CredentialReport, Error};
 use crate::registry::ApplyResult;
 use crate::request::normalized;
 

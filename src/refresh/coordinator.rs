@@ -34,7 +34,6 @@ pub(super) struct Done {
 }
 
 /// Runs refreshes, and remembers what came of them.
-#[derive(Debug)]
 pub(crate) struct RefreshCoordinator {
     pub(super) services: Arc<Services>,
     /// Between two refreshes of one credential, whatever the server says.
@@ -201,11 +200,7 @@ impl RefreshCoordinator {
         asker: Asker,
     ) -> Result<bool, Error> {
         self.services.pool.check_open()?;
-        let auth = self
-            .services
-            .registry
-            .get(id)
-            .ok_or_else(|| Error::not_registered(id))?;
+        let auth = self.services.registry.known(id)?;
         let key = self.key(&auth);
         let (client, ends) = (client(&auth), ends(&auth));
         release(auth);
@@ -355,11 +350,7 @@ impl RefreshCoordinator {
         }
         for Waiter { id: asked, tell } in waiters {
             let outcome = match &done.outcome {
-                Ok(auth) if auth.id != *asked => self
-                    .services
-                    .registry
-                    .get(&asked)
-                    .ok_or_else(|| Error::not_registered(&asked)),
+                Ok(auth) if auth.id != *asked => self.services.registry.known(&asked),
                 outcome => outcome.clone(),
             };
             let _ = tell.try_send(outcome);

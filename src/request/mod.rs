@@ -4,7 +4,6 @@ mod response;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -180,34 +179,20 @@ impl Request {
             .flat_map(|alternatives| alternatives.iter())
             .find(|alternative| alternative.provider == provider);
         match alternative {
-            None => Addressed::AsAsked(self),
-            Some(alternative) => Addressed::Alternative(Box::new(Self {
+            None => Cow::Borrowed(self),
+            Some(alternative) => Cow::Owned(Self {
                 model: alternative.model.clone(),
                 payload: alternative.payload.clone(),
                 format: None,
                 metadata: self.metadata.clone(),
                 alternatives: None,
-            })),
+            }),
         }
     }
 }
 
 /// A request as one provider is asked it.
-pub(crate) enum Addressed<'a> {
-    AsAsked(&'a Request),
-    Alternative(Box<Request>),
-}
-
-impl Deref for Addressed<'_> {
-    type Target = Request;
-
-    fn deref(&self) -> &Request {
-        match self {
-            Self::AsAsked(request) => request,
-            Self::Alternative(request) => request,
-        }
-    }
-}
+pub(crate) type Addressed<'a> = Cow<'a, Request>;
 
 impl Format {
     /// A format's name.

@@ -5,7 +5,6 @@ mod lane;
 mod tests;
 mod worker;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -70,13 +69,13 @@ impl Pool {
     ) -> Self {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (running, ended) = crossbeam_channel::bounded(0);
-        let lane = |lane, limits| Arc::new(LaneState::new(lane, limits));
+        let lanes = [
+            (Lane::Jobs, jobs),
+            (Lane::Streams, streams),
+            (Lane::Refreshes, refreshes),
+        ];
         Self {
-            lanes: [
-                lane(Lane::Jobs, jobs),
-                lane(Lane::Streams, streams),
-                lane(Lane::Refreshes, refreshes),
-            ],
+            lanes: lanes.map(|(lane, limits)| Arc::new(LaneState::new(lane, limits))),
             clock,
             start: |name, body| spawn(name, body),
             closing: CancelToken::new(),
@@ -93,7 +92,7 @@ impl Pool {
     pub(crate) fn reserve(&self, lane: Lane, wait: WaitFor<'_>) -> Result<Slot, Error> {
         let state = &self.lanes[lane as usize];
         self.check_open()?;
-        let waited = match state.permits().try_recv() {
+        let waited = match state.permits.try_recv() {
             Ok(()) => Duration::ZERO,
             Err(_) => self.wait_for_place(state, wait)?,
         };
@@ -113,7 +112,7 @@ impl Pool {
         let never = crossbeam_channel::never();
         let cancelled = wait.cancel.map_or(&never, CancelToken::cancelled);
         select! {
-            recv(lane.permits()) -> _ => Ok(self.clock.monotonic().saturating_duration_since(since)),
+            recv(lane.permits) -> _ => Ok(self.clock.monotonic().saturating_duration_since(since)),
             recv(self.clock.after(wait.at_most)) -> _ => Err(lane.all_taken()),
             recv(cancelled) -> _ => Err(Error::new(ErrorCode::Cancelled, "the call was cancelled")),
             recv(self.closing.cancelled()) -> _ => Err(Error::shut_down()),
@@ -220,14 +219,6 @@ impl Pool {
             let _ = handle.join();
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("live", &self.lanes.each_ref().map(|lane| lane.live()))
-            .finish_non_exhaustive()
     }
 }
 
