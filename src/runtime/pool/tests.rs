@@ -37,12 +37,16 @@ fn a_full_lane_says_so_and_the_others_go_on() {
 fn a_place_is_waited_for_so_long_and_no_longer() {
     let (pool, clock) = pool(1, 0);
     let (hold, held) = bounded::<()>(0);
+    let (begin, begun) = bounded(1);
     let slot = pool.reserve(Lane::Jobs, WaitFor::NOTHING).unwrap();
     assert!(slot.waited().is_zero());
     pool.run(slot, move |_| {
+        begin.send(()).unwrap();
         let _ = held.recv();
     })
     .unwrap();
+    // From then on the worker sets no timer.
+    begun.recv().unwrap();
     let error = pool.reserve(Lane::Jobs, WaitFor::NOTHING).unwrap_err();
     assert_eq!(error.code(), &ErrorCode::PoolSaturated);
     assert!(error.is_retryable() && error.retry_after().is_some());
@@ -61,9 +65,10 @@ fn a_place_is_waited_for_so_long_and_no_longer() {
         at_most,
         cancel: None,
     };
+    let timers = clock.timers();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| pool.reserve(Lane::Jobs, patient));
-        while clock.timers() < 2 {
+        while clock.timers() == timers {
             std::thread::yield_now();
         }
         clock.advance(at_most);
