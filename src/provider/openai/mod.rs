@@ -164,7 +164,7 @@ fn cannot_count(call: &VendorCall<'_>) -> Error {
          feature estimate of this crate",
         call.identifier(),
     );
-    Error::new(ErrorCode::Unsupported, what).with_auth_id(id)
+    Error::new(crate::error::ErrorCode::Unsupported, what).with_auth_id(id)
 }
 
 /// What to speak.
