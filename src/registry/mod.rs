@@ -457,7 +457,13 @@ impl State {
     }
 
     fn in_flight_of(&mut self, provider: &str) -> Arc<InFlight> {
-        Arc::clone(self.in_flight.entry(provider.into()).or_default())
+        if let Some(in_flight) = self.in_flight.get(provider) {
+            return Arc::clone(in_flight);
+        }
+        let in_flight = Arc::default();
+        self.in_flight
+            .insert(provider.into(), Arc::clone(&in_flight));
+        in_flight
     }
 
     /// Removes a record from everywhere.
@@ -509,7 +515,12 @@ impl State {
         let now = self.timeline.latest();
         let Self { slots, pools, .. } = self;
         let provider: &str = &slots[slot].auth.provider;
-        let pool = pools.entry(provider.into()).or_default();
+        if !pools.contains_key(provider) {
+            pools.insert(provider.into(), ProviderIndex::default());
+        }
+        let Some(pool) = pools.get_mut(provider) else {
+            return;
+        };
         if slots[slot].place().is_none() {
             pool.join(slots, slot);
         }
