@@ -1,8 +1,10 @@
 //! Scrubs a credential's secrets from texts, in each form in which a secret may be spelt.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::Auth;
 use super::service_account::{KIND, object};
@@ -14,11 +16,17 @@ pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
 }
 
 /// The secrets of a credential: keys, tokens, cookies, passwords; as they are, and as they look inside a form, a URL or a JSON string.
-pub(crate) struct Secrets<'a>(Vec<Cow<'a, str>>);
+pub(crate) struct Secrets<'a>(Vec<Text<'a>>);
+
+/// A secret in a form of its own is wiped.
+enum Text<'a> {
+    AsIs(&'a str),
+    Own(Zeroizing<String>),
+}
 
 impl<'a> Secrets<'a> {
     pub(crate) fn of(auth: &'a Auth) -> Self {
-        let mut secrets: Vec<Cow<'_, str>> = Vec::new();
+        let mut secrets = Vec::new();
         for (name, value) in auth.attributes.iter() {
             collect_text(name, value, &mut secrets);
         }
@@ -32,11 +40,7 @@ impl<'a> Secrets<'a> {
                 for (name, value) in &members {
                     collect(name, value, &mut inner);
                 }
-                secrets.extend(
-                    inner
-                        .into_iter()
-                        .map(|secret| Cow::Owned(secret.into_owned())),
-                );
+                secrets.extend(inner.iter().map(|secret| Text::own(&**secret)));
             }
         }
         if let Some((user_info, _)) = auth
@@ -46,16 +50,20 @@ impl<'a> Secrets<'a> {
             .and_then(|(_, rest)| rest.rsplit_once('@'))
         {
             let word = user_info.rsplit_once(':');
-            secrets.push(word.map_or(user_info, |(_, word)| word).into());
+            secrets.push(Text::AsIs(word.map_or(user_info, |(_, word)| word)));
         }
         // A key of several lines may come back line by line.
         let lines: Vec<_> = secrets.iter().flat_map(|secret| lines_of(secret)).collect();
         secrets.extend(lines);
         secrets.retain(|secret| secret.len() >= SHORTEST);
-        let mut forms: Vec<_> = secrets.into_iter().flat_map(forms).collect();
+        let others: Vec<_> = secrets
+            .iter()
+            .flat_map(|secret| other_forms(secret))
+            .collect();
+        secrets.extend(others);
         // A secret may contain another: the longest is replaced first.
-        forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
-        Self(forms)
+        secrets.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
+        Self(secrets)
     }
 
     /// `text` with `***` in the place of each secret.
@@ -71,35 +79,55 @@ impl<'a> Secrets<'a> {
     }
 }
 
-/// How a secret may be written.
-fn forms(secret: Cow<'_, str>) -> Vec<Cow<'_, str>> {
-    let Cow::Owned(encoded) = Cow::from(percent::encoded(&secret)) else {
-        return vec![secret];
+impl Text<'_> {
+    fn own(text: impl Into<String>) -> Self {
+        Self::Own(Zeroizing::new(text.into()))
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::AsIs(text) => text,
+            Self::Own(text) => text,
+        }
+    }
+}
+
+/// How else a secret may be written.
+fn other_forms(secret: &str) -> Vec<Text<'static>> {
+    let Cow::Owned(encoded) = Cow::from(percent::encoded(secret)) else {
+        return Vec::new();
     };
-    let quoted = Value::from(&*secret).to_string();
-    let escaped = quoted[1..quoted.len() - 1].to_owned();
-    vec![
-        secret,
-        encoded.replace("%20", "+").into(),
-        encoded.to_lowercase().into(),
-        encoded.into(),
-        escaped.into(),
-    ]
+    let encoded = Zeroizing::new(encoded);
+    let quoted = Zeroizing::new(serde_json::to_string(secret).unwrap_or_default());
+    let escaped = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    let mut forms = vec![
+        Text::own(encoded.replace("%20", "+")),
+        Text::own(encoded.to_lowercase()),
+        Text::own(escaped.unwrap_or(secret)),
+    ];
+    forms.push(Text::Own(encoded));
+    forms
 }
 
 /// The lines of a text that has more than one.
-fn lines_of(secret: &str) -> Vec<Cow<'static, str>> {
-    let spelt_out = secret.replace("\\n", "\n");
-    if !spelt_out.contains('\n') {
+fn lines_of(secret: &str) -> Vec<Text<'static>> {
+    if !secret.contains('\n') && !secret.contains("\\n") {
         return Vec::new();
     }
+    let spelt_out = Zeroizing::new(secret.replace("\\n", "\n"));
     spelt_out
         .lines()
-        .map(|line| Cow::Owned(line.trim().to_owned()))
+        .map(|line| Text::own(line.trim()))
         .collect()
 }
 
-fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<Cow<'a, str>>) {
+fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<Text<'a>>) {
     match value {
         Value::String(text) => collect_text(name, text, secrets),
         Value::Array(values) => values
@@ -112,14 +140,14 @@ fn collect<'a>(name: &str, value: &'a Value, secrets: &mut Vec<Cow<'a, str>>) {
     }
 }
 
-fn collect_text<'a>(name: &str, text: &'a str, secrets: &mut Vec<Cow<'a, str>>) {
+fn collect_text<'a>(name: &str, text: &'a str, secrets: &mut Vec<Text<'a>>) {
     if !names_a_secret(name) {
         return;
     }
-    secrets.push(text.into());
+    secrets.push(Text::AsIs(text));
     // `Bearer` and the like come back without the token, and the token without them.
     if let Some((_, token)) = text.trim().split_once(' ') {
-        secrets.push(token.trim().into());
+        secrets.push(Text::AsIs(token.trim()));
     }
 }
 

@@ -70,13 +70,13 @@ pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
 /// ```
 pub fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
     let (head, body) = answer.into_parts();
+    let (status, now) = (head.status.as_u16(), attempt.clock().now());
+    let limits = RateLimits::from_headers(&head.headers, now);
     let head = response_head(head, auth);
     let body = ErrorBody::read(body);
     // What is not JSON says nothing that could be read.
     let json = parse_lenient(body.received.as_bytes()).unwrap_or_default();
     let problem = ReportedError::find(&json).unwrap_or_default();
-    let (status, now) = (head.status.as_u16(), attempt.clock().now());
-    let limits = RateLimits::from_headers(&head.headers, now);
     let limits = rate_limits::of_error(limits, Some(status), &json, now);
     let error = described(status, &body, &json, &problem, auth);
     let error = match limits.should_retry {

@@ -1,5 +1,6 @@
 //! [`MeteredBody`]: the body of a raw answer, which is passed on as it comes while its beginning and its end are searched for usage.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use http::HeaderMap;
@@ -25,6 +26,8 @@ pub(crate) struct MeteredBody<R = Body> {
 struct Seen {
     beginning: Vec<u8>,
     end: Vec<u8>,
+    /// Something between the two was not kept.
+    has_gap: bool,
 }
 
 impl<R: Read> MeteredBody<R> {
@@ -54,7 +57,13 @@ impl<R: Read + Send> ReadAnswer for MeteredBody<R> {
     fn usage(&self) -> Option<Usage> {
         let seen = self.seen.as_ref()?;
         let mut found = Map::new();
-        for part in [&seen.beginning, &seen.end] {
+        let mut beginning = Cow::Borrowed(&*seen.beginning);
+        let mut end = &*seen.end;
+        if !seen.has_gap && !end.is_empty() {
+            beginning.to_mut().extend_from_slice(end);
+            end = &[];
+        }
+        for part in [&*beginning, end] {
             for name in MEMBERS {
                 for usage in objects_of(part, name) {
                     merge(&mut found, name, usage);
@@ -74,6 +83,7 @@ impl Seen {
         // Not at each read: moving what is kept costs as much as keeping it.
         if self.end.len() > 2 * KEPT {
             self.end.drain(..self.end.len() - KEPT);
+            self.has_gap = true;
         }
     }
 }
