@@ -213,6 +213,13 @@ impl Deref for Addressed<'_> {
 }
 
 impl Format {
+    /// The formats of OpenAI, chat completions and Responses.
+    pub const OPENAI: Self = Self(Cow::Borrowed("openai"));
+    /// The format of Anthropic's Messages API.
+    pub const ANTHROPIC: Self = Self(Cow::Borrowed("anthropic"));
+    /// The format of the Gemini API.
+    pub const GEMINI: Self = Self(Cow::Borrowed("gemini"));
+
     /// A format's name.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self(name.into())
