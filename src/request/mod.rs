@@ -1,5 +1,6 @@
 //! Input and output of a call: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
 
+mod json;
 mod raw;
 mod response;
 
@@ -262,6 +263,17 @@ impl Options {
         Ok(self)
     }
 
+    /// Adds a query parameter to the upstream request's URL. The same name may be added several times.
+    ///
+    /// ```
+    /// let options = credpool::Options::new().with_query("beta", "true");
+    /// assert_eq!(options.query, [("beta".to_owned(), "true".to_owned())]);
+    /// ```
+    pub fn with_query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.query.push((name.into(), value.into()));
+        self
+    }
+
     /// Chooses another interface of the provider.
     pub fn with_alt(mut self, alt: impl Into<String>) -> Self {
         self.alt = Some(alt.into());
@@ -326,6 +338,18 @@ impl Options {
     pub fn with_max_wait(mut self, most: Duration) -> Self {
         self.max_wait = Some(most);
         self
+    }
+
+    /// Lets the call end immediately where no credential is available: [`max_wait`](Self::max_wait) of zero.
+    ///
+    /// ```
+    /// use credpool::Options;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(Options::new().without_waiting().max_wait, Some(Duration::ZERO));
+    /// ```
+    pub fn without_waiting(self) -> Self {
+        self.with_max_wait(Duration::ZERO)
     }
 
     /// Lets only the credential `id` serve.
