@@ -22,6 +22,7 @@ use crate::panic::guard;
 /// assert!(child.is_cancelled());
 /// ```
 #[doc(alias = "context.Context")]
+#[derive(Default)]
 pub struct CancelToken {
     /// Made at the first use beyond `is_cancelled`: most calls are never cancelled, and have no listener.
     inner: OnceLock<Arc<Inner>>,
@@ -38,7 +39,9 @@ pub struct OnCancel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}
 
+#[derive(Default)]
 struct Inner {
+    /// Set with the state locked.
     thrown: AtomicBool,
     /// Made at the first call of `cancelled`; disconnected once the sender below is gone.
     cancelled: OnceLock<Receiver<Never>>,
@@ -47,8 +50,8 @@ struct Inner {
     _parent: Option<OnCancel>,
 }
 
+#[derive(Default)]
 struct State {
-    thrown: bool,
     open: Option<Sender<Never>>,
     next_key: u64,
     actions: Vec<(u64, Action)>,
@@ -59,13 +62,11 @@ type Action = Box<dyn FnOnce() + Send>;
 impl CancelToken {
     /// A token that is not cancelled yet.
     pub fn new() -> Self {
-        Self {
-            inner: OnceLock::new(),
-        }
+        Self::default()
     }
 
     fn inner(&self) -> &Arc<Inner> {
-        self.inner.get_or_init(|| Arc::new(Inner::new(None)))
+        self.inner.get_or_init(Arc::default)
     }
 
     /// A token that is cancelled with this one, and that can be cancelled alone.
@@ -77,7 +78,10 @@ impl CancelToken {
                     child.cancel();
                 }
             });
-            Inner::new(Some(parent))
+            Inner {
+                _parent: Some(parent),
+                ..Inner::default()
+            }
         });
         // The parent may have been cancelled while the child was being made.
         if self.is_cancelled() {
@@ -104,7 +108,7 @@ impl CancelToken {
         inner.cancelled.get_or_init(|| {
             let (open, cancelled) = crossbeam_channel::bounded(0);
             let mut state = inner.state.lock();
-            if !state.thrown {
+            if !inner.is_cancelled() {
                 state.open = Some(open);
             }
             cancelled
@@ -119,7 +123,7 @@ impl CancelToken {
         let mut state = inner.state.lock();
         let key = state.next_key;
         state.next_key += 1;
-        if state.thrown {
+        if inner.is_cancelled() {
             drop(state);
             run(Box::new(action));
         } else {
@@ -133,24 +137,9 @@ impl CancelToken {
 }
 
 impl Inner {
-    fn new(parent: Option<OnCancel>) -> Self {
-        Self {
-            thrown: AtomicBool::new(false),
-            cancelled: OnceLock::new(),
-            state: Mutex::new(State {
-                thrown: false,
-                open: None,
-                next_key: 0,
-                actions: Vec::new(),
-            }),
-            _parent: parent,
-        }
-    }
-
     fn cancel(&self) {
         let (open, actions) = {
             let mut state = self.state.lock();
-            state.thrown = true;
             self.thrown.store(true, Ordering::Release);
             (state.open.take(), std::mem::take(&mut state.actions))
         };
@@ -177,12 +166,6 @@ impl Clone for CancelToken {
     }
 }
 
-impl Default for CancelToken {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelToken")
@@ -195,12 +178,9 @@ impl Drop for OnCancel {
     fn drop(&mut self) {
         if let Some(token) = self.token.upgrade() {
             let action = {
-                let mut state = token.state.lock();
-                state
-                    .actions
-                    .iter()
-                    .position(|(key, _)| *key == self.key)
-                    .map(|at| state.actions.remove(at))
+                let actions = &mut token.state.lock().actions;
+                let at = actions.iter().position(|(key, _)| *key == self.key);
+                at.map(|at| actions.remove(at))
             };
             drop(action);
         }

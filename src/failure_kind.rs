@@ -55,21 +55,7 @@ pub enum CooldownSource {
 impl FailureKind {
     /// `rate_limited`, for example.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::BadRequest => "bad_request",
-            Self::Unauthorized => "unauthorized",
-            Self::Billing => "billing",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not_found",
-            Self::RateLimited => "rate_limited",
-            Self::Quota => "quota",
-            Self::Transient => "transient",
-            Self::Overloaded => "overloaded",
-            Self::Cancelled => "cancelled",
-            Self::TokenEnded => "token_ended",
-            Self::Misconfigured => "misconfigured",
-        }
+        Self::NAMED[self as usize].1
     }
 
     /// Whether it passes by itself, and soon: trying the same credential again may help.
@@ -87,20 +73,21 @@ impl FailureKind {
         matches!(self, Self::Quota | Self::Billing)
     }
 
-    pub(crate) const ALL: [Self; 13] = [
-        Self::Unknown,
-        Self::BadRequest,
-        Self::Unauthorized,
-        Self::Billing,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::RateLimited,
-        Self::Quota,
-        Self::Transient,
-        Self::Overloaded,
-        Self::Cancelled,
-        Self::TokenEnded,
-        Self::Misconfigured,
+    /// All of them, each at the place of its number.
+    pub(crate) const NAMED: [(Self, &str); 13] = [
+        (Self::Unknown, "unknown"),
+        (Self::BadRequest, "bad_request"),
+        (Self::Unauthorized, "unauthorized"),
+        (Self::Billing, "billing"),
+        (Self::Forbidden, "forbidden"),
+        (Self::NotFound, "not_found"),
+        (Self::RateLimited, "rate_limited"),
+        (Self::Quota, "quota"),
+        (Self::Transient, "transient"),
+        (Self::Overloaded, "overloaded"),
+        (Self::Cancelled, "cancelled"),
+        (Self::TokenEnded, "token_ended"),
+        (Self::Misconfigured, "misconfigured"),
     ];
 
     /// Whether it is about the key, the account behind it, or the address that it was sent to: another one says nothing of it.
@@ -120,8 +107,9 @@ impl FailureKind {
 impl From<&str> for FailureKind {
     /// An unknown text is an unknown fault.
     fn from(text: &str) -> Self {
-        let found = Self::ALL.into_iter().find(|fault| fault.as_str() == text);
-        found.unwrap_or_default()
+        let mut named = Self::NAMED.into_iter();
+        let found = named.find(|(_, name)| *name == text);
+        found.map(|(fault, _)| fault).unwrap_or_default()
     }
 }
 
@@ -156,8 +144,9 @@ mod tests {
 
     #[test]
     fn a_fault_reads_as_it_was_written() {
-        for fault in FailureKind::ALL {
-            assert_eq!(FailureKind::from(fault.as_str()), fault);
+        for (fault, name) in FailureKind::NAMED {
+            assert_eq!(fault.as_str(), name);
+            assert_eq!(FailureKind::from(name), fault);
         }
         assert_eq!(FailureKind::from("novel"), FailureKind::Unknown);
     }

@@ -70,6 +70,7 @@ mod limits;
 mod manager;
 mod observe;
 mod panic;
+mod percent;
 mod persistence;
 mod policy;
 pub mod provider;
@@ -155,31 +156,3 @@ pub use error::{Availability, CredentialReport, Error, ErrorCode, Exhaustion, Re
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// Former names of public types.
-mod former {
-    /// Now [`FailureKind`](super::FailureKind).
-    #[deprecated(note = "renamed to `FailureKind`")]
-    pub type Fault = super::FailureKind;
-    /// Now [`CooldownSource`](super::CooldownSource).
-    #[deprecated(note = "renamed to `CooldownSource`")]
-    pub type Origin = super::CooldownSource;
-    /// Now [`CredentialReport`](super::CredentialReport).
-    #[deprecated(note = "renamed to `CredentialReport`")]
-    pub type Standing = super::CredentialReport;
-    /// Now [`Remedy`](super::Remedy).
-    #[deprecated(note = "renamed to `Remedy`")]
-    pub type Advice = super::Remedy;
-    /// Now [`RetryAfterBounds`](super::RetryAfterBounds).
-    #[deprecated(note = "renamed to `RetryAfterBounds`")]
-    pub type HintBounds = super::RetryAfterBounds;
-    /// Now [`OutageDetection`](super::OutageDetection).
-    #[deprecated(note = "renamed to `OutageDetection`")]
-    pub type Correlation = super::OutageDetection;
-}
-#[doc(hidden)]
-#[allow(
-    deprecated,
-    reason = "the former names are there for those who still use them"
-)]
-pub use former::{Advice, Correlation, Fault, HintBounds, Origin, Standing};

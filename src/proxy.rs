@@ -1,10 +1,12 @@
 //! Parses proxy URLs. Errors have fixed words, so that no part of a URL can leak.
 
 use std::net::Ipv6Addr;
+use std::num::NonZeroU16;
 
 use ureq::{Proxy, ProxyProtocol};
 
 use crate::panic::guard;
+use crate::percent;
 
 /// The proxy behind `scheme://user:password@host:port`, or what is wrong with the text.
 ///
@@ -21,14 +23,10 @@ pub(crate) fn parse(url: &str) -> Result<Proxy, &'static str> {
             "there is something after the host and the port (a special character of the password must be percent-encoded)",
         );
     }
-    let (user_info, authority) = match rest.rsplit_once('@') {
-        Some((user_info, authority)) => (Some(user_info), authority),
-        None => (None, rest),
-    };
+    let (user_info, authority) = rest.rsplit_once('@').unwrap_or(("", rest));
     let (host, port) = host_and_port(authority)?;
-    let login = user_info
-        .filter(|user_info| !user_info.is_empty())
-        .map(login)
+    let login = (!user_info.is_empty())
+        .then(|| login(user_info))
         .transpose()?;
     if let Some(login) = &login {
         login.fits(protocol)?;
@@ -98,36 +96,30 @@ fn protocol(scheme: &str) -> Option<ProxyProtocol> {
 
 /// The host, in brackets if it is an IPv6 address, and the port if one is given.
 fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
-    let (host, port) = if authority.starts_with('[') {
-        let end = authority
-            .find(']')
-            .ok_or("the bracket of the IPv6 address is not closed")?;
-        if authority[1..end].parse::<Ipv6Addr>().is_err() {
-            return Err("what stands in brackets is not an IPv6 address");
+    let end = match authority.strip_prefix('[') {
+        Some(inside) => {
+            let (address, _) = inside
+                .split_once(']')
+                .ok_or("the bracket of the IPv6 address is not closed")?;
+            if address.parse::<Ipv6Addr>().is_err() {
+                return Err("what stands in brackets is not an IPv6 address");
+            }
+            address.len() + "[]".len()
         }
-        let (host, rest) = authority.split_at(end + 1);
-        match rest.strip_prefix(':') {
-            Some(port) => (host, Some(port)),
-            None if rest.is_empty() => (host, None),
-            None => return Err(BAD_PORT),
-        }
-    } else {
-        let (host, port) = match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        };
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, rest) = authority.split_at(end);
+    if !host.starts_with('[') {
         check_name(host)?;
-        (host, port)
-    };
-    let port = match port {
-        None => None,
-        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => match text.parse() {
-            Ok(0) | Err(_) => return Err(BAD_PORT),
-            Ok(port) => Some(port),
-        },
-        Some(_) => return Err(BAD_PORT),
-    };
-    Ok((host, port))
+    }
+    match rest.strip_prefix(':') {
+        None if rest.is_empty() => Ok((host, None)),
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let port: NonZeroU16 = port.parse().map_err(|_| BAD_PORT)?;
+            Ok((host, Some(port.get())))
+        }
+        _ => Err(BAD_PORT),
+    }
 }
 
 fn check_name(host: &str) -> Result<(), &'static str> {
@@ -143,10 +135,8 @@ fn check_name(host: &str) -> Result<(), &'static str> {
 }
 
 fn login(user_info: &str) -> Result<Login, &'static str> {
-    let (user, password) = match user_info.split_once(':') {
-        Some((user, password)) => (user, Some(password)),
-        None => (user_info, None),
-    };
+    let parts = user_info.split_once(':');
+    let (user, password) = parts.map_or((user_info, None), |(user, word)| (user, Some(word)));
     Ok(Login {
         user: decoded(user)?,
         password: password.map(decoded).transpose()?,
@@ -154,34 +144,18 @@ fn login(user_info: &str) -> Result<Login, &'static str> {
 }
 
 fn decoded(text: &str) -> Result<String, &'static str> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        if *first != b'%' {
-            bytes.push(*first);
-            rest = tail;
-            continue;
-        }
-        let [high, low, tail @ ..] = tail else {
-            return Err(BAD_ENCODING);
-        };
-        let (Some(high), Some(low)) = (hex(*high), hex(*low)) else {
-            return Err(BAD_ENCODING);
-        };
-        bytes.push(high << 4 | low);
-        rest = tail;
+    let is_escape = |rest: &str| {
+        let digits = rest.get(..2);
+        digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(BAD_ENCODING);
     }
-    let text = String::from_utf8(bytes).map_err(|_| BAD_ENCODING)?;
+    let text = String::from_utf8(percent::decoded(text)).map_err(|_| BAD_ENCODING)?;
     if text.chars().any(char::is_control) {
         return Err("user and password cannot hold control characters");
     }
     Ok(text)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
 
 const SCHEME_NAMES: [(&str, ProxyProtocol); 6] = [

@@ -1,5 +1,6 @@
 //! [`Random`]: randomness for jitter and samples, repeatable with a seed.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A generator of evenly spread numbers, for jitter. Not for secrets.
@@ -14,10 +15,8 @@ impl Random {
 
     /// Unpredictable numbers, as long as the system gives a random seed.
     pub(crate) fn new() -> Self {
-        let mut seed = [0; 8];
         // Without the system's help the jitter is always the same, which is worse than none, but no fault.
-        let _ = getrandom::fill(&mut seed);
-        Self::seeded(u64::from_le_bytes(seed))
+        Self::seeded(u64::from_le_bytes(bytes().unwrap_or_default()))
     }
 
     /// A number from 0 to just below 1.
@@ -32,6 +31,18 @@ impl Random {
 }
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Random bytes of the system, for what no two processes may share.
+pub(crate) fn bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// A random text of 32 hexadecimal digits.
+pub(crate) fn token() -> io::Result<String> {
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes()?)))
+}
 
 #[cfg(test)]
 mod tests {

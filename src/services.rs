@@ -13,7 +13,6 @@ use crate::runtime::{Pool, Process};
 use crate::transport::Transport;
 
 /// The parts that execution, refreshes and the manager share.
-#[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registry: Arc<Registry>,

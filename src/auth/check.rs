@@ -5,7 +5,7 @@ use http::uri::Scheme;
 
 use super::Auth;
 use super::identity::{API_KEY, BASE_URL, ROUTE, is_header};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::proxy;
 
 impl Auth {
@@ -56,9 +56,9 @@ impl Auth {
         self.proxy_url.expose().trim() == other.proxy_url.expose().trim() && ROUTE.iter().all(same)
     }
 
-    fn unfit(&self, what: &str) -> Error {
+    pub(crate) fn unfit(&self, what: &str) -> Error {
         let what = format!("credential {:?} cannot be used: {what}", self.id);
-        Error::new(ErrorCode::Config, what).with_auth_id(&self.id)
+        Error::config(what).with_auth_id(&self.id)
     }
 }
 
@@ -81,6 +81,7 @@ const LINE_ENDS: &str = "holds a line end or another control character: copy it 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn what_can_never_serve_is_named_and_its_value_is_not() {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
+use super::TOKEN_OBJECTS;
 use crate::clock::Timestamp;
 
 /// What a record's metadata says about the end of its tokens.
@@ -32,7 +33,7 @@ pub(super) fn find(metadata: &Map<String, Value>) -> Expiry {
         .iter()
         .find_map(|name| metadata.get(*name).and_then(read_value))
         .or_else(|| {
-            ["token", "Token"].iter().find_map(|name| {
+            TOKEN_OBJECTS.iter().find_map(|name| {
                 let nested = metadata.get(*name)?.as_object()?;
                 Some(find(nested)).filter(|found| *found != Expiry::Unknown)
             })

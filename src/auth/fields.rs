@@ -44,6 +44,12 @@ impl Attributes {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The value without space around it, where there is any.
+    pub(crate) fn filled(&self, name: &str) -> Option<&str> {
+        let value = self.get(name).map(str::trim);
+        value.filter(|value| !value.is_empty())
+    }
+
     /// Sets a value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let former = Arc::make_mut(&mut self.0).insert(name.into(), value.into());
@@ -119,6 +125,11 @@ impl Metadata {
     pub(crate) fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
+
+    /// A copy of the members, of which there may be none.
+    pub(crate) fn copied(metadata: Option<&Self>) -> Map<String, Value> {
+        metadata.map_or_else(Map::new, |metadata| metadata.as_map().clone())
+    }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Attributes {
@@ -163,3 +174,6 @@ fn redacted<'a>(
         .entries(names.map(|name| (name, format_args!("***"))))
         .finish()
 }
+
+/// Objects of the metadata that hold the tokens, in files of other programs.
+pub(crate) const TOKEN_OBJECTS: [&str; 2] = ["token", "Token"];

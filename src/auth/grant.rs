@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Auth, Metadata};
+use super::{Auth, Metadata, first_eight};
 use crate::clock::Timestamp;
 
 /// A digest of what a grant is renewed with: its refresh token; without one, its access token; else all its tokens.
@@ -60,9 +60,7 @@ impl GrantToken {
     fn digest(feed: impl FnOnce(&mut Sha256)) -> Self {
         let mut hasher = Sha256::new();
         feed(&mut hasher);
-        let digest = hasher.finalize();
-        let first = digest.iter().take(8);
-        Self(first.fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Self(first_eight(&hasher.finalize()))
     }
 
     pub(crate) fn to_hex(self) -> String {

@@ -5,8 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::{Auth, BreakerState};
-use crate::clock::Timestamp;
-use crate::clock::earlier;
+use crate::clock::{Timestamp, earlier};
 use crate::failure_kind::FailureKind;
 
 /// The half-open state of one model, or of a credential as a whole: after a cooldown one probe at a time, then twice as many

@@ -37,9 +37,7 @@ impl Auth {
                 feed(value.trim());
             }
         }
-        let digest = hasher.finalize();
-        let first = digest.iter().take(8);
-        Identity(first.fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Identity(first_eight(&hasher.finalize()))
     }
 
     /// Whether it has nothing to be sent yet: no tokens and no key.
@@ -55,6 +53,12 @@ impl Auth {
 }
 
 /// Whether an attribute is a header of every request.
+/// The first eight bytes of a digest as a number.
+pub(crate) fn first_eight(digest: &[u8]) -> u64 {
+    let first = digest.iter().take(8);
+    first.fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 pub(super) fn is_header(attribute: &str) -> bool {
     let prefix = attribute.get(..HEADER.len());
     prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(HEADER))

@@ -42,10 +42,7 @@ impl<'de> Deserialize<'de> for Auth {
 
 /// The whole record.
 pub(crate) fn to_json(auth: &Auth) -> Map<String, Value> {
-    let mut json = auth
-        .extra
-        .as_ref()
-        .map_or_else(Map::new, |extra| extra.as_map().clone());
+    let mut json = Metadata::copied(auth.extra.as_ref());
     json.insert("id".into(), auth.id.clone().into());
     json.insert("provider".into(), auth.provider.clone().into());
     put_text(&mut json, "label", &auth.label);
@@ -59,12 +56,9 @@ pub(crate) fn to_json(auth: &Auth) -> Map<String, Value> {
             .collect::<Map<_, _>>();
         json.insert("attributes".into(), attributes.into());
     }
-    if let Some(metadata) = auth
-        .metadata
-        .as_ref()
-        .filter(|metadata| !metadata.is_empty())
-    {
-        json.insert("metadata".into(), metadata.as_map().clone().into());
+    let metadata = Metadata::copied(auth.metadata.as_ref());
+    if !metadata.is_empty() {
+        json.insert("metadata".into(), metadata.into());
     }
     if auth.generation > 0 {
         json.insert("generation".into(), auth.generation.into());
@@ -161,10 +155,7 @@ fn read_state(auth: &mut Auth, members: &mut Members) -> Result<(), Malformed> {
 }
 
 fn model_to_json(state: &ModelState) -> Map<String, Value> {
-    let mut json = state
-        .extra
-        .as_ref()
-        .map_or_else(Map::new, |extra| extra.as_map().clone());
+    let mut json = Metadata::copied(state.extra.as_ref());
     json.insert("status".into(), state.status.as_str().into());
     put_text(&mut json, "status_message", &state.status_message);
     json.insert("unavailable".into(), state.unavailable.into());

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::service_account::{KIND, ServiceAccount, object};
 use super::{Auth, Metadata, Secret};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 impl Auth {
     /// A credential that is a Google service account, from the JSON file that the console gives out. The file's members
@@ -31,7 +31,7 @@ impl Auth {
     pub fn service_account(provider: impl Into<String>, file: &str) -> Result<Self, Error> {
         let unfit = |what| {
             let what = format!("the service account cannot be used: {what}");
-            Error::new(ErrorCode::Config, what)
+            Error::config(what)
         };
         let members = object(file).map_err(unfit)?;
         let kind = members.get("type").and_then(Value::as_str);
@@ -74,7 +74,7 @@ impl Auth {
     pub fn authorized_user(provider: impl Into<String>, file: &str) -> Result<Self, Error> {
         let unfit = |what: &str| {
             let what = format!("the login of an authorized user cannot be used: {what}");
-            Error::new(ErrorCode::Config, what)
+            Error::config(what)
         };
         let mut members = object(file).map_err(unfit)?;
         match members.get("type").map(Value::as_str) {
@@ -149,9 +149,8 @@ impl Auth {
 
     /// Whether a refresh token is all that the credential has: no key, and no access token under any name that programs use.
     fn holds_refresh_token_alone(&self) -> bool {
-        let key = self.attributes.get("api_key");
         self.has_token(&["refresh_token"])
-            && key.is_none_or(|key| key.trim().is_empty())
+            && self.attributes.filled("api_key").is_none()
             && !self.has_token(&ACCESS_TOKENS)
     }
 
@@ -161,15 +160,8 @@ impl Auth {
 
     /// Whether the metadata, or a token object in it, has a text that is not empty under one of these names.
     fn has_token(&self, names: &[&str]) -> bool {
-        let Some(metadata) = &self.metadata else {
-            return false;
-        };
-        let nested = ["token", "Token"].map(|object| metadata.get(object)?.as_object());
-        std::iter::once(Some(metadata.as_map()))
-            .chain(nested)
-            .flatten()
-            .flat_map(|object| names.iter().filter_map(|name| object.get(*name)))
-            .any(|token| token.as_str().is_some_and(|token| !token.is_empty()))
+        let mut texts = names.iter().flat_map(|name| self.texts(name));
+        texts.any(|token| !token.is_empty())
     }
 }
 
@@ -183,6 +175,7 @@ const AUTHORIZED_USER: &str = "authorized_user";
 mod tests {
     use super::*;
     use crate::auth::OAuthTokens;
+    use crate::error::ErrorCode;
     use serde_json::json;
 
     #[test]

@@ -35,10 +35,11 @@ pub use expiry::Expiry;
 pub(crate) use expiry::{
     EXPIRY_DATE, EXPIRY_NAMES, read_text as read_time_text, read_value as read_time,
 };
+pub(crate) use fields::TOKEN_OBJECTS;
 pub use fields::{Attributes, Metadata};
 pub(crate) use grant::{GrantToken, SpentTokens, has_tokens, same_tokens};
 pub(crate) use half_open::HalfOpen;
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, first_eight};
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
 pub(crate) use outage::BreakerState;
@@ -48,7 +49,9 @@ pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
 pub(crate) use version::{OrderedBy, Version, Versions, add_versions, versions_to_json};
-pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, wiped_json};
+pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, read_wiped, wiped_json};
+
+use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -398,12 +401,26 @@ impl Auth {
 
     /// The access token, at the top of the metadata or in a nested token object.
     pub(crate) fn access_token(&self) -> Option<&str> {
-        let metadata = self.metadata.as_ref()?;
-        let nested = |name| metadata.get(name)?.get("access_token")?.as_str();
-        metadata
-            .text("access_token")
-            .or_else(|| nested("token"))
-            .or_else(|| nested("Token"))
+        self.texts("access_token").next()
+    }
+
+    /// The texts of the metadata by this name, at its top and in the objects that logins keep their tokens in.
+    pub(crate) fn texts<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let metadata = self.metadata.as_ref();
+        let top = metadata.and_then(|metadata| metadata.get(name));
+        let nested = TOKEN_OBJECTS.iter();
+        let nested = nested.filter_map(move |object| metadata?.get(object)?.get(name));
+        top.into_iter().chain(nested).filter_map(Value::as_str)
+    }
+
+    /// A setting of a login: an attribute, or else a text of the metadata; without space around it.
+    pub(crate) fn setting<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        let mut values = self
+            .attributes
+            .get(name)
+            .into_iter()
+            .chain(self.texts(name));
+        values.find_map(|value| Some(value.trim()).filter(|value| !value.is_empty()))
     }
 
     /// The key, wherever it stands: in attribute `api_key`, else in a header for one.
@@ -420,15 +437,10 @@ impl Auth {
 
     /// Whether only a key speaks for this credential: there is nothing that a refresh could renew.
     pub(crate) fn is_api_key(&self) -> bool {
-        let metadata_has = |name| {
-            self.metadata
-                .as_ref()
-                .is_some_and(|metadata| metadata.get(name).is_some())
-        };
+        let mut tokens = ["refresh_token", "access_token", "token", "Token"].iter();
+        let has_token = |metadata: &Metadata| tokens.any(|name| metadata.get(name).is_some());
         self.key().is_some_and(|key| !key.trim().is_empty())
-            && !["refresh_token", "access_token", "token", "Token"]
-                .into_iter()
-                .any(metadata_has)
+            && !self.metadata.as_ref().is_some_and(has_token)
             && !self.gets_own_tokens()
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 impl Auth {
     /// Refuses attributes that must be numbers and are not.
@@ -19,7 +19,7 @@ impl Auth {
                     "attribute `{name}` of credential {} is {text:?}; it must be a whole number from {least} to {most}",
                     self.id
                 );
-                return Err(Error::new(ErrorCode::Config, what).with_auth_id(&self.id));
+                return Err(Error::config(what).with_auth_id(&self.id));
             }
         }
         Ok(())
@@ -37,6 +37,7 @@ const NUMBERS: [(&str, RangeInclusive<i64>); 5] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn numbers_are_numbers_in_their_range() {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::clock::Timestamp;
-use crate::clock::later;
+use crate::clock::{Timestamp, later};
 use crate::failure_kind::{CooldownSource, FailureKind};
 
 use super::json::{Malformed, Members, put_time};

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Auth;
 use super::service_account::{KIND, object};
+use crate::percent;
 
 /// `text` with everything cut out that is a secret of `auth`.
 pub(crate) fn scrub(text: &str, auth: &Auth) -> String {
@@ -72,17 +73,9 @@ impl<'a> Secrets<'a> {
 
 /// How a secret may be written.
 fn forms(secret: Cow<'_, str>) -> Vec<Cow<'_, str>> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    if secret.bytes().all(plain) {
+    let Cow::Owned(encoded) = Cow::from(percent::encoded(&secret)) else {
         return vec![secret];
-    }
-    let encoded: String = secret
-        .bytes()
-        .map(|byte| match char::from(byte) {
-            char if plain(byte) => char.to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect();
+    };
     let quoted = Value::from(&*secret).to_string();
     let escaped = quoted[1..quoted.len() - 1].to_owned();
     vec![

@@ -11,8 +11,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Auth, ModelState};
-use crate::clock::Timestamp;
-use crate::clock::{later, until};
+use crate::clock::{Timestamp, later, until};
 
 /// Of two versions of one part the greater counts. Changes that knew nothing of each other may have the same count: then the
 /// longer cooldown is the greater one, and after that an order that all processes agree on.
@@ -157,15 +156,12 @@ pub(crate) fn versions_to_json(auth: &Auth) -> Map<String, Value> {
         .map(|(model, state)| (model.clone(), state.version.to_json()))
         .collect();
     let Versions { last, own, outage } = auth.versions;
-    [
-        (LAST, last.into()),
-        (OWN, own.to_json()),
-        (OUTAGE, outage.to_json()),
-        (MODELS, models.into()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into_iter()
-    .collect()
+    Map::from_iter([
+        (LAST.to_owned(), last.into()),
+        (OWN.to_owned(), own.to_json()),
+        (OUTAGE.to_owned(), outage.to_json()),
+        (MODELS.to_owned(), models.into()),
+    ])
 }
 
 /// Puts the versions that were kept beside a state into its record. A former version of this crate kept none.

@@ -131,6 +131,32 @@ impl io::Write for WipedBytes {
     }
 }
 
+/// Reads to the end, or to one byte more than `limit`. `expected` is how much may come: a buffer that grew by itself would leave
+/// copies of a secret behind.
+pub(crate) fn read_wiped(
+    mut reader: impl io::Read,
+    expected: usize,
+    limit: usize,
+) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; expected.min(limit) + 1]);
+    let mut filled = 0;
+    while filled <= limit {
+        if filled == bytes.len() {
+            let mut larger = Zeroizing::new(vec![0; (2 * filled).min(limit + 1)]);
+            larger[..filled].copy_from_slice(&bytes);
+            bytes = larger;
+        }
+        match reader.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
 /// The JSON of a value that holds secrets: no part of it stays behind.
 pub(crate) fn wiped_json(value: &impl Serialize) -> serde_json::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = WipedBytes::default();

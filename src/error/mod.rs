@@ -70,6 +70,27 @@ impl Error {
         })
     }
 
+    /// An error with code `config`: a setting is wrong.
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Config, message)
+    }
+
+    /// An error with code `store`: it has failed.
+    pub(crate) fn store(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Store, message)
+    }
+
+    /// An error with code `shut_down`: the manager takes nothing new.
+    pub(crate) fn shut_down() -> Self {
+        Self::new(ErrorCode::ShutDown, "the manager has been shut down")
+    }
+
+    /// An error with code `auth_not_found`: the pool has no such credential.
+    pub(crate) fn not_registered(id: &str) -> Self {
+        let what = format!("no credential {id} is registered");
+        Self::new(ErrorCode::AuthNotFound, what).with_auth_id(id)
+    }
+
     /// An error without a code: a message alone. This is what a store reads back from a record.
     pub fn message_only(message: impl Into<String>) -> Self {
         Self::from_inner(Inner {
@@ -237,11 +258,8 @@ impl Error {
     /// How long the server asked to wait, here or in an error below.
     pub fn retry_after(&self) -> Option<Duration> {
         self.chain().find_map(|error| {
-            let limits = error.inner.rate_limits.as_ref();
-            error
-                .inner
-                .retry_after
-                .or_else(|| limits.and_then(|limits| limits.retry_after))
+            let limits = || error.inner.rate_limits.as_ref()?.retry_after;
+            error.inner.retry_after.or_else(limits)
         })
     }
 

@@ -100,10 +100,8 @@ pub trait ProviderExecutor: Send + Sync {
     /// Why there are no new tokens; code `needs_login` where a person must log in again.
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
         let _ = (attempt, auth);
-        Err(Error::new(
-            ErrorCode::Unsupported,
-            format!("the executor for {} cannot refresh", self.identifier()),
-        ))
+        let what = format!("the executor for {} cannot refresh", self.identifier());
+        Err(Error::new(ErrorCode::Unsupported, what))
     }
 
     /// Whether the executor understands payloads of this format; by default, only the one named like the provider.
@@ -200,10 +198,8 @@ impl Provider {
     /// What calls it.
     pub(crate) fn executor(&self) -> Result<&Arc<dyn ProviderExecutor>, Error> {
         self.executor.as_ref().ok_or_else(|| {
-            Error::new(
-                ErrorCode::ExecutorNotFound,
-                format!("no executor is registered for provider {}", self.name),
-            )
+            let what = format!("no executor is registered for provider {}", self.name);
+            Error::new(ErrorCode::ExecutorNotFound, what)
         })
     }
 }

@@ -12,7 +12,7 @@ use http::{Method, Request, Response};
 use zeroize::Zeroizing;
 
 use super::Attempt;
-use crate::auth::Auth;
+use crate::auth::{Auth, read_wiped};
 use crate::error::{Error, ErrorCode};
 use crate::request::{Outgoing, RequestBody, Timeouts};
 use crate::transport::{
@@ -164,10 +164,7 @@ impl Attempt {
         if standing.remaining.is_some_and(|left| left.is_zero()) {
             return Err(route.late());
         }
-        let pace = limits
-            .first_chunk
-            .zip(limits.idle)
-            .map(|(first_chunk, idle)| IdleLimits { first_chunk, idle });
+        let pace = limits.pace();
         let (mut head, body) = request.into_parts();
         if body.as_bytes().is_none()
             && let Some(length) = body.length()
@@ -282,25 +279,10 @@ impl Body {
 
     /// As [`into_bytes`](Self::into_bytes), for a body that holds secrets: no copy of it stays in memory.
     pub(crate) fn into_secret(mut self, limit: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let mut bytes = Zeroizing::new(vec![0; SECRET]);
-        let mut length = 0;
-        loop {
-            if length > limit {
-                return Err(self.route.too_large());
-            }
-            if length == bytes.len() {
-                let mut larger = Zeroizing::new(vec![0; 2 * length]);
-                larger[..length].copy_from_slice(&bytes);
-                bytes = larger;
-            }
-            match self.read(&mut bytes[length..]) {
-                Ok(0) => break,
-                Ok(count) => length += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Self::error_in(error)),
-            }
+        let bytes = read_wiped(&mut self, SECRET, limit).map_err(Self::error_in)?;
+        if bytes.len() > limit {
+            return Err(self.route.too_large());
         }
-        bytes.truncate(length);
         Ok(bytes)
     }
 

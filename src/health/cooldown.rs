@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::auth::{Auth, BreakerState, HalfOpen, Identity};
-use crate::clock::Timestamp;
-use crate::clock::{later, until};
+use crate::clock::{Timestamp, later, until};
 use crate::error::Error;
 use crate::failure_kind::{CooldownSource, FailureKind};
 use crate::limits::HintSource;

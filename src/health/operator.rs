@@ -152,15 +152,9 @@ pub(crate) fn forget_refusals(auth: &mut Auth, now: Timestamp) {
         end_outage(auth, now);
         auth.outage_half_open = HalfOpen::default();
     }
-    let Auth {
-        model_states,
-        versions,
-        generation,
-        ..
-    } = auth;
-    let states = model_states.values_mut();
+    let states = auth.model_states.values_mut();
     for state in states.filter(|state| is_over(state.cause)) {
-        succeed_model(state, versions, *generation, now);
+        succeed_model(state, &mut auth.versions, auth.generation, now);
         state.half_open = HalfOpen::default();
     }
     let own_is_over = is_over(auth.cause);
@@ -196,13 +190,7 @@ pub(crate) fn is_fit_again(auth: &mut Auth, former: &Error) {
 }
 
 fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Timestamp) {
-    let Auth {
-        model_states,
-        versions,
-        generation,
-        ..
-    } = auth;
-    for state in model_states.values_mut() {
+    for state in auth.model_states.values_mut() {
         let is_refused = state.last_error.as_ref().is_some_and(refuses_token);
         if state.status == Status::Error && is_refused && is_older(&state.version) {
             *state = ModelState {
@@ -212,7 +200,7 @@ fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Times
                 extra: state.extra.take(),
                 ..ModelState::default()
             };
-            versions.raise_state(*generation, state, now);
+            auth.versions.raise_state(auth.generation, state, now);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::auth::{Auth, ModelState, QuotaState, Status, Versions};
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorCode, kept};
+use crate::error::{Error, kept};
 use crate::failure_kind::FailureKind;
 use crate::policy::{Cooldown, Probes, Scope, Verdict};
 
@@ -57,10 +57,7 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Transition<'_>, now: 
         (Transition::Healthy, _) if !is_out_of_quota(auth, model) => return,
         (Transition::Success { knows }, _) if has_failed_since(auth, model, *knows) => return,
         (Transition::Success { .. } | Transition::Healthy, "") => {
-            let Auth {
-                half_open, cause, ..
-            } = auth;
-            half_open.succeed(*cause);
+            auth.half_open.succeed(auth.cause);
             end_outage(auth, now);
             succeed(auth, now);
         }
@@ -77,7 +74,7 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Transition<'_>, now: 
         }
         (Transition::Failure { verdict, .. }, model) if spares_everybody(verdict, model) => return,
         (Transition::Failure { error, verdict, .. }, _) if lasts_until_it_changes(verdict) => {
-            let unknown = || Error::new(ErrorCode::Config, "its settings are wrong");
+            let unknown = || Error::config("its settings are wrong");
             let error = error.map_or_else(unknown, Error::bare);
             auth.setbacks = auth.setbacks.saturating_add(1);
             auth.status = Status::Error;
@@ -105,18 +102,14 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Transition<'_>, now: 
             } else {
                 let outage_end = auth.outage.and_then(|outage| outage.until);
                 let (cause, half_open, shown) = if model.is_empty() {
-                    let Auth {
-                        cause, half_open, ..
-                    } = auth;
-                    (cause, half_open, auth.next_retry_after)
+                    (&mut auth.cause, &mut auth.half_open, auth.next_retry_after)
                 } else {
-                    let ModelState {
-                        cause,
-                        half_open,
-                        next_retry_after,
-                        ..
-                    } = state_of(auth, model);
-                    (cause, half_open, *next_retry_after)
+                    let state = state_of(auth, model);
+                    (
+                        &mut state.cause,
+                        &mut state.half_open,
+                        state.next_retry_after,
+                    )
                 };
                 failing.add_to(cause, half_open, shown.filter(|_| shown != outage_end))
             };
@@ -179,18 +172,12 @@ pub(crate) fn end_outage(auth: &mut Auth, now: Timestamp) {
     };
     auth.recovered_at = Some(now);
     auth.raise_outage(now);
-    let Auth {
-        model_states,
-        versions,
-        generation,
-        ..
-    } = auth;
-    for state in model_states.values_mut() {
+    for state in auth.model_states.values_mut() {
         if !state.unavailable || state.next_retry_after != outage.until {
             continue;
         }
         match state.cause {
-            None => succeed_model(state, versions, *generation, now),
+            None => succeed_model(state, &mut auth.versions, auth.generation, now),
             Some(own) => state.next_retry_after = own.until,
         }
     }
@@ -198,14 +185,8 @@ pub(crate) fn end_outage(auth: &mut Auth, now: Timestamp) {
 
 /// What failed of these models is over.
 pub(crate) fn succeed_models(auth: &mut Auth, now: Timestamp, which: impl Fn(&str) -> bool) {
-    let Auth {
-        model_states,
-        versions,
-        generation,
-        ..
-    } = auth;
-    for (_, state) in model_states.iter_mut().filter(|(name, _)| which(name)) {
-        succeed_model(state, versions, *generation, now);
+    for (_, state) in auth.model_states.iter_mut().filter(|(name, _)| which(name)) {
+        succeed_model(state, &mut auth.versions, auth.generation, now);
     }
 }
 
@@ -226,14 +207,10 @@ pub(crate) fn is_failing_for_a_model(auth: &Auth, now: Timestamp) -> bool {
 
 /// Where a model fails and the record shows nothing of it, it shows that failure.
 pub(crate) fn show_failure(auth: &mut Auth, now: Timestamp) {
-    if auth.last_error.is_some() || !is_failing_for_a_model(auth, now) {
-        return;
-    }
-    let failing = auth
-        .model_states
-        .values()
-        .find(|state| is_failing(state, now));
-    if let Some(state) = failing {
+    let mut states = auth.model_states.values();
+    if auth.last_error.is_none()
+        && let Some(state) = states.find(|state| is_failing(state, now))
+    {
         auth.last_error.clone_from(&state.last_error);
         auth.status_message.clone_from(&state.status_message);
         if auth.status != Status::Disabled {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::execution::{Engine, StreamSettings};
 use crate::executor::{Context, Executors};
 use crate::observe::{Hook, Hooks, NoopHook};
@@ -23,6 +23,7 @@ use crate::services::Services;
 use crate::store::Store;
 use crate::transport::{IdleConnections, Tls, TlsSettings, Transport};
 
+use super::reload::Intake;
 use super::{Inner, Manager};
 
 /// Settings of a [`Manager`]. Every one has a default.
@@ -52,8 +53,7 @@ pub struct Builder {
     refresh_threads: usize,
     refreshes_per_client: usize,
     min_refresh_gap: Duration,
-    stream_buffer: usize,
-    consumer_timeout: Duration,
+    streams: StreamSettings,
     seed: Option<u64>,
     use_limits: UseLimits,
 }
@@ -87,8 +87,10 @@ impl Builder {
             refresh_threads: 8,
             refreshes_per_client: 8,
             min_refresh_gap: Duration::from_secs(30),
-            stream_buffer: 256,
-            consumer_timeout: Duration::from_secs(60),
+            streams: StreamSettings {
+                buffer: 256,
+                consumer_timeout: Duration::from_secs(60),
+            },
             seed: None,
             use_limits: UseLimits::default(),
         }
@@ -240,14 +242,14 @@ impl Builder {
     /// At most this many chunks of a stream between its worker and its consumer. Default: 256.
     #[doc(alias = "backpressure")]
     pub fn stream_buffer(mut self, chunks: usize) -> Self {
-        self.stream_buffer = chunks;
+        self.streams.buffer = chunks;
         self
     }
 
     /// Cancels a stream whose reader has been stalled, with the buffer full, for between one and two times this long.
     /// Default: 60 s.
     pub fn consumer_timeout(mut self, timeout: Duration) -> Self {
-        self.consumer_timeout = timeout;
+        self.streams.consumer_timeout = timeout;
         self
     }
 
@@ -295,37 +297,33 @@ impl Builder {
             ("max_streams", self.max_streams),
             ("refresh_threads", self.refresh_threads),
             ("refreshes_per_client", self.refreshes_per_client),
-            ("stream_buffer", self.stream_buffer),
+            ("stream_buffer", self.streams.buffer),
         ] {
             check(name, value, 1)?;
         }
         check("job_queue", self.jobs.queue, 0)?;
         self.policy.log_lints();
+        let UseLimits {
+            max_concurrent,
+            rpm,
+            tpm,
+        } = self.use_limits;
         let limits = [
-            (
-                "max_concurrent",
-                self.use_limits.max_concurrent.map(u64::from),
-            ),
-            ("requests_per_minute", self.use_limits.rpm),
-            ("tokens_per_minute", self.use_limits.tpm),
+            ("max_concurrent", max_concurrent.map(u64::from)),
+            ("requests_per_minute", rpm),
+            ("tokens_per_minute", tpm),
         ];
         if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
-            return Err(Error::new(
-                ErrorCode::Config,
-                format!("{name} is 0: no credential could ever be used"),
-            ));
+            let what = format!("{name} is 0: no credential could ever be used");
+            return Err(Error::config(what));
         }
         if self.min_refresh_gap.is_zero() {
-            return Err(Error::new(
-                ErrorCode::Config,
-                "min_refresh_gap is zero; tokens without a lifetime would be refreshed all the time",
-            ));
+            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed all the time";
+            return Err(Error::config(what));
         }
-        if self.consumer_timeout.is_zero() {
-            return Err(Error::new(
-                ErrorCode::Config,
-                "consumer_timeout is zero; a consumer needs some time",
-            ));
+        if self.streams.consumer_timeout.is_zero() {
+            let what = "consumer_timeout is zero; a consumer needs some time";
+            return Err(Error::config(what));
         }
         let pool = Pool::new(
             Arc::clone(&self.clock),
@@ -359,32 +357,33 @@ impl Builder {
             process: Process::current(),
             random,
         });
-        let streams = StreamSettings {
-            buffer: self.stream_buffer,
-            consumer_timeout: self.consumer_timeout,
-        };
         let refresh = Arc::new(RefreshCoordinator::new(
             Arc::clone(&services),
             self.min_refresh_gap,
             self.refresh_threads,
             self.refreshes_per_client,
         ));
-        let engine = Engine::new(
+        let engine = Arc::new(Engine::new(
             Arc::clone(&services),
             Arc::clone(&refresh),
             self.policy,
             self.selector,
-            streams,
-        );
+            self.streams,
+        ));
         let writer = start_writer(&services.clock, &services.registry, &services.store_handle)?;
         Ok(Manager {
             inner: Arc::new(Inner {
+                intake: Arc::new(Intake {
+                    services: Arc::clone(&services),
+                    engine: Arc::clone(&engine),
+                    refresh: Arc::clone(&refresh),
+                    seen: Mutex::default(),
+                }),
                 refresh,
-                engine: Arc::new(engine),
+                engine,
                 services,
                 refresher: Mutex::new(None),
                 reloader: Mutex::new(None),
-                seen: Arc::default(),
                 writer: Mutex::new(Some(writer)),
                 shutdown: Mutex::new(None),
             }),
@@ -404,8 +403,8 @@ impl fmt::Debug for Builder {
             .field("refresh_threads", &self.refresh_threads)
             .field("refreshes_per_client", &self.refreshes_per_client)
             .field("min_refresh_gap", &self.min_refresh_gap)
-            .field("stream_buffer", &self.stream_buffer)
-            .field("consumer_timeout", &self.consumer_timeout)
+            .field("stream_buffer", &self.streams.buffer)
+            .field("consumer_timeout", &self.streams.consumer_timeout)
             .finish_non_exhaustive()
     }
 }
@@ -414,10 +413,8 @@ fn check(name: &str, value: usize, least: usize) -> Result<(), Error> {
     if (least..=MOST).contains(&value) {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorCode::Config,
-        format!("{name} is {value}; it must be from {least} to {MOST}"),
-    ))
+    let what = format!("{name} is {value}; it must be from {least} to {MOST}");
+    Err(Error::config(what))
 }
 
 /// No limit may be higher: channels of this size are allocated immediately.

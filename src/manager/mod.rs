@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 pub use builder::Builder;
 pub use records::LoadReport;
+use reload::Intake;
 
 use crate::auth::Auth;
 use crate::cancel::Never;
@@ -23,9 +24,7 @@ use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::execution::{CallHandle, ChunkStream, Engine, Plain, Providers, ResponseBody};
 use crate::executor::ProviderExecutor;
-use crate::observe::Hook;
-use crate::observe::Outcome;
-use crate::observe::RefreshHealth;
+use crate::observe::{Hook, Outcome, RefreshHealth};
 use crate::panic::guard;
 use crate::persistence::StoreHealth;
 use crate::refresh::{RefreshCoordinator, start_scheduler};
@@ -79,8 +78,8 @@ struct Inner {
     refresh: Arc<RefreshCoordinator>,
     refresher: Mutex<Option<Worker>>,
     reloader: Mutex<Option<Worker>>,
-    /// Up to where the store has been read.
-    seen: reload::Seen,
+    /// Takes over records of the store.
+    intake: Arc<Intake>,
     writer: Mutex<Option<Worker>>,
     /// Disconnects when the shutdown that has begun is done.
     shutdown: Mutex<Option<Receiver<Never>>>,
@@ -267,10 +266,10 @@ impl Manager {
             || format!("the executor for {name}"),
             || match executor.request_preparer() {
                 Some(preparer) => preparer.prepare_request(&mut changed, &auth),
-                None => Err(Error::new(
-                    ErrorCode::Unsupported,
-                    format!("the executor for {name} prepares no requests"),
-                )),
+                None => {
+                    let what = format!("the executor for {name} prepares no requests");
+                    Err(Error::new(ErrorCode::Unsupported, what))
+                }
             },
         )
         .flatten()
@@ -304,10 +303,7 @@ impl Manager {
 
     /// Ends refreshing in the background. Refreshes in flight come to their end.
     pub fn stop_auto_refresh(&self) {
-        let worker = self.inner.refresher.lock().take();
-        if let Some(mut worker) = worker {
-            worker.join(THREAD_END);
-        }
+        join(&self.inner.refresher, THREAD_END);
     }
 
     /// Refreshes one credential now, due or not, and waits for the outcome. When it is in flight already, this waits for that.
@@ -364,10 +360,8 @@ impl Manager {
             }
         }
         if distinct.is_empty() {
-            return Err(Error::new(
-                ErrorCode::ProviderNotFound,
-                "the call names no provider; give at least one",
-            ));
+            let what = "the call names no provider; give at least one";
+            return Err(Error::new(ErrorCode::ProviderNotFound, what));
         }
         Ok(distinct)
     }
@@ -378,7 +372,7 @@ impl Manager {
     }
 
     fn known(&self, id: &str) -> Result<Arc<Auth>, Error> {
-        self.get_by_id(id).ok_or_else(|| unknown(id))
+        self.get_by_id(id).ok_or_else(|| Error::not_registered(id))
     }
 }
 
@@ -415,30 +409,22 @@ impl Inner {
         self.refresh.close();
         let mut complete = true;
         for thread in [&self.refresher, &self.reloader] {
-            let worker = thread.lock().take();
-            complete &= worker.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+            complete &= join(thread, left().max(THREAD_END));
         }
         complete &= self.services.pool.shut_down(left());
         let unpersisted = self.refresh.settle(end);
-        let writer = self.writer.lock().take();
-        complete &= writer.is_none_or(|mut worker| worker.join(left().max(THREAD_END)));
+        complete &= join(&self.writer, left().max(THREAD_END));
         if unpersisted > 0 {
-            return Err(Error::new(
-                ErrorCode::Store,
-                format!(
-                    "the new tokens of {unpersisted} credentials could not be saved before the shutdown, and are lost with it: the store fails"
-                ),
-            ));
+            return Err(Error::store(format!(
+                "the new tokens of {unpersisted} credentials could not be saved before the shutdown, and are lost with it: the store fails"
+            )));
         }
         match self.services.store_handle.left_unsaved() {
             0 if complete => Ok(()),
             0 => Err(incomplete()),
-            unsaved => Err(Error::new(
-                ErrorCode::Store,
-                format!(
-                    "{unsaved} credentials could not be saved before the shutdown: the store fails"
-                ),
-            )),
+            unsaved => Err(Error::store(format!(
+                "{unsaved} credentials could not be saved before the shutdown: the store fails"
+            ))),
         }
     }
 }
@@ -456,11 +442,15 @@ impl Inner {
     }
 }
 
+/// Ends a thread, where there is one. False when it has not ended in time.
+fn join(thread: &Mutex<Option<Worker>>, wait: Duration) -> bool {
+    let worker = thread.lock().take();
+    worker.is_none_or(|mut worker| worker.join(wait))
+}
+
 fn incomplete() -> Error {
-    Error::new(
-        ErrorCode::DeadlineExceeded,
-        "not everything came to its end before the shutdown's timeout; it was cancelled",
-    )
+    let what = "not everything came to its end before the shutdown's timeout; it was cancelled";
+    Error::new(ErrorCode::DeadlineExceeded, what)
 }
 
 impl Drop for Inner {
@@ -482,14 +472,6 @@ impl fmt::Debug for Manager {
             .field("engine", &self.inner.engine)
             .finish_non_exhaustive()
     }
-}
-
-fn unknown(id: &str) -> Error {
-    Error::new(
-        ErrorCode::AuthNotFound,
-        format!("no credential {id} is registered"),
-    )
-    .with_auth_id(id)
 }
 
 /// How long the end of a thread is waited for that has been told to stop.

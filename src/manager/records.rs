@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use crate::auth::{Auth, Status, has_tokens};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::panic::guard;
 use crate::persistence::{Committed, Turn};
+use crate::random;
 use crate::registry::release;
 use crate::request::normalized;
 use crate::store::Skipped;
 
-use super::{Manager, unknown};
+use super::Manager;
 
 /// What [`Manager::load`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Manager {
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
     pub fn load(&self) -> Result<LoadReport, Error> {
-        self.inner.intake().load()
+        self.inner.intake.load()
     }
 
     /// Adds a credential. Its provider is trimmed and lower-cased; an empty id is replaced by a unique one. An id that is
@@ -45,10 +46,7 @@ impl Manager {
         let services = &self.inner.services;
         auth.provider = normalized(&auth.provider);
         if auth.provider.is_empty() {
-            return Err(Error::new(
-                ErrorCode::Config,
-                "the credential names no provider",
-            ));
+            return Err(Error::config("the credential names no provider"));
         }
         if auth.id.is_empty() {
             auth.id = self.unique_id(&auth.provider)?;
@@ -80,7 +78,7 @@ impl Manager {
         }
         services.registry.insert(new);
         let auth = self.inner.refresh.forget_refusals(&id);
-        let auth = auth.ok_or_else(|| unknown(&id))?;
+        let auth = auth.ok_or_else(|| Error::not_registered(&id))?;
         drop(turn);
         log::debug!("registered credential {id} of {}", auth.provider);
         services.hooks.registered(&auth);
@@ -139,10 +137,13 @@ impl Manager {
         let services = &self.inner.services;
         let turn = services.store_handle.turn(id)?;
         if !services.registry.contains(id) {
-            return Err(unknown(id));
+            return Err(Error::not_registered(id));
         }
         services.store_handle.delete(id)?;
-        let removed = services.registry.remove(id).ok_or_else(|| unknown(id))?;
+        let removed = services
+            .registry
+            .remove(id)
+            .ok_or_else(|| Error::not_registered(id))?;
         drop(turn);
         log::debug!("removed {id}");
         let selector = self.inner.engine.selector();
@@ -167,14 +168,11 @@ impl Manager {
     fn replace(&self, turn: Turn<'_>, current: &Auth, new: &Auth) -> Result<Arc<Auth>, Error> {
         let provider = normalized(&new.provider);
         if current.provider != provider {
-            return Err(Error::new(
-                ErrorCode::Config,
-                format!(
-                    "credential {} belongs to provider {}, not {provider}; remove it and register it again",
-                    current.id, current.provider
-                ),
-            )
-            .with_auth_id(&current.id));
+            let what = format!(
+                "credential {} belongs to provider {}, not {provider}; remove it and register it again",
+                current.id, current.provider
+            );
+            return Err(Error::config(what).with_auth_id(&current.id));
         }
         self.rewrite(turn, current, |current| current.merge_copy(new))
     }
@@ -198,14 +196,14 @@ impl Manager {
                 Committed::Saved(record) => *record,
                 Committed::Removed => {
                     drop(turn);
-                    self.inner.intake().removed_from_store(id);
-                    return Err(unknown(id));
+                    self.inner.intake.removed_from_store(id);
+                    return Err(Error::not_registered(id));
                 }
             }
         };
         let renewed = record.grant_token() != current.grant_token();
         let auth = self.inner.refresh.publish(id, record, renewed);
-        let auth = auth.ok_or_else(|| unknown(id))?;
+        let auth = auth.ok_or_else(|| Error::not_registered(id))?;
         drop(turn);
         self.inner.refresh.note_change(id);
         services.hooks.updated(&auth);
@@ -214,12 +212,8 @@ impl Manager {
 
     fn unique_id(&self, provider: &str) -> Result<String, Error> {
         loop {
-            let mut random = [0_u8; 8];
-            getrandom::fill(&mut random).map_err(|_| {
-                Error::new(
-                    ErrorCode::Config,
-                    "the system gives no random numbers to make an id from; give the credential one",
-                )
+            let random = random::bytes().map_err(|_| {
+                Error::config("the system gives no random numbers to make an id from; give the credential one")
             })?;
             let id = format!("{provider}-{:016x}", u64::from_le_bytes(random));
             if self.get_by_id(&id).is_none() {

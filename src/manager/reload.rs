@@ -18,12 +18,9 @@ use crate::registry::Dirty;
 use crate::request::normalized;
 use crate::runtime::Worker;
 use crate::services::Services;
-use crate::store::{Changes, Cursor, Missing, Skipped};
+use crate::store::{Cursor, Missing, Skipped};
 
-use super::{Inner, LoadReport, Manager, THREAD_END};
-
-/// How far the store has been read, for the next look.
-pub(super) type Seen = Arc<Mutex<Progress>>;
+use super::{LoadReport, Manager, THREAD_END, join};
 
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -39,7 +36,8 @@ pub(super) struct Intake {
     pub(super) services: Arc<Services>,
     pub(super) engine: Arc<Engine>,
     pub(super) refresh: Arc<RefreshCoordinator>,
-    pub(super) seen: Seen,
+    /// How far the store has been read, for the next look.
+    pub(super) seen: Mutex<Progress>,
 }
 
 /// What became of a record.
@@ -69,19 +67,17 @@ impl Manager {
     pub fn start_hot_reload(&self, interval: Duration) -> Result<(), Error> {
         let inner = &self.inner;
         let services = &inner.services;
-        let is_loaded = inner.seen.lock().cursor.is_some();
+        let seen = &inner.intake.seen;
+        let is_loaded = seen.lock().cursor.is_some();
         if !is_loaded {
             let Some(changes) = services.store_handle.changes(None)? else {
                 log::debug!("the store cannot tell what changes in it: there is no hot reload");
                 return Ok(());
             };
-            inner.seen.lock().cursor = Some(changes.cursor);
+            seen.lock().cursor = Some(changes.cursor);
         }
-        let mut reloader = Reloader {
-            services: Arc::downgrade(&inner.services),
-            engine: Arc::downgrade(&inner.engine),
-            refresh: Arc::downgrade(&inner.refresh),
-            seen: Arc::clone(&inner.seen),
+        let reloader = Reloader {
+            intake: Arc::downgrade(&inner.intake),
             interval: interval.max(LEAST_INTERVAL),
         };
         let former = {
@@ -103,21 +99,7 @@ impl Manager {
 
     /// Ends what [`start_hot_reload`](Self::start_hot_reload) began.
     pub fn stop_hot_reload(&self) {
-        let worker = self.inner.reloader.lock().take();
-        if let Some(mut worker) = worker {
-            worker.join(THREAD_END);
-        }
-    }
-}
-
-impl Inner {
-    pub(super) fn intake(&self) -> Intake {
-        Intake {
-            services: Arc::clone(&self.services),
-            engine: Arc::clone(&self.engine),
-            refresh: Arc::clone(&self.refresh),
-            seen: Arc::clone(&self.seen),
-        }
+        join(&self.inner.reloader, THREAD_END);
     }
 }
 
@@ -157,16 +139,9 @@ impl Intake {
             let Some(changes) = self.services.store_handle.changes(Some(since))? else {
                 return Ok(None);
             };
-            let Changes {
-                cursor,
-                written,
-                removed,
-                skipped,
-                complete,
-            } = changes;
-            tell_skipped(&skipped);
+            tell_skipped(&changes.skipped);
             let mut present = BTreeSet::new();
-            for auth in written {
+            for auth in changes.written {
                 let id = auth.id.clone();
                 present.insert(id.clone());
                 match self.services.store_handle.try_turn(&id) {
@@ -174,21 +149,21 @@ impl Intake {
                     None => self.leave(&id),
                 }
             }
-            for id in removed {
+            for id in changes.removed {
                 match self.services.store_handle.try_turn(&id) {
                     Some(turn) => self.let_go(&id, turn),
                     None => self.leave(&id),
                 }
             }
-            if complete && std::mem::replace(&mut self.seen.lock().has_looked, true) {
+            if changes.complete && std::mem::replace(&mut self.seen.lock().has_looked, true) {
                 // The store has begun anew, and may have lost the intents of requests that are under way.
                 self.refresh.note_loss();
             }
             self.seen.lock().has_looked = true;
-            if complete {
+            if changes.complete {
                 self.look_for_missing(&present);
             }
-            Ok(Some(cursor))
+            Ok(Some(changes.cursor))
         })
     }
 
@@ -338,21 +313,18 @@ impl Intake {
 
 /// One thread that asks the store what has changed. It holds nothing that keeps the manager alive.
 struct Reloader {
-    services: Weak<Services>,
-    engine: Weak<Engine>,
-    refresh: Weak<RefreshCoordinator>,
-    seen: Seen,
+    intake: Weak<Intake>,
     interval: Duration,
 }
 
 impl Reloader {
     /// Sleeps, then looks. False: that was the last time.
-    fn wait(&mut self, stop: &Receiver<Never>) -> bool {
-        let Some(services) = self.services.upgrade() else {
+    fn wait(&self, stop: &Receiver<Never>) -> bool {
+        let Some(intake) = self.intake.upgrade() else {
             return false;
         };
-        let timer = services.clock.after(self.interval);
-        drop(services);
+        let timer = intake.services.clock.after(self.interval);
+        drop(intake);
         select! {
             recv(stop) -> _ => {
                 self.look_before_shutdown();
@@ -364,34 +336,23 @@ impl Reloader {
     }
 
     /// What the store has lost since the last look is written again before the manager ends.
-    fn look_before_shutdown(&mut self) {
-        let services = self.services.upgrade();
-        if services.is_some_and(|services| services.pool.check_open().is_err()) {
+    fn look_before_shutdown(&self) {
+        let intake = self.intake.upgrade();
+        if intake.is_some_and(|intake| intake.services.pool.check_open().is_err()) {
             self.look();
         }
     }
 
     /// False: that was the last time.
-    fn look(&mut self) -> bool {
-        let parts = (
-            self.services.upgrade(),
-            self.engine.upgrade(),
-            self.refresh.upgrade(),
-        );
-        let (Some(services), Some(engine), Some(refresh)) = parts else {
+    fn look(&self) -> bool {
+        let Some(intake) = self.intake.upgrade() else {
             return false;
         };
-        let intake = Intake {
-            services,
-            engine,
-            refresh,
-            seen: Arc::clone(&self.seen),
-        };
-        let Some(seen) = self.seen.lock().cursor.clone() else {
+        let Some(seen) = intake.seen.lock().cursor.clone() else {
             return false;
         };
         match intake.catch_up(&seen) {
-            Ok(Some(cursor)) => self.seen.lock().cursor = Some(cursor),
+            Ok(Some(cursor)) => intake.seen.lock().cursor = Some(cursor),
             Ok(None) => {
                 log::warn!("the store no longer tells what changes in it: hot reload has ended");
                 return false;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::error::CredentialReport;
-use crate::error::Error;
+use crate::error::{CredentialReport, Error};
 use crate::registry::ApplyResult;
 use crate::request::normalized;
 
-use super::{Manager, unknown};
+use super::Manager;
 
 impl Manager {
     /// Reports for each credential of a provider whether it can serve a model (for the empty model: calls without one), until when
@@ -100,7 +99,7 @@ impl Manager {
 
     fn changed(&self, id: &str, change: impl FnOnce(&Self) -> ApplyResult) -> Result<(), Error> {
         if !self.inner.engine.note_for_store(change(self)) {
-            return Err(unknown(id));
+            return Err(Error::not_registered(id));
         }
         if let Some(auth) = self.get_by_id(id) {
             self.inner.services.hooks.updated(&auth);

@@ -1,6 +1,5 @@
 //! [`Hook`]: callbacks for results, changes of credentials and refresh events.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::RefreshEvent;
@@ -94,12 +93,6 @@ impl Hooks {
 
     pub(crate) fn refresh_event(&self, event: &RefreshEvent<'_>) {
         call("on_refresh_event", || self.0.on_refresh_event(event));
-    }
-}
-
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hooks")
     }
 }
 

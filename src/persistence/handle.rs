@@ -1,6 +1,5 @@
 //! The store handle: all calls of the store go through it, durable writes and notes for write-behind.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -298,11 +297,3 @@ fn raced(id: &str) -> Error {
 
 /// How often another process may write a record between a look and a write.
 const MOST_RACES: usize = 16;
-
-impl fmt::Debug for StoreHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreHandle")
-            .field("noted", &self.news.lock().noted.len())
-            .finish_non_exhaustive()
-    }
-}

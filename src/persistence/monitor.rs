@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::clock::Timestamp;
-use crate::clock::{Clock, deadline};
+use crate::clock::{Clock, Timestamp, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::persistence::StoreHealth;
 

@@ -30,11 +30,10 @@ impl RecordLocks {
         let mut taken = self.taken.lock();
         while let Some(owner) = taken.get(id) {
             if *owner == me {
-                return Err(Error::new(
-                    ErrorCode::Conflict,
-                    format!("{id} is being written by the caller itself; a store must not change the record that it saves"),
-                )
-                .with_auth_id(id));
+                let what = format!(
+                    "{id} is being written by the caller itself; a store must not change the record that it saves"
+                );
+                return Err(Error::new(ErrorCode::Conflict, what).with_auth_id(id));
             }
             self.freed.wait(&mut taken);
         }

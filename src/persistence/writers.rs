@@ -16,11 +16,10 @@ pub(crate) type Write = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 /// Threads that write one record after the other. The first comes with the first record; another one, up to [`MOST`], when
 /// records wait and none was done for [`PATIENCE`].
 pub(crate) struct Writers {
-    write: Write,
     jobs: Sender<Arc<str>>,
-    taken: Receiver<Arc<str>>,
-    report: Sender<Done>,
     done: Receiver<Done>,
+    /// What each thread has.
+    hand: WriterThread,
     threads: Vec<JoinHandle<()>>,
     /// How many records were given and are not done.
     given: usize,
@@ -39,11 +38,13 @@ impl Writers {
         let (jobs, taken) = crossbeam_channel::unbounded();
         let (report, done) = crossbeam_channel::unbounded();
         Self {
-            write,
             jobs,
-            taken,
-            report,
             done,
+            hand: WriterThread {
+                write,
+                taken,
+                report,
+            },
             threads: Vec::new(),
             given: 0,
             progress: now,
@@ -93,31 +94,22 @@ impl Writers {
             return;
         }
         self.progress = now;
-        let hand = self.hand();
+        let hand = self.hand.clone();
         match spawn("credpool-write".to_owned(), move || hand.work()) {
             Ok(thread) => self.threads.push(thread),
             Err(error) if self.threads.is_empty() => {
                 log::warn!("the system gives no thread to write with: {error}");
-                let hand = self.hand();
-                while let Ok(id) = self.taken.try_recv() {
-                    hand.write(id);
+                while let Ok(id) = self.hand.taken.try_recv() {
+                    self.hand.write(id);
                 }
             }
             Err(_) => {}
         }
     }
 
-    fn hand(&self) -> WriterThread {
-        WriterThread {
-            write: Arc::clone(&self.write),
-            taken: self.taken.clone(),
-            report: self.report.clone(),
-        }
-    }
-
     /// Ends the threads, when nothing is left for them to do.
     pub(crate) fn end(self) {
-        drop((self.jobs, self.taken));
+        drop((self.jobs, self.hand));
         for thread in self.threads {
             let _ = thread.join();
         }
@@ -125,6 +117,7 @@ impl Writers {
 }
 
 /// What a thread needs.
+#[derive(Clone)]
 struct WriterThread {
     write: Write,
     taken: Receiver<Arc<str>>,

@@ -236,26 +236,12 @@ impl FailurePolicy {
         self
     }
 
-    /// Now [`with_last_resort`](Self::with_last_resort).
-    #[deprecated(note = "renamed to `with_last_resort`")]
-    #[doc(hidden)]
-    pub fn with_floor(self, last_resort: bool) -> Self {
-        self.with_last_resort(last_resort)
-    }
-
     /// When an error that comes from several credentials is no longer held against them. Default: as
     /// [`OutageDetection::default`] says; off: `None`.
     #[doc(alias = "outage detection")]
     pub fn with_outage_detection(mut self, detection: Option<OutageDetection>) -> Self {
         self.outage_detection = detection;
         self
-    }
-
-    /// Now [`with_outage_detection`](Self::with_outage_detection).
-    #[deprecated(note = "renamed to `with_outage_detection`")]
-    #[doc(hidden)]
-    pub fn with_correlation(self, detection: Option<OutageDetection>) -> Self {
-        self.with_outage_detection(detection)
     }
 
     /// How much a failing provider may be asked beyond what callers ask. Default: as [`RetryBudget::default`] says; off:

@@ -9,16 +9,14 @@ use serde_json::{Map, Value};
 use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
-use super::http::credential_header;
 use crate::auth::{Auth, Metadata};
 use crate::error::Error;
 use crate::request::{Request, Response, Usage};
 
 /// The answer that an upstream which counts would give, with `"estimated": true` in its metadata.
 pub(super) fn estimated(auth: &Auth, request: &Request) -> Result<Response, Error> {
-    let payload: Map<String, Value> = serde_json::from_slice(&request.payload).map_err(|_| {
-        credential_header::config(auth, "the request's payload is not a JSON object")
-    })?;
+    let payload: Map<String, Value> = serde_json::from_slice(&request.payload)
+        .map_err(|_| auth.unfit("the request's payload is not a JSON object"))?;
     let model = payload.get("model").and_then(Value::as_str);
     let counter = Counter::of(model.unwrap_or(&request.model));
     let tokens = counter.payload(&payload);

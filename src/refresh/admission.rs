@@ -13,7 +13,7 @@ pub(super) type Client = Arc<str>;
 ///
 /// A refresh that has run for two seconds no longer counts against the width for all, so that a token endpoint that hangs delays no
 /// other one. It still counts for its client, and against the number of threads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Admission {
     /// How many refreshes of all clients run, those that hang left out.
     width: usize,
@@ -51,10 +51,7 @@ impl Admission {
             width,
             per_client,
             threads: threads(width),
-            clients: HashMap::new(),
-            waiting: HashMap::new(),
-            running: HashMap::new(),
-            next_number: 0,
+            ..Self::default()
         }
     }
 
@@ -101,7 +98,7 @@ impl Admission {
 
     /// The refresh that begins now, if one may.
     pub(super) fn next(&mut self, now: Instant) -> Option<Arc<str>> {
-        if self.young(now) >= self.width || self.running.len() >= self.threads {
+        if self.young(now).count() >= self.width || self.running.len() >= self.threads {
             return None;
         }
         let open = self
@@ -145,13 +142,8 @@ impl Admission {
         if self.waiting.is_empty() || self.running.len() >= self.threads {
             return None;
         }
-        let ages = self
-            .running
-            .values()
-            .map(|running| now.saturating_duration_since(running.since));
-        ages.filter(|age| *age < OLD)
-            .map(|age| OLD.saturating_sub(age))
-            .min()
+        let left = self.young(now).map(|age| OLD.saturating_sub(age));
+        left.min()
     }
 
     /// Takes everything that waits out.
@@ -163,12 +155,11 @@ impl Admission {
         ids
     }
 
-    fn young(&self, now: Instant) -> usize {
-        let ages = self
-            .running
-            .values()
-            .map(|running| now.saturating_duration_since(running.since));
-        ages.filter(|age| *age < OLD).count()
+    /// The ages of those that run and are not old.
+    fn young(&self, now: Instant) -> impl Iterator<Item = Duration> {
+        let running = self.running.values();
+        let ages = running.map(move |running| now.saturating_duration_since(running.since));
+        ages.filter(|age| *age < OLD)
     }
 }
 

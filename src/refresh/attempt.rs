@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::select;
 
 use super::backoff::Failure;
-use super::coordinator::{Done, RefreshCoordinator, not_found};
+use super::coordinator::{Done, RefreshCoordinator};
 use super::due::is_due_before;
 use super::endpoint_backoff::client;
 use super::lock::RefreshLock;
@@ -26,7 +26,7 @@ use crate::store::Intent;
 /// The whole of one refresh, on a worker.
 pub(super) fn run(coordinator: &Arc<RefreshCoordinator>, id: &Arc<str>) -> Done {
     let Some(base) = coordinator.services.registry.get(id) else {
-        return Done::failed(not_found(id));
+        return Done::failed(Error::not_registered(id));
     };
     let mut attempt = RefreshAttempt {
         coordinator,
@@ -113,6 +113,12 @@ impl RefreshAttempt<'_> {
         self.failure = Some((failure, error.about(self.id)));
     }
 
+    /// The event of a failure before anything was sent.
+    fn not_sent(&mut self, error: Error, event: Event) -> Event {
+        self.failed(Failure::NotSent, error);
+        event
+    }
+
     fn begin(&mut self) -> Event {
         let services = &self.coordinator.services;
         if self.base.is_revoked() && !self.is_commanded() {
@@ -127,8 +133,7 @@ impl RefreshAttempt<'_> {
                 left.as_secs().max(1)
             );
             let error = Error::new(ErrorCode::RefreshFailed, message).with_retry_after(left);
-            self.failed(Failure::NotSent, error);
-            return Event::EndpointRests;
+            return self.not_sent(error, Event::EndpointRests);
         }
         // Shows that a refresh is under way.
         let pending = later(services.clock.now(), PENDING);
@@ -164,14 +169,8 @@ impl RefreshAttempt<'_> {
             match self.lock.add(&services.store_handle, id, LOCK_STEP) {
                 Ok(true) => return Event::Locked,
                 Ok(false) if services.clock.monotonic() < end && !self.is_stopping() => {}
-                Ok(false) => {
-                    self.failed(Failure::NotSent, being_refreshed(self.id));
-                    return Event::Busy;
-                }
-                Err(error) => {
-                    self.failed(Failure::NotSent, error);
-                    return Event::StoreFailed;
-                }
+                Ok(false) => return self.not_sent(being_refreshed(self.id), Event::Busy),
+                Err(error) => return self.not_sent(error, Event::StoreFailed),
             }
         }
     }
@@ -181,10 +180,7 @@ impl RefreshAttempt<'_> {
         let current = match self.coordinator.reread(self.id) {
             Ok(Some(current)) => current,
             Ok(None) => return Event::Gone,
-            Err(error) => {
-                self.failed(Failure::NotSent, error);
-                return Event::StoreFailed;
-            }
+            Err(error) => return self.not_sent(error, Event::StoreFailed),
         };
         let former = std::mem::replace(&mut self.base, current);
         let other = !same_tokens(former.metadata.as_ref(), self.base.metadata.as_ref());
@@ -213,8 +209,7 @@ impl RefreshAttempt<'_> {
                 other => return other,
             }
             if let Err(error) = self.coordinator.reread(&id) {
-                self.failed(Failure::NotSent, error);
-                return Event::StoreFailed;
+                return self.not_sent(error, Event::StoreFailed);
             }
             self.coordinator.note_change(&id);
         }
@@ -230,10 +225,7 @@ impl RefreshAttempt<'_> {
                 Some(Event::Renewed)
             }
             Ok(None) => Some(Event::Gone),
-            Err(error) => {
-                self.failed(Failure::NotSent, error);
-                Some(Event::StoreFailed)
-            }
+            Err(error) => Some(self.not_sent(error, Event::StoreFailed)),
         }
     }
 
@@ -353,10 +345,7 @@ impl RefreshAttempt<'_> {
                     Event::Saved
                 }
             }
-            Some(error) => {
-                self.failed(Failure::NotSent, error);
-                Event::StoreFailed
-            }
+            Some(error) => self.not_sent(error, Event::StoreFailed),
         }
     }
 
@@ -473,12 +462,9 @@ fn known_revoked(auth: &Auth) -> Error {
 }
 
 fn being_refreshed(id: &str) -> Error {
-    Error::new(
-        ErrorCode::RefreshFailed,
-        format!("another process is refreshing {id} and has not come to an end yet"),
-    )
-    .with_retryable(true)
-    .with_auth_id(id)
+    let what = format!("another process is refreshing {id} and has not come to an end yet");
+    let error = Error::new(ErrorCode::RefreshFailed, what);
+    error.with_retryable(true).with_auth_id(id)
 }
 
 /// How long a refresh in flight keeps the next one away, as far as the record shows.

@@ -34,7 +34,6 @@ pub(super) struct Done {
 }
 
 /// Runs refreshes, and remembers what came of them.
-#[derive(Debug)]
 pub(crate) struct RefreshCoordinator {
     pub(super) services: Arc<Services>,
     /// Between two refreshes of one credential, whatever the server says.
@@ -201,11 +200,7 @@ impl RefreshCoordinator {
         asker: Asker,
     ) -> Result<bool, Error> {
         self.services.pool.check_open()?;
-        let auth = self
-            .services
-            .registry
-            .get(id)
-            .ok_or_else(|| not_found(id))?;
+        let auth = self.services.registry.known(id)?;
         let key = self.key(&auth);
         let (client, ends) = (client(&auth), ends(&auth));
         release(auth);
@@ -331,7 +326,7 @@ impl RefreshCoordinator {
             let mut queue = self.queue.lock();
             (queue.admission.clear(), queue.watcher.take())
         };
-        let error = Error::new(ErrorCode::ShutDown, "the manager has been shut down");
+        let error = Error::shut_down();
         for id in waiting {
             self.tell(&id, &Done::failed(error.clone()));
         }
@@ -355,11 +350,7 @@ impl RefreshCoordinator {
         }
         for Waiter { id: asked, tell } in waiters {
             let outcome = match &done.outcome {
-                Ok(auth) if auth.id != *asked => self
-                    .services
-                    .registry
-                    .get(&asked)
-                    .ok_or_else(|| not_found(&asked)),
+                Ok(auth) if auth.id != *asked => self.services.registry.known(&asked),
                 outcome => outcome.clone(),
             };
             let _ = tell.try_send(outcome);
@@ -516,20 +507,10 @@ fn ends(auth: &Auth) -> Timestamp {
     auth.expiration_time().at().unwrap_or(Timestamp::MAX)
 }
 
-pub(super) fn not_found(id: &str) -> Error {
-    Error::new(
-        ErrorCode::AuthNotFound,
-        format!("no credential {id} is registered"),
-    )
-    .with_auth_id(id)
-}
-
+/// What waiters hear of a refresh that came to no end.
 pub(super) fn cut_off(id: &str) -> Error {
-    Error::new(
-        ErrorCode::RefreshFailed,
-        format!("the refresh of {id} was cut off before it was done"),
-    )
-    .with_auth_id(id)
+    let what = format!("the refresh of {id} was cut off before it was done");
+    Error::new(ErrorCode::RefreshFailed, what).with_auth_id(id)
 }
 
 /// Until a worker may be free.

@@ -42,7 +42,7 @@ pub fn should_refresh(auth: &Auth, now: Timestamp) -> bool {
         Due::Never => false,
         Due::At(at) => at <= now,
         Due::Asks => {
-            auth.next_refresh_after.is_none_or(|after| after <= now) && evaluator_says(auth, now)
+            auth.next_refresh_after.is_none_or(|after| after <= now) && asks_for_refresh(auth, now)
         }
     }
 }
@@ -90,11 +90,6 @@ pub(super) fn due_in_pool(auth: &Auth, chance: f64) -> Due {
     })
 }
 
-/// Whether the runtime of a record for which [`due_in_pool`] asks wants a refresh now.
-pub(super) fn asks_for_refresh(auth: &Auth, now: Timestamp) -> bool {
-    evaluator_says(auth, now)
-}
-
 /// Whether a record is due before `moment`.
 pub(super) fn is_due_before(auth: &Auth, moment: Timestamp) -> bool {
     match due_in_pool(auth, 0.0) {
@@ -140,7 +135,8 @@ fn has_evaluator(auth: &Auth) -> bool {
     })
 }
 
-fn evaluator_says(auth: &Auth, now: Timestamp) -> bool {
+/// Whether the runtime of a record for which [`due_in_pool`] asks wants a refresh now.
+pub(super) fn asks_for_refresh(auth: &Auth, now: Timestamp) -> bool {
     auth.runtime.as_deref().is_some_and(|runtime| {
         contained("a refresh evaluator", || {
             runtime

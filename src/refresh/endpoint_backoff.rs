@@ -27,18 +27,11 @@ impl EndpointBackoff {
 
 /// The token endpoint and the client that a credential is refreshed with; where the record does not say, its provider.
 pub(super) fn client(auth: &Auth) -> Client {
-    let metadata = auth.metadata.as_ref();
-    let setting = |name: &str| {
-        let nested = ["token", "Token"].map(|object| metadata?.get(object)?.get(name)?.as_str());
-        auth.attributes
-            .get(name)
-            .or_else(|| metadata?.text(name))
-            .or_else(|| nested.into_iter().flatten().next())
-            .map(str::trim)
-            .filter(|value| !value.is_empty())
-    };
-    let client = setting("client_id").unwrap_or_default();
-    match setting("token_url").or_else(|| setting("token_uri")) {
+    let client = auth.setting("client_id").unwrap_or_default();
+    match auth
+        .setting("token_url")
+        .or_else(|| auth.setting("token_uri"))
+    {
         Some(endpoint) => format!("{endpoint} {client}").into(),
         None => format!("{} {client}", auth.provider).into(),
     }

@@ -1,7 +1,6 @@
 //! The health report of all refreshes.
 
 use super::coordinator::RefreshCoordinator;
-use super::state::RefreshState;
 use crate::observe::{DeferredRefresh, RefreshHealth};
 use crate::registry::release;
 
@@ -24,25 +23,18 @@ impl RefreshCoordinator {
             let Some(auth) = current.filter(|auth| self.states.of(auth).is_some()) else {
                 continue;
             };
-            let RefreshState {
-                in_doubt,
-                answer_lost,
-                deferred,
-                ..
-            } = state;
             let id = || id.to_string();
             if auth.is_revoked() {
-                health.lost_answers.extend(answer_lost.then(id));
+                health.lost_answers.extend(state.answer_lost.then(id));
             } else {
-                health.in_doubt.extend((in_doubt > 0).then(id));
-                let deferred = deferred.filter(|_| self.is_due(&auth));
-                health
-                    .deferred
-                    .extend(deferred.map(|deferred| DeferredRefresh {
+                health.in_doubt.extend((state.in_doubt > 0).then(id));
+                if let Some(deferred) = state.deferred.filter(|_| self.is_due(&auth)) {
+                    health.deferred.push(DeferredRefresh {
                         auth_id: id(),
                         since: deferred.since,
                         reason: deferred.reason,
-                    }));
+                    });
+                }
             }
             release(auth);
         }

@@ -207,11 +207,5 @@ fn look_after(coordinator: &Weak<RefreshCoordinator>, stop: &Receiver<Never>) {
     }
 }
 
-impl std::fmt::Debug for PendingSaves {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.lock().pending.keys()).finish()
-    }
-}
-
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

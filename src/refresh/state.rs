@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::auth::{Auth, GrantToken};
-use crate::clock::Timestamp;
-use crate::clock::deadline;
+use crate::clock::{Timestamp, deadline};
 use crate::store::Intent;
 
 /// The memories of all credentials that were refreshed since the start. They are about the grant that a credential had then: with

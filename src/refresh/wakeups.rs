@@ -1,7 +1,6 @@
 //! Wake-ups of the scheduler: which credentials have changed.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -44,13 +43,8 @@ impl Mailbox {
 
     /// Closes this inbox, unless another one has taken its place.
     pub(super) fn close(&self, inbox: &Arc<Inbox>) {
-        let mut current = self.0.lock();
-        if current
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, inbox))
-        {
-            *current = None;
-        }
+        let is_this = |current: &mut Arc<Inbox>| Arc::ptr_eq(current, inbox);
+        self.0.lock().take_if(is_this);
     }
 
     /// Whether a refresher runs.
@@ -64,13 +58,5 @@ impl Mailbox {
             inbox.changed.lock().insert(id.to_owned());
             let _ = inbox.wake.try_send(());
         }
-    }
-}
-
-impl fmt::Debug for Mailbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mailbox")
-            .field("open", &self.0.lock().is_some())
-            .finish()
     }
 }

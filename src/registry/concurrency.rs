@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::FastMap;
-use crate::clock::Timestamp;
-use crate::clock::later;
+use crate::clock::{Timestamp, later};
 
 /// What is in flight with a credential, and how much may be, by model.
 #[derive(Debug, Default)]
@@ -174,25 +173,21 @@ impl Concurrency {
         told: Option<Duration>,
         now: Timestamp,
     ) -> bool {
-        let Refused {
-            beside,
-            admission,
-            uncounted,
-        } = refused;
         if self.models.len() >= MOST_MODELS && !self.models.contains_key(&model) {
             return false;
         }
         let learnt = &mut self.models.entry(model).or_default().learnt;
+        let beside = refused.beside;
         if beside == 0 {
             *learnt = Some(Learnt::Rate(later(now, QUIET)));
             return false;
         }
         match learnt {
             Some(Learnt::Rate(until)) if *until > now => false,
-            Some(Learnt::Cap(cap)) => cap.refuse(beside, admission, told, now),
+            Some(Learnt::Cap(cap)) => cap.refuse(beside, refused.admission, told, now),
             _ => {
                 *learnt = Some(Learnt::Cap(Cap::at(beside, now)));
-                self.uncounted = uncounted;
+                self.uncounted = refused.uncounted;
                 false
             }
         }

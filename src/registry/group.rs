@@ -50,8 +50,7 @@ impl Groups {
 }
 
 fn name(auth: &Auth) -> Option<&str> {
-    let name = auth.attributes.get("limit_group")?.trim();
-    (!name.is_empty()).then_some(name)
+    auth.attributes.filled("limit_group")
 }
 
 impl State {

@@ -9,7 +9,6 @@ use crate::auth::Auth;
 use crate::health::Readiness;
 
 /// One use of a credential, from its pick to the end of the attempt or of the stream. Dropping it ends it.
-#[derive(Debug)]
 pub(crate) struct Lease {
     member: Arc<SharedState>,
     /// How many setbacks the credential had met by then.
@@ -20,7 +19,6 @@ pub(crate) struct Lease {
     share: Option<Box<Share>>,
 }
 
-#[derive(Debug)]
 struct Share {
     registry: Arc<Registry>,
     model: Arc<str>,

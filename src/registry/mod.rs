@@ -17,6 +17,7 @@ mod rate_limiter;
 mod record;
 mod record_result;
 mod report;
+mod seat;
 mod shared;
 mod timeline;
 mod unhealthy;
@@ -24,18 +25,17 @@ mod wait_queue;
 mod window;
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::health::{model_states, operator};
+use crate::health::operator;
 pub(crate) use attempted::Attempted;
 use group::Groups;
 use index::model_queue::ProviderIndex;
 pub(crate) use lease::Lease;
-pub(crate) use pick::{Picked, Query, Supply};
+pub(crate) use pick::{Choice, Picked, Query, Supply};
 pub(crate) use probe::ProbeGuard;
 pub(crate) use rate_limiter::UseLimits;
 use record::{Record, Slots};
@@ -51,6 +51,7 @@ use wait_queue::WaitQueue;
 
 use crate::auth::{Auth, Version};
 use crate::clock::Timestamp;
+use crate::error::Error;
 use crate::panic::guard;
 use crate::random::Random;
 
@@ -185,6 +186,11 @@ impl Registry {
     }
 
     /// Whether the login of a credential is known to be over.
+    /// As [`get`](Self::get), with an error where there is none.
+    pub(crate) fn known(&self, id: &str) -> Result<Arc<Auth>, Error> {
+        self.get(id).ok_or_else(|| Error::not_registered(id))
+    }
+
     pub(crate) fn is_revoked(&self, id: &str) -> bool {
         let state = self.state.lock();
         state
@@ -194,7 +200,7 @@ impl Registry {
 
     /// Begins to note which records are changed, other than by results.
     pub(crate) fn watch(&self) {
-        self.state.lock().touched.watch();
+        self.state.lock().touched.watchers += 1;
     }
 
     /// Whether a record was changed or removed since the [`watch`](Self::watch).
@@ -409,10 +415,6 @@ impl Registry {
 }
 
 impl Touched {
-    fn watch(&mut self) {
-        self.watchers += 1;
-    }
-
     fn unwatch(&mut self) {
         self.watchers = self.watchers.saturating_sub(1);
         if self.watchers == 0 {
@@ -476,78 +478,7 @@ impl State {
         }
         Some(record)
     }
-
-    /// Keeps count of the credentials that may be unavailable, and no more states of models than there is room for in the pool; returns the
-    /// models whose states it forgets. Every change of a record comes here.
-    fn note_trouble(&mut self, slot: u32) -> Vec<String> {
-        let share = MOST_STATES / self.by_id.len().max(1);
-        let most = share.clamp(FEWEST_STATES, model_states::KEPT_MODELS);
-        let record = &mut self.slots[slot];
-        let forgotten = if record.auth.model_states.len() > most {
-            model_states::forget_oldest(Arc::make_mut(&mut record.auth), most)
-        } else {
-            Vec::new()
-        };
-        record.member.look_at(&record.auth);
-        let troubled = record.may_be_out();
-        if record.troubled != troubled {
-            record.troubled = troubled;
-            self.troubled.set(slot, troubled);
-        }
-        forgotten
-    }
-
-    /// Gives a record its seat in its provider's pool, if it is to have one, and looks at it anew in every lane.
-    fn seat(&mut self, slot: u32) {
-        self.note_trouble(slot);
-        let record = &self.slots[slot];
-        let (ranks, disabled) = (record.ranks_asked_for(), record.auth.disabled);
-        if record.place().is_some() && (disabled || record.ranks != ranks) {
-            self.unseat(slot);
-        }
-        self.slots[slot].ranks = ranks;
-        if disabled {
-            return;
-        }
-        let now = self.timeline.latest();
-        let Self { slots, pools, .. } = self;
-        let provider: &str = &slots[slot].auth.provider;
-        if !pools.contains_key(provider) {
-            pools.insert(provider.into(), ProviderIndex::default());
-        }
-        let Some(pool) = pools.get_mut(provider) else {
-            return;
-        };
-        if slots[slot].place().is_none() {
-            pool.join(slots, slot);
-        }
-        let record = &slots[slot];
-        if let Some(seat) = record.seat()
-            && pool.set_everywhere(slot, seat, |model| record.readiness(model, now))
-        {
-            self.waiters
-                .wake_for_all_models(&record.auth.provider, record.id());
-        }
-    }
-
-    fn unseat(&mut self, slot: u32) {
-        let Self { slots, pools, .. } = self;
-        let provider = &*slots[slot].auth;
-        let Some(pool) = pools.get_mut(&*provider.provider) else {
-            return;
-        };
-        pool.leave(slots, slot);
-        if pool.len() == 0 {
-            self.lanes -= pool.lanes.len();
-            let provider: Arc<str> = self.slots[slot].auth.provider.as_str().into();
-            self.pools.remove(&provider);
-        }
-    }
 }
-
-/// States of models that all credentials of a pool keep together, as long as each may keep the fewest.
-const MOST_STATES: usize = 16_384;
-const FEWEST_STATES: usize = 8;
 
 /// Releases a record; destructors of user-supplied data may run, and may panic.
 pub(crate) fn release(auth: Arc<Auth>) {
@@ -555,14 +486,6 @@ pub(crate) fn release(auth: Arc<Auth>) {
         || "a destructor of a record's data".to_owned(),
         || drop(auth),
     );
-}
-
-impl fmt::Debug for Registry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry")
-            .field("records", &self.state.lock().by_id.len())
-            .finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::FastMap;
-use crate::clock::Timestamp;
-use crate::clock::later;
+use crate::clock::{Timestamp, later};
 
 /// The paces of a credential, or of all that share a limit, by model.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::index::model_queue::{ProviderIndex, QueueView};
+use super::index::model_queue::{ProviderIndex, QueueView, Why};
 use super::index::ordered_slots::index_at;
 use super::record::Slots;
 use super::shared::SharedState;
@@ -24,6 +24,18 @@ pub(crate) struct Query<'a> {
     /// The only one that may serve.
     pub(crate) pinned: Option<&'a str>,
     pub(crate) now: Moment,
+}
+
+/// By what one of the ready is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Choice {
+    /// Their order: the one after the last that was picked.
+    Rotate,
+    /// Their weights: the one whose turn is first. Those of weight 0 have none.
+    ByWeight,
+    /// Their use: the one with the fewest requests under way.
+    LeastBusy,
+    AtRandom,
 }
 
 /// A ready credential: what its users share, and a snapshot.
@@ -60,32 +72,23 @@ pub(crate) enum Supply {
 }
 
 impl Registry {
-    /// The next ready candidate in the rotation of its lane, which moves on.
-    pub(crate) fn rotate(&self, query: Query<'_>) -> Option<Picked> {
-        self.choose(query, |slots, lane, call, tier| {
-            lane.rotate(slots, tier, |slot| call.admits(slots, slot))
-        })
-    }
-
-    /// The next ready candidate by weight. Those of weight 0 are none.
-    pub(crate) fn by_weight(&self, query: Query<'_>) -> Option<Picked> {
-        self.choose(query, |slots, lane, call, tier| {
-            lane.by_weight(slots, tier, |slot| call.admits(slots, slot))
-        })
-    }
-
-    /// The next ready candidate in the rotation of those with the fewest requests in flight.
-    pub(crate) fn least_busy(&self, query: Query<'_>) -> Option<Picked> {
-        self.choose(query, |slots, lane, call, tier| {
-            lane.least_busy(slots, tier, |slot| call.admits(slots, slot))
-        })
-    }
-
-    /// Any ready candidate.
-    pub(crate) fn at_random(&self, query: Query<'_>) -> Option<Picked> {
-        let number = self.random.fraction();
-        self.choose(query, |slots, lane, call, tier| {
-            lane.at_random(tier, number, |slot| call.admits(slots, slot))
+    /// One of the ready credentials of the highest priority.
+    pub(crate) fn choose(&self, query: Query<'_>, choice: Choice) -> Option<Picked> {
+        self.with_lane(query, |slots, lane, call| {
+            let slot = match call.who {
+                Who::Anybody => {
+                    let tier = lane.top_tier(slots, call)?;
+                    let admits = |slot| call.admits(slots, slot);
+                    match choice {
+                        Choice::Rotate => lane.rotate(slots, tier, admits),
+                        Choice::ByWeight => lane.by_weight(slots, tier, admits),
+                        Choice::LeastBusy => lane.least_busy(slots, tier, admits),
+                        Choice::AtRandom => lane.at_random(tier, self.random.fraction(), admits),
+                    }
+                }
+                _ => call.pinned(lane, slots),
+            }?;
+            Some(slots[slot].picked(query.model))
         })
     }
 
@@ -118,23 +121,6 @@ impl Registry {
             Some(picked.collect())
         })
         .unwrap_or_default()
-    }
-
-    fn choose(
-        &self,
-        query: Query<'_>,
-        choice: impl FnOnce(&Slots, &mut QueueView<'_>, &Restriction<'_>, usize) -> Option<u32>,
-    ) -> Option<Picked> {
-        self.with_lane(query, |slots, lane, call| {
-            let slot = match call.who {
-                Who::Anybody => {
-                    let tier = lane.top_tier(slots, call)?;
-                    choice(slots, lane, call, tier)
-                }
-                _ => call.pinned(lane, slots),
-            }?;
-            Some(slots[slot].picked(query.model))
-        })
     }
 
     /// The first ready candidate whose id comes after `after`.
@@ -228,19 +214,17 @@ impl Registry {
                 let returning = lane.returning();
                 let returning = returning.filter(|(_, slot)| call.admits(slots, *slot));
                 let earliest = first_return(returning, slots, query.model, call.now);
-                let is_any_admitted = |count: usize, is_so: &dyn Fn(u32) -> bool| {
-                    let admitted = |(_, slot)| call.admits(slots, slot) && is_so(slot);
-                    count > 0 && (call.is_about_all() || lane.returning().any(admitted))
+                let is_any_admitted = |why: Why| {
+                    let admitted =
+                        |(_, slot)| call.admits(slots, slot) && lane.is_out_for(slot, why);
+                    lane.count(why) > 0 && (call.is_about_all() || lane.returning().any(admitted))
                 };
                 Some(Supply::Blocked {
                     candidates,
                     earliest,
-                    full: is_any_admitted(lane.full(), &|slot| lane.is_full(slot))
-                        || is_any_admitted(lane.capped(), &|slot| lane.is_capped(slot)),
-                    paced: is_any_admitted(lane.paced(), &|slot| lane.is_paced(slot)),
-                    refreshing: lane
-                        .faults()
-                        .any(|(fault, _)| fault == FailureKind::TokenEnded),
+                    full: is_any_admitted(Why::Full) || is_any_admitted(Why::Capped),
+                    paced: is_any_admitted(Why::Paced),
+                    refreshing: lane.count(Why::FailureKind(FailureKind::TokenEnded)) > 0,
                 })
             })
             .unwrap_or(Supply::Nobody)
@@ -250,10 +234,11 @@ impl Registry {
     /// cannot wait.
     pub(crate) fn soonest_paced(&self, query: Query<'_>) -> Option<Picked> {
         self.with_lane(query, |slots, lane, call| {
-            if lane.paced() + lane.capped() == 0 {
+            let held_up = [Why::Paced, Why::Capped];
+            if held_up.iter().all(|why| lane.count(*why) == 0) {
                 return None;
             }
-            let is_held_up = |slot| lane.is_paced(slot) || lane.is_capped(slot);
+            let is_held_up = |slot| held_up.iter().any(|why| lane.is_out_for(slot, *why));
             let mut returning = lane.returning().map(|(_, slot)| slot);
             let slot = returning.find(|slot| is_held_up(*slot) && call.admits(slots, *slot))?;
             Some(Picked {
@@ -393,31 +378,25 @@ impl State {
             ..self.restrict(query)
         };
         self.picks += 1;
-        let Self {
-            slots,
-            pools,
-            lanes,
-            troubled,
-            ..
-        } = self;
-        let pool = pools.get_mut(query.provider)?;
+        let slots = &self.slots;
+        let pool = self.pools.get_mut(query.provider)?;
         if let Some(mut view) = pool.view(query.model) {
             view.used(slots, self.picks, now);
             return work(slots, &mut view, &restriction);
         }
         let is_here = |slot: &u32| slots[*slot].auth.provider == query.provider;
-        let members = troubled.iter().filter(is_here);
+        let members = self.troubled.iter().filter(is_here);
         let troubled = members.filter_map(|slot| {
             let record = &slots[slot];
             Some((slot, record.seat()?, record.readiness(query.model, now)))
         });
         pool.build_lane(query.model, troubled);
-        *lanes += 1;
-        if *lanes > MOST_LANES {
-            *lanes -= 1;
-            drop_oldest_lane(pools, self.picks);
+        self.lanes += 1;
+        if self.lanes > MOST_LANES {
+            self.lanes -= 1;
+            drop_oldest_lane(&mut self.pools, self.picks);
         }
-        let mut view = pools.get_mut(query.provider)?.view(query.model)?;
+        let mut view = self.pools.get_mut(query.provider)?.view(query.model)?;
         view.used(slots, self.picks, now);
         work(slots, &mut view, &restriction)
     }

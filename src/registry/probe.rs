@@ -6,14 +6,12 @@ use std::time::Duration;
 use super::record::Record;
 use super::{Picked, Query, Registry, State};
 use crate::auth::{Auth, BreakerState, HalfOpen};
-use crate::clock::Timestamp;
-use crate::clock::later;
+use crate::clock::{Timestamp, later};
 use crate::failure_kind::CooldownSource;
 use crate::health::Readiness;
 
 /// Keeps others away from a credential for a model, as far as its [`HalfOpen`] state says, until it is dropped or its patience
 /// is over.
-#[derive(Debug)]
 pub(crate) struct ProbeGuard {
     registry: Arc<Registry>,
     id: Arc<str>,

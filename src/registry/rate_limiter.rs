@@ -27,7 +27,7 @@ pub(crate) struct UseLimits {
 }
 
 /// What is used of a credential that has limits, or a pace.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RateLimiter {
     limits: UseLimits,
     in_flight: u32,
@@ -117,15 +117,8 @@ impl RateLimiter {
     pub(super) fn new(limits: UseLimits, ahead: time::Duration) -> Self {
         Self {
             limits,
-            in_flight: 0,
-            is_known_full: false,
-            models: FastMap::default(),
-            rounds: VecDeque::new(),
-            paces: None,
-            concurrency: Concurrency::default(),
             ahead,
-            is_shifted: false,
-            mark: Arc::new(()),
+            ..Self::default()
         }
     }
 
@@ -331,15 +324,9 @@ impl RateLimiter {
             return false;
         }
         self.in_flight = self.in_flight.saturating_sub(1);
-        let Granted {
-            tokens,
-            second,
-            start,
-            admission,
-            ..
-        } = *granted;
         let now = self.even(now);
         let is_unsent = end == End::Unsent;
+        let admission = granted.admission;
         let has_place = self.concurrency.end(model, admission, is_unsent, now);
         let used = match end {
             End::Used(None) => return has_place,
@@ -347,14 +334,14 @@ impl RateLimiter {
             End::Unsent => 0,
         };
         if let Some(minute) = self.models.get_mut(model) {
-            minute.tokens.correct(second, tokens, used);
+            minute.tokens.correct(granted.second, granted.tokens, used);
             if is_unsent {
-                minute.requests.correct(second, 1, 0);
+                minute.requests.correct(granted.second, 1, 0);
             }
             // Who was held may find room now.
             minute.held_until = None;
         }
-        if let (true, Some(start), Some(paces)) = (is_unsent, start, &self.paces) {
+        if let (true, Some(start), Some(paces)) = (is_unsent, granted.start, &self.paces) {
             paces.lock().take_back(model, start);
         }
         true

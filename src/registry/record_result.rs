@@ -6,14 +6,12 @@ use std::time::Duration;
 use super::record::Record;
 use super::{Dirty, Lease, Moment, Registry, State};
 use crate::auth::Auth;
-use crate::clock::Timestamp;
-use crate::clock::later;
-use crate::health::Transition;
+use crate::clock::{Timestamp, later};
 use crate::health::merge::merge;
-use crate::health::{operator, transition};
+use crate::health::{Transition, operator, transition};
 
 /// Whose result it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) id: &'a str,
     /// The lease that it was used with, by who has it.
@@ -173,32 +171,5 @@ impl State {
         let pool = self.pools.get(provider);
         let lane = pool.and_then(|pool| pool.lanes.get_key_value(model));
         lane.map_or_else(|| model.into(), |(model, _)| Arc::clone(model))
-    }
-
-    /// Puts into the lanes how a record stands by now, in that of `model` or everywhere, and wakes calls that wait for what is ready earlier
-    /// by it.
-    pub(super) fn look_again(&mut self, slot: u32, model: &str, everywhere: bool) {
-        let forgotten = self.note_trouble(slot);
-        let now = self.timeline.latest();
-        let record = &self.slots[slot];
-        let Some(seat) = record.seat() else {
-            return;
-        };
-        let Some(pool) = self.pools.get_mut(&*record.auth.provider) else {
-            return;
-        };
-        let (provider, id) = (&record.auth.provider, record.id());
-        if everywhere {
-            if pool.set_everywhere(slot, seat, |model| record.readiness(model, now)) {
-                self.waiters.wake_for_all_models(provider, id);
-            }
-            return;
-        }
-        let forgotten = forgotten.iter().map(String::as_str);
-        for model in [model, ""].into_iter().chain(forgotten) {
-            if pool.set(model, slot, seat, record.readiness(model, now)) {
-                self.waiters.wake_for(provider, model, id);
-            }
-        }
     }
 }

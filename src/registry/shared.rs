@@ -13,7 +13,7 @@ use super::Registry;
 use crate::health::{healthy::is_healthy, model_states};
 
 /// A registered credential, as long as it is in use. What a pick touches comes first, next to the count of its users.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct SharedState {
     in_flight: AtomicU32,
@@ -44,13 +44,10 @@ struct PendingSuccesses {
 impl SharedState {
     pub(super) fn new(id: Arc<str>, slot: u32, of_provider: Arc<InFlight>) -> Self {
         Self {
-            id,
             slot,
-            in_flight: AtomicU32::new(0),
-            is_watched: AtomicBool::new(false),
             of_provider,
-            served: Mutex::default(),
-            registry: OnceLock::new(),
+            id,
+            ..Self::default()
         }
     }
 

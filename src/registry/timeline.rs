@@ -13,8 +13,7 @@
 use std::time::{Duration, Instant};
 
 use crate::auth::Auth;
-use crate::clock::Timestamp;
-use crate::clock::{Clock, earlier, later, until};
+use crate::clock::{Clock, Timestamp, earlier, later, until};
 
 use super::State;
 use super::record::Record;

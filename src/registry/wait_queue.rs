@@ -61,7 +61,6 @@ struct QueueId {
 }
 
 /// A place among those who wait. Dropping it leaves it, and hands on to the next call.
-#[derive(Debug)]
 pub(crate) struct Ticket {
     registry: Arc<Registry>,
     place: u64,

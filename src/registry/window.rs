@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
-use crate::clock::later;
+use crate::clock::{Timestamp, later};
 
 /// Amounts by the second, for the present one and the sixty before it: whatever minute one looks at is covered.
 #[derive(Debug, Default)]

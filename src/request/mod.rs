@@ -6,7 +6,6 @@ mod response;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use http::HeaderMap;
 
 use crate::auth::Metadata;
 use crate::cancel::CancelToken;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 pub(crate) use raw::Outgoing;
 pub use raw::{RawRequest, RequestBody};
 pub use response::{Response, StreamChunk, Usage};
@@ -184,34 +183,20 @@ impl Request {
             .flat_map(|alternatives| alternatives.iter())
             .find(|alternative| alternative.provider == provider);
         match alternative {
-            None => Addressed::AsAsked(self),
-            Some(alternative) => Addressed::Alternative(Box::new(Self {
+            None => Cow::Borrowed(self),
+            Some(alternative) => Cow::Owned(Self {
                 model: alternative.model.clone(),
                 payload: alternative.payload.clone(),
                 format: None,
                 metadata: self.metadata.clone(),
                 alternatives: None,
-            })),
+            }),
         }
     }
 }
 
 /// A request as one provider is asked it.
-pub(crate) enum Addressed<'a> {
-    AsAsked(&'a Request),
-    Alternative(Box<Request>),
-}
-
-impl Deref for Addressed<'_> {
-    type Target = Request;
-
-    fn deref(&self) -> &Request {
-        match self {
-            Self::AsAsked(request) => request,
-            Self::Alternative(request) => request,
-        }
-    }
-}
+pub(crate) type Addressed<'a> = Cow<'a, Request>;
 
 impl Format {
     /// The formats of OpenAI, chat completions and Responses.
@@ -255,7 +240,7 @@ impl Options {
     pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, Error> {
         let refused = |what| {
             let what = format!("{what} of header {name:?} is not one that HTTP allows");
-            Error::new(ErrorCode::Config, what)
+            Error::config(what)
         };
         let header = http::HeaderName::try_from(name).map_err(|_| refused("the name"))?;
         let value = http::HeaderValue::try_from(value).map_err(|_| refused("the value"))?;
@@ -438,6 +423,7 @@ pub(crate) fn normalized(provider: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn a_header_that_http_does_not_allow_is_refused() {

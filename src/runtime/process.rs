@@ -19,15 +19,12 @@ impl Process {
 
     /// An error in a child that was forked since.
     pub(crate) fn check(self) -> Result<(), Error> {
-        if self.has_forked() {
-            Err(Error::new(
-                ErrorCode::Forked,
-                "the process has forked since the manager was built, and its threads and connections stay with the parent: build a \
-                 manager of its own in the child",
-            ))
-        } else {
-            Ok(())
+        if !self.has_forked() {
+            return Ok(());
         }
+        let what = "the process has forked since the manager was built, and its threads and connections stay with the parent: build a \
+             manager of its own in the child";
+        Err(Error::new(ErrorCode::Forked, what))
     }
 }
 

@@ -41,11 +41,8 @@ impl Worker {
             let _ = guard(|| format!("thread {named}"), || body(stopped));
         })
         .map_err(|error| {
-            Error::new(
-                ErrorCode::PoolSaturated,
-                format!("the system gives no thread for {name}"),
-            )
-            .with_source(error)
+            let what = format!("the system gives no thread for {name}");
+            Error::new(ErrorCode::PoolSaturated, what).with_source(error)
         })?;
         Ok(Self {
             stop: Some(stop),

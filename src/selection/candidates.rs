@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::auth::Auth;
-use crate::clock::Clock;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::health::Readiness;
-use crate::registry::{Picked, Query, Registry};
+use crate::registry::{Choice, Picked, Query, Registry};
 
 /// The credentials of one provider that a call could use now: not disabled, not blocked for the model, not yet tried in
 /// this call. A view, not a copy: each question is answered from the registry as it stands at that moment.
@@ -92,23 +91,23 @@ impl<'a> Candidates<'a> {
 
     /// The next one in the rotation of this provider and model. The rotation moves on, once for all threads.
     pub fn rotate(&self) -> Option<Candidate> {
-        self.offered(self.registry.rotate(self.query))
+        self.offered(self.registry.choose(self.query, Choice::Rotate))
     }
 
     /// The next one by the attribute `weight` (1 where there is none): turns are shared by weight, and as evenly as can be. Those
     /// of weight 0 are never given.
     pub fn by_weight(&self) -> Option<Candidate> {
-        self.offered(self.registry.by_weight(self.query))
+        self.offered(self.registry.choose(self.query, Choice::ByWeight))
     }
 
     /// The next one in the rotation of those with the fewest requests in flight.
     pub fn least_busy(&self) -> Option<Candidate> {
-        self.offered(self.registry.least_busy(self.query))
+        self.offered(self.registry.choose(self.query, Choice::LeastBusy))
     }
 
     /// A random one of them.
     pub fn at_random(&self) -> Option<Candidate> {
-        self.offered(self.registry.at_random(self.query))
+        self.offered(self.registry.choose(self.query, Choice::AtRandom))
     }
 
     /// Up to `most` random ones of them (no more than 16), each once: all of them where there are no more. Costs the same
@@ -159,12 +158,9 @@ impl<'a> Candidates<'a> {
             .into_iter()
             .filter_map(|(auth, readiness)| {
                 let until = match readiness {
-                    Readiness::Until(at, _) | Readiness::Paced(at) | Readiness::Capped(at) => {
-                        Some(at)
-                    }
-                    Readiness::Full(at) => Some(at).filter(|at| *at < Timestamp::MAX),
-                    Readiness::Blocked => None,
                     Readiness::Ready => return None,
+                    Readiness::Full(at) => Some(at).filter(|at| *at < Timestamp::MAX),
+                    other => other.end(),
                 };
                 let error = match auth.model_states.get(self.query.model) {
                     Some(state) => state.last_error.clone(),

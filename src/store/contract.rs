@@ -3,12 +3,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Skipped;
 use super::codec;
-use crate::auth::Auth;
+use crate::auth::{Auth, Wiped, wiped_json};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -50,10 +50,12 @@ impl Revision {
     pub fn of(auth: &Auth) -> Self {
         let mut credential = codec::credential(auth);
         credential.remove("next_refresh_after");
-        let mut digest = Sha256::new();
-        add_object(&mut digest, &credential);
+        let mut credential = Wiped::new(Value::from(credential.into_inner()));
+        // Whatever the order in which the map has its members. Writing them to memory cannot fail.
+        credential.sort_all_objects();
+        let digest = Sha256::digest(wiped_json(&*credential).unwrap_or_default());
         let mut revision = [0; 16];
-        revision.copy_from_slice(&digest.finalize()[..16]);
+        revision.copy_from_slice(&digest[..16]);
         Self(revision)
     }
 
@@ -80,44 +82,6 @@ impl fmt::Debug for Revision {
     }
 }
 
-/// Members in the order of their names, whatever the order in which the map has them.
-fn add_object(digest: &mut Sha256, object: &Map<String, Value>) {
-    let mut members: Vec<_> = object.iter().collect();
-    members.sort_unstable_by_key(|(name, _)| *name);
-    add_count(digest, b'{', members.len());
-    for (name, value) in members {
-        add_text(digest, b'"', name);
-        add_value(digest, value);
-    }
-}
-
-fn add_value(digest: &mut Sha256, value: &Value) {
-    match value {
-        Value::Null => digest.update(b"n"),
-        Value::Bool(yes) => digest.update(if *yes { b"t" } else { b"f" }),
-        Value::Number(number) => add_text(digest, b'#', &number.to_string()),
-        Value::String(text) => add_text(digest, b'"', text),
-        Value::Array(values) => {
-            add_count(digest, b'[', values.len());
-            for value in values {
-                add_value(digest, value);
-            }
-        }
-        Value::Object(object) => add_object(digest, object),
-    }
-}
-
-fn add_text(digest: &mut Sha256, kind: u8, text: &str) {
-    add_count(digest, kind, text.len());
-    digest.update(text);
-}
-
-/// With its kind and length before it, no value reads as another one.
-fn add_count(digest: &mut Sha256, kind: u8, count: usize) {
-    digest.update([kind]);
-    digest.update((count as u64).to_be_bytes());
-}
-
 /// What it means that a store has no record of an id, from [`Store::missing`](super::Store::missing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -126,6 +90,17 @@ pub enum Missing {
     Removed,
     /// The store knows of no removal: it has lost the record, or never had it. Whoever still has it writes it again.
     Lost,
+}
+
+impl Missing {
+    /// What a store says that remembers removals.
+    pub(super) fn of(is_removed: bool) -> Self {
+        if is_removed {
+            Self::Removed
+        } else {
+            Self::Lost
+        }
+    }
 }
 
 /// The right to refresh one record, from [`Store::lock`](super::Store::lock). Given back when it is dropped.

@@ -11,7 +11,7 @@ use super::codec;
 use super::support::poll::poll;
 use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 /// A store in memory: for tests, and for programs that keep their credentials elsewhere.
 ///
@@ -91,7 +91,7 @@ impl Store for MemoryStore {
         let mut records = self.records.lock();
         if let Some(kept) = records.kept.get_mut(&auth.id) {
             codec::add_state(kept, codec::state(auth))
-                .map_err(|why| Error::new(ErrorCode::Store, why).with_auth_id(&auth.id))?;
+                .map_err(|why| Error::store(why).with_auth_id(&auth.id))?;
             records.note(&auth.id);
         }
         Ok(())
@@ -114,11 +114,7 @@ impl Store for MemoryStore {
     fn missing(&self, id: &str) -> Result<Missing, Error> {
         let records = self.records.lock();
         let was_here = records.changed.contains_key(id) && !records.kept.contains_key(id);
-        Ok(if was_here {
-            Missing::Removed
-        } else {
-            Missing::Lost
-        })
+        Ok(Missing::of(was_here))
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {

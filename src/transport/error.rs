@@ -95,9 +95,7 @@ impl Route {
             ureq::Error::HostNotFound => self.error(broken(phase), NO_HOST),
             ureq::Error::ConnectProxyFailed(reason) => self.connect_proxy(&reason),
             ureq::Error::Rustls(error) => self.tls(TlsFault::of(&error, "the server")),
-            ureq::Error::Tls(tls::BAD_NAME) => self
-                .error(ErrorCode::Transport, tls::BAD_NAME)
-                .with_retryable(false),
+            ureq::Error::Tls(tls::BAD_NAME) => self.lasting(ErrorCode::Transport, tls::BAD_NAME),
             ureq::Error::Tls(_) | ureq::Error::TlsRequired | ureq::Error::Pem(_) => {
                 self.error(ErrorCode::Transport, "the TLS handshake failed")
             }
@@ -105,16 +103,14 @@ impl Route {
                 broken(phase),
                 "the answer is not valid HTTP/1.1, the only version that is spoken here",
             ),
-            ureq::Error::LargeResponseHeader(..) => self
-                .error(ErrorCode::Upstream, "the head of the answer is too large")
-                .with_retryable(false),
+            ureq::Error::LargeResponseHeader(..) => {
+                self.lasting(ErrorCode::Upstream, "the head of the answer is too large")
+            }
             ureq::Error::BodyExceedsLimit(_) => self.too_large(),
-            ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed => self
-                .error(
-                    ErrorCode::Transport,
-                    "the answer is a redirect, which is not followed",
-                )
-                .with_retryable(false),
+            ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed => {
+                let what = "the answer is a redirect, which is not followed";
+                self.lasting(ErrorCode::Transport, what)
+            }
             ureq::Error::InvalidProxyUrl => {
                 self.error(ErrorCode::Config, "the proxy URL is not a valid one")
             }
@@ -130,41 +126,35 @@ impl Route {
     }
 
     pub(crate) fn too_large(&self) -> Error {
-        self.error(ErrorCode::Upstream, "the answer is larger than allowed")
-            .with_retryable(false)
+        self.lasting(ErrorCode::Upstream, "the answer is larger than allowed")
+    }
+
+    /// An error that no retry heals.
+    fn lasting(&self, code: ErrorCode, what: &str) -> Error {
+        self.error(code, what).with_retryable(false)
     }
 
     fn timeout(&self, phase: Phase, timeout: Timeout) -> Error {
-        match timeout {
-            Timeout::Resolve => self.error(
-                ErrorCode::Transport,
-                "looking up the host's name took longer than the limit for connecting",
-            ),
-            Timeout::Connect => self.error(
-                ErrorCode::Transport,
-                "connecting took longer than its limit",
-            ),
-            Timeout::SendRequest | Timeout::SendBody | Timeout::PerWrite => self.error(
-                ErrorCode::Transport,
-                "sending the request took longer than its limit",
-            ),
-            Timeout::RecvResponse => self.error(
-                ErrorCode::Transport,
-                "no answer within the limit for the first chunk",
-            ),
-            Timeout::PerRead if phase == Phase::Stream => self.error(
-                ErrorCode::StreamStalled,
-                "nothing came for longer than the stream's limit",
-            ),
-            Timeout::PerRead => self.error(
-                ErrorCode::Transport,
-                "nothing came for longer than the limit for one read",
-            ),
-            _ => self.error(
-                broken(phase),
-                "the attempt took longer than its limit in all",
-            ),
-        }
+        let what = match timeout {
+            Timeout::Resolve => {
+                "looking up the host's name took longer than the limit for connecting"
+            }
+            Timeout::Connect => "connecting took longer than its limit",
+            Timeout::SendRequest | Timeout::SendBody | Timeout::PerWrite => {
+                "sending the request took longer than its limit"
+            }
+            Timeout::RecvResponse => "no answer within the limit for the first chunk",
+            Timeout::PerRead if phase == Phase::Stream => {
+                let what = "nothing came for longer than the stream's limit";
+                return self.error(ErrorCode::StreamStalled, what);
+            }
+            Timeout::PerRead => "nothing came for longer than the limit for one read",
+            _ => {
+                let what = "the attempt took longer than its limit in all";
+                return self.error(broken(phase), what);
+            }
+        };
+        self.error(ErrorCode::Transport, what)
     }
 
     fn io(&self, phase: Phase, error: &io::Error) -> Error {
@@ -178,9 +168,8 @@ impl Route {
             Some(Said::LoginRefused) => return self.login_refused(),
             Some(Said::Answer { what, passes }) => {
                 let what = format_args!("the SOCKS proxy answered: {what}");
-                return self
-                    .error(ErrorCode::Transport, what)
-                    .with_retryable(passes);
+                let error = self.error(ErrorCode::Transport, what);
+                return error.with_retryable(passes);
             }
             None => {}
         }
@@ -188,14 +177,14 @@ impl Route {
             return self.error(broken(phase), NO_HOST);
         }
         match error.kind() {
-            io::ErrorKind::UnexpectedEof if phase == Phase::Stream => self.error(
-                ErrorCode::StreamTruncated,
-                "the connection was closed before the end of the stream",
-            ),
-            io::ErrorKind::UnexpectedEof => self.error(
-                ErrorCode::Transport,
-                "the connection was closed before the answer was complete",
-            ),
+            io::ErrorKind::UnexpectedEof if phase == Phase::Stream => {
+                let what = "the connection was closed before the end of the stream";
+                self.error(ErrorCode::StreamTruncated, what)
+            }
+            io::ErrorKind::UnexpectedEof => {
+                let what = "the connection was closed before the answer was complete";
+                self.error(ErrorCode::Transport, what)
+            }
             io::ErrorKind::ConnectionRefused if self.proxy.is_some() => {
                 self.error(ErrorCode::Transport, "the proxy refused the connection")
             }
@@ -211,36 +200,27 @@ impl Route {
     }
 
     fn connect_proxy(&self, reason: &str) -> Error {
-        let digits: String = reason
-            .chars()
-            .skip_while(|char| !char.is_ascii_digit())
-            .take_while(char::is_ascii_digit)
-            .collect();
-        match digits.parse::<u16>() {
+        let reason = reason.trim_start_matches(|char: char| !char.is_ascii_digit());
+        let digits = reason.split(|char: char| !char.is_ascii_digit()).next();
+        match digits.unwrap_or_default().parse::<u16>() {
             // Some proxies say 401: only a proxy answers a CONNECT.
             Ok(401 | 407) => self.login_refused(),
-            Ok(403) => self
-                .error(
-                    ErrorCode::Transport,
-                    "the proxy does not allow this destination (HTTP 403): its rules must, or take another proxy",
-                )
-                .with_retryable(false),
-            Ok(status) => self
-                .error(
-                    ErrorCode::Transport,
-                    format_args!("the proxy answered with HTTP {status}"),
-                )
-                .with_retryable(status >= 500 || [408, 429].contains(&status)),
+            Ok(403) => self.lasting(
+                ErrorCode::Transport,
+                "the proxy does not allow this destination (HTTP 403): its rules must, or take another proxy",
+            ),
+            Ok(status) => {
+                let what = format_args!("the proxy answered with HTTP {status}");
+                let error = self.error(ErrorCode::Transport, what);
+                error.with_retryable(status >= 500 || [408, 429].contains(&status))
+            }
             Err(_) => self.error(ErrorCode::Transport, "the proxy gave no answer"),
         }
     }
 
     fn login_refused(&self) -> Error {
-        self.error(
-            ErrorCode::Transport,
-            "the proxy refused the login: check the user and the password in the proxy URL",
-        )
-        .with_retryable(false)
+        let what = "the proxy refused the login: check the user and the password in the proxy URL";
+        self.lasting(ErrorCode::Transport, what)
     }
 
     fn tls(&self, fault: TlsFault) -> Error {

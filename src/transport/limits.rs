@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::IdleLimits;
 use crate::request::Timeouts;
 
 /// The limits of one attempt: what the call asked for, the defaults, and what is left of the call's time, made into one
@@ -71,6 +72,12 @@ impl Limits {
             total,
             ..*self
         }
+    }
+
+    /// How long a stream may be silent.
+    pub(crate) fn pace(&self) -> Option<IdleLimits> {
+        let limits = self.first_chunk.zip(self.idle);
+        limits.map(|(first_chunk, idle)| IdleLimits { first_chunk, idle })
     }
 
     pub(crate) fn is_stream(&self) -> bool {

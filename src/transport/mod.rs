@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use ureq::Proxy;
 
 use crate::auth::{Auth, Secret};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::panic::guard;
 use crate::proxy;
 
@@ -188,7 +188,7 @@ impl Transport {
         let unfit = |what: &str, why: &str| {
             let id = &auth.id;
             let what = format!("credential {id:?}: {what}{why}");
-            Error::new(ErrorCode::Config, what).with_auth_id(id)
+            Error::config(what).with_auth_id(id)
         };
         let own = auth.proxy_url.expose().trim_matches(' ');
         let (url, whose) = match own {
@@ -241,6 +241,7 @@ impl fmt::Debug for Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     fn transport(proxy: &str) -> Transport {
         Transport::new(

@@ -7,7 +7,7 @@ use http::uri::Scheme;
 use ureq::Proxy;
 
 use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 /// Checks the address to which a credential is about to be sent.
 ///
@@ -30,10 +30,8 @@ use crate::error::{Error, ErrorCode};
 pub fn check_url(url: &str, auth: &Auth) -> Result<Uri, Error> {
     // Reading it as a URI drops the fragment without a word.
     if url.contains('#') {
-        return Err(refused(
-            auth,
-            "it holds a fragment, which is never sent: remove the # and what follows",
-        ));
+        let what = "it holds a fragment, which is never sent: remove the # and what follows";
+        return Err(refused(auth, what));
     }
     let uri = url
         .parse()
@@ -48,10 +46,8 @@ pub(crate) fn check(uri: &Uri, auth: &Auth) -> Result<(), Error> {
         .ok_or_else(|| refused(auth, "it has no host"))?;
     let text = authority.as_str();
     if text.contains('@') {
-        return Err(refused(
-            auth,
-            "it holds a user or a password: put them into the credential",
-        ));
+        let what = "it holds a user or a password: put them into the credential";
+        return Err(refused(auth, what));
     }
     let host = authority.host();
     if host.is_empty() || host == "[]" {
@@ -65,15 +61,12 @@ pub(crate) fn check(uri: &Uri, auth: &Auth) -> Result<(), Error> {
     }
     match uri.scheme() {
         Some(scheme) if *scheme == Scheme::HTTPS => Ok(()),
+        Some(scheme) if *scheme == Scheme::HTTP && (is_loopback(host) || allows_http(auth)) => {
+            Ok(())
+        }
         Some(scheme) if *scheme == Scheme::HTTP => {
-            if is_loopback(host) || allows_http(auth) {
-                Ok(())
-            } else {
-                Err(refused(
-                    auth,
-                    "it is plain http: use https, or set attribute allow_http to true",
-                ))
-            }
+            let what = "it is plain http: use https, or set attribute allow_http to true";
+            Err(refused(auth, what))
         }
         _ => Err(refused(auth, "it must start with https://")),
     }
@@ -109,16 +102,14 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn refused(auth: &Auth, why: &str) -> Error {
-    Error::new(
-        ErrorCode::Config,
-        format!("credential {:?}: its URL cannot be used: {why}", auth.id),
-    )
-    .with_auth_id(&auth.id)
+    let what = format!("credential {:?}: its URL cannot be used: {why}", auth.id);
+    Error::config(what).with_auth_id(&auth.id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn plain_http_is_for_loopback() {

@@ -6,7 +6,7 @@ use crate::sources;
 
 /// The rooms from the ground up. A room imports from lower floors alone.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "failure_kind", "random"],
+    &["clock", "failure_kind", "percent", "random"],
     &["head", "limits"],
     &["error", "json"],
     &["panic"],

@@ -25,11 +25,7 @@ impl StreamProtocol for MessageStream {
     fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> EventMeaning {
         let Some(json) = json else {
             // That of gateways which translate. It makes nothing whole.
-            return if self.has_stopped {
-                EventMeaning::End
-            } else {
-                EventMeaning::Cut
-            };
+            return EventMeaning::of_done(self.has_stopped);
         };
         let kind = json.get("type").and_then(Value::as_str);
         let kind = kind.or(event.event.as_deref()).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Gemini's model names, and the paths of their methods.
 
-use crate::error::{Error, ErrorCode};
-use crate::provider::http::url::encode_into;
+use crate::error::Error;
+use crate::percent::encoded;
 use crate::request::Request;
 
 /// A model's resource name, `models/gemini-2.5-flash` for example.
@@ -14,7 +14,7 @@ impl Model {
         let name = request.model.trim();
         if name.is_empty() {
             let what = "the request names no model: it is part of the URL at Gemini";
-            return Err(Error::new(ErrorCode::Config, what));
+            return Err(Error::config(what));
         }
         let name = if KINDS.iter().any(|kind| name.starts_with(kind)) {
             name.to_owned()
@@ -24,7 +24,7 @@ impl Model {
         // A server would read a step up as another method than the one that is meant.
         if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
             let what = format!("{:?} is not the name of a model", request.model);
-            return Err(Error::new(ErrorCode::Config, what));
+            return Err(Error::config(what));
         }
         Ok(Self(name))
     }
@@ -43,7 +43,7 @@ impl Model {
         let mut path = String::new();
         for part in self.0.split('/') {
             path.push('/');
-            encode_into(&mut path, part);
+            path.extend(encoded(part));
         }
         path + ":" + method
     }
@@ -55,6 +55,7 @@ const KINDS: [&str; 4] = ["models/", "tunedModels/", "publishers/", "projects/"]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn names_become_paths() {

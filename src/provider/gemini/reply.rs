@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::provider::http::{Reply, ReplyReader, ReportedError};
+use crate::provider::http::{Reply, ReplyReader, ReportedError, json};
 use crate::request::Usage;
 
 /// The candidates of a response, each with its index.
@@ -100,16 +100,7 @@ pub(super) fn reason<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
 
 /// A count: protocol buffers in JSON may write it as text, too.
 pub(super) fn number(value: &Value) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be a count; above the range it saturates"
-    )]
-    let whole = |number: f64| (number >= 0.0).then_some(number as u64);
-    value
-        .as_u64()
-        .or_else(|| value.as_f64().and_then(whole))
-        .or_else(|| value.as_str()?.parse().ok())
+    json::number(value).or_else(|| value.as_str()?.parse().ok())
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use http::header::AUTHORIZATION;
 
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::percent::encoded;
 use crate::provider::http::credential_header;
 use crate::provider::http::headers::{base_url, configured_headers};
-use crate::provider::http::url::encode_into;
 use crate::request::Options;
 
 /// Where the API is.
@@ -41,9 +41,8 @@ fn add_quota_project(own: &mut HeaderMap, auth: &Auth) -> Result<(), Error> {
     let project = metadata.and_then(|metadata| metadata.text("quota_project_id"));
     let project = project.map(str::trim).filter(|project| !project.is_empty());
     if let Some(project) = project.filter(|_| !own.contains_key(QUOTA_PROJECT)) {
-        let value = credential_header::sensitive(project.to_owned().into()).ok_or_else(|| {
-            credential_header::config(auth, "quota_project_id is not a header that HTTP allows")
-        })?;
+        let value = credential_header::sensitive(project.to_owned().into())
+            .ok_or_else(|| auth.unfit("quota_project_id is not a header that HTTP allows"))?;
         own.insert(QUOTA_PROJECT, value);
     }
     Ok(())
@@ -56,7 +55,7 @@ pub(super) fn version_path(auth: &Auth) -> Result<String, Error> {
     let names = query.split('&').filter_map(|pair| pair.split('=').next());
     if names.into_iter().any(is_secret) {
         let what = "base_url holds a key: set attribute api_key instead";
-        return Err(credential_header::config(auth, what));
+        return Err(auth.unfit(what));
     }
     let version = auth.attributes.get("api_version").map(str::trim);
     let version = version.unwrap_or_default().trim_matches('/');
@@ -65,7 +64,7 @@ pub(super) fn version_path(auth: &Auth) -> Result<String, Error> {
     let mut path = String::new();
     if !version.is_empty() {
         path.push('/');
-        encode_into(&mut path, version);
+        path.extend(encoded(version));
     } else if !has_path {
         path.push_str("/v1beta");
     }

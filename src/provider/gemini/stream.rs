@@ -28,11 +28,7 @@ impl StreamProtocol for GenerateContent {
     fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> EventMeaning {
         let Some(json) = json else {
             // Not Gemini's, but that of servers in front of it. It makes nothing whole.
-            return if self.have_ended() {
-                EventMeaning::End
-            } else {
-                EventMeaning::Cut
-            };
+            return EventMeaning::of_done(self.have_ended());
         };
         self.has_progressed = false;
         for (index, candidate) in reply::candidates(json) {

@@ -5,7 +5,7 @@ use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 /// What a credential shows to its provider: attribute `api_key`, else `access_token` of the metadata, else the same
 /// inside a nested `token` or `Token` object.
@@ -18,16 +18,9 @@ use crate::error::{Error, ErrorCode};
 /// assert_eq!(secret_of(&Auth::oauth("p", OAuthTokens::new("t"))), Some("t"));
 /// ```
 pub fn secret_of(auth: &Auth) -> Option<&str> {
-    let metadata = auth.metadata.as_ref();
-    let top = || metadata?.text("access_token");
-    let nested = |name| metadata?.get(name)?.get("access_token")?.as_str();
-    auth.attributes
-        .get("api_key")
-        .into_iter()
-        .chain(top())
-        .chain(nested("token"))
-        .chain(nested("Token"))
-        .find(|secret| !secret.is_empty())
+    let key = auth.attributes.get("api_key").into_iter();
+    let mut secrets = key.chain(auth.texts("access_token"));
+    secrets.find(|secret| !secret.is_empty())
 }
 
 /// A key as the value of a header, marked sensitive.
@@ -79,8 +72,7 @@ fn check(auth: &Auth, secret: &str) -> Result<(), Error> {
 }
 
 fn unfit(auth: &Auth) -> Error {
-    config(
-        auth,
+    auth.unfit(
         "its key or token is empty, longer than 8 KiB, or has characters other than visible ASCII: copy it again without \
          spaces and line ends",
     )
@@ -88,16 +80,7 @@ fn unfit(auth: &Auth) -> Error {
 
 /// The error about a credential that has nothing to show.
 pub(crate) fn missing(auth: &Auth) -> Error {
-    config(auth, "it has neither attribute api_key nor an access_token")
-}
-
-/// An error about the credential's own settings.
-pub(crate) fn config(auth: &Auth, what: &str) -> Error {
-    Error::new(
-        ErrorCode::Config,
-        format!("credential {:?} cannot be used: {what}", auth.id),
-    )
-    .with_auth_id(&auth.id)
+    auth.unfit("it has neither attribute api_key nor an access_token")
 }
 
 const BEARER: &str = "Bearer ";
@@ -107,6 +90,7 @@ const LONGEST: usize = 8 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::auth::{Auth, Secrets, scrub};
 use crate::error::{Error, ErrorCode};
-use crate::executor::Attempt;
-use crate::executor::Body;
+use crate::executor::{Attempt, Body};
 use crate::head::ResponseHead;
 use crate::json::{parse_lenient, without_mark};
 use crate::limits::RateLimits;
@@ -43,10 +42,8 @@ pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
         return Err(Error::new(ErrorCode::Cancelled, "the call was cancelled"));
     }
     if attempt.remaining().is_some_and(|left| left.is_zero()) {
-        return Err(Error::new(
-            ErrorCode::DeadlineExceeded,
-            "the call's deadline passed",
-        ));
+        let what = "the call's deadline passed";
+        return Err(Error::new(ErrorCode::DeadlineExceeded, what));
     }
     Ok(())
 }

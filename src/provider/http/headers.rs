@@ -12,11 +12,7 @@ use crate::error::Error;
 
 /// Where the credential's API is: at its attribute `base_url`, else at the vendor's.
 pub(crate) fn base_url<'a>(vendors: &'static str, auth: &'a Auth) -> &'a str {
-    auth.attributes
-        .get("base_url")
-        .map(str::trim)
-        .filter(|url| !url.is_empty())
-        .unwrap_or(vendors)
+    auth.attributes.filled("base_url").unwrap_or(vendors)
 }
 
 /// The headers that a credential's attributes ask for: `header:NAME`, and those in `named` (attribute, header). Each is marked sensitive.
@@ -52,12 +48,12 @@ pub fn configured_headers(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderM
             credential_header::sensitive(value.to_owned().into()),
         ) else {
             let what = format!("attribute {attribute:?} is not a header that HTTP allows");
-            return Err(credential_header::config(auth, &what));
+            return Err(auth.unfit(&what));
         };
         if CONNECTION_HEADERS.contains(&header) && header != AUTHORIZATION {
             let what =
                 format!("attribute {attribute:?} is a header that belongs to the connection");
-            return Err(credential_header::config(auth, &what));
+            return Err(auth.unfit(&what));
         }
         headers.insert(header, value);
     }

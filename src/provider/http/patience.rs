@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::transport::Limits;
+use crate::transport::{IdleLimits, Limits};
 
 /// How long has been waited, and how long may be. Only waiting counts: a reader may take its time between two events.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Patience {
-    limits: Option<Waits>,
+    limits: Option<IdleLimits>,
+    /// The limit for the time between two contents.
+    content: Option<Duration>,
     /// For an event, or for more of one.
     for_event: Duration,
     /// For an event that brings something.
@@ -21,31 +23,14 @@ pub(crate) struct Patience {
     was_whole: bool,
 }
 
-/// The limits, and their names in errors.
-#[derive(Clone, Copy, Debug)]
-struct Waits {
-    first_chunk: Duration,
-    idle: Duration,
-    content: Option<Duration>,
-}
-
 impl Patience {
     /// For a stream whose request went out so long ago.
     pub(crate) fn new(limits: &Limits, since_sent: Duration) -> Self {
-        let waits = limits.first_chunk.zip(limits.idle);
         Self {
-            limits: waits.map(|(first_chunk, idle)| Waits {
-                first_chunk,
-                idle,
-                content: limits.content,
-            }),
-            for_event: Duration::ZERO,
+            limits: limits.pace(),
+            content: limits.content,
             for_content: since_sent,
-            for_end: Duration::ZERO,
-            of_event: 0,
-            had_event: false,
-            had_content: false,
-            was_whole: false,
+            ..Self::default()
         }
     }
 
@@ -96,7 +81,7 @@ impl Patience {
         } else {
             let for_event = self.had_event.then(idle);
             let for_content = if self.had_content {
-                limits.content.map(|limit| (content(limit), CONTENT))
+                self.content.map(|limit| (content(limit), CONTENT))
             } else {
                 Some((content(limits.first_chunk), FIRST_CHUNK))
             };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 /// The payload with `"stream": true` in it and nothing else changed, not even the order of its members: a model may see
 /// that.
@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorCode};
 pub fn streaming_payload(payload: &Bytes) -> Result<Bytes, Error> {
     let Some(object) = Members::of(payload) else {
         let what = "the request's payload is not a JSON object";
-        return Err(Error::new(ErrorCode::Config, what));
+        return Err(Error::config(what));
     };
     let (range, text) = match object.value("stream") {
         Some(range) if payload[range.clone()] == *b"true" => return Ok(payload.clone()),

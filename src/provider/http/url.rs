@@ -6,6 +6,7 @@ use http::Uri;
 
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::percent::encoded;
 use crate::transport::check_url;
 
 /// `base` and `path` with `query` added, checked as [`check_url`] does.
@@ -25,9 +26,9 @@ pub(crate) fn endpoint(
     }
     for (name, value) in query {
         url.push(separator);
-        encode_into(&mut url, name);
+        url.extend(encoded(name));
         url.push('=');
-        encode_into(&mut url, value);
+        url.extend(encoded(value));
         separator = '&';
     }
     check_url(&url, auth)
@@ -60,23 +61,6 @@ fn is_version(segment: &str) -> bool {
 
 /// What Google puts before the version of an upload, and of a download.
 const TRANSFERS: [&str; 2] = ["upload", "download"];
-
-/// Percent-encodes everything but the unreserved characters of
-/// [RFC 3986 section 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
-pub(crate) fn encode_into(url: &mut String, text: &str) {
-    use std::fmt::Write;
-
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                url.push(char::from(byte));
-            }
-            _ => {
-                let _ = write!(url, "%{byte:02X}");
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,11 @@
 //! Parses a token endpoint's answer, in whatever form: it may be the only copy of the next refresh token.
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::auth::Wiped;
 use crate::json::parse_lenient;
+use crate::percent;
 
 /// The answer as an object with the names of
 /// [RFC 6749 section 5.1](https://www.rfc-editor.org/rfc/rfc6749#section-5.1); null where it is none.
@@ -92,27 +94,9 @@ fn form(body: &[u8]) -> Option<Value> {
 /// A form's value without its escapes (<https://url.spec.whatwg.org/#urlencoded-parsing>).
 fn decoded(value: &str) -> String {
     // As large as it gets: a text that grows leaves copies of the secret behind.
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        rest = tail;
-        match (byte, escaped(tail)) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            (b'+', _) => bytes.push(b' '),
-            (byte, _) => bytes.push(*byte),
-        }
-    }
-    String::from_utf8(bytes)
+    let spaced = Zeroizing::new(value.replace('+', " "));
+    String::from_utf8(percent::decoded(&spaced))
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// The byte that two hexadecimal digits stand for.
-fn escaped(digits: &[u8]) -> Option<u8> {
-    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
-    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
 }
 
 /// What is read of an answer, in camel case and in the standard's spelling.
@@ -198,9 +182,9 @@ mod tests {
         #[test]
         fn a_form_brings_what_was_put_in(access in "\\PC{1,40}", refresh in "\\PC{1,40}") {
             let mut form = "access_token=".to_owned();
-            crate::provider::http::url::encode_into(&mut form, &access);
+            form.extend(percent::encoded(&access));
             form.push_str("&refresh_token=");
-            crate::provider::http::url::encode_into(&mut form, &refresh);
+            form.extend(percent::encoded(&refresh));
             prop_assert_eq!(tokens(form), (Some(access), Some(refresh)));
         }
 

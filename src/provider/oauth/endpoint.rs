@@ -11,15 +11,16 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::answer;
-use super::setting::{basic, setting};
+use super::setting::basic;
 use crate::auth::{Auth, Wiped, make_room, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
+use crate::percent::encoded;
 use crate::provider::http::credential_header;
 use crate::provider::http::error_body::ReportedError;
 use crate::provider::http::exchange::excerpt;
 use crate::provider::http::headers::JSON;
-use crate::provider::http::url::{encode_into, endpoint};
+use crate::provider::http::url::endpoint;
 use crate::provider::rate_limits::retry_after;
 use crate::request::Timeouts;
 
@@ -70,7 +71,7 @@ impl<'a> TokenRequest<'a> {
         self.form.push_str(name);
         self.form.push('=');
         let start = self.form.len();
-        encode_into(&mut self.form, value);
+        self.form.extend(encoded(value));
         if !NO_SECRETS.contains(&name) {
             // The encoded form of a secret is not recognised anywhere else.
             let encoded = Zeroizing::new(self.form[start..].to_owned());
@@ -84,32 +85,29 @@ impl<'a> TokenRequest<'a> {
         self.secrets.push(value);
     }
 
-    /// Adds the client's name and secret in the way that the credential says.
+    /// Adds the client's name and secret in the way that the credential says, and its scope.
     pub(super) fn add_client(&mut self, auth: &Auth) -> Result<(), Error> {
-        let client = (setting(auth, "client_id"), setting(auth, "client_secret"));
-        match setting(auth, "client_auth").unwrap_or("body") {
+        let add = |request: &mut Self, name| {
+            if let Some(value) = auth.setting(name) {
+                request.field(name, value);
+            }
+        };
+        match auth.setting("client_auth").unwrap_or("body") {
             "body" => {
-                if let Some(id) = client.0 {
-                    self.field("client_id", id);
-                }
-                if let Some(secret) = client.1 {
-                    self.field("client_secret", secret);
-                }
-                Ok(())
+                add(self, "client_id");
+                add(self, "client_secret");
             }
             "basic" => {
-                let (Some(id), Some(secret)) = client else {
-                    let what = "client_auth = basic needs client_id and client_secret";
-                    return Err(credential_header::config(auth, what));
-                };
+                let client = auth.setting("client_id").zip(auth.setting("client_secret"));
+                let (id, secret) = client.ok_or_else(|| {
+                    auth.unfit("client_auth = basic needs client_id and client_secret")
+                })?;
                 self.authorization = credential_header::sensitive(basic(id, secret));
-                Ok(())
             }
-            _ => Err(credential_header::config(
-                auth,
-                "client_auth is neither body nor basic",
-            )),
+            _ => return Err(auth.unfit("client_auth is neither body nor basic")),
         }
+        add(self, "scope");
+        Ok(())
     }
 
     /// Asks, and returns the answer, which has an access token, a new refresh token, or both.
@@ -195,7 +193,7 @@ impl<'a> TokenRequest<'a> {
                 text = text.replace(signature, "***");
             }
         }
-        let client = setting(auth, "client_id").zip(setting(auth, "client_secret"));
+        let client = auth.setting("client_id").zip(auth.setting("client_secret"));
         if let Some((id, secret)) = client {
             text = text.replace(&basic(id, secret)["Basic ".len()..], "***");
         }
@@ -235,7 +233,7 @@ impl Grant {
 pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
     if auth.metadata.is_none() && !auth.runtime_only {
         let what = "it has no metadata, which is where its tokens would go";
-        return Err(credential_header::config(auth, what));
+        return Err(auth.unfit(what));
     }
     Ok(())
 }

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
 use super::endpoint::text;
-use super::setting::NESTED;
-use crate::auth::{Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, Wipe, read_time_text};
+use crate::auth::{Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, TOKEN_OBJECTS, Wipe, read_time_text};
 use crate::clock;
 use crate::clock::Timestamp;
 
@@ -66,8 +65,7 @@ impl Place {
 
     /// The metadata with what the answer brought.
     pub(super) fn merged(self, auth: &Auth, answer: &Answer<'_>) -> Metadata {
-        let metadata = auth.metadata.as_ref();
-        let mut metadata = metadata.map_or_else(Map::new, |metadata| metadata.as_map().clone());
+        let mut metadata = Metadata::copied(auth.metadata.as_ref());
         // Where nothing but a wish says the scope, what was granted is not the next wish.
         let refresh = if self.keeps_refresh_token {
             &OF_REFRESH[..]
@@ -136,7 +134,7 @@ fn for_each_object(
     mut change: impl FnMut(&mut Map<String, Value>),
 ) {
     change(metadata);
-    for name in NESTED {
+    for name in TOKEN_OBJECTS {
         if let Some(object) = metadata.get_mut(name).and_then(Value::as_object_mut) {
             change(object);
         }

@@ -60,17 +60,12 @@ use self::merge::{Answer, Place};
 /// a record without metadata (which has no place for a token) is code `config`. Messages never quote a key, an assertion or
 /// a secret.
 pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
-    match ServiceAccount::of(auth) {
-        Some(account) => {
-            let request = service_account::request(attempt, auth, account)?;
-            asked(attempt, auth, request, Place::TOP)
-        }
-        None if auth.uses_client_credentials() => {
-            let request = client_credentials::request(auth)?;
-            asked(attempt, auth, request, Place::TOP)
-        }
-        None => refresh_grant(attempt, auth),
-    }
+    let request = match ServiceAccount::of(auth) {
+        Some(account) => service_account::request(attempt, auth, account)?,
+        None if auth.uses_client_credentials() => client_credentials::request(auth)?,
+        None => return refresh_grant(attempt, auth),
+    };
+    asked(attempt, auth, request, Place::TOP)
 }
 
 /// Gets new tokens with the credential's refresh token, as [RFC 6749 section 6](https://www.rfc-editor.org/rfc/rfc6749#section-6)

@@ -2,8 +2,8 @@
 
 use super::endpoint::{Grant, TokenRequest};
 use super::merge::Place;
-use super::setting::{NESTED, setting, token_url};
-use crate::auth::Auth;
+use super::setting::token_url;
+use crate::auth::{Auth, TOKEN_OBJECTS};
 use crate::error::{Error, ErrorCode};
 
 /// The request, and where the tokens are in the metadata.
@@ -12,16 +12,13 @@ pub(super) fn request(auth: &Auth) -> Result<(TokenRequest<'_>, Place), Error> {
     let mut request = TokenRequest::new(Grant::RefreshToken, token_url(auth)?);
     request.refresh_token(token);
     request.add_client(auth)?;
-    if let Some(scope) = setting(auth, "scope") {
-        request.field("scope", scope);
-    }
     Ok((request, place))
 }
 
 fn refresh_token(auth: &Auth) -> Result<(&str, Place), Error> {
     let metadata = auth.metadata.as_ref();
     let top = metadata.and_then(|metadata| metadata.text("refresh_token"));
-    let nested = NESTED.iter().map(|name| {
+    let nested = TOKEN_OBJECTS.iter().map(|name| {
         let token = metadata?.get(name)?.get("refresh_token")?.as_str();
         Some((token?, Place::inside(name)))
     });

@@ -9,25 +9,22 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::endpoint::{Grant, TokenRequest, check_place};
-use super::setting::{GOOGLE, attribute};
+use super::setting::GOOGLE;
 use crate::auth::{Auth, ServiceAccount, make_room};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::executor::Attempt;
-use crate::provider::http::credential_header;
 
 pub(super) fn request<'a>(
     attempt: &Attempt,
     auth: &'a Auth,
     account: Result<ServiceAccount, &str>,
 ) -> Result<TokenRequest<'a>, Error> {
-    let unfit = |what: &str| {
-        credential_header::config(auth, &format!("its service account is unfit: {what}"))
-    };
+    let unfit = |what: &str| auth.unfit(&format!("its service account is unfit: {what}"));
     check_place(auth)?;
     let account = account.map_err(unfit)?;
     let assertion = assertion(auth, &account, attempt.clock().now()).map_err(unfit)?;
-    let token_url = match attribute(auth, "token_url") {
+    let token_url = match auth.attributes.filled("token_url") {
         Some(token_url) => Cow::Borrowed(token_url),
         None => Cow::Owned(audience(&account).to_owned()),
     };
@@ -50,12 +47,12 @@ fn assertion(
     let issued_at = now.unix_timestamp();
     let mut claims = json!({
         "iss": account.client_email,
-        "scope": attribute(auth, "scope").unwrap_or(SCOPE),
+        "scope": auth.attributes.filled("scope").unwrap_or(SCOPE),
         "aud": audience(account),
         "iat": issued_at,
         "exp": issued_at.saturating_add(LIFETIME),
     });
-    if let Some(subject) = attribute(auth, "subject") {
+    if let Some(subject) = auth.attributes.filled("subject") {
         claims["sub"] = subject.into();
     }
     let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());

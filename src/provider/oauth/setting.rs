@@ -6,37 +6,14 @@ use zeroize::Zeroizing;
 
 use crate::auth::{Auth, make_room};
 use crate::error::Error;
-use crate::provider::http::credential_header;
-use crate::provider::http::url::encode_into;
-
-/// An attribute, else a member of the metadata or of its token object; blank ones do not count.
-pub(super) fn setting<'a>(auth: &'a Auth, name: &str) -> Option<&'a str> {
-    let metadata = auth.metadata.as_ref();
-    let top = metadata.and_then(|metadata| metadata.text(name));
-    let nested = NESTED
-        .iter()
-        .filter_map(|object| metadata?.get(object)?.get(name)?.as_str());
-    auth.attributes
-        .get(name)
-        .into_iter()
-        .chain(top)
-        .chain(nested)
-        .map(str::trim)
-        .find(|value| !value.is_empty())
-}
-
-/// An attribute that is not blank.
-pub(super) fn attribute<'a>(auth: &'a Auth, name: &str) -> Option<&'a str> {
-    let value = auth.attributes.get(name).map(str::trim);
-    value.filter(|value| !value.is_empty())
-}
+use crate::percent::encoded;
 
 /// Where to ask for tokens. Google's files of a user's login never say so; Google's libraries know.
 pub(super) fn token_url(auth: &Auth) -> Result<&str, Error> {
-    setting(auth, "token_url")
-        .or_else(|| setting(auth, "token_uri"))
+    auth.setting("token_url")
+        .or_else(|| auth.setting("token_uri"))
         .or_else(|| auth.is_authorized_user().then_some(GOOGLE))
-        .ok_or_else(|| credential_header::config(auth, "a refresh needs attribute token_url"))
+        .ok_or_else(|| auth.unfit("a refresh needs attribute token_url"))
 }
 
 /// `Basic` and the client's name and secret, in the encoding of
@@ -44,9 +21,9 @@ pub(super) fn token_url(auth: &Auth) -> Result<&str, Error> {
 pub(super) fn basic(id: &str, secret: &str) -> Zeroizing<String> {
     let mut pair = Zeroizing::default();
     make_room(&mut pair, 3 * (id.len() + secret.len()) + 1);
-    encode_into(&mut pair, id);
+    pair.extend(encoded(id));
     pair.push(':');
-    encode_into(&mut pair, secret);
+    pair.extend(encoded(secret));
     let mut text = Zeroizing::default();
     make_room(&mut text, "Basic ".len() + 4 * pair.len().div_ceil(3));
     text.push_str("Basic ");
@@ -56,9 +33,6 @@ pub(super) fn basic(id: &str, secret: &str) -> Zeroizing<String> {
 
 /// Google's token endpoint: <https://developers.google.com/identity/protocols/oauth2/web-server#offline>.
 pub(super) const GOOGLE: &str = "https://oauth2.googleapis.com/token";
-
-/// Where tokens may be inside the metadata.
-pub(super) const NESTED: [&str; 2] = ["token", "Token"];
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use self::responses::ResponseEvents;
 use self::stream::ChatCompletion;
 use super::http::{HttpExecutor, Vendor, VendorCall, payload, streaming_payload};
 use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::executor::ChunkSource;
 use crate::request::{Request, Response, Usage};
 
@@ -170,7 +170,7 @@ fn cannot_count(call: &VendorCall<'_>) -> Error {
          feature estimate of this crate",
         call.identifier(),
     );
-    Error::new(ErrorCode::Unsupported, what).with_auth_id(id)
+    Error::new(crate::error::ErrorCode::Unsupported, what).with_auth_id(id)
 }
 
 /// What to speak.
@@ -189,7 +189,7 @@ impl Interface {
                 let what = format!(
                     "there is no interface {other:?}: leave alt out for chat completions, or say \"responses\""
                 );
-                Err(Error::new(ErrorCode::Config, what).with_auth_id(&call.auth().id))
+                Err(Error::config(what).with_auth_id(&call.auth().id))
             }
         }
     }

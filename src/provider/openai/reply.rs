@@ -38,13 +38,9 @@ pub(super) fn failure(json: &Value) -> Option<ReportedError> {
 
 /// Taken out of the ordinary answer without looking at the rest, which is several times cheaper; `None` for any other.
 pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
-    let glance: Glance<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
-    let is_odd = glance.error.is_some()
-        || glance.kind.is_some()
-        || glance.object.is_some_and(|object| object == "error")
-        || glance.base_resp.is_some()
-        || glance.error_code.is_some()
-        || glance.success.is_some();
+    let body = std::str::from_utf8(body).ok()?;
+    let glance: Glance<'_, GlanceChoice<'_>, GlanceUsage> = serde_json::from_str(body).ok()?;
+    let is_odd = glance.is_odd();
     let [choice] = glance.choices;
     let fails = |reason: Cow<'_, str>| ends::is_fault(&reason);
     let has_failed = choice.error.is_some() || choice.finish_reason.is_some_and(fails);
@@ -59,12 +55,11 @@ pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
     })
 }
 
-/// The ordinary answer: one choice with text, and the tokens used.
+/// What the fast paths read of an answer or a chunk: its one choice, its usage, and what is out of the ordinary.
 #[derive(Deserialize)]
-struct Glance<'a> {
-    #[serde(borrow)]
-    choices: [GlanceChoice<'a>; 1],
-    usage: GlanceUsage,
+pub(super) struct Glance<'a, Choice, Usage> {
+    pub(super) choices: [Choice; 1],
+    pub(super) usage: Usage,
     error: Option<IgnoredAny>,
     #[serde(rename = "type")]
     kind: Option<IgnoredAny>,
@@ -73,6 +68,19 @@ struct Glance<'a> {
     base_resp: Option<IgnoredAny>,
     error_code: Option<IgnoredAny>,
     success: Option<IgnoredAny>,
+    pub(super) x_groq: Option<IgnoredAny>,
+}
+
+impl<Choice, Usage> Glance<'_, Choice, Usage> {
+    /// Whether something in it may mean an error.
+    pub(super) fn is_odd(&self) -> bool {
+        self.error.is_some()
+            || self.kind.is_some()
+            || self.object.as_ref().is_some_and(|object| object == "error")
+            || self.base_resp.is_some()
+            || self.error_code.is_some()
+            || self.success.is_some()
+    }
 }
 
 #[derive(Deserialize)]

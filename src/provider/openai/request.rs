@@ -28,8 +28,7 @@ pub(super) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
 /// Where token counts are asked for: attribute `count_tokens_path`, else OpenAI's own endpoint where the credential is for
 /// OpenAI itself (<https://platform.openai.com/docs/api-reference/responses/input-tokens>).
 pub(super) fn count_path(auth: &Auth) -> Option<String> {
-    let own = auth.attributes.get("count_tokens_path").map(str::trim);
-    let path = own.filter(|path| !path.is_empty()).or_else(|| {
+    let path = auth.attributes.filled("count_tokens_path").or_else(|| {
         let base = base_url(BASE_URL, auth).strip_prefix("https://api.openai.com/")?;
         base.starts_with("v1").then_some("/responses/input_tokens")
     })?;

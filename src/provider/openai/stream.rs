@@ -40,11 +40,7 @@ struct Pattern {
 impl StreamProtocol for ChatCompletion {
     fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> EventMeaning {
         let Some(json) = json else {
-            return if self.have_ended() {
-                EventMeaning::End
-            } else {
-                EventMeaning::Cut
-            };
+            return EventMeaning::of_done(self.have_ended());
         };
         let choices = json.get("choices").and_then(Value::as_array);
         let choices = choices.map_or(&[][..], Vec::as_slice);
@@ -144,7 +140,7 @@ impl Pattern {
     fn learn(&mut self, data: &[u8]) -> Option<String> {
         // UTF-8 is checked once for the whole chunk: otherwise for every string in it.
         let data = std::str::from_utf8(data).ok()?;
-        let text = serde_json::from_str::<Glance>(data).ok()?.text()?;
+        let text = text_alone(serde_json::from_str(data).ok()?)?;
         if let Cow::Borrowed(borrowed) = text {
             let start = borrowed.as_ptr() as usize - data.as_ptr() as usize;
             let (before, rest) = data.split_at(start);
@@ -158,22 +154,8 @@ impl Pattern {
     }
 }
 
-/// The ordinary chunk: one choice that adds text, and nothing else that matters.
-#[derive(Deserialize)]
-struct Glance<'a> {
-    #[serde(borrow)]
-    choices: [GlanceChoice<'a>; 1],
-    usage: Option<IgnoredAny>,
-    error: Option<IgnoredAny>,
-    #[serde(rename = "type")]
-    kind: Option<IgnoredAny>,
-    #[serde(borrow)]
-    object: Option<Cow<'a, str>>,
-    base_resp: Option<IgnoredAny>,
-    error_code: Option<IgnoredAny>,
-    success: Option<IgnoredAny>,
-    x_groq: Option<IgnoredAny>,
-}
+/// The ordinary chunk: one choice with text, and nothing else that counts.
+type Glance<'a> = reply::Glance<'a, GlanceChoice<'a>, Option<IgnoredAny>>;
 
 #[derive(Deserialize)]
 struct GlanceChoice<'a> {
@@ -191,22 +173,12 @@ struct GlanceDelta<'a> {
     content: Cow<'a, str>,
 }
 
-impl<'a> Glance<'a> {
-    fn text(self) -> Option<Cow<'a, str>> {
-        let [choice] = self.choices;
-        let ordinary = choice.index == 0
-            && choice.finish_reason.is_none()
-            && choice.error.is_none()
-            && self.usage.is_none()
-            && self.error.is_none()
-            && self.kind.is_none()
-            && self.object.is_none_or(|object| object != "error")
-            && self.base_resp.is_none()
-            && self.error_code.is_none()
-            && self.success.is_none()
-            && self.x_groq.is_none();
-        Some(choice.delta.content).filter(|text| ordinary && !text.is_empty())
-    }
+/// The text of a chunk that brings nothing else.
+fn text_alone(glance: Glance<'_>) -> Option<Cow<'_, str>> {
+    let is_odd = glance.is_odd() || glance.usage.is_some() || glance.x_groq.is_some();
+    let [choice] = glance.choices;
+    let is_first = choice.index == 0 && choice.finish_reason.is_none() && choice.error.is_none();
+    Some(choice.delta.content).filter(|text| is_first && !is_odd && !text.is_empty())
 }
 
 /// What the chunk adds to the first choice.

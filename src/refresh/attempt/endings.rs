@@ -9,7 +9,7 @@ use crate::clock::{deadline, later};
 use crate::error::Error;
 use crate::observe::RefreshEvent;
 use crate::refresh::backoff::{Failure, MOST_ASKED, Setback, back_off, pause_after};
-use crate::refresh::coordinator::{Done, RefreshCoordinator, cut_off, not_found};
+use crate::refresh::coordinator::{Done, RefreshCoordinator, cut_off};
 use crate::refresh::endpoint_backoff::client;
 use crate::refresh::machine::End;
 use crate::refresh::state::Deferrals;
@@ -56,13 +56,13 @@ impl RefreshAttempt<'_> {
                 self.let_go();
                 Done::failed(error)
             }
-            End::Removed => Done::failed(not_found(self.id)),
+            End::Removed => Done::failed(Error::not_registered(self.id)),
         }
     }
 
     fn done(&mut self) -> Done {
         let renewed = self.renewed.take();
-        renewed.map_or_else(|| Done::failed(not_found(self.id)), Done::with)
+        renewed.map_or_else(|| Done::failed(Error::not_registered(self.id)), Done::with)
     }
 
     /// Gives the lock back, unless there are tokens still to be saved under it.
@@ -259,7 +259,7 @@ impl RefreshCoordinator {
     fn defer(&self, id: &Arc<str>, error: &Error) -> Done {
         let services = &self.services;
         let Some(auth) = services.registry.get(id) else {
-            return Done::failed(not_found(id));
+            return Done::failed(Error::not_registered(id));
         };
         let chance = services.random.fraction();
         let (now, monotonic) = (services.clock.now(), services.clock.monotonic());

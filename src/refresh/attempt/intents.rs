@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{MOST_TO_NOTE, RefreshAttempt, WAIT_OUT, being_refreshed, generations};
 use crate::error::{Error, ErrorCode};
-use crate::refresh::backoff::Failure;
 use crate::refresh::lock::note_end;
 use crate::refresh::machine::Event;
 use crate::registry::release;
@@ -15,10 +14,7 @@ impl RefreshAttempt<'_> {
         let generations = generations(self.coordinator, &self.base);
         let intent = match self.lock.intent(generations) {
             Ok(intent) => intent,
-            Err(error) => {
-                self.failed(Failure::NotSent, error);
-                return Event::StoreFailed;
-            }
+            Err(error) => return self.not_sent(error, Event::StoreFailed),
         };
         let services = &self.coordinator.services;
         let now = services.clock.monotonic();
@@ -54,8 +50,7 @@ impl RefreshAttempt<'_> {
                 left.as_secs().max(1)
             );
             let error = Error::new(ErrorCode::RefreshFailed, message).with_retry_after(left);
-            self.failed(Failure::NotSent, error.with_retryable(true));
-            return Event::MayBeUnderWay;
+            return self.not_sent(error.with_retryable(true), Event::MayBeUnderWay);
         }
         let sent = intent.as_ref().map_or(0, |intent| intent.tries);
         if sent > in_doubt {
@@ -67,8 +62,7 @@ impl RefreshAttempt<'_> {
         self.tries = sent.max(in_doubt);
         self.unfinished = intent;
         if !self.coordinator.begin_sending(self.base.grant_token()) {
-            self.failed(Failure::NotSent, being_refreshed(self.id));
-            return Event::MayBeUnderWay;
+            return self.not_sent(being_refreshed(self.id), Event::MayBeUnderWay);
         }
         self.sending = self.base.grant_token();
         Event::Clear
@@ -84,8 +78,7 @@ impl RefreshAttempt<'_> {
             self.lock.set_intent(&intent, generations)
         };
         if let Err(error) = noted {
-            self.failed(Failure::NotSent, error);
-            return Event::StoreFailed;
+            return self.not_sent(error, Event::StoreFailed);
         }
         let took = clock.monotonic().saturating_duration_since(began);
         if took > MOST_TO_NOTE || !self.is_as_seen() {
@@ -96,8 +89,7 @@ impl RefreshAttempt<'_> {
                 self.id
             );
             let error = Error::new(ErrorCode::RefreshFailed, message).with_retryable(true);
-            self.failed(Failure::NotSent, error);
-            return Event::StoreFailed;
+            return self.not_sent(error, Event::StoreFailed);
         }
         self.tries = tries;
         Event::Noted

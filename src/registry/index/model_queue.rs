@@ -46,6 +46,7 @@ struct Tier {
 }
 
 /// The ready credentials of one model, and when the others return: a pick never looks at those that are unavailable.
+#[derive(Default)]
 pub(crate) struct ModelQueue {
     /// The ready credentials, for each tier of the pool.
     ready: Vec<Ready>,
@@ -54,23 +55,35 @@ pub(crate) struct ModelQueue {
     next_return: Option<Timestamp>,
     /// Until when each of them is unavailable, and why.
     out: FastMap<u32, (Timestamp, Why)>,
-    /// How many of those that return are unavailable, by failure kind.
-    faults: [usize; FailureKind::ALL.len()],
-    /// How many for nothing but their own limits.
-    full: usize,
-    /// How many for nothing but their pace.
-    paced: usize,
-    capped: usize,
+    /// How many of those that return are unavailable for each reason.
+    counts: [usize; Why::COUNT],
+    /// The number of the pick that used it last.
     last_used: u64,
 }
 
 /// Why a credential that returns by itself is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+pub(crate) enum Why {
     FailureKind(FailureKind),
+    /// Nothing but its own limits.
     Full,
+    /// Nothing but its pace.
     Paced,
+    /// Nothing but what is learnt of its concurrency.
     Capped,
+}
+
+impl Why {
+    const COUNT: usize = FailureKind::NAMED.len() + 3;
+
+    fn index(self) -> usize {
+        match self {
+            Self::FailureKind(fault) => fault as usize,
+            Self::Full => FailureKind::NAMED.len(),
+            Self::Paced => FailureKind::NAMED.len() + 1,
+            Self::Capped => FailureKind::NAMED.len() + 2,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -206,20 +219,14 @@ impl ProviderIndex {
         troubled: impl Iterator<Item = (u32, Position, Readiness)>,
     ) {
         let model: Arc<str> = model.into();
-        let mut lane = ModelQueue {
-            ready: self.tiers.iter().map(|_| Ready::default()).collect(),
-            returning: BTreeSet::new(),
-            next_return: None,
-            out: FastMap::default(),
-            faults: [0; FailureKind::ALL.len()],
-            full: 0,
-            paced: 0,
-            capped: 0,
-            last_used: 0,
+        let all_ready = |tier: &Tier| Ready {
+            bits: BitSet::all(&tier.order),
+            ..Ready::default()
         };
-        for (index, tier) in self.tiers.iter().enumerate() {
-            lane.ready[index].bits = BitSet::all(&tier.order);
-        }
+        let mut lane = ModelQueue {
+            ready: self.tiers.iter().map(all_ready).collect(),
+            ..ModelQueue::default()
+        };
         for (slot, seat, readiness) in troubled {
             if let Some(tier) = self.tier(seat.ranks.priority) {
                 lane.set(&self.tiers[tier].order, tier, slot, seat, readiness);
@@ -297,7 +304,7 @@ impl ModelQueue {
     fn is_out(&mut self, slot: u32, at: Timestamp, why: Why) {
         self.out.insert(slot, (at, why));
         self.returning.insert((at, slot));
-        *self.count_of(why) += 1;
+        self.counts[why.index()] += 1;
         self.next_return = Some(self.next_return.map_or(at, |first| first.min(at)));
     }
 
@@ -307,19 +314,10 @@ impl ModelQueue {
         }
         if let Some((at, why)) = self.out.remove(&slot) {
             self.returning.remove(&(at, slot));
-            *self.count_of(why) -= 1;
+            self.counts[why.index()] -= 1;
             if self.next_return == Some(at) {
                 self.next_return = self.returning.first().map(|(at, _)| *at);
             }
-        }
-    }
-
-    fn count_of(&mut self, why: Why) -> &mut usize {
-        match why {
-            Why::FailureKind(fault) => &mut self.faults[fault as usize],
-            Why::Full => &mut self.full,
-            Why::Paced => &mut self.paced,
-            Why::Capped => &mut self.capped,
         }
     }
 
@@ -514,31 +512,15 @@ impl QueueView<'_> {
         self.lane.out.len()
     }
 
-    /// How many are unavailable for nothing but their own limits.
-    pub(crate) fn full(&self) -> usize {
-        self.lane.full
+    /// How many of those that return are unavailable for this reason.
+    pub(crate) fn count(&self, why: Why) -> usize {
+        self.lane.counts[why.index()]
     }
 
-    pub(crate) fn is_full(&self, slot: u32) -> bool {
-        matches!(self.lane.out.get(&slot), Some((_, Why::Full)))
-    }
-
-    /// How many are unavailable for nothing but their pace.
-    pub(crate) fn paced(&self) -> usize {
-        self.lane.paced
-    }
-
-    pub(crate) fn is_paced(&self, slot: u32) -> bool {
-        matches!(self.lane.out.get(&slot), Some((_, Why::Paced)))
-    }
-
-    /// How many are unavailable for nothing but what is in flight with them.
-    pub(crate) fn capped(&self) -> usize {
-        self.lane.capped
-    }
-
-    pub(crate) fn is_capped(&self, slot: u32) -> bool {
-        matches!(self.lane.out.get(&slot), Some((_, Why::Capped)))
+    /// Whether this is why it is unavailable.
+    pub(crate) fn is_out_for(&self, slot: u32, why: Why) -> bool {
+        let out = self.lane.out.get(&slot);
+        out.is_some_and(|(_, known)| *known == why)
     }
 
     /// Until when a credential is kept from being ready, if it is.
@@ -549,9 +531,9 @@ impl QueueView<'_> {
 
     /// How many are unavailable, by failure kind.
     pub(crate) fn faults(&self) -> impl Iterator<Item = (FailureKind, usize)> + '_ {
-        FailureKind::ALL
+        FailureKind::NAMED
             .into_iter()
-            .map(|fault| (fault, self.lane.faults[fault as usize]))
+            .map(|(fault, _)| (fault, self.count(Why::FailureKind(fault))))
             .filter(|(_, count)| *count > 0)
     }
 }

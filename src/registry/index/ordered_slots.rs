@@ -109,53 +109,30 @@ impl OrderedSlots {
                 index: place.index + 1,
                 ..place
             },
-            None => match self.directory.first() {
-                Some(chunk) => Place {
-                    chunk: *chunk,
-                    index: 0,
-                },
-                None => Place {
-                    chunk: self.open_chunk(0),
-                    index: 0,
-                },
-            },
+            None => {
+                let first = self.directory.first().copied();
+                let chunk = first.unwrap_or_else(|| self.open_chunk(0));
+                Place { chunk, index: 0 }
+            }
         };
         if self.chunks[at.chunk].slots.len() == CHUNK {
             at = self.make_room(at, &mut moved, &mut shifted);
         }
-        let chunk = &mut self.chunks[at.chunk];
-        chunk.slots.insert(at.index, slot);
-        for (index, slot) in chunk.slots.iter().enumerate().skip(at.index) {
-            moved(
-                *slot,
-                Place {
-                    chunk: at.chunk,
-                    index,
-                },
-            );
-        }
+        self.chunks[at.chunk].slots.insert(at.index, slot);
+        self.tell_places(at, moved);
         shifted(self, Edit::Opened(at));
     }
 
     pub(crate) fn remove(
         &mut self,
         at: Place,
-        mut moved: impl FnMut(u32, Place),
+        moved: impl FnMut(u32, Place),
         mut shifted: impl FnMut(&Self, Edit),
     ) {
         self.len -= 1;
-        let chunk = &mut self.chunks[at.chunk];
-        chunk.slots.remove(at.index);
-        for (index, slot) in chunk.slots.iter().enumerate().skip(at.index) {
-            moved(
-                *slot,
-                Place {
-                    chunk: at.chunk,
-                    index,
-                },
-            );
-        }
-        let is_empty = chunk.slots.is_empty();
+        self.chunks[at.chunk].slots.remove(at.index);
+        self.tell_places(at, moved);
+        let is_empty = self.chunks[at.chunk].slots.is_empty();
         shifted(self, Edit::Closed(at));
         if is_empty {
             let rank = self.rank(at.chunk);
@@ -183,11 +160,12 @@ impl OrderedSlots {
                 index: 0,
             };
         }
-        let upper = self.chunks[at.chunk].slots.split_off(HALF);
-        for (index, slot) in upper.iter().enumerate() {
-            moved(*slot, Place { chunk: into, index });
-        }
-        self.chunks[into].slots = upper;
+        self.chunks[into].slots = self.chunks[at.chunk].slots.split_off(HALF);
+        let start = Place {
+            chunk: into,
+            index: 0,
+        };
+        self.tell_places(start, moved);
         shifted(
             self,
             Edit::Split {
@@ -198,6 +176,14 @@ impl OrderedSlots {
         match at.index.checked_sub(HALF) {
             Some(index) if index > 0 => Place { chunk: into, index },
             _ => at,
+        }
+    }
+
+    /// Says of each slot from `from` to the end of its chunk where it is now.
+    fn tell_places(&self, from: Place, mut moved: impl FnMut(u32, Place)) {
+        let chunk = from.chunk;
+        for (index, slot) in self.chunks[chunk].slots.iter().enumerate().skip(from.index) {
+            moved(*slot, Place { chunk, index });
         }
     }
 

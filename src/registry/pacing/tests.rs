@@ -1,6 +1,6 @@
 //! Paces, groups and limits as picks and leases see them.
 
-use super::super::{Picked, Query, Supply, UseLimits};
+use super::super::{Choice, Picked, Query, Supply, UseLimits};
 use super::*;
 use crate::auth::Auth;
 use crate::clock::{Clock, ManualClock, later};
@@ -56,7 +56,7 @@ impl Pool {
     }
 
     fn lease(&self, query: Query<'_>) -> Option<Lease> {
-        let picked = self.registry.rotate(query)?;
+        let picked = self.registry.choose(query, Choice::Rotate)?;
         Some(self.registry.lease(query, picked, 0)?.0)
     }
 
@@ -333,7 +333,7 @@ fn states_of_invented_models_are_bounded_for_the_whole_pool() {
             .flat_map(|record| record.auth.model_states.values())
     };
     assert!(
-        states().count() <= super::super::MOST_STATES,
+        states().count() <= super::super::seat::MOST_STATES,
         "{}",
         states().count()
     );

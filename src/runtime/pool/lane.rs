@@ -29,10 +29,10 @@ pub(crate) struct LaneLimits {
 pub(super) struct LaneState {
     lane: Lane,
     limits: LaneLimits,
-    permits: Receiver<()>,
+    pub(super) permits: Receiver<()>,
     give_back: Sender<()>,
     queue: Sender<Job>,
-    jobs: Receiver<Job>,
+    pub(super) jobs: Receiver<Job>,
     threads: Mutex<Threads>,
 }
 
@@ -83,14 +83,6 @@ impl LaneState {
             jobs,
             threads: Mutex::default(),
         }
-    }
-
-    pub(super) fn permits(&self) -> &Receiver<()> {
-        &self.permits
-    }
-
-    pub(super) fn jobs(&self) -> &Receiver<Job> {
-        &self.jobs
     }
 
     /// The slot of a permit that was received. Where no idle thread is left for it, also the name of one to be started.
@@ -179,6 +171,7 @@ impl LaneState {
         may
     }
 
+    #[cfg(test)]
     pub(super) fn live(&self) -> usize {
         self.threads.lock().live
     }

@@ -5,7 +5,6 @@ mod lane;
 mod tests;
 mod worker;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -70,13 +69,13 @@ impl Pool {
     ) -> Self {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (running, ended) = crossbeam_channel::bounded(0);
-        let lane = |lane, limits| Arc::new(LaneState::new(lane, limits));
+        let lanes = [
+            (Lane::Jobs, jobs),
+            (Lane::Streams, streams),
+            (Lane::Refreshes, refreshes),
+        ];
         Self {
-            lanes: [
-                lane(Lane::Jobs, jobs),
-                lane(Lane::Streams, streams),
-                lane(Lane::Refreshes, refreshes),
-            ],
+            lanes: lanes.map(|(lane, limits)| Arc::new(LaneState::new(lane, limits))),
             clock,
             start: |name, body| spawn(name, body),
             closing: CancelToken::new(),
@@ -93,7 +92,7 @@ impl Pool {
     pub(crate) fn reserve(&self, lane: Lane, wait: WaitFor<'_>) -> Result<Slot, Error> {
         let state = &self.lanes[lane as usize];
         self.check_open()?;
-        let waited = match state.permits().try_recv() {
+        let waited = match state.permits.try_recv() {
             Ok(()) => Duration::ZERO,
             Err(_) => self.wait_for_place(state, wait)?,
         };
@@ -113,10 +112,10 @@ impl Pool {
         let never = crossbeam_channel::never();
         let cancelled = wait.cancel.map_or(&never, CancelToken::cancelled);
         select! {
-            recv(lane.permits()) -> _ => Ok(self.clock.monotonic().saturating_duration_since(since)),
+            recv(lane.permits) -> _ => Ok(self.clock.monotonic().saturating_duration_since(since)),
             recv(self.clock.after(wait.at_most)) -> _ => Err(lane.all_taken()),
             recv(cancelled) -> _ => Err(Error::new(ErrorCode::Cancelled, "the call was cancelled")),
-            recv(self.closing.cancelled()) -> _ => Err(shut_down()),
+            recv(self.closing.cancelled()) -> _ => Err(Error::shut_down()),
         }
     }
 
@@ -128,12 +127,12 @@ impl Pool {
     ) -> Result<(), Error> {
         let lane = Arc::clone(slot.lane());
         if !slot.filled(job).is_some_and(|job| lane.send(job)) {
-            return Err(shut_down());
+            return Err(Error::shut_down());
         }
         if self.has_stopped() {
             // The workers may be gone already: none would take the job.
             lane.drop_queue();
-            return Err(shut_down());
+            return Err(Error::shut_down());
         }
         Ok(())
     }
@@ -146,7 +145,7 @@ impl Pool {
     /// An error from the moment on in which a shutdown begins.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.closing.is_cancelled() {
-            Err(shut_down())
+            Err(Error::shut_down())
         } else {
             Ok(())
         }
@@ -196,7 +195,7 @@ impl Pool {
 
     fn start_worker(&self, lane: &Arc<LaneState>, name: String) -> Result<(), Error> {
         let Some(running) = self.running.lock().clone() else {
-            return Err(shut_down());
+            return Err(Error::shut_down());
         };
         let worker = LaneWorker {
             lane: Arc::clone(lane),
@@ -221,18 +220,6 @@ impl Pool {
         }
         Ok(())
     }
-}
-
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("live", &self.lanes.each_ref().map(|lane| lane.live()))
-            .finish_non_exhaustive()
-    }
-}
-
-fn shut_down() -> Error {
-    Error::new(ErrorCode::ShutDown, "the manager has been shut down")
 }
 
 /// How long a shutdown waits for threads whose work was cancelled.

@@ -37,14 +37,15 @@ fn a_full_lane_says_so_and_the_others_go_on() {
 fn a_place_is_waited_for_so_long_and_no_longer() {
     let (pool, clock) = pool(1, 0);
     let (hold, held) = bounded::<()>(0);
+    let (begin, begun) = bounded(1);
     let slot = pool.reserve(Lane::Jobs, WaitFor::NOTHING).unwrap();
     assert!(slot.waited().is_zero());
-    let (begin, begun) = bounded(1);
     pool.run(slot, move |_| {
         begin.send(()).unwrap();
         let _ = held.recv();
     })
     .unwrap();
+    // From then on the worker sets no timer.
     begun.recv().unwrap();
     let error = pool.reserve(Lane::Jobs, WaitFor::NOTHING).unwrap_err();
     assert_eq!(error.code(), &ErrorCode::PoolSaturated);

@@ -49,21 +49,15 @@ thread_local! {
 
 impl LaneWorker {
     pub(super) fn work(self) {
-        let Self {
-            lane,
-            stopped,
-            clock,
-            running,
-        } = self;
         let place = Rc::new(Place {
-            lane,
+            lane: self.lane,
             permit: Cell::new(None),
             standing: Cell::new(Standing::Idle),
-            running: Cell::new(Some(running)),
+            running: Cell::new(Some(self.running)),
         });
         OWN.set(Some(Rc::clone(&place)));
         while place.standing.get() == Standing::Idle
-            && let Some(Job { permit, work }) = next_job(&place.lane, &stopped, &*clock)
+            && let Some(Job { permit, work }) = next_job(&place.lane, &self.stopped, &*self.clock)
         {
             place.begin(permit);
             let _ = guard(|| "a job".to_owned(), || work(&place));
@@ -76,11 +70,11 @@ impl LaneWorker {
 /// The next job; `None` when the worker has left the lane.
 fn next_job(lane: &LaneState, stopped: &Receiver<Never>, clock: &dyn Clock) -> Option<Job> {
     loop {
-        if let Ok(job) = lane.jobs().try_recv() {
+        if let Ok(job) = lane.jobs.try_recv() {
             return Some(job);
         }
         let in_any_case = select! {
-            recv(lane.jobs()) -> job => match job {
+            recv(lane.jobs) -> job => match job {
                 Ok(job) => return Some(job),
                 Err(_) => true,
             },

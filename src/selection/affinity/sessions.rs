@@ -8,8 +8,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use crate::clock::Timestamp;
-use crate::clock::until;
+use crate::clock::{Timestamp, until};
 use crate::selection::conversation::ConversationKey;
 
 type Map<K, V> = HashMap<K, V, RandomState>;

@@ -4,8 +4,7 @@ use std::fs::{self, Metadata};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::clock::Timestamp;
-use crate::clock::{Clock, SystemClock, later};
+use crate::clock::{Clock, SystemClock, Timestamp, later};
 
 /// A file as it was seen: which one it is, and what was in it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -25,7 +25,7 @@ pub(super) struct Index {
 }
 
 /// A record's files as they were last seen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Seen {
     marks: Marks,
     /// The record in it; where it does not read, the one that was.
@@ -107,12 +107,7 @@ impl Index {
     /// This store has written a record.
     pub(super) fn wrote(&mut self, id: &str, home: &Home, marks: impl FnOnce(&mut Marks)) {
         self.writes += 1;
-        let seen = self.files.entry(home.path.clone()).or_insert_with(|| Seen {
-            marks: Marks::default(),
-            record: None,
-            problem: None,
-            write: 0,
-        });
+        let seen = self.files.entry(home.path.clone()).or_default();
         marks(&mut seen.marks);
         seen.write = self.writes;
         seen.problem = None;

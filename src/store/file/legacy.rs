@@ -28,11 +28,7 @@ pub(super) fn read(path: &str, object: Object) -> Auth {
 
 /// The token file of a record: its metadata, and in the members named here what the record says otherwise.
 pub(super) fn write(auth: &Auth) -> Object {
-    let object = auth
-        .metadata
-        .as_ref()
-        .map_or_else(Map::new, |metadata| metadata.as_map().clone());
-    let mut object = Wiped::new(object);
+    let mut object = Wiped::new(Metadata::copied(auth.metadata.as_ref()));
     if !same_name(provider(&object), &auth.provider) {
         set(&mut object, "type", auth.provider.clone());
     }

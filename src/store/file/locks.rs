@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::atomic::{self, Staged};
 use super::{names, read};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::store::codec::shown;
 use crate::store::support::lock_file::LockFile;
 use crate::store::support::permissions;
@@ -23,7 +23,7 @@ pub(super) fn write_lock(root: &Path, id: &str) -> Result<LockFile, Error> {
             "credential {} is being written by another process that does not come to an end; see what it is doing",
             shown(id)
         );
-        Error::new(ErrorCode::Store, message).with_auth_id(id)
+        Error::store(message).with_auth_id(id)
     })
 }
 
@@ -73,13 +73,13 @@ impl RecordLock for FileLock {
                 shown(&self.id),
                 self.intent.display()
             );
-            Error::new(ErrorCode::Store, message).with_auth_id(&self.id)
+            Error::store(message).with_auth_id(&self.id)
         })?;
         serde_json::from_value(object.into_inner().into())
             .map(Some)
             .map_err(|_| {
                 let message = format!("{} holds no intent: remove it", self.intent.display());
-                Error::new(ErrorCode::Store, message).with_auth_id(&self.id)
+                Error::store(message).with_auth_id(&self.id)
             })
     }
 
@@ -94,11 +94,11 @@ impl FileLock {
         match intent {
             Some(intent) => {
                 // A writer that was cut off may have left one, which says nothing: that refresh never began.
-                remove(&self.intent.with_file_name(atomic::temp_name(&self.intent)))?;
+                read::remove(&self.intent.with_file_name(atomic::temp_name(&self.intent)))?;
                 let bytes = serde_json::to_vec(intent)?;
                 Staged::write(self.intent.clone(), &bytes)?.commit()?;
             }
-            None => remove(&self.intent)?,
+            None => read::remove(&self.intent)?,
         }
         permissions::sync_dir(dir)
     }
@@ -124,22 +124,13 @@ fn file(root: &Path, id: &str, kind: &str) -> PathBuf {
     former.unwrap_or_else(|| file(&names::safe_name(id)))
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if !read::is_missing(&error) => Err(error),
-        _ => Ok(()),
-    }
-}
-
 fn lock_failed(id: &str, error: io::Error) -> Error {
     let advice = permissions::advice(
         &error,
         "check that the store's directory exists and is writable, and that its file system knows locks",
     );
     let message = format!("could not lock credential {}: {error}; {advice}", shown(id));
-    Error::new(ErrorCode::Store, message)
-        .with_auth_id(id)
-        .with_source(error)
+    Error::store(message).with_auth_id(id).with_source(error)
 }
 
 const WRITE: &str = "write";

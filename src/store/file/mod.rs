@@ -35,7 +35,8 @@ use super::support::lock_file::LockFile;
 use super::support::permissions;
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
+use crate::random;
 use fingerprint::Marks;
 
 /// A store in a directory: one JSON file per credential, for people to read and for other tools to share.
@@ -153,14 +154,14 @@ impl FileStore {
                 "{what} the directory {}: {error}; check the path and its permissions",
                 dir.display()
             );
-            Error::new(ErrorCode::Store, message).with_source(error)
+            Error::store(message).with_source(error)
         };
         if fs::metadata(dir).is_ok_and(|found| !found.is_dir()) {
             let message = format!(
                 "{} is not a directory: credentials are kept in a directory of their own",
                 dir.display()
             );
-            return Err(Error::new(ErrorCode::Config, message));
+            return Err(Error::config(message));
         }
         permissions::create_dirs(dir).map_err(|error| failed("could not create", error))?;
         // Absolute, so that a later change of the working directory changes nothing; a link in it may be led elsewhere.
@@ -168,9 +169,7 @@ impl FileStore {
         permissions::tighten_dir(&root);
         let held = scan::holds_any(&root).map_err(|error| failed("could not read", error))?;
         let place = Root::open(&root).map_err(|error| failed("could not read", error))?;
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| failed("could not open", io::Error::other(error.to_string())))?;
+        let random = random::bytes().map_err(|error| failed("could not open", error))?;
         Ok(Self {
             root,
             place,
@@ -301,7 +300,7 @@ impl FileStore {
         };
         let (auth, skipped) = stored.map_err(|problem| {
             let message = format!("credential {}: {:?} {problem}", shown(id), home.path);
-            Error::new(ErrorCode::Store, message).with_auth_id(id)
+            Error::store(message).with_auth_id(id)
         })?;
         if let Some(skipped) = skipped {
             log::warn!("the store holds something that does not read: {skipped}");
@@ -325,13 +324,20 @@ impl FileStore {
                 "credential {} was left half saved, and could not be recovered: {error}",
                 shown(id)
             );
-            Error::new(ErrorCode::Store, message)
-                .with_auth_id(id)
-                .with_source(error)
+            Error::store(message).with_auth_id(id).with_source(error)
         })
     }
 
     /// Puts the record's files in place. The lock is the right to do so.
+    /// Where a record is that is to be written, and the lock for it.
+    fn begin_write(&self, auth: &Auth) -> Result<(Home, LockFile), Error> {
+        check(auth)?;
+        self.check_root_for(&auth.id)?;
+        let home = self.home(&auth.id)?;
+        let lock = locks::write_lock(&self.root, &auth.id)?;
+        Ok((home, lock))
+    }
+
     fn put(
         &self,
         auth: &Auth,
@@ -372,10 +378,7 @@ impl Store for FileStore {
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        check(auth)?;
-        self.check_root_for(&auth.id)?;
-        let home = self.home(&auth.id)?;
-        let lock = locks::write_lock(&self.root, &auth.id)?;
+        let (home, lock) = self.begin_write(auth)?;
         let prepared = write::stage_save(&self.root, auth, &home)?;
         self.put(auth, &home, prepared, &lock)
     }
@@ -398,10 +401,7 @@ impl Store for FileStore {
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
-        check(auth)?;
-        self.check_root_for(&auth.id)?;
-        let home = self.home(&auth.id)?;
-        let _lock = locks::write_lock(&self.root, &auth.id)?;
+        let (home, _lock) = self.begin_write(auth)?;
         if fs::symlink_metadata(self.root.join(&home.path)).is_err() {
             // It has been deleted: its state alone means nothing.
             return Ok(());
@@ -418,10 +418,7 @@ impl Store for FileStore {
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
-        check(auth)?;
-        self.check_root_for(&auth.id)?;
-        let home = self.home(&auth.id)?;
-        let lock = locks::write_lock(&self.root, &auth.id)?;
+        let (home, lock) = self.begin_write(auth)?;
         self.recover(&home, &auth.id)?;
         if let Some(there) = self.conflict(&home, auth, expected) {
             return Ok(Saved::Conflict(there));
@@ -437,10 +434,7 @@ impl Store for FileStore {
     fn missing(&self, id: &str) -> Result<Missing, Error> {
         // A directory that is away, or is another one, says nothing of what was in it.
         self.check_root_for(id)?;
-        if self.index.lock().has_lost(id) {
-            return Ok(Missing::Lost);
-        }
-        Ok(Missing::Removed)
+        Ok(Missing::of(!self.index.lock().has_lost(id)))
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {

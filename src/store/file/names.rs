@@ -1,8 +1,8 @@
 //! File names for ids. Nothing of an id reaches a path unless it is one plain component.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest, Sha256};
+
+use crate::auth::first_eight;
 
 /// The file of a record in this store's own form.
 pub(super) fn credential_file(id: &str) -> String {
@@ -43,12 +43,7 @@ pub(in crate::store) fn safe_name(id: &str) -> String {
 
 /// 16 hexadecimal digits.
 pub(super) fn digest(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(16);
-    for byte in Sha256::digest(bytes).iter().take(8) {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("{:016x}", first_eight(&Sha256::digest(bytes)))
 }
 
 /// Whether the store may have put a record in its own form under this name.

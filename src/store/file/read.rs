@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use serde_json::error::Category;
 use zeroize::Zeroizing;
 
 use super::fingerprint::Mark;
-use crate::auth::{Wipe as _, Wiped};
+use crate::auth::{Wipe as _, Wiped, read_wiped};
 use crate::json::parse_lenient;
 use crate::store::codec::Object;
 use crate::store::support::permissions;
@@ -127,6 +127,14 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
     )
 }
 
+/// Removes a file, which may be gone already.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if !is_missing(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn bytes(
     place: &Path,
     opened: impl FnOnce(&File, &Metadata),
@@ -134,33 +142,11 @@ fn bytes(
     let (file, found) = open(place)?;
     opened(&file, &found);
     let length = usize::try_from(found.len()).unwrap_or(usize::MAX);
-    let bytes = read_all(&file, length)?;
+    let bytes = read_wiped(&file, length, MAX_BYTES)?;
     if bytes.len() > MAX_BYTES {
         return Err(Unreadable::TooLarge);
     }
     Ok((bytes, found))
-}
-
-/// All bytes of a file of `length`, one more than may be read at most. One that grows meanwhile is read on; a buffer that grew by
-/// itself would leave a copy of a token behind.
-fn read_all(mut file: &File, length: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(vec![0; length.min(MAX_BYTES) + 1]);
-    let mut filled = 0;
-    while filled <= MAX_BYTES {
-        if filled == bytes.len() {
-            let mut larger = Zeroizing::new(vec![0; (2 * filled).min(MAX_BYTES + 1)]);
-            larger[..filled].copy_from_slice(&bytes);
-            bytes = larger;
-        }
-        match file.read(&mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }
 
 /// Opens a regular file, and nothing else.
@@ -254,7 +240,7 @@ mod tests {
             file.write_all(&content).unwrap();
             for expected in [0, length / 2, length, length + 1, usize::MAX] {
                 file.rewind().unwrap();
-                let read = read_all(&file, expected).unwrap();
+                let read = read_wiped(&file, expected, MAX_BYTES).unwrap();
                 assert!(
                     *read == content[..length.min(MAX_BYTES + 1)],
                     "{length} {expected}"

@@ -8,9 +8,8 @@ use super::fingerprint::Marks;
 use super::read::{self, Unreadable};
 use super::{foreign, legacy, names};
 use crate::auth::{Auth, Wiped};
-use crate::store::Skipped;
-use crate::store::codec;
 use crate::store::codec::Object;
+use crate::store::{Skipped, codec};
 
 /// Where a record lives.
 #[derive(Clone, Debug, PartialEq, Eq)]

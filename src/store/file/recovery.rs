@@ -50,14 +50,14 @@ pub(super) fn recover(root: &Path, home: &Home, id: &str) -> io::Result<()> {
             home.path
         );
     } else {
-        remove(&credential_temp)?;
+        read::remove(&credential_temp)?;
     }
     let current = record::load(root, &home.path).ok().flatten();
     let goes_with = |state| current.is_some_and(|current| current.goes_with(state));
     if state.as_ref().is_some_and(goes_with) {
         Staged::left(root.join(home.state_path()))?.commit()?;
     } else {
-        remove(&state_temp)?;
+        read::remove(&state_temp)?;
     }
     permissions::sync_dir(credential_temp.parent().unwrap_or(root))
 }
@@ -137,13 +137,6 @@ fn beside(path: &str, target: &str) -> String {
     let temp = temp_name(Path::new(target));
     path.rsplit_once('/')
         .map_or_else(|| temp.clone(), |(parents, _)| format!("{parents}/{temp}"))
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if !read::is_missing(&error) => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Recovers what was left of many records. What cannot be is left for the next time.

@@ -1,6 +1,5 @@
 //! The identity of the store's directory. Another directory in its place, such as that below an unmounted file system, removes no records.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +8,8 @@ use parking_lot::Mutex;
 
 use super::locks::DIR;
 use super::{read, scan};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
+use crate::random;
 use crate::store::support::permissions;
 
 /// Which directory it is.
@@ -84,7 +84,7 @@ impl Root {
             "could not read the directory {}: {error}; check that it exists, is mounted and is readable",
             self.path.display()
         );
-        Error::new(ErrorCode::Store, message).with_source(error)
+        Error::store(message).with_source(error)
     }
 
     fn compare(&self, held: bool) -> Result<Sight, Error> {
@@ -135,7 +135,7 @@ impl Root {
 
     fn error(&self, what: &str) -> Error {
         let message = format!("the directory {} {what}", self.path.display());
-        Error::new(ErrorCode::Store, message)
+        Error::store(message)
     }
 }
 
@@ -156,13 +156,7 @@ impl Identity {
 /// Marks the directory, where it is not and can be.
 fn mark(path: &Path) {
     let marked = permissions::create_dir(&path.join(DIR)).and_then(|()| {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-        let mut text = String::with_capacity(MARK_LENGTH);
-        for byte in random {
-            // Writing to a text cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
+        let text = random::token()?;
         permissions::create_file(&path.join(DIR).join(MARK))?.write_all(text.as_bytes())
     });
     match marked {

@@ -14,7 +14,7 @@ use crate::auth::Auth;
 use crate::store::{Listing, Skipped};
 
 /// The files of a directory that are, or should be, records.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Files {
     pub(super) paths: Vec<String>,
     /// What is there and will not be read.
@@ -25,15 +25,7 @@ pub(super) struct Files {
 
 /// Searches below `root`, and recovers what was left half saved. Only a `root` that cannot be read is an error.
 pub(super) fn files(root: &Path) -> io::Result<Files> {
-    let mut walk = Walk {
-        files: Files {
-            paths: Vec::new(),
-            skipped: Vec::new(),
-            unread: Vec::new(),
-        },
-        dirs: Vec::new(),
-        temps: Vec::new(),
-    };
+    let mut walk = Walk::default();
     walk.enter("", fs::read_dir(root)?);
     while let Some(dir) = walk.dirs.pop() {
         match fs::read_dir(root.join(&dir)) {
@@ -189,18 +181,10 @@ fn copies(records: &[Auth]) -> Vec<Skipped> {
 }
 
 fn refresh_token(auth: &Auth) -> Option<&str> {
-    let metadata = auth.metadata.as_ref()?;
-    let nested = |name| metadata.get(name)?.get("refresh_token")?.as_str();
-    [
-        metadata.text("refresh_token"),
-        nested("token"),
-        nested("Token"),
-    ]
-    .into_iter()
-    .flatten()
-    .find(|token| !token.is_empty())
+    auth.texts("refresh_token").find(|token| !token.is_empty())
 }
 
+#[derive(Default)]
 struct Walk {
     files: Files,
     dirs: Vec<String>,

@@ -125,7 +125,7 @@ pub(super) fn remove(root: &Path, home: &Home, id: &str) -> Result<(), Error> {
                 shown(id),
                 home.path
             );
-            return Err(Error::new(ErrorCode::Store, message).with_auth_id(id));
+            return Err(Error::store(message).with_auth_id(id));
         }
     };
     // The credential first: without it, the state means nothing. What a writer left half done would bring it back.
@@ -134,10 +134,7 @@ pub(super) fn remove(root: &Path, home: &Home, id: &str) -> Result<(), Error> {
         .into_iter()
         .chain([place, root.join(home.state_path())])
     {
-        match fs::remove_file(&place) {
-            Err(error) if read::is_missing(&error) => {}
-            result => result.map_err(|error| delete_failed(id, error))?,
-        }
+        read::remove(&place).map_err(|error| delete_failed(id, error))?;
     }
     permissions::sync_dir(&parent(root, &home.path)).map_err(|error| delete_failed(id, error))
 }
@@ -362,7 +359,7 @@ fn failed(what: &str, auth: &Auth, error: io::Error) -> Error {
         "could not {what} credential {}: {error}; {advice}",
         shown(&auth.id)
     );
-    Error::new(ErrorCode::Store, message)
+    Error::store(message)
         .with_auth_id(&auth.id)
         .with_source(error)
 }
@@ -373,9 +370,7 @@ pub(super) fn delete_failed(id: &str, error: io::Error) -> Error {
         "could not delete credential {}: {error}; {advice}",
         shown(id)
     );
-    Error::new(ErrorCode::Store, message)
-        .with_auth_id(id)
-        .with_source(error)
+    Error::store(message).with_auth_id(id).with_source(error)
 }
 
 fn taken(auth: &Auth, path: &str, id: &str) -> Error {

@@ -5,7 +5,7 @@ use diesel::pg::PgConnection;
 use diesel::result::{ConnectionError, QueryResult};
 
 use crate::auth::Secret;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::store::support::connection_pool::Idle;
 
 pub(super) struct Link {
@@ -75,7 +75,7 @@ pub(super) fn failed(what: &str, error: diesel::result::Error) -> Error {
     let message = format!(
         "PostgreSQL could not {what}: {error}; check that the server is up and that the tables may be used"
     );
-    Error::new(ErrorCode::Store, message).with_source(error)
+    Error::store(message).with_source(error)
 }
 
 /// The text of the error is shown only where it speaks of the network or comes from the server: what libpq says of a
@@ -91,10 +91,9 @@ fn refused(error: ConnectionError) -> Error {
     .any(|start| text.starts_with(start))
     {
         let message = format!("PostgreSQL cannot be reached: {}", text.trim());
-        return Error::new(ErrorCode::Store, message).with_source(error);
+        return Error::store(message).with_source(error);
     }
-    Error::new(
-        ErrorCode::Config,
+    Error::config(
         "the connection string of PostgreSQL is not understood; it is a URL or a list of name=value, see libpq's documentation",
     )
 }

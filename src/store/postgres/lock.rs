@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::link::{self, Link};
 use super::rows;
+use crate::auth::first_eight;
 use crate::error::Error;
 use crate::store::codec::{intent_text, read_intent};
 use crate::store::{Intent, RecordLock};
@@ -130,10 +131,7 @@ fn key(id: &str) -> i64 {
         .chain_update("credpool refresh ")
         .chain_update(id)
         .finalize();
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |key, byte| key << 8 | i64::from(*byte))
+    first_eight(&digest).cast_signed()
 }
 
 /// The longest time in milliseconds that the server takes.

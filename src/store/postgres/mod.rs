@@ -17,7 +17,8 @@ use self::rows::{Horizon, Over};
 use super::codec::{self, MOST_RACES, Parts, conflict, overtaken};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::{Auth, Secret};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
+use crate::random;
 
 /// A store in a PostgreSQL database (feature `postgres`): for a fleet of processes on any number of machines, which share
 /// credentials and cooldowns, and refresh a token one at a time.
@@ -75,24 +76,15 @@ impl PostgresStore {
     /// [`ErrorCode::Config`] when `url` does not parse; [`ErrorCode::Store`] when the server cannot be reached, refuses, or
     /// cannot make the tables.
     pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| {
-            Error::new(ErrorCode::Store, "the system gives no random numbers").with_source(error)
+        let random = random::bytes().map_err(|error| {
+            Error::store("the system gives no random numbers").with_source(error)
         })?;
         let store = Self {
             link: Arc::new(Link::new(url.into())),
             writer: i64::from_le_bytes(random),
         };
-        store.run("make the tables", rows::create)?;
+        store.link.run("make the tables", rows::create)?;
         Ok(store)
-    }
-
-    fn run<T>(
-        &self,
-        what: &str,
-        work: impl Fn(&mut PgConnection) -> QueryResult<T>,
-    ) -> Result<T, Error> {
-        self.link.run(what, work)
     }
 
     fn run_for<T>(
@@ -101,7 +93,9 @@ impl PostgresStore {
         what: &str,
         work: impl Fn(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<T, Error> {
-        self.run(what, work).map_err(|error| error.with_auth_id(id))
+        self.link
+            .run(what, work)
+            .map_err(|error| error.with_auth_id(id))
     }
 
     /// A credential and its state, as they are stored.
@@ -118,14 +112,11 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     fn list(&self) -> Result<Listing, Error> {
-        let (horizon, rows) = self.run("list the credentials", rows::all)?;
+        let (horizon, rows) = self.link.run("list the credentials", rows::all)?;
         let mut listing = Listing::default().with_cursor(cursor(&horizon));
         for row in rows {
-            listing.add(
-                &row.id(),
-                row.credential.as_deref().unwrap_or_default(),
-                row.state.as_deref(),
-            );
+            let credential = row.credential.as_deref().unwrap_or_default();
+            listing.add(&row.id(), credential, row.state.as_deref());
         }
         Ok(listing)
     }
@@ -180,14 +171,10 @@ impl Store for PostgresStore {
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        let removed = self.run_for(id, "look for a removal", |connection| {
+        let looked = self.run_for(id, "look for a removal", |connection| {
             rows::is_removed(connection, id)
-        })?;
-        Ok(if removed {
-            Missing::Removed
-        } else {
-            Missing::Lost
-        })
+        });
+        looked.map(Missing::of)
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -197,13 +184,13 @@ impl Store for PostgresStore {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         let Some(since) = since else {
-            let horizon = self.run("look for changes", rows::horizon)?;
+            let horizon = self.link.run("look for changes", rows::horizon)?;
             return Ok(Some(Changes::none(cursor(&horizon))));
         };
         let since = since.as_str().split_once(' ');
         let since =
             since.and_then(|(number, history)| Some((number.parse().ok()?, history.into())));
-        let (horizon, complete, rows) = self.run("look for changes", |connection| {
+        let (horizon, complete, rows) = self.link.run("look for changes", |connection| {
             rows::since(connection, self.writer, since.as_ref())
         })?;
         let mut changes = Changes::none(cursor(&horizon));

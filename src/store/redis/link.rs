@@ -8,7 +8,7 @@ use redis::{
 };
 
 use crate::auth::Secret;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::store::support::connection_pool::Idle;
 
 pub(super) struct Link {
@@ -20,7 +20,7 @@ impl Link {
     /// With the roots of certificates that are trusted, in PEM; those of the system where there are none.
     pub(super) fn new(url: &Secret, roots: Option<&[u8]>) -> Result<Self, Error> {
         // What is wrong with it might quote it.
-        let refused = |why: &str| Error::new(ErrorCode::Config, why);
+        let refused = |why: &str| Error::config(why);
         let url = url.expose();
         let client = Client::open(url).map_err(|_| {
             refused(
@@ -103,7 +103,7 @@ fn with_roots(url: &str, roots: Option<&[u8]>) -> Result<Client, Error> {
     client.filter(|_| has_any).ok_or_else(|| {
         let message = "the root certificates for Redis are no certificates in PEM: give the file of the authority that has signed \
              the server's certificate";
-        Error::new(ErrorCode::Config, message)
+        Error::config(message)
     })
 }
 
@@ -120,7 +120,7 @@ pub(super) fn failed(what: &str, error: RedisError) -> Error {
     let message = format!(
         "Redis could not {what}: {error}; check that the server is up and that its user may run scripts on the keys"
     );
-    Error::new(ErrorCode::Store, message).with_source(error)
+    Error::store(message).with_source(error)
 }
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";

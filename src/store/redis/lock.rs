@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::link::Link;
 use super::scripts::{self, Names};
 use crate::clock::{Clock, SystemClock, deadline};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::runtime::Worker;
 use crate::store::codec::{intent_text, read_intent};
 use crate::store::support::poll::poll;
@@ -159,7 +159,7 @@ impl RecordLock for RedisLock {
                 held.id,
                 held.lease.as_millis()
             );
-            Err(Error::new(ErrorCode::Store, message).with_auth_id(&held.id))
+            Err(Error::store(message).with_auth_id(&held.id))
         }
     }
 

@@ -15,7 +15,7 @@ use self::scripts::{Names, Over, Row};
 use super::codec::{self, MOST_RACES, Parts, conflict, overtaken};
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
 use crate::auth::{Auth, Secret};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 /// A store in a Redis server (feature `redis`): for a fleet of processes on any number of machines, which share credentials and
 /// cooldowns, and refresh a token one at a time.
@@ -101,7 +101,7 @@ impl RedisStore {
             lease: Duration::from_secs(3),
             writer: scripts::token()?.into(),
         };
-        let info = store.run("say how it is set up", scripts::info)?;
+        let info = store.link.run("say how it is set up", scripts::info)?;
         check(&info)?;
         Ok(store)
     }
@@ -120,21 +120,15 @@ impl RedisStore {
         self
     }
 
-    fn run<T>(
-        &self,
-        what: &str,
-        work: impl Fn(&mut redis::Connection) -> RedisResult<T>,
-    ) -> Result<T, Error> {
-        self.link.run(what, work)
-    }
-
     fn run_for<T>(
         &self,
         id: &str,
         what: &str,
         work: impl Fn(&mut redis::Connection) -> RedisResult<T>,
     ) -> Result<T, Error> {
-        self.run(what, work).map_err(|error| error.with_auth_id(id))
+        self.link
+            .run(what, work)
+            .map_err(|error| error.with_auth_id(id))
     }
 
     fn put(&self, auth: &Auth, over: Over<'_>) -> Result<bool, Error> {
@@ -160,13 +154,13 @@ impl RedisStore {
 impl Store for RedisStore {
     fn list(&self) -> Result<Listing, Error> {
         // What changes while it is read is told as a change.
-        let ((version, count), mut ids) = self.run("list the credentials", |connection| {
+        let ((version, count), mut ids) = self.link.run("list the credentials", |connection| {
             Ok((self.names.version(connection)?, self.names.ids(connection)?))
         })?;
         ids.sort_unstable();
         let mut listing = Listing::default().with_cursor(cursor(version, &count));
         for some in ids.chunks(AT_ONCE) {
-            let rows = self.run("list the credentials", |connection| {
+            let rows = self.link.run("list the credentials", |connection| {
                 self.names.rows(connection, some)
             })?;
             for row in rows {
@@ -227,14 +221,10 @@ impl Store for RedisStore {
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        let removed = self.run_for(id, "look for a removal", |connection| {
+        let looked = self.run_for(id, "look for a removal", |connection| {
             self.names.is_removed(connection, id)
-        })?;
-        Ok(if removed {
-            Missing::Removed
-        } else {
-            Missing::Lost
-        })
+        });
+        looked.map(Missing::of)
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -243,7 +233,7 @@ impl Store for RedisStore {
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        let (now, count) = self.run("look for changes", |connection| {
+        let (now, count) = self.link.run("look for changes", |connection| {
             self.names.version(connection)
         })?;
         let Some(since) = since else {
@@ -263,7 +253,7 @@ impl Store for RedisStore {
         let since = since.unwrap_or(0);
         let mut from = since;
         loop {
-            let (to, rows) = self.run("look for changes", |connection| {
+            let (to, rows) = self.link.run("look for changes", |connection| {
                 self.names.since(connection, own, since, from, AT_ONCE)
             })?;
             for row in rows {
@@ -319,8 +309,7 @@ fn check(info: &str) -> Result<(), Error> {
     let bounded = says("maxmemory").is_some_and(|bytes| bytes != "0");
     let evicts = says("maxmemory_policy").is_some_and(|policy| policy != "noeviction");
     if bounded && evicts {
-        return Err(Error::new(
-            ErrorCode::Config,
+        return Err(Error::config(
             "the Redis server evicts keys when its memory is full, and a token that is evicted is a login that is lost: set \
              maxmemory-policy to noeviction",
         ));
@@ -339,6 +328,7 @@ const AT_ONCE: usize = 500;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn a_server_that_evicts_is_refused() {

@@ -1,13 +1,13 @@
 //! Queries: the keys and the scripts over them, each one atomic step.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::{Commands, Connection, RedisResult, Script};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
+use crate::random;
 use crate::store::codec::{Parts, Texts};
 
 /// The names of the keys.
@@ -292,15 +292,8 @@ fn run(connection: &mut Connection) -> RedisResult<String> {
 
 /// A random text that no other holder has.
 pub(super) fn token() -> Result<String, Error> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| {
-        Error::new(ErrorCode::Store, "the system gives no random numbers").with_source(error)
-    })?;
-    let mut token = String::new();
-    for byte in random {
-        let _ = write!(token, "{byte:02x}");
-    }
-    Ok(token)
+    random::token()
+        .map_err(|error| Error::store("the system gives no random numbers").with_source(error))
 }
 
 fn row((id, credential, state, odd): Answer) -> Row {

@@ -1,27 +1,29 @@
 //! Connections to the database file: opened, kept, replaced.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::file_id::FileId;
 use super::{DURABLE, rows};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
+use crate::store::support::permissions;
 use crate::store::support::poll::poll;
 
 /// A connection, and the file that it was opened on.
 pub(super) struct Link {
     pub(super) connection: Connection,
-    pub(super) file: FileId,
+    /// Which file it is: another one may take its path while connections to it stay open.
+    pub(super) file: (u64, u64),
 }
 
 impl Link {
     /// Whether its file is still the one at `path`.
     pub(super) fn is_at(&self, path: &Path) -> bool {
-        FileId::of(path).is_ok_and(|file| file == self.file)
+        number_of(path).is_ok_and(|file| file == self.file)
     }
 
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
@@ -70,7 +72,7 @@ impl Failed {
         let path = path.display();
         let failed = |why: &dyn fmt::Display| {
             let message = format!("could not open the database {path}: {why}");
-            Error::new(ErrorCode::Store, message)
+            Error::store(message)
         };
         match self {
             Self::Busy(error) | Self::Sqlite(error) => failed(&error).with_source(error),
@@ -80,7 +82,7 @@ impl Failed {
                 let message = format!(
                     "the database {path} cannot be put into WAL mode: it must be on a local file system"
                 );
-                Error::new(ErrorCode::Config, message)
+                Error::config(message)
             }
         }
     }
@@ -89,9 +91,9 @@ impl Failed {
 fn open(path: &Path) -> Result<Link, Failed> {
     // The name is a path, whatever it looks like. A file that is gone is not made again: it may come back.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let file = FileId::of(path).map_err(Failed::Io)?;
+    let file = number_of(path).map_err(Failed::Io)?;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    if FileId::of(path).map_err(Failed::Io)? != file {
+    if number_of(path).map_err(Failed::Io)? != file {
         return Err(Failed::Replaced);
     }
     connection.busy_timeout(BUSY)?;
@@ -105,4 +107,8 @@ fn open(path: &Path) -> Result<Link, Failed> {
 }
 
 /// How long a database is waited for that another one is writing to.
+fn number_of(path: &Path) -> io::Result<(u64, u64)> {
+    Ok(permissions::file_number(&fs::metadata(path)?))
+}
+
 const BUSY: Duration = Duration::from_secs(5);

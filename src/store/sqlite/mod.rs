@@ -1,6 +1,5 @@
 //! [`SqliteStore`]: records in one database file that processes of one machine share.
 
-mod file_id;
 mod link;
 mod rows;
 
@@ -23,7 +22,8 @@ use super::support::lock_file::LockFile;
 use super::support::permissions;
 use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
 use crate::auth::Auth;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
+use crate::random;
 
 /// A store in an SQLite database (feature `sqlite`): one file for all records, for any number of processes of one machine.
 ///
@@ -91,20 +91,17 @@ impl SqliteStore {
                 "could not open the database {}: {error}; check the path and its permissions",
                 path.display()
             );
-            Error::new(ErrorCode::Store, message).with_source(error)
+            Error::store(message).with_source(error)
         };
         let path = prepare(path).map_err(failed)?;
         let mut locks = path.clone().into_os_string();
         locks.push(".locks");
         let locks = PathBuf::from(locks);
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| failed(io::Error::other(error.to_string())))?;
         let store = Self {
             inner: Arc::new(Inner {
                 path,
                 locks,
-                writer: i64::from_le_bytes(random),
+                writer: i64::from_le_bytes(random::bytes().map_err(failed)?),
                 idle: Idle::default(),
             }),
         };
@@ -176,15 +173,12 @@ impl Store for SqliteStore {
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        let removed = self
+        let looked = self
             .inner
-            .rows("look for a removal", |rows| rows.is_removed(id))
-            .map_err(|error| error.with_auth_id(id))?;
-        Ok(if removed {
-            Missing::Removed
-        } else {
-            Missing::Lost
-        })
+            .rows("look for a removal", |rows| rows.is_removed(id));
+        looked
+            .map(Missing::of)
+            .map_err(|error| error.with_auth_id(id))
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
@@ -198,9 +192,7 @@ impl Store for SqliteStore {
                 shown(id),
                 self.inner.locks.display()
             );
-            Error::new(ErrorCode::Store, message)
-                .with_auth_id(id)
-                .with_source(error)
+            Error::store(message).with_auth_id(id).with_source(error)
         })?;
         Ok(lock.map(|lock| {
             Box::new(SqliteLock {
@@ -266,7 +258,7 @@ impl Inner {
         what: &str,
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.within(TransactionBehavior::Deferred, what, work)
+        self.within(TransactionBehavior::Deferred, true, what, work)
     }
 
     /// As [`write`](Self::write), for what may be lost when the machine fails: the transaction is not waited for to be on the disk.
@@ -276,14 +268,8 @@ impl Inner {
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         let what = format!("write the state of credential {}", shown(id));
-        let behavior = TransactionBehavior::Immediate;
-        self.with_link(&what, |link| {
-            link.connection.execute_batch("PRAGMA synchronous=NORMAL")?;
-            let done = self.transaction(link, behavior, work)?;
-            link.connection.execute_batch(DURABLE)?;
-            Ok(done)
-        })
-        .map_err(|error| error.with_auth_id(id))
+        self.within(TransactionBehavior::Immediate, false, &what, work)
+            .map_err(|error| error.with_auth_id(id))
     }
 
     /// Reads and writes in one transaction, which is durable when this returns.
@@ -293,53 +279,46 @@ impl Inner {
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         let what = format!("write credential {}", shown(id));
-        self.within(TransactionBehavior::Immediate, &what, work)
+        self.within(TransactionBehavior::Immediate, true, &what, work)
             .map_err(|error| error.with_auth_id(id))
     }
 
+    /// One transaction. One that is not `durable` is not waited for to be on the disk.
     fn within<T>(
         &self,
         behavior: TransactionBehavior,
+        durable: bool,
         what: &str,
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.with_link(what, |link| self.transaction(link, behavior, work))
-    }
-
-    fn transaction<T>(
-        &self,
-        link: &mut Link,
-        behavior: TransactionBehavior,
-        work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let transaction = link.connection.transaction_with_behavior(behavior)?;
-        let rows = Rows {
-            tables: &transaction,
-            writer: self.writer,
-            file: link.file,
+        let transact = |link: &mut Link| {
+            if !durable {
+                link.connection.execute_batch("PRAGMA synchronous=NORMAL")?;
+            }
+            let transaction = link.connection.transaction_with_behavior(behavior)?;
+            let done = work(&Rows {
+                tables: &transaction,
+                writer: self.writer,
+                file: link.file,
+            })?;
+            transaction.commit()?;
+            if !durable {
+                link.connection.execute_batch(DURABLE)?;
+            }
+            Ok(done)
         };
-        let done = work(&rows)?;
-        transaction.commit()?;
-        Ok(done)
-    }
-
-    fn with_link<T>(
-        &self,
-        what: &str,
-        work: impl FnOnce(&mut Link) -> rusqlite::Result<T>,
-    ) -> Result<T, Error> {
         let failed = |error: rusqlite::Error| {
             let message = format!(
                 "could not {what} in {}: {error}; check that it is an intact database, that there is space, and that nobody keeps it locked",
                 self.path.display()
             );
-            Error::new(ErrorCode::Store, message).with_source(error)
+            Error::store(message).with_source(error)
         };
         self.idle.with(
             // What is written to a file that has no name any more is lost.
             |link| link.is_at(&self.path),
             || Link::open(&self.path),
-            |link| work(link).map_err(failed),
+            |link| transact(link).map_err(failed),
         )
     }
 }

@@ -3,13 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use zeroize::Zeroizing;
 
-use super::file_id::FileId;
 use crate::store::codec::{Parts, Texts};
 
 pub(super) struct Rows<'a> {
     pub(super) tables: &'a Connection,
     pub(super) writer: i64,
-    pub(super) file: FileId,
+    pub(super) file: (u64, u64),
 }
 
 /// Makes the tables where one is missing, as in a database of a former version.
@@ -149,7 +148,8 @@ impl Rows<'_> {
     pub(super) fn history(&self) -> rusqlite::Result<String> {
         let sql = "SELECT history FROM credpool_history";
         let history: i64 = self.tables.query_row(sql, [], |row| row.get(0))?;
-        Ok(format!("{history} {}", self.file))
+        let (device, number) = self.file;
+        Ok(format!("{history} {device}:{number}"))
     }
 
     fn next_version(&self) -> rusqlite::Result<i64> {

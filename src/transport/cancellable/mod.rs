@@ -39,9 +39,8 @@ use zeroize::Zeroizing;
 use self::binding::Binding;
 use self::line::{Line, told};
 pub(crate) use self::line::{is_cancellation, lost_connection};
-use self::scope::current;
-use self::scope::elapsed;
 pub(crate) use self::scope::{IdleLimits, Scope, within};
+use self::scope::{current, elapsed};
 use super::tls::{self, Tls};
 
 /// An agent whose requests can be cancelled, with the TLS set-up `tls`. Without one, that of the request's scope counts; where the

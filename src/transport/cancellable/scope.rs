@@ -28,6 +28,7 @@ pub(crate) fn within<T>(scope: Arc<Scope>, work: impl FnOnce() -> T) -> T {
 }
 
 /// What the requests have in common that are started within it.
+#[derive(Default)]
 pub(crate) struct Scope {
     pub(crate) token: CancelToken,
     pub(crate) pace: Option<IdleLimits>,
@@ -55,11 +56,7 @@ impl Scope {
             token: token.clone(),
             pace,
             tls,
-            allowed: Mutex::new(None),
-            sent_at: Mutex::new(None),
-            sent: AtomicBool::new(false),
-            reused: AtomicBool::new(false),
-            answered: AtomicBool::new(false),
+            ..Self::default()
         })
     }
 

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
 use crate::auth::{Auth, Secret};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 pub(super) use connector::{BAD_NAME, wrap};
 pub(super) use fault::{TlsFault, at_proxy, find};
@@ -41,7 +41,7 @@ impl Tls {
     /// # Errors
     /// `config` for certificates and keys that cannot be used.
     pub(crate) fn new(settings: &TlsSettings) -> Result<Self, Error> {
-        let unfit = |what: &str, why: &str| Error::new(ErrorCode::Config, format!("{what}: {why}"));
+        let unfit = |what: &str, why: &str| Error::config(format!("{what}: {why}"));
         let mut roots = Vec::new();
         for pem in &settings.roots {
             roots.extend(read_roots(pem).map_err(|why| unfit("root_certificates", why))?);
@@ -137,14 +137,10 @@ pub(super) struct OwnTls<'a> {
 
 impl<'a> OwnTls<'a> {
     pub(super) fn of(auth: &'a Auth) -> Option<Self> {
-        let get = |name| {
-            let value = auth.attributes.get(name).map(str::trim);
-            value.filter(|value| !value.is_empty())
-        };
         let own = Self {
-            roots: get(CA_CERTIFICATES),
-            chain: get(CLIENT_CERTIFICATE),
-            key: get(CLIENT_KEY),
+            roots: auth.attributes.filled(CA_CERTIFICATES),
+            chain: auth.attributes.filled(CLIENT_CERTIFICATE),
+            key: auth.attributes.filled(CLIENT_KEY),
         };
         let is_there = own.roots.or(own.chain).or(own.key).is_some();
         is_there.then_some(own)

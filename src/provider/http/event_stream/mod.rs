@@ -12,8 +12,7 @@ use super::patience::Patience;
 use super::sse::{SseEvent, SseReader};
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
-use crate::executor::Attempt;
-use crate::executor::Body;
+use crate::executor::{Attempt, Body};
 use crate::head::ResponseHead;
 use crate::json::{Halves, parse_lenient, parse_piece, without_mark};
 use crate::limits::RateLimits;
@@ -135,6 +134,13 @@ pub enum EventMeaning {
 }
 
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
+impl EventMeaning {
+    /// What `[DONE]` means for a reply that has said its end, or has not.
+    pub(crate) fn of_done(has_ended: bool) -> Self {
+        if has_ended { Self::End } else { Self::Cut }
+    }
+}
+
 pub(crate) struct EventStream<R: Source, P> {
     attempt: Attempt,
     auth: Auth,
