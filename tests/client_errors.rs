@@ -387,7 +387,7 @@ fn reply_of(answer: &http::Response<Bytes>) -> Reply {
 
 #[test]
 fn this_crates_executors_read_the_same_status_and_wait() {
-    for row in ROWS.iter() {
+    for row in ROWS {
         for format in &FORMATS {
             for wait in [None, Some(Duration::from_millis(6_001))] {
                 let error = own(row.0).with_http_status(row.1);
@@ -408,7 +408,7 @@ fn this_crates_executors_read_the_same_status_and_wait() {
 
 #[test]
 fn this_crates_executors_read_the_error_of_a_stream() {
-    for row in ROWS.iter() {
+    for row in ROWS {
         for format in &FORMATS {
             let error = own(row.0)
                 .with_http_status(row.1)

@@ -43,9 +43,11 @@ impl Error {
     /// | `config`, `store`, `conflict`, `panicked`, `forked` | 500 |
     /// | none, or one of another crate | [`http_status`](Self::http_status), else 500 |
     ///
-    /// Nothing else is passed on: no message of this crate's own, which may name credentials, hosts and files, no header of the upstream's,
-    /// no [`exhaustion`](Self::exhaustion), no source. A program that wants more adds it, from [`head`](Self::head) for example. A status
-    /// such as 401 is about the pool's credential: a gateway whose clients have keys of their own may want to change it.
+    /// Status and wait are those of the failure itself: nothing is told of an earlier error that is only its source, such as the upstream's
+    /// before a `deadline_exceeded`. Nothing else is passed on either: no message of this crate's own, which may name credentials, hosts
+    /// and files, no other header of the upstream's, no [`exhaustion`](Self::exhaustion). A program that wants more adds it, from
+    /// [`head`](Self::head) for example. A status such as 401 is about the pool's credential: a gateway whose clients have keys of their
+    /// own may want to change it.
     ///
     /// ```
     /// use credpool::{Error, ErrorCode, Format};
@@ -65,8 +67,9 @@ impl Error {
     #[doc(alias = "proxy")]
     pub fn to_http_response(&self, format: &Format) -> Response<Bytes> {
         let form = form_of(format);
-        let error = self.for_clients();
-        let body = match self.upstream_body() {
+        let answered = self.upstream_answer();
+        let error = self.for_clients(answered.as_ref());
+        let body = match self.own_body().zip(answered) {
             Some((text, json)) if form.is_own(&json) => Bytes::copy_from_slice(text.as_bytes()),
             _ => form.body(&error).to_string().into(),
         };
@@ -104,42 +107,46 @@ impl Error {
     /// ```
     pub fn to_sse_event(&self, format: &Format) -> Bytes {
         let form = form_of(format);
-        let body = match self.upstream_body() {
-            Some((_, json)) if form.is_own(&json) => json,
-            _ => form.body(&self.for_clients()),
+        let body = match self.upstream_answer() {
+            Some(json) if form.is_own(&json) => json,
+            other => form.body(&self.for_clients(other.as_ref())),
         };
         form.event(body).into()
     }
 
-    fn for_clients(&self) -> ClientError<'_> {
+    fn for_clients(&self, answered: Option<&Value>) -> ClientError<'_> {
         let wait = self.own_retry_after().map(rounded_up);
         let head = self.own_head();
         ClientError {
             status: status(self),
-            message: self
-                .upstream_message()
+            message: answered
+                .and_then(message_of)
+                .or_else(|| self.upstream_message())
                 .unwrap_or_else(|| sentence(self.own_code(), wait)),
             wait,
             request_id: head.and_then(|head| head.request_id()),
         }
     }
 
-    /// Text and JSON of the upstream's answer, where that is the error.
-    fn upstream_body(&self) -> Option<(&str, Value)> {
-        let text = self.own_body().filter(|_| is_upstreams(self.own_code()))?;
-        Some((text, serde_json::from_str(text).ok()?))
+    /// The JSON of the upstream's answer, where that is the error.
+    fn upstream_answer(&self) -> Option<Value> {
+        let body = self.own_body().filter(|_| is_upstreams(self.own_code()))?;
+        serde_json::from_str(body).ok()
     }
 
-    /// What the upstream says in its own words.
+    /// What the upstream answered, where that is no JSON with a message.
     fn upstream_message(&self) -> Option<String> {
-        let reported = self.upstream_body().and_then(|(_, json)| {
-            let failed_response = || Some(ReportedError::of(json.pointer("/response/error")?));
-            ReportedError::find(&json).or_else(failed_response)?.message
-        });
-        let is_answer = *self.own_code() == ErrorCode::Upstream || self.own_body().is_some();
-        let is_upstreams = is_answer && is_upstreams(self.own_code());
-        reported.or_else(|| is_upstreams.then(|| self.own_message().to_owned()))
+        let code = self.own_code();
+        let is_answer =
+            *code == ErrorCode::Upstream || self.own_body().is_some() && is_upstreams(code);
+        is_answer.then(|| self.own_message().to_owned())
     }
+}
+
+/// The message of an error in any vendor's form.
+fn message_of(body: &Value) -> Option<String> {
+    let failed_response = || Some(ReportedError::of(body.pointer("/response/error")?));
+    ReportedError::find(body).or_else(failed_response)?.message
 }
 
 fn form_of(format: &Format) -> &'static dyn ErrorForm {
