@@ -217,7 +217,7 @@ fn an_error_of_an_executor_stays_as_it_is_whatever_its_code() {
             fake.on(id, Act::Fail(own.clone()));
         }
         let calls = fake.calls().len();
-        let no_wait = options().with_max_wait(Duration::ZERO);
+        let no_wait = options().without_waiting();
         let error = manager.execute(["p"], &request(), &no_wait).unwrap_err();
         assert_eq!(fake.calls().len() - calls, 2, "{error}");
         let says = (error.code(), error.http_status(), error.retry_after());

@@ -112,12 +112,12 @@ mod plain {
             .with_attribute("organization", "org-1")
             .with_attribute("project", "proj-1")
             .with_attribute("header:x-team", "blue");
-        let mut options = Options::new()
+        let options = Options::new()
             .with_header("authorization", "Bearer somebody-else")
             .unwrap()
             .with_header("x-trace", "7")
-            .unwrap();
-        options.query.push(("a b".into(), "c&d".into()));
+            .unwrap()
+            .with_query("a b", "c&d");
         let payload = r#"{ "messages":[{"role":"user","content":"Hi"}],  "model":"m" }"#;
         let request = Request::new("another", payload);
 

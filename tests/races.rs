@@ -332,7 +332,7 @@ fn a_shutdown_takes_nothing_new_from_its_first_moment() {
             std::thread::spawn(move || manager.shutdown(SOON))
         })
         .collect();
-    let refused = |error: Error| error.code() == &ErrorCode::ShutDown;
+    let refused = |error: Error| error.code() == ErrorCode::ShutDown;
     eventually("the closing", || {
         call(&manager, &pinned("a1")).is_err_and(refused)
     });

@@ -642,7 +642,7 @@ fn a_body_that_is_cut_is_an_error_that_is_told_once() {
     let error = ResponseBody::error_in(body.read_to_end(&mut read).unwrap_err());
     assert_eq!(read.len(), 50);
     assert!(
-        error.code() == &ErrorCode::Transport || error.code() == &ErrorCode::StreamTruncated,
+        error.code() == ErrorCode::Transport || error.code() == ErrorCode::StreamTruncated,
         "{error}"
     );
     assert!(error.auth_id().is_some());

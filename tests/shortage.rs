@@ -471,7 +471,7 @@ mod waiting {
         eventually("it waits", || clock.timers() >= 1);
         assert_eq!(standing(&manager, 0).availability, Availability::Ready);
         fake.on("a00", Act::Serve);
-        let options = Options::new().with_max_wait(Duration::ZERO);
+        let options = Options::new().without_waiting();
         assert_eq!(&*ask(&manager, &options).unwrap().auth_id, "a00");
         clock.advance(22 * SECOND);
         assert_eq!(&*caller.join().unwrap().unwrap().auth_id, "a01");

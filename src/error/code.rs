@@ -105,6 +105,20 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// Compares the code of [`Error::code`](super::Error::code) as it comes.
+///
+/// ```
+/// use credpool::{Error, ErrorCode};
+///
+/// let error = Error::new(ErrorCode::Cancelled, "enough");
+/// assert!(error.code() == ErrorCode::Cancelled);
+/// ```
+impl PartialEq<ErrorCode> for &ErrorCode {
+    fn eq(&self, other: &ErrorCode) -> bool {
+        **self == *other
+    }
+}
+
 impl From<&str> for ErrorCode {
     fn from(text: &str) -> Self {
         if text.is_empty() {

@@ -2,6 +2,7 @@
 
 mod code;
 mod exhaustion;
+mod own;
 mod received;
 mod scrubbed;
 

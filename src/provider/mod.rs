@@ -4,6 +4,7 @@
 //! [`Gemini`] the Gemini API. [`http`] has what they share. See the [guide](crate::guide::providers).
 
 mod anthropic;
+mod client_error;
 #[cfg(feature = "estimate")]
 mod estimate;
 mod gemini;

@@ -1,5 +1,6 @@
 //! Input and output of a call: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
 
+mod json;
 mod raw;
 mod response;
 
@@ -198,6 +199,13 @@ impl Request {
 pub(crate) type Addressed<'a> = Cow<'a, Request>;
 
 impl Format {
+    /// The formats of OpenAI, chat completions and Responses.
+    pub const OPENAI: Self = Self(Cow::Borrowed("openai"));
+    /// The format of Anthropic's Messages API.
+    pub const ANTHROPIC: Self = Self(Cow::Borrowed("anthropic"));
+    /// The format of the Gemini API.
+    pub const GEMINI: Self = Self(Cow::Borrowed("gemini"));
+
     /// A format's name.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self(name.into())
@@ -238,6 +246,17 @@ impl Options {
         let value = http::HeaderValue::try_from(value).map_err(|_| refused("the value"))?;
         self.headers.insert(header, value);
         Ok(self)
+    }
+
+    /// Adds a query parameter to the upstream request's URL. The same name may be added several times.
+    ///
+    /// ```
+    /// let options = credpool::Options::new().with_query("beta", "true");
+    /// assert_eq!(options.query, [("beta".to_owned(), "true".to_owned())]);
+    /// ```
+    pub fn with_query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.query.push((name.into(), value.into()));
+        self
     }
 
     /// Chooses another interface of the provider.
@@ -304,6 +323,18 @@ impl Options {
     pub fn with_max_wait(mut self, most: Duration) -> Self {
         self.max_wait = Some(most);
         self
+    }
+
+    /// Lets the call end immediately where no credential is available: [`max_wait`](Self::max_wait) of zero.
+    ///
+    /// ```
+    /// use credpool::Options;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(Options::new().without_waiting().max_wait, Some(Duration::ZERO));
+    /// ```
+    pub fn without_waiting(self) -> Self {
+        self.with_max_wait(Duration::ZERO)
     }
 
     /// Lets only the credential `id` serve.

@@ -5,6 +5,7 @@ use std::ops::{Add, AddAssign};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::auth::Metadata;
 use crate::head::ResponseHead;
@@ -35,7 +36,20 @@ pub struct Response {
 }
 
 /// Tokens used by one attempt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// Serializes as an object with a number for each field, by the fields' names; what is missing is read as zero.
+///
+/// ```
+/// use credpool::Usage;
+///
+/// let usage = Usage::new(1200, 30).with_cached(1000);
+/// let json = serde_json::to_string(&usage)?;
+/// assert_eq!(json, r#"{"input":1200,"output":30,"cached":1000,"cache_written":0,"reasoning":0}"#);
+/// assert_eq!(serde_json::from_str::<Usage>(r#"{"input":1200,"output":30,"cached":1000}"#)?, usage);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Usage {
     /// Tokens of the prompt, cached ones included.

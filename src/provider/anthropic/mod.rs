@@ -1,5 +1,6 @@
 //! The executor for Anthropic's Messages API.
 
+pub(super) mod error;
 mod reply;
 mod request;
 mod stream;

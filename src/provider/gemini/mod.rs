@@ -1,6 +1,7 @@
 //! The executor for the Gemini API.
 
 mod count;
+pub(super) mod error;
 mod model;
 mod reply;
 mod request;

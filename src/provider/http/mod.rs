@@ -7,6 +7,7 @@
 pub(crate) mod call;
 pub(crate) mod credential_header;
 pub(crate) mod error_body;
+pub(crate) mod error_form;
 pub(crate) mod event_stream;
 pub(crate) mod exchange;
 mod executor;

@@ -2,6 +2,7 @@
 
 mod count;
 mod ends;
+pub(super) mod error;
 mod reply;
 mod request;
 mod responses;
