@@ -165,7 +165,7 @@ impl Manager {
     ///
     /// The credential is selected as for [`execute`](Self::execute), with the same limits, cooldowns and failover, until then: an answer with
     /// another status than 2xx and 304 is an error, with its [`head`](Error::head) and its [`body`](Error::body). What can be sent once
-    /// ([`RequestBody::once`]) is sent once. [`Timeouts`](crate::Timeouts) are those of streams: so long to the head, and between two reads.
+    /// ([`RequestBody::once`](crate::RequestBody::once)) is sent once. [`Timeouts`](crate::Timeouts) are those of streams: so long to the head, and between two reads.
     ///
     /// # Errors
     /// Those of [`execute`](Self::execute); `unsupported` where no provider's executor makes raw calls.

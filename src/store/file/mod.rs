@@ -145,7 +145,7 @@ impl FileStore {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorCode::Config`] when `dir` is something else than a directory, [`ErrorCode::Store`] when it cannot be created
+    /// [`ErrorCode::Config`](crate::ErrorCode::Config) when `dir` is something else than a directory, [`ErrorCode::Store`](crate::ErrorCode::Store) when it cannot be created
     /// or read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref();

@@ -73,7 +73,7 @@ impl PostgresStore {
     /// `url` is what libpq takes: a URL or `name=value` pairs. It may hold a password, and is in no error and no log line.
     ///
     /// # Errors
-    /// [`ErrorCode::Config`] when `url` does not parse; [`ErrorCode::Store`] when the server cannot be reached, refuses, or
+    /// [`ErrorCode::Config`](crate::ErrorCode::Config) when `url` does not parse; [`ErrorCode::Store`](crate::ErrorCode::Store) when the server cannot be reached, refuses, or
     /// cannot make the tables.
     pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
         let random = random::bytes().map_err(|error| {

@@ -78,7 +78,7 @@ impl RedisStore {
     /// trusts.
     ///
     /// # Errors
-    /// [`ErrorCode::Config`] when `url` does not parse, or the server may evict keys; [`ErrorCode::Store`] when it cannot be reached or
+    /// [`ErrorCode::Config`](crate::ErrorCode::Config) when `url` does not parse, or the server may evict keys; [`ErrorCode::Store`](crate::ErrorCode::Store) when it cannot be reached or
     /// refuses.
     pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
         Self::open(Link::new(&url.into(), None)?)
@@ -88,7 +88,7 @@ impl RedisStore {
     /// PEM ([RFC 7468](https://www.rfc-editor.org/rfc/rfc7468#section-5)).
     ///
     /// # Errors
-    /// As of [`connect`](Self::connect), and [`ErrorCode::Config`] when `roots` has no certificate in it, or `url` is not
+    /// As of [`connect`](Self::connect), and [`ErrorCode::Config`](crate::ErrorCode::Config) when `roots` has no certificate in it, or `url` is not
     /// `rediss://…`.
     pub fn connect_trusting(url: impl Into<Secret>, roots: &[u8]) -> Result<Self, Error> {
         Self::open(Link::new(&url.into(), Some(roots))?)

@@ -82,7 +82,7 @@ impl SqliteStore {
     /// Opens the store in the database at `path`, which is created if it does not exist; its directory must.
     ///
     /// # Errors
-    /// [`ErrorCode::Store`] when it cannot be created or is no database; [`ErrorCode::Config`] when it cannot be put into WAL
+    /// [`ErrorCode::Store`](crate::ErrorCode::Store) when it cannot be created or is no database; [`ErrorCode::Config`](crate::ErrorCode::Config) when it cannot be put into WAL
     /// mode.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
