@@ -1,0 +1,211 @@
+//! A gateway on loopback: `/v1/*` for OpenAI and Anthropic and `/v1beta/*` for Gemini, over one pool of credentials.
+//!
+//! `cargo run --example gateway` shows a few requests against a server of its own; `cargo run --example gateway -- 127.0.0.1:8080 DIRECTORY`
+//! serves with the credential files of a directory until it is ended. `/` is a page that shows credentials, cooldowns and usage, `/health`
+//! says whether anything can be served.
+//!
+//! What it proves: raw calls pass on whatever the vendors' own SDKs send, errors have the form that these understand, and a client that goes
+//! away ends the work upstream.
+
+mod http;
+mod status;
+
+use std::error::Error as StdError;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ::http::{Request, Response};
+use bytes::Bytes;
+use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::testing::{KeyBehaviour, OpenAiUpstream};
+use credpool::{
+    Auth, CancelToken, Error, ErrorCode, FileStore, Format, Manager, Options, RawRequest,
+    ResponseBody,
+};
+use serde_json::Value;
+
+use self::http::Client;
+use self::status::Status;
+
+type Failure = Box<dyn StdError + Send + Sync>;
+
+/// What all connections share.
+struct Gateway {
+    manager: Manager,
+    status: Status,
+}
+
+/// Which vendor a request is for, and in whose form its errors are told.
+struct Route {
+    provider: &'static str,
+    format: Format,
+}
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next() {
+        Some(address) => {
+            let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
+            let status = Status::default();
+            let manager = Manager::builder()
+                .store(FileStore::open(directory)?)
+                .hook(status.clone())
+                .build()?;
+            println!("{:?}", manager.load()?);
+            manager.start_auto_refresh(Duration::from_secs(60))?;
+            serve(&TcpListener::bind(address)?, &Gateway::new(manager, status))
+        }
+        None => show(),
+    }
+}
+
+impl Gateway {
+    fn new(manager: Manager, status: Status) -> Arc<Self> {
+        manager.register_executor(OpenAi::new());
+        manager.register_executor(Anthropic::new());
+        manager.register_executor(Gemini::new());
+        Arc::new(Self { manager, status })
+    }
+
+    /// A call of the pool, cancelled when the client goes.
+    fn call(
+        &self,
+        route: &Route,
+        request: Request<Bytes>,
+        cancel: &CancelToken,
+    ) -> Result<Response<ResponseBody>, Error> {
+        let model = model_of(&request);
+        let options = Options::new().with_cancel(cancel.clone());
+        let request = RawRequest::from(request).with_model(model);
+        self.manager
+            .execute_raw([route.provider], request, &options)
+    }
+}
+
+/// A thread for each connection.
+fn serve(listener: &TcpListener, gateway: &Arc<Gateway>) -> Result<(), Failure> {
+    println!("http://{}", listener.local_addr()?);
+    for stream in listener.incoming() {
+        let (stream, gateway) = (stream?, Arc::clone(gateway));
+        thread::spawn(move || {
+            if let Err(error) = converse(stream, &gateway) {
+                log::debug!("a connection ended: {error}");
+            }
+        });
+    }
+    Ok(())
+}
+
+fn converse(stream: TcpStream, gateway: &Gateway) -> io::Result<()> {
+    let mut client = Client::new(stream)?;
+    while let Some(request) = client.request()? {
+        if let Some(page) = gateway.status.page(&gateway.manager, request.uri().path()) {
+            client.answer(page.map(io::Cursor::new), |_| Bytes::new())?;
+            continue;
+        }
+        let route = Route::of(&request);
+        let cancel = CancelToken::new();
+        let watch = client.watch(&cancel)?;
+        let answer = gateway.call(&route, request, &cancel);
+        let answered = match answer {
+            Ok(answer) => {
+                let is_stream = says_stream(&answer);
+                client.answer(answer, |error| {
+                    let error = ResponseBody::error_in(error);
+                    let event = is_stream.then(|| error.to_sse_event(&route.format));
+                    event.unwrap_or_default()
+                })
+            }
+            Err(error) if *error.code() == ErrorCode::Cancelled => return Ok(()),
+            Err(error) => {
+                let answer = error.to_http_response(&route.format);
+                client.answer(answer.map(io::Cursor::new), |_| Bytes::new())
+            }
+        };
+        drop(watch);
+        answered?;
+    }
+    Ok(())
+}
+
+impl Route {
+    /// Anthropic's clients name the version of its API in a header; Gemini's paths begin with another version.
+    fn of(request: &Request<Bytes>) -> Self {
+        let path = request.uri().path();
+        if request.headers().contains_key("anthropic-version") {
+            return Self {
+                provider: "anthropic",
+                format: Format::ANTHROPIC,
+            };
+        }
+        if path.contains("/v1beta/") || path.contains("/v1alpha/") {
+            return Self {
+                provider: "gemini",
+                format: Format::GEMINI,
+            };
+        }
+        Self {
+            provider: "openai",
+            format: Format::OPENAI,
+        }
+    }
+}
+
+/// The model that a request names: in its JSON, or, for Gemini, in its path.
+fn model_of(request: &Request<Bytes>) -> String {
+    if let Some((_, rest)) = request.uri().path().split_once("/models/") {
+        return rest.split(':').next().unwrap_or_default().to_owned();
+    }
+    let json = serde_json::from_slice::<Value>(request.body()).unwrap_or_default();
+    json["model"].as_str().unwrap_or_default().to_owned()
+}
+
+fn says_stream(answer: &Response<ResponseBody>) -> bool {
+    let media_type = answer.headers().get("content-type");
+    let media_type = media_type.and_then(|value| value.to_str().ok());
+    media_type.is_some_and(|value| value.contains("event-stream"))
+}
+
+/// A few requests against a server of its own, whose first key is out of quota.
+fn show() -> Result<(), Failure> {
+    let upstream = OpenAiUpstream::start();
+    upstream.set_key("sk-1", KeyBehaviour::QuotaUsedUp);
+    upstream.set_key("sk-2", KeyBehaviour::Serve);
+    let status = Status::default();
+    let manager = Manager::builder().hook(status.clone()).build()?;
+    for (id, key) in [("first", "sk-1"), ("second", "sk-2")] {
+        let auth = Auth::api_key("openai", key).with_id(id);
+        manager.register(auth.with_attribute("base_url", upstream.base_url()))?;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let gateway = Gateway::new(manager, status);
+    thread::spawn(move || serve(&listener, &gateway).map_err(|error| eprintln!("{error}")));
+
+    let chat = r#"{"model":"gpt-5","messages":[{"role":"user","content":"Hello"}]}"#;
+    for (method, path, body) in [
+        ("POST", "/v1/chat/completions", chat),
+        ("GET", "/v1/nothing", ""),
+        ("GET", "/health", ""),
+        ("GET", "/status.json", ""),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"))
+            .body(body)?;
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let mut answer = agent.run(request)?;
+        println!(
+            "{method} {path}: {} {}",
+            answer.status(),
+            answer.body_mut().read_to_string()?
+        );
+    }
+    Ok(())
+}
