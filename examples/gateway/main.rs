@@ -132,16 +132,16 @@ fn converse(stream: TcpStream, gateway: &Gateway) -> io::Result<()> {
 }
 
 impl Route {
-    /// Anthropic's clients name the version of its API in a header; Gemini's paths begin with another version.
+    /// Anthropic's clients name the version of its API in a header, Gemini's show their key in one of its own.
     fn of(request: &Request<Bytes>) -> Self {
-        let path = request.uri().path();
-        if request.headers().contains_key("anthropic-version") {
+        let (path, headers) = (request.uri().path(), request.headers());
+        if headers.contains_key("anthropic-version") {
             return Self {
                 provider: "anthropic",
                 format: Format::ANTHROPIC,
             };
         }
-        if path.contains("/v1beta/") || path.contains("/v1alpha/") {
+        if headers.contains_key("x-goog-api-key") || path.contains("/v1beta/") {
             return Self {
                 provider: "gemini",
                 format: Format::GEMINI,
