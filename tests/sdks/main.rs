@@ -1,6 +1,6 @@
 //! The vendors' own clients at the gateway of the examples, over a server that answers as the vendors' pages say.
 //!
-//! They are those of PyPI: `openai`, `anthropic` and `google-genai`, for the Python that `CREDPOOL_SDK_PYTHON` names (`python3` by default).
+//! They are the Python packages `openai`, `anthropic` and `google-genai`, for the interpreter that `CREDPOOL_SDK_PYTHON` names (`python3` by default).
 //! Where they are not installed this is left out, unless `CREDPOOL_REQUIRE_SERVERS` is set.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
