@@ -10,6 +10,7 @@
 )]
 
 mod errors;
+mod parts;
 mod replay;
 mod reports;
 mod sequences;

@@ -23,6 +23,8 @@ pub enum Api {
 #[derive(Debug)]
 pub struct Played {
     pub text: String,
+    pub reasoning: String,
+    pub finish_reason: Option<String>,
     pub usage: Option<Usage>,
     pub error: Option<Error>,
     /// The requests that the keys saw.
@@ -198,7 +200,8 @@ impl Play {
         if self.api == Api::Responses {
             options = options.with_alt("responses");
         }
-        let (mut text, mut usage, mut error) = (String::new(), None, None);
+        let (mut text, mut reasoning, mut finish_reason) = (String::new(), String::new(), None);
+        let (mut usage, mut error) = (None, None);
         if stream {
             match manager.execute_stream([provider], &request, &options) {
                 Ok(chunks) => {
@@ -206,6 +209,8 @@ impl Play {
                         match chunk {
                             Ok(chunk) => {
                                 text += chunk.text.as_deref().unwrap_or_default();
+                                reasoning += chunk.reasoning.as_deref().unwrap_or_default();
+                                finish_reason = chunk.finish_reason.or(finish_reason);
                                 usage = chunk.usage.or(usage);
                             }
                             Err(cut) => error = Some(cut),
@@ -218,6 +223,8 @@ impl Play {
             match manager.execute([provider], &request, &options) {
                 Ok(response) => {
                     text = response.reply_text.unwrap_or_default();
+                    reasoning = response.reasoning_text.unwrap_or_default();
+                    finish_reason = response.finish_reason;
                     usage = response.usage;
                 }
                 Err(refused) => error = Some(refused),
@@ -231,6 +238,8 @@ impl Play {
         let (standing, elsewhere) = (standing("m"), standing("another"));
         Played {
             text,
+            reasoning,
+            finish_reason,
             usage,
             error,
             first: requests.iter().filter(|request| is_first(request)).count(),

@@ -39,19 +39,20 @@ impl StreamProtocol for MessageStream {
                 let block = json.get("content_block").unwrap_or(&Value::Null);
                 self.has_content |= says_something(block);
                 self.has_progressed = true;
-                chunk.text = reply::block_text(block).and_then(filled);
+                chunk.text = reply::block_text(block, "text").and_then(filled);
+                chunk.reasoning = reply::block_text(block, "thinking").and_then(filled);
             }
             "content_block_delta" => {
                 let delta = json.get("delta").unwrap_or(&Value::Null);
                 self.has_progressed = says_something(delta);
                 self.has_content |= self.has_progressed;
-                let is_text = delta.get("type").is_some_and(|kind| kind == "text_delta");
-                let text = delta.get("text").filter(|_| is_text);
-                chunk.text = text.and_then(Value::as_str).and_then(filled);
+                chunk.text = delta_text(delta, "text_delta", "text");
+                chunk.reasoning = delta_text(delta, "thinking_delta", "thinking");
             }
             "message_delta" => {
-                let reason = json.get("delta").and_then(|delta| delta.get("stop_reason"));
-                self.has_stopped |= reason.is_some_and(is_filled);
+                let delta = json.get("delta").unwrap_or(&Value::Null);
+                self.has_stopped |= delta.get("stop_reason").is_some_and(is_filled);
+                chunk.finish_reason = reply::stop_reason(delta);
                 self.has_progressed = true;
                 chunk.usage = self.usage(json);
             }
@@ -96,6 +97,13 @@ fn says_something(part: &Value) -> bool {
             .iter()
             .any(|(name, value)| name != "type" && is_filled(value))
     })
+}
+
+/// The text of a delta that is of a kind, under the name that it has there.
+fn delta_text(delta: &Value, kind: &str, name: &str) -> Option<String> {
+    let is_of_kind = delta.get("type").is_some_and(|found| found == kind);
+    let text = delta.get(name).filter(|_| is_of_kind);
+    text.and_then(Value::as_str).and_then(filled)
 }
 
 fn filled(text: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! Gemini's plain replies, parsed leniently: text and usage. See
+//! Gemini's plain replies, parsed leniently: text, thoughts, the reason of the end, usage. See
 //! <https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse>.
 
 use serde_json::Value;
@@ -33,13 +33,34 @@ pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(fail
 fn read(reply: &Value) -> Reply {
     Reply {
         text: text(reply),
+        reasoning: thoughts(reply),
+        finish_reason: finish_reason(reply),
         usage: usage(reply),
     }
 }
 
 /// The text of a reply; of one that came in pieces, as a stream without events does (an array), of all of them.
 pub(super) fn text(reply: &Value) -> Option<String> {
-    let texts: Vec<_> = pieces(reply).filter_map(text_of_piece).collect();
+    texts(reply, false)
+}
+
+/// The text of the [thoughts](https://ai.google.dev/gemini-api/docs/thinking#summaries).
+pub(super) fn thoughts(reply: &Value) -> Option<String> {
+    texts(reply, true).filter(|text| !text.is_empty())
+}
+
+/// Why the first candidate ended, or why the prompt was blocked.
+pub(super) fn finish_reason(reply: &Value) -> Option<String> {
+    let of_piece = |piece| {
+        let end = first_candidate(piece).and_then(|first| reason(first, "finishReason"));
+        end.or_else(|| reason(piece.get("promptFeedback")?, "blockReason"))
+    };
+    pieces(reply).filter_map(of_piece).last().map(str::to_owned)
+}
+
+fn texts(reply: &Value, are_thoughts: bool) -> Option<String> {
+    let texts = pieces(reply).filter_map(|piece| texts_of_piece(piece, are_thoughts));
+    let texts: Vec<_> = texts.collect();
     (!texts.is_empty()).then(|| texts.concat())
 }
 
@@ -48,11 +69,16 @@ fn pieces(reply: &Value) -> impl Iterator<Item = &Value> {
     array.unwrap_or(std::slice::from_ref(reply)).iter()
 }
 
-/// The text of the first candidate, without its thoughts.
-fn text_of_piece(reply: &Value) -> Option<String> {
+fn first_candidate(reply: &Value) -> Option<&Value> {
     let (_, first) = candidates(reply).find(|(index, _)| *index == 0)?;
-    let mut texts = parts(first)
-        .filter(|part| part.get("thought") != Some(&Value::Bool(true)))
+    Some(first)
+}
+
+/// The text of the first candidate's thoughts, or of its other parts.
+fn texts_of_piece(reply: &Value, are_thoughts: bool) -> Option<String> {
+    let is_thought = |part: &Value| part.get("thought") == Some(&Value::Bool(true));
+    let mut texts = parts(first_candidate(reply)?)
+        .filter(|part| is_thought(part) == are_thoughts)
         .filter_map(|part| part.get("text")?.as_str())
         .peekable();
     texts.peek()?;

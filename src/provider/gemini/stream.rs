@@ -45,6 +45,8 @@ impl StreamProtocol for GenerateContent {
         self.has_content |= self.has_progressed;
         EventMeaning::Chunk(StreamChunk {
             text: reply::text(json).filter(|text| !text.is_empty()),
+            reasoning: reply::thoughts(json),
+            finish_reason: reply::finish_reason(json),
             usage: reply::usage(json),
             preamble: !self.has_content,
             ..StreamChunk::default()

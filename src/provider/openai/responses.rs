@@ -16,26 +16,55 @@ pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(fail
 fn read(response: &Value) -> Reply {
     Reply {
         text: text(response),
+        reasoning: reasoning(response),
+        finish_reason: finish_reason(response),
         usage: response.get("usage").and_then(reply::usage),
     }
 }
 
 /// The text of the reply: the `output_text` parts of its messages. `None` where there is no message.
 fn text(response: &Value) -> Option<String> {
-    let items = response.get("output")?.as_array()?;
-    let mut messages = items
-        .iter()
-        .filter(|item| is_of_type(item, "message"))
-        .peekable();
+    let mut messages = items(response, "message").peekable();
     messages.peek()?;
-    let parts = messages.flat_map(|message| {
-        let parts = message.get("content").and_then(Value::as_array);
-        parts.into_iter().flatten()
-    });
-    let texts = parts
-        .filter(|part| is_of_type(part, "output_text"))
-        .filter_map(|part| part.get("text")?.as_str());
+    let texts = messages.flat_map(|message| texts(message, "content", "output_text"));
     Some(texts.collect())
+}
+
+/// The [reasoning](https://platform.openai.com/docs/guides/reasoning) of all items: its summary, and its text, which
+/// open models show.
+fn reasoning(response: &Value) -> Option<String> {
+    let texts = items(response, "reasoning").flat_map(|item| {
+        texts(item, "summary", "summary_text").chain(texts(item, "content", "reasoning_text"))
+    });
+    Some(texts.collect()).filter(|text: &String| !text.is_empty())
+}
+
+/// The items of the output that are of a type.
+fn items<'a>(response: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    let items = response.get("output").and_then(Value::as_array);
+    let items = items.into_iter().flatten();
+    items.filter(move |item| is_of_type(item, kind))
+}
+
+/// The texts of an item's parts that are of a type.
+fn texts<'a>(item: &'a Value, parts: &str, kind: &'a str) -> impl Iterator<Item = &'a str> {
+    let parts = item.get(parts).and_then(Value::as_array);
+    let parts = parts.into_iter().flatten();
+    parts
+        .filter(move |part| is_of_type(part, kind))
+        .filter_map(|part| part.get("text")?.as_str())
+}
+
+/// Why the response ended: why it is incomplete, or else its status, once that is its last.
+fn finish_reason(response: &Value) -> Option<String> {
+    let word = |of: &Value, name: &str| {
+        let word = of.get(name)?.as_str()?;
+        (!matches!(word, "" | "queued" | "in_progress")).then(|| word.to_owned())
+    };
+    let incomplete = response.get("incomplete_details");
+    incomplete
+        .and_then(|details| word(details, "reason"))
+        .or_else(|| word(response, "status"))
 }
 
 /// Why the response failed, if it did, or holds no reply: no output, and nothing that says why.
@@ -102,10 +131,14 @@ impl StreamProtocol for ResponseEvents {
                 return if has_failed(response) {
                     EventMeaning::Failed(why(response))
                 } else {
+                    chunk.finish_reason = finish_reason(response);
                     EventMeaning::Last(chunk)
                 };
             }
             "response.output_text.delta" => chunk.text = delta(json).map(str::to_owned),
+            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
+                chunk.reasoning = delta(json).map(str::to_owned);
+            }
             _ => {}
         }
         EventMeaning::Chunk(chunk)

@@ -154,7 +154,8 @@ pub(crate) struct EventStream<R: Source, P> {
     read_out: bool,
     protocol: P,
     patience: Patience,
-    halves: Halves,
+    text_halves: Halves,
+    reasoning_halves: Halves,
     /// What the headers said of limits.
     limits: Option<Arc<RateLimits>>,
     /// The head of the answer, which the first chunk carries, too.
@@ -179,7 +180,8 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             read_out: false,
             protocol,
             patience,
-            halves: Halves::default(),
+            text_halves: Halves::default(),
+            reasoning_halves: Halves::default(),
             limits: None,
             head: None,
             has_told_head: false,
@@ -346,7 +348,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     /// What an event brings; nothing where it is only to keep the connection awake.
     fn read(&mut self, event: SseEvent) -> Result<Option<StreamChunk>, Error> {
         if event.event.is_none()
-            && !self.halves.are_open()
+            && !self.are_halves_open()
             && let Some(chunk) = self.protocol.fast_path(&event.data)
         {
             self.patience.note_content();
@@ -379,8 +381,14 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
                 return Err(self.failed(&problem, &json.unwrap_or_default()));
             }
         };
-        if has_halves || self.halves.are_open() {
-            self.join_halves(&mut chunk);
+        if has_halves || self.are_halves_open() {
+            let has_progressed = self.protocol.has_progressed();
+            join_halves(&mut self.text_halves, &mut chunk.text, has_progressed);
+            join_halves(
+                &mut self.reasoning_halves,
+                &mut chunk.reasoning,
+                has_progressed,
+            );
         }
         Ok(Some(self.filled(chunk, event)))
     }
@@ -397,14 +405,8 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         }
     }
 
-    /// Puts characters together that were cut in two between pieces of the reply.
-    fn join_halves(&mut self, chunk: &mut StreamChunk) {
-        let joined = match &chunk.text {
-            Some(text) => self.halves.joined(text),
-            None if self.protocol.has_progressed() => self.halves.given_up().to_owned(),
-            None => return,
-        };
-        chunk.text = Some(joined).filter(|text| !text.is_empty());
+    fn are_halves_open(&self) -> bool {
+        self.text_halves.are_open() || self.reasoning_halves.are_open()
     }
 
     /// The chunk with its event, the first one with the limits that the headers told.
@@ -485,6 +487,16 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             Err(malformed("an event of the stream is not a JSON object"))
         }
     }
+}
+
+/// Puts characters together that were cut in two between pieces of a text.
+fn join_halves(halves: &mut Halves, piece: &mut Option<String>, has_progressed: bool) {
+    let joined = match piece {
+        Some(text) => halves.joined(text),
+        None if has_progressed => halves.given_up().to_owned(),
+        None => return,
+    };
+    *piece = Some(joined).filter(|text| !text.is_empty());
 }
 
 impl<R: Source, P: StreamProtocol> Iterator for EventStream<R, P> {
