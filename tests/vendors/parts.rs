@@ -3,7 +3,7 @@
 use credpool::testing::Reply;
 use serde_json::{Value, json};
 
-use crate::replay::{Api, Play, events};
+use crate::replay::{Api, Play, Played, events};
 
 /// What a plain answer or a stream holds.
 struct Case {
@@ -23,16 +23,21 @@ enum Body {
 }
 
 impl Case {
-    /// What is not as it should be.
+    /// What is not as it should be: of a plain call, or of a stream, by chunks and as one response.
     fn check(&self) -> Option<String> {
-        let play = Play::new(self.api);
-        let played = match &self.body {
-            Body::Plain(body) => play.plain(Reply::json(200, body.to_string())),
+        let play = || Play::new(self.api);
+        match &self.body {
+            Body::Plain(body) => self.verdict(&play().plain(Reply::json(200, body.to_string()))),
             Body::Events(all) => {
                 let texts = all.iter().map(|event| format!("data: {event}\n\n"));
-                play.stream(events(texts.collect::<String>()))
+                let answer = events(texts.collect::<String>());
+                let by_chunks = self.verdict(&play().stream(answer.clone()));
+                by_chunks.or_else(|| self.verdict(&play().collected(answer)))
             }
-        };
+        }
+    }
+
+    fn verdict(&self, played: &Played) -> Option<String> {
         let good = played.error.is_none()
             && played.text == self.text
             && played.reasoning == self.reasoning

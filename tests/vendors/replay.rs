@@ -6,7 +6,8 @@ use std::time::Duration;
 use credpool::provider::{Anthropic, Gemini, OpenAi};
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
 use credpool::{
-    Auth, BackOff, CredentialReport, Error, FailurePolicy, Manager, Options, Request, Usage,
+    Auth, BackOff, ChunkStream, CredentialReport, Error, FailurePolicy, Manager, Options, Request,
+    Usage,
 };
 use serde_json::Value;
 
@@ -45,6 +46,7 @@ pub struct Play {
     options: Options,
     retries: bool,
     once: bool,
+    collects: bool,
 }
 
 impl Api {
@@ -107,6 +109,7 @@ impl Play {
             options: Options::new().with_max_wait(Duration::ZERO),
             retries: false,
             once: false,
+            collects: false,
         }
     }
 
@@ -136,6 +139,12 @@ impl Play {
     pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
         self.options = change(self.options);
         self
+    }
+
+    /// As [`stream`](Self::stream), read to its end as a response.
+    pub fn collected(mut self, answer: Reply) -> Played {
+        self.collects = true;
+        self.stream(answer)
     }
 
     /// A plain call: the first key gets `answer`, the second a whole reply.
@@ -202,7 +211,23 @@ impl Play {
         }
         let (mut text, mut reasoning, mut finish_reason) = (String::new(), String::new(), None);
         let (mut usage, mut error) = (None, None);
-        if stream {
+        if !stream || self.collects {
+            let answer = if stream {
+                let chunks = manager.execute_stream([provider], &request, &options);
+                chunks.and_then(ChunkStream::collect_response)
+            } else {
+                manager.execute([provider], &request, &options)
+            };
+            match answer {
+                Ok(response) => {
+                    text = response.reply_text.unwrap_or_default();
+                    reasoning = response.reasoning_text.unwrap_or_default();
+                    finish_reason = response.finish_reason;
+                    usage = response.usage;
+                }
+                Err(refused) => error = Some(refused),
+            }
+        } else {
             match manager.execute_stream([provider], &request, &options) {
                 Ok(chunks) => {
                     for chunk in chunks {
@@ -216,16 +241,6 @@ impl Play {
                             Err(cut) => error = Some(cut),
                         }
                     }
-                }
-                Err(refused) => error = Some(refused),
-            }
-        } else {
-            match manager.execute([provider], &request, &options) {
-                Ok(response) => {
-                    text = response.reply_text.unwrap_or_default();
-                    reasoning = response.reasoning_text.unwrap_or_default();
-                    finish_reason = response.finish_reason;
-                    usage = response.usage;
                 }
                 Err(refused) => error = Some(refused),
             }
