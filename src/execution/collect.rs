@@ -5,7 +5,7 @@ use std::iter::FusedIterator;
 use super::stream::ChunkStream;
 use crate::auth::Metadata;
 use crate::error::Error;
-use crate::request::{Response, StreamChunk};
+use crate::request::{Response, StreamChunk, ToolCall};
 
 impl ChunkStream {
     /// The pieces of the reply's text, as they arrive, without what else comes: reasoning, tool calls, usage.
@@ -27,8 +27,8 @@ impl ChunkStream {
         self.filter_map(|chunk| chunk.map(|chunk| chunk.text).transpose())
     }
 
-    /// Reads the stream to its end and returns the reply as that of a plain call, with its text, its reasoning, the reason of its end,
-    /// the last usage that came, head and limits. Blocks until then.
+    /// Reads the stream to its end and returns the reply as that of a plain call, with its text, its reasoning, its tool calls, the reason
+    /// of its end, the last usage that came, head and limits. Blocks until then.
     ///
     /// The payload holds the events as a stream of events has them, with `event:` and `data:` lines: without comments, ids and a final
     /// `[DONE]`. All of it is held in memory, however long it is. Chunks that were read before are not in it.
@@ -49,16 +49,18 @@ impl ChunkStream {
     /// That with which the stream ends; what had come of the reply is lost then.
     pub fn collect_response(mut self) -> Result<Response, Error> {
         let mut response = Response::default();
-        let mut events = Vec::new();
+        let (mut events, mut tool_calls) = (Vec::new(), Vec::new());
         for chunk in self.by_ref() {
             let chunk = chunk?;
             push_event(&mut events, &chunk);
             push_text(&mut response.reply_text, chunk.text);
             push_text(&mut response.reasoning_text, chunk.reasoning);
+            tool_calls.extend(chunk.tool_calls);
             response.finish_reason = chunk.finish_reason.or(response.finish_reason);
             response.usage = chunk.usage.or(response.usage);
             response.rate_limits = response.rate_limits.or(chunk.rate_limits);
         }
+        response.tool_calls = ToolCall::join(tool_calls);
         response.payload = events.into();
         response.head.clone_from(&self.head);
         let request_id = self.head().and_then(|head| head.request_id());

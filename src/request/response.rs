@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::Metadata;
 use crate::head::ResponseHead;
 use crate::limits::RateLimits;
+use crate::request::tool_call::{ToolCall, ToolCallDelta};
 
 /// The answer to a call that is not a stream.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Response {
     pub reply_text: Option<String>,
     /// The text of the reasoning that the vendor shows beside the reply, or of its summary.
     pub reasoning_text: Option<String>,
+    /// The tool calls that the reply asks for. Of several choices, the first one's.
+    pub tool_calls: Vec<ToolCall>,
     /// Why the reply ended, in the vendor's own word: `stop`, `end_turn`, `MAX_TOKENS`, for example. Of several choices, the first one's.
     pub finish_reason: Option<String>,
     /// Tokens used, where the upstream says so.
@@ -80,6 +83,8 @@ pub struct StreamChunk {
     pub text: Option<String>,
     /// The text that it adds to the reasoning, or to its summary, where the vendor shows that.
     pub reasoning: Option<String>,
+    /// What it adds to the reply's tool calls. Of several choices, to the first one's.
+    pub tool_calls: Vec<ToolCallDelta>,
     /// Why the reply ended, in the vendor's own word, where the chunk says so. Of several choices, the first one's.
     pub finish_reason: Option<String>,
     /// Tokens used so far, where the chunk says so.
@@ -112,6 +117,7 @@ impl Response {
             metadata: None,
             reply_text: None,
             reasoning_text: None,
+            tool_calls: Vec::new(),
             finish_reason: None,
             usage: None,
             rate_limits: None,
@@ -131,6 +137,12 @@ impl Response {
     /// Adds the text of the reasoning.
     pub fn with_reasoning_text(mut self, text: impl Into<String>) -> Self {
         self.reasoning_text = Some(text.into());
+        self
+    }
+
+    /// Adds tool calls.
+    pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCall>) -> Self {
+        self.tool_calls.extend(calls);
         self
     }
 
@@ -270,6 +282,12 @@ impl StreamChunk {
     /// Adds text of the reasoning.
     pub fn with_reasoning(mut self, text: impl Into<String>) -> Self {
         self.reasoning = Some(text.into());
+        self
+    }
+
+    /// Adds something of a tool call.
+    pub fn with_tool_call(mut self, delta: ToolCallDelta) -> Self {
+        self.tool_calls.push(delta);
         self
     }
 

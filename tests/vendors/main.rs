@@ -14,5 +14,6 @@ mod parts;
 mod replay;
 mod reports;
 mod sequences;
+mod tool_calls;
 mod verdicts;
 mod waits;

@@ -17,33 +17,39 @@ struct Case {
     finish_reason: &'static str,
 }
 
-enum Body {
+pub enum Body {
     Plain(Value),
     Events(Vec<Value>),
 }
 
-impl Case {
-    /// What is not as it should be: of a plain call, or of a stream, by chunks and as one response.
-    fn check(&self) -> Option<String> {
-        let play = || Play::new(self.api);
-        match &self.body {
-            Body::Plain(body) => self.verdict(&play().plain(Reply::json(200, body.to_string()))),
-            Body::Events(all) => {
+impl Body {
+    /// What a call comes to: a plain one, or a stream, by chunks and as one response.
+    pub fn played(&self, api: Api) -> Vec<Played> {
+        let play = || Play::new(api);
+        match self {
+            Self::Plain(body) => vec![play().plain(Reply::json(200, body.to_string()))],
+            Self::Events(all) => {
                 let texts = all.iter().map(|event| format!("data: {event}\n\n"));
                 let answer = events(texts.collect::<String>());
-                let by_chunks = self.verdict(&play().stream(answer.clone()));
-                by_chunks.or_else(|| self.verdict(&play().collected(answer)))
+                vec![play().stream(answer.clone()), play().collected(answer)]
             }
         }
     }
+}
 
-    fn verdict(&self, played: &Played) -> Option<String> {
-        let good = played.error.is_none()
-            && played.text == self.text
-            && played.reasoning == self.reasoning
-            && played.finish_reason.as_deref() == Some(self.finish_reason);
+impl Case {
+    /// What is not as it should be.
+    fn check(&self) -> Option<String> {
+        let is_wrong = |played: &Played| {
+            played.error.is_some()
+                || played.text != self.text
+                || played.reasoning != self.reasoning
+                || played.finish_reason.as_deref() != Some(self.finish_reason)
+                || !played.tool_calls.is_empty()
+        };
+        let wrong = self.body.played(self.api).into_iter().find(is_wrong)?;
         let (name, source) = (self.name, self.source);
-        (!good).then(|| format!("{:?}, {name}: {played:?} ({source})", self.api))
+        Some(format!("{:?}, {name}: {wrong:?} ({source})", self.api))
     }
 }
 
@@ -352,17 +358,29 @@ fn case(api: Api, (name, source, body, parts): (&'static str, &'static str, Body
     }
 }
 
-/// Half of a surrogate pair in one piece of the reasoning, half in the next.
+/// Half of a surrogate pair in one piece, half in the next.
 #[test]
-fn characters_cut_between_two_pieces_of_the_reasoning_are_joined() {
+fn characters_cut_between_two_pieces_are_joined() {
     let piece =
         |part: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{{part}}}}}]}}\n\n");
     let body = [
         piece(r#""reasoning_content":"a\ud83d""#),
         piece(r#""reasoning_content":"\ude00b""#),
         piece(r#""content":"fine""#),
+        piece(
+            r#""tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"a\ud83d"}}]"#,
+        ),
+        piece(r#""tool_calls":[{"index":0,"function":{"arguments":"\ude00b\ud83d"}}]"#),
+        piece(
+            r#""tool_calls":[{"index":1,"id":"d","function":{"name":"g","arguments":"c\ud83d"}}]"#,
+        ),
         "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".into(),
     ];
     let played = Play::new(Api::Chat).stream(events(body.concat()));
     assert_eq!((&*played.text, &*played.reasoning), ("fine", "a\u{1f600}b"));
+    let arguments = played.tool_calls.iter().map(|call| &*call.arguments);
+    assert_eq!(
+        arguments.collect::<Vec<_>>(),
+        ["a\u{1f600}b\u{fffd}", "c\u{fffd}"]
+    );
 }

@@ -7,7 +7,7 @@ use credpool::provider::{Anthropic, Gemini, OpenAi};
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
 use credpool::{
     Auth, BackOff, ChunkStream, CredentialReport, Error, FailurePolicy, Manager, Options, Request,
-    Usage,
+    ToolCall, Usage,
 };
 use serde_json::Value;
 
@@ -25,6 +25,7 @@ pub enum Api {
 pub struct Played {
     pub text: String,
     pub reasoning: String,
+    pub tool_calls: Vec<ToolCall>,
     pub finish_reason: Option<String>,
     pub usage: Option<Usage>,
     pub error: Option<Error>,
@@ -211,6 +212,7 @@ impl Play {
         }
         let (mut text, mut reasoning, mut finish_reason) = (String::new(), String::new(), None);
         let (mut usage, mut error) = (None, None);
+        let (mut tool_calls, mut deltas) = (Vec::new(), Vec::new());
         if !stream || self.collects {
             let answer = if stream {
                 let chunks = manager.execute_stream([provider], &request, &options);
@@ -222,6 +224,7 @@ impl Play {
                 Ok(response) => {
                     text = response.reply_text.unwrap_or_default();
                     reasoning = response.reasoning_text.unwrap_or_default();
+                    tool_calls = response.tool_calls;
                     finish_reason = response.finish_reason;
                     usage = response.usage;
                 }
@@ -235,6 +238,7 @@ impl Play {
                             Ok(chunk) => {
                                 text += chunk.text.as_deref().unwrap_or_default();
                                 reasoning += chunk.reasoning.as_deref().unwrap_or_default();
+                                deltas.extend(chunk.tool_calls);
                                 finish_reason = chunk.finish_reason.or(finish_reason);
                                 usage = chunk.usage.or(usage);
                             }
@@ -245,6 +249,7 @@ impl Play {
                 Err(refused) => error = Some(refused),
             }
         }
+        tool_calls.extend(ToolCall::join(deltas));
         let requests = upstream.requests();
         let standing = |model: &str| {
             let mut all = manager.explain(provider, model).into_iter();
@@ -254,6 +259,7 @@ impl Play {
         Played {
             text,
             reasoning,
+            tool_calls,
             finish_reason,
             usage,
             error,

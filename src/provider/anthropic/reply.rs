@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::provider::http::json::{is_filled, number};
+use crate::provider::http::json::{arguments, filled_text, is_filled, number};
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
-use crate::request::Usage;
+use crate::request::{ToolCall, ToolCallDelta, Usage};
 
 /// How messages are read.
 pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(failure);
@@ -13,6 +13,7 @@ fn read(message: &Value) -> Reply {
     Reply {
         text: texts(message, "text"),
         reasoning: texts(message, "thinking").filter(|text| !text.is_empty()),
+        tool_calls: tool_calls(message),
         finish_reason: stop_reason(message),
         usage: usage(message),
     }
@@ -31,6 +32,30 @@ fn texts(message: &Value, kind: &str) -> Option<String> {
 pub(super) fn block_text<'a>(block: &'a Value, kind: &str) -> Option<&'a str> {
     let is_of_kind = block.get("type").is_some_and(|found| found == kind);
     block.get(kind).filter(|_| is_of_kind)?.as_str()
+}
+
+fn tool_calls(message: &Value) -> Vec<ToolCall> {
+    let blocks = message.get("content").and_then(Value::as_array);
+    let blocks = blocks.into_iter().flatten();
+    let calls = blocks.filter(|block| is_tool_call(block)).enumerate();
+    ToolCall::join(calls.map(|(index, block)| tool_call(block, index)))
+}
+
+/// Whether a block is a call of the program's tool. The vendor runs those of other types itself.
+pub(super) fn is_tool_call(block: &Value) -> bool {
+    block.get("type").is_some_and(|kind| kind == "tool_use")
+}
+
+/// The block of a [tool call](https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/overview). In a stream its input is empty at
+/// first.
+pub(super) fn tool_call(block: &Value, index: usize) -> ToolCallDelta {
+    let word = |name| block.get(name).and_then(filled_text).map(str::to_owned);
+    ToolCallDelta {
+        index,
+        id: word("id"),
+        name: word("name"),
+        arguments: arguments(block.get("input").filter(|input| is_filled(input))),
+    }
 }
 
 /// Why a message ended, as it says itself or in the `delta` of a stream.

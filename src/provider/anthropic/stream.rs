@@ -4,10 +4,11 @@
 use serde_json::Value;
 
 use super::reply::{self, Tally};
+use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
-use crate::provider::http::json::is_filled;
+use crate::provider::http::json::{is_filled, number};
 use crate::provider::http::sse::SseEvent;
-use crate::request::StreamChunk;
+use crate::request::{StreamChunk, ToolCallDelta};
 
 /// Whole after `message_stop`, and not before.
 #[derive(Default)]
@@ -19,6 +20,7 @@ pub(super) struct MessageStream {
     has_progressed: bool,
     /// The reply has said why it ended.
     has_stopped: bool,
+    calls: CallNumbers,
 }
 
 impl StreamProtocol for MessageStream {
@@ -41,6 +43,10 @@ impl StreamProtocol for MessageStream {
                 self.has_progressed = true;
                 chunk.text = reply::block_text(block, "text").and_then(filled);
                 chunk.reasoning = reply::block_text(block, "thinking").and_then(filled);
+                if reply::is_tool_call(block) {
+                    let index = self.calls.begin(place(json), None);
+                    chunk.tool_calls.push(reply::tool_call(block, index));
+                }
             }
             "content_block_delta" => {
                 let delta = json.get("delta").unwrap_or(&Value::Null);
@@ -48,6 +54,11 @@ impl StreamProtocol for MessageStream {
                 self.has_content |= self.has_progressed;
                 chunk.text = delta_text(delta, "text_delta", "text");
                 chunk.reasoning = delta_text(delta, "thinking_delta", "thinking");
+                let arguments = delta_text(delta, "input_json_delta", "partial_json");
+                if let Some((index, arguments)) = self.calls.begun(place(json)).zip(arguments) {
+                    let call = ToolCallDelta::new(index).with_arguments(arguments);
+                    chunk.tool_calls.push(call);
+                }
             }
             "message_delta" => {
                 let delta = json.get("delta").unwrap_or(&Value::Null);
@@ -97,6 +108,11 @@ fn says_something(part: &Value) -> bool {
             .iter()
             .any(|(name, value)| name != "type" && is_filled(value))
     })
+}
+
+/// Which block an event is about.
+fn place(event: &Value) -> Option<u64> {
+    event.get("index").and_then(number)
 }
 
 /// The text of a delta that is of a kind, under the name that it has there.

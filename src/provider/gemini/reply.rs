@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
+use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::{Reply, ReplyReader, ReportedError, json};
-use crate::request::Usage;
+use crate::request::{ToolCall, ToolCallDelta, Usage};
 
 /// The candidates of a response, each with its index.
 pub(super) fn candidates(reply: &Value) -> impl Iterator<Item = (u64, &Value)> {
@@ -34,6 +35,7 @@ fn read(reply: &Value) -> Reply {
     Reply {
         text: text(reply),
         reasoning: thoughts(reply),
+        tool_calls: ToolCall::join(tool_calls(reply, &mut CallNumbers::default())),
         finish_reason: finish_reason(reply),
         usage: usage(reply),
     }
@@ -47,6 +49,26 @@ pub(super) fn text(reply: &Value) -> Option<String> {
 /// The text of the [thoughts](https://ai.google.dev/gemini-api/docs/thinking#summaries).
 pub(super) fn thoughts(reply: &Value) -> Option<String> {
     texts(reply, true).filter(|text| !text.is_empty())
+}
+
+/// The [function calls](https://ai.google.dev/gemini-api/docs/function-calling) of the first candidate. Each comes whole.
+pub(super) fn tool_calls(reply: &Value, numbers: &mut CallNumbers) -> Vec<ToolCallDelta> {
+    let parts = pieces(reply).filter_map(first_candidate).flat_map(parts);
+    let calls = parts.filter_map(|part| part.get("functionCall"));
+    let read = |call: &Value| {
+        let word = |name| {
+            call.get(name)
+                .and_then(json::filled_text)
+                .map(str::to_owned)
+        };
+        ToolCallDelta {
+            index: numbers.begin(None, None),
+            id: word("id"),
+            name: word("name"),
+            arguments: json::arguments(call.get("args")),
+        }
+    };
+    calls.map(read).collect()
 }
 
 /// Why the first candidate ended, or why the prompt was blocked.

@@ -192,6 +192,7 @@ impl<'a> VendorCall<'a> {
         Ok(Response {
             reply_text: reply.text,
             reasoning_text: reply.reasoning,
+            tool_calls: reply.tool_calls,
             finish_reason: reply.finish_reason,
             usage: reply.usage,
             ..response

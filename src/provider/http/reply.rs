@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::error_body::ReportedError;
-use crate::request::Usage;
+use crate::request::{ToolCall, Usage};
 
 /// What is taken out of a plain reply: it becomes the members of the [`Response`](crate::Response). See [`ReplyReader`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Reply {
     pub text: Option<String>,
     /// The text of the reasoning, where the vendor shows it.
     pub reasoning: Option<String>,
+    /// The tool calls that it asks for.
+    pub tool_calls: Vec<ToolCall>,
     /// Why the reply ended, in the vendor's own word.
     pub finish_reason: Option<String>,
     /// The tokens that it cost, where it says so.

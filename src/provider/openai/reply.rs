@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::ends;
+use super::{ends, tool_calls};
 use crate::provider::http::json::is_filled;
 pub(super) use crate::provider::http::json::number;
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
@@ -20,9 +20,11 @@ pub(super) const REPLIES: ReplyReader = ReplyReader::new(read)
 /// Read from the whole answer.
 pub(super) fn read(json: &Value) -> Reply {
     let choice = json.get("choices").and_then(|choices| choices.get(0));
+    let message = choice.and_then(|choice| choice.get("message"));
     Reply {
         text: text(json),
-        reasoning: choice.and_then(|choice| reasoning(choice.get("message")?)),
+        reasoning: message.and_then(reasoning),
+        tool_calls: message.map(tool_calls::of_message).unwrap_or_default(),
         finish_reason: choice.and_then(ends::reason).map(str::to_owned),
         usage: json.get("usage").and_then(usage),
     }
@@ -57,6 +59,7 @@ pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
     let reasoning = message.reasoning_content.filter(filled);
     Some(Reply {
         text: Some(message.content),
+        tool_calls: Vec::new(),
         reasoning: reasoning.or_else(|| message.reasoning.filter(filled)),
         finish_reason: finish_reason.filter(|word| ends::is_reason(word)),
         usage: Some(glance.usage.read()?),
@@ -103,6 +106,9 @@ struct GlanceMessage {
     content: String,
     reasoning_content: Option<String>,
     reasoning: Option<String>,
+    /// None, or the answer is read in full.
+    #[serde(rename = "tool_calls")]
+    _tool_calls: Option<[IgnoredAny; 0]>,
 }
 
 #[derive(Deserialize)]

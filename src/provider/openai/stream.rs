@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{ends, reply};
+use super::{ends, reply, tool_calls};
+use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::error_body::ReportedError;
 use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::sse::SseEvent;
@@ -25,6 +26,8 @@ pub(super) struct ChatCompletion {
     has_progressed: bool,
     /// Something of the reply has come.
     has_content: bool,
+    /// The tool calls of the first choice.
+    calls: CallNumbers,
     /// The last ordinary chunk.
     last: Pattern,
 }
@@ -56,12 +59,16 @@ impl StreamProtocol for ChatCompletion {
         self.has_progressed = choices.iter().any(has_content);
         self.has_content |= self.has_progressed;
         let first = choices.iter().find(|choice| index(choice) == 0);
+        let delta = first.and_then(|choice| choice.get("delta"));
         let usage = json.get("usage").and_then(reply::usage);
         // https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py: in the last chunk.
         let at_groq = || json.get("x_groq")?.get("usage").and_then(reply::usage);
         EventMeaning::Chunk(StreamChunk {
             text: first.and_then(text),
-            reasoning: first.and_then(|choice| reply::reasoning(choice.get("delta")?)),
+            reasoning: delta.and_then(reply::reasoning),
+            tool_calls: delta
+                .map(|delta| tool_calls::deltas(delta, &mut self.calls))
+                .unwrap_or_default(),
             finish_reason: first.and_then(ends::reason).map(str::to_owned),
             usage: usage.or_else(at_groq),
             preamble: !self.has_content,
@@ -176,6 +183,9 @@ struct GlanceDelta<'a> {
     content: Cow<'a, str>,
     reasoning_content: Option<Cow<'a, str>>,
     reasoning: Option<Cow<'a, str>>,
+    /// None, or the chunk is read in full.
+    #[serde(rename = "tool_calls")]
+    _tool_calls: Option<[IgnoredAny; 0]>,
 }
 
 /// The text of a chunk that brings nothing else.
@@ -259,6 +269,17 @@ mod tests {
             (
                 false,
                 choice(json!({"content": "a", "reasoning": "b"}), json!({})),
+            ),
+            (
+                true,
+                choice(json!({"content": "a", "tool_calls": []}), json!({})),
+            ),
+            (
+                false,
+                choice(
+                    json!({"content": "a", "tool_calls": [{"function": {"name": "f"}}]}),
+                    json!({}),
+                ),
             ),
             (false, choice(json!({"content": ""}), json!({}))),
             (false, choice(json!({"content": null}), json!({}))),

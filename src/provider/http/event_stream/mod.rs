@@ -1,10 +1,14 @@
 //! [`StreamProtocol`] and streams over it, which are complete only after the provider's own end.
 
+mod halves;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use halves::ReplyHalves;
 
 use super::error_body::ReportedError;
 use super::exchange::{COMPRESSED, GZIP, check_running, reported};
@@ -14,7 +18,7 @@ use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, Body};
 use crate::head::ResponseHead;
-use crate::json::{Halves, parse_lenient, parse_piece, without_mark};
+use crate::json::{parse_lenient, parse_piece, without_mark};
 use crate::limits::RateLimits;
 use crate::provider::rate_limits;
 use crate::request::StreamChunk;
@@ -154,8 +158,7 @@ pub(crate) struct EventStream<R: Source, P> {
     read_out: bool,
     protocol: P,
     patience: Patience,
-    text_halves: Halves,
-    reasoning_halves: Halves,
+    halves: ReplyHalves,
     /// What the headers said of limits.
     limits: Option<Arc<RateLimits>>,
     /// The head of the answer, which the first chunk carries, too.
@@ -180,8 +183,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             read_out: false,
             protocol,
             patience,
-            text_halves: Halves::default(),
-            reasoning_halves: Halves::default(),
+            halves: ReplyHalves::default(),
             limits: None,
             head: None,
             has_told_head: false,
@@ -348,7 +350,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     /// What an event brings; nothing where it is only to keep the connection awake.
     fn read(&mut self, event: SseEvent) -> Result<Option<StreamChunk>, Error> {
         if event.event.is_none()
-            && !self.are_halves_open()
+            && !self.halves.are_open()
             && let Some(chunk) = self.protocol.fast_path(&event.data)
         {
             self.patience.note_content();
@@ -381,14 +383,8 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
                 return Err(self.failed(&problem, &json.unwrap_or_default()));
             }
         };
-        if has_halves || self.are_halves_open() {
-            let has_progressed = self.protocol.has_progressed();
-            join_halves(&mut self.text_halves, &mut chunk.text, has_progressed);
-            join_halves(
-                &mut self.reasoning_halves,
-                &mut chunk.reasoning,
-                has_progressed,
-            );
+        if has_halves || self.halves.are_open() {
+            self.halves.join(&mut chunk, self.protocol.has_progressed());
         }
         Ok(Some(self.filled(chunk, event)))
     }
@@ -403,10 +399,6 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         if let Some(mut rest) = self.rest.take() {
             rest.finish_within(END_OF_BODY);
         }
-    }
-
-    fn are_halves_open(&self) -> bool {
-        self.text_halves.are_open() || self.reasoning_halves.are_open()
     }
 
     /// The chunk with its event, the first one with the limits that the headers told.
@@ -487,16 +479,6 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             Err(malformed("an event of the stream is not a JSON object"))
         }
     }
-}
-
-/// Puts characters together that were cut in two between pieces of a text.
-fn join_halves(halves: &mut Halves, piece: &mut Option<String>, has_progressed: bool) {
-    let joined = match piece {
-        Some(text) => halves.joined(text),
-        None if has_progressed => halves.given_up().to_owned(),
-        None => return,
-    };
-    *piece = Some(joined).filter(|text| !text.is_empty());
 }
 
 impl<R: Source, P: StreamProtocol> Iterator for EventStream<R, P> {
