@@ -56,6 +56,10 @@ pub(super) type Completion = OnceLock<Result<(), Error>>;
 
 /// What a stream has to say at the moment.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "mostly a chunk, which would cost an allocation each"
+)]
 #[non_exhaustive]
 pub enum StreamEvent {
     /// A chunk.
