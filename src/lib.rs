@@ -94,7 +94,7 @@ pub use head::ResponseHead;
 
 pub use request::{
     Format, Message, Options, RawRequest, Request, RequestBody, Response, StreamChunk, Timeouts,
-    Usage,
+    ToolCall, ToolCallDelta, Usage,
 };
 
 pub use execution::{CallHandle, ChunkStream, ResponseBody, StreamEvent};

@@ -10,8 +10,9 @@ use std::time::Duration;
 use credpool::provider::OpenAi;
 use credpool::testing::{Gate, Reply, Upstream};
 use credpool::{
-    Affinity, Auth, ChunkSource, ChunkStream, Error, ErrorCode, FailurePolicy, Manager, Message,
-    Options, OutcomeKind, Request, RoundRobin, StreamChunk, StreamCommit, StreamEvent,
+    Affinity, Auth, ChunkSource, ChunkStream, Error, ErrorCode, FailurePolicy, LimitWindow,
+    Manager, Message, Options, OutcomeKind, RateLimits, Request, ResponseHead, RoundRobin,
+    StreamChunk, StreamCommit, StreamEvent, Usage,
 };
 use serde_json::json;
 use support::{Act, Recorder, SOON, chunks, eventually, pool_of, pool_with};
@@ -63,6 +64,81 @@ fn chunks_arrive_in_order_and_success_is_recorded_before_the_end_shows() {
     );
     assert_eq!(texts(stream), ["one", "two"]);
     assert!(matches!(hook.kinds()[..], [OutcomeKind::Success]));
+}
+
+#[test]
+fn texts_are_what_the_chunks_add_and_end_with_the_streams_error() {
+    let (manager, fake, _) = pool_of(1);
+    let usage = StreamChunk::new("{}").with_usage(Usage::new(1, 2));
+    let thought = StreamChunk::new("{}").with_reasoning("hm");
+    let lost = Error::new(ErrorCode::StreamInterrupted, "lost");
+    let all = vec![Ok(thought), text("a"), Ok(usage), text("b"), Err(lost)];
+    fake.on("a0", items(all));
+    let mut texts = open(&manager, &Options::new()).unwrap().texts();
+    let mut next = || {
+        texts
+            .next()
+            .map(|text| text.map_err(|error| error.code().to_string()))
+    };
+    assert_eq!(next(), Some(Ok("a".into())));
+    assert_eq!(next(), Some(Ok("b".into())));
+    assert_eq!(next(), Some(Err("stream_interrupted".into())));
+    assert_eq!(next(), None);
+}
+
+#[test]
+fn a_collected_stream_is_the_response_of_a_plain_call() {
+    let (manager, fake, _) = pool_of(1);
+    let mut head = ResponseHead::new(http::StatusCode::OK);
+    let id = http::HeaderValue::from_static("req_7");
+    head.headers.insert("x-request-id", id);
+    let limits = RateLimits::new().with_window(LimitWindow::new("requests").with_remaining(9));
+    let first = StreamChunk::new("{}").with_preamble().with_head(head);
+    let all = vec![
+        Ok(first.with_rate_limits(limits.clone())),
+        Ok(StreamChunk::new("1")
+            .with_event("delta")
+            .with_reasoning("h")),
+        Ok(StreamChunk::new("2\n3")
+            .with_reasoning("m")
+            .with_usage(Usage::new(1, 0))),
+        text("a"),
+        text("b"),
+        Ok(StreamChunk::new("4")
+            .with_finish_reason("stop")
+            .with_usage(Usage::new(1, 2))),
+        Ok(StreamChunk::new("5")),
+    ];
+    fake.on("a0", items(all));
+    let stream = open(&manager, &Options::new()).unwrap();
+    let response = stream.collect_response().unwrap();
+    assert_eq!(response.reply_text.as_deref(), Some("ab"));
+    assert_eq!(response.reasoning_text.as_deref(), Some("hm"));
+    assert_eq!(response.finish_reason.as_deref(), Some("stop"));
+    assert_eq!(response.usage, Some(Usage::new(1, 2)));
+    assert_eq!(response.rate_limits.as_deref(), Some(&limits));
+    assert_eq!(response.head.unwrap().request_id(), Some("req_7"));
+    let metadata = response.metadata.unwrap();
+    assert_eq!(metadata.get("request_id").unwrap(), "req_7");
+    let served = (&*response.provider, &*response.auth_id, response.attempts);
+    assert_eq!(served, ("p", "a0", 1));
+    let events = "data: {}\n\nevent: delta\ndata: 1\n\ndata: 2\ndata: 3\n\ndata: a\n\ndata: b\n\ndata: 4\n\ndata: 5\n\n";
+    assert_eq!(response.payload, events);
+}
+
+#[test]
+fn a_stream_that_breaks_off_is_no_response() {
+    let (manager, fake, _) = pool_of(1);
+    let lost = Error::new(ErrorCode::StreamInterrupted, "lost");
+    fake.on("a0", items(vec![text("a"), Err(lost)]));
+    let stream = open(&manager, &Options::new()).unwrap();
+    let error = stream.collect_response().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::StreamInterrupted);
+    assert_eq!(
+        fake.calls(),
+        ["a0"],
+        "nothing is retried after the first content"
+    );
 }
 
 #[test]

@@ -52,7 +52,9 @@ fn read(reply: &Value) -> Reply {
         .collect();
     Reply {
         text: (!texts.is_empty()).then(|| texts.concat()),
+        finish_reason: reply["finish_reason"].as_str().map(str::to_owned),
         usage: usage(reply),
+        ..Reply::default()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod acquire;
 mod call_state;
+mod collect;
 mod context;
 mod correlation;
 mod pick;

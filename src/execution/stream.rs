@@ -17,6 +17,8 @@ use crate::runtime::Process;
 /// The stream ended well only if it ends without an error: whatever cuts it short, a cancel included, shows as one. Dropping
 /// the stream early ends the work upstream and changes no credential's state.
 ///
+/// [`texts`](Self::texts) gives the texts alone, [`collect_response`](Self::collect_response) the whole reply.
+///
 /// The end is no chunk: a gateway that passes a chat on adds its own `data: [DONE]`, and none to a response, whose last event is its end.
 ///
 /// ```no_run
@@ -54,6 +56,10 @@ pub(super) type Completion = OnceLock<Result<(), Error>>;
 
 /// What a stream has to say at the moment.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "mostly a chunk, which would cost an allocation each"
+)]
 #[non_exhaustive]
 pub enum StreamEvent {
     /// A chunk.

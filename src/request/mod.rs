@@ -3,6 +3,7 @@
 mod json;
 mod raw;
 mod response;
+mod tool_call;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::error::Error;
 pub(crate) use raw::Outgoing;
 pub use raw::{RawRequest, RequestBody};
 pub use response::{Response, StreamChunk, Usage};
+pub use tool_call::{ToolCall, ToolCallDelta};
 
 /// The request of a call: a model, and a payload in the provider's own JSON.
 ///

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::Metadata;
 use crate::head::ResponseHead;
 use crate::limits::RateLimits;
+use crate::request::tool_call::{ToolCall, ToolCallDelta};
 
 /// The answer to a call that is not a stream.
 #[derive(Clone, Debug)]
@@ -21,6 +22,12 @@ pub struct Response {
     pub metadata: Option<Metadata>,
     /// The reply's text, where the executor knows it; conversation affinity needs it.
     pub reply_text: Option<String>,
+    /// The text of the reasoning that the vendor shows beside the reply, or of its summary.
+    pub reasoning_text: Option<String>,
+    /// The tool calls that the reply asks for. Of several choices, the first one's.
+    pub tool_calls: Vec<ToolCall>,
+    /// Why the reply ended, in the vendor's own word: `stop`, `end_turn`, `MAX_TOKENS`, for example. Of several choices, the first one's.
+    pub finish_reason: Option<String>,
     /// Tokens used, where the upstream says so.
     pub usage: Option<Usage>,
     /// What the upstream says of its limits.
@@ -74,6 +81,12 @@ pub struct StreamChunk {
     pub event: Option<String>,
     /// The text that it adds to the reply, where the executor knows it.
     pub text: Option<String>,
+    /// The text that it adds to the reasoning, or to its summary, where the vendor shows that.
+    pub reasoning: Option<String>,
+    /// What it adds to the reply's tool calls. Of several choices, to the first one's.
+    pub tool_calls: Vec<ToolCallDelta>,
+    /// Why the reply ended, in the vendor's own word, where the chunk says so. Of several choices, the first one's.
+    pub finish_reason: Option<String>,
     /// Tokens used so far, where the chunk says so.
     pub usage: Option<Usage>,
     /// What the upstream says of its limits: on the first chunk.
@@ -103,6 +116,9 @@ impl Response {
             payload: payload.into(),
             metadata: None,
             reply_text: None,
+            reasoning_text: None,
+            tool_calls: Vec::new(),
+            finish_reason: None,
             usage: None,
             rate_limits: None,
             head: None,
@@ -115,6 +131,24 @@ impl Response {
     /// Adds the reply's text.
     pub fn with_reply_text(mut self, text: impl Into<String>) -> Self {
         self.reply_text = Some(text.into());
+        self
+    }
+
+    /// Adds the text of the reasoning.
+    pub fn with_reasoning_text(mut self, text: impl Into<String>) -> Self {
+        self.reasoning_text = Some(text.into());
+        self
+    }
+
+    /// Adds tool calls.
+    pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCall>) -> Self {
+        self.tool_calls.extend(calls);
+        self
+    }
+
+    /// Says why the reply ended, in the vendor's own word.
+    pub fn with_finish_reason(mut self, reason: impl Into<String>) -> Self {
+        self.finish_reason = Some(reason.into());
         self
     }
 
@@ -242,6 +276,24 @@ impl StreamChunk {
     /// Adds the text.
     pub fn with_text(mut self, text: impl Into<String>) -> Self {
         self.text = Some(text.into());
+        self
+    }
+
+    /// Adds text of the reasoning.
+    pub fn with_reasoning(mut self, text: impl Into<String>) -> Self {
+        self.reasoning = Some(text.into());
+        self
+    }
+
+    /// Adds something of a tool call.
+    pub fn with_tool_call(mut self, delta: ToolCallDelta) -> Self {
+        self.tool_calls.push(delta);
+        self
+    }
+
+    /// Says why the reply ended, in the vendor's own word.
+    pub fn with_finish_reason(mut self, reason: impl Into<String>) -> Self {
+        self.finish_reason = Some(reason.into());
         self
     }
 

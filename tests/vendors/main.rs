@@ -10,8 +10,10 @@
 )]
 
 mod errors;
+mod parts;
 mod replay;
 mod reports;
 mod sequences;
+mod tool_calls;
 mod verdicts;
 mod waits;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use credpool::provider::{Anthropic, Gemini, OpenAi};
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
 use credpool::{
-    Auth, BackOff, CredentialReport, Error, FailurePolicy, Manager, Options, Request, Usage,
+    Auth, BackOff, ChunkStream, CredentialReport, Error, FailurePolicy, Manager, Options, Request,
+    ToolCall, Usage,
 };
 use serde_json::Value;
 
@@ -23,6 +24,9 @@ pub enum Api {
 #[derive(Debug)]
 pub struct Played {
     pub text: String,
+    pub reasoning: String,
+    pub tool_calls: Vec<ToolCall>,
+    pub finish_reason: Option<String>,
     pub usage: Option<Usage>,
     pub error: Option<Error>,
     /// The requests that the keys saw.
@@ -43,6 +47,7 @@ pub struct Play {
     options: Options,
     retries: bool,
     once: bool,
+    collects: bool,
 }
 
 impl Api {
@@ -105,6 +110,7 @@ impl Play {
             options: Options::new().with_max_wait(Duration::ZERO),
             retries: false,
             once: false,
+            collects: false,
         }
     }
 
@@ -134,6 +140,12 @@ impl Play {
     pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
         self.options = change(self.options);
         self
+    }
+
+    /// As [`stream`](Self::stream), read to its end as a response.
+    pub fn collected(mut self, answer: Reply) -> Played {
+        self.collects = true;
+        self.stream(answer)
     }
 
     /// A plain call: the first key gets `answer`, the second a whole reply.
@@ -198,14 +210,36 @@ impl Play {
         if self.api == Api::Responses {
             options = options.with_alt("responses");
         }
-        let (mut text, mut usage, mut error) = (String::new(), None, None);
-        if stream {
+        let (mut text, mut reasoning, mut finish_reason) = (String::new(), String::new(), None);
+        let (mut usage, mut error) = (None, None);
+        let (mut tool_calls, mut deltas) = (Vec::new(), Vec::new());
+        if !stream || self.collects {
+            let answer = if stream {
+                let chunks = manager.execute_stream([provider], &request, &options);
+                chunks.and_then(ChunkStream::collect_response)
+            } else {
+                manager.execute([provider], &request, &options)
+            };
+            match answer {
+                Ok(response) => {
+                    text = response.reply_text.unwrap_or_default();
+                    reasoning = response.reasoning_text.unwrap_or_default();
+                    tool_calls = response.tool_calls;
+                    finish_reason = response.finish_reason;
+                    usage = response.usage;
+                }
+                Err(refused) => error = Some(refused),
+            }
+        } else {
             match manager.execute_stream([provider], &request, &options) {
                 Ok(chunks) => {
                     for chunk in chunks {
                         match chunk {
                             Ok(chunk) => {
                                 text += chunk.text.as_deref().unwrap_or_default();
+                                reasoning += chunk.reasoning.as_deref().unwrap_or_default();
+                                deltas.extend(chunk.tool_calls);
+                                finish_reason = chunk.finish_reason.or(finish_reason);
                                 usage = chunk.usage.or(usage);
                             }
                             Err(cut) => error = Some(cut),
@@ -214,15 +248,8 @@ impl Play {
                 }
                 Err(refused) => error = Some(refused),
             }
-        } else {
-            match manager.execute([provider], &request, &options) {
-                Ok(response) => {
-                    text = response.reply_text.unwrap_or_default();
-                    usage = response.usage;
-                }
-                Err(refused) => error = Some(refused),
-            }
         }
+        tool_calls.extend(ToolCall::join(deltas));
         let requests = upstream.requests();
         let standing = |model: &str| {
             let mut all = manager.explain(provider, model).into_iter();
@@ -231,6 +258,9 @@ impl Play {
         let (standing, elsewhere) = (standing("m"), standing("another"));
         Played {
             text,
+            reasoning,
+            tool_calls,
+            finish_reason,
             usage,
             error,
             first: requests.iter().filter(|request| is_first(request)).count(),

@@ -56,7 +56,10 @@ use crate::request::{Request, Response, Usage};
 ///
 /// # Answers
 ///
-/// [`Response::reply_text`](crate::Response::reply_text) is the text of all text blocks. [`Response::usage`](crate::Response::usage) counts as input also what was written to and
+/// [`Response::reply_text`](crate::Response::reply_text) is the text of all text blocks,
+/// [`Response::reasoning_text`](crate::Response::reasoning_text) that of all thinking blocks,
+/// [`Response::tool_calls`](crate::Response::tool_calls) are the `tool_use` blocks, and
+/// [`Response::finish_reason`](crate::Response::finish_reason) the `stop_reason`. [`Response::usage`](crate::Response::usage) counts as input also what was written to and
 /// read from the cache; what was read is in [`Usage::cached`](crate::Usage::cached) as well, what was written in [`Usage::cache_written`](crate::Usage::cache_written). An answer with another status than 2xx is
 /// [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets) and the server's wait; so is an
 /// error in a 2xx answer, with the status that the

@@ -1,33 +1,67 @@
-//! Anthropic's plain replies, parsed leniently: text and usage.
+//! Anthropic's plain replies, parsed leniently: text, thinking, the reason of the end, usage.
 
 use serde_json::Value;
 
-use crate::provider::http::json::{is_filled, number};
+use crate::provider::http::json::{arguments, filled_text, is_filled, number};
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
-use crate::request::Usage;
+use crate::request::{ToolCall, ToolCallDelta, Usage};
 
 /// How messages are read.
 pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(failure);
 
 fn read(message: &Value) -> Reply {
     Reply {
-        text: text(message),
+        text: texts(message, "text"),
+        reasoning: texts(message, "thinking").filter(|text| !text.is_empty()),
+        tool_calls: tool_calls(message),
+        finish_reason: stop_reason(message),
         usage: usage(message),
     }
 }
 
-/// The text of all text blocks of a [message](https://docs.anthropic.com/en/api/messages); `None` where there is no text
-/// block.
-pub(super) fn text(message: &Value) -> Option<String> {
+/// The text of all blocks of a kind, `text` or `thinking`, of a [message](https://docs.anthropic.com/en/api/messages); `None` where there is
+/// no such block.
+fn texts(message: &Value, kind: &str) -> Option<String> {
     let blocks = message.get("content")?.as_array()?;
-    let texts: Vec<_> = blocks.iter().filter_map(block_text).collect();
+    let texts = blocks.iter().filter_map(|block| block_text(block, kind));
+    let texts: Vec<_> = texts.collect();
     (!texts.is_empty()).then(|| texts.concat())
 }
 
-/// The text of a block, if it is a text block.
-pub(super) fn block_text(block: &Value) -> Option<&str> {
-    let is_text = block.get("type").is_some_and(|kind| kind == "text");
-    block.get("text").filter(|_| is_text)?.as_str()
+/// The text of a block, if it is one of that kind: `text` or `thinking`.
+pub(super) fn block_text<'a>(block: &'a Value, kind: &str) -> Option<&'a str> {
+    let is_of_kind = block.get("type").is_some_and(|found| found == kind);
+    block.get(kind).filter(|_| is_of_kind)?.as_str()
+}
+
+fn tool_calls(message: &Value) -> Vec<ToolCall> {
+    let blocks = message.get("content").and_then(Value::as_array);
+    let blocks = blocks.into_iter().flatten();
+    let calls = blocks.filter(|block| is_tool_call(block)).enumerate();
+    ToolCall::join(calls.map(|(index, block)| tool_call(block, index)))
+}
+
+/// Whether a block is a call of the program's tool. The vendor runs those of other types itself.
+pub(super) fn is_tool_call(block: &Value) -> bool {
+    block.get("type").is_some_and(|kind| kind == "tool_use")
+}
+
+/// The block of a [tool call](https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/overview). In a stream its input is empty at
+/// first.
+pub(super) fn tool_call(block: &Value, index: usize) -> ToolCallDelta {
+    let word = |name| block.get(name).and_then(filled_text).map(str::to_owned);
+    ToolCallDelta {
+        index,
+        id: word("id"),
+        name: word("name"),
+        arguments: arguments(block.get("input").filter(|input| is_filled(input))),
+    }
+}
+
+/// Why a message ended, as it says itself or in the `delta` of a stream.
+pub(super) fn stop_reason(message: &Value) -> Option<String> {
+    let reason = message.get("stop_reason")?.as_str()?;
+    (!reason.is_empty()).then(|| reason.to_owned())
 }
 
 /// Why there is no reply in a message: no content, and no reason why it ended.
@@ -96,7 +130,8 @@ mod tests {
             {"type": "tool_use", "id": "t", "name": "n", "input": {"text": "x"}},
             {"type": "text", "text": "b", "citations": []},
         ]});
-        assert_eq!(text(&message).as_deref(), Some("ab"));
+        assert_eq!(texts(&message, "text").as_deref(), Some("ab"));
+        assert_eq!(texts(&message, "thinking").as_deref(), Some("hm"));
         for odd in [
             json!(null),
             json!({}),
@@ -104,7 +139,7 @@ mod tests {
             json!({"content": "x"}),
             json!({"content": [{"type": "tool_use"}, 1, null, {"type": "text", "text": 1}]}),
         ] {
-            assert_eq!(text(&odd), None, "{odd}");
+            assert_eq!(texts(&odd, "text"), None, "{odd}");
         }
     }
 

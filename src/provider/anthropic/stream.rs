@@ -4,10 +4,11 @@
 use serde_json::Value;
 
 use super::reply::{self, Tally};
+use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
-use crate::provider::http::json::is_filled;
+use crate::provider::http::json::{is_filled, number};
 use crate::provider::http::sse::SseEvent;
-use crate::request::StreamChunk;
+use crate::request::{StreamChunk, ToolCallDelta};
 
 /// Whole after `message_stop`, and not before.
 #[derive(Default)]
@@ -19,6 +20,7 @@ pub(super) struct MessageStream {
     has_progressed: bool,
     /// The reply has said why it ended.
     has_stopped: bool,
+    calls: CallNumbers,
 }
 
 impl StreamProtocol for MessageStream {
@@ -39,19 +41,29 @@ impl StreamProtocol for MessageStream {
                 let block = json.get("content_block").unwrap_or(&Value::Null);
                 self.has_content |= says_something(block);
                 self.has_progressed = true;
-                chunk.text = reply::block_text(block).and_then(filled);
+                chunk.text = reply::block_text(block, "text").and_then(filled);
+                chunk.reasoning = reply::block_text(block, "thinking").and_then(filled);
+                if reply::is_tool_call(block) {
+                    let index = self.calls.begin(place(json), None);
+                    chunk.tool_calls.push(reply::tool_call(block, index));
+                }
             }
             "content_block_delta" => {
                 let delta = json.get("delta").unwrap_or(&Value::Null);
                 self.has_progressed = says_something(delta);
                 self.has_content |= self.has_progressed;
-                let is_text = delta.get("type").is_some_and(|kind| kind == "text_delta");
-                let text = delta.get("text").filter(|_| is_text);
-                chunk.text = text.and_then(Value::as_str).and_then(filled);
+                chunk.text = delta_text(delta, "text_delta", "text");
+                chunk.reasoning = delta_text(delta, "thinking_delta", "thinking");
+                let arguments = delta_text(delta, "input_json_delta", "partial_json");
+                if let Some((index, arguments)) = self.calls.begun(place(json)).zip(arguments) {
+                    let call = ToolCallDelta::new(index).with_arguments(arguments);
+                    chunk.tool_calls.push(call);
+                }
             }
             "message_delta" => {
-                let reason = json.get("delta").and_then(|delta| delta.get("stop_reason"));
-                self.has_stopped |= reason.is_some_and(is_filled);
+                let delta = json.get("delta").unwrap_or(&Value::Null);
+                self.has_stopped |= delta.get("stop_reason").is_some_and(is_filled);
+                chunk.finish_reason = reply::stop_reason(delta);
                 self.has_progressed = true;
                 chunk.usage = self.usage(json);
             }
@@ -96,6 +108,18 @@ fn says_something(part: &Value) -> bool {
             .iter()
             .any(|(name, value)| name != "type" && is_filled(value))
     })
+}
+
+/// Which block an event is about.
+fn place(event: &Value) -> Option<u64> {
+    event.get("index").and_then(number)
+}
+
+/// The text of a delta that is of a kind, under the name that it has there.
+fn delta_text(delta: &Value, kind: &str, name: &str) -> Option<String> {
+    let is_of_kind = delta.get("type").is_some_and(|found| found == kind);
+    let text = delta.get(name).filter(|_| is_of_kind);
+    text.and_then(Value::as_str).and_then(filled)
 }
 
 fn filled(text: &str) -> Option<String> {

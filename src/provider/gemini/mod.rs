@@ -71,7 +71,9 @@ use crate::request::{Options, Request, Response, Usage};
 ///
 /// # Answers
 ///
-/// [`Response::reply_text`](crate::Response::reply_text) is the text of the first candidate without its thoughts; thoughts count as output in
+/// [`Response::reply_text`](crate::Response::reply_text) is the text of the first candidate without its thoughts, which are
+/// [`Response::reasoning_text`](crate::Response::reasoning_text); [`Response::finish_reason`](crate::Response::finish_reason) is its
+/// `finishReason`, or why the prompt was blocked; [`Response::tool_calls`](crate::Response::tool_calls) are its function calls. Thoughts count as output in
 /// [`Response::usage`](crate::Response::usage). A prompt that is blocked is an answer without text: its `promptFeedback` says why. An answer with
 /// another status than 2xx is [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets) and the
 /// server's wait; so is a JSON `error` in a 2xx answer, with the status that its code stands for.

@@ -1,10 +1,11 @@
-//! Gemini's plain replies, parsed leniently: text and usage. See
+//! Gemini's plain replies, parsed leniently: text, thoughts, the reason of the end, usage. See
 //! <https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse>.
 
 use serde_json::Value;
 
+use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::{Reply, ReplyReader, ReportedError, json};
-use crate::request::Usage;
+use crate::request::{ToolCall, ToolCallDelta, Usage};
 
 /// The candidates of a response, each with its index.
 pub(super) fn candidates(reply: &Value) -> impl Iterator<Item = (u64, &Value)> {
@@ -33,13 +34,55 @@ pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(fail
 fn read(reply: &Value) -> Reply {
     Reply {
         text: text(reply),
+        reasoning: thoughts(reply),
+        tool_calls: ToolCall::join(tool_calls(reply, &mut CallNumbers::default())),
+        finish_reason: finish_reason(reply),
         usage: usage(reply),
     }
 }
 
 /// The text of a reply; of one that came in pieces, as a stream without events does (an array), of all of them.
 pub(super) fn text(reply: &Value) -> Option<String> {
-    let texts: Vec<_> = pieces(reply).filter_map(text_of_piece).collect();
+    texts(reply, false)
+}
+
+/// The text of the [thoughts](https://ai.google.dev/gemini-api/docs/thinking#summaries).
+pub(super) fn thoughts(reply: &Value) -> Option<String> {
+    texts(reply, true).filter(|text| !text.is_empty())
+}
+
+/// The [function calls](https://ai.google.dev/gemini-api/docs/function-calling) of the first candidate. Each comes whole.
+pub(super) fn tool_calls(reply: &Value, numbers: &mut CallNumbers) -> Vec<ToolCallDelta> {
+    let parts = pieces(reply).filter_map(first_candidate).flat_map(parts);
+    let calls = parts.filter_map(|part| part.get("functionCall"));
+    let read = |call: &Value| {
+        let word = |name| {
+            call.get(name)
+                .and_then(json::filled_text)
+                .map(str::to_owned)
+        };
+        ToolCallDelta {
+            index: numbers.begin(None, None),
+            id: word("id"),
+            name: word("name"),
+            arguments: json::arguments(call.get("args")),
+        }
+    };
+    calls.map(read).collect()
+}
+
+/// Why the first candidate ended, or why the prompt was blocked.
+pub(super) fn finish_reason(reply: &Value) -> Option<String> {
+    let of_piece = |piece| {
+        let end = first_candidate(piece).and_then(|first| reason(first, "finishReason"));
+        end.or_else(|| reason(piece.get("promptFeedback")?, "blockReason"))
+    };
+    pieces(reply).filter_map(of_piece).last().map(str::to_owned)
+}
+
+fn texts(reply: &Value, are_thoughts: bool) -> Option<String> {
+    let texts = pieces(reply).filter_map(|piece| texts_of_piece(piece, are_thoughts));
+    let texts: Vec<_> = texts.collect();
     (!texts.is_empty()).then(|| texts.concat())
 }
 
@@ -48,11 +91,16 @@ fn pieces(reply: &Value) -> impl Iterator<Item = &Value> {
     array.unwrap_or(std::slice::from_ref(reply)).iter()
 }
 
-/// The text of the first candidate, without its thoughts.
-fn text_of_piece(reply: &Value) -> Option<String> {
+fn first_candidate(reply: &Value) -> Option<&Value> {
     let (_, first) = candidates(reply).find(|(index, _)| *index == 0)?;
-    let mut texts = parts(first)
-        .filter(|part| part.get("thought") != Some(&Value::Bool(true)))
+    Some(first)
+}
+
+/// The text of the first candidate's thoughts, or of its other parts.
+fn texts_of_piece(reply: &Value, are_thoughts: bool) -> Option<String> {
+    let is_thought = |part: &Value| part.get("thought") == Some(&Value::Bool(true));
+    let mut texts = parts(first_candidate(reply)?)
+        .filter(|part| is_thought(part) == are_thoughts)
         .filter_map(|part| part.get("text")?.as_str())
         .peekable();
     texts.peek()?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::reply;
+use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
@@ -22,6 +23,7 @@ pub(super) struct GenerateContent {
     candidates: BTreeMap<u8, bool>,
     /// Something of the reply has come.
     has_content: bool,
+    calls: CallNumbers,
 }
 
 impl StreamProtocol for GenerateContent {
@@ -45,6 +47,9 @@ impl StreamProtocol for GenerateContent {
         self.has_content |= self.has_progressed;
         EventMeaning::Chunk(StreamChunk {
             text: reply::text(json).filter(|text| !text.is_empty()),
+            reasoning: reply::thoughts(json),
+            tool_calls: reply::tool_calls(json, &mut self.calls),
+            finish_reason: reply::finish_reason(json),
             usage: reply::usage(json),
             preamble: !self.has_content,
             ..StreamChunk::default()

@@ -191,6 +191,9 @@ impl<'a> VendorCall<'a> {
             self.exchange(path, payload, reader.fast_path, reader.failure, read)?;
         Ok(Response {
             reply_text: reply.text,
+            reasoning_text: reply.reasoning,
+            tool_calls: reply.tool_calls,
+            finish_reason: reply.finish_reason,
             usage: reply.usage,
             ..response
         })

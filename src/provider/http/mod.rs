@@ -5,6 +5,7 @@
 //! [`StreamProtocol`] for streams. [`HttpExecutor`] does the rest.
 
 pub(crate) mod call;
+pub(crate) mod call_numbers;
 pub(crate) mod credential_header;
 pub(crate) mod error_body;
 pub(crate) mod error_form;

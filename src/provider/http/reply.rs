@@ -3,14 +3,19 @@
 use serde_json::Value;
 
 use super::error_body::ReportedError;
-use crate::request::Usage;
+use crate::request::{ToolCall, Usage};
 
-/// What is taken out of a plain reply: it becomes [`Response::reply_text`](crate::Response::reply_text) and
-/// [`Response::usage`](crate::Response::usage). See [`ReplyReader`].
+/// What is taken out of a plain reply: it becomes the members of the [`Response`](crate::Response). See [`ReplyReader`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The text, where there is any.
     pub text: Option<String>,
+    /// The text of the reasoning, where the vendor shows it.
+    pub reasoning: Option<String>,
+    /// The tool calls that it asks for.
+    pub tool_calls: Vec<ToolCall>,
+    /// Why the reply ended, in the vendor's own word.
+    pub finish_reason: Option<String>,
     /// The tokens that it cost, where it says so.
     pub usage: Option<Usage>,
 }
@@ -27,6 +32,7 @@ pub struct Reply {
 ///     Reply {
 ///         text: json["text"].as_str().map(str::to_owned),
 ///         usage: count("/tokens/in").zip(count("/tokens/out")).map(|(input, output)| Usage::new(input, output)),
+///         ..Reply::default()
 ///     }
 /// }
 ///

@@ -9,7 +9,12 @@ use crate::provider::http::json::is_filled;
 /// (<https://help.aliyun.com/zh/model-studio/qwen-api-via-dashscope>).
 pub(super) fn reason(choice: &Value) -> Option<&str> {
     let reason = choice.get("finish_reason")?.as_str()?;
-    Some(reason).filter(|reason| !matches!(*reason, "" | "null"))
+    Some(reason).filter(|reason| is_reason(reason))
+}
+
+/// Whether a word is a reason for an end.
+pub(super) fn is_reason(word: &str) -> bool {
+    !matches!(word, "" | "null")
 }
 
 /// Whether a choice has ended, for whatever reason.

@@ -7,6 +7,7 @@ mod reply;
 mod request;
 mod responses;
 mod stream;
+mod tool_calls;
 
 use http::HeaderMap;
 use serde_json::Value;
@@ -71,7 +72,11 @@ use crate::request::{Request, Response, Usage};
 /// # Answers
 ///
 /// [`Response::reply_text`](crate::Response::reply_text) is read from the first choice, or from all messages of a response; [`Response::usage`](crate::Response::usage) from
-/// `usage`; [`Response::rate_limits`](crate::Response::rate_limits) from the headers. An answer that holds no reply and does not say why, and one that broke off for a
+/// `usage`; [`Response::rate_limits`](crate::Response::rate_limits) from the headers.
+/// [`Response::reasoning_text`](crate::Response::reasoning_text) is the first choice's `reasoning_content` or `reasoning`, or its parts with
+/// `thinking`; of a response, the summaries and the text of its reasoning. [`Response::finish_reason`](crate::Response::finish_reason) is
+/// the first choice's; of a response, why it is incomplete, or else its status. [`Response::tool_calls`](crate::Response::tool_calls) are the
+/// first choice's, or a response's calls of functions and custom tools. An answer that holds no reply and does not say why, and one that broke off for a
 /// fault of the upstream (`finish_reason` `insufficient_system_resource`, for example), is an error. An answer with another
 /// status than 2xx is [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets) and the server's
 /// limits; so is a JSON `error` in a 2xx answer, also one beside a choice, with the status that its code or type stands

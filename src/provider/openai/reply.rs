@@ -1,4 +1,4 @@
-//! Plain chat completions, parsed leniently: text and usage.
+//! Plain chat completions, parsed leniently: text, reasoning, the reason of the end, usage.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::ends;
+use super::{ends, tool_calls};
 use crate::provider::http::json::is_filled;
 pub(super) use crate::provider::http::json::number;
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
@@ -19,8 +19,13 @@ pub(super) const REPLIES: ReplyReader = ReplyReader::new(read)
 
 /// Read from the whole answer.
 pub(super) fn read(json: &Value) -> Reply {
+    let choice = json.get("choices").and_then(|choices| choices.get(0));
+    let message = choice.and_then(|choice| choice.get("message"));
     Reply {
         text: text(json),
+        reasoning: message.and_then(reasoning),
+        tool_calls: message.map(tool_calls::of_message).unwrap_or_default(),
+        finish_reason: choice.and_then(ends::reason).map(str::to_owned),
         usage: json.get("usage").and_then(usage),
     }
 }
@@ -39,18 +44,24 @@ pub(super) fn failure(json: &Value) -> Option<ReportedError> {
 /// Taken out of the ordinary answer without looking at the rest, which is several times cheaper; `None` for any other.
 pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
     let body = std::str::from_utf8(body).ok()?;
-    let glance: Glance<'_, GlanceChoice<'_>, GlanceUsage> = serde_json::from_str(body).ok()?;
+    let glance: Glance<'_, GlanceChoice, GlanceUsage> = serde_json::from_str(body).ok()?;
     let is_odd = glance.is_odd();
     let [choice] = glance.choices;
-    let fails = |reason: Cow<'_, str>| ends::is_fault(&reason);
-    let has_failed = choice.error.is_some() || choice.finish_reason.is_some_and(fails);
-    let text = choice.message.content;
+    let finish_reason = choice.finish_reason;
+    let fails = |reason: &str| ends::is_fault(reason);
+    let has_failed = choice.error.is_some() || finish_reason.as_deref().is_some_and(fails);
+    let message = choice.message;
     // An empty one may be no reply.
-    if is_odd || has_failed || text.is_empty() {
+    if is_odd || has_failed || message.content.is_empty() {
         return None;
     }
+    let filled = |text: &String| !text.is_empty();
+    let reasoning = message.reasoning_content.filter(filled);
     Some(Reply {
-        text: Some(text),
+        text: Some(message.content),
+        tool_calls: Vec::new(),
+        reasoning: reasoning.or_else(|| message.reasoning.filter(filled)),
+        finish_reason: finish_reason.filter(|word| ends::is_reason(word)),
         usage: Some(glance.usage.read()?),
     })
 }
@@ -84,16 +95,20 @@ impl<Choice, Usage> Glance<'_, Choice, Usage> {
 }
 
 #[derive(Deserialize)]
-struct GlanceChoice<'a> {
+struct GlanceChoice {
     message: GlanceMessage,
-    #[serde(borrow)]
-    finish_reason: Option<Cow<'a, str>>,
+    finish_reason: Option<String>,
     error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 struct GlanceMessage {
     content: String,
+    reasoning_content: Option<String>,
+    reasoning: Option<String>,
+    /// None, or the answer is read in full.
+    #[serde(rename = "tool_calls")]
+    _tool_calls: Option<[IgnoredAny; 0]>,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +193,22 @@ pub(super) fn content(content: &Value) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The reasoning in a message, or in a piece of one: `reasoning_content` (<https://api-docs.deepseek.com/guides/reasoning_model>),
+/// `reasoning` (<https://openrouter.ai/docs/use-cases/reasoning-tokens>, <https://console.groq.com/docs/reasoning>), which some servers send
+/// both with the same text, or the thinking parts of the content (<https://docs.mistral.ai/capabilities/reasoning/>).
+pub(super) fn reasoning(message: &Value) -> Option<String> {
+    let named = ["reasoning_content", "reasoning"]
+        .iter()
+        .find_map(|name| message.get(*name)?.as_str().filter(|text| !text.is_empty()));
+    named.map(str::to_owned).or_else(|| {
+        let parts = message.get("content")?.as_array()?;
+        let texts = parts
+            .iter()
+            .filter_map(|part| content(part.get("thinking")?));
+        Some(texts.collect()).filter(|text: &String| !text.is_empty())
+    })
 }
 
 /// The tokens used, where at least one of the numbers is there. The names are those of the

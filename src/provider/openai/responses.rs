@@ -1,14 +1,17 @@
 //! The [Responses API](https://platform.openai.com/docs/api-reference/responses): its reply, and the
 //! [events](https://platform.openai.com/docs/api-reference/responses-streaming) of one that is streamed.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::reply;
+use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
-use crate::provider::http::json::is_filled;
+use crate::provider::http::json::{arguments, filled_text, is_filled, number};
 use crate::provider::http::sse::SseEvent;
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
-use crate::request::StreamChunk;
+use crate::request::{StreamChunk, ToolCall, ToolCallDelta};
 
 /// What is needed of a response.
 pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(failure);
@@ -16,26 +19,86 @@ pub(super) const REPLIES: ReplyReader = ReplyReader::new(read).with_failure(fail
 fn read(response: &Value) -> Reply {
     Reply {
         text: text(response),
+        reasoning: reasoning(response),
+        tool_calls: tool_calls(response),
+        finish_reason: finish_reason(response),
         usage: response.get("usage").and_then(reply::usage),
     }
 }
 
 /// The text of the reply: the `output_text` parts of its messages. `None` where there is no message.
 fn text(response: &Value) -> Option<String> {
-    let items = response.get("output")?.as_array()?;
-    let mut messages = items
-        .iter()
-        .filter(|item| is_of_type(item, "message"))
-        .peekable();
+    let mut messages = items(response, "message").peekable();
     messages.peek()?;
-    let parts = messages.flat_map(|message| {
-        let parts = message.get("content").and_then(Value::as_array);
-        parts.into_iter().flatten()
-    });
-    let texts = parts
-        .filter(|part| is_of_type(part, "output_text"))
-        .filter_map(|part| part.get("text")?.as_str());
+    let texts = messages.flat_map(|message| texts(message, "content", "output_text"));
     Some(texts.collect())
+}
+
+/// The [reasoning](https://platform.openai.com/docs/guides/reasoning) of all items: its summary, and its text, which
+/// open models show.
+fn reasoning(response: &Value) -> Option<String> {
+    let texts = items(response, "reasoning").flat_map(|item| {
+        texts(item, "summary", "summary_text").chain(texts(item, "content", "reasoning_text"))
+    });
+    Some(texts.collect()).filter(|text: &String| !text.is_empty())
+}
+
+/// The calls of functions and of custom tools among the items.
+fn tool_calls(response: &Value) -> Vec<ToolCall> {
+    let items = response.get("output").and_then(Value::as_array);
+    let calls = items
+        .into_iter()
+        .flatten()
+        .filter(|item| is_tool_call(item));
+    ToolCall::join(
+        calls
+            .enumerate()
+            .map(|(index, item)| tool_call(item, index)),
+    )
+}
+
+fn is_tool_call(item: &Value) -> bool {
+    is_of_type(item, "function_call") || is_of_type(item, "custom_tool_call")
+}
+
+/// The item of a [function call](https://platform.openai.com/docs/guides/function-calling), or of one of a custom tool, whose input is
+/// plain text.
+fn tool_call(item: &Value, index: usize) -> ToolCallDelta {
+    let word = |name| item.get(name).and_then(filled_text).map(str::to_owned);
+    ToolCallDelta {
+        index,
+        id: word("call_id").or_else(|| word("id")),
+        name: word("name"),
+        arguments: arguments(item.get("arguments").or_else(|| item.get("input"))),
+    }
+}
+
+/// The items of the output that are of a type.
+fn items<'a>(response: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    let items = response.get("output").and_then(Value::as_array);
+    let items = items.into_iter().flatten();
+    items.filter(move |item| is_of_type(item, kind))
+}
+
+/// The texts of an item's parts that are of a type.
+fn texts<'a>(item: &'a Value, parts: &str, kind: &'a str) -> impl Iterator<Item = &'a str> {
+    let parts = item.get(parts).and_then(Value::as_array);
+    let parts = parts.into_iter().flatten();
+    parts
+        .filter(move |part| is_of_type(part, kind))
+        .filter_map(|part| part.get("text")?.as_str())
+}
+
+/// Why the response ended: why it is incomplete, or else its status, once that is its last.
+fn finish_reason(response: &Value) -> Option<String> {
+    let word = |of: &Value, name: &str| {
+        let word = of.get(name)?.as_str()?;
+        (!matches!(word, "" | "queued" | "in_progress")).then(|| word.to_owned())
+    };
+    let incomplete = response.get("incomplete_details");
+    incomplete
+        .and_then(|details| word(details, "reason"))
+        .or_else(|| word(response, "status"))
 }
 
 /// Why the response failed, if it did, or holds no reply: no output, and nothing that says why.
@@ -75,6 +138,9 @@ pub(super) struct ResponseEvents {
     has_content: bool,
     /// The last event brought something, or showed that work goes on.
     has_progressed: bool,
+    calls: CallNumbers,
+    /// The calls whose arguments have come.
+    filled_calls: BTreeSet<usize>,
 }
 
 impl StreamProtocol for ResponseEvents {
@@ -102,11 +168,15 @@ impl StreamProtocol for ResponseEvents {
                 return if has_failed(response) {
                     EventMeaning::Failed(why(response))
                 } else {
+                    chunk.finish_reason = finish_reason(response);
                     EventMeaning::Last(chunk)
                 };
             }
             "response.output_text.delta" => chunk.text = delta(json).map(str::to_owned),
-            _ => {}
+            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
+                chunk.reasoning = delta(json).map(str::to_owned);
+            }
+            _ => chunk.tool_calls.extend(self.tool_call(kind, json)),
         }
         EventMeaning::Chunk(chunk)
     }
@@ -126,6 +196,39 @@ impl StreamProtocol for ResponseEvents {
 
     fn missing(&self) -> &'static str {
         "neither response.completed nor response.incomplete came"
+    }
+}
+
+impl ResponseEvents {
+    /// What an event adds to a tool call. An item that is done repeats what its deltas brought, of servers that send any.
+    fn tool_call(&mut self, kind: &str, event: &Value) -> Option<ToolCallDelta> {
+        let place = event.get("output_index").and_then(number);
+        let delta = match kind {
+            "response.output_item.added" | "response.output_item.done" => {
+                let item = event.get("item").filter(|item| is_tool_call(item))?;
+                let call = tool_call(item, 0);
+                let begun = self.calls.begun(place).filter(|_| kind.ends_with("done"));
+                let is_new = begun.is_none();
+                let index = begun.unwrap_or_else(|| self.calls.begin(place, None));
+                if !is_new && self.filled_calls.contains(&index) {
+                    return None;
+                }
+                ToolCallDelta {
+                    index,
+                    id: call.id.filter(|_| is_new),
+                    name: call.name.filter(|_| is_new),
+                    arguments: call.arguments,
+                }
+            }
+            "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
+                ToolCallDelta::new(self.calls.begun(place)?).with_arguments(delta(event)?)
+            }
+            _ => return None,
+        };
+        if !delta.arguments.is_empty() {
+            self.filled_calls.insert(delta.index);
+        }
+        Some(delta)
     }
 }
 

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{ends, reply};
+use super::{ends, reply, tool_calls};
+use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::error_body::ReportedError;
 use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::sse::SseEvent;
@@ -25,6 +26,8 @@ pub(super) struct ChatCompletion {
     has_progressed: bool,
     /// Something of the reply has come.
     has_content: bool,
+    /// The tool calls of the first choice.
+    calls: CallNumbers,
     /// The last ordinary chunk.
     last: Pattern,
 }
@@ -55,11 +58,18 @@ impl StreamProtocol for ChatCompletion {
         }
         self.has_progressed = choices.iter().any(has_content);
         self.has_content |= self.has_progressed;
+        let first = choices.iter().find(|choice| index(choice) == 0);
+        let delta = first.and_then(|choice| choice.get("delta"));
         let usage = json.get("usage").and_then(reply::usage);
         // https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py: in the last chunk.
         let at_groq = || json.get("x_groq")?.get("usage").and_then(reply::usage);
         EventMeaning::Chunk(StreamChunk {
-            text: text(choices),
+            text: first.and_then(text),
+            reasoning: delta.and_then(reply::reasoning),
+            tool_calls: delta
+                .map(|delta| tool_calls::deltas(delta, &mut self.calls))
+                .unwrap_or_default(),
+            finish_reason: first.and_then(ends::reason).map(str::to_owned),
             usage: usage.or_else(at_groq),
             preamble: !self.has_content,
             ..StreamChunk::default()
@@ -171,21 +181,31 @@ struct GlanceChoice<'a> {
 struct GlanceDelta<'a> {
     #[serde(borrow)]
     content: Cow<'a, str>,
+    reasoning_content: Option<Cow<'a, str>>,
+    reasoning: Option<Cow<'a, str>>,
+    /// None, or the chunk is read in full.
+    #[serde(rename = "tool_calls")]
+    _tool_calls: Option<[IgnoredAny; 0]>,
 }
 
 /// The text of a chunk that brings nothing else.
 fn text_alone(glance: Glance<'_>) -> Option<Cow<'_, str>> {
     let is_odd = glance.is_odd() || glance.usage.is_some() || glance.x_groq.is_some();
     let [choice] = glance.choices;
+    let delta = choice.delta;
+    let mut reasoning = [delta.reasoning_content, delta.reasoning]
+        .into_iter()
+        .flatten();
+    let has_reasoning = reasoning.any(|text| !text.is_empty());
     let is_first = choice.index == 0 && choice.finish_reason.is_none() && choice.error.is_none();
-    Some(choice.delta.content).filter(|text| is_first && !is_odd && !text.is_empty())
+    let is_alone = is_first && !is_odd && !has_reasoning;
+    Some(delta.content).filter(|text| is_alone && !text.is_empty())
 }
 
-/// What the chunk adds to the first choice.
-fn text(choices: &[Value]) -> Option<String> {
-    let first = choices.iter().find(|choice| index(choice) == 0)?;
-    let delta = first.get("delta").and_then(|delta| delta.get("content"));
-    reply::content(delta.or_else(|| first.get("text"))?).filter(|text| !text.is_empty())
+/// The text that a piece of a choice adds to it.
+fn text(choice: &Value) -> Option<String> {
+    let delta = choice.get("delta").and_then(|delta| delta.get("content"));
+    reply::content(delta.or_else(|| choice.get("text"))?).filter(|text| !text.is_empty())
 }
 
 fn index(choice: &Value) -> u64 {
@@ -235,6 +255,32 @@ mod tests {
                 choice(json!({"content": "a", "refusal": null}), json!({})),
             ),
             (true, json!({"choices": [{"delta": {"content": "a"}}]})),
+            (
+                true,
+                choice(
+                    json!({"content": "a", "reasoning_content": "", "reasoning": null}),
+                    json!({}),
+                ),
+            ),
+            (
+                false,
+                choice(json!({"content": "a", "reasoning_content": "b"}), json!({})),
+            ),
+            (
+                false,
+                choice(json!({"content": "a", "reasoning": "b"}), json!({})),
+            ),
+            (
+                true,
+                choice(json!({"content": "a", "tool_calls": []}), json!({})),
+            ),
+            (
+                false,
+                choice(
+                    json!({"content": "a", "tool_calls": [{"function": {"name": "f"}}]}),
+                    json!({}),
+                ),
+            ),
             (false, choice(json!({"content": ""}), json!({}))),
             (false, choice(json!({"content": null}), json!({}))),
             (false, choice(json!({"content": ["a"]}), json!({}))),
@@ -347,6 +393,8 @@ mod tests {
             "index",
             "role",
             "refusal",
+            "reasoning_content",
+            "reasoning",
             "id",
             "tool_calls",
         ])

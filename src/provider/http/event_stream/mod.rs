@@ -1,10 +1,14 @@
 //! [`StreamProtocol`] and streams over it, which are complete only after the provider's own end.
 
+mod halves;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use halves::ReplyHalves;
 
 use super::error_body::ReportedError;
 use super::exchange::{COMPRESSED, GZIP, check_running, reported};
@@ -14,7 +18,7 @@ use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, Body};
 use crate::head::ResponseHead;
-use crate::json::{Halves, parse_lenient, parse_piece, without_mark};
+use crate::json::{parse_lenient, parse_piece, without_mark};
 use crate::limits::RateLimits;
 use crate::provider::rate_limits;
 use crate::request::StreamChunk;
@@ -154,7 +158,7 @@ pub(crate) struct EventStream<R: Source, P> {
     read_out: bool,
     protocol: P,
     patience: Patience,
-    halves: Halves,
+    halves: ReplyHalves,
     /// What the headers said of limits.
     limits: Option<Arc<RateLimits>>,
     /// The head of the answer, which the first chunk carries, too.
@@ -179,7 +183,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             read_out: false,
             protocol,
             patience,
-            halves: Halves::default(),
+            halves: ReplyHalves::default(),
             limits: None,
             head: None,
             has_told_head: false,
@@ -380,7 +384,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             }
         };
         if has_halves || self.halves.are_open() {
-            self.join_halves(&mut chunk);
+            self.halves.join(&mut chunk, self.protocol.has_progressed());
         }
         Ok(Some(self.filled(chunk, event)))
     }
@@ -395,16 +399,6 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         if let Some(mut rest) = self.rest.take() {
             rest.finish_within(END_OF_BODY);
         }
-    }
-
-    /// Puts characters together that were cut in two between pieces of the reply.
-    fn join_halves(&mut self, chunk: &mut StreamChunk) {
-        let joined = match &chunk.text {
-            Some(text) => self.halves.joined(text),
-            None if self.protocol.has_progressed() => self.halves.given_up().to_owned(),
-            None => return,
-        };
-        chunk.text = Some(joined).filter(|text| !text.is_empty());
     }
 
     /// The chunk with its event, the first one with the limits that the headers told.
