@@ -226,7 +226,12 @@ pub fn faults_are_marked(pool: &mut Pool, random: &mut Random) {
         let due = former.max(Some(now + least)).filter(|due| *due > now);
         let ends = out_until(pool, model, &id);
         if ends < due {
-            let what = format!("{id} is out for {model} until {ends:?}, and not until {due:?}");
+            let standings = pool.ground.manager.explain(PROVIDER, model);
+            let shown: Vec<_> = standings.iter().map(ToString::to_string).collect();
+            let what = format!(
+                "{id} is out for {model} until {ends:?}, and not until {due:?}: {}",
+                shown.join("; ")
+            );
             let mut truth = pool.truth().lock();
             truth.breach("a_cooldown_is_not_swallowed_by_another", what);
         }
@@ -250,9 +255,12 @@ fn draw_fault(random: &mut Random) -> (Error, Duration) {
 fn out_until(pool: &Pool, model: &str, id: &str) -> Option<Timestamp> {
     let mut reports = pool.ground.manager.explain(PROVIDER, model).into_iter();
     let report = reports.find(|report| &*report.auth_id == id)?;
-    report
-        .until
-        .filter(|_| report.availability == Availability::Cooling)
+    // A probe that began before does not end it.
+    let is_out = matches!(
+        report.availability,
+        Availability::Cooling | Availability::Probing
+    );
+    report.until.filter(|_| is_out)
 }
 
 pub fn setting_is_wrong(pool: &mut Pool, random: &mut Random) {
