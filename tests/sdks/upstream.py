@@ -3,12 +3,14 @@
 https://platform.openai.com/docs/api-reference, https://platform.claude.com/docs/en/api, https://ai.google.dev/api
 """
 import http.server
+import itertools
 import json
 import random
 import sys
 import time
 
 FAULTS = float(sys.argv[1])
+NUMBERS = itertools.count()
 NOT_FOUND = {"type": "invalid_request_error", "code": "not_found"}
 CHAT = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}
 TOOL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
@@ -178,7 +180,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = json.loads(raw)
         except ValueError:
             body = {}
-        if random.random() < FAULTS:
+        # As many as by chance, but not three after another: that ends a call.
+        if FAULTS and next(NUMBERS) % round(1 / FAULTS) == 0:
             status, said = random.choice([429, 500, 503]), {"error": {"message": "at times", "type": "server_error"}}
         else:
             status, said = answer(self.command, path, body if isinstance(body, dict) else {}, "anthropic-version" in self.headers)
