@@ -1,11 +1,11 @@
 //! Acquiring a credential: the states of a call between two attempts.
 //!
 //! ```text
-//!              +-> Renewed --------------+
-//! an attempt --+-> Look -----------------+-> the next attempt
-//!              +-> BackOff -> Look       |
-//!                  Look -> Line -> Look  |
-//!                          Line -> LastResort -> the call's error
+//!              +-> Renewed ------------------+
+//! an attempt --+-> Look ---------------------+-> the next attempt
+//!              +-> BackOff -> Look           |
+//!                  Look -> Queued -> Look ---+
+//!                          Queued -> LastResort -> the call's error
 //! ```
 //!
 //! [`Acquire`] names the states. Each step ends in an attempt, waits, or goes on to a state that does: nothing turns in a circle
@@ -43,7 +43,7 @@ pub(super) enum Acquire {
         retries: bool,
     },
     /// No credential is ready: the call is in the wait queue until one returns.
-    Line { place: Ticket, wait: Duration },
+    Queued { place: Ticket, wait: Duration },
     /// No credential returns in time: only a last resort may be tried.
     LastResort(Refusal),
 }
@@ -94,17 +94,17 @@ impl Engine {
             },
             Acquire::Look(look) => match self.look(call, progress, &look)? {
                 Ok(turn) => Step::Attempt(turn),
-                Err(refusal) => Step::To(self.nobody_ready(call, progress, look, refusal)),
+                Err(refusal) => Step::To(self.none_ready(call, progress, look, refusal)),
             },
             Acquire::BackOff { wait, retries } => {
-                self.let_those_who_are_out_return(call, progress);
+                self.readmit_unavailable(call, progress);
                 self.pause(call, wait, &never());
                 if retries {
                     progress.try_again();
                 }
                 Step::To(Acquire::default())
             }
-            Acquire::Line { place, wait } => {
+            Acquire::Queued { place, wait } => {
                 log::debug!("nobody is ready: waiting {wait:?}");
                 let started = self.services.clock.monotonic();
                 self.pause(call, wait, place.woken());
@@ -173,7 +173,7 @@ impl Engine {
                     progress.round(asked.provider).owes_retry = false;
                     return Ok(Ok(asked.turn(taken)));
                 }
-                Choice::Nobody => {
+                Choice::None => {
                     refusal = refusal.followed_by(Refusal::Nobody(Arc::clone(provider)));
                 }
                 Choice::Lost => refusal = Refusal::Lost(Arc::clone(provider)),
@@ -183,7 +183,7 @@ impl Engine {
     }
 
     /// What a call does for which no credential was ready.
-    fn nobody_ready(
+    fn none_ready(
         &self,
         call: &Call<'_>,
         progress: &mut CallState,
@@ -193,7 +193,7 @@ impl Engine {
         if let Some(back_off) = self.back_off(call, progress) {
             return back_off;
         }
-        self.stand_in_line(call, progress, look, &refusal)
+        self.wait_in_queue(call, progress, look, &refusal)
             .unwrap_or(Acquire::LastResort(refusal))
     }
 
@@ -238,7 +238,7 @@ impl Engine {
     }
 
     /// Before a wait: credentials that are unavailable may be tried again when they return, in that wait or after it.
-    fn let_those_who_are_out_return(&self, call: &Call<'_>, progress: &mut CallState) {
+    fn readmit_unavailable(&self, call: &Call<'_>, progress: &mut CallState) {
         let open: Vec<Route<'_>> = still_open(call, progress).collect();
         for asked in &open {
             let query = asked.query(call, self.services.moment(), None);
@@ -250,7 +250,7 @@ impl Engine {
     }
 
     /// Waits for the credential that returns first. `None` when none returns soon enough.
-    fn stand_in_line(
+    fn wait_in_queue(
         &self,
         call: &Call<'_>,
         progress: &mut CallState,
@@ -263,7 +263,7 @@ impl Engine {
             return None;
         }
         let registry = &self.services.registry;
-        self.let_those_who_are_out_return(call, progress);
+        self.readmit_unavailable(call, progress);
         let open: Vec<Route<'_>> = still_open(call, progress).collect();
         let queries = || {
             let tried = Some(&progress.tried);
@@ -310,7 +310,7 @@ impl Engine {
                 Supply::Ready | Supply::Nobody => {}
             }
         }
-        Some(Acquire::Line { place, wait: wait? })
+        Some(Acquire::Queued { place, wait: wait? })
     }
 
     /// The error of a call for which no credential is left.

@@ -47,7 +47,7 @@ pub(super) struct Acquired {
 pub(super) enum Choice {
     Acquired(Acquired),
     /// No credential is ready, or the selector picks none of the candidates.
-    Nobody,
+    None,
     /// A credential was ready, but other calls were faster.
     Lost,
 }
@@ -86,7 +86,7 @@ impl Engine {
                     None => return Err(misplaced(&candidate)),
                 },
                 None if lost.is_some() => return Ok(Choice::Lost),
-                None => return Ok(Choice::Nobody),
+                None => return Ok(Choice::None),
             };
             let member = Arc::clone(&picked.member);
             if self.refresh.has_token(&picked.auth) {
