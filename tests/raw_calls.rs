@@ -443,6 +443,11 @@ fn a_head_has_no_body_and_a_304_is_an_answer() {
         let error = pool.ask(request).unwrap_err();
         assert_eq!(*error.code(), ErrorCode::Config, "{error}");
     }
+    for path in ["/v1/../admin", "/v1/files/%2E%2e/x", "/./v1"] {
+        let request = http::Request::get(path).body(()).unwrap();
+        let error = pool.ask(request).unwrap_err();
+        assert_eq!(*error.code(), ErrorCode::Config, "{path}: {error}");
+    }
     assert_eq!(upstream.request_count(), 2);
 }
 

@@ -168,7 +168,7 @@ impl Manager {
     /// ([`RequestBody::once`](crate::RequestBody::once)) is sent once. [`Timeouts`](crate::Timeouts) are those of streams: so long to the head, and between two reads.
     ///
     /// # Errors
-    /// Those of [`execute`](Self::execute); `unsupported` where no provider's executor makes raw calls.
+    /// Those of [`execute`](Self::execute); `unsupported` where no provider's executor makes raw calls; `config` for a path with dot segments.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -59,6 +59,10 @@ impl VendorCall<'_> {
         let user_agent = HeaderValue::from_static(USER_AGENT_TEXT);
         headers.entry(USER_AGENT).or_insert(user_agent);
 
+        if leads_upward(asked.uri.path()) {
+            let what = "a raw call's path cannot hold the segments . and ..: it is one below the API's address";
+            return Err(Error::new(ErrorCode::Config, what));
+        }
         let base = self.vendor.address(self.auth)?;
         let path = self.path_of(asked);
         let (mut head, ()) = Request::new(()).into_parts();
@@ -86,10 +90,18 @@ impl VendorCall<'_> {
     }
 }
 
+/// Whether a server that resolves dot segments ([RFC 3986 section 5.2.4](https://www.rfc-editor.org/rfc/rfc3986#section-5.2.4)) would leave
+/// the path that it is below.
+fn leads_upward(path: &str) -> bool {
+    let path = path.to_ascii_lowercase().replace("%2e", ".");
+    path.split(['/', '\\'])
+        .any(|segment| matches!(segment, "." | ".."))
+}
+
 /// The headers of a program's request that a vendor may see: those in which its own clients show a credential are none of them.
 fn passed_on(asked: &HeaderMap) -> HeaderMap {
     let mut headers = asked.clone();
-    for name in CREDENTIAL_HEADERS {
+    for name in NOT_PASSED_ON {
         headers.remove(name);
     }
     // RFC 9110 section 7.6.1: the connection's own fields are named in it.
@@ -101,7 +113,7 @@ fn passed_on(asked: &HeaderMap) -> HeaderMap {
     headers
 }
 
-const CREDENTIAL_HEADERS: [HeaderName; 7] = [
+const NOT_PASSED_ON: [HeaderName; 7] = [
     AUTHORIZATION,
     COOKIE,
     HeaderName::from_static("x-api-key"),
