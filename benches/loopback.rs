@@ -1,8 +1,10 @@
-//! What the pool costs beside raw ureq that makes the same calls: `cargo bench --bench loopback`, or `-- --quick`.
+//! What the pool costs beside raw ureq that makes the same calls: `cargo bench --bench loopback`, or `-- --quick`. With names of figures, those
+//! alone: `-- streamed`.
 //!
 //! In one run, against one server on loopback (a process of its own, which answers from memory), both sides in turns,
-//! medians. Each figure is a line of JSON; `ratio` is throughput, ours by raw: 1 is as fast. The last figure is what a live
-//! stream adds to the process.
+//! medians. Each figure is a line of JSON; `ratio` is throughput, ours by raw: 1 is as fast. Client and server have a core each, as on
+//! machines of their own; with `--packed` the system places them, which on two idle cores is mostly on one: it then measures the work
+//! of both together. The last figure is what a live stream adds to the process.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 
 use std::fs;
@@ -18,10 +20,19 @@ use serde_json::json;
 
 fn main() {
     let has = |name: &str| std::env::args().any(|argument| argument == name);
+    if !has("--packed") {
+        stay_on_core(usize::from(has(SERVE)));
+    }
     if has(SERVE) {
         return serve();
     }
     let effort = if has("--quick") { 1 } else { 10 };
+    let names = || {
+        std::env::args()
+            .skip(1)
+            .filter(|name| !name.starts_with("--"))
+    };
+    let is_asked_for = |name: &str| names().next().is_none() || names().any(|asked| asked == name);
     let server = Server::start();
     let sides = Sides::new(&server.url);
     for (name, rounds, per_round, ours, raw) in [
@@ -41,6 +52,9 @@ fn main() {
         ),
         ("streamed", 100, EVENTS, Sides::stream, Sides::raw_stream),
     ] {
+        if !is_asked_for(name) {
+            continue;
+        }
         let times = compare(effort * rounds, || ours(&sides), || raw(&sides));
         let nanos = |time: Duration| time.as_secs_f64() * 1e9 / f64::from(per_round);
         let ours = median(times.iter().map(|(ours, _)| nanos(*ours)));
@@ -51,9 +65,22 @@ fn main() {
             r#"{{"bench":"{name}","ours_ns":{ours:.0},"raw_ns":{raw:.0},"ratio":{ratio:.3}}}"#
         );
     }
-    let kib = sides.memory();
-    println!(r#"{{"bench":"stream_memory","live_streams":{LIVE},"kib_each":{kib:.1}}}"#);
+    if is_asked_for("stream_memory") {
+        let kib = sides.memory();
+        println!(r#"{{"bench":"stream_memory","live_streams":{LIVE},"kib_each":{kib:.1}}}"#);
+    }
 }
+
+/// This process, with the threads that it starts: where there is such a core.
+#[cfg(target_os = "linux")]
+fn stay_on_core(core: usize) {
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core);
+    let _ = rustix::thread::sched_setaffinity(None, &cores);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stay_on_core(_: usize) {}
 
 /// The times of each round, ours and raw: in turns, now one first and now the other.
 fn compare(rounds: u32, ours: impl Fn(), raw: impl Fn()) -> Vec<(Duration, Duration)> {
@@ -237,6 +264,7 @@ impl Server {
     fn start() -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .arg(SERVE)
+            .args(std::env::args().filter(|argument| argument == "--packed"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
