@@ -413,8 +413,10 @@ impl Engine {
         }
         let patience = self.patience_left(call, progress);
         let wait = back_off
+            .filter(|_| !patience.is_zero())
             .map(|back_off| back_off.wait(progress.delays, self.services.random.fraction()))
-            .filter(|wait| *wait <= patience && call.has_time_for(*wait));
+            .map(|wait| wait.min(patience))
+            .filter(|wait| call.has_time_for(*wait));
         let Some(wait) = wait else {
             return Err(self.exhausted(call, progress, Refusal::NoProvider));
         };

@@ -214,6 +214,8 @@ pub fn faults_are_marked(pool: &mut Pool, random: &mut Random) {
             return;
         }
         forget_refusals(&mut truth, &id);
+        let now = truth.now();
+        truth.marked.insert(id.clone(), now);
     }
     for _ in 0..2 + random.below(3) {
         let (fault, least) = draw_fault(random);

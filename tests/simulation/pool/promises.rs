@@ -142,8 +142,12 @@ pub fn check_ends(pool: &Pool) {
         return;
     }
     let now = truth.now();
-    let is_over = |(_, sent): &(&String, &Vec<Sent>)| {
-        let lately = |one: &&Sent| one.failed && one.at + Duration::from_secs(7200) > now;
+    let is_late = |at: Duration| at + Duration::from_secs(7200) > now;
+    let is_over = |(id, sent): &(&String, &Vec<Sent>)| {
+        if truth.marked.get(*id).is_some_and(|at| is_late(*at)) {
+            return false;
+        }
+        let lately = |one: &&Sent| one.failed && is_late(one.at);
         let ends = sent.iter().filter(lately).map(|one| {
             let (at, wait) = one.told?;
             (at > truth.slept).then(|| at + wait + wait.mul_f64(JITTER) + GRACE)
@@ -347,7 +351,7 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
 }
 
 /// With the default settings: 32 at once, and one after each wait.
-const MOST_ATTEMPTS: usize = 39;
+const MOST_ATTEMPTS: usize = 40;
 
 /// After each step.
 pub fn check(pool: &mut Pool) {

@@ -86,6 +86,8 @@ pub struct Truth {
     pub in_flight: BTreeMap<String, usize>,
     /// When an unusable key was first tried since it is so.
     pub tried_unusable: BTreeMap<String, Duration>,
+    /// When the program last told of a fault of the key that no server has seen.
+    pub marked: BTreeMap<String, Duration>,
     /// When the machine was last suspended, and its wall clock set.
     pub slept: Duration,
     pub clock_set: Duration,
@@ -110,6 +112,7 @@ impl Truth {
             sent: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             tried_unusable: BTreeMap::new(),
+            marked: BTreeMap::new(),
             slept: Duration::ZERO,
             clock_set: Duration::ZERO,
             without_model: 404,
