@@ -412,18 +412,20 @@ impl Engine {
             return Ok(Acquire::default());
         }
         let patience = self.patience_left(call, progress);
-        let wait = back_off
-            .filter(|_| !patience.is_zero())
-            .map(|back_off| back_off.wait(progress.delays, self.services.random.fraction()))
-            .map(|wait| wait.min(patience))
-            .filter(|wait| call.has_time_for(*wait));
-        let Some(wait) = wait else {
+        // The last attempt needs some of the time until a deadline, too.
+        let most = call
+            .time_left()
+            .map_or(patience, |left| patience.min(left / 2));
+        let Some(back_off) = back_off.filter(|_| !most.is_zero()) else {
             return Err(self.exhausted(call, progress, Refusal::NoProvider));
         };
+        let wait = back_off.wait(progress.delays, self.services.random.fraction());
+        let is_last = wait >= most;
+        let spent = if is_last { patience } else { wait };
         progress.delays += 1;
-        progress.waited = progress.waited.saturating_add(wait);
+        progress.waited = progress.waited.saturating_add(spent);
         Ok(Acquire::BackOff {
-            wait,
+            wait: wait.min(most),
             retries: progress.retries_owed().next().is_some(),
         })
     }
