@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 /// The argument that makes this program the server.
 pub(crate) const SERVE: &str = "--serve";
 
+/// What is counted of requests to which a kept connection brought no answer.
+pub(crate) const SENT_AGAIN: &str = "requests without an answer on a kept connection";
+
 /// How long an access token lives, in milliseconds.
 const LIFETIME: u128 = 20_000;
 
@@ -113,7 +116,9 @@ pub(crate) fn serve() {
 fn answer_all(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut requests = BufReader::new(stream);
+    let mut is_kept = false;
     while let Some(request) = read(&mut requests)? {
+        let was_kept = std::mem::replace(&mut is_kept, true);
         let goes_on = match request.path.as_str() {
             "/counts" => {
                 let counts = json!(state.lock().counts);
@@ -124,7 +129,7 @@ fn answer_all(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
                 whole(stream, 200, "", &json!({}))?
             }
             "/token" => grant(stream, &request, state)?,
-            _ => complete(stream, &request, state)?,
+            _ => complete(stream, &request, was_kept, state)?,
         };
         if !goes_on {
             break;
@@ -213,7 +218,12 @@ fn millis() -> u128 {
         .as_millis()
 }
 
-fn complete(stream: &TcpStream, request: &Request, state: &Mutex<State>) -> io::Result<bool> {
+fn complete(
+    stream: &TcpStream,
+    request: &Request,
+    was_kept: bool,
+    state: &Mutex<State>,
+) -> io::Result<bool> {
     let is_chat = request.path.ends_with("/chat/completions");
     let (number, is_out) = {
         let mut state = state.lock();
@@ -258,6 +268,10 @@ fn complete(stream: &TcpStream, request: &Request, state: &Mutex<State>) -> io::
         _ => {}
     }
     if let Some(Break::Before) = broken {
+        if was_kept {
+            // As if it had been dead: the client sends the request again, within the same attempt.
+            state.lock().count(SENT_AGAIN);
+        }
         return Ok(false);
     }
     let payload: Value = serde_json::from_slice(&request.body).unwrap_or_default();
