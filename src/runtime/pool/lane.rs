@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
 use parking_lot::Mutex;
 
-use super::worker::Place;
+use super::worker::{IDLE, Place};
 use crate::error::{Error, ErrorCode};
 
 /// The kinds of work.
@@ -63,7 +63,37 @@ struct Threads {
     promised: usize,
     /// Those that have given their place back and are not done yet: they are not counted as live.
     away: usize,
+    /// The fewest that stood idle and were promised to no job since `counted_since`: all are given work in turn, so that none of those is
+    /// idle for long.
+    spare: usize,
+    counted_since: Option<Instant>,
+    /// Those of them that are still to leave.
+    surplus: usize,
     next_number: u64,
+}
+
+impl Threads {
+    fn promise(&mut self) {
+        self.promised += 1;
+        self.spare = self.spare.min(self.idle.saturating_sub(self.promised));
+    }
+
+    /// A thread that does nothing more is idle, or leaves where it was not needed for a while.
+    fn is_idle(&mut self, now: Instant) -> bool {
+        let since = *self.counted_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= IDLE {
+            self.counted_since = Some(now);
+            self.surplus = self.spare;
+            self.spare = self.idle;
+        }
+        let leaves = self.surplus > 0 && self.idle > self.promised;
+        if leaves {
+            self.surplus -= 1;
+        } else {
+            self.idle += 1;
+        }
+        !leaves
+    }
 }
 
 impl LaneState {
@@ -93,7 +123,7 @@ impl LaneState {
             waited,
         };
         let mut threads = self.threads.lock();
-        threads.promised += 1;
+        threads.promise();
         if threads.promised <= threads.idle || threads.live >= self.limits.threads {
             return (slot, None);
         }
@@ -132,9 +162,12 @@ impl LaneState {
         threads.idle -= 1;
     }
 
-    /// A worker is done with its job and its place.
-    pub(super) fn done(&self) {
-        self.threads.lock().idle += 1;
+    /// A worker is done with its job and its place. False: it is not needed any more.
+    pub(super) fn done(&self, now: Instant) -> bool {
+        let mut threads = self.threads.lock();
+        let stays = threads.is_idle(now);
+        threads.live -= usize::from(!stays);
+        stays
     }
 
     /// A worker is to give its place back before it is done: another thread may take its part. False where too many are at it.
@@ -148,16 +181,13 @@ impl LaneState {
         may
     }
 
-    /// A worker that was away is done. False: others have taken its part.
-    pub(super) fn comes_back(&self) -> bool {
+    /// A worker that was away is done. False: others have taken its part, or it is not needed any more.
+    pub(super) fn comes_back(&self, now: Instant) -> bool {
         let mut threads = self.threads.lock();
         threads.away -= 1;
-        let may = threads.live < self.limits.threads;
-        if may {
-            threads.live += 1;
-            threads.idle += 1;
-        }
-        may
+        let stays = threads.live < self.limits.threads && threads.is_idle(now);
+        threads.live += usize::from(stays);
+        stays
     }
 
     /// An idle worker leaves the lane: in any case, or unless a job is promised a thread.
@@ -174,6 +204,12 @@ impl LaneState {
     #[cfg(test)]
     pub(super) fn live(&self) -> usize {
         self.threads.lock().live
+    }
+
+    #[cfg(test)]
+    pub(super) fn are_all_idle(&self) -> bool {
+        let threads = self.threads.lock();
+        threads.away == 0 && threads.idle == threads.live
     }
 
     pub(super) fn drop_queue(&self) {

@@ -24,7 +24,7 @@ use worker::LaneWorker;
 pub(crate) use worker::Place;
 
 /// Worker threads in three lanes, so that no kind of work can starve another. Threads come on demand, up to the lane's
-/// limit, and leave when they have been idle for a while.
+/// limit, and leave when they have been idle for a while, or were not needed for one.
 pub(crate) struct Pool {
     lanes: [Arc<LaneState>; 3],
     clock: Arc<dyn Clock>,

@@ -241,6 +241,42 @@ fn idle_threads_leave() {
 }
 
 #[test]
+fn threads_leave_that_were_only_needed_for_a_peak() {
+    let (pool, clock) = pool(8, 0);
+    let lane = &pool.lanes[Lane::Streams as usize];
+    let (hold, held) = bounded::<()>(0);
+    let (done, finished) = bounded(8);
+    for _ in 0..8 {
+        let (held, done) = (held.clone(), done.clone());
+        let slot = pool.reserve(Lane::Streams, WaitFor::NOTHING).unwrap();
+        pool.run(slot, move |_| {
+            let _ = held.recv();
+            done.send(()).unwrap();
+        })
+        .unwrap();
+    }
+    assert_eq!(lane.live(), 8);
+    drop(hold);
+    (0..8).for_each(|_| finished.recv().unwrap());
+    // One job at a time, of which each thread gets one before it is idle for long.
+    for _ in 0..40 {
+        let slot = pool.reserve(Lane::Streams, WaitFor::NOTHING).unwrap();
+        let done = done.clone();
+        pool.run(slot, move |place| {
+            place.give_back_for(|| done.send(()).unwrap());
+        })
+        .unwrap();
+        finished.recv().unwrap();
+        while !lane.are_all_idle() {
+            std::thread::yield_now();
+        }
+        clock.advance(Duration::from_secs(1));
+    }
+    assert!(lane.live() <= 3, "{} threads", lane.live());
+    assert!(pool.shut_down(Duration::from_secs(10)));
+}
+
+#[test]
 fn shutdown_cancels_what_does_not_end_and_refuses_the_rest() {
     let (pool, _) = pool(1, 1);
     let token = pool.stopping().child();

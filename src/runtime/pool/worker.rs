@@ -25,6 +25,7 @@ pub(crate) struct Place {
     lane: Arc<LaneState>,
     permit: Cell<Option<Permit>>,
     standing: Cell<Standing>,
+    clock: Arc<dyn Clock>,
     /// Dropped when the thread ends.
     running: Cell<Option<Sender<Never>>>,
 }
@@ -38,8 +39,14 @@ enum Standing {
     Busy,
     /// It has a job that needs no place any more.
     Away,
-    /// While it was away, others have taken its part: it has to go.
+    /// Others have taken its part while it was away, or it was not needed for a while: it has to go.
     Surplus,
+}
+
+impl Standing {
+    fn idle_if(stays: bool) -> Self {
+        if stays { Self::Idle } else { Self::Surplus }
+    }
 }
 
 thread_local! {
@@ -53,11 +60,12 @@ impl LaneWorker {
             lane: self.lane,
             permit: Cell::new(None),
             standing: Cell::new(Standing::Idle),
+            clock: self.clock,
             running: Cell::new(Some(self.running)),
         });
         OWN.set(Some(Rc::clone(&place)));
         while place.standing.get() == Standing::Idle
-            && let Some(Job { permit, work }) = next_job(&place.lane, &self.stopped, &*self.clock)
+            && let Some(Job { permit, work }) = next_job(&place.lane, &self.stopped, &*place.clock)
         {
             place.begin(permit);
             let _ = guard(|| "a job".to_owned(), || work(&place));
@@ -104,13 +112,12 @@ impl Place {
     pub(crate) fn end(&self) {
         let next = match self.standing.get() {
             Standing::Busy => {
-                self.lane.done();
+                let stays = self.lane.done(self.clock.monotonic());
                 // Who gets it finds a thread.
                 drop(self.permit.take());
-                Standing::Idle
+                Standing::idle_if(stays)
             }
-            Standing::Away if self.lane.comes_back() => Standing::Idle,
-            Standing::Away => Standing::Surplus,
+            Standing::Away => Standing::idle_if(self.lane.comes_back(self.clock.monotonic())),
             ended => ended,
         };
         self.standing.set(next);
