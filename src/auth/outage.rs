@@ -45,6 +45,21 @@ impl BreakerState {
         self.origin == CooldownSource::Operator && self.is_open(now)
     }
 
+    /// What is left of it at `now` where only its told part counts: where a server has said to wait, for less long.
+    pub(crate) fn told_rest(self, now: Timestamp) -> Option<Self> {
+        let told = self.told_until.filter(|told| *told > now);
+        told.filter(|told| self.until > Some(*told))
+            .map(|told| Self {
+                fault: FailureKind::RateLimited,
+                origin: CooldownSource::Header,
+                until: Some(told),
+                probe_at: None,
+                half_open: false,
+                refused: None,
+                ..self
+            })
+    }
+
     /// Whether only a few probes are admitted until one is served.
     pub(crate) fn needs_permit(&self) -> bool {
         self.half_open && self.until.is_some()

@@ -75,23 +75,34 @@ pub(crate) fn cool_down(auth: &mut Auth, model: Option<&str>, until: Timestamp, 
             auth.raise_own(now);
         }
         Some(model) => {
-            let state = state_of(auth, model);
-            state.cause = cause;
-            if state.status != Status::Disabled {
-                state.unavailable = true;
-                state.next_retry_after = Some(until);
-            }
-            COOLED_DOWN.clone_into(&mut state.status_message);
-            state.updated_at = Some(now);
-            auth.raise_model(model, now);
-            derive(auth, now);
+            open_model(auth, model, cause, COOLED_DOWN, now);
         }
     }
     settle(auth, disabled, now);
 }
 
+/// Excludes a model as `cause` says, whatever was said before.
+fn open_model(
+    auth: &mut Auth,
+    model: &str,
+    cause: Option<BreakerState>,
+    message: &str,
+    now: Timestamp,
+) {
+    let state = state_of(auth, model);
+    state.cause = cause;
+    if state.status != Status::Disabled {
+        state.unavailable = true;
+        state.next_retry_after = cause.and_then(|cause| cause.until);
+    }
+    message.clone_into(&mut state.status_message);
+    state.updated_at = Some(now);
+    auth.raise_model(model, now);
+    derive(auth, now);
+}
+
 /// Takes back what one failure, that of `since`, led to, unless something else has happened since: it was not the
-/// credential's. False where there is nothing to take back.
+/// credential's. False where there is nothing to take back. What a server told to wait for meanwhile, it is still to wait for.
 pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timestamp) -> bool {
     let cause = match auth.model_states.get(model) {
         Some(state) => state.cause,
@@ -100,10 +111,18 @@ pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
     let pardoned = cause.is_some_and(|cause| {
         cause.since == since && (cause.fault.is_transient() || cause.fault == FailureKind::Unknown)
     });
-    if pardoned {
-        reset(auth, Some(model), now);
+    if !pardoned {
+        return false;
     }
-    pardoned
+    let disabled = auth.disabled || auth.status == Status::Disabled;
+    let told = cause.and_then(|cause| cause.told_rest(now));
+    let is_model = auth.model_states.contains_key(model);
+    reset(auth, Some(model), now);
+    if told.is_some() && is_model {
+        open_model(auth, model, told, TOLD_TO_WAIT, now);
+        settle(auth, disabled, now);
+    }
+    true
 }
 
 /// A new token is there: what older ones were refused for says nothing of it. `is_older` tells which versions they met. Whether
@@ -236,6 +255,7 @@ fn renew_own(auth: &mut Auth, refused: impl Fn(Option<BreakerState>) -> bool, no
 }
 
 const COOLED_DOWN: &str = "cooled down by the operator";
+const TOLD_TO_WAIT: &str = "rate limited; the server said for how long";
 
 #[cfg(test)]
 mod tests {
@@ -245,7 +265,7 @@ mod tests {
     use crate::clock::later;
     use crate::health::transition::apply;
     use crate::health::{Readiness, Transition, readiness};
-    use crate::policy::{FailurePolicy, Rule, Scope};
+    use crate::policy::{Cooldown, FailurePolicy, RetryAfterBounds, Rule, Scope};
 
     const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
     const TOLD: Duration = Duration::from_secs(600);
@@ -290,5 +310,46 @@ mod tests {
         let mut auth = failing(401, FailureKind::Unauthorized);
         assert!(!token_renewed(&mut auth, |_| false, START));
         assert!(auth.outage.is_some());
+    }
+
+    #[test]
+    fn a_pardon_leaves_what_a_server_has_told_meanwhile() {
+        let bounds = RetryAfterBounds::new(Duration::ZERO, TOLD);
+        let hinted = Cooldown::doubling(Duration::ZERO, TOLD).with_hint(bounds);
+        let policy = FailurePolicy::empty()
+            .with_rule(
+                Rule::status(500)
+                    .fault(FailureKind::Transient)
+                    .cooldown(TOLD),
+            )
+            .with_rule(
+                Rule::status(429)
+                    .fault(FailureKind::RateLimited)
+                    .curve(hinted),
+            );
+        let told = Duration::from_secs(60);
+        for wait in [None, Some(told)] {
+            let mut auth = Auth::new("p");
+            let mut errors = vec![Error::upstream(500, "no")];
+            errors
+                .extend(wait.map(|wait| Error::upstream(429, "slow down").with_retry_after(wait)));
+            for error in &errors {
+                let effect = Transition::Failure {
+                    error: Some(error),
+                    verdict: &policy.classify(error),
+                    jitter: 0.0,
+                    probes: None,
+                };
+                apply(&mut auth, "m", &effect, START);
+            }
+            assert_eq!(readiness(&auth, "m").end(), Some(later(START, TOLD)));
+            assert!(pardon(&mut auth, "m", START, START));
+            assert_eq!(
+                readiness(&auth, "m").end(),
+                wait.map(|wait| later(START, wait))
+            );
+            let over = later(START, told);
+            assert!(!readiness(&auth, "m").end().is_some_and(|end| end > over));
+        }
     }
 }
