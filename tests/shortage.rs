@@ -549,11 +549,11 @@ mod retries {
                 .with_back_off(Some(BackOff::default()))
         };
         for (error, credentials, at_once, most) in [
-            (limited(1), 1, 1, 11),
-            (limited(1), 3, 3, 11),
-            (limited(1), 100, 3, 11),
-            (Error::upstream(401, "no"), 100, 32, 40),
-            (Error::upstream(402, "no"), 100, 32, 40),
+            (limited(1), 1, 1, 12),
+            (limited(1), 3, 3, 12),
+            (limited(1), 100, 3, 12),
+            (Error::upstream(401, "no"), 100, 32, 41),
+            (Error::upstream(402, "no"), 100, 32, 41),
         ] {
             let (manager, fake, clock) = pool(credentials, policy());
             everybody(&fake, credentials, &Act::Fail(error.clone()));

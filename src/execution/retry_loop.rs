@@ -1,6 +1,7 @@
 //! The retry loop: one attempt, and what follows from its failure (failover, retry, refresh, end).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::acquire::Acquire;
 use super::call_state::{CallState, Closed, Retry};
@@ -412,20 +413,20 @@ impl Engine {
             return Ok(Acquire::default());
         }
         let patience = self.patience_left(call, progress);
-        // The last attempt needs some of the time until a deadline, too.
+        // The attempt after it needs some of the time until a deadline, too.
         let most = call
             .time_left()
             .map_or(patience, |left| patience.min(left / 2));
-        let Some(back_off) = back_off.filter(|_| !most.is_zero()) else {
+        let may_go_on = !patience.is_zero() && most >= SHORTEST_WAIT.min(patience);
+        let Some(back_off) = back_off.filter(|_| may_go_on) else {
             return Err(self.exhausted(call, progress, Refusal::NoProvider));
         };
         let wait = back_off.wait(progress.delays, self.services.random.fraction());
-        let is_last = wait >= most;
-        let spent = if is_last { patience } else { wait };
+        let wait = wait.min(most);
         progress.delays += 1;
-        progress.waited = progress.waited.saturating_add(spent);
+        progress.waited = progress.waited.saturating_add(wait);
         Ok(Acquire::BackOff {
-            wait: wait.min(most),
+            wait,
             retries: progress.retries_owed().next().is_some(),
         })
     }
@@ -491,3 +492,6 @@ impl Engine {
             || has_another()
     }
 }
+
+/// A call whose time is nearly over makes no more attempts.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);

@@ -54,9 +54,9 @@ pub struct OutageDetection {
 }
 
 /// How many attempts of a call may follow each other immediately. After that, each is preceded by a wait: as long as a [`BackOff`] says,
-/// the last one as long as the call may still wait, or half of the time until its deadline. A call that may wait no longer ends.
+/// but no longer than the call may still wait, and no longer than half of the time until its deadline. A call that may wait no longer ends.
 ///
-/// With the defaults a call makes at most 40 attempts, whatever the upstream answers, and at most 11 where it answers that a rate is
+/// With the defaults a call makes at most 46 attempts, whatever the upstream answers, and at most 17 where it answers that a rate is
 /// exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -122,7 +122,10 @@ fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
         timeout: manner.timeout,
         cancelled_at: None,
         cancel,
-        may_wait: manner.max_wait.unwrap_or(Duration::from_secs(30)),
+        may_wait: manner
+            .max_wait
+            .unwrap_or(Duration::from_secs(30))
+            .min(manner.timeout.unwrap_or(Duration::MAX)),
     });
     let request = Request::new(manner.model, format!("{{\"{number}\"}}"));
     let result = if manner.streams {
