@@ -632,6 +632,32 @@ fn a_cancel_or_a_drop_closes_the_connection_and_blames_nobody() {
     );
 }
 
+/// Whoever passes an answer on loses its client with the last byte, and asks for no more.
+#[test]
+fn an_answer_that_was_read_to_its_announced_length_has_ended_well() {
+    let upstream = Upstream::start(|_| Reply::json(200, r#"{"usage":{"prompt_tokens":1}}"#));
+    let pool = Pool::openai(&upstream);
+    let get = || http::Request::get("/v1/models").body(()).unwrap();
+    for round in 1..=4 {
+        let token = CancelToken::new();
+        let options = Options::new().with_cancel(token.clone());
+        let answer = pool.ask_with(get(), &options).unwrap();
+        let length = answer.headers()["content-length"].to_str().unwrap();
+        let mut whole = vec![0; length.parse().unwrap()];
+        let mut body = answer.into_body();
+        body.read_exact(&mut whole).unwrap();
+        token.cancel();
+        assert_eq!(pool.heard.count(), round);
+        let (_, kind, usage) = pool.heard.last();
+        assert_eq!((kind, usage), ("success", Some(Usage::new(1, 0))));
+        assert_eq!(body.read(&mut [0]).unwrap(), 0);
+        assert_eq!(body.usage(), usage);
+        drop(body);
+        assert_eq!(pool.heard.count(), round);
+    }
+    assert_eq!(upstream.connections_opened(), 1);
+}
+
 #[test]
 fn a_body_that_is_cut_is_an_error_that_is_told_once() {
     let upstream = Upstream::start(|_| {

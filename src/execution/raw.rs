@@ -20,7 +20,8 @@ use crate::runtime::Process;
 
 /// The body of the answer to a raw call, read with [`Read`] on any thread, or as a whole with [`into_bytes`](Self::into_bytes).
 ///
-/// The call lasts until the body has been read to its end or is dropped: until then its credential's permit is taken. A failed read
+/// The call lasts until the body has been read to its end (to its announced length, where it has one) or is dropped: until then its
+/// credential's permit is taken. A failed read
 /// returns an [`io::Error`] around an [`Error`] of this crate; [`error_in`](Self::error_in) takes it out. Nothing is tried again then:
 /// a call fails over only until the head of a good answer has come. Dropping the body early closes the connection, and changes
 /// no credential's state.
@@ -214,15 +215,18 @@ impl Read for ResponseBody {
         }
         let what = || "the body of an answer".to_owned();
         let source = &mut self.source;
-        let read = guard(what, || {
-            source.as_mut().map_or(Ok(0), |source| source.read(buffer))
+        let read = guard(what, || match source {
+            Some(source) => source.read(buffer).map(|count| (count, source.is_ended())),
+            None => Ok((0, true)),
         });
         let error = match read {
-            Ok(Ok(0)) => {
-                self.settle(End::Complete);
-                return Ok(0);
+            Ok(Ok((count, is_ended))) => {
+                // Whoever passes it on gives its reader the last piece, and that may well be gone by the next read.
+                if count == 0 || is_ended {
+                    self.settle(End::Complete);
+                }
+                return Ok(count);
             }
-            Ok(Ok(count)) => return Ok(count),
             Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
             Ok(Err(error)) => Self::error_in(error),
             Err(error) => error,

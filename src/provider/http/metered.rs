@@ -53,7 +53,7 @@ impl<R: Read> Read for MeteredBody<R> {
     }
 }
 
-impl<R: Read + Send> ReadAnswer for MeteredBody<R> {
+impl<R: ReadAnswer> ReadAnswer for MeteredBody<R> {
     fn usage(&self) -> Option<Usage> {
         let seen = self.seen.as_ref()?;
         let mut found = Map::new();
@@ -71,6 +71,10 @@ impl<R: Read + Send> ReadAnswer for MeteredBody<R> {
             }
         }
         (self.read)(&Value::Object(found))
+    }
+
+    fn is_ended(&self) -> bool {
+        self.body.is_ended()
     }
 }
 
