@@ -21,7 +21,7 @@ fn upstream() -> Upstream {
         let error =
             |text: &str| json!({ "error": { "message": text, "type": "error" } }).to_string();
         match key(request) {
-            "sk-refused" => Reply::json(401, error("Incorrect API key provided.")),
+            "sk-refused" => Reply::json(401, error("Incorrect API key provided: sk-refused.")),
             "sk-limited" if !was_limited.swap(true, Ordering::SeqCst) => {
                 Reply::json(429, error("Rate limit reached for gpt-5.")).header("retry-after", "6")
             }
@@ -92,7 +92,7 @@ fn the_page_shows_which_credentials_are_out_why_until_when_and_what_was_used() {
     let details = "details:last-of-type";
     page.click(&format!("{details} summary"));
     let refused = page.text(details);
-    for part in ["unauthorized", "401", "Incorrect API key provided."] {
+    for part in ["unauthorized", "401", "Incorrect API key provided: ***."] {
         assert!(refused.contains(part), "{part} in {refused}");
     }
     page.resize(390, 844);
