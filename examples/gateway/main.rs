@@ -22,7 +22,7 @@ use bytes::Bytes;
 use credpool::provider::{Anthropic, Gemini, OpenAi};
 use credpool::testing::{KeyBehaviour, OpenAiUpstream};
 use credpool::{
-    Auth, CancelToken, Error, ErrorCode, FileStore, Format, Manager, Options, RawRequest,
+    Auth, CancelToken, Error, FileStore, Format, Manager, Options, RawRequest, RequestBody,
     ResponseBody,
 };
 use serde_json::Value;
@@ -36,12 +36,6 @@ type Failure = Box<dyn StdError + Send + Sync>;
 struct Gateway {
     manager: Manager,
     status: Status,
-}
-
-/// Which vendor a request is for, and in whose form its errors are told.
-struct Route {
-    provider: &'static str,
-    format: Format,
 }
 
 fn main() -> Result<(), Failure> {
@@ -73,15 +67,14 @@ impl Gateway {
     /// A call of the pool, cancelled when the client goes.
     fn call(
         &self,
-        route: &Route,
-        request: Request<Bytes>,
+        provider: &str,
+        request: Request<RequestBody>,
         cancel: &CancelToken,
     ) -> Result<Response<ResponseBody>, Error> {
         let model = model_of(&request);
         let options = Options::new().with_cancel(cancel.clone());
         let request = RawRequest::from(request).with_model(model);
-        self.manager
-            .execute_raw([route.provider], request, &options)
+        self.manager.execute_raw([provider], request, &options)
     }
 }
 
@@ -103,63 +96,45 @@ fn converse(stream: TcpStream, gateway: &Gateway) -> io::Result<()> {
     let mut client = Client::new(stream)?;
     while let Some(request) = client.request()? {
         if let Some(page) = gateway.status.page(&gateway.manager, request.uri().path()) {
-            client.answer(page.map(io::Cursor::new), |_| Bytes::new())?;
+            client.say(page)?;
             continue;
         }
-        let route = Route::of(&request);
+        let provider = provider_of(&request);
+        let format = Format::new(provider);
         let cancel = CancelToken::new();
-        let watch = client.watch(&cancel)?;
-        let answer = gateway.call(&route, request, &cancel);
-        let answered = match answer {
-            Ok(answer) => {
-                let is_stream = says_stream(&answer);
-                client.answer(answer, |error| {
-                    let error = ResponseBody::error_in(error);
-                    let event = is_stream.then(|| error.to_sse_event(&route.format));
-                    event.unwrap_or_default()
-                })
+        let _watch = client.watch(&cancel)?;
+        match gateway.call(provider, request, &cancel) {
+            Ok(answer) if says_stream(&answer) => {
+                let last = |error| ResponseBody::error_in(error).to_sse_event(&format);
+                client.answer(answer, last)?;
             }
-            Err(error) if *error.code() == ErrorCode::Cancelled => return Ok(()),
-            Err(error) => {
-                let answer = error.to_http_response(&route.format);
-                client.answer(answer.map(io::Cursor::new), |_| Bytes::new())
-            }
-        };
-        drop(watch);
-        answered?;
+            Ok(answer) => client.answer(answer, |_| Bytes::new())?,
+            Err(_) if cancel.is_cancelled() => return Ok(()),
+            Err(error) => client.say(error.to_http_response(&format))?,
+        }
     }
-    Ok(())
+    client.close()
 }
 
-impl Route {
-    /// Anthropic's clients name the version of its API in a header, Gemini's show their key in one of its own.
-    fn of(request: &Request<Bytes>) -> Self {
-        let (path, headers) = (request.uri().path(), request.headers());
-        if headers.contains_key("anthropic-version") {
-            return Self {
-                provider: "anthropic",
-                format: Format::ANTHROPIC,
-            };
-        }
-        if headers.contains_key("x-goog-api-key") || path.contains("/v1beta/") {
-            return Self {
-                provider: "gemini",
-                format: Format::GEMINI,
-            };
-        }
-        Self {
-            provider: "openai",
-            format: Format::OPENAI,
-        }
+/// Anthropic's clients name the version of its API in a header, Gemini's show their key in one of its own.
+fn provider_of(request: &Request<RequestBody>) -> &'static str {
+    let (path, headers) = (request.uri().path(), request.headers());
+    if headers.contains_key("anthropic-version") {
+        "anthropic"
+    } else if headers.contains_key("x-goog-api-key") || path.contains("/v1beta/") {
+        "gemini"
+    } else {
+        "openai"
     }
 }
 
 /// The model that a request names: in its JSON, or, for Gemini, in its path.
-fn model_of(request: &Request<Bytes>) -> String {
+fn model_of(request: &Request<RequestBody>) -> String {
     if let Some((_, rest)) = request.uri().path().split_once("/models/") {
         return rest.split(':').next().unwrap_or_default().to_owned();
     }
-    let json = serde_json::from_slice::<Value>(request.body()).unwrap_or_default();
+    let body = request.body().as_bytes().cloned().unwrap_or_default();
+    let json = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     json["model"].as_str().unwrap_or_default().to_owned()
 }
 

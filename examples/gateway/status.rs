@@ -60,8 +60,7 @@ impl Status {
             _ => return None,
         };
         let answer = Response::builder().status(status);
-        let answer = answer.header("content-type", media_type);
-        answer.header("content-length", body.len()).body(body).ok()
+        answer.header("content-type", media_type).body(body).ok()
     }
 
     /// Ids, models and errors, never a secret.

@@ -149,7 +149,7 @@ impl ResponseBody {
     /// # Errors
     /// Code `upstream`, not retryable, for more than `limit` bytes; else why it could not be read.
     pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(limit.min(AT_FIRST));
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         (&mut self)
             .take(most)
@@ -205,10 +205,10 @@ impl ResponseBody {
 
 impl Read for ResponseBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.process.check().map_err(io::Error::other)?;
         if self.source.is_none() || buffer.is_empty() {
             return Ok(0);
         }
+        self.process.check().map_err(io::Error::other)?;
         if let Some(error) = self.ended_by_caller() {
             self.settle(End::Abandoned(error.clone()));
             return Err(io::Error::other(error));
@@ -246,6 +246,9 @@ impl Drop for ResponseBody {
         self.settle(End::Abandoned(Error::new(ErrorCode::Cancelled, what)));
     }
 }
+
+/// Room for most answers.
+const AT_FIRST: usize = 4 * 1024;
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,4 +5,5 @@
 mod browser;
 mod clients;
 mod page;
+mod passing;
 mod programs;

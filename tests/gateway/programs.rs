@@ -23,6 +23,10 @@ impl Program {
         let url = url.expect("the program says where it is");
         Self { child, url }
     }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Program {

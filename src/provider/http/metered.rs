@@ -64,10 +64,8 @@ impl<R: ReadAnswer> ReadAnswer for MeteredBody<R> {
             end = &[];
         }
         for part in [&*beginning, end] {
-            for name in MEMBERS {
-                for usage in objects_of(part, name) {
-                    merge(&mut found, name, usage);
-                }
+            for (name, usage) in usages_of(&String::from_utf8_lossy(part)) {
+                merge(&mut found, name, usage);
             }
         }
         (self.read)(&Value::Object(found))
@@ -92,23 +90,21 @@ impl Seen {
     }
 }
 
-/// The values of the members of this name that are objects and whole.
-fn objects_of<'a>(
-    text: &'a [u8],
-    name: &str,
-) -> impl Iterator<Item = Map<String, Value>> + use<'a> {
-    let quoted = format!("\"{name}\"").into_bytes();
-    let length = quoted.len();
-    let starts = (0..text.len().saturating_sub(length)).filter(move |start| {
+/// The members that tell usage, where they are objects and whole.
+fn usages_of(text: &str) -> impl Iterator<Item = (&'static str, Map<String, Value>)> {
+    text.match_indices("\"usage").filter_map(|(start, _)| {
         // Inside a string the quotation marks are escaped.
-        text[*start..].starts_with(&quoted) && (*start == 0 || text[*start - 1] != b'\\')
-    });
-    starts.filter_map(move |start| {
-        let rest = text[start + length..]
-            .trim_ascii_start()
-            .strip_prefix(b":")?;
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter();
-        values.next()?.ok()
+        if text[..start].ends_with('\\') {
+            return None;
+        }
+        let rest = &text[start + 1..];
+        let name = MEMBERS.into_iter().find(|name| {
+            let rest = rest.strip_prefix(*name);
+            rest.is_some_and(|rest| rest.starts_with('"'))
+        })?;
+        let value = rest[name.len() + 1..].trim_start().strip_prefix(':')?;
+        let mut values = serde_json::Deserializer::from_str(value).into_iter();
+        Some((name, values.next()?.ok()?))
     })
 }
 
