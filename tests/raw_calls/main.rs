@@ -366,6 +366,38 @@ fn a_cancel_or_a_drop_closes_the_connection_and_blames_nobody() {
     );
 }
 
+#[test]
+fn comments_and_ids_of_events_come_as_they_are_and_while_the_stream_waits() {
+    let pieces = [
+        ": OPENROUTER PROCESSING\n\n",
+        "id: 7\r\nretry: 500\r\nevent: delta\r\ndata: {}\r\n\r\n",
+        "data: {\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n",
+        "data: [DONE]\n\n",
+    ];
+    let gate = Gate::new();
+    let asked = AtomicUsize::new(0);
+    let upstream = Upstream::start({
+        let gate = gate.clone();
+        move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::json(429, "{}").header("retry-after", "30"),
+            _ => Reply::sse([""; 0])
+                .body(pieces.concat())
+                .stall_after(pieces[0].len(), &gate),
+        }
+    });
+    let pool = Pool::openai(&upstream);
+    let request = http::Request::post("/v1/chat/completions").body(r#"{"stream":true}"#);
+    let mut body = pool.ask(request.unwrap()).unwrap().into_body();
+    assert_eq!(body.attempts(), 2);
+    let mut first = vec![0; pieces[0].len()];
+    body.read_exact(&mut first).unwrap();
+    assert_eq!(first, pieces[0].as_bytes());
+    gate.open();
+    assert_eq!(body.into_bytes(1 << 20).unwrap(), pieces[1..].concat());
+    let (_, kind, usage) = pool.heard.last();
+    assert_eq!((kind, usage), ("success", Some(Usage::new(3, 4))));
+}
+
 /// Whoever passes an answer on loses its client with the last byte, and asks for no more.
 #[test]
 fn an_answer_that_was_read_to_its_announced_length_has_ended_well() {

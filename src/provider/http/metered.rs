@@ -110,9 +110,10 @@ fn usages_of(text: &str) -> impl Iterator<Item = (&'static str, Map<String, Valu
 
 /// Puts a later report of usage over former ones: counts do not shrink.
 fn merge(found: &mut Map<String, Value>, name: &str, usage: Map<String, Value>) {
-    let known = found
-        .entry(name)
-        .or_insert_with(|| Value::Object(Map::new()));
+    let Some(known) = found.get_mut(name) else {
+        found.insert(name.to_owned(), Value::Object(usage));
+        return;
+    };
     for (part, value) in usage {
         let known = &mut known[part];
         let shrinks = value

@@ -44,16 +44,11 @@ impl VendorCall<'_> {
             return Err(Error::new(ErrorCode::Config, what));
         }
         let mut own = self.vendor.credential_headers(self.auth)?;
-        let mut call = self.options.headers.clone();
-        call.extend(passed_on(&asked.headers));
-        self.vendor.merge(&mut own, &mut call);
-        let is_own =
-            |name: &HeaderName| own.contains_key(name) || CONNECTION_HEADERS.contains(name);
-        let mut headers: HeaderMap = HeaderMap::new();
-        for (name, value) in &call {
-            if !is_own(name) {
-                headers.append(name, value.clone());
-            }
+        let mut headers = self.options.headers.clone();
+        headers.extend(passed_on(&asked.headers));
+        self.vendor.merge(&mut own, &mut headers);
+        for name in CONNECTION_HEADERS {
+            headers.remove(name);
         }
         headers.extend(own);
         let user_agent = HeaderValue::from_static(USER_AGENT_TEXT);
