@@ -76,18 +76,18 @@ impl Browser {
             complaints: Vec::new(),
             _profile: profile,
         };
-        let target = browser.ask("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.ask("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        browser.session = browser.ask("Target.attachToTarget", attach)["sessionId"].take();
+        browser.session = browser.ask("Target.attachToTarget", &attach)["sessionId"].take();
         for domain in ["Runtime", "Log", "Page"] {
-            browser.ask(&format!("{domain}.enable"), json!({}));
+            browser.ask(&format!("{domain}.enable"), &json!({}));
         }
-        browser.ask("Page.navigate", json!({ "url": url }));
+        browser.ask("Page.navigate", &json!({ "url": url }));
         Some(browser)
     }
 
     /// The result of a command.
-    fn ask(&mut self, method: &str, parameters: Value) -> Value {
+    fn ask(&mut self, method: &str, parameters: &Value) -> Value {
         self.sent += 1;
         let mut request = json!({ "id": self.sent, "method": method, "params": parameters });
         if !self.session.is_null() {
@@ -114,7 +114,7 @@ impl Browser {
     /// The value of an expression of the page.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let expression = json!({ "expression": expression, "returnByValue": true });
-        let mut answer = self.ask("Runtime.evaluate", expression);
+        let mut answer = self.ask("Runtime.evaluate", &expression);
         let exception = &answer["exceptionDetails"];
         assert!(exception.is_null(), "{exception}");
         answer["result"]["value"].take()
@@ -152,23 +152,23 @@ impl Browser {
         assert!(place.is_array(), "{selector} can be clicked");
         for kind in ["mousePressed", "mouseReleased"] {
             let event = json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
-            self.ask("Input.dispatchMouseEvent", event);
+            self.ask("Input.dispatchMouseEvent", &event);
         }
     }
 
     pub(crate) fn type_text(&mut self, text: &str) {
-        self.ask("Input.insertText", json!({ "text": text }));
+        self.ask("Input.insertText", &json!({ "text": text }));
     }
 
     /// Shows the page as wide as a device is.
     pub(crate) fn resize(&mut self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
-        self.ask("Emulation.setDeviceMetricsOverride", size);
+        self.ask("Emulation.setDeviceMetricsOverride", &size);
     }
 
     /// Leaves a picture of the page, for whoever wants to look.
     pub(crate) fn picture(&mut self, name: &str) {
-        let picture = self.ask("Page.captureScreenshot", json!({ "format": "png" }));
+        let picture = self.ask("Page.captureScreenshot", &json!({ "format": "png" }));
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let picture = BASE64_STANDARD.decode(picture["data"].as_str().unwrap());
         fs::write(file, picture.unwrap()).unwrap();

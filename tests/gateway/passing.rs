@@ -34,7 +34,8 @@ fn head(reader: &mut impl BufRead) -> Vec<String> {
 
 #[test]
 fn a_client_that_goes_closes_the_connection_upstream_within_fifty_milliseconds() {
-    let cases: [(&str, fn(&Gate) -> Reply, bool); 4] = [
+    type Stalls = fn(&Gate) -> Reply;
+    let cases: [(&str, Stalls, bool); 4] = [
         (
             "before the head",
             |gate| Reply::new(200).stall_before_head(gate),
@@ -140,12 +141,13 @@ fn peak(gateway: &Gateway) -> u64 {
 #[cfg(target_os = "linux")]
 fn an_upload_and_a_download_of_two_hundred_megabytes_pass_through_in_constant_memory() {
     let length = format!("content-length: {SIZE}");
+    let piece = vec![b'x'; 1 << 16];
     for (framing, piece, end, most) in [
-        (&*length, vec![b'x'; 1 << 16], "", 8 << 20),
+        (&*length, piece.clone(), "", 8 << 20),
         // Without a length, as much is held as may be sent again.
         (
             "transfer-encoding: chunked",
-            [b"10000\r\n", &[b'x'; 1 << 16][..], b"\r\n"].concat(),
+            [b"10000\r\n", &piece[..], b"\r\n"].concat(),
             "0\r\n\r\n",
             80 << 20,
         ),

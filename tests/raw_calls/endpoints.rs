@@ -39,9 +39,9 @@ impl<'a> Endpoint<'a> {
         };
         let (reply, reply_body) = match reply.strip_prefix("events ") {
             Some(events) => {
-                let events = || events.split(" ;; ");
-                let body: String = events().map(|event| format!("data: {event}\n\n")).collect();
-                (Reply::sse(events()), body.into())
+                let body = events.split(" ;; ").collect::<Vec<_>>().join("\n\ndata: ");
+                let body = format!("data: {body}\n\n").into();
+                (Reply::sse(events.split(" ;; ")), body)
             }
             None if reply == "binary" => {
                 let body = Bytes::from_static(BINARY);
