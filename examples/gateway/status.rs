@@ -5,7 +5,10 @@ use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use credpool::{Auth, Availability, CredentialReport, Hook, Manager, Outcome, OutcomeKind, Usage};
+use credpool::{
+    Auth, Availability, CooldownSource, CredentialReport, FailureKind, Hook, Manager, Outcome,
+    OutcomeKind, Timestamp, Usage,
+};
 use http::Response;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -116,10 +119,10 @@ fn providers(all: &[Arc<Auth>]) -> BTreeSet<&str> {
 fn block(report: &CredentialReport) -> Value {
     json!({
         "state": report.availability.to_string(),
-        "until": report.until.map(|at| at.unix_timestamp()),
-        "probe_at": report.probe_at.map(|at| at.unix_timestamp()),
-        "fault": report.fault.map(|fault| fault.as_str()),
-        "origin": report.origin.map(|origin| origin.as_str()),
+        "until": report.until.map(Timestamp::unix_timestamp),
+        "probe_at": report.probe_at.map(Timestamp::unix_timestamp),
+        "fault": report.fault.map(FailureKind::as_str),
+        "origin": report.origin.map(CooldownSource::as_str),
         "failures": report.failures,
         "error": report.error.as_ref().map(ToString::to_string),
     })

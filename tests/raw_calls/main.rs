@@ -328,12 +328,11 @@ fn a_cancel_or_a_drop_closes_the_connection_and_blames_nobody() {
     });
     let pool = Pool::openai(&upstream);
     let get = || http::Request::get("/v1/files/f/content").body(()).unwrap();
-    for drops in [true, false] {
+    let ended = |drops: bool| {
         let token = CancelToken::new();
         let options = Options::new().with_cancel(token.clone());
         let mut body = pool.ask_with(get(), &options).unwrap().into_body();
-        let mut buffer = [0; 10];
-        body.read_exact(&mut buffer).unwrap();
+        body.read_exact(&mut [0; 10]).unwrap();
         let began = Instant::now();
         if drops {
             drop(body);
@@ -343,13 +342,15 @@ fn a_cancel_or_a_drop_closes_the_connection_and_blames_nobody() {
             let error = ResponseBody::error_in(waits.join().unwrap().unwrap_err());
             assert_eq!(*error.code(), ErrorCode::Cancelled, "{error}");
         }
-        eventually("the upstream sees it", || upstream.connections_open() == 0);
-        assert!(
-            began.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(upstream.wait_abandoned(LONG));
+        let took = began.elapsed();
         assert_eq!(pool.heard.last().1, "abandoned");
+        took
+    };
+    for drops in [true, false] {
+        // A machine that is busy may be late now and then.
+        let fastest = (0..10).map(|_| ended(drops)).min().unwrap();
+        assert!(fastest < Duration::from_millis(50), "{drops}: {fastest:?}");
     }
     let late = Options::new().with_timeout(Duration::from_millis(50));
     let error = match pool.ask_with(get(), &late) {
