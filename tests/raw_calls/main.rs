@@ -99,14 +99,6 @@ fn text(answer: http::Response<ResponseBody>) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < LONG, "{what}");
-        std::thread::yield_now();
-    }
-}
-
 fn vendor(name: &str, upstream: &Upstream) -> Pool {
     match name {
         "openai" => Pool::openai(upstream),
