@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection of a client: requests in, answers out, and a look at whether the client is still there.
 
+use std::io::ErrorKind::{TimedOut, WouldBlock};
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -9,23 +10,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use credpool::{CancelToken, RequestBody};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response};
 
 pub(crate) struct Client {
     stream: TcpStream,
     /// None once the last request is read.
-    reader: Option<BufReader<Patient>>,
+    reader: Option<BufReader<TcpStream>>,
     /// Whether the answer under way has no body.
     is_head: bool,
 }
 
-/// Reads that are tried again after their limit, which is there for the watch.
-struct Patient(TcpStream);
-
 /// The body of a request, as its head frames it.
 struct Body {
-    reader: BufReader<Patient>,
+    reader: BufReader<TcpStream>,
     /// What is left: of the body, or of its present chunk.
     left: u64,
     has_chunks: bool,
@@ -37,9 +35,9 @@ pub(crate) struct Watch(Arc<AtomicBool>);
 impl Client {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PAUSE))?;
+        stream.set_read_timeout(Some(MOST_IDLE))?;
         Ok(Self {
-            reader: Some(BufReader::new(Patient(stream.try_clone()?))),
+            reader: Some(BufReader::new(stream.try_clone()?)),
             stream,
             is_head: false,
         })
@@ -74,18 +72,21 @@ impl Client {
         if request.headers().contains_key(EXPECT) {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
+        let field = |name| request.headers().get(name)?.to_str().ok();
+        let length = field(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let length = length.unwrap_or(0);
+        let is_last = field(CONNECTION).is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let mut body = Body {
             reader,
-            left: number(request.headers().get(CONTENT_LENGTH)).unwrap_or(0),
-            has_chunks: request.headers().contains_key(TRANSFER_ENCODING),
+            left: length,
+            has_chunks: field(TRANSFER_ENCODING).is_some(),
         };
-        let length = body.left;
         // What says that it is larger is passed on from its first byte.
         let most = if length < MOST_HELD { MOST_HELD } else { 0 };
         let mut held = Vec::new();
         (&mut body).take(most).read_to_end(&mut held)?;
         if (held.len() as u64) < most {
-            self.reader = Some(body.reader).filter(|_| !is_last(request.headers()));
+            self.reader = Some(body.reader).filter(|_| !is_last);
             return Ok(Some(request.map(|()| Bytes::from(held).into())));
         }
         let upload = RequestBody::once(Cursor::new(held).chain(body));
@@ -161,8 +162,8 @@ impl Client {
             while !is_over.load(Ordering::SeqCst) {
                 match stream.peek(&mut [0]) {
                     // More of an upload, or the next request, ahead of its time.
-                    Ok(count) if count > 0 => thread::sleep(PAUSE),
-                    Err(error) if is_timeout(&error) => {}
+                    Ok(1..) => thread::sleep(Duration::from_millis(20)),
+                    Err(error) if [WouldBlock, TimedOut].contains(&error.kind()) => {}
                     _ => return cancel.cancel(),
                 }
             }
@@ -175,18 +176,6 @@ impl Client {
         self.stream.shutdown(Shutdown::Write)?;
         io::copy(&mut self.stream, &mut io::sink())?;
         Ok(())
-    }
-}
-
-impl Read for Patient {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        for _ in 0..MOST_PAUSES {
-            match self.0.read(buffer) {
-                Err(error) if is_timeout(&error) => {}
-                read => return read,
-            }
-        }
-        Err(io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -228,25 +217,7 @@ impl Drop for Watch {
     }
 }
 
-fn number(value: Option<&HeaderValue>) -> Option<u64> {
-    value?.to_str().ok()?.parse().ok()
-}
-
-fn is_last(headers: &HeaderMap) -> bool {
-    let connection = headers.get(CONNECTION);
-    connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
-}
-
 const MOST_HEAD: u64 = 64 * 1024;
 /// As much as a message to Anthropic may have. It can be sent to another credential after a failure.
 const MOST_HELD: u64 = 32 << 20;
-const PAUSE: Duration = Duration::from_millis(100);
-/// Two minutes.
-const MOST_PAUSES: u32 = 1200;
+const MOST_IDLE: Duration = Duration::from_secs(120);

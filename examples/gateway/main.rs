@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use ::http::header::ORIGIN;
 use ::http::{Request, Response};
 use bytes::Bytes;
 use credpool::provider::{Anthropic, Gemini, OpenAi};
@@ -81,8 +82,8 @@ impl Gateway {
 /// A thread for each connection.
 fn serve(listener: &TcpListener, gateway: &Arc<Gateway>) -> Result<(), Failure> {
     println!("http://{}", listener.local_addr()?);
-    for stream in listener.incoming() {
-        let (stream, gateway) = (stream?, Arc::clone(gateway));
+    for stream in listener.incoming().flatten() {
+        let gateway = Arc::clone(gateway);
         thread::spawn(move || {
             if let Err(error) = converse(stream, &gateway) {
                 log::debug!("a connection ended: {error}");
@@ -101,6 +102,12 @@ fn converse(stream: TcpStream, gateway: &Gateway) -> io::Result<()> {
         }
         let provider = provider_of(&request);
         let format = Format::new(provider);
+        if request.headers().contains_key(ORIGIN) {
+            // A page of another site in a browser on this machine, which may not spend what is another's.
+            let refused = Error::upstream(403, "The gateway serves no web pages.");
+            client.say(refused.to_http_response(&format))?;
+            continue;
+        }
         let cancel = CancelToken::new();
         let _watch = client.watch(&cancel)?;
         match gateway.call(provider, request, &cancel) {

@@ -213,3 +213,17 @@ fn a_connection_serves_on_after_answers_without_a_body() {
     assert_eq!(chunks(&mut client), 2);
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
+
+#[test]
+fn a_web_page_of_another_site_spends_nothing() {
+    let upstream = Upstream::start(|_| Reply::json(200, "{}"));
+    let gateway = before(&upstream.url());
+    for origin in ["https://example.com", "null"] {
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\norigin: {origin}\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
+        let mut client = ask(&gateway, &request);
+        assert_eq!(head(&mut client)[0], "HTTP/1.1 403 Forbidden");
+    }
+    assert_eq!(upstream.request_count(), 0);
+}
