@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use memchr::memmem;
 use serde_json::{Map, Value};
 
 use super::call::{is_compressed, media_type_has};
@@ -64,7 +65,7 @@ impl<R: ReadAnswer> ReadAnswer for MeteredBody<R> {
             end = &[];
         }
         for part in [&*beginning, end] {
-            for (name, usage) in usages_of(&String::from_utf8_lossy(part)) {
+            for (name, usage) in usages_of(part) {
                 merge(&mut found, name, usage);
             }
         }
@@ -91,19 +92,21 @@ impl Seen {
 }
 
 /// The members that tell usage, where they are objects and whole.
-fn usages_of(text: &str) -> impl Iterator<Item = (&'static str, Map<String, Value>)> {
-    text.match_indices("\"usage").filter_map(|(start, _)| {
+fn usages_of(text: &[u8]) -> impl Iterator<Item = (&'static str, Map<String, Value>)> {
+    memmem::find_iter(text, b"\"usage").filter_map(|start| {
         // Inside a string the quotation marks are escaped.
-        if text[..start].ends_with('\\') {
+        if text[..start].ends_with(b"\\") {
             return None;
         }
         let rest = &text[start + 1..];
         let name = MEMBERS.into_iter().find(|name| {
-            let rest = rest.strip_prefix(*name);
-            rest.is_some_and(|rest| rest.starts_with('"'))
+            let rest = rest.strip_prefix(name.as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"\""))
         })?;
-        let value = rest[name.len() + 1..].trim_start().strip_prefix(':')?;
-        let mut values = serde_json::Deserializer::from_str(value).into_iter();
+        let value = rest[name.len() + 1..]
+            .trim_ascii_start()
+            .strip_prefix(b":")?;
+        let mut values = serde_json::Deserializer::from_slice(value).into_iter();
         Some((name, values.next()?.ok()?))
     })
 }
