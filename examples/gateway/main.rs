@@ -40,21 +40,17 @@ struct Gateway {
 }
 
 fn main() -> Result<(), Failure> {
+    let status = Status::default();
+    let builder = Manager::builder().hook(status.clone());
     let mut arguments = std::env::args().skip(1);
-    match arguments.next() {
-        Some(address) => {
-            let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
-            let status = Status::default();
-            let manager = Manager::builder()
-                .store(FileStore::open(directory)?)
-                .hook(status.clone())
-                .build()?;
-            println!("{:?}", manager.load()?);
-            manager.start_auto_refresh(Duration::from_secs(60))?;
-            serve(&TcpListener::bind(address)?, &Gateway::new(manager, status))
-        }
-        None => show(),
-    }
+    let Some(address) = arguments.next() else {
+        return show(Gateway::new(builder.build()?, status));
+    };
+    let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
+    let manager = builder.store(FileStore::open(directory)?).build()?;
+    println!("{:?}", manager.load()?);
+    manager.start_auto_refresh(Duration::from_secs(60))?;
+    serve(&TcpListener::bind(address)?, &Gateway::new(manager, status))
 }
 
 impl Gateway {
@@ -152,42 +148,24 @@ fn says_stream(answer: &Response<ResponseBody>) -> bool {
 }
 
 /// A few requests against a server of its own, whose first key is out of quota.
-fn show() -> Result<(), Failure> {
+fn show(gateway: Arc<Gateway>) -> Result<(), Failure> {
     let upstream = OpenAiUpstream::start();
     upstream.set_key("sk-1", KeyBehaviour::QuotaUsedUp);
     upstream.set_key("sk-2", KeyBehaviour::Serve);
-    let status = Status::default();
-    let manager = Manager::builder().hook(status.clone()).build()?;
     for (id, key) in [("first", "sk-1"), ("second", "sk-2")] {
         let auth = Auth::api_key("openai", key).with_id(id);
-        manager.register(auth.with_attribute("base_url", upstream.base_url()))?;
+        let auth = auth.with_attribute("base_url", upstream.base_url());
+        gateway.manager.register(auth)?;
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    let gateway = Gateway::new(manager, status);
+    let url = format!("http://{}", listener.local_addr()?);
     thread::spawn(move || serve(&listener, &gateway).map_err(|error| eprintln!("{error}")));
-
     let chat = r#"{"model":"gpt-5","messages":[{"role":"user","content":"Hello"}]}"#;
-    for (method, path, body) in [
-        ("POST", "/v1/chat/completions", chat),
-        ("GET", "/v1/nothing", ""),
-        ("GET", "/health", ""),
-        ("GET", "/status.json", ""),
-    ] {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("http://{address}{path}"))
-            .body(body)?;
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .build()
-            .into();
-        let mut answer = agent.run(request)?;
-        println!(
-            "{method} {path}: {} {}",
-            answer.status(),
-            answer.body_mut().read_to_string()?
-        );
+    let mut answer = ureq::post(format!("{url}/v1/chat/completions")).send(chat)?;
+    println!("{}", answer.body_mut().read_to_string()?);
+    for path in ["/health", "/status.json"] {
+        let mut answer = ureq::get(format!("{url}{path}")).call()?;
+        println!("{path}: {}", answer.body_mut().read_to_string()?);
     }
     Ok(())
 }
