@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use credpool::provider::OpenAi;
-use credpool::{Auth, ChunkStream, Manager, Options, Request};
+use credpool::{Auth, ChunkStream, Manager, Options, RawRequest, Request};
 use serde_json::json;
 
 fn main() {
@@ -48,6 +48,14 @@ fn main() {
             1000,
             1,
             Sides::call,
+            Sides::raw_call_unlimited,
+        ),
+        ("raw", 1000, 1, Sides::passed_on, Sides::raw_call),
+        (
+            "raw_unlimited",
+            1000,
+            1,
+            Sides::passed_on,
             Sides::raw_call_unlimited,
         ),
         ("streamed", 100, EVENTS, Sides::stream, Sides::raw_stream),
@@ -169,6 +177,21 @@ impl Sides {
         let options = Options::new();
         let response = self.manager.execute(["openai"], &self.plain, &options);
         assert!(response.unwrap().reply_text.is_some());
+    }
+
+    /// The same request as a raw call, as a gateway makes it.
+    fn passed_on(&self) {
+        let request = http::Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .body(self.plain.payload.clone())
+            .unwrap();
+        let request = RawRequest::from(request).with_model(&*self.plain.model);
+        let answer = self
+            .manager
+            .execute_raw(["openai"], request, &Options::new());
+        let body = answer.unwrap().into_body().into_bytes(1 << 20).unwrap();
+        assert!(body.ends_with(b"}"));
     }
 
     fn raw_call(&self) {

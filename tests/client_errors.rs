@@ -322,6 +322,34 @@ fn an_upstreams_body_is_passed_on_in_its_own_form_and_put_into_any_other() {
     }
 }
 
+/// What is missing may be a file as well as a model, and some clients go on with another model where the code names that.
+#[test]
+fn an_upstreams_404_is_not_said_to_be_about_the_model() {
+    let answers = [
+        json!({"type": "error", "error": {"type": "not_found_error", "message": "No such file"}}),
+        json!({"error": {"code": 404, "message": "No such file", "status": "NOT_FOUND"}}),
+        json!({"detail": "No such file"}),
+    ];
+    for body in answers {
+        let error = Error::upstream(404, body.to_string());
+        let answer = error.to_http_response(&Format::OPENAI);
+        assert_eq!(answer.status(), 404);
+        for body in [
+            json_of(&answer),
+            data_of(&error.to_sse_event(&Format::OPENAI)),
+        ] {
+            let error = &body["error"];
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("No such file"), "{message}");
+            assert_eq!(error["type"], INVALID);
+            assert_eq!(error["code"], Value::Null);
+        }
+    }
+    let own = json!({"error": {"message": "No such model", "type": INVALID, "param": null, "code": "model_not_found"}});
+    let answer = Error::upstream(404, own.to_string()).to_http_response(&Format::OPENAI);
+    assert_eq!(answer.body(), own.to_string().as_bytes());
+}
+
 #[test]
 fn what_is_no_json_is_put_into_the_form() {
     for body in [

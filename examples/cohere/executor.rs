@@ -30,6 +30,10 @@ impl Vendor for Cohere {
         bearer_headers(auth)
     }
 
+    fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
+        usage
+    }
+
     fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         call.reply(CHAT, request.payload.clone(), &REPLIES)
     }

@@ -1,49 +1,61 @@
 //! One HTTP/1.1 connection of a client: requests in, answers out, and a look at whether the client is still there.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::ErrorKind::{TimedOut, WouldBlock};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use credpool::CancelToken;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use credpool::{CancelToken, RequestBody};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, Request, Response};
 
 pub(crate) struct Client {
     stream: TcpStream,
+    /// None once the last request is read.
+    reader: Option<BufReader<TcpStream>>,
+    /// Whether the answer under way has no body.
+    is_head: bool,
+}
+
+/// The body of a request, as its head frames it.
+struct Body {
     reader: BufReader<TcpStream>,
+    /// What is left: of the body, or of its present chunk.
+    left: u64,
+    has_chunks: bool,
 }
 
 /// Cancels a call when its client has gone. Until it is dropped.
-pub(crate) struct Watch {
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub(crate) struct Watch(Arc<AtomicBool>);
 
 impl Client {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let reader = BufReader::new(stream.try_clone()?);
-        Ok(Self { stream, reader })
+        stream.set_read_timeout(Some(MOST_IDLE))?;
+        Ok(Self {
+            reader: Some(BufReader::new(stream.try_clone()?)),
+            stream,
+            is_head: false,
+        })
     }
 
-    /// The next request; none at the end of the connection.
-    pub(crate) fn request(&mut self) -> io::Result<Option<Request<Bytes>>> {
-        self.stream.set_read_timeout(None)?;
+    /// The next request; none at the end of the connection. What does not fit into memory is read while it is sent on.
+    pub(crate) fn request(&mut self) -> io::Result<Option<Request<RequestBody>>> {
+        let Some(mut reader) = self.reader.take() else {
+            return Ok(None);
+        };
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            if (&mut self.reader)
+            let read = reader
+                .by_ref()
                 .take(MOST_HEAD)
-                .read_until(b'\n', &mut head)?
-                == 0
-            {
+                .read_until(b'\n', &mut head)?;
+            if read == 0 || head.len() as u64 > MOST_HEAD {
                 return Ok(None);
-            }
-            if head.len() as u64 > MOST_HEAD {
-                return Err(io::Error::other("the request's head is too long"));
             }
         }
         let mut fields = [httparse::EMPTY_HEADER; 100];
@@ -56,129 +68,156 @@ impl Client {
             request = request.header(field.name, field.value);
         }
         let request = request.body(()).map_err(io::Error::other)?;
+        self.is_head = request.method() == Method::HEAD;
         if request.headers().contains_key(EXPECT) {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        let body = self.body(request.headers())?;
-        Ok(Some(request.map(|()| body)))
+        let field = |name| request.headers().get(name)?.to_str().ok();
+        let length = field(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let length = length.unwrap_or(0);
+        let is_last = field(CONNECTION).is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let mut body = Body {
+            reader,
+            left: length,
+            has_chunks: field(TRANSFER_ENCODING).is_some(),
+        };
+        // What says that it is larger is passed on from its first byte.
+        let most = if length < MOST_HELD { MOST_HELD } else { 0 };
+        let mut held = Vec::new();
+        (&mut body).take(most).read_to_end(&mut held)?;
+        if (held.len() as u64) < most {
+            self.reader = Some(body.reader).filter(|_| !is_last);
+            return Ok(Some(request.map(|()| Bytes::from(held).into())));
+        }
+        let upload = RequestBody::once(Cursor::new(held).chain(body));
+        let upload = match length {
+            0 => upload,
+            length => upload.with_length(length),
+        };
+        Ok(Some(request.map(|()| upload)))
     }
 
-    fn body(&mut self, headers: &HeaderMap) -> io::Result<Bytes> {
-        let mut body = Vec::new();
-        if !headers.contains_key(TRANSFER_ENCODING) {
-            let length = headers
-                .get(CONTENT_LENGTH)
-                .and_then(|length| length.to_str().ok());
-            let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
-            (&mut self.reader).take(length).read_to_end(&mut body)?;
-            return Ok(body.into());
-        }
-        loop {
-            let mut line = String::new();
-            self.reader.read_line(&mut line)?;
-            let size = line.split(';').next().unwrap_or_default().trim();
-            let size = u64::from_str_radix(size, 16).map_err(io::Error::other)?;
-            (&mut self.reader).take(size).read_to_end(&mut body)?;
-            self.reader.read_line(&mut String::new())?;
-            if size == 0 {
-                return Ok(body.into());
-            }
-        }
+    pub(crate) fn say(&mut self, mut answer: Response<Bytes>) -> io::Result<()> {
+        let length = answer.body().len().into();
+        answer.headers_mut().insert(CONTENT_LENGTH, length);
+        self.answer(answer.map(Cursor::new), |_| Bytes::new())
     }
 
-    /// Answers with a body that is read as it comes. An error in its midst is what `last` makes of it, where that is anything.
-    pub(crate) fn answer<B: Read>(
+    /// Answers with a body that is read as it comes. An error in its midst is what `last` makes of it.
+    pub(crate) fn answer(
         &mut self,
-        answer: Response<B>,
+        answer: Response<impl Read>,
         last: impl FnOnce(io::Error) -> Bytes,
     ) -> io::Result<()> {
-        let (head, mut body) = answer.into_parts();
-        let length = head.headers.get(CONTENT_LENGTH).cloned();
-        let is_bodiless = head.status == 204 || head.status == 304;
+        let (mut head, mut body) = answer.into_parts();
+        head.headers.remove(CONNECTION);
+        head.headers.remove(TRANSFER_ENCODING);
+        let has_body = !self.is_head && head.status != 204 && head.status != 304;
+        let has_chunks = has_body && !head.headers.contains_key(CONTENT_LENGTH);
+        if has_chunks {
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers.insert(TRANSFER_ENCODING, chunked);
+        }
+        if self.reader.is_none() {
+            let close = HeaderValue::from_static("close");
+            head.headers.insert(CONNECTION, close);
+        }
         let mut text = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
-        let mut field = |name: &HeaderName, value: &HeaderValue| {
-            text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-        };
         for (name, value) in &head.headers {
-            if ![CONNECTION, TRANSFER_ENCODING].contains(name) {
-                field(name, value);
+            text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        self.stream.write_all(&[&text[..], b"\r\n"].concat())?;
+        let mut write = |piece: &[u8]| match piece.len() {
+            size if size == 0 || !has_body => Ok(()),
+            _ if !has_chunks => self.stream.write_all(piece),
+            size => {
+                let size = format!("{size:x}\r\n").into_bytes();
+                self.stream.write_all(&[&size, piece, b"\r\n"].concat())
             }
-        }
-        let chunked = length.is_none() && !is_bodiless;
-        if chunked {
-            field(&TRANSFER_ENCODING, &HeaderValue::from_static("chunked"));
-        }
-        text.extend(b"\r\n");
-        self.stream.write_all(&text)?;
+        };
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            let piece = match body.read(&mut buffer) {
+            match body.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(count) => &buffer[..count],
+                Ok(count) => write(&buffer[..count])?,
                 Err(error) => {
-                    let said = last(error);
-                    self.piece(&said, chunked)?;
+                    write(&last(error))?;
                     // Without its end the client knows that the answer is cut.
                     return Err(io::Error::other("the upstream's answer was cut"));
                 }
-            };
-            self.piece(piece, chunked)?;
+            }
         }
-        if chunked {
+        if has_chunks {
             self.stream.write_all(b"0\r\n\r\n")?;
         }
         Ok(())
     }
 
-    fn piece(&mut self, piece: &[u8], chunked: bool) -> io::Result<()> {
-        if piece.is_empty() {
-            return Ok(());
-        }
-        if !chunked {
-            return self.stream.write_all(piece);
-        }
-        let size = format!("{:x}\r\n", piece.len()).into_bytes();
-        self.stream.write_all(&[&size, piece, b"\r\n"].concat())
-    }
-
     /// Watches whether the client closes the connection.
     pub(crate) fn watch(&self, cancel: &CancelToken) -> io::Result<Watch> {
         let stream = self.stream.try_clone()?;
-        stream.set_read_timeout(Some(Duration::from_millis(20)))?;
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (over, cancel) = (Arc::clone(&is_over), cancel.clone());
-        let thread = thread::spawn(move || {
-            while !over.load(Ordering::SeqCst) {
+        let watch = Watch(Arc::default());
+        let (is_over, cancel) = (Arc::clone(&watch.0), cancel.clone());
+        thread::spawn(move || {
+            while !is_over.load(Ordering::SeqCst) {
                 match stream.peek(&mut [0]) {
-                    Ok(0) => return cancel.cancel(),
-                    // The next request, ahead of its time.
-                    Ok(_) => return,
-                    Err(error) if is_timeout(&error) => {}
-                    Err(_) => return cancel.cancel(),
+                    // More of an upload, or the next request, ahead of its time.
+                    Ok(1..) => thread::sleep(Duration::from_millis(20)),
+                    Err(error) if [WouldBlock, TimedOut].contains(&error.kind()) => {}
+                    _ => return cancel.cancel(),
                 }
             }
         });
-        Ok(Watch {
-            is_over,
-            thread: Some(thread),
-        })
+        Ok(watch)
+    }
+
+    /// Closes the connection, but not before the client could read the answer to an upload that was not read to its end.
+    pub(crate) fn close(mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        io::copy(&mut self.stream, &mut io::sink())?;
+        Ok(())
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && self.has_chunks {
+            let size = self.line()?;
+            let size = size.split(';').next().unwrap_or_default();
+            self.left = u64::from_str_radix(size.trim(), 16).map_err(io::Error::other)?;
+            self.has_chunks = self.left > 0;
+            if !self.has_chunks {
+                // Trailers.
+                while !self.line()?.trim().is_empty() {}
+            }
+        }
+        let count = self.reader.by_ref().take(self.left).read(buffer)?;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count as u64;
+        if count > 0 && self.left == 0 && self.has_chunks {
+            self.line()?;
+        }
+        Ok(count)
+    }
+}
+
+impl Body {
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.reader.by_ref().take(MOST_HEAD).read_line(&mut line)?;
+        Ok(line)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
-}
-
 const MOST_HEAD: u64 = 64 * 1024;
+/// As much as a message to Anthropic may have. It can be sent to another credential after a failure.
+const MOST_HELD: u64 = 32 << 20;
+const MOST_IDLE: Duration = Duration::from_secs(120);

@@ -17,12 +17,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use ::http::header::ORIGIN;
 use ::http::{Request, Response};
 use bytes::Bytes;
 use credpool::provider::{Anthropic, Gemini, OpenAi};
 use credpool::testing::{KeyBehaviour, OpenAiUpstream};
 use credpool::{
-    Auth, CancelToken, Error, ErrorCode, FileStore, Format, Manager, Options, RawRequest,
+    Auth, CancelToken, Error, FileStore, Format, Manager, Options, RawRequest, RequestBody,
     ResponseBody,
 };
 use serde_json::Value;
@@ -38,28 +39,18 @@ struct Gateway {
     status: Status,
 }
 
-/// Which vendor a request is for, and in whose form its errors are told.
-struct Route {
-    provider: &'static str,
-    format: Format,
-}
-
 fn main() -> Result<(), Failure> {
+    let status = Status::default();
+    let builder = Manager::builder().hook(status.clone());
     let mut arguments = std::env::args().skip(1);
-    match arguments.next() {
-        Some(address) => {
-            let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
-            let status = Status::default();
-            let manager = Manager::builder()
-                .store(FileStore::open(directory)?)
-                .hook(status.clone())
-                .build()?;
-            println!("{:?}", manager.load()?);
-            manager.start_auto_refresh(Duration::from_secs(60))?;
-            serve(&TcpListener::bind(address)?, &Gateway::new(manager, status))
-        }
-        None => show(),
-    }
+    let Some(address) = arguments.next() else {
+        return show(Gateway::new(builder.build()?, status));
+    };
+    let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
+    let manager = builder.store(FileStore::open(directory)?).build()?;
+    println!("{:?}", manager.load()?);
+    manager.start_auto_refresh(Duration::from_secs(60))?;
+    serve(&TcpListener::bind(address)?, &Gateway::new(manager, status))
 }
 
 impl Gateway {
@@ -73,23 +64,22 @@ impl Gateway {
     /// A call of the pool, cancelled when the client goes.
     fn call(
         &self,
-        route: &Route,
-        request: Request<Bytes>,
+        provider: &str,
+        request: Request<RequestBody>,
         cancel: &CancelToken,
     ) -> Result<Response<ResponseBody>, Error> {
         let model = model_of(&request);
         let options = Options::new().with_cancel(cancel.clone());
         let request = RawRequest::from(request).with_model(model);
-        self.manager
-            .execute_raw([route.provider], request, &options)
+        self.manager.execute_raw([provider], request, &options)
     }
 }
 
 /// A thread for each connection.
 fn serve(listener: &TcpListener, gateway: &Arc<Gateway>) -> Result<(), Failure> {
     println!("http://{}", listener.local_addr()?);
-    for stream in listener.incoming() {
-        let (stream, gateway) = (stream?, Arc::clone(gateway));
+    for stream in listener.incoming().flatten() {
+        let gateway = Arc::clone(gateway);
         thread::spawn(move || {
             if let Err(error) = converse(stream, &gateway) {
                 log::debug!("a connection ended: {error}");
@@ -103,63 +93,51 @@ fn converse(stream: TcpStream, gateway: &Gateway) -> io::Result<()> {
     let mut client = Client::new(stream)?;
     while let Some(request) = client.request()? {
         if let Some(page) = gateway.status.page(&gateway.manager, request.uri().path()) {
-            client.answer(page.map(io::Cursor::new), |_| Bytes::new())?;
+            client.say(page)?;
             continue;
         }
-        let route = Route::of(&request);
+        let provider = provider_of(&request);
+        let format = Format::new(provider);
+        if request.headers().contains_key(ORIGIN) {
+            // A page of another site in a browser on this machine, which may not spend what is another's.
+            let refused = Error::upstream(403, "The gateway serves no web pages.");
+            client.say(refused.to_http_response(&format))?;
+            continue;
+        }
         let cancel = CancelToken::new();
-        let watch = client.watch(&cancel)?;
-        let answer = gateway.call(&route, request, &cancel);
-        let answered = match answer {
-            Ok(answer) => {
-                let is_stream = says_stream(&answer);
-                client.answer(answer, |error| {
-                    let error = ResponseBody::error_in(error);
-                    let event = is_stream.then(|| error.to_sse_event(&route.format));
-                    event.unwrap_or_default()
-                })
+        let _watch = client.watch(&cancel)?;
+        match gateway.call(provider, request, &cancel) {
+            Ok(answer) if says_stream(&answer) => {
+                let last = |error| ResponseBody::error_in(error).to_sse_event(&format);
+                client.answer(answer, last)?;
             }
-            Err(error) if *error.code() == ErrorCode::Cancelled => return Ok(()),
-            Err(error) => {
-                let answer = error.to_http_response(&route.format);
-                client.answer(answer.map(io::Cursor::new), |_| Bytes::new())
-            }
-        };
-        drop(watch);
-        answered?;
+            Ok(answer) => client.answer(answer, |_| Bytes::new())?,
+            Err(_) if cancel.is_cancelled() => return Ok(()),
+            Err(error) => client.say(error.to_http_response(&format))?,
+        }
     }
-    Ok(())
+    client.close()
 }
 
-impl Route {
-    /// Anthropic's clients name the version of its API in a header, Gemini's show their key in one of its own.
-    fn of(request: &Request<Bytes>) -> Self {
-        let (path, headers) = (request.uri().path(), request.headers());
-        if headers.contains_key("anthropic-version") {
-            return Self {
-                provider: "anthropic",
-                format: Format::ANTHROPIC,
-            };
-        }
-        if headers.contains_key("x-goog-api-key") || path.contains("/v1beta/") {
-            return Self {
-                provider: "gemini",
-                format: Format::GEMINI,
-            };
-        }
-        Self {
-            provider: "openai",
-            format: Format::OPENAI,
-        }
+/// Anthropic's clients name the version of its API in a header, Gemini's show their key in one of its own.
+fn provider_of(request: &Request<RequestBody>) -> &'static str {
+    let (path, headers) = (request.uri().path(), request.headers());
+    if headers.contains_key("anthropic-version") {
+        "anthropic"
+    } else if headers.contains_key("x-goog-api-key") || path.contains("/v1beta/") {
+        "gemini"
+    } else {
+        "openai"
     }
 }
 
 /// The model that a request names: in its JSON, or, for Gemini, in its path.
-fn model_of(request: &Request<Bytes>) -> String {
+fn model_of(request: &Request<RequestBody>) -> String {
     if let Some((_, rest)) = request.uri().path().split_once("/models/") {
         return rest.split(':').next().unwrap_or_default().to_owned();
     }
-    let json = serde_json::from_slice::<Value>(request.body()).unwrap_or_default();
+    let body = request.body().as_bytes().cloned().unwrap_or_default();
+    let json = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     json["model"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -170,42 +148,24 @@ fn says_stream(answer: &Response<ResponseBody>) -> bool {
 }
 
 /// A few requests against a server of its own, whose first key is out of quota.
-fn show() -> Result<(), Failure> {
+fn show(gateway: Arc<Gateway>) -> Result<(), Failure> {
     let upstream = OpenAiUpstream::start();
     upstream.set_key("sk-1", KeyBehaviour::QuotaUsedUp);
     upstream.set_key("sk-2", KeyBehaviour::Serve);
-    let status = Status::default();
-    let manager = Manager::builder().hook(status.clone()).build()?;
     for (id, key) in [("first", "sk-1"), ("second", "sk-2")] {
         let auth = Auth::api_key("openai", key).with_id(id);
-        manager.register(auth.with_attribute("base_url", upstream.base_url()))?;
+        let auth = auth.with_attribute("base_url", upstream.base_url());
+        gateway.manager.register(auth)?;
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    let gateway = Gateway::new(manager, status);
+    let url = format!("http://{}", listener.local_addr()?);
     thread::spawn(move || serve(&listener, &gateway).map_err(|error| eprintln!("{error}")));
-
     let chat = r#"{"model":"gpt-5","messages":[{"role":"user","content":"Hello"}]}"#;
-    for (method, path, body) in [
-        ("POST", "/v1/chat/completions", chat),
-        ("GET", "/v1/nothing", ""),
-        ("GET", "/health", ""),
-        ("GET", "/status.json", ""),
-    ] {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("http://{address}{path}"))
-            .body(body)?;
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .build()
-            .into();
-        let mut answer = agent.run(request)?;
-        println!(
-            "{method} {path}: {} {}",
-            answer.status(),
-            answer.body_mut().read_to_string()?
-        );
+    let mut answer = ureq::post(format!("{url}/v1/chat/completions")).send(chat)?;
+    println!("{}", answer.body_mut().read_to_string()?);
+    for path in ["/health", "/status.json"] {
+        let mut answer = ureq::get(format!("{url}{path}")).call()?;
+        println!("{path}: {}", answer.body_mut().read_to_string()?);
     }
     Ok(())
 }

@@ -1,31 +1,39 @@
 //! What the gateway shows of itself: whether it can serve, and what each credential does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use credpool::{Availability, Hook, Manager, Outcome, OutcomeKind, Usage};
+use credpool::{
+    Auth, Availability, CooldownSource, CredentialReport, FailureKind, Hook, Manager, Outcome,
+    OutcomeKind, Timestamp, Usage,
+};
 use http::Response;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// Counts what becomes of attempts. Clones share the counts.
 #[derive(Clone, Default)]
-pub(crate) struct Status(Arc<Mutex<BTreeMap<String, Counts>>>);
+pub(crate) struct Status(Arc<Mutex<ByModel<Counts>>>);
 
-#[derive(Default)]
+/// By credential and model.
+type ByModel<T> = BTreeMap<String, BTreeMap<String, T>>;
+
+#[derive(Clone, Copy, Default, Serialize)]
 struct Counts {
-    provider: String,
     served: u64,
     failed: u64,
+    #[serde(flatten)]
     usage: Usage,
 }
 
 impl Hook for Status {
     fn on_result(&self, outcome: &Outcome<'_>) {
         let mut counts = self.0.lock();
-        let counts = counts.entry(outcome.auth_id.to_owned()).or_default();
-        outcome.provider.clone_into(&mut counts.provider);
+        let models = counts.entry(outcome.auth_id.to_owned()).or_default();
+        let counts = models.entry(outcome.model.to_owned()).or_default();
         match outcome.kind {
             OutcomeKind::Success => counts.served += 1,
             OutcomeKind::Failure(_) => counts.failed += 1,
@@ -38,68 +46,88 @@ impl Hook for Status {
 impl Status {
     /// The gateway's own pages.
     pub(crate) fn page(&self, manager: &Manager, path: &str) -> Option<Response<Bytes>> {
-        let (media_type, body) = match path {
-            "/" => ("text/html; charset=utf-8", Bytes::from_static(PAGE)),
-            "/status.json" => (
-                "application/json",
-                self.credentials(manager).to_string().into(),
-            ),
+        let json = "application/json";
+        let (status, media_type, body) = match path {
+            "/" => (200, "text/html; charset=utf-8", Bytes::from_static(PAGE)),
+            "/status.json" => (200, json, self.report(manager).to_string().into()),
             "/health" => {
-                let ready = Self::ready(manager);
-                let status = if ready > 0 { 200 } else { 503 };
-                let body = json!({ "ready": ready }).to_string();
-                return answer(status, "application/json", body.into());
+                let all = manager.list();
+                let ready = providers(&all)
+                    .into_iter()
+                    .flat_map(|provider| manager.explain(provider, EVERY_MODEL))
+                    .filter(|report| report.availability == Availability::Ready)
+                    .count();
+                let body = json!({ "ready": ready }).to_string().into();
+                (if ready > 0 { 200 } else { 503 }, json, body)
             }
             _ => return None,
         };
-        answer(200, media_type, body)
+        let answer = Response::builder().status(status);
+        answer.header("content-type", media_type).body(body).ok()
     }
 
-    fn ready(manager: &Manager) -> usize {
-        let providers = ["openai", "anthropic", "gemini"].into_iter();
-        let all = providers.flat_map(|provider| manager.explain(provider, ""));
-        all.filter(|one| one.availability == Availability::Ready)
-            .count()
-    }
-
-    /// Ids, never a secret of theirs.
-    fn credentials(&self, manager: &Manager) -> serde_json::Value {
-        let counts = self.0.lock();
-        let shown = manager.list().into_iter().map(|auth| {
-            let models = auth
-                .model_states
-                .iter()
-                .filter(|(_, state)| state.unavailable);
-            let out: BTreeMap<_, _> = models
-                .map(|(model, state)| {
-                    let until = state.next_retry_after.map(|at| at.to_string());
-                    let why = state
-                        .last_error
-                        .as_ref()
-                        .map(|error| error.message().to_owned());
-                    (model, json!({ "until": until, "why": why }))
-                })
-                .collect();
-            let counts = counts.get(&auth.id);
-            let usage = counts.map(|counts| counts.usage).unwrap_or_default();
+    /// Ids, models and errors, never a secret.
+    fn report(&self, manager: &Manager) -> Value {
+        let counts = self.0.lock().clone();
+        let all = manager.list();
+        let mut blocks = blocks(manager, &all, &counts);
+        let credentials = all.iter().map(|auth| {
+            let mut blocks = blocks.remove(&auth.id).unwrap_or_default();
             json!({
                 "id": auth.id,
                 "provider": auth.provider,
-                "status": auth.status.to_string(),
-                "out": out,
-                "served": counts.map_or(0, |counts| counts.served),
-                "failed": counts.map_or(0, |counts| counts.failed),
-                "tokens": { "in": usage.input, "out": usage.output },
+                "block": blocks.remove(EVERY_MODEL),
+                "blocks": blocks,
+                "counts": counts.get(&auth.id),
             })
         });
-        shown.collect()
+        json!({
+            "credentials": credentials.collect::<Value>(),
+            "needs_login": manager.refresh_health().needs_login,
+            "store": manager.store_health().last_error.map(|error| error.to_string()),
+        })
     }
 }
 
-fn answer(status: u16, media_type: &str, body: Bytes) -> Option<Response<Bytes>> {
-    let answer = Response::builder().status(status);
-    let answer = answer.header("content-type", media_type);
-    answer.header("content-length", body.len()).body(body).ok()
+/// Why credentials are unavailable: for every model, and for those that are known where that is another reason.
+fn blocks(manager: &Manager, all: &[Arc<Auth>], counts: &ByModel<Counts>) -> ByModel<Value> {
+    let failed = all.iter().flat_map(|auth| auth.model_states.keys());
+    let used = counts.values().flat_map(BTreeMap::keys);
+    let models: BTreeSet<_> = failed.chain(used).map(String::as_str).collect();
+    let mut blocks = ByModel::new();
+    for provider in providers(all) {
+        for model in iter::once(EVERY_MODEL).chain(models.iter().copied()) {
+            for report in manager.explain(provider, model) {
+                let block = block(&report);
+                let of_one = blocks.entry(report.auth_id.to_string()).or_default();
+                if report.availability != Availability::Ready
+                    && of_one.get(EVERY_MODEL) != Some(&block)
+                {
+                    of_one.insert(model.to_owned(), block);
+                }
+            }
+        }
+    }
+    blocks
+}
+
+fn providers(all: &[Arc<Auth>]) -> BTreeSet<&str> {
+    all.iter().map(|auth| &*auth.provider).collect()
+}
+
+/// Times are seconds of Unix time.
+fn block(report: &CredentialReport) -> Value {
+    json!({
+        "state": report.availability.to_string(),
+        "until": report.until.map(Timestamp::unix_timestamp),
+        "probe_at": report.probe_at.map(Timestamp::unix_timestamp),
+        "fault": report.fault.map(FailureKind::as_str),
+        "origin": report.origin.map(CooldownSource::as_str),
+        "failures": report.failures,
+        "error": report.error.as_ref().map(ToString::to_string),
+    })
 }
 
 const PAGE: &[u8] = include_bytes!("page.html");
+/// The name of none: what makes a credential unavailable for it does so for every model.
+const EVERY_MODEL: &str = "*";

@@ -20,7 +20,8 @@ use crate::runtime::Process;
 
 /// The body of the answer to a raw call, read with [`Read`] on any thread, or as a whole with [`into_bytes`](Self::into_bytes).
 ///
-/// The call lasts until the body has been read to its end or is dropped: until then its credential's permit is taken. A failed read
+/// The call lasts until the body has been read to its end (to its announced length, where it has one) or is dropped: until then its
+/// credential's permit is taken. A failed read
 /// returns an [`io::Error`] around an [`Error`] of this crate; [`error_in`](Self::error_in) takes it out. Nothing is tried again then:
 /// a call fails over only until the head of a good answer has come. Dropping the body early closes the connection, and changes
 /// no credential's state.
@@ -148,7 +149,7 @@ impl ResponseBody {
     /// # Errors
     /// Code `upstream`, not retryable, for more than `limit` bytes; else why it could not be read.
     pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(limit.min(AT_FIRST));
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         (&mut self)
             .take(most)
@@ -204,25 +205,28 @@ impl ResponseBody {
 
 impl Read for ResponseBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.process.check().map_err(io::Error::other)?;
         if self.source.is_none() || buffer.is_empty() {
             return Ok(0);
         }
+        self.process.check().map_err(io::Error::other)?;
         if let Some(error) = self.ended_by_caller() {
             self.settle(End::Abandoned(error.clone()));
             return Err(io::Error::other(error));
         }
         let what = || "the body of an answer".to_owned();
         let source = &mut self.source;
-        let read = guard(what, || {
-            source.as_mut().map_or(Ok(0), |source| source.read(buffer))
+        let read = guard(what, || match source {
+            Some(source) => source.read(buffer).map(|count| (count, source.is_ended())),
+            None => Ok((0, true)),
         });
         let error = match read {
-            Ok(Ok(0)) => {
-                self.settle(End::Complete);
-                return Ok(0);
+            Ok(Ok((count, is_ended))) => {
+                // Whoever passes it on gives its reader the last piece, and that may well be gone by the next read.
+                if count == 0 || is_ended {
+                    self.settle(End::Complete);
+                }
+                return Ok(count);
             }
-            Ok(Ok(count)) => return Ok(count),
             Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
             Ok(Err(error)) => Self::error_in(error),
             Err(error) => error,
@@ -242,6 +246,9 @@ impl Drop for ResponseBody {
         self.settle(End::Abandoned(Error::new(ErrorCode::Cancelled, what)));
     }
 }
+
+/// Room for most answers.
+const AT_FIRST: usize = 4 * 1024;
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

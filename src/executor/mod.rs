@@ -72,12 +72,15 @@ pub trait ProviderExecutor: Send + Sync {
         options: &Options,
     ) -> Result<Response, Error>;
 
-    /// Sends any request of the provider's API, and returns the answer as soon as its head is there.
+    /// Sends any request of the provider's API, and returns the answer as soon as its head is there: method, path, query, headers and body as
+    /// they are, below the credential's address and with its key in place of any other; redirects are not followed. The body of the answer is
+    /// passed on as it comes; a cancel or the deadline ends a read of it, and dropping it closes the connection.
     ///
     /// The default returns code `unsupported`.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute): an answer with an error status is an [`Error::upstream`], so that the call fails over.
+    /// As [`execute`](Self::execute): an answer with another status than 2xx and 304 is an [`Error::upstream`], so that the call fails over.
+    /// Code `config` for a path that would leave the credential's address, and for a body that cannot be read.
     fn execute_raw(
         &self,
         attempt: &Attempt,

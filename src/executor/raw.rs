@@ -34,6 +34,11 @@ pub trait ReadAnswer: Read + Send {
     fn usage(&self) -> Option<Usage> {
         None
     }
+
+    /// Whether all of it was read, where that is known before a read returns nothing: by an announced length. By default it is not.
+    fn is_ended(&self) -> bool {
+        false
+    }
 }
 
 impl RawAnswer {
@@ -53,11 +58,16 @@ impl RawAnswer {
     }
 }
 
-impl ReadAnswer for super::Body {}
+impl ReadAnswer for super::Body {
+    fn is_ended(&self) -> bool {
+        super::Body::is_ended(self)
+    }
+}
+
 impl ReadAnswer for io::Empty {}
 impl ReadAnswer for io::Cursor<Bytes> {}
 impl ReadAnswer for io::Cursor<Vec<u8>> {}
-impl ReadAnswer for &'static [u8] {}
+impl ReadAnswer for &[u8] {}
 
 impl fmt::Debug for RawAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

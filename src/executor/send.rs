@@ -205,7 +205,7 @@ impl Attempt {
             }
         })?;
         Ok(answer.map(|body| Body {
-            length: body.content_length(),
+            left: body.content_length(),
             reader: body.into_reader(),
             phase: if limits.is_stream() {
                 Phase::Stream
@@ -249,7 +249,8 @@ impl Attempt {
 /// ```
 pub struct Body {
     reader: ureq::BodyReader<'static>,
-    length: Option<u64>,
+    /// How much of it is to come, where its length was announced.
+    left: Option<u64>,
     phase: Phase,
     attempt: Attempt,
     route: Route,
@@ -263,7 +264,7 @@ impl Body {
     /// Code `upstream` without a status, not retryable, for more than `limit` bytes; else as [`Attempt::send`]. For a stream, the codes of
     /// streams.
     pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
-        let announced = self.length.map_or(0, |length| length.min(ANNOUNCED));
+        let announced = self.left.map_or(0, |length| length.min(ANNOUNCED));
         // One more: reading to the end asks for a byte behind it.
         let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or(0) + 1);
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -308,6 +309,11 @@ impl Body {
         self.scope.since_sent()
     }
 
+    /// Whether all of an announced length was read.
+    pub(super) fn is_ended(&self) -> bool {
+        self.left == Some(0)
+    }
+
     /// The error of this crate inside one that a read returned.
     pub fn error_in(error: io::Error) -> Error {
         match error.downcast::<Error>() {
@@ -322,10 +328,18 @@ impl Read for Body {
         if self.attempt.is_cancelled() {
             return Err(io::Error::other(self.route.cancelled()));
         }
-        self.reader.read(buffer).map_err(|error| {
+        let count = self.reader.read(buffer).map_err(|error| {
             let standing = self.attempt.standing();
             io::Error::other(self.route.fault(self.phase, standing, error.into()))
-        })
+        })?;
+        if let Some(left) = self.left.as_mut().filter(|_| count > 0) {
+            *left = left.saturating_sub(count as u64);
+            if *left == 0 {
+                // The connection is free by now, whether or not the caller asks for what is behind the end.
+                let _ = self.reader.read(&mut [0]);
+            }
+        }
+        Ok(count)
     }
 }
 

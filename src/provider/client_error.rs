@@ -117,12 +117,13 @@ impl Error {
     fn for_clients(&self, answered: Option<&Value>) -> ClientError<'_> {
         let wait = self.own_retry_after().map(rounded_up);
         let head = self.own_head();
+        let said = answered
+            .and_then(message_of)
+            .or_else(|| self.upstream_message());
         ClientError {
             status: status(self),
-            message: answered
-                .and_then(message_of)
-                .or_else(|| self.upstream_message())
-                .unwrap_or_else(|| sentence(self.own_code(), wait)),
+            is_answer: said.is_some(),
+            message: said.unwrap_or_else(|| sentence(self.own_code(), wait)),
             wait,
             request_id: head.and_then(|head| head.request_id()),
         }

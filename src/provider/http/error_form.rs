@@ -12,6 +12,8 @@ pub(crate) struct ClientError<'a> {
     pub(crate) wait: Option<u64>,
     /// The id under which the upstream knows the request.
     pub(crate) request_id: Option<&'a str>,
+    /// An upstream has answered so.
+    pub(crate) is_answer: bool,
 }
 
 /// How a vendor writes an error.

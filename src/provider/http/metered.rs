@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use memchr::memmem;
 use serde_json::{Map, Value};
 
 use super::call::{is_compressed, media_type_has};
@@ -53,7 +54,7 @@ impl<R: Read> Read for MeteredBody<R> {
     }
 }
 
-impl<R: Read + Send> ReadAnswer for MeteredBody<R> {
+impl<R: ReadAnswer> ReadAnswer for MeteredBody<R> {
     fn usage(&self) -> Option<Usage> {
         let seen = self.seen.as_ref()?;
         let mut found = Map::new();
@@ -64,13 +65,15 @@ impl<R: Read + Send> ReadAnswer for MeteredBody<R> {
             end = &[];
         }
         for part in [&*beginning, end] {
-            for name in MEMBERS {
-                for usage in objects_of(part, name) {
-                    merge(&mut found, name, usage);
-                }
+            for (name, usage) in usages_of(part) {
+                merge(&mut found, name, usage);
             }
         }
         (self.read)(&Value::Object(found))
+    }
+
+    fn is_ended(&self) -> bool {
+        self.body.is_ended()
     }
 }
 
@@ -88,31 +91,32 @@ impl Seen {
     }
 }
 
-/// The values of the members of this name that are objects and whole.
-fn objects_of<'a>(
-    text: &'a [u8],
-    name: &str,
-) -> impl Iterator<Item = Map<String, Value>> + use<'a> {
-    let quoted = format!("\"{name}\"").into_bytes();
-    let length = quoted.len();
-    let starts = (0..text.len().saturating_sub(length)).filter(move |start| {
+/// The members that tell usage, where they are objects and whole.
+fn usages_of(text: &[u8]) -> impl Iterator<Item = (&'static str, Map<String, Value>)> {
+    memmem::find_iter(text, b"\"usage").filter_map(|start| {
         // Inside a string the quotation marks are escaped.
-        text[*start..].starts_with(&quoted) && (*start == 0 || text[*start - 1] != b'\\')
-    });
-    starts.filter_map(move |start| {
-        let rest = text[start + length..]
+        if text[..start].ends_with(b"\\") {
+            return None;
+        }
+        let rest = &text[start + 1..];
+        let name = MEMBERS.into_iter().find(|name| {
+            let rest = rest.strip_prefix(name.as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"\""))
+        })?;
+        let value = rest[name.len() + 1..]
             .trim_ascii_start()
             .strip_prefix(b":")?;
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter();
-        values.next()?.ok()
+        let mut values = serde_json::Deserializer::from_slice(value).into_iter();
+        Some((name, values.next()?.ok()?))
     })
 }
 
 /// Puts a later report of usage over former ones: counts do not shrink.
 fn merge(found: &mut Map<String, Value>, name: &str, usage: Map<String, Value>) {
-    let known = found
-        .entry(name)
-        .or_insert_with(|| Value::Object(Map::new()));
+    let Some(known) = found.get_mut(name) else {
+        found.insert(name.to_owned(), Value::Object(usage));
+        return;
+    };
     for (part, value) in usage {
         let known = &mut known[part];
         let shrinks = value

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, COOKIE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
@@ -44,16 +44,11 @@ impl VendorCall<'_> {
             return Err(Error::new(ErrorCode::Config, what));
         }
         let mut own = self.vendor.credential_headers(self.auth)?;
-        let mut call = self.options.headers.clone();
-        call.extend(passed_on(&asked.headers));
-        self.vendor.merge(&mut own, &mut call);
-        let is_own =
-            |name: &HeaderName| own.contains_key(name) || CONNECTION_HEADERS.contains(name);
-        let mut headers: HeaderMap = HeaderMap::new();
-        for (name, value) in &call {
-            if !is_own(name) {
-                headers.append(name, value.clone());
-            }
+        let mut headers = self.options.headers.clone();
+        headers.extend(passed_on(&asked.headers));
+        self.vendor.merge(&mut own, &mut headers);
+        for name in CONNECTION_HEADERS {
+            headers.remove(name);
         }
         headers.extend(own);
         let user_agent = HeaderValue::from_static(USER_AGENT_TEXT);
@@ -100,12 +95,13 @@ fn leads_upward(path: &str) -> bool {
 
 /// The headers of a program's request that a vendor may see: those in which its own clients show a credential are none of them.
 fn passed_on(asked: &HeaderMap) -> HeaderMap {
-    let mut headers = asked.clone();
-    for name in NOT_PASSED_ON {
-        headers.remove(name);
-    }
+    let is_kept = |(name, _): &(&HeaderName, &HeaderValue)| !NOT_PASSED_ON.contains(*name);
+    let kept = asked.iter().filter(is_kept);
+    let mut headers: HeaderMap = kept
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     // RFC 9110 section 7.6.1: the connection's own fields are named in it.
-    let named = asked.get_all(http::header::CONNECTION).iter();
+    let named = asked.get_all(CONNECTION).iter();
     let named = named.filter_map(|value| value.to_str().ok());
     for name in named.flat_map(|value| value.split(',')) {
         headers.remove(name.trim());

@@ -20,7 +20,11 @@ impl ErrorForm for OpenAiErrors {
     }
 
     fn body(&self, error: &ClientError<'_>) -> Value {
-        let (kind, code) = names(error.status);
+        let (kind, code) = match error.status {
+            // A file may be missing, or the path: what is not there, the upstream's message says.
+            404 if error.is_answer => ("invalid_request_error", None),
+            status => names(status),
+        };
         json!({"error": {"message": error.message, "type": kind, "param": null, "code": code}})
     }
 

@@ -295,9 +295,16 @@ impl Cancellable {
         amount: usize,
         timeout: NextTimeout,
     ) -> Result<(), ureq::Error> {
-        let body = &self.inner.buffers().output()[..amount];
+        let output = self.inner.buffers().output();
+        let size = head.bytes.len();
+        if size + amount <= output.len() {
+            output.copy_within(..amount, size);
+            output[..size].copy_from_slice(&head.bytes);
+            return self.transmit(size + amount, timeout);
+        }
+        let body = &output[..amount];
         // As large as it gets: growing would leave a copy of the head, and of the key in it, behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(head.bytes.len() + amount));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size + amount));
         bytes.extend_from_slice(&head.bytes);
         bytes.extend_from_slice(body);
         let most = self.inner.buffers().output().len();

@@ -272,7 +272,7 @@ pub(super) fn shows_no_secret(error: &Error) -> Verdict {
 }
 
 /// What `work` comes to, on a thread of its own: a call that never returns is left behind.
-fn within<T: Send + 'static>(
+pub(super) fn within<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Stop> {

@@ -2,6 +2,7 @@
 
 mod call;
 mod interruptions;
+mod raw;
 mod replies;
 mod safety;
 mod stream_ends;
@@ -180,6 +181,17 @@ const CHECKS: &[Check<dyn ExecutorFixture, ()>] = checks! {
         a_stream_without_its_end_is_an_error,
         a_reset_is_a_lost_connection,
         what_follows_the_end_does_not_matter;
+    raw:
+        raw_calls_are_made_or_said_not_to_be,
+        a_raw_request_goes_out_as_it_is_with_the_credential,
+        a_raw_answer_comes_as_it_is,
+        the_usage_of_a_raw_answer_is_what_it_says,
+        a_raw_answer_is_read_while_it_comes,
+        a_raw_error_keeps_its_status_body_and_wait,
+        a_raw_answer_that_is_cut_is_an_error,
+        a_raw_call_ends_when_it_is_cancelled_and_at_its_deadline,
+        an_upload_is_read_once_for_each_attempt,
+        a_raw_call_shows_its_key_to_nobody_else;
     safety:
         an_upstream_that_echoes_secrets_does_not_make_errors_tell_them,
         a_key_is_in_no_url,

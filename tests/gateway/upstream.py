@@ -2,6 +2,7 @@
 
 https://platform.openai.com/docs/api-reference, https://platform.claude.com/docs/en/api, https://ai.google.dev/api
 """
+import collections
 import http.server
 import itertools
 import json
@@ -11,6 +12,7 @@ import time
 
 FAULTS = float(sys.argv[1])
 NUMBERS = itertools.count()
+FAILED = collections.Counter()
 NOT_FOUND = {"type": "invalid_request_error", "code": "not_found"}
 CHAT = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}
 TOOL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
@@ -180,8 +182,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = json.loads(raw)
         except ValueError:
             body = {}
-        # As many as by chance, but not three after another: that ends a call.
-        if FAULTS and next(NUMBERS) % round(1 / FAULTS) == 0:
+        # A call that fails three times has ended: none does that here, however the calls come between each other.
+        call = self.headers.get("x-call")
+        if FAULTS and next(NUMBERS) % round(1 / FAULTS) == 0 and FAILED[call] < 2:
+            FAILED[call] += 1
             status, said = random.choice([429, 500, 503]), {"error": {"message": "at times", "type": "server_error"}}
         else:
             status, said = answer(self.command, path, body if isinstance(body, dict) else {}, "anthropic-version" in self.headers)

@@ -1,170 +1,32 @@
-//! Secrets that must be nowhere: not in what errors and types print, not in log lines, not in what a hook could render, not
-//! in files outside the store, not on another host. Each has marks at both ends, so that a piece of one shows, too.
+//! Secrets that must be nowhere: not in what errors and types print, not in log lines, not in what a hook could render, not in what the client of
+//! a gateway is told, not in files outside the store, not on another host. Each has marks at both ends, so that a piece of one shows, too.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::error::Error as _;
-use std::fmt::{Debug, Display};
+mod raw;
+mod shown;
+
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::provider::OpenAi;
 use credpool::testing::{Gate, ReceivedRequest, Reply, Upstream, service_account_file};
 use credpool::{
     Affinity, Attempt, Auth, Candidate, Candidates, ChunkSource, Error, ErrorCode, FileStore, Hook,
-    Listing, Manager, MemoryStore, OAuthTokens, Options, Outcome, ProviderExecutor, Request,
-    Response, RoundRobin, Selector, Store, StreamChunk, SystemClock, Timeouts,
+    Listing, Manager, MemoryStore, OAuthTokens, Options, Outcome, ProviderExecutor, RawAnswer,
+    RawRequest, Request, Response, ResponseHead, RoundRobin, Selector, Store, StreamChunk,
+    SystemClock, Timeouts,
 };
-use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// Fit for a header, and in need of escapes in JSON, in debug forms and in URLs.
-const API_KEY: &str = r#"sk-leftApiKey"\/+%rightApiKey"#;
-const ACCESS_TOKEN: &str = r#"leftAccess"\/+%rightAccess"#;
-const REFRESH_TOKEN: &str = r#"leftRefresh"\/+%é rightRefresh"#;
-const ROTATED_ACCESS: &str = r#"leftNewAccess"\/+%rightNewAccess"#;
-const ROTATED_REFRESH: &str = r#"leftNewRefresh"\/+%é rightNewRefresh"#;
-const CLIENT_SECRET: &str = r#"leftClient"\/+%é rightClient"#;
-const HEADER: &str = r#"leftHeader"\/+%rightHeader"#;
-const CALL_HEADER: &str = r#"leftCallHeader"\/+%rightCallHeader"#;
-const PROXY_PASSWORD: &str = "leftProxyWord-rightProxyWord";
-
-/// What would show of them.
-const MARKS: [&str; 18] = [
-    "leftApiKey",
-    "rightApiKey",
-    "leftAccess",
-    "rightAccess",
-    "leftRefresh",
-    "rightRefresh",
-    "leftNewAccess",
-    "rightNewAccess",
-    "leftNewRefresh",
-    "rightNewRefresh",
-    "leftClient",
-    "rightClient",
-    "leftHeader",
-    "rightHeader",
-    "leftCallHeader",
-    "rightCallHeader",
-    "leftProxyWord",
-    "rightProxyWord",
-];
-
-/// The lines of the service account's private key.
-static PRIVATE_KEY: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let file: Value = serde_json::from_str(&service_account_file("x")).unwrap();
-    let pem = file["private_key"].as_str().unwrap();
-    let lines = pem.lines().filter(|line| !line.starts_with("-----"));
-    let lines: Vec<_> = lines.map(str::to_owned).collect();
-    assert!(lines.len() > 20, "a key has many lines");
-    lines
-});
+use self::shown::{
+    ACCESS_TOKEN, API_KEY, CALL_HEADER, CLIENT_SECRET, HEADER, PRIVATE_KEY, PROXY_PASSWORD,
+    REFRESH_TOKEN, ROTATED_ACCESS, ROTATED_REFRESH, begin, check, note, say, show, show_auth,
+    show_error,
+};
 
 const LONG: Duration = Duration::from_secs(20);
-
-/// Everything that was shown, logged or printed by a panic, in this process.
-static SHOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn note(text: impl Into<String>) {
-    let text = text.into();
-    // First on record: a hook's panic is contained.
-    SHOWN.lock().push(text.clone());
-    assert_clean(&text);
-}
-
-fn assert_clean(text: &str) {
-    for mark in MARKS {
-        assert!(!text.contains(mark), "{mark} shows in {text}");
-    }
-    for line in &*PRIVATE_KEY {
-        assert!(!text.contains(line), "a private key shows in {text}");
-    }
-}
-
-fn show(what: &dyn Debug) {
-    note(format!("{what:?}"));
-    note(format!("{what:#?}"));
-}
-
-fn say(what: &dyn Display) {
-    note(what.to_string());
-}
-
-/// Everything that an error says, its sources included.
-fn show_error(error: &Error) {
-    say(error);
-    show(error);
-    note(error.message().to_owned());
-    note(error.body().unwrap_or_default().to_owned());
-    let mut source = error.source();
-    while let Some(below) = source {
-        say(&below);
-        show(&below);
-        source = below.source();
-    }
-}
-
-fn show_auth(auth: &Auth) {
-    show(auth);
-    show(&auth.proxy_url);
-    say(&auth.proxy_url);
-    show(&auth.attributes);
-    show(&auth.metadata);
-    note(auth.status_message.clone());
-    auth.last_error.iter().for_each(show_error);
-    for state in auth.model_states.values() {
-        show(state);
-        note(state.status_message.clone());
-        state.last_error.iter().for_each(show_error);
-    }
-}
-
-/// Keeps what the library logs, at every level; what a leak of its own panics with, it keeps too.
-struct Capture;
-
-impl log::Log for Capture {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if record.target().starts_with("credpool") {
-            // A panic in a logger would be contained somewhere: the last test looks at all of them.
-            let text = format!("log {}: {}", record.target(), record.args());
-            SHOWN.lock().push(text);
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// Logging at full length, and panics that this program does not make itself on record.
-fn begin() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Capture).unwrap();
-        log::set_max_level(log::LevelFilter::Trace);
-        let former = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let here = panic.location().is_some_and(|at| at.file() == file!());
-            if here {
-                former(panic);
-            } else {
-                SHOWN.lock().push(panic.to_string());
-            }
-        }));
-    });
-}
-
-/// Looks at all that has come together, log lines included.
-fn check() {
-    let shown = SHOWN.lock();
-    shown.iter().for_each(|text| assert_clean(text));
-    let logged = shown.iter().filter(|text| text.starts_with("log "));
-    assert!(logged.count() > 0, "the library's log lines are captured");
-}
 
 /// Renders all that it hears.
 struct Renders;
@@ -302,6 +164,7 @@ fn call_all(manager: &Manager) -> usize {
         }
         Err(error) => failed(&error),
     }
+    raw::call_each(manager, &options);
     for auth in manager.list() {
         show_auth(&auth);
         let (mut head, ()) = http::Request::get("https://api.openai.com/v1/models")
@@ -335,7 +198,7 @@ fn escaped(text: &str) -> String {
 #[test]
 fn an_upstream_that_echoes_everything() {
     type Echo = fn(&str) -> Reply;
-    let echoes: [(&str, Echo); 12] = [
+    let echoes: [(&str, Echo); 13] = [
         ("text", |text| Reply::new(400).body(text.to_owned())),
         ("JSON", |text| {
             Reply::json(
@@ -380,6 +243,11 @@ fn an_upstream_that_echoes_everything() {
             Reply::new(429)
                 .header("retry-after", text)
                 .header("x-request-id", text)
+        }),
+        ("head of a good answer", |text| {
+            Reply::json(200, "{}")
+                .header("x-echo", text)
+                .header("set-cookie", text)
         }),
         ("event", |text| {
             Reply::sse([json!({"error": {"message": text, "code": text}}).to_string()])
@@ -628,6 +496,20 @@ impl ProviderExecutor for Panics {
         _: &Options,
     ) -> Result<Response, Error> {
         std::panic::panic_any(auth.attributes.get("api_key").unwrap().to_owned());
+    }
+
+    fn execute_raw(
+        &self,
+        _: &Attempt,
+        auth: &Auth,
+        _: &RawRequest,
+        _: &Options,
+    ) -> Result<RawAnswer, Error> {
+        let secret = auth.attributes.get("api_key").unwrap().to_owned();
+        Ok(RawAnswer::new(
+            ResponseHead::new(http::StatusCode::OK),
+            raw::Panics(secret),
+        ))
     }
 
     fn refresh(&self, _: &Attempt, auth: &Auth) -> Result<Auth, Error> {

@@ -165,12 +165,18 @@ def each():
 
 
 def many():
-    kinds = [lambda: ask(), lambda: list(ask(stream=True)), lambda: say(), lambda: streamed(), lambda: generate()]
+    kinds = [
+        lambda call: ask(extra_headers=call),
+        lambda call: list(ask(stream=True, extra_headers=call)),
+        lambda call: say(extra_headers=call),
+        lambda call: streamed(extra_headers=call),
+        lambda call: generate(config=types.GenerateContentConfig(http_options=types.HttpOptions(headers=call))),
+    ]
     bad = []
 
     def one(number):
         try:
-            kinds[number % len(kinds)]()
+            kinds[number % len(kinds)]({"x-call": str(number)})
         except Exception as error:  # noqa: BLE001
             bad.append(repr(error))
 
