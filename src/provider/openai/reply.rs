@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{ends, tool_calls};
+use crate::provider::ends::{is_fault, is_reason};
 use crate::provider::http::json::is_filled;
 pub(super) use crate::provider::http::json::number;
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
@@ -48,8 +49,7 @@ pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
     let is_odd = glance.is_odd();
     let [choice] = glance.choices;
     let finish_reason = choice.finish_reason;
-    let fails = |reason: &str| ends::is_fault(reason);
-    let has_failed = choice.error.is_some() || finish_reason.as_deref().is_some_and(fails);
+    let has_failed = choice.error.is_some() || finish_reason.as_deref().is_some_and(is_fault);
     let message = choice.message;
     // An empty one may be no reply.
     if is_odd || has_failed || message.content.is_empty() {
@@ -61,7 +61,7 @@ pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
         text: Some(message.content),
         tool_calls: Vec::new(),
         reasoning: reasoning.or_else(|| message.reasoning.filter(filled)),
-        finish_reason: finish_reason.filter(|word| ends::is_reason(word)),
+        finish_reason: finish_reason.filter(|word| is_reason(word)),
         usage: Some(glance.usage.read()?),
     })
 }

@@ -460,6 +460,8 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             }
             // `event: ping` with `data: ping`, for example: a client that listens to the API's own events never sees it.
             Err(_) if is_foreign => return Ok(None),
+            // Of a whole reply no more than the closing marker is left, which some servers write in their own way.
+            Err(_) if self.protocol.is_whole() => return Ok(None),
             Err(error) if error.is_data() => {
                 let what = "an event of the stream holds more parts than its size allows, which is a limit of this side";
                 return Err(malformed(what).with_retryable(false));
@@ -473,7 +475,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         }
         if json.is_object() {
             Ok(Some((json, has_halves)))
-        } else if is_foreign {
+        } else if is_foreign || self.protocol.is_whole() {
             Ok(None)
         } else {
             Err(malformed("an event of the stream is not a JSON object"))
