@@ -8,6 +8,11 @@ use crate::failure_kind::FailureKind;
 /// The default rules, in the order in which they are tried: what a body says goes before what its status says.
 pub(super) fn default_rules() -> Vec<Rule> {
     let mut rules = vec![
+        // A file that a setting names may come, or be whole, in a while.
+        misconfigured(
+            Rule::named("config").only_retryable(true),
+            Cooldown::doubling(MINUTE, HOUR),
+        ),
         misconfigured(Rule::named("config"), Cooldown::Off),
         // The endpoint is elsewhere, and a request with a key does not follow: the base URL is wrong.
         misconfigured(Rule::statuses(300..=399), Cooldown::doubling(MINUTE, HOUR)),
