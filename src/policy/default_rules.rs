@@ -83,7 +83,10 @@ fn keys_and_money() -> Vec<Rule> {
                 .or_named("invalid_api_key")
                 .or_named("api_key_service_blocked")
                 .or_named("access_token_expired")
-                .or_named("account_deactivated"),
+                .or_named("account_deactivated")
+                // https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+                .or_named("expiredtokenexception")
+                .or_named("unrecognizedclientexception"),
         ),
         unauthorized(
             Rule::any_of([400, 403])
@@ -108,12 +111,43 @@ fn keys_and_money() -> Vec<Rule> {
                 .or_named("billing_disabled"),
         )
         .quota(),
-        // The same in words: Gemini's prepaid credits and spending caps, and compatible servers.
+        // The same elsewhere: https://forum.moonshot.ai/t/api-billing-behaviour/111,
+        // https://novita.ai/docs/api-reference/basic-error-code, https://www.volcengine.com/docs/82379/1299023,
+        // https://docs.litellm.ai/docs/proxy/users, NousResearch/hermes-agent#106427, QuantumNous/new-api.
+        billing(
+            Rule::any_of([400, 403, 429])
+                .or_named("exceeded_current_quota_error")
+                .or_named("not_enough_balance")
+                .or_named("billing_balance_not_enough")
+                .or_named("insufficient_balance")
+                .or_named("insufficient_credits")
+                .or_named("insufficient_funds")
+                .or_named("accountoverdueerror")
+                .or_named("operationdenied.serviceoverdue")
+                .or_named("budget_exceeded")
+                .or_named("terminal_quota_exhausted")
+                .or_named("insufficient_user_quota")
+                .or_named("pre_consume_token_quota_failed"),
+        )
+        .quota(),
+        // The same in words: Gemini's prepaid credits and spending caps, and compatible servers; in Chinese a balance that does not
+        // suffice, one in arrears, an allowance that does not suffice.
         billing(
             Rule::any_of([400, 403, 412, 429])
                 .with_text("credits are depleted")
                 .with_text("monthly spending")
                 .with_text("insufficient balance")
+                .with_text("insufficient account balance")
+                .with_text("insufficient credits")
+                .with_text("insufficient funds")
+                .with_text("balance is insufficient")
+                .with_text("not enough balance")
+                .with_text("overdue balance")
+                .with_text("out of credits")
+                .with_text("free trial quota")
+                .with_text("\u{4f59}\u{989d}\u{4e0d}\u{8db3}")
+                .with_text("\u{6b20}\u{8d39}")
+                .with_text("\u{989d}\u{5ea6}\u{4e0d}\u{8db3}")
                 .undenied(),
         )
         .quota(),
@@ -177,9 +211,11 @@ fn outages() -> Vec<Rule> {
                 .with_text("high demand")
                 .with_text("experiencing high traffic")
                 .with_text("model_capacity_exhausted")
-                // Anthropic to subscribers, and Zhipu (https://docs.bigmodel.cn/cn/api/api-code) of a model.
+                // Anthropic to subscribers, Zhipu (https://docs.bigmodel.cn/cn/api/api-code) of a model, QuantumNous/new-api of
+                // what is behind it.
                 .with_text("temporarily limiting requests")
-                .with_text("\u{8bbf}\u{95ee}\u{91cf}\u{8fc7}\u{5927}"),
+                .with_text("\u{8bbf}\u{95ee}\u{91cf}\u{8fc7}\u{5927}")
+                .with_text("\u{8d1f}\u{8f7d}\u{5df2}\u{9971}\u{548c}"),
             FailureKind::Overloaded,
         ),
         outage(
@@ -253,8 +289,23 @@ fn limits() -> Vec<Rule> {
         ),
         // Google's own word; how long it lasts tells the others apart: https://cloud.google.com/apis/design/errors
         quota(Rule::status(429).or_named("quota_exhausted")),
+        // A limit of one's own on a model: https://www.volcengine.com/docs/82379/1299023
+        quota(Rule::status(429).or_named("setlimitexceeded")),
         // Vertex and older Gemini models say it with 403.
         quota(Rule::status(403).with_text("quota exceeded")),
+        // So do plans and gateways: https://www.kimi.com/code/docs/en/kimi-code/error-reference.html,
+        // https://learn.microsoft.com/azure/api-management/quota-policy
+        quota(
+            Rule::status(403)
+                .with_text("reached your usage limit")
+                .with_text("out of call volume quota")
+                .undenied(),
+        )
+        .scope(Scope::Credential),
+        // AWS says it with 400: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html,
+        // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
+        rate_limited(Rule::status(400).or_named("throttlingexception")),
+        rate_limited(Rule::status(400).with_text("exceeds the service quota")),
         rate_limited(Rule::status(429)),
     ]
 }

@@ -80,9 +80,13 @@ fn collect(body: &Value, names: &mut Vec<String>) {
     };
     error_layers(body, &mut |layer| {
         add(Some(layer));
-        // AWS has `__type`, MiniMax and others codes of their own beside an empty reply.
-        for member in ["code", "type", "status", "reason", "__type", "error_code"] {
+        // MiniMax and others have codes of their own beside an empty reply.
+        for member in ["code", "type", "status", "reason", "error_code"] {
             add(layer.get(member));
+        }
+        // AWS has a type behind its name space.
+        if let Some(kind) = layer.get("__type").and_then(Value::as_str) {
+            add(kind.rsplit('#').next().map(Value::from).as_ref());
         }
         add(layer.pointer("/base_resp/status_code"));
         let details = layer.get("details");
