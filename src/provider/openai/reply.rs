@@ -197,7 +197,7 @@ pub(super) fn content(content: &Value) -> Option<String> {
 
 /// The reasoning in a message, or in a piece of one: `reasoning_content` (<https://api-docs.deepseek.com/guides/reasoning_model>),
 /// `reasoning` (<https://openrouter.ai/docs/use-cases/reasoning-tokens>, <https://console.groq.com/docs/reasoning>), which some servers send
-/// both with the same text, or the thinking parts of the content (<https://docs.mistral.ai/capabilities/reasoning/>).
+/// both with the same text, or the thinking parts of the content (<https://docs.mistral.ai/studio-api/conversations/reasoning>).
 pub(super) fn reasoning(message: &Value) -> Option<String> {
     let named = ["reasoning_content", "reasoning"]
         .iter()

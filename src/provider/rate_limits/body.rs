@@ -284,6 +284,7 @@ const MESSAGE: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
     use time::macros::utc_datetime;
 
@@ -388,6 +389,34 @@ mod tests {
             json!({"data": {"retry_after": 12}}),
         ] {
             assert_eq!(seconds(&json!({ "error": error })), None, "{error}");
+        }
+    }
+
+    fn any_now() -> impl Strategy<Value = Timestamp> {
+        let any = any::<i64>().prop_map(|seconds| {
+            Timestamp::from_unix_timestamp(seconds % 253_000_000_000).unwrap_or(NOW)
+        });
+        prop_oneof![Just(NOW), Just(Timestamp::MIN), Just(Timestamp::MAX), any]
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_break_it_or_name_a_wait_that_is_too_long(
+            message in "(retry after |resets |resets at |until |in |about |PT|P|Nov |Sat, |[0-9]{1,5}|[0-9:.]{1,8}|[-/:.,+TZ]|am|pm| |UTC|\u{79d2}|\u{e9}){0,12}",
+            now in any_now(),
+        ) {
+            let longest = Duration::from_secs(35 * 86_400);
+            for body in [json!({"error": {"message": message}}), json!({"retry_after": message, "resets_at": message})] {
+                prop_assert!(read(&body, now).wait.is_none_or(|wait| wait <= longest));
+            }
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_str(&message) {
+                headers.append("retry-after", value.clone());
+                headers.append("x-ratelimit-reset", value.clone());
+                headers.append("ratelimit", value);
+            }
+            prop_assert!(retry_headers::retry_after(&headers, now).is_none_or(|wait| wait <= longest));
+            window_headers::read(&headers, now);
         }
     }
 
