@@ -250,6 +250,10 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         match parse_lenient(document) {
             Ok(json) => match ReportedError::find(&json) {
                 Some(problem) => self.failed(&problem, &json),
+                // No reply of any form, but a word of why there is none.
+                None if ReportedError::of(&json).message.is_some() => {
+                    self.failed(&ReportedError::of_no_reply(&json), &json)
+                }
                 None => malformed(),
             },
             Err(_) if announced == Announced::Compressed || document.starts_with(GZIP) => {

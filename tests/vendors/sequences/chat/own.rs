@@ -261,6 +261,13 @@ pub fn cases() -> Vec<Case> {
             format!("\n\n \r\n{}", json!({"error": {"code": "insufficient_quota", "message": "m"}})), Want::Next(Some(FailureKind::Billing))),
         case("Bedrock", "a byte order mark, then an error as a document", "https://www.rfc-editor.org/rfc/rfc8259#section-8.1",
             format!("\u{feff}{}", json!({"error": {"code": "insufficient_quota", "message": "m"}})), Want::Next(Some(FailureKind::Billing))),
+        case("gateways", "a word in place of a reply", "https://www.rfc-editor.org/rfc/rfc9457",
+            json!({"title": "Unavailable", "detail": "the backend is down"}).to_string(), Want::Next(Some(FailureKind::Transient))),
+        case("gateways", "a word with a status in place of a reply", "https://docs.siliconflow.com",
+            json!({"code": 429, "message": "rate limiting", "data": null}).to_string(), Want::Next(Some(FailureKind::RateLimited))),
+        case("gateways", "a whole completion in answer", "https://platform.openai.com/docs/api-reference/chat/object",
+            json!({"object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}).to_string(),
+            Want::Final("stream_malformed")),
         case("Moonshot", "usage in the last choice", "https://platform.moonshot.ai/docs/api/chat", {
             let mut end = stop();
             end["choices"][0]["usage"] = json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5});
