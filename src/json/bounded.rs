@@ -29,8 +29,8 @@ pub(crate) fn parse_first(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     )
 }
 
-fn first<'de>(
-    reader: &mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>,
+fn first(
+    reader: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>,
     length: usize,
 ) -> Result<Value, serde_json::Error> {
     let room = Cell::new(LEAST.saturating_add(length.saturating_mul(TIMES)));

@@ -24,7 +24,9 @@ pub(super) fn default_rules() -> Vec<Rule> {
             .stop(),
     ];
     rules.extend(plans());
-    rules.extend(keys_and_money());
+    rules.extend(keys());
+    rules.extend(money());
+    rules.extend(accounts_that_are_shut_out());
     rules.extend(outages());
     rules.extend(limits());
     rules.extend(refusals());
@@ -73,8 +75,8 @@ fn plans() -> Vec<Rule> {
     ]
 }
 
-/// Faults of the credential that come with all sorts of statuses.
-fn keys_and_money() -> Vec<Rule> {
+/// Keys and logins that are not accepted, beside those with 401.
+fn keys() -> Vec<Rule> {
     vec![
         // Gemini answers an invalid or expired key with 400: https://ai.google.dev/gemini-api/docs/troubleshooting
         unauthorized(
@@ -97,6 +99,12 @@ fn keys_and_money() -> Vec<Rule> {
         ),
         // Anthropic answers a login that was ended with 403.
         unauthorized(Rule::status(403).with_text(REVOKED)).refresh(),
+    ]
+}
+
+/// Money that has run out, whatever the status.
+fn money() -> Vec<Rule> {
+    vec![
         // https://platform.openai.com/docs/guides/error-codes: a 429 that no waiting heals.
         billing(
             Rule::any_of([400, 402, 403, 429])
@@ -182,6 +190,12 @@ fn keys_and_money() -> Vec<Rule> {
         )
         .quota(),
         billing(Rule::status(402)),
+    ]
+}
+
+/// Accounts that may not be used, or not from here.
+fn accounts_that_are_shut_out() -> Vec<Rule> {
+    vec![
         // Accounts that are shut out, which Anthropic, Gemini and Groq say with 400:
         // https://ai.google.dev/gemini-api/docs/available-regions
         forbidden(

@@ -72,6 +72,7 @@ pub(super) struct Glance<'a, Choice, Usage> {
     pub(super) choices: [Choice; 1],
     pub(super) usage: Usage,
     error: Option<IgnoredAny>,
+    errors: Option<IgnoredAny>,
     #[serde(rename = "type")]
     kind: Option<IgnoredAny>,
     #[serde(borrow)]
@@ -86,6 +87,7 @@ impl<Choice, Usage> Glance<'_, Choice, Usage> {
     /// Whether something in it may mean an error.
     pub(super) fn is_odd(&self) -> bool {
         self.error.is_some()
+            || self.errors.is_some()
             || self.kind.is_some()
             || self.object.as_ref().is_some_and(|object| object == "error")
             || self.base_resp.is_some()
@@ -288,6 +290,7 @@ mod tests {
             (true, reply(choices.clone(), cached)),
             (true, with("error", Value::Null)),
             (false, with("error", json!({"message": "no"}))),
+            (false, with("errors", json!([{"message": "no"}]))),
             (false, with("type", json!("error"))),
             (true, with("object", json!("chat.completion"))),
             (false, with("object", json!("error"))),
@@ -390,6 +393,7 @@ mod tests {
             "type",
             "object",
             "base_resp",
+            "errors",
             "error_code",
             "success",
             "id",

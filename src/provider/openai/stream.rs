@@ -396,6 +396,7 @@ mod tests {
             "object",
             "usage",
             "base_resp",
+            "errors",
             "error_code",
             "success",
             "x_groq",

@@ -20,7 +20,7 @@ pub(crate) fn read(error: &Value, now: Timestamp) -> Reported {
         let kind = detail.get("@type").and_then(Value::as_str).unwrap_or("");
         match kind.rsplit('.').next() {
             Some("RetryInfo") => {
-                retry = retry.or_else(|| delay(either(detail, ["retryDelay", "retry_delay"])?))
+                retry = retry.or_else(|| delay(either(detail, ["retryDelay", "retry_delay"])?));
             }
             Some("QuotaFailure") => violations(detail, &mut said),
             Some("ErrorInfo") => {
