@@ -41,6 +41,14 @@ fn seconds_decimals_and_dates() {
         ("Sunday, 06-Nov-94 08:49:37 GMT", 37.0),
         ("Sun Nov  6 08:49:37 1994", 37.0),
         ("Sun, 06 Nov 1994 08:48:00 GMT", 0.0),
+        // The same hour on another clock, and as servers write it that look up no standard.
+        ("Sun, 06 Nov 1994 09:49:37 +0100", 37.0),
+        ("sun, 6 nov 1994 8:49:37 utc", 37.0),
+        ("1994-11-06T08:49:37Z", 37.0),
+        ("PT1M30S", 90.0),
+        ("1m30s", 90.0),
+        ("30 seconds", 30.0),
+        ("\"12\"", 12.0),
         // The longest.
         ("3024000", 3_024_000.0),
         ("Sun, 11 Dec 1994 08:49:00 GMT", 3_024_000.0),
@@ -92,6 +100,11 @@ fn milliseconds_go_first_when_they_read() {
     assert_eq!(retry_after(&both, NOW), Some(Duration::from_millis(250)));
     let odd = headers(&[("retry-after", "9"), ("retry-after-ms", "x")]);
     assert_eq!(retry_after(&odd, NOW), Some(Duration::from_secs(9)));
+    let azures = headers(&[("retry-after", "9"), ("x-ms-retry-after-ms", "250")]);
+    assert_eq!(retry_after(&azures, NOW), Some(Duration::from_millis(250)));
+    let unix = headers(&[("retry-after", "1748779260")]);
+    let wait = retry_after(&unix, utc_datetime!(2025-06-01 12:00));
+    assert_eq!(wait, Some(Duration::from_secs(60)));
 }
 
 #[test]
@@ -114,7 +127,7 @@ fn of_two_the_first_that_reads_counts() {
 
 #[test]
 fn durations_have_units() {
-    let wait = |text| parse::duration(text);
+    let wait = |text| durations::duration(text);
     for (text, seconds) in [
         ("6m0s", 360.0),
         ("12ms", 0.012),
@@ -153,7 +166,7 @@ fn durations_have_units() {
 
 #[test]
 fn resets_in_every_form() {
-    let reset = |text| parse::reset(text, NOW);
+    let reset = |text| times::reset(text, NOW);
     let later = |seconds| Some(crate::clock::later(NOW, Duration::from_secs(seconds)));
     for text in [
         "1m",
@@ -166,11 +179,11 @@ fn resets_in_every_form() {
     }
     let now = utc_datetime!(2025-06-01 12:00);
     for text in ["1748779260", "1748779260.0", "1748779260000"] {
-        let at = parse::reset(text, now);
+        let at = times::reset(text, now);
         assert_eq!(at, Some(utc_datetime!(2025-06-01 12:01)), "{text}");
     }
     // A moment that has just passed is one, too.
-    let passed = parse::reset("2025-06-01T11:59:59Z", now);
+    let passed = times::reset("2025-06-01T11:59:59Z", now);
     assert_eq!(passed, Some(utc_datetime!(2025-06-01 11:59:59)));
     for text in [
         "",
@@ -581,7 +594,7 @@ fn a_window_is_as_long_as_its_name_says() {
         ("", None),
     ] {
         assert_eq!(
-            parse::length_in(name),
+            times::length_in(name),
             seconds.map(Duration::from_secs),
             "{name}"
         );
