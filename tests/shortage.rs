@@ -299,6 +299,38 @@ mod probes {
     }
 
     #[test]
+    fn at_the_time_that_a_refusal_names_the_call_is_sent_whatever_the_pace() {
+        // What was learnt of its rate keeps a key for longer than its cooldown, which it comes back from by a probe.
+        let (manager, fake, clock) = pool(1, steady());
+        let (time, served) = (
+            clock.clone(),
+            Arc::new(parking_lot::Mutex::new(clock.now())),
+        );
+        let once_in_five_seconds = Act::Do(Arc::new(move || {
+            let mut served = served.lock();
+            if time.now() < *served + 5 * SECOND {
+                return Err(busy());
+            }
+            *served = time.now();
+            Ok(Response::new("ok"))
+        }));
+        everybody(&fake, 1, &once_in_five_seconds);
+        let mut refusals = 0;
+        for round in 0..200 {
+            let asked = fake.calls().len();
+            let result = call(&manager);
+            if fake.calls().len() > asked {
+                continue;
+            }
+            refusals += 1;
+            clock.advance(result.unwrap_err().retry_after().unwrap());
+            let again = call(&manager);
+            assert!(fake.calls().len() > asked, "{round}: {again:?}");
+        }
+        assert!(refusals > 50);
+    }
+
+    #[test]
     fn a_rate_limit_is_not_probed_before_its_end() {
         let (manager, fake, clock) = pool(1, steady());
         mark(&manager, 0, limited(3600));

@@ -111,7 +111,7 @@ impl Engine {
         let permit = match self.policy.probes().filter(|_| picked.needs_permit) {
             None => None,
             Some(probes) => {
-                let permit = registry.probe(query, &picked.member.id, probes.patience)?;
+                let permit = registry.probe(query, &picked, probes.patience)?;
                 Some(Box::new(permit))
             }
         };

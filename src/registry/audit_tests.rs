@@ -150,7 +150,8 @@ impl Pool {
     }
 
     fn probe(&self, id: &str, model: &str) -> Option<ProbeGuard> {
-        self.registry.probe(self.query(model), id, PATIENCE)
+        let picked = self.registry.member(self.query(model), id)?;
+        self.registry.probe(self.query(model), &picked, PATIENCE)
     }
 
     fn is_ready(&self, id: &str, model: &str) -> bool {

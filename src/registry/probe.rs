@@ -24,11 +24,15 @@ impl Registry {
     pub(crate) fn probe(
         self: &Arc<Self>,
         query: Query<'_>,
-        id: &str,
+        picked: &Picked,
         patience: Duration,
     ) -> Option<ProbeGuard> {
-        self.take(query, id, |record, now| {
-            let offered = record.readiness(query.model, now) == Readiness::Ready;
+        self.take(query, &picked.member.id, |record, now| {
+            let offered = match record.readiness(query.model, now) {
+                Readiness::Ready => true,
+                Readiness::Paced(_) | Readiness::Capped(_) => picked.hurried,
+                _ => false,
+            };
             offered.then(|| later(now, patience))
         })
         .map(|(_, permit)| permit)

@@ -217,7 +217,10 @@ fn check_hint(pool: &mut Pool, model: &str) {
     pool.advance(wait);
     let (result, is_sent) = ask(pool, model, Options::new());
     if !is_sent {
-        let what = format!("{error} (in {wait:?}); then for {model} {result:?}");
+        let reports = pool.ground.manager.explain(PROVIDER, model);
+        let reports: Vec<_> = reports.iter().map(ToString::to_string).collect();
+        let reports = reports.join("; ");
+        let what = format!("{error} (in {wait:?}); then for {model} {result:?}: {reports}");
         let mut truth = pool.truth().lock();
         truth.breach("a_call_at_the_time_that_a_refusal_names_is_sent", what);
     }
