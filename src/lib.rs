@@ -79,6 +79,7 @@ mod random;
 mod refresh;
 mod registry;
 mod request;
+mod resources;
 mod runtime;
 mod selection;
 mod services;

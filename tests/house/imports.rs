@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["executor", "health"],
     &["provider", "registry"],
     &["persistence", "selection"],
+    &["resources"],
     &["services"],
     &["refresh"],
     &["execution"],
