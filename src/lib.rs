@@ -61,6 +61,7 @@ mod clock;
 mod error;
 mod execution;
 mod executor;
+mod expiring;
 mod failure_kind;
 pub mod guide;
 mod head;

@@ -349,7 +349,8 @@ impl Engine {
                 Ok(asked) => {
                     let tried = Some(&progress.tried);
                     let query = asked.query(call, self.services.moment(), tried);
-                    unavailable::nobody(&self.services.registry, query, self.services.clock.now())
+                    let (registry, now) = (&self.services.registry, self.services.clock.now());
+                    unavailable::nobody(registry, query, call.owned_in(&provider.name), now)
                 }
             },
         }

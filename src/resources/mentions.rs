@@ -31,6 +31,18 @@ impl Mentions {
         self.0.is_empty()
     }
 
+    /// The resource that a path is the address of: it ends with its id, and names no other.
+    pub(crate) fn only_one_in(path: &str) -> Option<Resource> {
+        let mut mentions = Self::default();
+        mentions.add_path(path);
+        let only = if mentions.0.len() == 1 {
+            mentions.0.pop()
+        } else {
+            None
+        };
+        only.filter(|only| path.ends_with(&*only.id))
+    }
+
     /// Adds those in the path and the query of a URL.
     pub(crate) fn add_url(&mut self, path_and_query: &str) {
         let (path, query) = path_and_query
