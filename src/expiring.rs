@@ -51,6 +51,10 @@ impl<K: Clone + Ord + Hash, V> ExpiringMap<K, V> {
         self.entries.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// All of them, those that end first in front.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V, Timestamp)> {
         self.by_end.iter().filter_map(|(ends, key)| {

@@ -13,7 +13,7 @@ use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::registry::Query;
 use crate::request::StreamChunk;
-use crate::resources::{AnswerReader, Mentions, Owner, Resource, in_head};
+use crate::resources::{AnswerReader, Mentions, Owned, Owner, Resource, in_head};
 
 impl Engine {
     /// Pins a call to the credential in whose account the resources are that it names, in its URL or in its payload. A call that the
@@ -64,12 +64,12 @@ impl Engine {
         provider: &Arc<str>,
         mentions: &Mentions,
     ) -> Result<Option<Pinned>, Error> {
-        let owned = self.services.resources.owners(provider, mentions);
-        let Some((resource, owner)) = owned.first() else {
-            return Ok(None);
+        let Owned { known, error } = self.services.resources.owners(provider, mentions);
+        let Some((resource, owner)) = known.first() else {
+            return self.without_owner(provider, mentions, error).map(|()| None);
         };
         let is_elsewhere = |(_, other): &&(_, Owner)| !owner.is_of_account_of(other);
-        if let Some((other, of_other)) = owned.iter().find(is_elsewhere) {
+        if let Some((other, of_other)) = known.iter().find(is_elsewhere) {
             let what = format!(
                 "{resource} is in the account of credential {}, and {other} in that of {}: no request can use both",
                 owner.auth_id, of_other.auth_id
@@ -89,6 +89,30 @@ impl Engine {
             provider: Arc::clone(provider),
             resource: (*resource).clone(),
         }))
+    }
+
+    /// Where no owner is known, any credential may be asked, unless that is because the store fails: then an account that does not have it
+    /// would answer that it is not there. Of one credential there is no wrong one.
+    fn without_owner(
+        &self,
+        provider: &str,
+        mentions: &Mentions,
+        error: Option<Error>,
+    ) -> Result<(), Error> {
+        let Some(error) = error else {
+            return Ok(());
+        };
+        let registered = self.services.registry.list().into_iter();
+        if registered.filter(|auth| auth.provider == provider).count() <= 1 {
+            return Ok(());
+        }
+        let named: Vec<_> = mentions.iter().map(ToString::to_string).collect();
+        let named = named.join(", ");
+        let what = format_args!("the store cannot say in whose account {named} is");
+        Err(error
+            .context(what)
+            .with_retryable(true)
+            .with_http_status(503))
     }
 
     /// The credential of an account that serves the call: the owner, or one of its group where the owner is not ready and that one is.

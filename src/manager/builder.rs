@@ -367,13 +367,14 @@ impl Builder {
         );
         let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
         let transport = Arc::new(Transport::new(self.proxy, self.idle, Tls::new(&self.tls)?));
+        let store_handle = Arc::new(StoreHandle::new(self.store, Arc::clone(&self.clock)));
         let services = Arc::new(Services {
             tools: Arc::new(Context {
                 clock: Arc::clone(&self.clock),
                 transport: Arc::clone(&transport),
             }),
-            store_handle: Arc::new(StoreHandle::new(self.store, Arc::clone(&self.clock))),
-            resources: Resources::new(self.remembered, Arc::clone(&self.clock)),
+            store_handle: Arc::clone(&store_handle),
+            resources: Resources::new(self.remembered, store_handle, Arc::clone(&self.clock)),
             clock: self.clock,
             registry: Arc::new(
                 Registry::new(Arc::clone(&random), self.use_limits)

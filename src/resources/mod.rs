@@ -1,11 +1,13 @@
 //! Resource affinity (sticky routing): what a vendor keeps for one account (stored responses, files, batches, caches) is asked of that
-//! account. `table`: where requests and answers name resources; `mentions`: finds them; `answer`: in the body of a raw answer; here: whose
-//! they are.
+//! account. `table`: where requests and answers name resources; `mentions`: finds them; `answer`: in the body of a raw answer; `owner`:
+//! an account; here: whose they are.
 
 mod answer;
 mod mentions;
+mod owner;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +18,13 @@ use smallvec::SmallVec;
 
 pub(crate) use answer::AnswerReader;
 pub(crate) use mentions::{Mentions, Resource};
+pub(crate) use owner::Owner;
 
-use crate::auth::Auth;
 use crate::clock::{Clock, Timestamp, later};
 use crate::error::Error;
 use crate::expiring::ExpiringMap;
+use crate::persistence::StoreHandle;
+use crate::store::StoreEntry;
 
 /// How many resources are remembered, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -31,20 +35,20 @@ pub(crate) struct Remembered {
     pub(crate) expiry: Duration,
 }
 
-/// In whose account a resource is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    /// The credential that made it.
-    pub(crate) auth_id: Arc<str>,
-    /// The credentials of this group are of the same account.
-    pub(crate) limit_group: Option<Arc<str>>,
-}
-
 /// The resources that were made, each with its owner.
 pub(crate) struct Resources {
     remembered: Remembered,
     owners: Mutex<ExpiringMap<Key, Owner>>,
+    store: Arc<StoreHandle>,
     clock: Arc<dyn Clock>,
+}
+
+/// What is known of the owners of some resources.
+#[derive(Default)]
+pub(crate) struct Owned<'m> {
+    pub(crate) known: SmallVec<[(&'m Resource, Owner); 2]>,
+    /// Why no more is known.
+    pub(crate) error: Option<Error>,
 }
 
 /// A provider and a resource: a digest, so that neither long nor hostile ids take room.
@@ -69,25 +73,16 @@ impl Remembered {
     }
 }
 
-impl Owner {
-    pub(crate) fn of(auth: &Auth) -> Self {
-        Self {
-            auth_id: auth.id.as_str().into(),
-            limit_group: auth.attributes.filled("limit_group").map(Into::into),
-        }
-    }
-
-    pub(crate) fn is_of_account_of(&self, other: &Self) -> bool {
-        let is_same_group = self.limit_group.is_some() && self.limit_group == other.limit_group;
-        self.auth_id == other.auth_id || is_same_group
-    }
-}
-
 impl Resources {
-    pub(crate) fn new(remembered: Remembered, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        remembered: Remembered,
+        store: Arc<StoreHandle>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             remembered,
             owners: Mutex::default(),
+            store,
             clock,
         }
     }
@@ -96,29 +91,54 @@ impl Resources {
         self.remembered.most > 0
     }
 
-    /// Those of the mentioned resources whose owner is known.
-    pub(crate) fn owners<'m>(
-        &self,
-        provider: &str,
-        mentions: &'m Mentions,
-    ) -> SmallVec<[(&'m Resource, Owner); 2]> {
+    /// The owners of the mentioned resources, where they are known. What this process does not know, another one of the fleet may have made: the
+    /// store is asked.
+    pub(crate) fn owners<'m>(&self, provider: &str, mentions: &'m Mentions) -> Owned<'m> {
         let now = self.clock.now();
-        let mut known = SmallVec::new();
+        let mut owned = Owned::default();
+        let mut unknown: BTreeMap<String, (Key, &Resource)> = BTreeMap::new();
         for resource in mentions.iter() {
             let key = key(provider, resource);
-            let found = {
-                let owners = self.owners.lock();
-                let found = owners.get(&key).filter(|(_, ends)| *ends > now);
-                found.map(|(owner, ends)| (owner.clone(), ends))
-            };
-            if let Some((owner, ends)) = found {
-                if self.is_due(now, ends) {
-                    self.remember(key, owner.clone(), now);
-                }
-                known.push((resource, owner));
+            match self.owner(&key, now) {
+                Some(owner) => owned.known.push((resource, owner)),
+                None => drop(unknown.insert(stored_key(&key), (key, resource))),
             }
         }
-        known
+        if unknown.is_empty() {
+            return owned;
+        }
+        let keys: Vec<String> = unknown.keys().cloned().collect();
+        let found = self.store.load_entries(&keys);
+        let found = found.unwrap_or_else(|error| {
+            owned.error = Some(error);
+            Vec::new()
+        });
+        for StoreEntry {
+            key,
+            value,
+            expires_at,
+        } in found
+        {
+            let owner = value.as_deref().and_then(Owner::read);
+            if let Some((owner, (key, resource))) = owner.zip(unknown.get(&key))
+                && expires_at > now
+            {
+                self.insert(*key, owner.clone(), expires_at);
+                self.put_off(*key, &owner, now, expires_at);
+                owned.known.push((resource, owner));
+            }
+        }
+        owned
+    }
+
+    fn owner(&self, key: &Key, now: Timestamp) -> Option<Owner> {
+        let (owner, ends) = {
+            let owners = self.owners.lock();
+            let (owner, ends) = owners.get(key).filter(|(_, ends)| *ends > now)?;
+            (owner.clone(), ends)
+        };
+        self.put_off(*key, &owner, now, ends);
+        Some(owner)
     }
 
     /// The account of `owner` has these: an answer to one of its requests has named them.
@@ -126,34 +146,56 @@ impl Resources {
         let now = self.clock.now();
         for resource in mentions.iter() {
             let key = key(provider, resource);
-            let is_known = {
-                let owners = self.owners.lock();
-                owners.get(&key).is_some_and(|(known, ends)| {
-                    known.is_of_account_of(owner) && ends > now && !self.is_due(now, ends)
-                })
-            };
-            if !is_known {
+            let known = self.owner(&key, now);
+            if known.is_none_or(|known| !known.is_of_account_of(owner)) {
                 log::debug!("{resource} is in the account of {}", owner.auth_id);
-                self.remember(key, owner.clone(), now);
+                self.remember(key, owner, now);
             }
         }
     }
 
     /// The resource was deleted.
     pub(crate) fn forget(&self, provider: &str, resource: &Resource) {
-        self.owners.lock().remove(&key(provider, resource));
+        let key = key(provider, resource);
+        let mut removal = StoreEntry::removal(stored_key(&key));
+        removal.expires_at = later(self.clock.now(), self.remembered.expiry);
+        self.owners.lock().remove(&key);
+        self.store.note_entry(removal, self.remembered.most);
     }
 
-    fn remember(&self, key: Key, owner: Owner, now: Timestamp) {
+    /// Another store is to have what the former had.
+    pub(crate) fn save_all(&self) {
+        let entries: Vec<_> = {
+            let owners = self.owners.lock();
+            let kept = owners.iter().filter(|(_, owner, _)| owner.is_kept);
+            kept.map(|(key, owner, ends)| StoreEntry::new(stored_key(key), owner.written(), ends))
+                .collect()
+        };
+        for entry in entries {
+            self.store.note_entry(entry, self.remembered.most);
+        }
+    }
+
+    /// A use puts the end off, but not each use: that would be a write each.
+    fn put_off(&self, key: Key, owner: &Owner, now: Timestamp, ends: Timestamp) {
+        if ends < later(now, self.remembered.expiry.mul_f64(RENEWED_BELOW)) {
+            self.remember(key, owner, now);
+        }
+    }
+
+    fn remember(&self, key: Key, owner: &Owner, now: Timestamp) {
         let ends = later(now, self.remembered.expiry);
+        self.insert(key, owner.clone(), ends);
+        if owner.is_kept {
+            let entry = StoreEntry::new(stored_key(&key), owner.written(), ends);
+            self.store.note_entry(entry, self.remembered.most);
+        }
+    }
+
+    fn insert(&self, key: Key, owner: Owner, ends: Timestamp) {
         let mut owners = self.owners.lock();
         owners.insert(key, owner, ends);
         owners.truncate(self.remembered.most);
-    }
-
-    /// A use puts the end off, but not with each use: that would be a write each.
-    fn is_due(&self, now: Timestamp, ends: Timestamp) -> bool {
-        ends < later(now, self.remembered.expiry.mul_f64(RENEWED_BELOW))
     }
 }
 
@@ -179,6 +221,11 @@ fn key(provider: &str, resource: &Resource) -> Key {
     let length = key.len();
     key.copy_from_slice(&digest[..length]);
     key
+}
+
+/// Under which key the store has it.
+fn stored_key(key: &Key) -> String {
+    format!("resource/{:032x}", u128::from_be_bytes(*key))
 }
 
 /// Where less than this part of the time is left, a use begins it anew.
