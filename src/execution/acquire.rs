@@ -332,7 +332,10 @@ impl Engine {
         match progress.last_attempt.take() {
             Some(error) => report.attach_to(error, true, now),
             None => {
-                let error = self.refused(call, progress, refusal);
+                let mut error = self.refused(call, progress, refusal);
+                if let Some(pinned) = &call.pinned {
+                    error = error.with_auth_id(&pinned.auth_id);
+                }
                 report.attach_to(error, false, now)
             }
         }
