@@ -181,91 +181,86 @@ fn parsed(json: &[u8]) -> Option<Value> {
     parse_lenient(json).ok()
 }
 
-/// Whether a text holds, between quotation marks, what every mention has: the name of a member, a kind, or the beginning of a path. Costs a
-/// look at each quotation mark, so that JSON without mentions, which is nearly all of it, is not parsed for them.
+/// Whether a text holds, between two quotation marks, what every mention has: the name of a member, a kind, or the beginning of a path.
+/// Costs a look at what is between two marks, so that JSON without mentions, which is nearly all of it, is not parsed for them.
 fn may_mention(json: &[u8]) -> bool {
-    memchr_iter(b'"', json).any(|quote| {
-        let (before, after) = (&json[..quote], &json[quote + 1..]);
-        ends_with_word(before) || begins_with_path(after)
+    let mut marks = memchr_iter(b'"', json);
+    let Some(mut before) = marks.next() else {
+        return false;
+    };
+    marks.any(|mark| {
+        let text = &json[before + 1..mark];
+        before = mark;
+        is_word(text) || begins_with_path(text)
     })
 }
 
-fn ends_with_word(text: &[u8]) -> bool {
-    let is_there = |word: &str| {
-        text.strip_suffix(word.as_bytes())
-            .is_some_and(|rest| rest.last() == Some(&b'"'))
-    };
-    let Some(last) = text.last() else {
-        return false;
-    };
-    if !WORD_ENDS[usize::from(*last)] {
-        return false;
-    }
-    MEMBERS.iter().any(|(member, _)| is_there(member))
-        || KINDS.iter().any(|(_, kind, _)| is_there(kind))
-        || URI_MEMBERS.iter().any(|member| is_there(member))
+fn is_word(text: &[u8]) -> bool {
+    let lengths = text.first().map_or(0, |first| WORDS[usize::from(*first)]);
+    // Nearly all that is no word has the length of none.
+    text.len() < 32
+        && lengths & (1 << text.len()) != 0
+        && (MEMBERS.iter().any(|(member, _)| member.as_bytes() == text)
+            || KINDS.iter().any(|(_, kind, _)| kind.as_bytes() == text)
+            || URI_MEMBERS.iter().any(|member| member.as_bytes() == text))
 }
 
 /// Whether a text begins with the name of a collection and a slash, or with what stands before that in the path of a resource.
 fn begins_with_path(text: &[u8]) -> bool {
-    let is_there = |word: &str| {
+    let mut lengths = text.first().map_or(0, |first| PATHS[usize::from(*first)]);
+    while lengths != 0 {
+        let length = lengths.trailing_zeros() as usize;
+        lengths &= lengths - 1;
         // A slash may be escaped.
-        text.strip_prefix(word.as_bytes())
-            .is_some_and(|rest| rest.starts_with(b"/") || rest.starts_with(b"\\/"))
-    };
-    let Some(first) = text.first() else {
-        return false;
-    };
-    PATH_STARTS[usize::from(*first)]
-        && (COLLECTIONS.iter().any(|name| is_there(name))
-            || PATH_PARENTS.iter().any(|name| is_there(name)))
+        if matches!(text.get(length), Some(b'/' | b'\\')) {
+            let name = &text[..length];
+            return COLLECTIONS
+                .iter()
+                .chain(PATH_PARENTS)
+                .any(|known| known.as_bytes() == name);
+        }
+    }
+    false
 }
 
 /// With what the path of a resource may begin before its collection: `models/veo/operations/1`, `projects/p/locations/l/cachedContents/1`.
-const PATH_PARENTS: [&str; 2] = ["models", "projects"];
+const PATH_PARENTS: &[&str] = &["models", "projects"];
 
 /// Members whose value may be a URL, which begins with no collection.
-const URI_MEMBERS: [&str; 3] = ["fileUri", "file_uri", "uri"];
+const URI_MEMBERS: &[&str] = &["fileUri", "file_uri", "uri"];
 
-/// The last bytes of the words that are looked for.
-static WORD_ENDS: [bool; 256] = {
-    let mut ends = [false; 256];
+/// The lengths of the words that are looked for, as bits, by their first byte.
+static WORDS: [u32; 256] = {
+    let mut lengths = [0; 256];
     let mut at = 0;
     while at < MEMBERS.len() {
-        ends[last_of(MEMBERS[at].0)] = true;
+        lengths = with_length(lengths, MEMBERS[at].0);
         at += 1;
     }
     at = 0;
     while at < KINDS.len() {
-        ends[last_of(KINDS[at].1)] = true;
+        lengths = with_length(lengths, KINDS[at].1);
         at += 1;
     }
-    at = 0;
-    while at < URI_MEMBERS.len() {
-        ends[last_of(URI_MEMBERS[at])] = true;
-        at += 1;
-    }
-    ends
+    with_lengths(lengths, URI_MEMBERS)
 };
 
-/// The first bytes of the paths that are looked for.
-static PATH_STARTS: [bool; 256] = {
-    let mut starts = [false; 256];
+/// The same of the names that paths begin with.
+static PATHS: [u32; 256] = with_lengths(with_lengths([0; 256], COLLECTIONS), PATH_PARENTS);
+
+const fn with_lengths(mut lengths: [u32; 256], words: &[&str]) -> [u32; 256] {
     let mut at = 0;
-    while at < COLLECTIONS.len() {
-        starts[COLLECTIONS[at].as_bytes()[0] as usize] = true;
+    while at < words.len() {
+        lengths = with_length(lengths, words[at]);
         at += 1;
     }
-    at = 0;
-    while at < PATH_PARENTS.len() {
-        starts[PATH_PARENTS[at].as_bytes()[0] as usize] = true;
-        at += 1;
-    }
-    starts
-};
+    lengths
+}
 
-const fn last_of(word: &str) -> usize {
-    word.as_bytes()[word.len() - 1] as usize
+const fn with_length(mut lengths: [u32; 256], word: &str) -> [u32; 256] {
+    assert!(word.len() < 32, "a bit for each length");
+    lengths[word.as_bytes()[0] as usize] |= 1 << word.len();
+    lengths
 }
 
 /// A longer text is no vendor's id.
