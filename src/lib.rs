@@ -61,6 +61,7 @@ mod clock;
 mod error;
 mod execution;
 mod executor;
+mod expiring;
 mod failure_kind;
 pub mod guide;
 mod head;
@@ -79,6 +80,7 @@ mod random;
 mod refresh;
 mod registry;
 mod request;
+mod resources;
 mod runtime;
 mod selection;
 mod services;
@@ -145,7 +147,7 @@ pub use store::SqliteStore;
 pub use store::codec;
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,
-    Skipped, Store, Unlocked,
+    Skipped, Store, StoreEntry, Unlocked,
 };
 
 pub use cancel::{CancelToken, Never, OnCancel};

@@ -9,6 +9,7 @@ use crate::observe::Hooks;
 use crate::persistence::StoreHandle;
 use crate::random::Random;
 use crate::registry::{Moment, Registry, SharedState};
+use crate::resources::Resources;
 use crate::runtime::{Pool, Process};
 use crate::transport::Transport;
 
@@ -19,6 +20,7 @@ pub(crate) struct Services {
     pub(crate) executors: Executors,
     pub(crate) hooks: Hooks,
     pub(crate) store_handle: Arc<StoreHandle>,
+    pub(crate) resources: Resources,
     pub(crate) transport: Arc<Transport>,
     pub(crate) tools: Arc<Context>,
     pub(crate) pool: Pool,

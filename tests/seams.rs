@@ -39,7 +39,7 @@ impl StoreFixture for Redb {
     }
 
     fn lacks(&self) -> &[Ability] {
-        &[Ability::OwnWrites]
+        &[Ability::OwnWrites, Ability::Entries]
     }
 }
 
@@ -60,6 +60,12 @@ fn a_store_over_redb_keeps_what_every_store_promises() {
             "a killed writer leaves the last record whole",
             "a killed holder has no lock",
             "own writes are no news",
+            "an entry is found under its key",
+            "the last entry under a key counts",
+            "entries are no records",
+            "the entries that expire first make room",
+            "no entry of another writer is lost",
+            "what a killed process has written is there",
         ]
     );
 }

@@ -332,7 +332,10 @@ impl Engine {
         match progress.last_attempt.take() {
             Some(error) => report.attach_to(error, true, now),
             None => {
-                let error = self.refused(call, progress, refusal);
+                let mut error = self.refused(call, progress, refusal);
+                if let Some(pinned) = &call.pinned {
+                    error = error.with_auth_id(&pinned.auth_id);
+                }
                 report.attach_to(error, false, now)
             }
         }
@@ -349,7 +352,8 @@ impl Engine {
                 Ok(asked) => {
                     let tried = Some(&progress.tried);
                     let query = asked.query(call, self.services.moment(), tried);
-                    unavailable::nobody(&self.services.registry, query, self.services.clock.now())
+                    let (registry, now) = (&self.services.registry, self.services.clock.now());
+                    unavailable::nobody(registry, query, call.owned_in(&provider.name), now)
                 }
             },
         }

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, Provider};
 use crate::observe::{Outcome, OutcomeKind};
 use crate::request::{Options, Request, RequestBody};
+use crate::resources::Resource;
 use crate::services::Services;
 
 use super::Providers;
@@ -25,6 +26,8 @@ pub(super) struct Call<'a> {
     pub(super) deadline: Option<Instant>,
     /// The body of a raw call, which may be one that can be sent once.
     pub(super) body: Option<&'a RequestBody>,
+    /// The owner of what it names.
+    pub(super) pinned: Option<Pinned>,
     /// How long it has waited for a worker's place.
     pub(super) waited: Duration,
     id: u64,
@@ -35,6 +38,14 @@ pub(super) struct Call<'a> {
     never: Receiver<Never>,
     clock: &'a dyn Clock,
     stopping: &'a CancelToken,
+}
+
+/// Why one credential alone may serve a call.
+pub(super) struct Pinned {
+    pub(super) provider: Arc<str>,
+    pub(super) auth_id: Arc<str>,
+    /// What is in its account.
+    pub(super) resource: Resource,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -59,6 +70,7 @@ impl<'a> Call<'a> {
             options,
             deadline: deadline_of(options, clock),
             body: None,
+            pinned: None,
             waited: Duration::ZERO,
             id: next_id(),
             attempt: Cell::default(),
@@ -67,6 +79,20 @@ impl<'a> Call<'a> {
             clock,
             stopping: services.pool.stopping(),
         }
+    }
+
+    /// The only credential of the provider that may serve.
+    pub(super) fn pinned_in(&self, provider: &str) -> Option<&str> {
+        match &self.pinned {
+            Some(pinned) => (*pinned.provider == *provider).then_some(&*pinned.auth_id),
+            None => self.options.pinned.as_deref(),
+        }
+    }
+
+    /// What is in the account of the only credential that may serve.
+    pub(super) fn owned_in(&self, provider: &str) -> Option<&Resource> {
+        let pinned = self.pinned.as_ref()?;
+        (*pinned.provider == *provider).then_some(&pinned.resource)
     }
 
     /// Whether the call may go on.

@@ -8,6 +8,7 @@ mod call_state;
 mod collect;
 mod context;
 mod correlation;
+mod ownership;
 mod pick;
 mod places;
 mod provider_rotation;
@@ -137,7 +138,8 @@ impl Engine {
         options: &Options,
     ) -> Result<Response, Error> {
         let cancel = options.cancel.clone();
-        let call = Call::begin(&self.services, providers, request, options, cancel);
+        let mut call = Call::begin(&self.services, providers, request, options, cancel);
+        self.pin_to_owner(&mut call, None)?;
         let mut answer = None;
         let served = self.run(&call, &mut |executor, attempt, auth, request| {
             answer = Some(match kind {
@@ -166,6 +168,7 @@ impl Engine {
             None => {}
         }
         let auth_id = Arc::clone(lease.id());
+        self.learn_from_json(provider, &auth_id, &response.payload);
         let mut outcome = call.outcome(&auth_id, provider, &request.model, OutcomeKind::Success);
         outcome.usage = used;
         outcome.counted = counted;

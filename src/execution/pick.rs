@@ -253,12 +253,12 @@ impl Engine {
 }
 
 impl<'q> Wanted<'q> {
-    fn query(self, call: &Call<'q>, now: Moment, tried: Option<&'q Attempted>) -> Query<'q> {
+    fn query(self, call: &'q Call<'_>, now: Moment, tried: Option<&'q Attempted>) -> Query<'q> {
         Query {
             provider: self.provider,
             model: self.model,
             tried,
-            pinned: call.options.pinned.as_deref(),
+            pinned: call.pinned_in(self.provider),
             now,
         }
     }
@@ -289,7 +289,7 @@ impl<'a> Route<'a> {
 
     pub(super) fn query<'q>(
         &'q self,
-        call: &Call<'q>,
+        call: &'q Call<'_>,
         now: Moment,
         tried: Option<&'q Attempted>,
     ) -> Query<'q> {

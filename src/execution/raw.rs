@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::Response;
+use http::uri::PathAndQuery;
 
 use super::context::Call;
 use super::report::{End, Report};
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorCode};
 use crate::executor::{Body, RawAnswer, ReadAnswer};
 use crate::panic::guard;
 use crate::request::{Options, RawRequest, Request, Usage};
+use crate::resources::AnswerReader;
 use crate::runtime::Process;
 
 /// The body of the answer to a raw call, read with [`Read`] on any thread, or as a whole with [`into_bytes`](Self::into_bytes).
@@ -38,6 +40,8 @@ use crate::runtime::Process;
 /// ```
 pub struct ResponseBody {
     source: Option<Box<dyn ReadAnswer>>,
+    /// Looks for what the answer names.
+    reader: Option<AnswerReader>,
     engine: Arc<Engine>,
     report: Report,
     /// Until the end is recorded.
@@ -76,6 +80,9 @@ impl Engine {
             Some(cancel.clone()),
         );
         call.body = Some(&request.body);
+        let uri = &request.head.uri;
+        let url = uri.path_and_query().map(PathAndQuery::as_str);
+        self.pin_to_owner(&mut call, url)?;
         let mut answer = None;
         let served = self.run(&call, &mut |executor, attempt, auth, _| {
             answer = Some(executor.execute_raw(attempt, auth, request, options)?);
@@ -91,6 +98,7 @@ impl Engine {
         let Served { lease, permit, .. } = served;
         let mut held = Held { lease, permit };
         self.commit(&report, &mut held);
+        let reader = self.read_along(&report, &request.head, &head.headers);
         let limits = report.rate_limits.as_deref();
         self.hold(
             &report.auth_id,
@@ -100,6 +108,7 @@ impl Engine {
         );
         let body = ResponseBody {
             source: Some(body),
+            reader,
             engine: Arc::clone(self),
             report,
             held: Some(held),
@@ -168,6 +177,15 @@ impl ResponseBody {
         Body::error_in(error)
     }
 
+    /// Before the caller has them: the next request may name what they give.
+    fn learn(&mut self, bytes: &[u8]) {
+        if let Some(reader) = &mut self.reader {
+            let mentions = reader.read(bytes);
+            let (provider, auth_id) = (&self.report.provider, &self.report.auth_id);
+            self.engine.learn(provider, auth_id, &mentions);
+        }
+    }
+
     fn ended_by_caller(&self) -> Option<Error> {
         if self.cancel.is_cancelled() {
             let is_stopping = self.engine.services.pool.stopping().is_cancelled();
@@ -221,6 +239,7 @@ impl Read for ResponseBody {
         });
         let error = match read {
             Ok(Ok((count, is_ended))) => {
+                self.learn(buffer.get(..count).unwrap_or_default());
                 // Whoever passes it on gives its reader the last piece, and that may well be gone by the next read.
                 if count == 0 || is_ended {
                     self.settle(End::Complete);

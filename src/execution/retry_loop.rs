@@ -450,7 +450,7 @@ impl Engine {
             provider: failed.provider,
             model: &failed.request.model,
             tried: Some(&progress.tried),
-            pinned: call.options.pinned.as_deref(),
+            pinned: call.pinned_in(failed.provider),
             now: self.services.moment(),
         };
         self.services.registry.supply(query) == Supply::Ready

@@ -69,6 +69,7 @@ impl Engine {
         // A worker first: a stream that no worker can read must not be opened.
         let slot = self.place(Lane::Streams, options, call.deadline, &cancel)?;
         call.waited = slot.waited();
+        self.pin_to_owner(&mut call, None)?;
         let commit = self.policy.commit();
         let mut committed = Committed::default();
         let served = self.run(&call, &mut |executor, attempt, auth, request| {
@@ -103,6 +104,9 @@ impl Engine {
         let mut held = Held { lease, permit };
         if commit == StreamCommit::FirstContent {
             self.commit(&report, &mut held);
+        }
+        for chunk in &committed.read {
+            self.learn_from_chunk(&report.provider, &report.auth_id, chunk);
         }
         let mut limits = committed.read.iter().map(|chunk| &chunk.rate_limits);
         if let Some(limits) = limits.find_map(Option::as_deref) {
@@ -178,6 +182,8 @@ impl StreamWorker {
             };
             if let Some(report) = &mut self.report {
                 report.note(&chunk);
+                let (provider, auth_id) = (&report.provider, &report.auth_id);
+                self.engine.learn_from_chunk(provider, auth_id, &chunk);
             }
             if let Err(end) = self.deliver(chunk) {
                 break end;

@@ -14,6 +14,7 @@ use crate::failure_kind::FailureKind;
 use crate::panic::guard;
 use crate::registry::{ExhaustionReport, Query, Registry, Supply};
 use crate::request::Request;
+use crate::resources::Resource;
 
 pub(super) fn refused_format(
     provider: &str,
@@ -117,7 +118,13 @@ pub(super) fn others_wait(provider: &str) -> Error {
 
 /// The error of a call for which no credential is available: how many are unavailable for which reason, and when to retry. Which ones,
 /// and their last errors, are in [`Error::exhaustion`].
-pub(super) fn nobody(registry: &Registry, query: Query<'_>, now: Timestamp) -> Error {
+/// `owned` is what the pinned credential has in its account.
+pub(super) fn nobody(
+    registry: &Registry,
+    query: Query<'_>,
+    owned: Option<&Resource>,
+    now: Timestamp,
+) -> Error {
     let Query {
         provider,
         model,
@@ -128,6 +135,10 @@ pub(super) fn nobody(registry: &Registry, query: Query<'_>, now: Timestamp) -> E
         || format!("credential of provider {provider}"),
         |id| format!("credential {id} of provider {provider}"),
     );
+    let whose = match owned {
+        Some(resource) => format!("{whose}, in whose account {resource} is,"),
+        None => whose,
+    };
     match registry.supply(query) {
         Supply::Nobody => Error::new(
             ErrorCode::AuthNotFound,

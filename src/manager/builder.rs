@@ -17,6 +17,7 @@ use crate::policy::FailurePolicy;
 use crate::random::Random;
 use crate::refresh::{self, RefreshCoordinator};
 use crate::registry::{Registry, UseLimits};
+use crate::resources::{Remembered, Resources};
 use crate::runtime::{LaneLimits, Pool, Process};
 use crate::selection::{RoundRobin, Selector};
 use crate::services::Services;
@@ -56,6 +57,7 @@ pub struct Builder {
     streams: StreamSettings,
     seed: Option<u64>,
     use_limits: UseLimits,
+    remembered: Remembered,
 }
 
 impl Default for Builder {
@@ -93,6 +95,7 @@ impl Builder {
             },
             seed: None,
             use_limits: UseLimits::default(),
+            remembered: Remembered::default(),
         }
     }
 
@@ -287,6 +290,30 @@ impl Builder {
         self
     }
 
+    /// At most this many resources are remembered with the credential that made them: stored responses, files, batches, caches and whatever
+    /// else a vendor keeps for one account alone. A request that names one goes to that credential; see
+    /// [the guide](crate::guide::selecting#what-belongs-to-one-account). Those that are to be forgotten first make room. Default: 100,000.
+    /// 0: none are, and such a request goes to any credential.
+    ///
+    /// ```
+    /// let manager = credpool::Manager::builder().max_resources(0).build()?;
+    /// # drop(manager);
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
+    #[doc(alias = "sticky routing")]
+    #[doc(alias = "session affinity")]
+    pub fn max_resources(mut self, resources: usize) -> Self {
+        self.remembered.most = resources;
+        self
+    }
+
+    /// For how long a resource is remembered after it was made, or used last. Default: 30 days, as long as OpenAI keeps a response.
+    #[doc(alias = "sticky routing")]
+    pub fn resource_expiry(mut self, expiry: Duration) -> Self {
+        self.remembered.expiry = expiry;
+        self
+    }
+
     /// Builds the manager and starts its writer.
     ///
     /// # Errors
@@ -321,6 +348,7 @@ impl Builder {
             let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed all the time";
             return Err(Error::config(what));
         }
+        self.remembered.check()?;
         if self.streams.consumer_timeout.is_zero() {
             let what = "consumer_timeout is zero; a consumer needs some time";
             return Err(Error::config(what));
@@ -339,12 +367,14 @@ impl Builder {
         );
         let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
         let transport = Arc::new(Transport::new(self.proxy, self.idle, Tls::new(&self.tls)?));
+        let store_handle = Arc::new(StoreHandle::new(self.store, Arc::clone(&self.clock)));
         let services = Arc::new(Services {
             tools: Arc::new(Context {
                 clock: Arc::clone(&self.clock),
                 transport: Arc::clone(&transport),
             }),
-            store_handle: Arc::new(StoreHandle::new(self.store, Arc::clone(&self.clock))),
+            store_handle: Arc::clone(&store_handle),
+            resources: Resources::new(self.remembered, store_handle, Arc::clone(&self.clock)),
             clock: self.clock,
             registry: Arc::new(
                 Registry::new(Arc::clone(&random), self.use_limits)

@@ -120,6 +120,7 @@ impl Manager {
         for id in services.registry.all_unsaved() {
             services.store_handle.note(id);
         }
+        services.resources.save_all();
     }
 
     /// Gives credentials their own HTTP agents.

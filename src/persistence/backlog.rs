@@ -1,19 +1,19 @@
 //! The write-behind backlog: unsaved records, and when each may be written.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::item::Item;
 use crate::clock::deadline;
 
 /// Records with news, each with a due time and a back-off of its own, so that one which cannot be saved delays no other.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    records: HashMap<Arc<str>, Entry>,
+    records: HashMap<Item, Entry>,
     /// Records with news that no writer is saving at the moment, by when they are due.
-    waiting: BTreeSet<(Instant, Arc<str>)>,
+    waiting: BTreeSet<(Instant, Item)>,
     /// Those that were written just now, by when their next news need not wait.
-    resting: BTreeSet<(Instant, Arc<str>)>,
+    resting: BTreeSet<(Instant, Item)>,
     under_way: usize,
 }
 
@@ -41,31 +41,31 @@ enum Stage {
 impl Backlog {
     /// Notes news of a record: the first are due immediately, what follows a write when [`COALESCE`] has passed, and what follows one that
     /// failed, whatever its pause, when [`PAUSE_BEFORE_NEWS`] has.
-    pub(crate) fn note(&mut self, id: Arc<str>, now: Instant) {
-        let Some(entry) = self.records.get_mut(&id) else {
-            self.waiting.insert((now, Arc::clone(&id)));
+    pub(crate) fn note(&mut self, item: Item, now: Instant) {
+        let Some(entry) = self.records.get_mut(&item) else {
+            self.waiting.insert((now, item.clone()));
             let entry = Entry {
                 due: now,
                 tried: now,
                 failures: 0,
                 stage: Stage::Ticket,
             };
-            self.records.insert(id, entry);
+            self.records.insert(item, entry);
             return;
         };
         match entry.stage {
             Stage::Ticket => {
                 let due = deadline(entry.tried, PAUSE_BEFORE_NEWS).max(now);
                 if due < entry.due {
-                    self.waiting.remove(&(entry.due, Arc::clone(&id)));
+                    self.waiting.remove(&(entry.due, item.clone()));
                     entry.due = due;
-                    self.waiting.insert((due, id));
+                    self.waiting.insert((due, item));
                 }
             }
             Stage::UnderWay { .. } => entry.stage = Stage::UnderWay { has_news: true },
             Stage::Resting => {
                 entry.stage = Stage::Ticket;
-                let place = (entry.due, id);
+                let place = (entry.due, item);
                 self.resting.remove(&place);
                 self.waiting.insert(place);
             }
@@ -73,10 +73,10 @@ impl Backlog {
     }
 
     /// A record that is due; from here on it is under way.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Arc<str>> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Item> {
         while self.resting.first().is_some_and(|(due, _)| *due <= now) {
-            if let Some((_, id)) = self.resting.pop_first() {
-                self.records.remove(&id);
+            if let Some((_, item)) = self.resting.pop_first() {
+                self.records.remove(&item);
             }
         }
         let due = self.waiting.first().is_some_and(|(due, _)| *due <= now);
@@ -84,32 +84,32 @@ impl Backlog {
     }
 
     /// As [`take_due`](Self::take_due), for any record with news.
-    pub(crate) fn take_any(&mut self) -> Option<Arc<str>> {
-        let (_, id) = self.waiting.pop_first()?;
-        self.begin(&id);
-        Some(id)
+    pub(crate) fn take_any(&mut self) -> Option<Item> {
+        let (_, item) = self.waiting.pop_first()?;
+        self.begin(&item);
+        Some(item)
     }
 
     /// Takes this record, if it has news and is not under way.
-    pub(crate) fn take(&mut self, id: &Arc<str>) -> bool {
-        let due = self.records.get(id).map(|entry| entry.due);
-        let waits = due.is_some_and(|due| self.waiting.remove(&(due, Arc::clone(id))));
+    pub(crate) fn take(&mut self, item: &Item) -> bool {
+        let due = self.records.get(item).map(|entry| entry.due);
+        let waits = due.is_some_and(|due| self.waiting.remove(&(due, item.clone())));
         if waits {
-            self.begin(id);
+            self.begin(item);
         }
         waits
     }
 
-    fn begin(&mut self, id: &Arc<str>) {
-        if let Some(entry) = self.records.get_mut(id) {
+    fn begin(&mut self, item: &Item) {
+        if let Some(entry) = self.records.get_mut(item) {
             entry.stage = Stage::UnderWay { has_news: false };
             self.under_way += 1;
         }
     }
 
     /// A record that was taken is written, or could not be: then it waits for longer and longer.
-    pub(crate) fn finish(&mut self, id: &Arc<str>, is_saved: bool, now: Instant) {
-        let Some(entry) = self.records.get_mut(id) else {
+    pub(crate) fn finish(&mut self, item: &Item, is_saved: bool, now: Instant) {
+        let Some(entry) = self.records.get_mut(item) else {
             return;
         };
         let has_news = entry.stage == Stage::UnderWay { has_news: true };
@@ -122,7 +122,7 @@ impl Backlog {
         let pause = COALESCE.saturating_mul(2_u32.saturating_pow(entry.failures));
         entry.due = deadline(now, pause.min(LONGEST_BACK_OFF));
         entry.tried = now;
-        let place = (entry.due, Arc::clone(id));
+        let place = (entry.due, item.clone());
         self.under_way -= 1;
         if has_news || !is_saved {
             entry.stage = Stage::Ticket;
@@ -138,13 +138,16 @@ impl Backlog {
 
     /// One that had failed is saved: the store may be well again, for all of them.
     fn end_back_offs(&mut self, now: Instant) {
-        for (due, id) in std::mem::take(&mut self.waiting) {
-            let entry = self.records.get_mut(&id).filter(|entry| entry.failures > 0);
+        for (due, item) in std::mem::take(&mut self.waiting) {
+            let entry = self
+                .records
+                .get_mut(&item)
+                .filter(|entry| entry.failures > 0);
             let due = match entry {
                 Some(entry) => std::mem::replace(&mut entry.due, due.min(now)).min(now),
                 None => due,
             };
-            self.waiting.insert((due, id));
+            self.waiting.insert((due, item));
         }
     }
 
@@ -154,8 +157,8 @@ impl Backlog {
     }
 
     /// The ids of records that wait, the first due first.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = &str> {
-        self.waiting.iter().map(|(_, id)| &**id)
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Item> {
+        self.waiting.iter().map(|(_, item)| item)
     }
 
     /// How many records the store does not have as they are.
@@ -175,10 +178,16 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::clock::{Clock, ManualClock};
 
     const TICK: Duration = Duration::from_millis(1);
+
+    fn record(id: &str) -> Item {
+        Item::Record(Arc::from(id))
+    }
 
     fn all_due(backlog: &mut Backlog, now: Instant) -> Vec<String> {
         std::iter::from_fn(|| backlog.take_due(now))
@@ -189,14 +198,14 @@ mod tests {
     #[test]
     fn first_news_are_due_immediately_and_what_follows_is_coalesced() {
         let now = ManualClock::at(crate::clock::Timestamp::UNIX_EPOCH).monotonic();
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let (a, b) = (record("a"), record("b"));
         let mut backlog = Backlog::default();
-        backlog.note(Arc::clone(&a), now);
-        backlog.note(Arc::clone(&a), now);
+        backlog.note(a.clone(), now);
+        backlog.note(a.clone(), now);
         assert_eq!(all_due(&mut backlog, now), ["a"]);
         // News of a record that is being written, and of another one.
-        backlog.note(Arc::clone(&a), now);
-        backlog.note(Arc::clone(&b), now);
+        backlog.note(a.clone(), now);
+        backlog.note(b.clone(), now);
         assert_eq!(all_due(&mut backlog, now), ["b"]);
         assert_eq!((backlog.unsaved(), backlog.next_due()), (2, None));
         backlog.finish(&a, true, now);
@@ -206,7 +215,7 @@ mod tests {
         assert_eq!(all_due(&mut backlog, now + COALESCE), ["a"]);
         backlog.finish(&a, true, now + COALESCE);
         // News while it rests wait for the rest of the pause; without news, it is forgotten.
-        backlog.note(Arc::clone(&a), now + COALESCE + TICK);
+        backlog.note(a.clone(), now + COALESCE + TICK);
         assert_eq!(backlog.next_due(), Some(now + 2 * COALESCE));
         assert_eq!(all_due(&mut backlog, now + 2 * COALESCE), ["a"]);
         backlog.finish(&a, true, now + 2 * COALESCE);
@@ -217,14 +226,14 @@ mod tests {
     #[test]
     fn a_record_that_fails_waits_longer_and_longer_alone() {
         let mut now = ManualClock::at(crate::clock::Timestamp::UNIX_EPOCH).monotonic();
-        let (bad, good): (Arc<str>, Arc<str>) = ("bad".into(), "good".into());
+        let (bad, good) = (record("bad"), record("good"));
         let mut backlog = Backlog::default();
-        backlog.note(Arc::clone(&bad), now);
+        backlog.note(bad.clone(), now);
         for pause in [1, 2, 4, 8, 10, 10] {
             assert_eq!(all_due(&mut backlog, now), ["bad"]);
             backlog.finish(&bad, false, now);
             // Others go on.
-            backlog.note(Arc::clone(&good), now);
+            backlog.note(good.clone(), now);
             assert_eq!(all_due(&mut backlog, now), ["good"]);
             backlog.finish(&good, true, now);
             let due = now + Duration::from_secs(pause);
@@ -241,11 +250,11 @@ mod tests {
     #[test]
     fn news_and_the_recovery_of_another_record_end_a_pause() {
         let mut now = ManualClock::at(crate::clock::Timestamp::UNIX_EPOCH).monotonic();
-        let records: [Arc<str>; 2] = ["a".into(), "b".into()];
+        let records = [record("a"), record("b")];
         let mut backlog = Backlog::default();
         let second = Duration::from_secs(1);
         for record in &records {
-            backlog.note(Arc::clone(record), now);
+            backlog.note(record.clone(), now);
         }
         for pause in [1, 2, 4] {
             assert_eq!(all_due(&mut backlog, now).len(), 2);
@@ -260,13 +269,13 @@ mod tests {
             backlog.finish(record, false, now);
         }
         let [a, b] = records;
-        backlog.note(Arc::clone(&a), now);
+        backlog.note(a.clone(), now);
         assert_eq!(backlog.next_due(), Some(now + second));
         now += 2 * second;
         assert_eq!(all_due(&mut backlog, now), ["a"]);
         backlog.finish(&a, false, now);
         now += 3 * second;
-        backlog.note(Arc::clone(&a), now);
+        backlog.note(a.clone(), now);
         assert_eq!(all_due(&mut backlog, now), ["a"]);
         backlog.finish(&a, true, now);
         assert_eq!(all_due(&mut backlog, now), ["b"]);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
+use super::entries::EntryNotes;
+use super::item::Item;
 use super::monitor::{Call, Kind, Monitor};
 use super::record_locks::{RecordLocks, Turn};
 use crate::auth::Auth;
@@ -14,7 +16,9 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
 use crate::persistence::StoreHealth;
-use crate::store::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
+use crate::store::{
+    Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store, StoreEntry,
+};
 
 /// What the parts of a manager use to reach its store: writes that must be durable now, and notes for the writer of what
 /// may wait.
@@ -22,6 +26,7 @@ pub(crate) struct StoreHandle {
     store: RwLock<Option<Arc<dyn Store>>>,
     turns: RecordLocks,
     news: Mutex<News>,
+    entries: Mutex<EntryNotes>,
     monitor: Monitor,
     /// What the writer had to leave behind.
     left_unsaved: AtomicUsize,
@@ -29,11 +34,11 @@ pub(crate) struct StoreHandle {
     woken: Receiver<()>,
 }
 
-/// Records that the store does not have as they are.
+/// What the store does not have as it is.
 #[derive(Default)]
 struct News {
     /// Those that the writer has not been told of.
-    noted: Vec<Arc<str>>,
+    noted: Vec<Item>,
     /// How many the writer knows of.
     pending: usize,
 }
@@ -45,6 +50,7 @@ impl StoreHandle {
             store: RwLock::new(store),
             turns: RecordLocks::default(),
             news: Mutex::default(),
+            entries: Mutex::default(),
             monitor: Monitor::new(clock),
             left_unsaved: AtomicUsize::new(0),
             wake,
@@ -200,8 +206,50 @@ impl StoreHandle {
 
     /// Tells the writer that a record has news. The registry sees to it that a record is noted once until it is written.
     pub(crate) fn note(&self, id: Arc<str>) {
-        self.news.lock().noted.push(id);
+        self.note_item(Item::Record(id));
+    }
+
+    fn note_item(&self, item: Item) {
+        self.news.lock().noted.push(item);
         let _ = self.wake.try_send(());
+    }
+
+    /// Tells the writer of an entry, of which the store keeps so many. Without a store there is nothing to tell.
+    pub(crate) fn note_entry(&self, entry: StoreEntry, most: usize) {
+        if !self.has_store() {
+            return;
+        }
+        let is_first = self.entries.lock().note(entry, most);
+        if is_first {
+            self.note_item(Item::Entries);
+        }
+    }
+
+    /// The entries under these keys, in the store and on their way to it.
+    pub(crate) fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        let load = |store: &dyn Store| store.load_entries(keys);
+        let mut found = self.with_store(Call::of_all(), Vec::new(), load)?;
+        let notes = self.entries.lock();
+        for noted in keys.iter().filter_map(|key| notes.get(key)) {
+            found.retain(|entry| entry.key != noted.key);
+            if noted.value.is_some() {
+                found.push(noted);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes the entries that were noted.
+    pub(crate) fn save_entries(&self) -> Result<(), Error> {
+        let (entries, most) = self.entries.lock().begin_save();
+        let save = |store: &dyn Store| store.save_entries(&entries, most);
+        let saved = if entries.is_empty() {
+            Ok(())
+        } else {
+            self.with_store(Call::of_entries(), (), save)
+        };
+        self.entries.lock().end_save(saved.is_ok());
+        saved
     }
 
     /// How the store is doing.
@@ -232,7 +280,7 @@ impl StoreHandle {
     }
 
     /// What was noted since the last time: from here on the writer knows of it.
-    pub(crate) fn take_noted(&self) -> Vec<Arc<str>> {
+    pub(crate) fn take_noted(&self) -> Vec<Item> {
         let mut news = self.news.lock();
         news.pending += news.noted.len();
         std::mem::take(&mut news.noted)

@@ -2,8 +2,10 @@
 //! Knows nothing of selection and executors.
 
 mod backlog;
+mod entries;
 mod handle;
 mod health;
+mod item;
 mod monitor;
 mod record_locks;
 mod write_behind;

@@ -86,6 +86,14 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A write of entries.
+    pub(crate) fn of_entries() -> Self {
+        Self {
+            kind: Kind::Write,
+            ..Self::of_all()
+        }
+    }
+
     pub(crate) fn of(kind: Kind, id: &'a str) -> Self {
         Self {
             kind,

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, never, select};
 
 use super::backlog::Backlog;
 use super::handle::{Committed, StoreHandle};
+use super::item::Item;
 use super::writers::{Done, Writers};
 use crate::auth::Auth;
 use crate::cancel::Never;
@@ -24,8 +25,11 @@ pub(crate) fn start(
 ) -> Result<Worker, Error> {
     let write = {
         let (registry, store_handle) = (Arc::downgrade(registry), Arc::downgrade(store_handle));
-        move |id: &str| match (registry.upgrade(), store_handle.upgrade()) {
-            (Some(registry), Some(store_handle)) => write_one(&registry, &store_handle, id).is_ok(),
+        move |item: &Item| match (registry.upgrade(), store_handle.upgrade()) {
+            (Some(registry), Some(store_handle)) => match item {
+                Item::Record(id) => write_one(&registry, &store_handle, id).is_ok(),
+                Item::Entries => store_handle.save_entries().is_ok(),
+            },
             _ => false,
         }
     };
@@ -72,26 +76,26 @@ impl Writer {
             return false;
         };
         let now = self.clock.monotonic();
-        for id in store_handle.take_noted() {
-            self.backlog.note(id, now);
+        for item in store_handle.take_noted() {
+            self.backlog.note(item, now);
         }
-        while let Some(id) = self.backlog.take_due(now) {
-            self.crew.give(id, now);
+        while let Some(item) = self.backlog.take_due(now) {
+            self.crew.give(item, now);
         }
         self.crew.reinforce(now);
         store_handle.set_pending(self.backlog.unsaved());
         true
     }
 
-    /// Notes what is done, and says which records that were.
-    fn finish(&mut self, done: Option<Done>) -> Vec<Arc<str>> {
+    /// Notes what is done, and says what that was.
+    fn finish(&mut self, done: Option<Done>) -> Vec<Item> {
         let now = self.clock.monotonic();
         let more = std::iter::from_fn(|| self.crew.done().try_recv().ok());
         let done: Vec<_> = done.into_iter().chain(more).collect();
-        let note = |Done { id, is_saved }| {
+        let note = |Done { item, is_saved }| {
             self.crew.count_done(now);
-            self.backlog.finish(&id, is_saved, now);
-            id
+            self.backlog.finish(&item, is_saved, now);
+            item
         };
         done.into_iter().map(note).collect()
     }
@@ -120,9 +124,9 @@ impl Writer {
         self.distribute();
         self.crew.restart_patience(clock.monotonic());
         let mut tried = BTreeSet::new();
-        while let Some(id) = self.backlog.take_any() {
-            tried.insert(Arc::clone(&id));
-            self.crew.give(id, clock.monotonic());
+        while let Some(item) = self.backlog.take_any() {
+            tried.insert(item.clone());
+            self.crew.give(item, clock.monotonic());
         }
         while !self.crew.is_idle() {
             self.crew.reinforce(clock.monotonic());
@@ -135,10 +139,10 @@ impl Writer {
                     let done = self.finish(done.ok());
                     self.crew.restart_patience(clock.monotonic());
                     // Those that were under way when this round began.
-                    for id in done {
-                        if !tried.contains(&id) && self.backlog.take(&id) {
-                            tried.insert(Arc::clone(&id));
-                            self.crew.give(id, clock.monotonic());
+                    for item in done {
+                        if !tried.contains(&item) && self.backlog.take(&item) {
+                            tried.insert(item.clone());
+                            self.crew.give(item, clock.monotonic());
                         }
                     }
                 }
@@ -147,7 +151,8 @@ impl Writer {
         self.crew.end();
         let unsaved = self.backlog.unsaved();
         if unsaved > 0 {
-            let some: Vec<_> = self.backlog.waiting().take(MOST_NAMED).collect();
+            let some = self.backlog.waiting().take(MOST_NAMED);
+            let some: Vec<_> = some.map(ToString::to_string).collect();
             log::error!(
                 "shutdown: the store fails, and {unsaved} credentials were not saved, among them {}",
                 some.join(", ")

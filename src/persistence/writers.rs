@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::item::Item;
 use crate::clock::deadline;
 use crate::panic::guard;
 use crate::runtime::spawn;
 
-/// Writes one record, and says whether it is saved.
-pub(crate) type Write = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Writes one item, and says whether it is saved.
+pub(crate) type Write = Arc<dyn Fn(&Item) -> bool + Send + Sync>;
 
 /// Threads that write one record after the other. The first comes with the first record; another one, up to [`MOST`], when
 /// records wait and none was done for [`PATIENCE`].
 pub(crate) struct Writers {
-    jobs: Sender<Arc<str>>,
+    jobs: Sender<Item>,
     done: Receiver<Done>,
     /// What each thread has.
     hand: WriterThread,
@@ -29,7 +30,7 @@ pub(crate) struct Writers {
 
 /// A record that was written, or could not be.
 pub(crate) struct Done {
-    pub(crate) id: Arc<str>,
+    pub(crate) item: Item,
     pub(crate) is_saved: bool,
 }
 
@@ -56,12 +57,12 @@ impl Writers {
         &self.done
     }
 
-    pub(crate) fn give(&mut self, id: Arc<str>, now: Instant) {
+    pub(crate) fn give(&mut self, item: Item, now: Instant) {
         if self.given == 0 {
             self.progress = now;
         }
         self.given += 1;
-        let _ = self.jobs.send(id);
+        let _ = self.jobs.send(item);
     }
 
     pub(crate) fn count_done(&mut self, now: Instant) {
@@ -99,8 +100,8 @@ impl Writers {
             Ok(thread) => self.threads.push(thread),
             Err(error) if self.threads.is_empty() => {
                 log::warn!("the system gives no thread to write with: {error}");
-                while let Ok(id) = self.hand.taken.try_recv() {
-                    self.hand.write(id);
+                while let Ok(item) = self.hand.taken.try_recv() {
+                    self.hand.write(item);
                 }
             }
             Err(_) => {}
@@ -120,21 +121,21 @@ impl Writers {
 #[derive(Clone)]
 struct WriterThread {
     write: Write,
-    taken: Receiver<Arc<str>>,
+    taken: Receiver<Item>,
     report: Sender<Done>,
 }
 
 impl WriterThread {
     fn work(self) {
-        for id in &self.taken {
-            self.write(id);
+        for item in &self.taken {
+            self.write(item);
         }
     }
 
-    fn write(&self, id: Arc<str>) {
-        let saved = guard(|| "the writer".to_owned(), || (self.write)(&id));
+    fn write(&self, item: Item) {
+        let saved = guard(|| "the writer".to_owned(), || (self.write)(&item));
         let is_saved = saved.unwrap_or(false);
-        let _ = self.report.send(Done { id, is_saved });
+        let _ = self.report.send(Done { item, is_saved });
     }
 }
 

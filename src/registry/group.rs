@@ -102,6 +102,16 @@ impl State {
 }
 
 impl Registry {
+    /// The credentials of a group.
+    pub(crate) fn group_members(&self, provider: &str, group: &str) -> Vec<Arc<str>> {
+        let state = self.state.lock();
+        let members = state.groups.0.get(provider).and_then(|of| of.get(group));
+        let members = members.into_iter().flat_map(|group| &group.members);
+        members
+            .map(|slot| Arc::clone(state.slots[*slot].id()))
+            .collect()
+    }
+
     /// What a member of a group has met holds for the others: a rate limit or a quota that it was refused for, or the end of one, which a
     /// probe has shown.
     pub(crate) fn apply_to_group(

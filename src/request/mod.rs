@@ -177,14 +177,20 @@ impl Request {
         self
     }
 
+    /// What `provider` (in normal form) is asked instead of the payload.
+    pub(crate) fn payload_for(&self, provider: &str) -> Option<&Bytes> {
+        let alternative = self.alternative(provider)?;
+        Some(&alternative.payload)
+    }
+
+    fn alternative(&self, provider: &str) -> Option<&Alternative> {
+        let mut alternatives = self.alternatives.iter().flat_map(|all| all.iter());
+        alternatives.find(|alternative| alternative.provider == provider)
+    }
+
     /// The request as `provider` (in normal form) is to see it.
     pub(crate) fn addressed_to(&self, provider: &str) -> Addressed<'_> {
-        let alternative = self
-            .alternatives
-            .iter()
-            .flat_map(|alternatives| alternatives.iter())
-            .find(|alternative| alternative.provider == provider);
-        match alternative {
+        match self.alternative(provider) {
             None => Cow::Borrowed(self),
             Some(alternative) => Cow::Owned(Self {
                 model: alternative.model.clone(),

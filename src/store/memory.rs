@@ -9,9 +9,12 @@ use parking_lot::Mutex;
 
 use super::codec;
 use super::support::poll::poll;
-use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
+use super::{
+    Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store, StoreEntry,
+};
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::expiring::ExpiringMap;
 
 /// A store in memory: for tests, and for programs that keep their credentials elsewhere.
 ///
@@ -30,6 +33,7 @@ use crate::error::Error;
 pub struct MemoryStore {
     records: Mutex<Records>,
     refreshes: Arc<Mutex<Refreshes>>,
+    entries: Mutex<ExpiringMap<String, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +147,32 @@ impl Store for MemoryStore {
             }
         }
         Ok(Some(changes))
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        let entries = self.entries.lock();
+        let found = keys.iter().filter_map(|key| {
+            let (value, ends) = entries.get(key)?;
+            Some(StoreEntry::new(key, value, ends))
+        });
+        Ok(found.collect())
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        let mut kept = self.entries.lock();
+        for StoreEntry {
+            key,
+            value,
+            expires_at,
+        } in entries
+        {
+            match value {
+                Some(value) => kept.insert(key.clone(), value.clone(), *expires_at),
+                None => kept.remove(key),
+            }
+        }
+        kept.truncate(most);
+        Ok(())
     }
 }
 

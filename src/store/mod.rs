@@ -2,6 +2,7 @@
 
 pub mod codec;
 mod contract;
+mod entry;
 mod file;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -19,6 +20,7 @@ use std::time::Duration;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 pub use contract::{Changes, Cursor, Intent, Missing, RecordLock, Revision, Saved, Unlocked};
+pub use entry::StoreEntry;
 pub use file::FileStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -40,7 +42,8 @@ use crate::error::Error;
 /// A store that several processes share overrides the rest too: [`lock`](Store::lock), so that one of them refreshes a token at
 /// a time and learns how the last refresh ended; [`save_if`](Store::save_if), so that no write undoes what another process has
 /// just written; [`changes`](Store::changes), so that each sees what the others, and operators, changed; and
-/// [`missing`](Store::missing), so that a removed record stays so while a lost one is written again.
+/// [`missing`](Store::missing), so that a removed record stays so while a lost one is written again. With
+/// [`load_entries`](Store::load_entries) and [`save_entries`](Store::save_entries) they share what is no record.
 ///
 /// Methods block and are called with no lock held. Those that write a record are called one at a time for one id within a
 /// process.
@@ -153,6 +156,32 @@ pub trait Store: Send + Sync {
         let _ = since;
         Ok(None)
     }
+
+    /// The entries under these keys, of those that there are.
+    ///
+    /// The default finds none.
+    ///
+    /// # Errors
+    /// When they could not be read.
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        let _ = keys;
+        Ok(Vec::new())
+    }
+
+    /// Writes entries: what processes tell each other beside the records, such as the owners of resources. One without a value removes
+    /// what is under its key; of several with one key, the last counts. Up to some millions of bytes in all, written up to twice a second.
+    ///
+    /// About `most` are kept, never fewer: those that expire first make room. They need not be durable: entries may be lost when the machine
+    /// fails. What was written must be seen by the other processes.
+    ///
+    /// The default keeps none: each process then knows what it has seen itself, until it ends.
+    ///
+    /// # Errors
+    /// When they were not written; the writer tries again later.
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        let _ = (entries, most);
+        Ok(())
+    }
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -190,6 +219,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         (**self).changes(since)
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        (**self).load_entries(keys)
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        (**self).save_entries(entries, most)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::sources;
 /// The rooms from the ground up. A room imports from lower floors alone.
 const FLOORS: &[&[&str]] = &[
     &["clock", "failure_kind", "percent", "random"],
-    &["head", "limits"],
+    &["expiring", "head", "limits"],
     &["error", "json"],
     &["panic"],
     &["proxy"],
@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["executor", "health"],
     &["provider", "registry"],
     &["persistence", "selection"],
+    &["resources"],
     &["services"],
     &["refresh"],
     &["execution"],

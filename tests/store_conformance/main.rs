@@ -27,6 +27,7 @@ fn memory() {
             "a killed writer leaves the last record whole",
             "a killed holder has no lock",
             "own writes are no news",
+            "what a killed process has written is there",
         ]
     );
 }

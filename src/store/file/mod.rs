@@ -1,6 +1,7 @@
 //! [`FileStore`]: one readable file per record, replaced as a whole, in a directory that other tools may share.
 
 mod atomic;
+mod entries;
 mod fingerprint;
 mod foreign;
 mod index;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use self::entries::EntryLog;
 use self::index::{Index, News};
 use self::read::Unreadable;
 use self::record::{Home, Stored};
@@ -33,7 +35,9 @@ use super::codec::{check, shown};
 use super::contract::Conflict;
 use super::support::lock_file::LockFile;
 use super::support::permissions;
-use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
+use super::{
+    Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store, StoreEntry,
+};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::random;
@@ -50,7 +54,7 @@ use fingerprint::Marks;
 /// | `name.json` | a record or a token file that was put there, also in subdirectories |
 /// | `name.json.state` | its runtime state, and what a token file has no place for, its generation too |
 /// | `name.….damaged-1` | a file that did not read when a save took its place: look at it and remove it |
-/// | `.credpool/` | locks, one empty file each that is never removed, and what was noted of refreshes under way |
+/// | `.credpool/` | locks, one empty file each that is never removed, what was noted of refreshes under way, and [entries](Store::save_entries), a line each |
 /// | `.credpool-….tmp` | a new file that is not in its place yet |
 ///
 /// `name` is the id where that consists of `a-z`, `0-9`, `.`, `_` and `-`, does not start or end with a dot, does not end in
@@ -131,6 +135,7 @@ pub struct FileStore {
     /// Tells this handle's cursors from those of others.
     instance: u64,
     index: Mutex<Index>,
+    entries: EntryLog,
 }
 
 impl FileStore {
@@ -176,6 +181,7 @@ impl FileStore {
             held,
             instance: u64::from_le_bytes(random),
             index: Mutex::default(),
+            entries: EntryLog::default(),
         })
     }
 
@@ -469,6 +475,16 @@ impl Store for FileStore {
             .map(|(path, reason)| Skipped::new(path, reason))
             .collect();
         Ok(Some(changes))
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        self.check_root()?;
+        self.entries.load(&self.root, keys)
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        self.check_root()?;
+        self.entries.save(&self.root, entries, most)
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`PostgresStore`]: records in a PostgreSQL database that processes of many machines share.
 
+mod entries;
 mod link;
 mod lock;
 mod rows;
@@ -15,7 +16,9 @@ use zeroize::Zeroizing;
 use self::link::Link;
 use self::rows::{Horizon, Over};
 use super::codec::{self, MOST_RACES, Parts, conflict, overtaken};
-use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store};
+use super::entry::from_millis;
+use super::support::truncation::Truncation;
+use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store, StoreEntry};
 use crate::auth::{Auth, Secret};
 use crate::error::Error;
 use crate::random;
@@ -23,8 +26,8 @@ use crate::random;
 /// A store in a PostgreSQL database (feature `postgres`): for a fleet of processes on any number of machines, which share
 /// credentials and cooldowns, and refresh a token one at a time.
 ///
-/// It goes over libpq, which must be installed (`libpq-dev` to build). PostgreSQL 14 or later. The tables `credpool_records` and
-/// `credpool_intents` are made in the first schema of the search path where they are missing. Add `connect_timeout=5` and
+/// It goes over libpq, which must be installed (`libpq-dev` to build). PostgreSQL 14 or later. The tables `credpool_records`,
+/// `credpool_intents` and `credpool_entries` are made in the first schema of the search path where they are missing. Add `connect_timeout=5` and
 /// `tcp_user_timeout=10000` to the connection string: they bound how long an unreachable server is waited for.
 ///
 /// # Guarantees
@@ -65,6 +68,7 @@ pub struct PostgresStore {
     link: Arc<Link>,
     /// Tells this handle's writes from those of others.
     writer: i64,
+    truncation: Arc<Truncation>,
 }
 
 impl PostgresStore {
@@ -82,6 +86,7 @@ impl PostgresStore {
         let store = Self {
             link: Arc::new(Link::new(url.into())),
             writer: i64::from_le_bytes(random),
+            truncation: Arc::default(),
         };
         store.link.run("make the tables", rows::create)?;
         Ok(store)
@@ -202,6 +207,25 @@ impl Store for PostgresStore {
             }
         }
         Ok(Some(changes))
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        let rows = self.link.run("look for entries", |connection| {
+            entries::load(connection, keys)
+        })?;
+        let found = rows.into_iter().map(|row| {
+            let (key, value) = (row.key(), row.value());
+            StoreEntry::new(key, value, from_millis(row.expires_at))
+        });
+        Ok(found.collect())
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        let is_due = self.truncation.is_due(entries.len(), most);
+        let most = is_due.then(|| i64::try_from(most).unwrap_or(i64::MAX));
+        self.link.run("write entries", |connection| {
+            entries::save(connection, entries, most)
+        })
     }
 }
 

@@ -45,7 +45,8 @@ impl Row {
 /// Makes the tables where they are missing.
 pub(super) fn create(connection: &mut PgConnection) -> QueryResult<()> {
     let sql = "SELECT to_regclass('credpool_records') IS NOT NULL
-            AND to_regclass('credpool_intents') IS NOT NULL AS yes";
+            AND to_regclass('credpool_intents') IS NOT NULL
+            AND to_regclass('credpool_entries') IS NOT NULL AS yes";
     let Answer { yes } = sql_query(sql).get_result(connection)?;
     if yes {
         return Ok(());
@@ -320,4 +321,10 @@ const TABLES: &str = "
         key bytea PRIMARY KEY,
         intent text NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS credpool_entries (
+        key bytea PRIMARY KEY,
+        value bytea NOT NULL,
+        expires_at bigint NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS credpool_entries_expires_at ON credpool_entries (expires_at);
 ";

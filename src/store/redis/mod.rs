@@ -1,5 +1,6 @@
 //! [`RedisStore`]: records in a Redis server that processes of many machines share.
 
+mod entries;
 mod link;
 mod lock;
 mod scripts;
@@ -10,10 +11,14 @@ use std::time::Duration;
 
 use redis::RedisResult;
 
+use self::entries::Entries;
 use self::link::Link;
 use self::scripts::{Names, Over, Row};
 use super::codec::{self, MOST_RACES, Parts, conflict, overtaken};
-use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store};
+use super::entry::{from_millis, last_of_each};
+use super::{
+    Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store, StoreEntry,
+};
 use crate::auth::{Auth, Secret};
 use crate::error::Error;
 
@@ -65,6 +70,7 @@ use crate::error::Error;
 pub struct RedisStore {
     link: Arc<Link>,
     names: Names,
+    entries: Entries,
     lease: Duration,
     /// Tells this handle's writes from those of others.
     writer: Arc<str>,
@@ -98,6 +104,7 @@ impl RedisStore {
         let store = Self {
             link: Arc::new(link),
             names: Names::of("credpool"),
+            entries: Entries::of("credpool"),
             lease: Duration::from_secs(3),
             writer: scripts::token()?.into(),
         };
@@ -109,6 +116,7 @@ impl RedisStore {
     /// Sets under what name the keys are, for several pools on one server. Default: `credpool`.
     pub fn with_name(mut self, name: &str) -> Self {
         self.names = Names::of(name);
+        self.entries = Entries::of(name);
         self
     }
 
@@ -274,6 +282,31 @@ impl Store for RedisStore {
         }
         changes.cursor = cursor(from.max(now), &count);
         Ok(Some(changes))
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        let mut found = Vec::new();
+        for some in keys.chunks(AT_ONCE) {
+            let rows = self.link.run("look for entries", |connection| {
+                self.entries.load(connection, some)
+            })?;
+            let rows = some.iter().zip(rows);
+            found.extend(rows.filter_map(|(key, row)| {
+                let (value, ends) = row?;
+                Some(StoreEntry::new(key, value, from_millis(ends)))
+            }));
+        }
+        Ok(found)
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        let last: Vec<_> = last_of_each(entries).collect();
+        for some in last.chunks(AT_ONCE) {
+            self.link.run("write entries", |connection| {
+                self.entries.save(connection, some, most)
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -16,11 +16,15 @@ use self::link::Link;
 use self::rows::Rows;
 use super::codec::shown;
 use super::codec::{self, conflict, intent_text, read_intent};
+use super::entry::{from_millis, last_of_each, millis};
 use super::file::names;
 use super::support::connection_pool::Idle;
 use super::support::lock_file::LockFile;
 use super::support::permissions;
-use super::{Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store};
+use super::support::truncation::Truncation;
+use super::{
+    Changes, Cursor, Intent, Listing, Missing, RecordLock, Revision, Saved, Store, StoreEntry,
+};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::random;
@@ -76,6 +80,7 @@ struct Inner {
     /// Tells this handle's writes from those of others.
     writer: i64,
     idle: Idle<Link>,
+    truncation: Truncation,
 }
 
 impl SqliteStore {
@@ -103,6 +108,7 @@ impl SqliteStore {
                 locks,
                 writer: i64::from_le_bytes(random::bytes().map_err(failed)?),
                 idle: Idle::default(),
+                truncation: Truncation::default(),
             }),
         };
         store.inner.idle.put_back(Link::open(&store.inner.path)?);
@@ -220,6 +226,36 @@ impl Store for SqliteStore {
                 })?;
             }
             Ok(Some(changes))
+        })
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        self.inner.rows("look for entries", |rows| {
+            let mut found = Vec::new();
+            for key in keys {
+                if let Some((value, ends)) = rows.entry(key)? {
+                    let value = String::from_utf8_lossy(&value);
+                    found.push(StoreEntry::new(key, value, from_millis(ends)));
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        let inner = &self.inner;
+        let immediate = TransactionBehavior::Immediate;
+        inner.within(immediate, false, "write entries", |rows| {
+            for entry in last_of_each(entries) {
+                match &entry.value {
+                    Some(value) => rows.put_entry(&entry.key, value, millis(entry.expires_at))?,
+                    None => rows.remove_entry(&entry.key)?,
+                }
+            }
+            if inner.truncation.is_due(entries.len(), most) {
+                rows.truncate_entries(i64::try_from(most).unwrap_or(i64::MAX))?;
+            }
+            Ok(())
         })
     }
 }

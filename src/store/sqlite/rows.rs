@@ -13,8 +13,8 @@ pub(super) struct Rows<'a> {
 
 /// Makes the tables where one is missing, as in a database of a former version.
 pub(super) fn create(tables: &mut Connection) -> rusqlite::Result<()> {
-    // The one that is made last.
-    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'credpool_history')";
+    let sql = "SELECT count(*) = 5 FROM sqlite_master WHERE name IN
+        ('credpool_records', 'credpool_intents', 'credpool_version', 'credpool_history', 'credpool_entries')";
     if tables.query_row(sql, [], |row| row.get(0))? {
         return Ok(());
     }
@@ -179,6 +179,34 @@ impl Rows<'_> {
         };
         changed.map(drop)
     }
+
+    pub(super) fn entry(&self, key: &str) -> rusqlite::Result<Option<(Vec<u8>, i64)>> {
+        let sql = "SELECT value, expires_at FROM credpool_entries WHERE key = ?1";
+        let mut statement = self.tables.prepare(sql)?;
+        let row = statement.query_row([key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
+        row.optional()
+    }
+
+    pub(super) fn put_entry(&self, key: &str, value: &str, ends: i64) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO credpool_entries (key, value, expires_at) VALUES (?1, ?2, ?3)
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at";
+        let mut statement = self.tables.prepare(sql)?;
+        statement
+            .execute(params![key.as_bytes(), value.as_bytes(), ends])
+            .map(drop)
+    }
+
+    pub(super) fn remove_entry(&self, key: &str) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM credpool_entries WHERE key = ?1";
+        self.tables.execute(sql, [key.as_bytes()]).map(drop)
+    }
+
+    /// Removes the entries that end first, until no more than `most` are left.
+    pub(super) fn truncate_entries(&self, most: i64) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM credpool_entries WHERE key IN
+            (SELECT key FROM credpool_entries ORDER BY expires_at DESC, key LIMIT -1 OFFSET ?1)";
+        self.tables.execute(sql, [most]).map(drop)
+    }
 }
 
 fn id_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<String> {
@@ -215,6 +243,12 @@ const TABLES: &str = "
         history INTEGER NOT NULL
     );
     INSERT OR IGNORE INTO credpool_history VALUES (1, random());
+    CREATE TABLE IF NOT EXISTS credpool_entries (
+        key BLOB NOT NULL PRIMARY KEY,
+        value BLOB NOT NULL,
+        expires_at INTEGER NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS credpool_entries_expires_at ON credpool_entries (expires_at);
 ";
 
 /// For how long it is remembered that a record was removed, in seconds.

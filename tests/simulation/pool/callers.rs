@@ -29,6 +29,8 @@ pub struct Under {
     pub cancelled_at: Option<Duration>,
     pub cancel: CancelToken,
     pub may_wait: Duration,
+    /// Who alone may serve it.
+    pub owner: Option<String>,
 }
 
 pub struct Caller {
@@ -62,6 +64,8 @@ pub struct Manner {
     pub timeout: Option<Duration>,
     pub max_wait: Option<Duration>,
     pub streams: bool,
+    /// What it uses.
+    pub file: Option<String>,
     /// Reads the first chunk of a stream and drops it.
     pub drops: bool,
     /// Between two calls; `None`: it makes one call alone.
@@ -69,7 +73,7 @@ pub struct Manner {
 }
 
 impl Manner {
-    pub fn draw(random: &mut Random, in_a_loop: bool) -> Self {
+    pub fn draw(random: &mut Random, files: &[String], in_a_loop: bool) -> Self {
         let millis = |ms| Some(Duration::from_millis(ms));
         Self {
             model: random.pick(&MODELS).unwrap(),
@@ -82,6 +86,7 @@ impl Manner {
             streams: random.chance(1, 4),
             drops: random.chance(1, 4),
             pause: in_a_loop.then(|| random.millis(&[200, 1_000, 3_000])),
+            file: random.pick(files).filter(|_| random.chance(1, 3)).cloned(),
         }
     }
 }
@@ -115,7 +120,10 @@ fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
     let mut options = Options::new().with_cancel(cancel.clone());
     options.timeout = manner.timeout;
     options.max_wait = manner.max_wait;
+    let owner_of = |file: &String| ground.truth.lock().files.get(file).cloned();
+    let owner = manner.file.as_ref().and_then(owner_of);
     place.lock().call = Some(Under {
+        owner,
         number,
         model: manner.model,
         began,
@@ -127,7 +135,11 @@ fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
             .unwrap_or(Duration::from_secs(30))
             .min(manner.timeout.unwrap_or(Duration::MAX)),
     });
-    let request = Request::new(manner.model, format!("{{\"{number}\"}}"));
+    let payload = match &manner.file {
+        Some(file) => format!("{{\"{number}\":0,\"file_id\":\"{file}\"}}"),
+        None => format!("{{\"{number}\"}}"),
+    };
+    let request = Request::new(manner.model, payload);
     let result = if manner.streams {
         read(ground, manner, &request, &options)
     } else {
@@ -137,7 +149,10 @@ fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
             .map(|response| response.attempts)
     };
     let under = place.lock().call.take().unwrap();
-    let ready = ready(&ground.manager, manner.model);
+    let mut ready = ready(&ground.manager, manner.model);
+    if manner.file.is_some() {
+        ready.retain(|id| under.owner.as_ref() == Some(id));
+    }
     promises::check_call(
         ground,
         &Ended {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use credpool::{Availability, Error, Manager, Options, Outcome, Request};
 
+use super::files;
 use super::keys;
 use super::promises::is_refusal;
 use super::selector::DECLINES;
@@ -50,6 +51,7 @@ pub fn conclude(pool: &mut Pool) {
             check_hint(pool, model);
         }
     }
+    files::check_files(pool, &mut Random::seeded(pool.seed));
     check_faults(pool);
     check_long_calls(pool);
 }

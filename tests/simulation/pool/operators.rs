@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::callers::{Caller, Manner};
+use super::files::{file_is_asked_for, file_is_deleted, file_is_made};
 use super::keys::{
     disable, faults_are_marked, key_fails, key_fails_at_times, key_is_added, key_is_removed,
     key_is_replaced, key_is_well, limits_change, login_is_awaited, long_calls, pick,
@@ -43,6 +44,9 @@ pub const KINDS: &[Kind] = &[
     pool_kind("a login is awaited", 2, login_is_awaited),
     pool_kind("a call is about no model", 2, call_about_no_model),
     pool_kind("faults are marked", 2, faults_are_marked),
+    pool_kind("a file is made", 4, file_is_made),
+    pool_kind("a file is asked for", 5, file_is_asked_for),
+    pool_kind("a file is deleted", 1, file_is_deleted),
 ];
 
 fn time_passes(pool: &mut Pool, random: &mut Random) {
@@ -53,7 +57,7 @@ fn time_passes(pool: &mut Pool, random: &mut Random) {
 
 fn caller_begins(pool: &mut Pool, random: &mut Random) {
     if pool.callers.len() < 16 {
-        let manner = Manner::draw(random, true);
+        let manner = Manner::draw(random, &pool.files(), true);
         pool.start_caller(manner);
     }
 }
@@ -65,12 +69,12 @@ fn caller_ends(pool: &mut Pool, random: &mut Random) {
 }
 
 fn one_call(pool: &mut Pool, random: &mut Random) {
-    let manner = Manner::draw(random, false);
+    let manner = Manner::draw(random, &pool.files(), false);
     pool.start_caller(manner);
 }
 
 fn many_calls(pool: &mut Pool, random: &mut Random) {
-    let manner = Manner::draw(random, false);
+    let manner = Manner::draw(random, &pool.files(), false);
     for _ in 0..=random.below(12) {
         pool.start_caller(manner.clone());
     }

@@ -113,6 +113,7 @@ pub fn check_returns(pool: &Pool) {
         let waits = |under: &&Under| {
             let mut all = truth.sent.values().flatten();
             under.model == last.model
+                && under.owner.as_ref().is_none_or(|owner| owner == id)
                 && under.began + GRACE < now
                 && !all.any(|sent| sent.call == under.number)
         };
@@ -309,7 +310,7 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
         );
     }
     let Err(error) = result else { return };
-    if is_refusal(error) && error.message().contains("key-") {
+    if is_refusal(error) && manner.file.is_none() && error.message().contains("key-") {
         truth.breach(
             "the_message_of_a_refusal_names_no_credential",
             error.to_string(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use credpool::{
     Attempt, Auth, ChunkSource, Error, ErrorCode, Format, LimitWindow, Options, ProviderExecutor,
-    RateLimits, Request, Response, StreamChunk, Timestamp,
+    RateLimits, RawAnswer, RawRequest, Request, Response, StreamChunk, Timestamp,
 };
 use crossbeam_channel::select;
 use parking_lot::Mutex;
@@ -98,6 +98,9 @@ pub struct Truth {
     /// Attempts, and what hooks heard of them.
     pub attempts: usize,
     pub heard: usize,
+    /// What was made, by which key.
+    pub files: BTreeMap<String, String>,
+    pub made: usize,
     pub breaches: Vec<Breach>,
     pub history: Vec<String>,
 }
@@ -119,6 +122,8 @@ impl Truth {
             no_floor: false,
             attempts: 0,
             heard: 0,
+            files: BTreeMap::new(),
+            made: 0,
             breaches: Vec::new(),
             history: Vec::new(),
         }))
@@ -211,6 +216,8 @@ impl Upstream {
             return Fate::Refused(error);
         }
         super::promises::check_request(&mut truth, &id, &key, &request.model, call);
+        let text = String::from_utf8_lossy(&request.payload);
+        super::files::check_file(&mut truth, &id, call, &text);
         truth.sent.entry(id.clone()).or_default().push(Sent {
             at: now,
             call,
@@ -293,7 +300,12 @@ impl Upstream {
         }
     }
 
-    fn answer(&self, attempt: &Attempt, auth: &Auth, request: &Request) -> Result<Response, Error> {
+    pub fn answer(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &Request,
+    ) -> Result<Response, Error> {
         let (latency, limits) = match self.arrive(attempt, auth, request) {
             Fate::Served { latency, limits } => (latency, limits),
             Fate::Refused(error) => return Err(error),
@@ -334,7 +346,9 @@ impl Upstream {
 /// The number of the call that a request belongs to.
 pub fn call_of(request: &Request) -> u64 {
     let text = std::str::from_utf8(&request.payload).unwrap_or_default();
-    text.trim_matches(['{', '}', '"', ' ']).parse().unwrap_or(0)
+    let text = text.trim_start_matches(['{', '"', ' ']);
+    let digits = text.split(|sign: char| !sign.is_ascii_digit()).next();
+    digits.unwrap_or_default().parse().unwrap_or(0)
 }
 
 impl ProviderExecutor for Upstream {
@@ -376,6 +390,16 @@ impl ProviderExecutor for Upstream {
         options: &Options,
     ) -> Result<Response, Error> {
         self.execute(attempt, auth, request, options)
+    }
+
+    fn execute_raw(
+        &self,
+        attempt: &Attempt,
+        auth: &Auth,
+        request: &RawRequest,
+        _: &Options,
+    ) -> Result<RawAnswer, Error> {
+        self.raw(attempt, auth, request)
     }
 
     fn refresh(&self, _: &Attempt, _: &Auth) -> Result<Auth, Error> {

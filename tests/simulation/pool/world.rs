@@ -76,7 +76,7 @@ impl Pool {
             super::keys::add_key(&mut pool, &mut random, number);
         }
         for _ in 0..=random.below(4) {
-            let manner = Manner::draw(&mut random, true);
+            let manner = Manner::draw(&mut random, &[], true);
             pool.start_caller(manner);
         }
         pool
@@ -88,6 +88,11 @@ impl Pool {
 
     pub fn now(&self) -> Duration {
         self.ground.timeline.now()
+    }
+
+    /// What there is.
+    pub fn files(&self) -> Vec<String> {
+        self.truth().lock().files.keys().cloned().collect()
     }
 
     pub fn note(&self, what: impl AsRef<str>) {

@@ -1,6 +1,7 @@
 //! The conformance suite of stores.
 
 mod changes;
+mod entries;
 mod locks;
 mod processes;
 mod records;
@@ -58,6 +59,8 @@ pub enum Ability {
     Removals,
     /// [`Store::missing`] tells a record that was never there from a removed one.
     Losses,
+    /// [`Store::save_entries`] keeps entries.
+    Entries,
 }
 
 /// Checks everything that a [`Store`] promises, each promise on a fixture of its own.
@@ -101,7 +104,7 @@ pub enum Ability {
 ///
 ///     fn lacks(&self) -> &[Ability] {
 ///         use Ability::*;
-///         &[SeparateState, CompareAndSwap, Locks, Changes, OwnWrites, Removals]
+///         &[SeparateState, CompareAndSwap, Locks, Changes, OwnWrites, Removals, Entries]
 ///     }
 /// }
 ///
@@ -172,4 +175,11 @@ const CHECKS: &[Check<Fixture, Ability>] = checks! {
         own_writes_are_no_news(Ability::OwnWrites),
         no_writer_is_missed(Ability::Changes),
         a_foreign_cursor_gives_all_there_is(Ability::Changes);
+    entries:
+        an_entry_is_found_under_its_key(Ability::Entries),
+        the_last_entry_under_a_key_counts(Ability::Entries),
+        entries_are_no_records(Ability::Entries),
+        the_entries_that_expire_first_make_room(Ability::Entries),
+        no_entry_of_another_writer_is_lost(Ability::Entries),
+        what_a_killed_process_has_written_is_there(Ability::Entries);
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Fixture;
-use super::samples::{loaded, successor};
+use super::samples::{MANY, entry, loaded, successor};
 use crate::store::{Intent, Revision, Saved, Store};
 use crate::testing::conformance::{Stop, Verdict, same};
 
@@ -70,6 +70,18 @@ fn act(store: &dyn Store, task: &str) -> Verdict {
             store.save_state(&next)?;
             say(&next.generation().to_string())?;
         },
+        // The same entries anew, on and on.
+        Some(("keep", key)) => {
+            for number in 1.. {
+                let others = (0..20).map(|other| entry(&format!("{key}{other}"), "x", number));
+                let all: Vec<_> = others
+                    .chain([entry(key, &number.to_string(), number)])
+                    .collect();
+                store.save_entries(&all, MANY)?;
+                say(&number.to_string())?;
+            }
+            Ok(())
+        }
         _ => Err(Stop::Broken("no such task".to_owned())),
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::auth::Auth;
-use crate::store::{Saved, Store};
+use crate::store::{Saved, Store, StoreEntry};
 use crate::testing::conformance::Stop;
 
 /// A record with nothing special.
@@ -87,6 +87,16 @@ pub(super) fn at(what: &str, saved: Saved) -> Result<String, Stop> {
 pub(super) fn short(id: &str) -> String {
     format!("{:?}", id.chars().take(40).collect::<String>())
 }
+
+/// An entry that ends so many seconds into the calendar of the checks.
+pub(super) fn entry(key: &str, value: &str, seconds: u64) -> StoreEntry {
+    let start = time::macros::utc_datetime!(2026-01-02 03:04:05.678);
+    let ends = crate::clock::later(start, std::time::Duration::from_secs(seconds));
+    StoreEntry::new(key, value, ends)
+}
+
+/// Far more entries than any check writes.
+pub(super) const MANY: usize = 100_000;
 
 /// Ids that are free text: paths, endings of files, other alphabets, and long ones.
 pub(super) fn hostile_ids() -> Vec<String> {
