@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::panic::guard;
 
-/// A switch that is thrown once: everything that holds a clone of the token, or a [`child`](CancelToken::child), sees it.
+/// A one-shot cancellation token, shared by all its clones; cancelling it cancels each [`child`](CancelToken::child), too.
 ///
 /// Give it to a call in [`Options::cancel`](crate::Options). Executors ask [`is_cancelled`](CancelToken::is_cancelled),
 /// put [`cancelled`](CancelToken::cancelled) into their `select!`, or register an action with
@@ -42,7 +42,7 @@ pub enum Never {}
 #[derive(Default)]
 struct Inner {
     /// Set with the state locked.
-    thrown: AtomicBool,
+    flag: AtomicBool,
     /// Made at the first call of `cancelled`; disconnected once the sender below is gone.
     cancelled: OnceLock<Receiver<Never>>,
     state: Mutex<State>,
@@ -140,7 +140,7 @@ impl Inner {
     fn cancel(&self) {
         let (open, actions) = {
             let mut state = self.state.lock();
-            self.thrown.store(true, Ordering::Release);
+            self.flag.store(true, Ordering::Release);
             (state.open.take(), std::mem::take(&mut state.actions))
         };
         drop(open);
@@ -150,7 +150,7 @@ impl Inner {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.thrown.load(Ordering::Acquire)
+        self.flag.load(Ordering::Acquire)
     }
 }
 

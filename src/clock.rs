@@ -56,7 +56,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock for tests: both of its faces stand still until [`ManualClock::advance`] moves them.
+/// A clock for tests: both wall clock and monotonic clock stand still until [`ManualClock::advance`] moves them.
 ///
 /// ```
 /// use credpool::{Clock, ManualClock};
@@ -160,7 +160,7 @@ pub(crate) fn until(now: Timestamp, at: Timestamp) -> Duration {
     Duration::try_from(at - now).unwrap_or_default()
 }
 
-/// `from + by`, or a century later where that cannot be told.
+/// `from + by`, or a century later where that is not representable.
 pub(crate) fn deadline(from: Instant, by: Duration) -> Instant {
     from.checked_add(by)
         .or_else(|| from.checked_add(FAR))

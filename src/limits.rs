@@ -70,7 +70,7 @@ pub struct LimitWindow {
     pub resets_at: Option<Timestamp>,
     /// How long the window is, as the vendor says or its name does: `req-minute`, `unified-5h`.
     pub length: Option<Duration>,
-    /// The vendor's word for how it stands: `allowed`, `allowed_warning`, `rejected`.
+    /// The vendor's word for its state: `allowed`, `allowed_warning`, `rejected`.
     pub status: Option<String>,
     /// Millionths, so that windows can be compared.
     used: Option<u32>,
@@ -92,11 +92,11 @@ pub enum HintSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exhausted {
-    /// Requests or tokens of a short time: it comes back within minutes.
+    /// Requests or tokens of a short window: it resets within minutes.
     Rate,
-    /// The quota of a longer time or of a plan: it comes back when its period is over.
+    /// The quota of a longer window or of a plan: it resets when its period ends.
     Quota,
-    /// The money: it comes back when the account is paid.
+    /// The money: it is restored when the account is paid.
     Billing,
     /// The provider: it has too much to do, and the credential is not to blame.
     Overloaded,
@@ -224,7 +224,7 @@ impl LimitWindow {
         self
     }
 
-    /// Sets the vendor's word for how it stands.
+    /// Sets the vendor's word for its state.
     pub fn with_status(mut self, status: impl Into<String>) -> Self {
         self.status = Some(status.into());
         self

@@ -14,7 +14,7 @@ pub enum Status {
     Unknown,
     /// Valid and ready for use.
     Active,
-    /// Waiting for something outside, such as a second factor: it is not asked until it has tokens or a key. See
+    /// Waiting for something outside, such as a second factor: not selected until it has tokens or a key. See
     /// [`FailurePolicy::with_pending`](crate::FailurePolicy::with_pending).
     Pending,
     /// In a refresh.

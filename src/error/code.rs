@@ -22,7 +22,7 @@ pub enum ErrorCode {
     AuthUnavailable,
     /// The executor does not speak the request's format: nothing was sent.
     UnsupportedFormat,
-    /// The provider or the executor cannot do what was asked.
+    /// The provider or the executor does not support the operation.
     Unsupported,
     /// A setting, a record or an argument is wrong: nothing was sent.
     Config,
@@ -47,7 +47,7 @@ pub enum ErrorCode {
     Conflict,
     /// A refresh did not give a new token.
     RefreshFailed,
-    /// The login is over: a person must log in again.
+    /// The login has expired or was revoked: a person must log in again.
     NeedsLogin,
     /// A stream ended before the provider's own end.
     StreamTruncated,

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::failure_kind::{CooldownSource, FailureKind};
 
-/// How a credential stands for a model: from [`Manager::explain`](crate::Manager::explain), and in an [`Exhaustion`].
+/// A credential's availability for a model: from [`Manager::explain`](crate::Manager::explain), and in an [`Exhaustion`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CredentialReport {
@@ -16,7 +16,7 @@ pub struct CredentialReport {
     pub auth_id: Arc<str>,
     /// Its provider.
     pub provider: Arc<str>,
-    /// Whether it would be asked now.
+    /// Whether it would be selected now.
     pub availability: Availability,
     /// What its last failures were, where it is unavailable or has just been.
     pub fault: Option<FailureKind>,
@@ -34,7 +34,7 @@ pub struct CredentialReport {
     pub error: Option<Error>,
 }
 
-/// Whether a credential would be asked.
+/// Whether a credential would be selected.
 #[doc(alias = "circuit breaker")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -49,12 +49,12 @@ pub enum Availability {
     Busy,
     /// No, for a while.
     Cooling,
-    /// No: its access token has ended, or there is none yet, and a refresh has to bring another one. A call for which no other credential is
-    /// ready begins it, and waits for it.
+    /// No: its access token has ended, or there is none yet, and a refresh has to bring another one. A call for which no other credential
+    /// is ready begins it, and waits for it.
     Refreshing,
     /// No: it waits for something outside, and has neither tokens nor a key.
     Pending,
-    /// No: its settings are wrong, and it is unavailable until its record changes.
+    /// No: its configuration is invalid, and it is unavailable until its record changes.
     Misconfigured,
     /// No, until the operator says so.
     Disabled,

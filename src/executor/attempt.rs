@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::transport::Transport;
 
-/// What an executor is told about the attempt it makes: its number, its deadline, how it is cancelled, and which HTTP agent
+/// What an executor knows of its attempt: its number, its deadline, how it is cancelled, and which HTTP agent
 /// to use.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -64,7 +64,7 @@ impl Attempt {
     /// One that a [`TransportProvider`](crate::TransportProvider) gives is used as it is: [`send`](Self::send) alone adds the proxy.
     ///
     /// # Errors
-    /// Code `config` when the proxy's URL is not one: nothing goes out past a proxy that was asked for.
+    /// Code `config` when the proxy's URL is not one: nothing bypasses a configured proxy.
     pub fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
         self.tools.transport.agent(auth)
     }

@@ -48,7 +48,7 @@ pub trait ProviderExecutor: Send + Sync {
     /// or its end.
     ///
     /// When [`Attempt::cancel_token`] is cancelled, an iterator gives up with code `cancelled`, whatever it waits for: that is how a caller
-    /// who drops the stream ends it.
+    /// dropping the stream ends it.
     ///
     /// # Errors
     /// As [`execute`](Self::execute); an error here, or before the first content chunk, fails over.
@@ -91,7 +91,10 @@ pub trait ProviderExecutor: Send + Sync {
         let _ = (attempt, auth, request, options);
         Err(Error::new(
             ErrorCode::Unsupported,
-            format!("the executor for {} makes no raw calls", self.identifier()),
+            format!(
+                "the executor for {} does not support raw calls",
+                self.identifier()
+            ),
         ))
     }
 
@@ -163,7 +166,7 @@ impl Executors {
                 return;
             }
         };
-        // Whoever uses a provider, or says that it has served, counts: each copy for fewer.
+        // Each user of a provider counts, each copy for fewer.
         let copies = PerThread::new(|| {
             Arc::new(Provider {
                 name: provider.as_str().into(),

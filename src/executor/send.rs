@@ -188,7 +188,7 @@ impl Attempt {
         {
             // The peer closed the connection while it was idle, which no request could know (RFC 9112 section 9.3.1). The
             // other idle ones may be dead, too.
-            log::debug!("{route}: a kept connection was dead; the request goes over a new one");
+            log::debug!("{route}: a kept connection was dead; sending the request over a new one");
             let took = self.clock().monotonic().saturating_duration_since(begun);
             let limits = limits.after(took);
             scope = self.scope(pace);

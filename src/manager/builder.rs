@@ -102,7 +102,7 @@ impl Builder {
         self
     }
 
-    /// Who chooses. Default: [`RoundRobin`].
+    /// The selection strategy. Default: [`RoundRobin`].
     #[doc(alias = "load balancing")]
     pub fn selector(mut self, selector: impl Selector + 'static) -> Self {
         self.selector = Arc::new(selector);
@@ -128,7 +128,7 @@ impl Builder {
     }
 
     /// The proxy for credentials without one of their own, as [`Auth::proxy_url`](crate::Auth::proxy_url). Default: none;
-    /// the environment is not asked.
+    /// the environment is not read.
     pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
         self.proxy = url.into();
         self
@@ -318,7 +318,7 @@ impl Builder {
             return Err(Error::config(what));
         }
         if self.min_refresh_gap.is_zero() {
-            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed all the time";
+            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed without a pause";
             return Err(Error::config(what));
         }
         if self.streams.consumer_timeout.is_zero() {

@@ -213,7 +213,9 @@ impl Manager {
     fn unique_id(&self, provider: &str) -> Result<String, Error> {
         loop {
             let random = random::bytes().map_err(|_| {
-                Error::config("the system gives no random numbers to make an id from; give the credential one")
+                Error::config(
+                    "the system's random number generator failed; give the credential an id",
+                )
             })?;
             let id = format!("{provider}-{:016x}", u64::from_le_bytes(random));
             if self.get_by_id(&id).is_none() {

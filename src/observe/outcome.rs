@@ -25,14 +25,14 @@ pub struct Outcome<'a> {
     pub auth_id: &'a str,
     /// Its provider.
     pub provider: &'a str,
-    /// The model that was asked; empty for a result about the credential itself.
+    /// The requested model; empty for a result about the credential itself.
     pub model: &'a str,
     /// How it ended.
     pub kind: OutcomeKind,
     /// Tokens used, where the upstream said so.
     pub usage: Option<Usage>,
     /// The tokens that were counted, where the attempt was a token count ([`Manager::execute_count`](crate::Manager::execute_count)): they
-    /// were not used, and stand in no `usage`.
+    /// were not used, and appear in no `usage`.
     pub counted: Option<u64>,
     /// What the upstream said of its limits, in the answer, at the opening of the stream or in the error.
     pub rate_limits: Option<&'a RateLimits>,
@@ -127,7 +127,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// As listeners are told of it: with its time, and with the limits that its error carries, if it does: they are the latest.
+    /// As listeners receive it: with its time, and with the limits that its error carries, if it does: they are the latest.
     pub(crate) fn told_at<'b>(
         mut self,
         now: Timestamp,

@@ -9,7 +9,7 @@ use std::time::Duration;
 ///   but not more often than every `least`, and not more rarely than every `most`.
 /// * At the end of a cooldown the credential is half-open: one request is a probe. After its success two requests may be under
 ///   way, after the next one four, and after the third success as many as there are. A failure begins a new cooldown.
-/// * After a rate limit for which the server has told when it ends there is no half-open state.
+/// * After a rate limit with a retry hint there is no half-open state.
 ///
 /// All this holds for a credential and model. A probe that is under way for `patience` and has not failed counts as a success,
 /// so that long calls do not wait for each other.

@@ -145,7 +145,7 @@ impl Rule {
         self
     }
 
-    /// Says who is to blame.
+    /// Sets the scope: what the failure counts against.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.verdict.scope = scope;
         self

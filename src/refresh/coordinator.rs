@@ -23,7 +23,7 @@ use crate::registry::release;
 use crate::runtime::{Lane, WaitFor, Worker};
 use crate::services::Services;
 
-/// What those who wait for a refresh hear.
+/// The answer to the waiters of a refresh.
 pub(super) type Refreshed = Result<Arc<Auth>, Error>;
 
 /// How a refresh ended.
@@ -52,7 +52,7 @@ pub(crate) struct RefreshCoordinator {
     pub(super) salt: u64,
 }
 
-/// The refreshes that were asked for and have not come to their end.
+/// The refreshes that were requested and have not ended.
 #[derive(Debug)]
 struct Queue {
     flights: SingleFlight<Arc<str>, Waiter>,
@@ -69,21 +69,21 @@ struct Waiter {
     tell: Sender<Refreshed>,
 }
 
-/// A refresh that runs. Dropped without an answer, it tells those who wait.
+/// A refresh that runs. Dropped without an answer, it notifies its waiters.
 struct Flight {
     coordinator: Arc<RefreshCoordinator>,
     id: Arc<str>,
     done: Option<Done>,
 }
 
-/// Who wants a refresh.
+/// What triggers a refresh.
 #[derive(Debug)]
 pub(super) enum Asker {
     /// The scheduler: no call waits for it.
     Schedule,
     /// A call, which does not wait here.
     Call,
-    /// A call that waits to be told.
+    /// A call that waits for the result.
     Ticket(Sender<Refreshed>),
 }
 
@@ -125,7 +125,7 @@ impl RefreshCoordinator {
         }
     }
 
-    /// Refreshes a credential now, due or not, and waits for the outcome. One that is under way already is not asked for again.
+    /// Refreshes a credential now, due or not, and waits for the outcome. One that is in flight already is joined.
     pub(crate) fn refresh_now(self: &Arc<Self>, id: &str) -> Refreshed {
         if let Some(auth) = self.services.registry.get(id) {
             self.states
@@ -224,7 +224,7 @@ impl RefreshCoordinator {
                 Joined::Running => {}
                 Joined::OwnRun => {
                     let what = format!(
-                        "the refresh of credential {id} asks to wait for itself: an executor's refresh must not refresh its own credential"
+                        "the refresh of credential {id} waits for itself: an executor's refresh must not refresh its own credential"
                     );
                     return Err(Error::new(ErrorCode::Conflict, what).with_auth_id(id));
                 }
@@ -316,7 +316,7 @@ impl RefreshCoordinator {
                 // It has come to its end.
                 drop(former);
             }
-            Err(error) => log::error!("refreshes wait for others that hang: {error}"),
+            Err(error) => log::error!("refreshes are waiting for hung ones: {error}"),
         }
     }
 
@@ -335,7 +335,7 @@ impl RefreshCoordinator {
         }
     }
 
-    /// Tells those who wait for a refresh what came of it.
+    /// Notifies the waiters of a refresh of its result.
     fn tell(&self, id: &Arc<str>, done: &Done) {
         let waiters = {
             let mut queue = self.queue.lock();
@@ -507,9 +507,9 @@ fn ends(auth: &Auth) -> Timestamp {
     auth.expiration_time().at().unwrap_or(Timestamp::MAX)
 }
 
-/// What waiters hear of a refresh that came to no end.
+/// The answer to the waiters of an interrupted refresh.
 pub(super) fn cut_off(id: &str) -> Error {
-    let what = format!("the refresh of {id} was cut off before it was done");
+    let what = format!("the refresh of {id} was interrupted");
     Error::new(ErrorCode::RefreshFailed, what).with_auth_id(id)
 }
 

@@ -303,8 +303,7 @@ impl Options {
         self
     }
 
-    /// Sets how many bytes one event of a stream may have. A longer one ends the call, is held against no credential and not asked for
-    /// again.
+    /// Sets how many bytes one event of a stream may have. A longer one ends the call, is held against no credential and not retried.
     ///
     /// ```
     /// let options = credpool::Options::new().with_event_limit(256 * 1024 * 1024);

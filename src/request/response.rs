@@ -34,9 +34,9 @@ pub struct Response {
     pub rate_limits: Option<Arc<RateLimits>>,
     /// Status and headers of the answer, where it came over HTTP.
     pub head: Option<Arc<ResponseHead>>,
-    /// Who served: the provider. Set by the manager.
+    /// The provider that served the call. Set by the manager.
     pub provider: Arc<str>,
-    /// Who served: the credential's id. Set by the manager.
+    /// The id of the credential that served the call. Set by the manager.
     pub auth_id: Arc<str>,
     /// How many attempts the call took, this one included. Set by the manager.
     pub attempts: u32,

@@ -59,7 +59,7 @@ impl<'a> Candidates<'a> {
         self.query.provider
     }
 
-    /// The model that it is asked for; empty for none.
+    /// The model of the call; empty for none.
     pub fn model(&self) -> &'a str {
         self.query.model
     }

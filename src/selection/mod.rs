@@ -60,12 +60,12 @@ pub trait Selector: Send + Sync {
         options: &Options,
     ) -> Result<Option<Candidate>, Error>;
 
-    /// Hears of every result, to learn from it. Nothing by default.
+    /// Observes every result, to learn from it. Nothing by default.
     fn observe(&self, outcome: &Outcome<'_>) {
         let _ = outcome;
     }
 
-    /// Forgets what it knows of a credential that was removed. Nothing by default.
+    /// Forgets a credential that was removed. Nothing by default.
     fn forget(&self, auth_id: &str) {
         let _ = auth_id;
     }

@@ -27,7 +27,7 @@ pub(super) type Conflict = Option<Box<Auth>>;
 
 /// What a record's credential is: a digest of all of it that is stored apart from its runtime state, tokens and settings alike.
 ///
-/// Two records have one revision where their credentials say the same, however that was formatted, and whoever wrote it. It is made
+/// Two records have one revision where their credentials say the same, however that was formatted, by any writer. It is made
 /// from the decoded record, so that it needs no counter, which a store that is restored counts again and other programs do not
 /// know. [`next_refresh_after`](Auth::next_refresh_after) is left out: it is when this process looks again, not what the
 /// credential is.
@@ -59,8 +59,8 @@ impl Revision {
         Self(revision)
     }
 
-    /// Whether [`Store::save_if`](super::Store::save_if) may write `auth` where the store has `stored`: that is what the writer expects, or an
-    /// earlier attempt has written `auth` already.
+    /// Whether [`Store::save_if`](super::Store::save_if) may write `auth` where the store has `stored`: that is what the writer expects, or
+    /// an earlier attempt has written `auth` already.
     ///
     /// ```
     /// use credpool::{Auth, Revision};
@@ -88,7 +88,7 @@ impl fmt::Debug for Revision {
 pub enum Missing {
     /// The record was removed, and stays so.
     Removed,
-    /// The store knows of no removal: it has lost the record, or never had it. Whoever still has it writes it again.
+    /// The store knows of no removal: it has lost the record, or never had it. A process that still has it writes it again.
     Lost,
 }
 
@@ -145,8 +145,8 @@ pub trait RecordLock: Send {
     }
 }
 
-/// A write-ahead intent: the durable note that a refresh has begun. One that is found by the next who has the lock, for the generation that the record still has, says
-/// that its answer was lost: the refresh token may have been used up.
+/// A write-ahead intent: the durable note that a refresh has begun. One that the next holder of the lock finds, for the generation that
+/// the record still has, says that its answer was lost: the refresh token may have been used up.
 #[doc(alias = "write-ahead")]
 #[doc(alias = "fencing token")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -244,7 +244,7 @@ pub struct Changes {
     pub written: Vec<Auth>,
     /// Ids of records that were removed.
     pub removed: Vec<String>,
-    /// What was written and does not read.
+    /// What was written and cannot be parsed.
     pub skipped: Vec<Skipped>,
     /// Whether the answer names every record that the store has, because it began at the beginning: the cursor was not of this
     /// store, or was ahead of it, as after a server lost its last writes or an older copy was restored. What `written` and `skipped`
@@ -264,7 +264,7 @@ impl Changes {
         }
     }
 
-    /// Adds a record that was written, as the store has its texts: to `written`, or to `skipped` where it does not read. See
+    /// Adds a record that was written, as the store has its texts: to `written`, or to `skipped` where it cannot be parsed. See
     /// [`codec`](crate::codec).
     ///
     /// ```

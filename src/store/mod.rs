@@ -99,7 +99,7 @@ pub trait Store: Send + Sync {
     /// it has none; otherwise nothing is written and [`Saved::Conflict`] gives back what is there. Where the store has the very
     /// credential that is to be written, an earlier attempt has succeeded: that is no conflict.
     ///
-    /// The runtime state is written with it, whatever the store's state is. A record that does not read has no revision: it is an
+    /// The runtime state is written with it, whatever the store's state is. A record that cannot be parsed has no revision: it is an
     /// error, or, where the store says so, is kept elsewhere and replaced.
     ///
     /// The default looks and then writes: right for one process alone. What another one writes in between is lost.
@@ -224,8 +224,8 @@ impl Listing {
         }
     }
 
-    /// Adds a record as the store has its texts: to `records`, or to `skipped` where it does not read. See [`codec`](crate::codec) for an
-    /// example.
+    /// Adds a record as the store has its texts: to `records`, or to `skipped` where it cannot be parsed. See [`codec`](crate::codec) for
+    /// an example.
     pub fn add(&mut self, id: &str, credential: &str, state: Option<&str>) {
         codec::add_row(&mut self.records, &mut self.skipped, id, credential, state);
     }

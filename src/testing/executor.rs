@@ -48,7 +48,7 @@ pub struct ScriptedExecutor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {
-    /// What was asked.
+    /// The operation of a call.
     pub kind: CallKind,
     /// The credential's id.
     pub auth_id: String,

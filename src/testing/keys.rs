@@ -25,7 +25,7 @@ pub enum KeyBehaviour {
     Unauthorized,
     /// Answers with this status.
     Status(u16),
-    /// Answers this, whatever is asked.
+    /// Answers this to any request.
     Reply(Reply),
 }
 

@@ -1,4 +1,4 @@
-//! [`Upstream`]: an HTTP server on loopback that answers as told.
+//! [`Upstream`]: an HTTP server on loopback with scripted answers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::runtime::spawn;
 
 /// An HTTP/1.1 server on `127.0.0.1`, on a port of its own, that answers as its handler says.
 ///
-/// It keeps connections alive, answers each on a thread of its own and keeps what it was asked. Dropping it opens every
+/// It keeps connections alive, answers each on a thread of its own and keeps the requests. Dropping it opens every
 /// gate, closes every connection and joins its threads; a handler that never returns is left behind after five seconds.
 ///
 /// ```

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::IdleLimits;
 use crate::request::Timeouts;
 
-/// The limits of one attempt: what the call asked for, the defaults, and what is left of the call's time, made into one
+/// The limits of one attempt: the call's own, the defaults, and what is left of the call's time, made into one
 /// set of durations that are always there and never overflow.
 ///
 /// [`Attempt::call_limits`](crate::Attempt::call_limits) and

@@ -167,7 +167,7 @@ impl<'a> VendorCall<'a> {
         VendorCall { options, ..*self }
     }
 
-    /// Sends the payload to a path below the API's address, by `POST`, and reads the JSON that comes back.
+    /// Sends the payload to a path below the API's address, by `POST`, and parses the JSON response.
     ///
     /// # Errors
     /// Those of [`Attempt::send`]; [`Error::upstream`] for another status than 2xx, with the body (64 KiB at most, without the
@@ -268,7 +268,7 @@ impl<'a> VendorCall<'a> {
         let media_type = head.headers.get(CONTENT_TYPE);
         let says = |part| media_type_has(media_type, part);
         if says("amazon.eventstream") {
-            let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: is base_url right?";
+            let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: check base_url";
             let error = Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id);
             return Err(error.with_head(head));
         }
@@ -316,13 +316,13 @@ impl<'a> VendorCall<'a> {
             };
             let status = status.as_u16();
             let is_cut = error.is_eof() && !body.trim_ascii().is_empty();
-            // Whoever is asked: the payload asks for it.
+            // Independent of the server: the payload decides.
             let is_stream = media_type_has(headers.get(CONTENT_TYPE), "event-stream");
             let is_in_another_form = is_stream || is_compressed(headers) || body.starts_with(GZIP);
             let (code, what) = if is_cut {
-                (ErrorCode::Transport, "the body ends before its JSON does")
+                (ErrorCode::Transport, "the body's JSON is cut short")
             } else if is_too_rich {
-                (ErrorCode::Upstream, "the body is too much JSON")
+                (ErrorCode::Upstream, "the body's JSON is too large")
             } else {
                 (ErrorCode::Upstream, "the body is not JSON")
             };
@@ -408,9 +408,9 @@ fn not_json_hint(head: &HeaderMap, body: &[u8]) -> &'static str {
     let media_type = head.get(CONTENT_TYPE);
     let is_page = without_mark(body).trim_ascii_start().starts_with(b"<");
     if media_type_has(media_type, "event-stream") {
-        " (it is a stream: is \"stream\" set in the payload?)"
+        " (it is a stream: check \"stream\" in the payload)"
     } else if media_type_has(media_type, "html") || is_page {
-        " (it is a web page: is base_url right?)"
+        " (it is a web page: check base_url)"
     } else if body.starts_with(GZIP) || is_compressed(head) {
         COMPRESSED
     } else {
@@ -433,6 +433,6 @@ pub(super) fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bo
 }
 
 /// The only way in which JSON is no JSON of ours.
-const TOO_RICH: &str = " (a limit of this side: it holds more parts than its size allows)";
+const TOO_RICH: &str = " (it exceeds the client's limit of JSON parts for its size)";
 
 const LARGEST_BODY: usize = 64 * 1024 * 1024;

@@ -49,7 +49,7 @@ impl<V: Vendor> HttpExecutor<V> {
     }
 
     /// Sets how many bytes one event of a stream may have, where the call does not say ([`Options::event_limit`]): a longer one ends
-    /// the call with `stream_malformed`, is held against no credential and not asked for again. Default: 64 MiB, as for a plain answer;
+    /// the call with `stream_malformed`, is held against no credential and not retried. Default: 64 MiB, as for a plain answer;
     /// images come as events of several MiB.
     ///
     /// ```

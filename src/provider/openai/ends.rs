@@ -66,25 +66,21 @@ fn fault(reason: &str) -> Option<ReportedError> {
 /// | `abort`, `aborted` | vLLM (`vllm/v1/engine`) and SGLang |
 /// | `timeout`, `error_limit`, `error_toxic` | Cohere (<https://docs.cohere.com/reference/chat>) |
 const FAULTS: [(&str, Option<u16>, &str); 7] = [
-    (
-        "error",
-        None,
-        "the reply failed, and the upstream does not say why",
-    ),
+    ("error", None, "the reply failed without a reason"),
     (
         "insufficient_system_resource",
         Some(503),
-        "the upstream broke the reply off for want of resources",
+        "the upstream aborted the reply: out of resources",
     ),
     (
         "network_error",
         Some(502),
-        "the upstream broke the reply off for a fault of its network",
+        "the upstream aborted the reply: a fault of its network",
     ),
-    ("abort", Some(503), "the upstream broke the reply off"),
-    ("aborted", Some(503), "the upstream broke the reply off"),
-    ("timeout", Some(504), "the upstream ran out of time"),
-    ("error_limit", Some(500), "the upstream broke the reply off"),
+    ("abort", Some(503), "the upstream aborted the reply"),
+    ("aborted", Some(503), "the upstream aborted the reply"),
+    ("timeout", Some(504), "the upstream timed out"),
+    ("error_limit", Some(500), "the upstream aborted the reply"),
 ];
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
     })
 }
 
-/// What the fast paths read of an answer or a chunk: its one choice, its usage, and what is out of the ordinary.
+/// What the fast paths read of an answer or a chunk: its one choice, its usage, and everything unusual.
 #[derive(Deserialize)]
 pub(super) struct Glance<'a, Choice, Usage> {
     pub(super) choices: [Choice; 1],
@@ -196,8 +196,8 @@ pub(super) fn content(content: &Value) -> Option<String> {
 }
 
 /// The reasoning in a message, or in a piece of one: `reasoning_content` (<https://api-docs.deepseek.com/guides/reasoning_model>),
-/// `reasoning` (<https://openrouter.ai/docs/use-cases/reasoning-tokens>, <https://console.groq.com/docs/reasoning>), which some servers send
-/// both with the same text, or the thinking parts of the content (<https://docs.mistral.ai/capabilities/reasoning/>).
+/// `reasoning` (<https://openrouter.ai/docs/use-cases/reasoning-tokens>, <https://console.groq.com/docs/reasoning>), which some servers
+/// send both with the same text, or the thinking parts of the content (<https://docs.mistral.ai/capabilities/reasoning/>).
 pub(super) fn reasoning(message: &Value) -> Option<String> {
     let named = ["reasoning_content", "reasoning"]
         .iter()

@@ -73,7 +73,7 @@ fn passed_on(error: &Value) -> Option<&str> {
     Some(start(raw, MESSAGE))
 }
 
-/// Beside `usage_limit_reached`, subscriptions to OpenAI are told when the limit is lifted: `resets_in_seconds`, which needs
+/// Beside `usage_limit_reached`, OpenAI's subscriptions get the time when the limit is lifted: `resets_in_seconds`, which needs
 /// no clock, and `resets_at` in Unix seconds.
 fn resets(error: &Value, now: Timestamp) -> Option<Duration> {
     let number = |name| error.get(name).and_then(Value::as_f64);

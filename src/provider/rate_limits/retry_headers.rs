@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 
 /// The wait in `retry-after-ms` (milliseconds, as OpenAI and Azure send it), else in `retry-after`
 /// ([RFC 9110 section 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3): seconds or an HTTP date; some
-/// servers send decimals). A date in the past is no wait at all; what does not read as a wait is as if it were not there.
+/// servers send decimals). A date in the past is no wait at all; a value that is no wait is ignored.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let milliseconds = |text: &str| parse::seconds(parse::decimal(text)? / 1000.0);
     let wait = |text: &str| match parse::decimal(text) {

@@ -22,14 +22,14 @@ pub(crate) struct Position {
     pub(crate) ranks: Priority,
 }
 
-/// How it stands to the others.
+/// Its priority among the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Priority {
     pub(crate) priority: i64,
     pub(crate) weight: u32,
 }
 
-/// The credentials of one provider that are not disabled, and a lane for each model that was asked for.
+/// The credentials of one provider that are not disabled, and a model queue for each model that was requested.
 #[derive(Default)]
 pub(crate) struct ProviderIndex {
     /// The highest priority first.
@@ -90,7 +90,7 @@ impl Why {
 struct Ready {
     bits: BitSet,
     last_picked: Cursor,
-    /// The turns by weight, once a pick has asked for them.
+    /// The turns by weight, once a pick has needed them.
     turns: Option<WeightedScheduler>,
 }
 
@@ -114,7 +114,7 @@ impl ProviderIndex {
         self.tiers.iter().flat_map(|tier| tier.order.iter())
     }
 
-    /// Takes a credential in, which is in no pool yet. The lanes do not know yet how it stands.
+    /// Takes a credential in, which is in no pool yet. The model queues do not have its readiness yet.
     pub(crate) fn join(&mut self, slots: &mut Slots, slot: u32) {
         let tier = self.tier_for(slots[slot].ranks.priority);
         let Self { tiers, lanes, .. } = self;
@@ -171,7 +171,7 @@ impl ProviderIndex {
         }
     }
 
-    /// Puts into a lane how a member stands. Whether it may be ready earlier than the lane has said so far.
+    /// Puts a member's readiness into a model queue. Whether it may be ready earlier than the queue had it.
     pub(crate) fn set(
         &mut self,
         model: &str,
@@ -188,7 +188,7 @@ impl ProviderIndex {
         }
     }
 
-    /// Puts into every lane how a member stands. Whether it may be ready earlier than any of them has said so far.
+    /// Puts a member's readiness into every model queue. Whether it may be ready earlier than any of them had it.
     pub(crate) fn set_everywhere(
         &mut self,
         slot: u32,

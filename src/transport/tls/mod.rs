@@ -81,7 +81,7 @@ impl Tls {
             ),
             _ => {
                 return Err(format!(
-                    "attribute `{CLIENT_KEY}` stands without `{CLIENT_CERTIFICATE}`"
+                    "attribute `{CLIENT_KEY}` is set without `{CLIENT_CERTIFICATE}`"
                 ));
             }
         };
@@ -165,7 +165,7 @@ fn client(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, &'static str> {
     }
     let made = CertifiedKey::from_der(chain, pem::key(key)?, &provider());
     made.map(Arc::new).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "the key is another certificate's",
+        rustls::Error::InconsistentKeys(_) => "the key belongs to another certificate",
         _ => "the certificate or its key cannot be used",
     })
 }

@@ -102,9 +102,9 @@ pub trait StreamProtocol: Send {
         None
     }
 
-    /// Whether an event of this name is one of the API's own, whose data means something. Data that does not read is an error then; under
-    /// any other name it is taken for a gateway's own and skipped. Events without a name are always the API's. None by default: an API that
-    /// names its events says so here.
+    /// Whether an event of this name is one of the API's own, whose data means something. Data that cannot be parsed is an error then;
+    /// under any other name it is taken for a gateway's own and skipped. Events without a name are always the API's. None by default: an
+    /// API that names its events says so here.
     fn knows(&self, event: &str) -> bool {
         let _ = event;
         false
@@ -266,7 +266,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
                 let what = "the upstream answered a stream request with something that is neither events nor JSON";
                 let text = without_mark(document).trim_ascii_start();
                 let hint = if text.starts_with(b"<") {
-                    " (it is a web page: is base_url right?)"
+                    " (it is a web page: check base_url)"
                 } else {
                     ""
                 };
@@ -401,7 +401,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         }
     }
 
-    /// The chunk with its event, the first one with the limits that the headers told.
+    /// The chunk with its event, the first one with the limits of the headers.
     fn filled(&mut self, mut chunk: StreamChunk, event: SseEvent) -> StreamChunk {
         chunk.payload = event.data;
         chunk.event = event.event;
@@ -415,7 +415,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
 
     fn truncated(&self) -> Error {
         let missing = self.protocol.missing();
-        let what = format!("the stream ended before the reply did: {missing}");
+        let what = format!("the stream ended before the reply was complete: {missing}");
         Error::new(ErrorCode::StreamTruncated, what)
     }
 
@@ -428,7 +428,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         rate_limits::attach(error, limits, &self.auth)
     }
 
-    /// An error of this stream: about its credential, with the limits that the headers told.
+    /// An error of this stream: about its credential, with the limits of the headers.
     fn own(&self, error: Error) -> Error {
         let error = error.about(&self.auth.id);
         let error = match &self.head {
@@ -461,7 +461,8 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             // `event: ping` with `data: ping`, for example: a client that listens to the API's own events never sees it.
             Err(_) if is_foreign => return Ok(None),
             Err(error) if error.is_data() => {
-                let what = "an event of the stream holds more parts than its size allows, which is a limit of this side";
+                let what =
+                    "an event of the stream exceeds the client's limit of JSON parts for its size";
                 return Err(malformed(what).with_retryable(false));
             }
             Err(_) => return Err(malformed("an event of the stream is not JSON")),

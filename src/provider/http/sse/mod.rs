@@ -239,8 +239,7 @@ impl<R: Read> SseReader<R> {
         Err(Error::new(
             ErrorCode::StreamMalformed,
             format!(
-                "an event of the stream has more than {} bytes, which is the limit of this side: raise event_limit of the call's \
-                 options, or of the executor",
+                "an event of the stream exceeds the limit of {} bytes: raise event_limit in the call's options or at the executor",
                 self.limit
             ),
         ))
@@ -270,7 +269,7 @@ fn broken(error: std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Error::new(
             ErrorCode::StreamStalled,
-            "the stream fell silent for longer than its limit",
+            "no data within the stream's idle limit",
         ),
         ErrorKind::UnexpectedEof => Error::new(
             ErrorCode::StreamTruncated,
@@ -278,7 +277,7 @@ fn broken(error: std::io::Error) -> Error {
         ),
         kind => Error::new(
             ErrorCode::StreamInterrupted,
-            format!("the stream broke off: {kind}"),
+            format!("the stream failed: {kind}"),
         ),
     }
 }

@@ -26,8 +26,8 @@ pub trait StoreFixture: Send + Sync + 'static {
         &[]
     }
 
-    /// A process that opens the same place and calls [`act_as_other_process`]. Mostly this test program again, with the name of such a test as an
-    /// argument, and the place in its environment. `None`, the default: the store is one process's own.
+    /// A process that opens the same place and calls [`act_as_other_process`]. Mostly this test program again, with the name of such a test
+    /// as an argument, and the place in its environment. `None`, the default: the store is one process's own.
     fn other_process(&self) -> Option<Command> {
         None
     }
@@ -46,7 +46,7 @@ pub trait StoreFixture: Send + Sync + 'static {
 pub enum Ability {
     /// [`Store::save_state`] leaves the credential alone.
     SeparateState,
-    /// [`Store::save_if`] compares and writes in one step, whoever else writes.
+    /// [`Store::save_if`] compares and writes in one step, beside other writers.
     CompareAndSwap,
     /// [`Store::lock`] excludes others, and remembers intents.
     Locks,
