@@ -29,6 +29,17 @@ pub struct CancelToken {
 }
 
 /// Keeps an action registered; dropping it takes the action back.
+///
+/// ```
+/// use credpool::CancelToken;
+///
+/// let token = CancelToken::new();
+/// let (sender, receiver) = std::sync::mpsc::channel();
+/// let action = token.on_cancel(move || sender.send("cancelled").unwrap());
+/// token.cancel();
+/// assert_eq!(receiver.recv(), Ok("cancelled"));
+/// drop(action);
+/// ```
 #[must_use = "dropping it takes the action back"]
 pub struct OnCancel {
     token: Weak<Inner>,
@@ -36,6 +47,15 @@ pub struct OnCancel {
 }
 
 /// Never sent: the channel only disconnects.
+///
+/// ```
+/// use credpool::CancelToken;
+///
+/// let token = CancelToken::new();
+/// token.cancel();
+/// // The channel never carries a message: it disconnects.
+/// assert!(token.cancelled().recv().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}
 

@@ -57,6 +57,20 @@ pub struct RateLimits {
 /// assert!(!window.is_used_up());
 /// assert!(LimitWindow::new("tokens").with_limit(10_000).with_remaining(0).is_used_up());
 /// ```
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Clock, LimitWindow, SystemClock};
+///
+/// let window = LimitWindow::new("requests")
+///     .with_limit(100)
+///     .with_remaining(25)
+///     .with_length(Duration::from_secs(60))
+///     .with_resets_at(SystemClock.now() + Duration::from_secs(30));
+/// assert_eq!(window.used_ratio(), Some(0.75));
+/// assert!(!window.is_used_up());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitWindow {
@@ -77,6 +91,17 @@ pub struct LimitWindow {
 }
 
 /// Where a wait was read.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{HintSource, RateLimits};
+///
+/// let limits = RateLimits::new()
+///     .with_retry_after(Duration::from_secs(20), HintSource::Header)
+///     .with_should_retry(true);
+/// assert_eq!(limits.retry_after_source, Some(HintSource::Header));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HintSource {
@@ -89,6 +114,13 @@ pub enum HintSource {
 }
 
 /// What is used up.
+///
+/// ```
+/// use credpool::{Exhausted, RateLimits};
+///
+/// let limits = RateLimits::new().with_exhausted(Exhausted::Quota);
+/// assert_eq!(limits.exhausted, Some(Exhausted::Quota));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exhausted {

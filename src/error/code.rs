@@ -6,6 +6,14 @@ use std::sync::Arc;
 /// A machine-readable kind of error.
 ///
 /// Executors of other crates may bring codes of their own: [`ErrorCode::Other`].
+///
+/// ```
+/// use credpool::{Error, ErrorCode};
+///
+/// let error = Error::new(ErrorCode::Cancelled, "the user left");
+/// assert!(error.code() == ErrorCode::Cancelled);
+/// assert_eq!(error.code().as_str(), "cancelled");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {

@@ -9,6 +9,20 @@ use crate::error::Error;
 use crate::failure_kind::{CooldownSource, FailureKind};
 
 /// A credential's availability for a model: from [`Manager::explain`](crate::Manager::explain), and in an [`Exhaustion`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Auth, CooldownSource, Manager};
+///
+/// let manager = Manager::builder().build()?;
+/// let auth = manager.register(Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// manager.cool_down(&auth.id, None, Duration::from_secs(60))?;
+/// let report = &manager.explain("openai", "gpt-5")[0];
+/// assert_eq!((&*report.auth_id, report.origin), ("a", Some(CooldownSource::Operator)));
+/// assert!(report.until.is_some());
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CredentialReport {
@@ -35,6 +49,19 @@ pub struct CredentialReport {
 }
 
 /// Whether a credential would be selected.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Auth, Availability, Manager};
+///
+/// let manager = Manager::builder().build()?;
+/// let auth = manager.register(Auth::api_key("openai", "sk-1"))?;
+/// assert_eq!(manager.explain("openai", "gpt-5")[0].availability, Availability::Ready);
+/// manager.cool_down(&auth.id, None, Duration::from_secs(60))?;
+/// assert_eq!(manager.explain("openai", "gpt-5")[0].availability, Availability::Cooling);
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[doc(alias = "circuit breaker")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -92,6 +119,20 @@ pub struct Exhaustion {
 }
 
 /// What to do when no credential can serve.
+///
+/// ```
+/// use credpool::{Error, Remedy};
+///
+/// /// What to tell a person.
+/// fn hint(error: &Error) -> &'static str {
+///     match error.exhaustion().map(|exhaustion| exhaustion.advice) {
+///         Some(Remedy::Wait) => "try again later",
+///         Some(Remedy::Act) => "a credential needs attention",
+///         _ => "the call failed",
+///     }
+/// }
+/// # assert_eq!(hint(&Error::upstream(400, "bad")), "the call failed");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Remedy {

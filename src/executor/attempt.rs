@@ -11,6 +11,23 @@ use crate::transport::Transport;
 
 /// What an executor knows of its attempt: its number, its deadline, how it is cancelled, and which HTTP agent
 /// to use.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use credpool::{Attempt, Auth, CancelToken, SystemClock};
+///
+/// let cancel = CancelToken::new();
+/// let end = Instant::now() + Duration::from_secs(30);
+/// let attempt = Attempt::for_tests(SystemClock).with_cancel(cancel.clone()).with_deadline(end);
+/// assert!(attempt.remaining().unwrap() <= Duration::from_secs(30));
+/// // An agent with the credential's proxy and certificates, for a client that is to have connections of its own.
+/// let agent = attempt.unpooled_agent(&Auth::api_key("p", "key"))?;
+/// cancel.cancel();
+/// assert!(attempt.is_cancelled());
+/// # drop(agent);
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub(crate) number: u32,

@@ -263,6 +263,17 @@ impl Body {
     /// # Errors
     /// Code `upstream` without a status, not retryable, for more than `limit` bytes; else as [`Attempt::send`]. For a stream, the codes of
     /// streams.
+    ///
+    /// ```
+    /// use credpool::{Attempt, Auth, Error, Timeouts};
+    ///
+    /// /// One small document, by `GET`.
+    /// fn document(attempt: &Attempt, auth: &Auth, url: &str) -> Result<bytes::Bytes, Error> {
+    ///     let request = http::Request::get(url).body(()).expect("a URL");
+    ///     let answer = attempt.send(auth, request, &attempt.call_limits(&Timeouts::new()))?;
+    ///     answer.into_body().into_bytes(1 << 20)
+    /// }
+    /// ```
     pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
         let announced = self.left.map_or(0, |length| length.min(ANNOUNCED));
         // One more: reading to the end asks for a byte behind it.

@@ -291,6 +291,34 @@ impl Builder {
     ///
     /// # Errors
     /// `config` for a limit of zero or beyond reason, and for certificates that cannot be used; when the system gives no thread.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{FailurePolicy, Headroom, Manager, ManualClock, NoopHook, SystemClock, Clock};
+    ///
+    /// let manager = Manager::builder()
+    ///     .selector(Headroom::new())
+    ///     .policy(FailurePolicy::default().with_max_wait(Duration::from_secs(5)))
+    ///     .hook(NoopHook)
+    ///     .proxy("http://proxy.example.org:3128")
+    ///     // For each credential, unless its attributes say otherwise.
+    ///     .max_concurrent(4)
+    ///     .requests_per_minute(60)
+    ///     .tokens_per_minute(100_000)
+    ///     .max_job_threads(8)
+    ///     .job_queue(100)
+    ///     .stream_buffer(16)
+    ///     .consumer_timeout(Duration::from_secs(60))
+    ///     .refresh_threads(2)
+    ///     .refreshes_per_client(1)
+    ///     .min_refresh_gap(Duration::from_secs(30))
+    ///     // A test's clock, and the same choices in each run.
+    ///     .clock(ManualClock::at(SystemClock.now()))
+    ///     .seed(7)
+    ///     .build()?;
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn build(self) -> Result<Manager, Error> {
         for (name, value) in [
             ("max_job_threads", self.jobs.threads),

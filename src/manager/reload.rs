@@ -64,6 +64,19 @@ impl Manager {
     ///
     /// # Errors
     /// When the store cannot be read, or the system gives no thread; `shut_down`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Manager, MemoryStore};
+    ///
+    /// let manager = Manager::builder().store(MemoryStore::new()).build()?;
+    /// manager.load()?;
+    /// manager.start_hot_reload(Duration::from_secs(1))?;
+    /// // … as long as the program runs; then, or with the manager's end:
+    /// manager.stop_hot_reload();
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn start_hot_reload(&self, interval: Duration) -> Result<(), Error> {
         let inner = &self.inner;
         let services = &inner.services;

@@ -57,6 +57,16 @@ pub struct Outcome<'a> {
 }
 
 /// How an attempt ended.
+///
+/// ```
+/// use credpool::{Outcome, OutcomeKind};
+///
+/// let outcome = Outcome::success("a", "openai", "gpt-5");
+/// assert!(matches!(outcome.kind, OutcomeKind::Success));
+/// // As of a call that the user cancelled: it says nothing about the credential.
+/// let outcome = Outcome::abandoned("a", "openai", "gpt-5");
+/// assert!(matches!(outcome.kind, OutcomeKind::Abandoned) && outcome.is_abandoned());
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OutcomeKind {

@@ -35,6 +35,15 @@ pub struct RefreshHealth {
 }
 
 /// A refresh that cannot begin.
+///
+/// ```
+/// use credpool::{DeferredRefresh, Manager};
+///
+/// let manager = Manager::builder().build()?;
+/// let waiting: Vec<DeferredRefresh> = manager.refresh_health().deferred;
+/// assert!(waiting.is_empty());
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeferredRefresh {
@@ -60,6 +69,15 @@ impl RefreshHealth {
 
 /// An event about a credential's tokens that a program may want to know immediately, from
 /// [`Hook::on_refresh_event`](crate::Hook::on_refresh_event).
+///
+/// ```
+/// use credpool::RefreshEvent;
+///
+/// /// Whether a person is to be woken.
+/// fn is_urgent(event: &RefreshEvent<'_>) -> bool {
+///     matches!(event, RefreshEvent::NeedsLogin { .. } | RefreshEvent::UnpersistedRotation { .. })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum RefreshEvent<'a> {

@@ -79,6 +79,12 @@ pub struct FailurePolicy {
 }
 
 /// When a stream is committed: from then on, an error no longer fails over.
+///
+/// ```
+/// use credpool::{FailurePolicy, StreamCommit};
+///
+/// let policy = FailurePolicy::default().with_commit(StreamCommit::OnOpen);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamCommit {
@@ -90,6 +96,19 @@ pub enum StreamCommit {
 }
 
 /// A rule that can never decide anything: see [`FailurePolicy::lint`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{FailurePolicy, Rule};
+///
+/// let policy = FailurePolicy::empty()
+///     .with_rule(Rule::statuses(400..=499).stop())
+///     .with_rule(Rule::status(429).cooldown(Duration::from_secs(60)));
+/// let lint = &policy.lint()[0];
+/// assert_eq!(lint.index, 1);
+/// println!("{} ({})", lint.rule, lint.reason);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lint {
@@ -183,6 +202,22 @@ impl FailurePolicy {
     }
 
     /// How many attempts of a call may end in a fault of a provider, over all its providers; 0: any number. Default: 3; off: 0.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::FailurePolicy;
+    ///
+    /// // For calls that had rather fail early than wait.
+    /// let policy = FailurePolicy::default()
+    ///     .with_transient_attempts(1)
+    ///     .with_transient_failovers(Some(2))
+    ///     .with_max_wait(Duration::ZERO)
+    ///     .with_pacing(false)
+    ///     .with_last_resort(false)
+    ///     .with_pending(false)
+    ///     .with_jitter(0.1);
+    /// ```
     pub fn with_transient_attempts(mut self, most: u32) -> Self {
         self.transient_attempts = most;
         self

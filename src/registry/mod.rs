@@ -35,7 +35,7 @@ pub(crate) use attempted::Attempted;
 use group::Groups;
 use index::model_queue::ProviderIndex;
 pub(crate) use lease::Lease;
-pub(crate) use pick::{Choice, Picked, Query, Supply};
+pub(crate) use pick::{Picked, Preference, Query, Supply};
 pub(crate) use probe::ProbeGuard;
 pub(crate) use rate_limiter::UseLimits;
 use record::{Record, Slots};

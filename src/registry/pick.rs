@@ -28,7 +28,7 @@ pub(crate) struct Query<'a> {
 
 /// By what one of the ready is chosen.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Choice {
+pub(crate) enum Preference {
     /// Their order: the one after the last that was picked.
     Rotate,
     /// Their weights: the one whose turn is first. Those of weight 0 have none.
@@ -73,17 +73,19 @@ pub(crate) enum Supply {
 
 impl Registry {
     /// One of the ready credentials of the highest priority.
-    pub(crate) fn choose(&self, query: Query<'_>, choice: Choice) -> Option<Picked> {
+    pub(crate) fn choose(&self, query: Query<'_>, preference: Preference) -> Option<Picked> {
         self.with_lane(query, |slots, lane, call| {
             let slot = match call.who {
                 Who::Anybody => {
                     let tier = lane.top_tier(slots, call)?;
                     let admits = |slot| call.admits(slots, slot);
-                    match choice {
-                        Choice::Rotate => lane.rotate(slots, tier, admits),
-                        Choice::ByWeight => lane.by_weight(slots, tier, admits),
-                        Choice::LeastBusy => lane.least_busy(slots, tier, admits),
-                        Choice::AtRandom => lane.at_random(tier, self.random.fraction(), admits),
+                    match preference {
+                        Preference::Rotate => lane.rotate(slots, tier, admits),
+                        Preference::ByWeight => lane.by_weight(slots, tier, admits),
+                        Preference::LeastBusy => lane.least_busy(slots, tier, admits),
+                        Preference::AtRandom => {
+                            lane.at_random(tier, self.random.fraction(), admits)
+                        }
                     }
                 }
                 _ => call.pinned(lane, slots),

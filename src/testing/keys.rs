@@ -9,6 +9,15 @@ use super::{ReceivedRequest, Reply};
 
 /// What an [`OpenAiUpstream`](super::OpenAiUpstream) or an [`AnthropicUpstream`](super::AnthropicUpstream) does with the
 /// bearer of a key.
+///
+/// ```
+/// use credpool::testing::{KeyBehaviour, OpenAiUpstream};
+///
+/// let upstream = OpenAiUpstream::start();
+/// upstream.set_key("sk-good", KeyBehaviour::Serve);
+/// upstream.set_key("sk-busy", KeyBehaviour::RateLimited { retry_after: 20 });
+/// upstream.set_key("sk-poor", KeyBehaviour::QuotaUsedUp);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum KeyBehaviour {

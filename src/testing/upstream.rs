@@ -126,6 +126,21 @@ impl Upstream {
 
     /// Waits until a client has gone away while an answer to it stood before a gate; false when none does within
     /// `timeout`. Each counts once.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    ///
+    /// use credpool::testing::{Gate, Reply, Upstream};
+    ///
+    /// let gate = Gate::new();
+    /// let upstream = Upstream::start(move |_| Reply::new(200).stall_before_head(&gate));
+    /// let mut client = std::net::TcpStream::connect(upstream.address())?;
+    /// client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")?;
+    /// drop(client);
+    /// assert!(upstream.wait_abandoned(Duration::from_secs(10)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn wait_abandoned(&self, timeout: Duration) -> bool {
         self.abandoned.recv_timeout(timeout).is_ok()

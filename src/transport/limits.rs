@@ -40,6 +40,15 @@ pub struct Limits {
 impl Limits {
     /// For a call whose answer comes in one piece: 10 s to connect, 600 s in all, unless `timeouts` or the `remaining` time
     /// of the call say otherwise.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Limits, Timeouts};
+    ///
+    /// let limits = Limits::of_call(&Timeouts::new(), Some(Duration::from_secs(5)));
+    /// assert!(limits.total <= Duration::from_secs(5));
+    /// ```
     pub fn of_call(timeouts: &Timeouts, remaining: Option<Duration>) -> Self {
         let total = total(timeouts.total.unwrap_or(CALL_TOTAL), remaining);
         Self {

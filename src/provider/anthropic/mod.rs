@@ -77,6 +77,13 @@ use crate::request::{Request, Response, Usage};
 pub type Anthropic = HttpExecutor<AnthropicApi>;
 
 /// The API that [`Anthropic`] calls.
+///
+/// ```
+/// use credpool::provider::AnthropicApi;
+/// use credpool::provider::http::Vendor;
+///
+/// assert_eq!(AnthropicApi::default().format(), "anthropic");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnthropicApi;
 

@@ -82,6 +82,18 @@ pub trait Vendor: Send + Sync {
     ///
     /// # Errors
     /// Code `config` for an attribute that is none.
+    ///
+    /// ```
+    /// use credpool::{Auth, Error};
+    ///
+    /// /// As of a vendor with an address for each region.
+    /// fn address(auth: &Auth) -> Result<String, Error> {
+    ///     let region = auth.attributes.get("region").unwrap_or("eu");
+    ///     Ok(format!("https://{region}.llm.example.org/v1"))
+    /// }
+    /// assert!(address(&Auth::new("p"))?.contains("//eu."));
+    /// # Ok::<(), Error>(())
+    /// ```
     fn address(&self, auth: &Auth) -> Result<String, Error> {
         Ok(base_url(self.base_url(), auth).to_owned())
     }
@@ -99,6 +111,18 @@ pub trait Vendor: Send + Sync {
 
     /// Settles what the credential's headers, `own`, and a call's have to do with each other. Of those that are in both
     /// afterwards, `own` ones go out. Does nothing by default.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue};
+    ///
+    /// /// The call's betas come on top of the credential's.
+    /// fn merge(own: &mut HeaderMap, call: &mut HeaderMap) {
+    ///     if let (Some(mine), Some(theirs)) = (own.get("beta"), call.remove("beta")) {
+    ///         let both = [mine.as_bytes(), theirs.as_bytes()].join(&b","[..]);
+    ///         own.insert("beta", HeaderValue::from_bytes(&both).expect("two values of headers"));
+    ///     }
+    /// }
+    /// ```
     fn merge(&self, own: &mut HeaderMap, call: &mut HeaderMap) {
         let _ = (own, call);
     }
@@ -127,6 +151,31 @@ pub trait Vendor: Send + Sync {
 }
 
 /// One call of a vendor's API, by one credential. See [`Vendor`](super::Vendor).
+///
+/// ```
+/// use credpool::provider::http::{Reply, ReplyReader, VendorCall};
+/// use credpool::{Error, Request, Response, Usage};
+/// use serde_json::Value;
+///
+/// const READER: ReplyReader = ReplyReader::new(|answer| Reply {
+///     text: answer["text"].as_str().map(str::to_owned),
+///     ..Reply::default()
+/// });
+///
+/// /// A vendor's `execute`.
+/// fn execute(call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
+///     // The model is named in the path; the query is this vendor's own.
+///     let options = call.options().clone().with_query("version", "2");
+///     let path = format!("/models/{}/chat", request.model);
+///     call.with_options(&options).reply(&path, request.payload.clone(), &READER)
+/// }
+///
+/// /// Its `count_tokens`.
+/// fn count_tokens(call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
+///     let read = |answer: &Value| Some(Usage::new(answer["tokens"].as_u64()?, 0));
+///     call.count("/count", request.payload.clone(), read)
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct VendorCall<'a> {
     pub(crate) vendor: &'a dyn Vendor,

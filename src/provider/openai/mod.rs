@@ -98,6 +98,13 @@ use crate::request::{Request, Response, Usage};
 pub type OpenAi = HttpExecutor<OpenAiApi>;
 
 /// The API that [`OpenAi`] calls.
+///
+/// ```
+/// use credpool::provider::OpenAiApi;
+/// use credpool::provider::http::Vendor;
+///
+/// assert_eq!(OpenAiApi::default().format(), "openai");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenAiApi;
 

@@ -71,6 +71,20 @@ impl Affinity {
     }
 
     /// Affinity for one provider alone; the others are left to the inner selector.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Affinity, LeastBusy, Manager};
+    ///
+    /// let sticky = Affinity::new(LeastBusy::new())
+    ///     .for_provider("anthropic")
+    ///     .with_bound(1.25)
+    ///     .with_most_sessions(10_000)
+    ///     .with_expiry(Duration::from_secs(3600));
+    /// let manager = Manager::builder().selector(sticky).build()?;
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn for_provider(mut self, provider: &str) -> Self {
         self.only = Some(normalized(provider));
         self

@@ -20,6 +20,15 @@ pub(crate) type Parts = (Zeroizing<String>, Option<String>);
 
 /// A record as a store keeps it, from [`encode`]. The credential is overwritten in memory when this is dropped, and no `Debug` output has
 /// it.
+///
+/// ```
+/// use credpool::{Auth, codec};
+///
+/// let texts = codec::encode(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// let same = codec::decode("a", texts.credential(), Some(texts.state()))?;
+/// assert_eq!(same.provider, "openai");
+/// # Ok::<(), credpool::Error>(())
+/// ```
 pub struct Texts {
     pub(crate) credential: String,
     pub(crate) state: String,

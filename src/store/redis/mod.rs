@@ -91,6 +91,18 @@ impl RedisStore {
     /// # Errors
     /// As of [`connect`](Self::connect), and [`ErrorCode::Config`](crate::ErrorCode::Config) when `roots` has no certificate in it, or
     /// `url` is not `rediss://…`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::RedisStore;
+    ///
+    /// fn open(certificate: &[u8]) -> Result<RedisStore, credpool::Error> {
+    ///     let store = RedisStore::connect_trusting("rediss://redis.example.org:6379", certificate)?;
+    ///     // Records under a name of their own, and locks that outlive their holder by 30 seconds.
+    ///     Ok(store.with_name("staging").with_lease(Duration::from_secs(30)))
+    /// }
+    /// ```
     pub fn connect_trusting(url: impl Into<Secret>, roots: &[u8]) -> Result<Self, Error> {
         Self::open(Link::new(&url.into(), Some(roots))?)
     }

@@ -97,6 +97,18 @@ pub trait StreamProtocol: Send {
 
     /// What the ordinary event says, read from its data without looking at the rest of it: most events of a stream are alike,
     /// and this is several times cheaper. `None` for every event that must be read in full.
+    ///
+    /// ```
+    /// use credpool::StreamChunk;
+    ///
+    /// /// A piece of text without escapes needs no JSON parser.
+    /// fn fast_path(data: &[u8]) -> Option<StreamChunk> {
+    ///     let text = data.strip_prefix(br#"{"text":""#)?.strip_suffix(br#""}"#)?;
+    ///     let text = str::from_utf8(text).ok().filter(|text| !text.contains(['"', '\\']))?;
+    ///     Some(StreamChunk::new(data.to_vec()).with_text(text))
+    /// }
+    /// assert!(fast_path(br#"{"text":"hello"}"#).is_some());
+    /// ```
     fn fast_path(&mut self, data: &[u8]) -> Option<StreamChunk> {
         let _ = data;
         None
@@ -122,6 +134,21 @@ pub trait StreamProtocol: Send {
 }
 
 /// What an event of a stream means. See [`StreamProtocol`].
+///
+/// ```
+/// use credpool::StreamChunk;
+/// use credpool::provider::http::EventMeaning;
+/// use serde_json::Value;
+///
+/// /// One event of a stream whose last one has a member `done`.
+/// fn meaning(event: &Value) -> EventMeaning {
+///     let chunk = StreamChunk::new(event.to_string());
+///     match event["done"].as_bool() {
+///         Some(true) => EventMeaning::Last(chunk),
+///         _ => EventMeaning::Chunk(chunk),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EventMeaning {

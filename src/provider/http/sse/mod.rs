@@ -68,6 +68,13 @@ impl<R: Read> SseReader<R> {
     }
 
     /// Sets how many bytes one event, or one line, may have. Default: 64 MiB, for images come as one event.
+    ///
+    /// ```
+    /// use credpool::provider::SseReader;
+    ///
+    /// let input = &b"data: a long event\n\n"[..];
+    /// assert!(SseReader::new(input).with_limit(4).next_event().is_err());
+    /// ```
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
