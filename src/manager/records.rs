@@ -36,8 +36,8 @@ pub struct LoadReport {
 
 impl Manager {
     /// Reads all records of the store, their runtime state included: a cooldown goes on where it was. A record that is
-    /// registered already gets the store's configuration, and its tokens unless they are older; it keeps what was observed
-    /// since.
+    /// registered already gets the store's configuration, and its tokens unless they are older; its runtime
+    /// state (cooldowns, errors) is kept.
     ///
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
@@ -142,7 +142,7 @@ impl Manager {
     /// Disables or re-enables a credential. Only this and [`update`](Self::update) can re-enable it.
     ///
     /// # Errors
-    /// `auth_not_found`; what the store says: then nothing changes.
+    /// `auth_not_found`; any store error: then nothing changes.
     ///
     /// ```
     /// use credpool::{Auth, Availability, Manager};
@@ -166,7 +166,7 @@ impl Manager {
     /// Removes a credential, from the store too. Attempts that are under way with it come to their end.
     ///
     /// # Errors
-    /// `auth_not_found`; what the store says: then nothing changes.
+    /// `auth_not_found`; any store error: then nothing changes.
     ///
     /// ```
     /// use credpool::{Auth, Manager};
