@@ -249,7 +249,7 @@ impl Read for ResponseBody {
         });
         let error = match read {
             Ok(Ok((count, is_ended))) => {
-                // Whoever passes it on gives its reader the last piece, and that may well be gone by the next read.
+                // A gateway passes the last piece on to its reader, which may well be gone by the next read.
                 if count == 0 || is_ended {
                     self.settle(End::Complete);
                 }
