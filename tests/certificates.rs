@@ -7,11 +7,12 @@ mod support;
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use credpool::provider::OpenAi;
 use credpool::{
-    Auth, Builder, Error, ErrorCode, FailurePolicy, Manager, Options, Request, TransportProvider,
-    agent_config, cancellable_agent,
+    Auth, Availability, Builder, Clock, Error, ErrorCode, FailureKind, FailurePolicy, Manager,
+    ManualClock, Options, Request, SystemClock, TransportProvider, agent_config, cancellable_agent,
 };
 use support::authority::{Authority, Identity, Odd, over_tls, upstream};
 use support::client::Fetch;
@@ -214,6 +215,35 @@ mod own_authority {
             let server = others.signs("localhost").upstream();
             ask_with(&manager, with_file(auth(&server))).unwrap_err();
         }
+    }
+
+    /// A mounted secret may come after the program has begun, or be written while it is read.
+    #[test]
+    fn a_file_that_is_missing_or_broken_is_looked_at_again() {
+        let company = Authority::new();
+        let server = company.signs("localhost").upstream();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let clock = ManualClock::at(SystemClock.now());
+        let manager = manager(Manager::builder().clock(clock.clone()));
+        let auth = auth(&server).with_attribute("ca_certificates", file.to_str().unwrap());
+        manager.register(auth).unwrap();
+        for text in [None, Some("-----BEGIN CERTIFICATE-----\n")] {
+            if let Some(text) = text {
+                fs::write(&file, text).unwrap();
+            }
+            let error = ask(&manager).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("ca_certificates"), "{said}");
+            assert!(said.contains("looked at again"), "{said}");
+            let standing = manager.explain("p", "m").remove(0);
+            assert_eq!(standing.fault, Some(FailureKind::Misconfigured));
+            assert_eq!(standing.availability, Availability::Cooling);
+            clock.advance(standing.remaining.unwrap() + Duration::from_secs(1));
+        }
+        fs::write(&file, company.pem()).unwrap();
+        ask(&manager).unwrap();
+        assert_eq!(server.connections(), 1);
     }
 
     #[test]

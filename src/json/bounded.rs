@@ -12,11 +12,29 @@ use serde_json::{Map, Number, Value};
 /// # Errors
 /// When it is no JSON, or holds so many parts that the tree would take more than sixteen times its size and four MiB.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    let room = Cell::new(LEAST.saturating_add(bytes.len().saturating_mul(TIMES)));
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Tree { room: &room }.deserialize(&mut reader)?;
+    let value = first(&mut reader, bytes.len())?;
     reader.end()?;
     Ok(value)
+}
+
+/// As [`parse`], for the document that the bytes begin with, whatever follows it.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_first(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    first(
+        &mut serde_json::Deserializer::from_slice(bytes),
+        bytes.len(),
+    )
+}
+
+fn first(
+    reader: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>,
+    length: usize,
+) -> Result<Value, serde_json::Error> {
+    let room = Cell::new(LEAST.saturating_add(length.saturating_mul(TIMES)));
+    Tree { room: &room }.deserialize(reader)
 }
 
 /// A part of the tree, and the room that is left for it.

@@ -10,7 +10,8 @@ use super::bounded;
 
 /// The value in `bytes`, also where they begin with a byte order mark, hold half of a surrogate pair as an escape
 /// ([RFC 8259 section 8.2](https://www.rfc-editor.org/rfc/rfc8259#section-8.2) leaves it to receivers), a byte that is no
-/// UTF-8, or a number beyond any `f64`. Text that cannot be had is U+FFFD then, and the number the outermost one.
+/// UTF-8, or a number beyond any `f64`, one of Python's among them. Text that cannot be had is U+FFFD then, the number the outermost one, and
+/// one that is not a number null.
 ///
 /// # Errors
 /// When it is not JSON even so. The error's own text may quote what was read.
@@ -174,15 +175,23 @@ fn stand_in(text: &[u8]) -> Option<char> {
     char::from_u32(STAND_INS + u32::from(escaped(text)?.checked_sub(0xd800)?))
 }
 
-/// A number that any reader takes; anything else as it is.
+/// A number that any reader takes; anything else as it is. Python's writer and its reader know numbers that are none
+/// (<https://docs.python.org/3/library/json.html#infinite-and-nan-number-values>).
 fn finite(word: &[u8]) -> Cow<'_, [u8]> {
+    let outermost = |number: f64| {
+        let outermost = f64::MAX.copysign(number);
+        Cow::Owned(format!("{outermost:e}").into_bytes())
+    };
+    match word {
+        b"NaN" => return Cow::Borrowed(b"null"),
+        b"Infinity" => return outermost(1.0),
+        b"-Infinity" => return outermost(-1.0),
+        _ => {}
+    }
     let is_json = serde_json::from_slice::<IgnoredAny>(word).is_ok();
     let text = std::str::from_utf8(word).ok().filter(|_| is_json);
     match text.and_then(|text| text.parse::<f64>().ok()) {
-        Some(number) if number.is_infinite() => {
-            let outermost = f64::MAX.copysign(number);
-            Cow::Owned(format!("{outermost:e}").into_bytes())
-        }
+        Some(number) if number.is_infinite() => outermost(number),
         _ => Cow::Borrowed(word),
     }
 }
@@ -270,6 +279,10 @@ mod tests {
             json!({"a": f64::MAX, "b": f64::MIN, "c": f64::MAX, "d": 0.0, "e": 7, "f": "1e400"})
         );
         assert_eq!(
+            read("[NaN,Infinity,-Infinity,\"NaN\"]"),
+            json!([null, f64::MAX, f64::MIN, "NaN"])
+        );
+        assert_eq!(
             read(b"{\"name\":\"Jos\xe9\",\"t\":1}"),
             json!({"name": "Jos\u{fffd}", "t": 1})
         );
@@ -286,7 +299,9 @@ mod tests {
             "[1e400",
             "[infinity]",
             "[inf]",
-            "[NaN]",
+            "[nan]",
+            "[NaN1]",
+            "[+Infinity]",
             "[1e400x]",
             "[.1e400]",
             "[01e400]",

@@ -8,6 +8,11 @@ use crate::failure_kind::FailureKind;
 /// The default rules, in the order in which they are tried: what a body says goes before what its status says.
 pub(super) fn default_rules() -> Vec<Rule> {
     let mut rules = vec![
+        // A file that a setting names may come, or be whole, in a while.
+        misconfigured(
+            Rule::named("config").only_retryable(true),
+            Cooldown::doubling(MINUTE, HOUR),
+        ),
         misconfigured(Rule::named("config"), Cooldown::Off),
         // The endpoint is elsewhere, and a request with a key does not follow: the base URL is wrong.
         misconfigured(Rule::statuses(300..=399), Cooldown::doubling(MINUTE, HOUR)),
@@ -19,7 +24,9 @@ pub(super) fn default_rules() -> Vec<Rule> {
             .stop(),
     ];
     rules.extend(plans());
-    rules.extend(keys_and_money());
+    rules.extend(keys());
+    rules.extend(money());
+    rules.extend(accounts_that_are_shut_out());
     rules.extend(outages());
     rules.extend(limits());
     rules.extend(refusals());
@@ -68,8 +75,8 @@ fn plans() -> Vec<Rule> {
     ]
 }
 
-/// Faults of the credential that come with all sorts of statuses.
-fn keys_and_money() -> Vec<Rule> {
+/// Keys and logins that are not accepted, beside those with 401.
+fn keys() -> Vec<Rule> {
     vec![
         // Gemini answers an invalid or expired key with 400: https://ai.google.dev/gemini-api/docs/troubleshooting
         unauthorized(
@@ -78,7 +85,10 @@ fn keys_and_money() -> Vec<Rule> {
                 .or_named("invalid_api_key")
                 .or_named("api_key_service_blocked")
                 .or_named("access_token_expired")
-                .or_named("account_deactivated"),
+                .or_named("account_deactivated")
+                // https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+                .or_named("expiredtokenexception")
+                .or_named("unrecognizedclientexception"),
         ),
         unauthorized(
             Rule::any_of([400, 403])
@@ -89,6 +99,12 @@ fn keys_and_money() -> Vec<Rule> {
         ),
         // Anthropic answers a login that was ended with 403.
         unauthorized(Rule::status(403).with_text(REVOKED)).refresh(),
+    ]
+}
+
+/// Money that has run out, whatever the status.
+fn money() -> Vec<Rule> {
+    vec![
         // https://platform.openai.com/docs/guides/error-codes: a 429 that no waiting heals.
         billing(
             Rule::any_of([400, 402, 403, 429])
@@ -103,12 +119,43 @@ fn keys_and_money() -> Vec<Rule> {
                 .or_named("billing_disabled"),
         )
         .quota(),
-        // The same in words: Gemini's prepaid credits and spending caps, and compatible servers.
+        // The same elsewhere: https://forum.moonshot.ai/t/api-billing-behaviour/111,
+        // https://novita.ai/docs/api-reference/basic-error-code, https://www.volcengine.com/docs/82379/1299023,
+        // https://docs.litellm.ai/docs/proxy/users, NousResearch/hermes-agent#106427, QuantumNous/new-api.
+        billing(
+            Rule::any_of([400, 403, 429])
+                .or_named("exceeded_current_quota_error")
+                .or_named("not_enough_balance")
+                .or_named("billing_balance_not_enough")
+                .or_named("insufficient_balance")
+                .or_named("insufficient_credits")
+                .or_named("insufficient_funds")
+                .or_named("accountoverdueerror")
+                .or_named("operationdenied.serviceoverdue")
+                .or_named("budget_exceeded")
+                .or_named("terminal_quota_exhausted")
+                .or_named("insufficient_user_quota")
+                .or_named("pre_consume_token_quota_failed"),
+        )
+        .quota(),
+        // The same in words: Gemini's prepaid credits and spending caps, and compatible servers; in Chinese a balance that does not
+        // suffice, one in arrears, an allowance that does not suffice.
         billing(
             Rule::any_of([400, 403, 412, 429])
                 .with_text("credits are depleted")
                 .with_text("monthly spending")
                 .with_text("insufficient balance")
+                .with_text("insufficient account balance")
+                .with_text("insufficient credits")
+                .with_text("insufficient funds")
+                .with_text("balance is insufficient")
+                .with_text("not enough balance")
+                .with_text("overdue balance")
+                .with_text("out of credits")
+                .with_text("free trial quota")
+                .with_text("\u{4f59}\u{989d}\u{4e0d}\u{8db3}")
+                .with_text("\u{6b20}\u{8d39}")
+                .with_text("\u{989d}\u{5ea6}\u{4e0d}\u{8db3}")
                 .undenied(),
         )
         .quota(),
@@ -143,6 +190,12 @@ fn keys_and_money() -> Vec<Rule> {
         )
         .quota(),
         billing(Rule::status(402)),
+    ]
+}
+
+/// Accounts that may not be used, or not from here.
+fn accounts_that_are_shut_out() -> Vec<Rule> {
+    vec![
         // Accounts that are shut out, which Anthropic, Gemini and Groq say with 400:
         // https://ai.google.dev/gemini-api/docs/available-regions
         forbidden(
@@ -172,9 +225,11 @@ fn outages() -> Vec<Rule> {
                 .with_text("high demand")
                 .with_text("experiencing high traffic")
                 .with_text("model_capacity_exhausted")
-                // Anthropic to subscribers, and Zhipu (https://docs.bigmodel.cn/cn/api/api-code) of a model.
+                // Anthropic to subscribers, Zhipu (https://docs.bigmodel.cn/cn/api/api-code) of a model, QuantumNous/new-api of
+                // what is behind it.
                 .with_text("temporarily limiting requests")
-                .with_text("\u{8bbf}\u{95ee}\u{91cf}\u{8fc7}\u{5927}"),
+                .with_text("\u{8bbf}\u{95ee}\u{91cf}\u{8fc7}\u{5927}")
+                .with_text("\u{8d1f}\u{8f7d}\u{5df2}\u{9971}\u{548c}"),
             FailureKind::Overloaded,
         ),
         outage(
@@ -248,8 +303,23 @@ fn limits() -> Vec<Rule> {
         ),
         // Google's own word; how long it lasts tells the others apart: https://cloud.google.com/apis/design/errors
         quota(Rule::status(429).or_named("quota_exhausted")),
+        // A limit of one's own on a model: https://www.volcengine.com/docs/82379/1299023
+        quota(Rule::status(429).or_named("setlimitexceeded")),
         // Vertex and older Gemini models say it with 403.
         quota(Rule::status(403).with_text("quota exceeded")),
+        // So do plans and gateways: https://www.kimi.com/code/docs/en/kimi-code/error-reference.html,
+        // https://learn.microsoft.com/azure/api-management/quota-policy
+        quota(
+            Rule::status(403)
+                .with_text("reached your usage limit")
+                .with_text("out of call volume quota")
+                .undenied(),
+        )
+        .scope(Scope::Credential),
+        // AWS says it with 400: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html,
+        // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
+        rate_limited(Rule::status(400).or_named("throttlingexception")),
+        rate_limited(Rule::status(400).with_text("exceeds the service quota")),
         rate_limited(Rule::status(429)),
     ]
 }

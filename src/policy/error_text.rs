@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::json::parse_lenient;
+use crate::json::{error_body, error_layers};
 
 /// What an error says of itself, in the words that rules match.
 pub(super) struct Said {
@@ -21,9 +21,7 @@ impl Said {
         if let Some(body) = error.received_body() {
             text.push('\n');
             text.push_str(&body.to_lowercase());
-            if let Ok(json) = parse_lenient(body.as_bytes()) {
-                collect(&json, &mut names);
-            }
+            collect(&error_body(body.as_bytes()), &mut names);
         }
         names.retain(|name| !name.is_empty());
         Self { names, text }
@@ -72,33 +70,31 @@ fn without_last<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     (!rest.ends_with(char::is_alphanumeric)).then_some(rest)
 }
 
-/// `error.code`, `error.type`, `error.status`; the same at the top; `reason` of Google's error details and `error_code` of
-/// Anthropic's. Google's streams and its compatible endpoint put the whole body into an array.
+/// `code`, `type`, `status` and what else vendors call it, of the error, of what it wraps, and of Google's details; and its text, which may be
+/// a name.
 fn collect(body: &Value, names: &mut Vec<String>) {
-    let body = body.get(0).unwrap_or(body);
-    // The Responses API keeps the error of a failed response inside it.
-    let of_response = || {
-        body.get("response")?
-            .get("error")
-            .filter(|error| error.is_object())
-    };
-    let error = body.get("error").or_else(of_response).unwrap_or(body);
     let mut add = |name: Option<&Value>| match name {
         Some(Value::String(name)) => names.push(name.to_ascii_lowercase()),
         Some(Value::Number(number)) => names.push(number.to_string()),
         _ => {}
     };
-    add(Some(error));
-    // AWS has `__type`, MiniMax and others codes of their own beside an empty reply.
-    for member in ["code", "type", "status", "reason", "__type", "error_code"] {
-        add(error.get(member));
-    }
-    add(body.pointer("/base_resp/status_code"));
-    let details = error.get("details");
-    add(details.and_then(|details| details.get("error_code")));
-    for detail in details.and_then(Value::as_array).into_iter().flatten() {
-        add(detail.get("reason"));
-    }
+    error_layers(body, &mut |layer| {
+        add(Some(layer));
+        // MiniMax and others have codes of their own beside an empty reply.
+        for member in ["code", "type", "status", "reason", "error_code"] {
+            add(layer.get(member));
+        }
+        // AWS has a type behind its name space.
+        if let Some(kind) = layer.get("__type").and_then(Value::as_str) {
+            add(kind.rsplit('#').next().map(Value::from).as_ref());
+        }
+        add(layer.pointer("/base_resp/status_code"));
+        let details = layer.get("details");
+        add(details.and_then(|details| details.get("error_code")));
+        for detail in details.and_then(Value::as_array).into_iter().flatten() {
+            add(detail.get("reason"));
+        }
+    });
 }
 
 /// What denies the name of a limit that it stands before.

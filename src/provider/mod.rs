@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod client_error;
+mod ends;
 #[cfg(feature = "estimate")]
 mod estimate;
 mod gemini;

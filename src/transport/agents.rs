@@ -13,7 +13,7 @@ use ureq::typestate::AgentScope;
 use ureq::{Agent, Proxy};
 
 use super::limits::{CALL_TOTAL, CONNECT, STREAM_TOTAL};
-use super::tls::{OwnTls, Tls};
+use super::tls::{OwnTls, Tls, UnfitTls};
 use super::{IdleConnections, cancellable};
 use crate::proxy;
 
@@ -45,7 +45,7 @@ type Key = [u8; 32];
 /// Which setting of an agent is wrong, and how.
 pub(super) enum Unfit {
     Proxy(&'static str),
-    Tls(String),
+    Tls(UnfitTls),
 }
 
 impl Agents {

@@ -25,7 +25,7 @@ pub(crate) use cancellable::{IdleLimits, Scope, within};
 pub(crate) use error::{ConnectionState, Phase, Route};
 pub use limits::Limits;
 pub use not_sent::NotSent;
-use tls::OwnTls;
+use tls::{OwnTls, UnfitTls};
 pub(crate) use tls::{Tls, TlsSettings};
 pub use url::check_url;
 
@@ -208,7 +208,11 @@ impl Transport {
         let pair = self.agents.get(url, OwnTls::of(auth));
         let pair = pair.map_err(|why| match why {
             Unfit::Proxy(why) => unfit(whose, why),
-            Unfit::Tls(why) => unfit("", &why),
+            Unfit::Tls(UnfitTls::Attribute(why)) => unfit("", &why),
+            Unfit::Tls(UnfitTls::File(why)) => {
+                let what = format!("{why}; the file is looked at again later");
+                unfit("", &what).with_retryable(true)
+            }
         })?;
         Ok(Chosen {
             agent: of(pair),

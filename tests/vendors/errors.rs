@@ -23,6 +23,7 @@ type Row = (
 
 const NOW: credpool::Timestamp = time::macros::utc_datetime!(2026-11-27 04:00);
 
+const APIM: &str = "https://learn.microsoft.com/azure/api-management/quota-policy";
 const AZURE: &str = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota";
 const BEDROCK: &str =
     "https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html";
@@ -32,6 +33,8 @@ const COHERE: &str = "https://docs.cohere.com/docs/rate-limits";
 const DASHSCOPE: &str = "https://help.aliyun.com/en/model-studio/error-code";
 const DASHSCOPE_BUDGET: &str =
     "https://www.alibabacloud.com/help/en/model-studio/budget-management";
+/// Codes that clients of others know; the page as read does not have them.
+const DASHSCOPE_CLIENTS: &str = "public clients; the page was not seen";
 const DASHSCOPE_RATE: &str = "https://www.alibabacloud.com/help/en/model-studio/rate-limit";
 const DEEPSEEK: &str = "https://api-docs.deepseek.com/quick_start/error_codes";
 const FIREWORKS: &str = "https://docs.fireworks.ai/guides/quotas_usage/rate-limits";
@@ -40,14 +43,18 @@ const GITHUB: &str =
 const GROQ: &str = "https://console.groq.com/docs/rate-limits";
 const HUGGING_FACE: &str = "https://huggingface.co/docs/hub/rate-limits";
 const IETF: &str = "https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11";
+const KIMI_CODE: &str = "https://www.kimi.com/code/docs/en/kimi-code/error-reference.html";
 const MISTRAL: &str = "https://docs.mistral.ai/deployment/ai-studio/tier";
 const MOONSHOT: &str = "https://platform.moonshot.ai/docs/api/chat";
+const NEW_API: &str = "https://github.com/QuantumNous/new-api";
+const NOVITA: &str = "https://novita.ai/docs/api-reference/basic-error-code";
 const OPENROUTER: &str = "https://openrouter.ai/docs/api/reference/errors-and-debugging";
 const PERPLEXITY: &str = "https://docs.perplexity.ai/guides/usage-tiers";
 const TOGETHER: &str = "https://docs.together.ai/docs/error-codes";
 const VERTEX: &str =
     "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/api-errors";
 const VLLM: &str = "https://docs.vllm.ai/en/stable/serving/openai_compatible_server";
+const VOLCENGINE: &str = "https://www.volcengine.com/docs/82379/1299023";
 const XAI: &str = "https://docs.x.ai/docs/key-information/debugging";
 /// Codes above 1317 are as clients met them: the page as read ends there.
 const ZAI: &str = "https://docs.z.ai/api-reference/api-code";
@@ -86,8 +93,8 @@ const ROWS: &[Row] = &[
     ("DashScope", DASHSCOPE_RATE, 429, &[], r#"{"code":"Throttling.AllocationQuota","message":"Allocated quota exceeded, please increase your quota limit.","request_id":"x"}"#, FailureKind::RateLimited, Scope::Model, None),
     ("DashScope", DASHSCOPE_RATE, 429, &[], r#"{"code":"Throttling.BurstRate","message":"Request rate increased too quickly. To ensure system stability, please adjust your client logic.","request_id":"x"}"#, FailureKind::RateLimited, Scope::Model, None),
     ("DashScope", DASHSCOPE, 429, &[], r#"{"code":"Throttling.AllocationQuota","message":"Free allocated quota exceeded.","request_id":"x"}"#, FailureKind::Billing, Scope::Credential, None),
-    ("DashScope", DASHSCOPE, 429, &[], r#"{"error":{"code":"PostpaidBillOverdue","message":"The postpaid bill is overdue."}}"#, FailureKind::Billing, Scope::Credential, None),
-    ("DashScope", DASHSCOPE, 429, &[], r#"{"error":{"code":"PrepaidBillOverdue","message":"The prepaid bill is overdue."}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("DashScope", DASHSCOPE_CLIENTS, 429, &[], r#"{"error":{"code":"PostpaidBillOverdue","message":"The postpaid bill is overdue."}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("DashScope", DASHSCOPE_CLIENTS, 429, &[], r#"{"error":{"code":"PrepaidBillOverdue","message":"The prepaid bill is overdue."}}"#, FailureKind::Billing, Scope::Credential, None),
     ("DashScope", DASHSCOPE_BUDGET, 429, &[], r#"{"error":{"code":"BudgetLimitExceeded","message":"The budget limit is exceeded."}}"#, FailureKind::Billing, Scope::Credential, None),
     ("DashScope", DASHSCOPE, 403, &[], r#"{"error":{"code":"AccessDenied.Unpurchased","message":"Access to model denied. Please make sure you are eligible for using the model."}}"#, FailureKind::Forbidden, Scope::Model, None),
     ("DashScope", "danialranjha/pi-auto-router#4", 429, &[], r#"{"error":{"code":"insufficient_quota","message":"Your token-plan 1-week quota has been exhausted. The quota will reset at 11-29 04:00:00 UTC."}}"#, FailureKind::Quota, Scope::Credential, Some(172_800)),
@@ -161,6 +168,44 @@ const ROWS: &[Row] = &[
     ("Anthropic", "https://platform.claude.com/docs/en/api/rate-limits", 429, &[], r#"{"type":"error","error":{"type":"rate_limit_error","message":"You have reached your usage limit"}}"#, FailureKind::Quota, Scope::Credential, None),
     ("Anthropic", "https://platform.claude.com/docs/en/api/rate-limits", 429, &[], r#"{"type":"error","error":{"type":"rate_limit_error","message":"Too many requests; this is not your usage limit"}}"#, FailureKind::RateLimited, Scope::Model, None),
     ("Anthropic", "https://platform.claude.com/docs/en/api/errors", 400, &[], r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("Bedrock", "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html", 400, &[("x-amzn-errortype", "ServiceQuotaExceededException")], r#"{"message":"Your request exceeds the service quota for your account. You can view your quotas at Viewing service quotas. You can resubmit your request later."}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("AWS", "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html", 400, &[], r#"{"__type":"com.amazon.coral.service#ThrottlingException","message":"Rate exceeded"}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("AWS", "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html", 403, &[], r#"{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("AWS", "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html", 400, &[], r#"{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"The security token included in the request is invalid."}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("Azure API Management", APIM, 429, &[], r#"{"statusCode":429,"message":"Rate limit is exceeded. Try again in 20 seconds."}"#, FailureKind::RateLimited, Scope::Model, Some(20)),
+    ("Azure API Management", APIM, 403, &[], r#"{"statusCode":403,"message":"Out of call volume quota. Quota will be replenished in 1.02:03:04."}"#, FailureKind::Quota, Scope::Credential, Some(93_784)),
+    ("Azure API Management", APIM, 401, &[], r#"{"statusCode":401,"message":"Access denied due to missing subscription key."}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("Kong", "https://developer.konghq.com/plugins/rate-limiting", 429, &[("x-ratelimit-remaining-hour", "0"), ("x-ratelimit-limit-hour", "5"), ("ratelimit-reset", "1241"), ("ratelimit-remaining", "0")], r#"{"message":"API rate limit exceeded"}"#, FailureKind::RateLimited, Scope::Model, Some(1241)),
+    ("Kimi Code", KIMI_CODE, 403, &[], r#"{"error":{"type":"access_terminated_error","message":"You've reached your usage limit for this billing cycle. Your quota will be refreshed in the next cycle."}}"#, FailureKind::Quota, Scope::Credential, None),
+    ("Kimi Code", KIMI_CODE, 429, &[], r#"{"error":{"type":"rate_limit_error","message":"We're receiving too many requests at the moment. Please wait and try again."}}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("Kimi Code", KIMI_CODE, 402, &[], r#"{"error":{"message":"We're unable to verify your membership benefits at this time."}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("Moonshot", "https://forum.moonshot.ai/t/api-billing-behaviour/111", 429, &[], r#"{"error":{"type":"exceeded_current_quota_error","message":"Your account org-x<ak-x> is suspended, please check your plan and billing details"}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("Novita", NOVITA, 403, &[], r#"{"code":403,"reason":"NOT_ENOUGH_BALANCE","message":"not enough balance","metadata":{}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("Novita", NOVITA, 403, &[], r#"{"code":403,"reason":"INVALID_API_KEY","message":"API key is invalid","metadata":{}}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("Novita", NOVITA, 429, &[], r#"{"code":429,"reason":"TOKEN_LIMIT_EXCEEDED","message":"Token limit exceeded, please try again later","metadata":{}}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("Novita", NOVITA, 503, &[], r#"{"code":503,"reason":"SERVICE_NOT_AVAILABLE","message":"service unavailable","metadata":{}}"#, FailureKind::Transient, Scope::Provider, None),
+    ("Replicate", "https://replicate.com/docs/reference/http", 402, &[], r#"{"title":"Insufficient credit","detail":"You have insufficient credit to run this model.","status":402}"#, FailureKind::Billing, Scope::Credential, None),
+    ("Replicate", "https://replicate.com/docs/reference/http", 429, &[], r#"{"title":"Request was throttled.","detail":"Request was throttled. Your rate limit resets in ~30s.","status":429}"#, FailureKind::RateLimited, Scope::Model, Some(30)),
+    ("Volcengine", VOLCENGINE, 403, &[], r#"{"error":{"code":"AccountOverdueError","message":"The request failed because your account has an overdue balance. Request ID: x","param":"","type":"Forbidden"}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("Volcengine", VOLCENGINE, 401, &[], r#"{"error":{"code":"AuthenticationError","message":"The API key or AK/SK in the request is missing or invalid. Request ID: x","param":"","type":"Unauthorized"}}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("Volcengine", VOLCENGINE, 404, &[], r#"{"error":{"code":"InvalidEndpointOrModel.NotFound","message":"The model or endpoint m does not exist or you do not have access to it.","param":"","type":"NotFound"}}"#, FailureKind::NotFound, Scope::Model, None),
+    ("Volcengine", VOLCENGINE, 400, &[], r#"{"error":{"code":"SensitiveContentDetected","message":"The request failed because the input text may contain sensitive information.","param":"","type":"BadRequest"}}"#, FailureKind::BadRequest, Scope::Request, None),
+    ("Volcengine", VOLCENGINE, 429, &[], r#"{"error":{"code":"QuotaExceeded","message":"Your account [1] has exhausted its free trial quota for the [m] model.","param":"","type":"TooManyRequests"}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("Volcengine", VOLCENGINE, 429, &[], r#"{"error":{"code":"SetLimitExceeded","message":"Your account [1] has reached the set inference limit for the [m] model, and the model service has been paused.","param":"","type":"TooManyRequests"}}"#, FailureKind::Quota, Scope::Model, None),
+    ("Volcengine", VOLCENGINE, 429, &[], r#"{"error":{"code":"ServerOverloaded","message":"The service is currently unable to handle additional requests due to server overload.","param":"","type":"TooManyRequests"}}"#, FailureKind::Overloaded, Scope::Provider, None),
+    ("Volcengine", VOLCENGINE, 429, &[], r#"{"error":{"code":"RateLimitExceeded.EndpointRPMExceeded","message":"The Requests Per Minute (RPM) limit of the associated endpoint for your account has been exceeded.","param":"","type":"TooManyRequests"}}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("new-api", NEW_API, 403, &[], "{\"error\":{\"message\":\"用户额度不足, 剩余额度: 0\",\"type\":\"new_api_error\",\"code\":\"insufficient_user_quota\"}}", FailureKind::Billing, Scope::Credential, None),
+    ("new-api", NEW_API, 403, &[], "{\"error\":{\"message\":\"该令牌额度已用尽\",\"type\":\"new_api_error\",\"code\":\"pre_consume_token_quota_failed\"}}", FailureKind::Billing, Scope::Credential, None),
+    ("new-api", NEW_API, 429, &[], "{\"error\":{\"message\":\"当前分组上游负载已饱和，请稍后再试\",\"type\":\"new_api_error\",\"code\":\"\"}}", FailureKind::Overloaded, Scope::Provider, None),
+    ("LiteLLM", "https://docs.litellm.ai/docs/proxy/users", 400, &[], r#"{"error":{"message":"Budget has been exceeded! Current cost: 0.11, Max budget: 0.1","type":"budget_exceeded","param":null,"code":"400"}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("LiteLLM", "NousResearch/hermes-agent#106427", 429, &[], r#"{"error":{"message":"hard cap","type":"throttling_error","code":"terminal_quota_exhausted"}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("Codex", "NousResearch/hermes-agent#93455", 429, &[], r#"{"error":{"message":"Weekly usage limit reached. Resets in 6hr 29min."}}"#, FailureKind::Quota, Scope::Credential, Some(23_340)),
+    ("SiliconFlow", "public clients; the page was not seen", 403, &[], r#"{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}"#, FailureKind::Billing, Scope::Credential, None),
+    ("SiliconFlow", "public clients; the page was not seen", 503, &[], r#"{"code":50505,"message":"Model service overloaded. Please try again later.","data":null}"#, FailureKind::Overloaded, Scope::Provider, None),
+    ("Ollama", "https://docs.ollama.com/cloud", 429, &[], r#"{"error":"you've reached your hourly usage limit, please upgrade to continue"}"#, FailureKind::Quota, Scope::Credential, None),
+    ("IBM", "public clients; the page was not seen", 429, &[], r#"{"errors":[{"code":"consumption_limit_reached","message":"Consumption limit reached for project"}],"trace":"t","status_code":429}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("IBM", "https://cloud.ibm.com/apidocs/watsonx-ai", 401, &[], r#"{"errors":[{"code":"authentication_token_expired","message":"Failed to authenticate the request due to an expired token"}],"trace":"t","status_code":401}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("Anthropic", "https://platform.claude.com/docs/en/api/rate-limits", 400, &[], r#"{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."}}"#, FailureKind::Quota, Scope::Credential, Some(331_200)),
 ];
 
 fn error(row: &Row) -> Error {
@@ -201,7 +246,8 @@ fn every_error_means_what_its_vendor_says() {
 fn every_error_has_a_source() {
     for (vendor, source, ..) in ROWS {
         let is_page = source.starts_with("https://");
-        assert!(is_page || source.contains('/'), "{vendor}: {source}");
+        let is_seen_elsewhere = source.contains('/') || source.contains("was not seen");
+        assert!(is_page || is_seen_elsewhere, "{vendor}: {source}");
     }
     let vendors: BTreeSet<_> = ROWS.iter().map(|row| row.0).collect();
     println!("{} errors of {} vendors", ROWS.len(), vendors.len());

@@ -17,3 +17,4 @@ mod sequences;
 mod tool_calls;
 mod verdicts;
 mod waits;
+mod wrapped;

@@ -125,7 +125,7 @@ fn chat() -> Vec<Case> {
         ),
         (
             "text and reasoning in one chunk, after one with text alone",
-            "https://docs.vllm.ai/en/latest/features/reasoning_outputs.html",
+            "https://docs.vllm.ai/en/v0.11.2/features/reasoning_outputs/",
             stream(
                 &[
                     json!({"content": "fi"}),
@@ -138,7 +138,7 @@ fn chat() -> Vec<Case> {
         ),
         (
             "reasoning and reasoning_content, the same",
-            "https://docs.vllm.ai/en/latest/features/reasoning_outputs.html",
+            "https://docs.vllm.ai/en/v0.11.2/features/reasoning_outputs/",
             plain(
                 json!({"content": "fine", "reasoning": "hm", "reasoning_content": "hm"}),
                 "stop",
@@ -165,7 +165,7 @@ fn chat() -> Vec<Case> {
         ),
         (
             "thinking parts of the content",
-            "https://docs.mistral.ai/capabilities/reasoning/",
+            "https://docs.mistral.ai/studio-api/conversations/reasoning",
             plain(
                 json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "fine"}]}),
                 "stop",
@@ -174,7 +174,7 @@ fn chat() -> Vec<Case> {
         ),
         (
             "thinking parts of the content, streamed",
-            "https://docs.mistral.ai/capabilities/reasoning/",
+            "https://docs.mistral.ai/studio-api/conversations/reasoning",
             stream(
                 &[
                     json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "h"}]}]}),

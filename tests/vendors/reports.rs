@@ -214,9 +214,30 @@ fn the_window_that_is_used_up_is_the_one_that_counts() {
         ("100", "100", FailureKind::Quota, 400_000, true),
         ("30", "12", FailureKind::RateLimited, 1, false),
         ("99", "99", FailureKind::RateLimited, 1, false),
+        ("30%", "100%", FailureKind::Quota, 15_000, true),
+        ("99.9 %", "12%", FailureKind::RateLimited, 1, false),
     ] {
         let played = refused(Api::Responses, &windows(primary, secondary), &body);
         assert_out(&played, fault, Some(seconds), everywhere);
+    }
+    // A reset of 0 stands for none that is known: what else says when counts, or else the guess.
+    let unknown = [
+        ("x-codex-primary-used-percent", "100"),
+        ("x-codex-primary-reset-after-seconds", "0"),
+        ("x-codex-primary-reset-at", "0"),
+    ];
+    let known = [
+        ("x-codex-secondary-used-percent", "100"),
+        ("x-codex-secondary-reset-after-seconds", "7000"),
+    ];
+    let told = json!({"detail": {"type": "usage_limit_reached", "resets_in_seconds": 9000}});
+    for (headers, body, seconds) in [
+        (unknown.to_vec(), &body, 1800),
+        ([unknown.as_slice(), &known].concat(), &body, 7000),
+        (unknown.to_vec(), &told, 9000),
+    ] {
+        let played = refused(Api::Responses, &headers, body);
+        assert_out(&played, FailureKind::Quota, Some(seconds), true);
     }
 }
 

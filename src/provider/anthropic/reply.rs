@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::provider::ends;
 use crate::provider::http::json::{arguments, filled_text, is_filled, number};
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
 use crate::request::{ToolCall, ToolCallDelta, Usage};
@@ -61,13 +62,19 @@ pub(super) fn tool_call(block: &Value, index: usize) -> ToolCallDelta {
 /// Why a message ended, as it says itself or in the `delta` of a stream.
 pub(super) fn stop_reason(message: &Value) -> Option<String> {
     let reason = message.get("stop_reason")?.as_str()?;
-    (!reason.is_empty()).then(|| reason.to_owned())
+    ends::is_reason(reason).then(|| reason.to_owned())
 }
 
-/// Why there is no reply in a message: no content, and no reason why it ended.
+/// The fault that is the reason of the end: the vendor's own reasons are none, but others serve the API, too.
+pub(super) fn fault(message: &Value) -> Option<ReportedError> {
+    ends::fault(message.get("stop_reason")?.as_str()?)
+}
+
+/// Why there is no reply in a message: a fault ended it, or it has no content, and no reason why it ended.
 pub(super) fn failure(message: &Value) -> Option<ReportedError> {
     let says = |name| message.get(name).is_some_and(is_filled);
-    (!says("content") && !says("stop_reason")).then(|| ReportedError::of_no_reply(message))
+    let no_reply = || ReportedError::of_no_reply(message);
+    fault(message).or_else(|| (!says("content") && !says("stop_reason")).then(no_reply))
 }
 
 /// The tokens that a message used.

@@ -62,8 +62,11 @@ impl StreamProtocol for MessageStream {
             }
             "message_delta" => {
                 let delta = json.get("delta").unwrap_or(&Value::Null);
-                self.has_stopped |= delta.get("stop_reason").is_some_and(is_filled);
+                if let Some(problem) = reply::fault(delta) {
+                    return EventMeaning::Failed(problem);
+                }
                 chunk.finish_reason = reply::stop_reason(delta);
+                self.has_stopped |= chunk.finish_reason.is_some();
                 self.has_progressed = true;
                 chunk.usage = self.usage(json);
             }

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::provider::ends;
 use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::{Reply, ReplyReader, ReportedError, json};
 use crate::request::{ToolCall, ToolCallDelta, Usage};
@@ -107,8 +108,16 @@ fn texts_of_piece(reply: &Value, are_thoughts: bool) -> Option<String> {
     Some(texts.collect())
 }
 
-/// Why there is no reply: no candidate with content or a reason for its end, and no reason why the prompt was blocked.
+/// The fault that ended a candidate: the vendor's own reasons are none, but others serve the API, too.
+pub(super) fn fault(reply: &Value) -> Option<ReportedError> {
+    candidates(reply).find_map(|(_, candidate)| ends::fault(reason(candidate, "finishReason")?))
+}
+
+/// Why there is no reply: a fault, or no candidate with content or a reason for its end, and no reason why the prompt was blocked.
 pub(super) fn failure(reply: &Value) -> Option<ReportedError> {
+    if let Some(problem) = pieces(reply).find_map(fault) {
+        return Some(problem);
+    }
     let is_reply = |(_, candidate): (u64, &Value)| {
         reason(candidate, "finishReason").is_some() || parts(candidate).next().is_some()
     };

@@ -32,6 +32,9 @@ impl StreamProtocol for GenerateContent {
             // Not Gemini's, but that of servers in front of it. It makes nothing whole.
             return EventMeaning::of_done(self.have_ended());
         };
+        if let Some(problem) = reply::fault(json) {
+            return EventMeaning::Failed(problem);
+        }
         self.has_progressed = false;
         for (index, candidate) in reply::candidates(json) {
             let ended = reply::reason(candidate, "finishReason").is_some();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::json::is_filled;
+use crate::json::{embedded, error_layers};
 
 /// An error as a JSON body reports it. See [`ReplyReader`](super::ReplyReader) for an example.
 ///
@@ -37,38 +37,35 @@ pub struct ReportedError {
 
 impl ReportedError {
     /// Reads the forms that servers use: `{"error":{"code","type","message"}}`, `{"error":"code","error_description"}`,
-    /// `{"error":"message"}` and, where `type` or `object` is `error`, the members side by side; at Google also as the first of an
-    /// array. `None` where there is no error.
+    /// `{"error":"message"}`, `{"errors":[…]}` and, where `type` or `object` is `error`, the members side by side; at Google also as the first of
+    /// an array. `None` where there is no error, or one that says nothing.
     pub(crate) fn find(body: &Value) -> Option<Self> {
         let body = body.get(0).unwrap_or(body);
-        let error = match body.get("error") {
-            Some(error @ Value::Object(members)) if !members.is_empty() => error,
-            Some(Value::String(text)) if !text.is_empty() => {
-                let mut problem = Self {
-                    message: text_of(body, "error_description")
-                        .or_else(|| text_of(body, "message")),
-                    number: number_of(body, "status").or_else(|| number_of(body, "code")),
-                    ..Self::default()
-                };
-                if text.contains(char::is_whitespace) {
-                    problem.message.get_or_insert_with(|| text.clone());
-                } else {
-                    problem.code = Some(text.clone());
-                }
-                return Some(problem);
+        let member = |name| body.get(name).filter(|error| says_something(error));
+        let is_error = |name| body.get(name).is_some_and(|kind| kind == "error");
+        match member("error").or_else(|| member("errors").filter(|errors| errors.is_array())) {
+            Some(Value::String(text)) if embedded(text).is_none() => {
+                Some(Self::in_words(text, body))
             }
-            Some(error) if is_filled(error) && *error != Value::Bool(false) => {
-                return Some(Self::default());
-            }
-            _ => {
-                let is_error = |name| body.get(name).is_some_and(|kind| kind == "error");
-                if !is_error("type") && !is_error("object") {
-                    return Self::by_another_name(body);
-                }
-                body
-            }
+            Some(error) => Some(Self::of(error)),
+            None if is_error("type") || is_error("object") => Some(Self::of(body)),
+            None => Self::by_another_name(body),
+        }
+    }
+
+    /// An error whose code or message is all that `error` is.
+    fn in_words(text: &str, body: &Value) -> Self {
+        let mut problem = Self {
+            message: text_of(body, "error_description").or_else(|| text_of(body, "message")),
+            number: number_of(body, "status").or_else(|| number_of(body, "code")),
+            ..Self::default()
         };
-        Some(Self::of(error))
+        if text.contains(char::is_whitespace) {
+            problem.message.get_or_insert_with(|| text.to_owned());
+        } else {
+            problem.code = Some(text.to_owned());
+        }
+        problem
     }
 
     /// An error that is not called one, as some vendors put it beside an empty reply or in its place.
@@ -84,8 +81,7 @@ impl ReportedError {
             });
         }
         // https://support.huaweicloud.com/intl/en-us/api-modelarts/modelarts_03_0094.html, and Baidu's older API.
-        let error_code = body.get("error_code").filter(|code| is_filled(code));
-        if let Some(code) = error_code.filter(|code| **code != 0) {
+        if let Some(code) = body.get("error_code").filter(|code| says_something(code)) {
             return Some(Self {
                 code: code.as_str().map(str::to_owned).or(Some(code.to_string())),
                 message: text_of(body, "error_msg"),
@@ -115,7 +111,7 @@ impl ReportedError {
         let mut problem = Self::of(body);
         // An answer's own `status` and `type` are no error's.
         problem.kind = None;
-        let said = problem.message.or_else(|| text_of(body, "detail"));
+        let said = problem.message;
         problem.message = Some(match said {
             Some(said) => format!("the answer holds no reply: {said}"),
             None => "the answer holds no reply".to_owned(),
@@ -123,16 +119,30 @@ impl ReportedError {
         problem
     }
 
-    /// What an error object says, by its members `code`, `type`, `status` and `message`.
+    /// What an error object says, by its members `code`, `type`, `status` and `message`, and by those of the errors that it wraps.
     pub fn of(error: &Value) -> Self {
-        Self {
-            code: text_of(error, "code").or_else(|| reason_of(error)),
-            kind: text_of(error, "type")
-                .filter(|kind| kind != "error")
-                .or_else(|| text_of(error, "status")),
-            message: text_of(error, "message"),
-            number: number_of(error, "code").or_else(|| number_of(error, "status")),
+        let mut problem = Self::default();
+        error_layers(error, &mut |layer| problem.add(layer));
+        problem
+    }
+
+    fn add(&mut self, layer: &Value) {
+        if let Some(text) = layer.as_str() {
+            self.message.get_or_insert_with(|| text.to_owned());
+            return;
         }
+        let code = || text_of(layer, "code").or_else(|| reason_of(layer));
+        let kind = || {
+            text_of(layer, "type")
+                .filter(|kind| kind != "error" && !kind.contains([':', '/']))
+                .or_else(|| text_of(layer, "status"))
+        };
+        self.code = self.code.take().or_else(code);
+        self.kind = self.kind.take().or_else(kind);
+        self.number = self
+            .number
+            .or_else(|| number_of(layer, "code"))
+            .or_else(|| number_of(layer, "status"));
     }
 
     /// Its code and type in a word or two.
@@ -152,6 +162,21 @@ impl ReportedError {
                 .flatten()
                 .find_map(|name| status_of(name))
         })
+    }
+}
+
+/// Whether an error says that there is one: some servers put an empty one beside every reply, or one with the code 0.
+fn says_something(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !matches!(text.as_str(), "" | "0"),
+        Value::Array(items) => items.first().is_some_and(says_something),
+        Value::Object(members) => {
+            let is_zero = |code: &Value| *code == 0 || *code == "0";
+            !members.get("code").is_some_and(is_zero) && members.values().any(says_something)
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::auth::{Auth, Secrets, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, Body};
 use crate::head::ResponseHead;
-use crate::json::{parse_lenient, without_mark};
+use crate::json::{error_body, parse_lenient, without_mark};
 use crate::limits::RateLimits;
 use crate::transport::Limits;
 
@@ -74,10 +74,10 @@ pub fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) ->
     let limits = RateLimits::from_headers(&head.headers, now);
     let head = response_head(head, auth);
     let body = ErrorBody::read(body);
-    // What is not JSON says nothing that could be read.
+    let said = error_body(body.received.as_bytes());
+    let problem = ReportedError::find(&said).unwrap_or_else(|| ReportedError::of(&said));
+    let limits = rate_limits::of_error(limits, Some(status), &said, now);
     let json = parse_lenient(body.received.as_bytes()).unwrap_or_default();
-    let problem = ReportedError::find(&json).unwrap_or_default();
-    let limits = rate_limits::of_error(limits, Some(status), &json, now);
     let error = described(status, &body, &json, &problem, auth);
     let error = match limits.should_retry {
         Some(should_retry) => error.with_retryable(should_retry),

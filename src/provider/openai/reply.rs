@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{ends, tool_calls};
+use crate::provider::ends::{is_fault, is_reason};
 use crate::provider::http::json::is_filled;
 pub(super) use crate::provider::http::json::number;
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
@@ -48,8 +49,7 @@ pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
     let is_odd = glance.is_odd();
     let [choice] = glance.choices;
     let finish_reason = choice.finish_reason;
-    let fails = |reason: &str| ends::is_fault(reason);
-    let has_failed = choice.error.is_some() || finish_reason.as_deref().is_some_and(fails);
+    let has_failed = choice.error.is_some() || finish_reason.as_deref().is_some_and(is_fault);
     let message = choice.message;
     // An empty one may be no reply.
     if is_odd || has_failed || message.content.is_empty() {
@@ -61,17 +61,18 @@ pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
         text: Some(message.content),
         tool_calls: Vec::new(),
         reasoning: reasoning.or_else(|| message.reasoning.filter(filled)),
-        finish_reason: finish_reason.filter(|word| ends::is_reason(word)),
+        finish_reason: finish_reason.filter(|word| is_reason(word)),
         usage: Some(glance.usage.read()?),
     })
 }
 
-/// What the fast paths read of an answer or a chunk: its one choice, its usage, and everything unusual.
+/// What the fast paths read of an answer or a chunk: its one choice, its usage, and what is out of the ordinary.
 #[derive(Deserialize)]
 pub(super) struct Glance<'a, Choice, Usage> {
     pub(super) choices: [Choice; 1],
     pub(super) usage: Usage,
     error: Option<IgnoredAny>,
+    errors: Option<IgnoredAny>,
     #[serde(rename = "type")]
     kind: Option<IgnoredAny>,
     #[serde(borrow)]
@@ -86,6 +87,7 @@ impl<Choice, Usage> Glance<'_, Choice, Usage> {
     /// Whether something in it may mean an error.
     pub(super) fn is_odd(&self) -> bool {
         self.error.is_some()
+            || self.errors.is_some()
             || self.kind.is_some()
             || self.object.as_ref().is_some_and(|object| object == "error")
             || self.base_resp.is_some()
@@ -196,8 +198,8 @@ pub(super) fn content(content: &Value) -> Option<String> {
 }
 
 /// The reasoning in a message, or in a piece of one: `reasoning_content` (<https://api-docs.deepseek.com/guides/reasoning_model>),
-/// `reasoning` (<https://openrouter.ai/docs/use-cases/reasoning-tokens>, <https://console.groq.com/docs/reasoning>), which some servers
-/// send both with the same text, or the thinking parts of the content (<https://docs.mistral.ai/capabilities/reasoning/>).
+/// `reasoning` (<https://openrouter.ai/docs/use-cases/reasoning-tokens>, <https://console.groq.com/docs/reasoning>), which some servers send
+/// both with the same text, or the thinking parts of the content (<https://docs.mistral.ai/studio-api/conversations/reasoning>).
 pub(super) fn reasoning(message: &Value) -> Option<String> {
     let named = ["reasoning_content", "reasoning"]
         .iter()
@@ -288,6 +290,7 @@ mod tests {
             (true, reply(choices.clone(), cached)),
             (true, with("error", Value::Null)),
             (false, with("error", json!({"message": "no"}))),
+            (false, with("errors", json!([{"message": "no"}]))),
             (false, with("type", json!("error"))),
             (true, with("object", json!("chat.completion"))),
             (false, with("object", json!("error"))),
@@ -390,6 +393,7 @@ mod tests {
             "type",
             "object",
             "base_resp",
+            "errors",
             "error_code",
             "success",
             "id",

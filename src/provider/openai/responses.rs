@@ -115,9 +115,8 @@ pub(super) fn failure(response: &Value) -> Option<ReportedError> {
 }
 
 fn has_failed(response: &Value) -> bool {
-    response
-        .get("status")
-        .is_some_and(|status| status == "failed")
+    let status = response.get("status");
+    status.is_some_and(|status| status == "failed") || response.get("error").is_some_and(is_filled)
 }
 
 fn why(response: &Value) -> ReportedError {

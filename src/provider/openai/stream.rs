@@ -59,10 +59,12 @@ impl StreamProtocol for ChatCompletion {
         self.has_progressed = choices.iter().any(has_content);
         self.has_content |= self.has_progressed;
         let first = choices.iter().find(|choice| index(choice) == 0);
-        let delta = first.and_then(|choice| choice.get("delta"));
+        let delta = first.and_then(|choice| delta(choice));
         let usage = json.get("usage").and_then(reply::usage);
         // https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py: in the last chunk.
         let at_groq = || json.get("x_groq")?.get("usage").and_then(reply::usage);
+        // Moonshot's is in the last chunk's choice (https://platform.moonshot.ai/docs/api/chat).
+        let in_choice = || first?.get("usage").and_then(reply::usage);
         EventMeaning::Chunk(StreamChunk {
             text: first.and_then(text),
             reasoning: delta.and_then(reply::reasoning),
@@ -70,7 +72,7 @@ impl StreamProtocol for ChatCompletion {
                 .map(|delta| tool_calls::deltas(delta, &mut self.calls))
                 .unwrap_or_default(),
             finish_reason: first.and_then(ends::reason).map(str::to_owned),
-            usage: usage.or_else(at_groq),
+            usage: usage.or_else(at_groq).or_else(in_choice),
             preamble: !self.has_content,
             ..StreamChunk::default()
         })
@@ -175,6 +177,7 @@ struct GlanceChoice<'a> {
     delta: GlanceDelta<'a>,
     finish_reason: Option<IgnoredAny>,
     error: Option<IgnoredAny>,
+    usage: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -197,15 +200,22 @@ fn text_alone(glance: Glance<'_>) -> Option<Cow<'_, str>> {
         .into_iter()
         .flatten();
     let has_reasoning = reasoning.any(|text| !text.is_empty());
-    let is_first = choice.index == 0 && choice.finish_reason.is_none() && choice.error.is_none();
+    let others = [choice.finish_reason, choice.error, choice.usage];
+    let is_first = choice.index == 0 && others.iter().all(Option::is_none);
     let is_alone = is_first && !is_odd && !has_reasoning;
     Some(delta.content).filter(|text| is_alone && !text.is_empty())
 }
 
+/// What a piece of a choice adds to it: its `delta`; of servers that put a whole reply into one event, its `message`.
+fn delta(choice: &Value) -> Option<&Value> {
+    let delta = choice.get("delta").filter(|delta| !delta.is_null());
+    delta.or_else(|| choice.get("message"))
+}
+
 /// The text that a piece of a choice adds to it.
 fn text(choice: &Value) -> Option<String> {
-    let delta = choice.get("delta").and_then(|delta| delta.get("content"));
-    reply::content(delta.or_else(|| choice.get("text"))?).filter(|text| !text.is_empty())
+    let content = delta(choice).and_then(|delta| delta.get("content"));
+    reply::content(content.or_else(|| choice.get("text"))?).filter(|text| !text.is_empty())
 }
 
 fn index(choice: &Value) -> u64 {
@@ -386,6 +396,7 @@ mod tests {
             "object",
             "usage",
             "base_resp",
+            "errors",
             "error_code",
             "success",
             "x_groq",

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::parse;
+use super::durations::duration;
+use super::numbers;
 use super::reported::Reported;
+use super::times;
 use crate::clock::Timestamp;
 use crate::limits::{Exhausted, LimitWindow};
 
@@ -17,7 +19,9 @@ pub(crate) fn read(error: &Value, now: Timestamp) -> Reported {
     for detail in details.into_iter().flatten().take(MOST) {
         let kind = detail.get("@type").and_then(Value::as_str).unwrap_or("");
         match kind.rsplit('.').next() {
-            Some("RetryInfo") => retry = retry.or_else(|| delay(detail.get("retryDelay")?)),
+            Some("RetryInfo") => {
+                retry = retry.or_else(|| delay(either(detail, ["retryDelay", "retry_delay"])?));
+            }
             Some("QuotaFailure") => violations(detail, &mut said),
             Some("ErrorInfo") => {
                 reset = reset.or_else(|| reset_of(detail, now));
@@ -70,8 +74,8 @@ fn exceeded(name: &str, limit: Option<&Value>, said: &mut Reported) {
     if fits {
         let mut window = LimitWindow::new(name).with_remaining(0);
         window.limit = limit.and_then(|value| match value {
-            Value::String(text) => parse::count(text),
-            other => parse::count(&other.to_string()),
+            Value::String(text) => numbers::count(text),
+            other => numbers::count(&other.to_string()),
         });
         said.windows.push(window);
     }
@@ -81,18 +85,30 @@ fn reset_of(detail: &Value, now: Timestamp) -> Option<Duration> {
     let metadata = detail.get("metadata")?;
     let at = || {
         let text = metadata.get("quotaResetTimeStamp")?.as_str()?;
-        parse::wait_until(parse::rfc3339(text, now)?, now)
+        times::wait(text, now)
     };
     metadata.get("quotaResetDelay").and_then(delay).or_else(at)
 }
 
-/// A [`Duration`](https://protobuf.dev/programming-guides/json/) in JSON: `36s`, `1.5s`; some servers write its members.
+/// A member by its name in JSON, or by that of the message's field, which
+/// [parsers accept, too](https://protobuf.dev/programming-guides/json/).
+fn either<'a>(detail: &'a Value, names: [&str; 2]) -> Option<&'a Value> {
+    names.iter().find_map(|name| detail.get(*name))
+}
+
+/// A [`Duration`](https://protobuf.dev/programming-guides/json/) in JSON: `36s`, `1.5s`; some servers write its members, or a number.
 fn delay(value: &Value) -> Option<Duration> {
     match value {
-        Value::String(text) => parse::duration(text),
+        Value::String(text) => duration(text),
+        Value::Number(seconds) => numbers::seconds(seconds.as_f64()?),
         Value::Object(members) => {
-            let number = |name| members.get(name).map_or(Some(0.0), Value::as_f64);
-            parse::seconds(number("seconds")? + number("nanos")? / 1e9)
+            // A number of 64 bits is text in JSON.
+            let number = |name| match members.get(name) {
+                None => Some(0.0),
+                Some(Value::String(text)) => numbers::decimal(text),
+                Some(other) => other.as_f64(),
+            };
+            numbers::seconds(number("seconds")? + number("nanos")? / 1e9)
         }
         _ => None,
     }

@@ -1,14 +1,17 @@
 //! Parses [`RateLimits`]: pure functions of headers, body and time.
 //!
-//! `parse` knows numbers, durations and times; `retry_headers` the headers that tell how to go on; `window_headers` and `fields` those
-//! that count; `body` the words of errors, and `google` the details that Google adds.
+//! `numbers`, `durations` and `moments` know how they are written, `times` which of them a header has; `retry_headers` are the headers that
+//! tell how to go on, `window_headers` and `fields` those that count; `body` is what errors say, and `google` the details that Google adds.
 
 mod body;
+mod durations;
 mod fields;
 mod google;
-mod parse;
+mod moments;
+mod numbers;
 mod reported;
 mod retry_headers;
+mod times;
 mod window_headers;
 
 use http::HeaderMap;
@@ -19,7 +22,7 @@ pub(super) use retry_headers::retry_after;
 use crate::auth::{Auth, scrub};
 use crate::clock::{Timestamp, until};
 use crate::error::Error;
-use crate::json::parse_lenient;
+use crate::json::error_body;
 use crate::limits::{Exhausted, HintSource, RateLimits};
 
 impl RateLimits {
@@ -27,7 +30,7 @@ impl RateLimits {
     ///
     /// | headers | documented by |
     /// |---|---|
-    /// | `retry-after`: seconds, decimals, an HTTP date | [RFC 9110, 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3) |
+    /// | `retry-after`: seconds, decimals, a duration, an HTTP date or another moment | [RFC 9110, 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3) |
     /// | `retry-after-ms`, `x-should-retry` | OpenAI's and Anthropic's own clients |
     /// | `x-ratelimit-{limit,remaining,reset}-NAME` | [OpenAI](https://platform.openai.com/docs/guides/rate-limits) and servers like it |
     /// | `anthropic-ratelimit-NAME-{limit,remaining,reset}` | [Anthropic](https://docs.anthropic.com/en/api/rate-limits) |
@@ -64,9 +67,10 @@ impl RateLimits {
     /// What an error answer says at the time `now`: its headers, as [`from_headers`](Self::from_headers), and its body.
     ///
     /// The wait is the first of these: the headers' own; with status 429, the latest reset of the windows that are used up;
-    /// in the body, Google's `RetryInfo` and `quotaResetDelay`, OpenAI's `resets_in_seconds` and `resets_at`, the headers that a gateway
-    /// puts into `metadata`, at last words like "try again in 1m2.5s" and "reset at 2026-11-27 06:41:44". A window that is used up, and whose
-    /// name says that it lasts a minute at most, is waited for as long. Of Anthropic's unified windows only those count that reject. A body is JSON, or says nothing.
+    /// in the body, Google's `RetryInfo` and `quotaResetDelay`, members like `resets_in_seconds`, `retry_after` and `resets_at`, the headers that
+    /// a gateway puts into `metadata`, at last words like "try again in 1m2.5s" and "reset at 2026-11-27 06:41:44". A window that is used up,
+    /// and whose name says that it lasts a minute at most, is waited for as long. Of Anthropic's unified windows only those count that reject.
+    /// An error counts wherever a body keeps it: in `error`, `errors` or `detail`, in JSON inside a message, behind other text; a page says nothing.
     ///
     /// ```
     /// use credpool::{Exhausted, HintSource, RateLimits};
@@ -80,7 +84,7 @@ impl RateLimits {
     /// assert_eq!(limits.retry_after_source, Some(HintSource::Body));
     /// ```
     pub fn from_error(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
-        let body = parse_lenient(body).unwrap_or_default();
+        let body = error_body(body);
         of_error(Self::from_headers(headers, now), Some(status), &body, now)
     }
 }

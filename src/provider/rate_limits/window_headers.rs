@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::fields::Field;
-use super::{fields, parse};
+use super::{fields, times};
 use crate::clock::{Timestamp, later};
 use crate::limits::LimitWindow;
 
@@ -23,7 +23,7 @@ pub(crate) fn read(headers: &HeaderMap, now: Timestamp) -> Vec<LimitWindow> {
         }
     }
     for window in &mut windows {
-        window.length = window.length.or_else(|| parse::length_in(&window.name));
+        window.length = window.length.or_else(|| times::length_in(&window.name));
     }
     windows.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     windows

@@ -13,6 +13,7 @@
 //! This is the only room that builds on the `unversioned` part of ureq's interface.
 
 mod binding;
+mod early_answer;
 mod line;
 mod scope;
 
@@ -37,6 +38,7 @@ use ureq::unversioned::transport::{
 use zeroize::Zeroizing;
 
 use self::binding::Binding;
+use self::early_answer::EarlyAnswer;
 use self::line::{Line, told};
 pub(crate) use self::line::{is_cancellation, lost_connection};
 pub(crate) use self::scope::{IdleLimits, Scope, within};
@@ -75,8 +77,10 @@ impl Dial {
                 let socks = SocksConnector::default().connect(details, None::<()>)?;
                 let proxied = ConnectProxyConnector::default().connect(details, socks)?;
                 let plain = TcpConnector::default().connect(details, proxied)?;
+                let plain = plain
+                    .map(|plain| Box::new(EarlyAnswer::allowed_on(plain)) as Box<dyn Transport>);
                 plain
-                    .map(|plain| tls::wrap(&tls, details, Box::new(plain)))
+                    .map(|plain| tls::wrap(&tls, details, plain))
                     .transpose()?
             }
         };
@@ -325,9 +329,13 @@ impl Cancellable {
 
     fn sent(&mut self, sent: Result<(), ureq::Error>) -> Result<(), ureq::Error> {
         self.line.check()?;
+        let has_answer = !self.inner.buffers().input().is_empty();
         if let Some(binding) = &mut self.binding {
             binding.sent_at = (self.clock)();
             *binding.scope.sent_at.lock() = Some(binding.sent_at);
+            if has_answer {
+                binding.scope.answered.store(true, Ordering::Relaxed);
+            }
         }
         sent
     }

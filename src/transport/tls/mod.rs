@@ -60,15 +60,23 @@ impl Tls {
     }
 
     /// The same with a credential's own roots and certificate, which go before the manager's; or which attribute is wrong, and how.
-    pub(super) fn with(&self, own: &OwnTls<'_>) -> Result<Self, String> {
+    pub(super) fn with(&self, own: &OwnTls<'_>) -> Result<Self, UnfitTls> {
         let read = |attribute: &'static str, value: Option<&str>| {
             let bytes = value.map(pem::load).transpose();
-            bytes.map_err(|why| format!("attribute `{attribute}` {why}"))
+            bytes.map_err(|why| UnfitTls::File(format!("attribute `{attribute}` {why}")))
+        };
+        let unfit = |attribute: &'static str, values: [Option<&str>; 2], why: &str| {
+            let why = format!("attribute `{attribute}`: {why}");
+            if values.into_iter().flatten().all(pem::is_pem) {
+                UnfitTls::Attribute(why)
+            } else {
+                UnfitTls::File(why)
+            }
         };
         let mut roots = self.roots.clone();
         if let Some(bytes) = read(CA_CERTIFICATES, own.roots)? {
-            let own = read_roots(&bytes);
-            roots.extend(own.map_err(|why| format!("attribute `{CA_CERTIFICATES}`: {why}"))?);
+            let added = read_roots(&bytes);
+            roots.extend(added.map_err(|why| unfit(CA_CERTIFICATES, [own.roots, None], why))?);
         }
         let chain = read(CLIENT_CERTIFICATE, own.chain)?;
         // One file may hold both.
@@ -77,12 +85,11 @@ impl Tls {
             (None, None) => self.client.clone(),
             (Some(chain), Some(key)) => Some(
                 client(&chain, &key)
-                    .map_err(|why| format!("attribute `{CLIENT_CERTIFICATE}`: {why}"))?,
+                    .map_err(|why| unfit(CLIENT_CERTIFICATE, [own.chain, own.key], why))?,
             ),
             _ => {
-                return Err(format!(
-                    "attribute `{CLIENT_KEY}` is set without `{CLIENT_CERTIFICATE}`"
-                ));
+                let why = format!("attribute `{CLIENT_KEY}` stands without `{CLIENT_CERTIFICATE}`");
+                return Err(UnfitTls::Attribute(why));
             }
         };
         Ok(Self {
@@ -127,6 +134,14 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// Which attribute for TLS cannot be used, and why.
+pub(super) enum UnfitTls {
+    /// Until the record changes.
+    Attribute(String),
+    /// Until the file does that it names.
+    File(String),
+}
+
 /// What a credential's attributes say of TLS. Each value is PEM, or the path of a file with it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct OwnTls<'a> {
@@ -165,7 +180,7 @@ fn client(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, &'static str> {
     }
     let made = CertifiedKey::from_der(chain, pem::key(key)?, &provider());
     made.map(Arc::new).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "the key belongs to another certificate",
+        rustls::Error::InconsistentKeys(_) => "the key is another certificate's",
         _ => "the certificate or its key cannot be used",
     })
 }

@@ -52,7 +52,7 @@ pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
     })
 }
 
-fn is_pem(value: &str) -> bool {
+pub(super) fn is_pem(value: &str) -> bool {
     value.contains("-----BEGIN ")
 }
 

@@ -80,6 +80,24 @@ pub fn cases() -> Vec<Case> {
             whole(),
         ));
     }
+    for reason in ["ERROR", "CANCELLED", "network_error"] {
+        rows.push((
+            "gateways",
+            format!("fails with {reason}"),
+            REASONS,
+            None,
+            data(&[hi.clone(), piece(0, " there", Some(reason))]),
+            Want::Fails("Hi", "upstream"),
+        ));
+        rows.push((
+            "gateways",
+            format!("fails with {reason} before any content"),
+            REASONS,
+            None,
+            data(&[piece(0, "", Some(reason))]),
+            Want::Next(Some(FailureKind::Transient)),
+        ));
+    }
     for (code, name, fault) in [
         (503, "UNAVAILABLE", FailureKind::Transient),
         (500, "INTERNAL", FailureKind::Transient),

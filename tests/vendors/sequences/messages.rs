@@ -92,6 +92,28 @@ pub fn cases() -> Vec<Case> {
             whole(),
         ));
     }
+    // Of others that serve the API, the reasons of their own.
+    for why in [
+        "network_error",
+        "insufficient_system_resource",
+        "error",
+        "cancelled",
+    ] {
+        rows.push((
+            "gateways",
+            format!("fails with {why}"),
+            "https://docs.bigmodel.cn/api-reference, https://api-docs.deepseek.com/guides/anthropic_api",
+            until(why) + &close(),
+            Want::Fails("Hi there", "upstream"),
+        ));
+        rows.push((
+            "gateways",
+            format!("fails with {why} before any content"),
+            "https://docs.bigmodel.cn/api-reference, https://api-docs.deepseek.com/guides/anthropic_api",
+            named(&[start(), reason(why), end()]),
+            Want::Next(Some(FailureKind::Transient)),
+        ));
+    }
     // https://docs.anthropic.com/en/api/errors
     for (kind, fault) in [
         ("overloaded_error", FailureKind::Overloaded),

@@ -146,6 +146,16 @@ pub fn cases() -> Vec<Case> {
         ),
         (
             "gateways",
+            "completed, with an error".into(),
+            EVENTS,
+            named(&[
+                created(),
+                json!({"type": "response.completed", "response": response("completed", json!({"error": {"code": "server_error", "message": "x"}}))}),
+            ]),
+            Want::Next(Some(FailureKind::Transient)),
+        ),
+        (
+            "gateways",
             "the older name of the end".into(),
             EVENTS,
             all(ended("response.done", "completed", json!({}))),

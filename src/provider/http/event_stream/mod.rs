@@ -277,6 +277,10 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         match parse_lenient(document) {
             Ok(json) => match ReportedError::find(&json) {
                 Some(problem) => self.failed(&problem, &json),
+                // No reply of any form, but a word of why there is none.
+                None if ReportedError::of(&json).message.is_some() => {
+                    self.failed(&ReportedError::of_no_reply(&json), &json)
+                }
                 None => malformed(),
             },
             Err(_) if announced == Announced::Compressed || document.starts_with(GZIP) => {
@@ -487,6 +491,8 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             }
             // `event: ping` with `data: ping`, for example: a client that listens to the API's own events never sees it.
             Err(_) if is_foreign => return Ok(None),
+            // Of a whole reply no more than the closing marker is left, which some servers write in their own way.
+            Err(_) if self.protocol.is_whole() => return Ok(None),
             Err(error) if error.is_data() => {
                 let what =
                     "an event of the stream exceeds the client's limit of JSON parts for its size";
@@ -501,7 +507,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         }
         if json.is_object() {
             Ok(Some((json, has_halves)))
-        } else if is_foreign {
+        } else if is_foreign || self.protocol.is_whole() {
             Ok(None)
         } else {
             Err(malformed("an event of the stream is not a JSON object"))

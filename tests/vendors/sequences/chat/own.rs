@@ -1,6 +1,6 @@
 //! What one vendor alone does.
 
-use credpool::FailureKind;
+use credpool::{FailureKind, Usage};
 use serde_json::{Value, json};
 
 use super::super::{Body, Case, DONE, Want, chunk, data, raw, role, said, stop, with};
@@ -76,6 +76,17 @@ pub fn cases() -> Vec<Case> {
             "https://docs.cohere.com/reference/chat",
         ),
         ("xAI", "end_turn", "https://docs.x.ai/docs/api-reference"),
+        (
+            "IBM",
+            "time_limit",
+            "https://ibm.github.io/watsonx-ai-node-sdk/interfaces/1_6_x.WatsonXAI.TextChatResultChoice-1.html",
+        ),
+        (
+            "Oracle",
+            "ERROR_TOXIC",
+            "https://docs.oracle.com/en-us/iaas/tools/dotnet/latest/api/Oci.GenerativeaiinferenceService.Models.CohereChatResponse.FinishReasonEnum.html",
+        ),
+        ("any server", "a_word_of_its_own", "no list is for ever"),
     ] {
         let body = format!("{}{}{DONE}", hi(), ended(reason));
         cases.push(case(
@@ -86,6 +97,64 @@ pub fn cases() -> Vec<Case> {
             ok("Hi"),
         ));
     }
+    // Words for no reason yet, in every chunk.
+    for (vendor, word, source) in [
+        (
+            "IBM",
+            "not_finished",
+            "https://ibm.github.io/watsonx-ai-node-sdk",
+        ),
+        ("any server", "None", "Python's word for it"),
+        (
+            "any server",
+            "null",
+            "https://help.aliyun.com/zh/model-studio/qwen-api-via-dashscope",
+        ),
+    ] {
+        let piece = data(&[chunk(json!({"content": "Hi"}), Some(word))]);
+        cases.push(case(
+            vendor,
+            &format!("{word} in every chunk"),
+            source,
+            format!("{piece}{}{DONE}", data(&[stop()])),
+            ok("Hi"),
+        ));
+        cases.push(case(
+            vendor,
+            &format!("{word} in every chunk, and no end"),
+            source,
+            piece,
+            Want::Fails("Hi", "stream_truncated"),
+        ));
+    }
+    // What stands for `[DONE]` elsewhere ends nothing and spoils nothing.
+    for mark in [
+        "[done]",
+        "[END]",
+        "DONE",
+        "done",
+        "\"[DONE]\"",
+        "[DONE].",
+        "[DONE][DONE]",
+        "[]",
+        "{}",
+        "\"\"",
+    ] {
+        cases.push(case(
+            "gateways",
+            &format!("{mark} in place of [DONE]"),
+            "https://html.spec.whatwg.org/multipage/server-sent-events.html",
+            format!("{}{}{}", hi(), data(&[stop()]), raw(mark)),
+            ok("Hi"),
+        ));
+    }
+    cases.push(case(
+        "gateways",
+        "[END] before the end",
+        "https://html.spec.whatwg.org/multipage/server-sent-events.html",
+        format!("{}{}", hi(), raw("[END]")),
+        Want::Fails("Hi", "stream_malformed"),
+    ));
     // Reasons that are faults.
     for (vendor, reason, source) in [
         ("DeepSeek", "insufficient_system_resource", deepseek),
@@ -111,6 +180,21 @@ pub fn cases() -> Vec<Case> {
             "Cohere",
             "TIMEOUT",
             "https://docs.cohere.com/reference/chat",
+        ),
+        (
+            "Oracle",
+            "USER_CANCEL",
+            "https://docs.oracle.com/en-us/iaas/tools/dotnet/latest/api/Oci.GenerativeaiinferenceService.Models.CohereChatResponse.FinishReasonEnum.html",
+        ),
+        (
+            "IBM",
+            "cancelled",
+            "https://ibm.github.io/watsonx-ai-node-sdk/interfaces/1_6_x.WatsonXAI.TextChatResultChoice-1.html",
+        ),
+        (
+            "any server",
+            "server_error",
+            "the last word says what it is",
         ),
     ] {
         let body = format!("{}{}{DONE}", hi(), ended(reason));
@@ -177,6 +261,28 @@ pub fn cases() -> Vec<Case> {
             format!("\n\n \r\n{}", json!({"error": {"code": "insufficient_quota", "message": "m"}})), Want::Next(Some(FailureKind::Billing))),
         case("Bedrock", "a byte order mark, then an error as a document", "https://www.rfc-editor.org/rfc/rfc8259#section-8.1",
             format!("\u{feff}{}", json!({"error": {"code": "insufficient_quota", "message": "m"}})), Want::Next(Some(FailureKind::Billing))),
+        case("gateways", "a word in place of a reply", "https://www.rfc-editor.org/rfc/rfc9457",
+            json!({"title": "Unavailable", "detail": "the backend is down"}).to_string(), Want::Next(Some(FailureKind::Transient))),
+        case("gateways", "a word with a status in place of a reply", "https://docs.siliconflow.com",
+            json!({"code": 429, "message": "rate limiting", "data": null}).to_string(), Want::Next(Some(FailureKind::RateLimited))),
+        case("gateways", "a whole completion in answer", "https://platform.openai.com/docs/api-reference/chat/object",
+            json!({"object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}).to_string(),
+            Want::Final("stream_malformed")),
+        case("Moonshot", "usage in the last choice", "https://platform.moonshot.ai/docs/api/chat", {
+            let mut end = stop();
+            end["choices"][0]["usage"] = json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5});
+            format!("{}{}{DONE}", hi(), data(&[end]))
+        }, Want::Whole("Hi", Some(Usage::new(3, 2)))),
+        case("gateways", "a whole reply in one event", "https://platform.openai.com/docs/api-reference/chat/object",
+            data(&[json!({"object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})]) + DONE,
+            Want::Whole("Hi", Some(Usage::new(3, 2)))),
+        case("Perplexity", "what has come so far beside each piece", "https://docs.perplexity.ai/api-reference/chat-completions-post",
+            data(&[
+                json!({"choices": [{"index": 0, "message": {"content": "Hi"}, "delta": {"content": "Hi"}, "finish_reason": null}]}),
+                json!({"choices": [{"index": 0, "message": {"content": "Hi there"}, "delta": {"content": " there"}, "finish_reason": "stop"}]}),
+            ]), ok("Hi there")),
+        case("vLLM", "numbers of Python's that are none", "openai-python 3.57.0 reads them: https://docs.python.org/3/library/json.html#infinite-and-nan-number-values",
+            format!("{}{}{DONE}", raw(r#"{"choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":{"content":[{"logprob":-Infinity}]},"x":NaN,"finish_reason":null}]}"#), data(&[stop()])), ok("Hi")),
         case("OpenAI", "no choice at all, then [DONE]", "speakeasy-api/gram#3129", data(&[json!({"id": "g", "object": "chat.completion.chunk", "choices": []})]) + DONE, Want::Next(Some(FailureKind::Transient))),
         case("OpenAI", "[DONE] alone", "maximhq/bifrost#5425", DONE.to_owned(), Want::Next(Some(FailureKind::Transient))),
         case("OpenAI", "garbage before any content", "https://platform.openai.com/docs/api-reference/chat-streaming", format!("{}data: {{{{\n\n", data(&[role()])), Want::Next(Some(FailureKind::Transient))),
