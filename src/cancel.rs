@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::panic::guard;
 
-/// A switch that is thrown once: everything that holds a clone of the token, or a [`child`](CancelToken::child), sees it.
+/// A one-shot cancellation token, shared by all its clones; cancelling it cancels each [`child`](CancelToken::child), too.
 ///
 /// Give it to a call in [`Options::cancel`](crate::Options). Executors ask [`is_cancelled`](CancelToken::is_cancelled),
 /// put [`cancelled`](CancelToken::cancelled) into their `select!`, or register an action with
@@ -29,6 +29,17 @@ pub struct CancelToken {
 }
 
 /// Keeps an action registered; dropping it takes the action back.
+///
+/// ```
+/// use credpool::CancelToken;
+///
+/// let token = CancelToken::new();
+/// let (sender, receiver) = std::sync::mpsc::channel();
+/// let action = token.on_cancel(move || sender.send("cancelled").unwrap());
+/// token.cancel();
+/// assert_eq!(receiver.recv(), Ok("cancelled"));
+/// drop(action);
+/// ```
 #[must_use = "dropping it takes the action back"]
 pub struct OnCancel {
     token: Weak<Inner>,
@@ -36,13 +47,22 @@ pub struct OnCancel {
 }
 
 /// Never sent: the channel only disconnects.
+///
+/// ```
+/// use credpool::CancelToken;
+///
+/// let token = CancelToken::new();
+/// token.cancel();
+/// // The channel never carries a message: it disconnects.
+/// assert!(token.cancelled().recv().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}
 
 #[derive(Default)]
 struct Inner {
     /// Set with the state locked.
-    thrown: AtomicBool,
+    flag: AtomicBool,
     /// Made at the first call of `cancelled`; disconnected once the sender below is gone.
     cancelled: OnceLock<Receiver<Never>>,
     state: Mutex<State>,
@@ -140,7 +160,7 @@ impl Inner {
     fn cancel(&self) {
         let (open, actions) = {
             let mut state = self.state.lock();
-            self.thrown.store(true, Ordering::Release);
+            self.flag.store(true, Ordering::Release);
             (state.open.take(), std::mem::take(&mut state.actions))
         };
         drop(open);
@@ -150,7 +170,7 @@ impl Inner {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.thrown.load(Ordering::Acquire)
+        self.flag.load(Ordering::Acquire)
     }
 }
 

@@ -8,11 +8,27 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 /// A moment of the wall clock, in UTC by its type.
+///
+/// ```
+/// use credpool::{Clock, SystemClock, Timestamp};
+///
+/// let now: Timestamp = SystemClock.now();
+/// assert!(now + std::time::Duration::from_secs(60) > now);
+/// ```
 pub type Timestamp = time::UtcDateTime;
 
 /// Where the library reads the time and how its threads wait.
 ///
 /// Programs use [`SystemClock`], the default. Tests use [`ManualClock`], which moves only when told to.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Clock, SystemClock};
+///
+/// let timer = SystemClock.after(Duration::from_millis(1));
+/// assert!(timer.recv().unwrap() <= SystemClock.monotonic());
+/// ```
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock. It may jump; expiry of tokens and stored cooldowns go by it.
     fn now(&self) -> Timestamp;
@@ -39,6 +55,12 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 }
 
 /// The machine's clocks.
+///
+/// ```
+/// use credpool::{Clock, SystemClock};
+///
+/// assert!(SystemClock.now().year() >= 2026);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -56,7 +78,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock for tests: both of its faces stand still until [`ManualClock::advance`] moves them.
+/// A clock for tests: both wall clock and monotonic clock stand still until [`ManualClock::advance`] moves them.
 ///
 /// ```
 /// use credpool::{Clock, ManualClock};
@@ -113,6 +135,17 @@ impl ManualClock {
     }
 
     /// Sets the wall clock alone, as an operator or a time server does; the monotonic face stays.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Clock, ManualClock, SystemClock};
+    ///
+    /// let clock = ManualClock::at(SystemClock.now());
+    /// let before = clock.monotonic();
+    /// clock.set_wall(clock.now() - Duration::from_secs(3600));
+    /// assert_eq!(clock.monotonic(), before);
+    /// ```
     pub fn set_wall(&self, now: Timestamp) {
         self.face.lock().now = now;
     }
@@ -160,7 +193,7 @@ pub(crate) fn until(now: Timestamp, at: Timestamp) -> Duration {
     Duration::try_from(at - now).unwrap_or_default()
 }
 
-/// `from + by`, or a century later where that cannot be told.
+/// `from + by`, or a century later where that is not representable.
 pub(crate) fn deadline(from: Instant, by: Duration) -> Instant {
     from.checked_add(by)
         .or_else(|| from.checked_add(FAR))

@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// Kinds of fault.
+///
+/// ```
+/// use credpool::{Error, FailureKind, FailurePolicy};
+///
+/// let policy = FailurePolicy::default();
+/// let kind = policy.classify(&Error::upstream(429, "slow down")).fault;
+/// assert_eq!(kind, FailureKind::RateLimited);
+/// assert!(FailureKind::Quota.is_quota() && !kind.is_transient());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
@@ -36,6 +45,12 @@ pub enum FailureKind {
 }
 
 /// Where the length of a cooldown comes from.
+///
+/// ```
+/// use credpool::CooldownSource;
+///
+/// assert_eq!(CooldownSource::Header.as_str(), "header");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CooldownSource {

@@ -57,6 +57,20 @@ pub struct RateLimits {
 /// assert!(!window.is_used_up());
 /// assert!(LimitWindow::new("tokens").with_limit(10_000).with_remaining(0).is_used_up());
 /// ```
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Clock, LimitWindow, SystemClock};
+///
+/// let window = LimitWindow::new("requests")
+///     .with_limit(100)
+///     .with_remaining(25)
+///     .with_length(Duration::from_secs(60))
+///     .with_resets_at(SystemClock.now() + Duration::from_secs(30));
+/// assert_eq!(window.used_ratio(), Some(0.75));
+/// assert!(!window.is_used_up());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitWindow {
@@ -70,13 +84,24 @@ pub struct LimitWindow {
     pub resets_at: Option<Timestamp>,
     /// How long the window is, as the vendor says or its name does: `req-minute`, `unified-5h`.
     pub length: Option<Duration>,
-    /// The vendor's word for how it stands: `allowed`, `allowed_warning`, `rejected`.
+    /// The vendor's word for its state: `allowed`, `allowed_warning`, `rejected`.
     pub status: Option<String>,
     /// Millionths, so that windows can be compared.
     used: Option<u32>,
 }
 
 /// Where a wait was read.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{HintSource, RateLimits};
+///
+/// let limits = RateLimits::new()
+///     .with_retry_after(Duration::from_secs(20), HintSource::Header)
+///     .with_should_retry(true);
+/// assert_eq!(limits.retry_after_source, Some(HintSource::Header));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HintSource {
@@ -89,14 +114,21 @@ pub enum HintSource {
 }
 
 /// What is used up.
+///
+/// ```
+/// use credpool::{Exhausted, RateLimits};
+///
+/// let limits = RateLimits::new().with_exhausted(Exhausted::Quota);
+/// assert_eq!(limits.exhausted, Some(Exhausted::Quota));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exhausted {
-    /// Requests or tokens of a short time: it comes back within minutes.
+    /// Requests or tokens of a short window: it resets within minutes.
     Rate,
-    /// The quota of a longer time or of a plan: it comes back when its period is over.
+    /// The quota of a longer window or of a plan: it resets when its period ends.
     Quota,
-    /// The money: it comes back when the account is paid.
+    /// The money: it is restored when the account is paid.
     Billing,
     /// The provider: it has too much to do, and the credential is not to blame.
     Overloaded,
@@ -224,7 +256,7 @@ impl LimitWindow {
         self
     }
 
-    /// Sets the vendor's word for how it stands.
+    /// Sets the vendor's word for its state.
     pub fn with_status(mut self, status: impl Into<String>) -> Self {
         self.status = Some(status.into());
         self

@@ -82,7 +82,7 @@ impl Login {
                     Err("SOCKS5 needs a user and a password of 1 to 255 bytes each")
                 }
             }
-            _ => Err("SOCKS4 knows no user and no password: use socks5 or socks5h"),
+            _ => Err("SOCKS4 supports no user and password: use socks5 or socks5h"),
         }
     }
 }
@@ -102,7 +102,7 @@ fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
                 .split_once(']')
                 .ok_or("the bracket of the IPv6 address is not closed")?;
             if address.parse::<Ipv6Addr>().is_err() {
-                return Err("what stands in brackets is not an IPv6 address");
+                return Err("the part in brackets is not an IPv6 address");
             }
             address.len() + "[]".len()
         }

@@ -452,7 +452,7 @@ mod faults {
                     ..Odd::default()
                 },
                 [
-                    "the server asks for a client certificate",
+                    "the server requires a client certificate",
                     "client_certificate",
                 ],
             ),
@@ -469,7 +469,10 @@ mod faults {
                     alpn: vec![b"h2".to_vec()],
                     ..Odd::default()
                 },
-                ["the server does not speak HTTP/1.1", "only version"],
+                [
+                    "the server does not speak HTTP/1.1",
+                    "only supported version",
+                ],
             ),
         ] {
             let server = upstream(company.signs("localhost").config(&odd));
@@ -492,7 +495,11 @@ mod faults {
             stream.peek(&mut [0])?;
             support::answer(&mut stream, "400 Bad Request", "connection: close\r\n", "")
         });
-        refused(trusting(&company), auth(&plain), &["not TLS", "scheme"]);
+        refused(
+            trusting(&company),
+            auth(&plain),
+            &["does not answer with TLS", "scheme"],
+        );
     }
 
     #[test]
@@ -524,7 +531,7 @@ mod faults {
             (
                 "https",
                 asking,
-                vec!["the proxy asks for a client certificate"],
+                vec!["the proxy requires a client certificate"],
             ),
             (
                 "http",

@@ -92,10 +92,7 @@ fn what_is_not_understood_is_skipped_and_never_written_to() {
     let (records, skipped) = listed(dir);
     assert_eq!(records.keys().collect::<Vec<_>>(), ["claude.json"]);
     for (name, _) in &others {
-        assert_eq!(
-            skipped[*name],
-            "has no token or key in it that is understood"
-        );
+        assert_eq!(skipped[*name], "holds no token or key in a known format");
     }
     // Not by a record of the same name, not by a record whose file it has become.
     let store = FileStore::open(dir).unwrap();

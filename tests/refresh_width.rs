@@ -186,7 +186,7 @@ impl log::Log for Waits {
 
     fn log(&self, record: &log::Record<'_>) {
         let text = record.args().to_string();
-        if text.starts_with("nobody is ready: waiting") {
+        if text.starts_with("no credential is ready: waiting") {
             WAITS.set(WAITS.get() + 1);
             ALL_WAITS.fetch_add(1, Ordering::SeqCst);
         }

@@ -585,7 +585,9 @@ fn no_credential_holds_more_sessions_than_its_cap_until_one_expires() {
     let error = serve_session(&manager, "5").unwrap_err();
     assert_eq!(*error.code(), ErrorCode::AuthUnavailable);
     assert!(
-        error.to_string().contains("the selector took none"),
+        error
+            .to_string()
+            .contains("the selector rejected every ready credential"),
         "{error}"
     );
     // Who is known is served, and so is who has no session.

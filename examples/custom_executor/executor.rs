@@ -26,7 +26,7 @@ impl ProviderExecutor for Acme {
         let payload = self.post(attempt, auth, request, &limits)?.into_bytes(1024 * 1024)?;
         let text = text_of(&payload, "said").map_err(|error| {
             if error.is_eof() && !payload.is_empty() {
-                Error::new(ErrorCode::Transport, "the body ends before its JSON does")
+                Error::new(ErrorCode::Transport, "the body's JSON is cut short")
             } else {
                 Error::new(ErrorCode::Upstream, "not what this API documents")
             }

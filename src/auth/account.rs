@@ -3,6 +3,15 @@
 use super::{Auth, Metadata, Secret};
 
 /// What kind of account a credential is, and the text that names it.
+///
+/// ```
+/// use credpool::{AccountKind, Auth};
+///
+/// let login = Auth::new("claude").with_metadata("email", "me@example.org");
+/// let info = login.account_info().unwrap();
+/// assert_eq!(info.kind, AccountKind::OAuth);
+/// assert_eq!(info.text.expose(), "me@example.org");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccountInfo {
@@ -13,6 +22,14 @@ pub struct AccountInfo {
 }
 
 /// The kinds of account.
+///
+/// ```
+/// use credpool::{AccountKind, Auth};
+///
+/// let key = Auth::api_key("openai", "sk-1").runtime_only();
+/// let kind = key.account_info().map(|info| info.kind);
+/// assert_eq!(kind.map(AccountKind::as_str), Some("api_key"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AccountKind {

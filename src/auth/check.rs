@@ -71,7 +71,7 @@ fn is_http(url: &str) -> bool {
         && uri.host().is_some_and(|host| !host.is_empty())
 }
 
-/// A tab may stand in a header.
+/// A header may contain a tab.
 fn is_no_header_text(sign: char) -> bool {
     sign.is_control() && sign != '\t'
 }

@@ -7,6 +7,16 @@ use super::TOKEN_OBJECTS;
 use crate::clock::Timestamp;
 
 /// What a record's metadata says about the end of its tokens.
+///
+/// ```
+/// use credpool::{Auth, Expiry};
+///
+/// let login = Auth::new("claude").with_metadata("expires_at", "2026-11-28T10:00:00Z");
+/// let Expiry::At(end) = login.expiration_time() else { panic!() };
+/// assert_eq!(end.year(), 2026);
+/// assert_eq!(login.expiration_time().at(), Some(end));
+/// assert_eq!(Auth::api_key("openai", "sk-1").expiration_time().at(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
     /// Nothing.

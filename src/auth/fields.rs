@@ -57,6 +57,13 @@ impl Attributes {
     }
 
     /// Removes a value.
+    ///
+    /// ```
+    /// let mut attributes = credpool::Attributes::default();
+    /// attributes.insert("base_url", "https://llm.example.org/v1");
+    /// attributes.remove("base_url");
+    /// assert!(attributes.is_empty());
+    /// ```
     pub fn remove(&mut self, name: &str) {
         if self.0.contains_key(name) {
             let former = Arc::make_mut(&mut self.0).remove(name);
@@ -84,6 +91,14 @@ impl Attributes {
 
 impl Metadata {
     /// The value under `name`.
+    ///
+    /// ```
+    /// let mut metadata = credpool::Metadata::default();
+    /// metadata.insert("scopes", vec!["chat"]);
+    /// assert_eq!(metadata.get("scopes").unwrap()[0], "chat");
+    /// metadata.remove("scopes");
+    /// assert!(metadata.is_empty());
+    /// ```
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }

@@ -229,7 +229,7 @@ impl Auth {
     /// The status message of a record whose refresh failed.
     pub(crate) const REFRESH_FAILED: &str = "refresh failed";
 
-    /// The status message of a record whose login is over.
+    /// The status message of a record that needs a new login.
     pub(crate) const NEEDS_LOGIN: &str = "needs login";
 
     /// Notes that a refresh has led from `former` to the tokens in use.

@@ -69,7 +69,7 @@ impl HalfOpen {
         }
     }
 
-    /// A probe is over, whatever came of it. Whether it was one of these.
+    /// A probe has ended, with any result. Whether it was one of these.
     pub(crate) fn end(&mut self, number: u64) -> bool {
         let before = self.probes.len();
         self.probes.retain(|probe| probe.number != number);

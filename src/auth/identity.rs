@@ -4,9 +4,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Auth, has_tokens};
 
-/// A digest of a record's key, headers, address, proxy and certificates. What was met with another one says nothing of this one.
+/// A digest of a record's key, headers, address, proxy and certificates. Failures with another one say nothing about this one.
 ///
-/// Tokens are no part of it: they change with every refresh, and versions tell what older ones have met.
+/// Tokens are no part of it: they change with every refresh, and versions tell the failures of older ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity(u64);
 

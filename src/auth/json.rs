@@ -17,7 +17,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::error::Error;
 
-/// Why a stored record does not read. It names the member, never its value.
+/// Why a stored record cannot be parsed. It names the member, never its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
     member: String,

@@ -311,14 +311,14 @@ impl Auth {
 
     fn outdated(&self) -> Error {
         let what = format!(
-            "the copy of credential {} brings tokens that were spent since, or are older than those in use; read the credential again and change that, or log in anew",
+            "the given copy of credential {} has tokens older than those in use; get the credential again and change that copy, or log in again",
             self.id
         );
         Error::new(ErrorCode::Conflict, what).with_auth_id(&self.id)
     }
 }
 
-/// Makes the changes from `base` to `new` in `current`, where `takes` says so of a member: it is told whether the member is as it was.
+/// Makes the changes from `base` to `new` in `current`, where `takes` says so of a member: it gets whether the member is unchanged.
 fn merge_members(
     base: &Metadata,
     new: &Metadata,

@@ -11,21 +11,22 @@ mod identity;
 mod json;
 mod login;
 mod merge;
+mod model_state;
 mod numbers;
 mod outage;
 mod recovery;
+mod runtime;
 mod scrub;
 mod secret;
 mod service_account;
 mod status;
+mod tokens;
 mod version;
 mod wipe;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,12 +43,15 @@ pub(crate) use half_open::HalfOpen;
 pub(crate) use identity::{Identity, first_eight};
 pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
+pub use model_state::{ModelState, QuotaState};
 pub(crate) use outage::BreakerState;
 pub(crate) use recovery::{add_recoveries, recoveries_to_json};
+pub use runtime::{AuthRuntime, RefreshEvaluator, TokenStorage};
 pub(crate) use scrub::{Secrets, scrub};
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
+pub use tokens::OAuthTokens;
 pub(crate) use version::{OrderedBy, Version, Versions, add_versions, versions_to_json};
 pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, read_wiped, wiped_json};
 
@@ -160,103 +164,6 @@ pub struct Auth {
     pub(crate) runtime_only: bool,
 }
 
-/// What is known of one model under a credential.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct ModelState {
-    /// Lifecycle status for the model.
-    pub status: Status,
-    /// A short description of the status.
-    pub status_message: String,
-    /// Whether the last use failed.
-    pub unavailable: bool,
-    /// Blocked until then, if `unavailable`.
-    pub next_retry_after: Option<Timestamp>,
-    /// The last failure.
-    pub last_error: Option<Error>,
-    /// The quota of this model.
-    pub quota: QuotaState,
-    /// When this state last changed.
-    pub updated_at: Option<Timestamp>,
-    /// What failed of the model, and what follows.
-    pub(crate) cause: Option<BreakerState>,
-    /// The half-open state of the model's cooldown. Never stored.
-    pub(crate) half_open: HalfOpen,
-    /// When its last failure was over.
-    pub(crate) recovered_at: Option<Timestamp>,
-    /// Of its last failure, or of what ended it.
-    pub(crate) version: Version,
-    pub(crate) extra: Option<Metadata>,
-}
-
-/// Whether a quota is used up, and until when.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QuotaState {
-    /// The credential recently hit a quota.
-    pub exceeded: bool,
-    /// Why, in a word.
-    pub reason: String,
-    /// When it may be usable again.
-    pub next_recover_at: Option<Timestamp>,
-}
-
-/// Tokens of an OAuth login, for [`Auth::oauth`].
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct OAuthTokens {
-    /// The bearer token. Empty: a refresh gets the first one.
-    pub access_token: Secret,
-    /// What gets a new access token, where the provider gave one.
-    pub refresh_token: Option<Secret>,
-    /// When the access token ends.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// In-memory data that a program attaches to a credential, with optional say in its refreshes.
-///
-/// ```
-/// use credpool::{Auth, AuthRuntime};
-///
-/// struct Session(u32);
-/// impl AuthRuntime for Session {}
-///
-/// let mut auth = Auth::api_key("openai", "sk-123");
-/// auth.runtime = Some(std::sync::Arc::new(Session(7)));
-/// let session = auth.runtime_as::<Session>().unwrap();
-/// assert_eq!(session.0, 7);
-/// ```
-pub trait AuthRuntime: Any + Send + Sync {
-    /// Decides refreshes instead of the rules; none by default.
-    fn refresh_evaluator(&self) -> Option<&dyn RefreshEvaluator> {
-        None
-    }
-
-    /// How long before expiry to refresh, before the provider's own lead; none by default.
-    fn refresh_lead(&self) -> Option<Duration> {
-        None
-    }
-}
-
-/// Overrides the decision whether a credential needs a refresh.
-pub trait RefreshEvaluator: Send + Sync {
-    /// Whether `auth` should be refreshed now.
-    fn should_refresh(&self, now: Timestamp, auth: &Auth) -> bool;
-}
-
-/// Writes a login's tokens in a user-supplied form.
-///
-/// A file store calls it with a temporary path beside the final one and then moves the file into place, so that an
-/// implementation writes plainly.
-#[doc(alias = "SaveTokenToFile")]
-pub trait TokenStorage: Send + Sync {
-    /// Writes the tokens of `auth` to `path`, which does not exist yet.
-    ///
-    /// # Errors
-    /// Whatever went wrong; the store then keeps what it had and reports it.
-    fn save_token_to_file(&self, auth: &Auth, path: &Path) -> io::Result<()>;
-}
-
 impl Auth {
     /// An empty record for `provider`: no key, no tokens, no metadata.
     pub fn new(provider: impl Into<String>) -> Self {
@@ -324,6 +231,11 @@ impl Auth {
     }
 
     /// Sets one metadata value. A record that has metadata is stored, unless it is [`runtime_only`](Self::runtime_only).
+    ///
+    /// ```
+    /// let auth = credpool::Auth::new("p").with_metadata("region", "eu");
+    /// assert_eq!(auth.metadata.unwrap().text("region"), Some("eu"));
+    /// ```
     pub fn with_metadata(
         mut self,
         name: impl Into<String>,
@@ -334,6 +246,11 @@ impl Auth {
     }
 
     /// Sets this credential's own proxy.
+    ///
+    /// ```
+    /// let auth = credpool::Auth::api_key("p", "key").with_proxy_url("socks5h://proxy.example.org:1080");
+    /// assert!(!auth.proxy_url.is_empty());
+    /// ```
     pub fn with_proxy_url(mut self, url: impl Into<Secret>) -> Self {
         self.proxy_url = url.into();
         self
@@ -462,52 +379,6 @@ const KEY_HEADERS: [&str; 5] = [
     "x-goog-api-key",
     "ocp-apim-subscription-key",
 ];
-
-impl OAuthTokens {
-    /// An access token alone.
-    pub fn new(access_token: impl Into<Secret>) -> Self {
-        Self {
-            access_token: access_token.into(),
-            ..Self::default()
-        }
-    }
-
-    /// A refresh token alone, as exports and imports of logins have it. The first call gets the access token.
-    ///
-    /// ```
-    /// use credpool::{Auth, OAuthTokens};
-    ///
-    /// let auth = Auth::oauth("openai", OAuthTokens::refresh_only("refresh"))
-    ///     .with_attribute("token_url", "https://login.example.org/token");
-    /// assert_eq!(auth.metadata.unwrap().get("access_token"), None);
-    /// ```
-    pub fn refresh_only(token: impl Into<Secret>) -> Self {
-        Self::default().with_refresh_token(token)
-    }
-
-    /// Adds the refresh token.
-    pub fn with_refresh_token(mut self, token: impl Into<Secret>) -> Self {
-        self.refresh_token = Some(token.into());
-        self
-    }
-
-    /// Says when the access token ends.
-    pub fn with_expires_at(mut self, at: Timestamp) -> Self {
-        self.expires_at = Some(at);
-        self
-    }
-}
-
-impl QuotaState {
-    /// A quota that is used up until `next_recover_at`.
-    pub fn exceeded(reason: impl Into<String>, next_recover_at: Option<Timestamp>) -> Self {
-        Self {
-            exceeded: true,
-            reason: reason.into(),
-            next_recover_at,
-        }
-    }
-}
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -26,7 +26,7 @@ pub(crate) struct BreakerState {
     pub(crate) told_until: Option<Timestamp>,
     /// When one request may try before that.
     pub(crate) probe_at: Option<Timestamp>,
-    /// After the end, few requests go first: see [`HalfOpen`](super::HalfOpen).
+    /// After the end, few requests are admitted: see [`HalfOpen`](super::HalfOpen).
     pub(crate) half_open: bool,
     /// Which key, headers, address and proxy were refused, where that is what it was.
     pub(crate) refused: Option<Identity>,
@@ -121,7 +121,7 @@ impl BreakerState {
 }
 
 impl Auth {
-    /// Of what was stored: no cooldown lasts longer from now on than it was told to last, nor than any may, whatever the clock
+    /// A stored outage: no cooldown lasts longer from now on than its length, nor than any may, whatever the clock
     /// was that wrote it. What the operator has set may last for longer than any.
     pub(crate) fn restore(&mut self, now: Timestamp) {
         let restore = |version: Version,

@@ -4,6 +4,16 @@ use std::fmt;
 
 /// The lifecycle state that was last written to the record. For whether a credential can serve, see
 /// [`Availability`](crate::Availability).
+///
+/// ```
+/// use credpool::{Auth, Manager, Status};
+///
+/// let manager = Manager::builder().build()?;
+/// let auth = manager.register(Auth::api_key("openai", "sk-1"))?;
+/// assert_eq!(auth.status, Status::Active);
+/// assert_eq!(manager.set_disabled(&auth.id, true)?.status.as_str(), "disabled");
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
@@ -14,7 +24,7 @@ pub enum Status {
     Unknown,
     /// Valid and ready for use.
     Active,
-    /// Waiting for something outside, such as a second factor: it is not asked until it has tokens or a key. See
+    /// Waiting for something outside, such as a second factor: not selected until it has tokens or a key. See
     /// [`FailurePolicy::with_pending`](crate::FailurePolicy::with_pending).
     Pending,
     /// In a refresh.

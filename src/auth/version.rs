@@ -21,7 +21,7 @@ pub(crate) struct Version {
     pub(crate) count: u64,
     /// The length of the part's cooldown, from the change on: nanoseconds.
     cooldown: u64,
-    /// The generation of the tokens that met it.
+    /// The generation of the tokens with which it occurred.
     generation: u64,
     /// Tells changes of the same count and cooldown apart.
     digest: u32,
@@ -55,12 +55,12 @@ impl Version {
         self.count > 0
     }
 
-    /// Whether it was met with tokens older than those of `generation`.
+    /// Whether it occurred with tokens older than those of `generation`.
     pub(crate) fn is_older_than(&self, generation: u64) -> bool {
         self.is_some() && self.generation < generation
     }
 
-    /// How long the cooldown was told to last; `None` where that was not kept.
+    /// The length of the cooldown; `None` where that was not kept.
     pub(crate) fn cooldown(&self) -> Option<Duration> {
         self.is_some().then(|| match self.cooldown {
             u64::MAX => Duration::MAX,
@@ -188,7 +188,7 @@ pub(crate) fn add_versions(auth: &mut Auth, kept: Option<&Value>) {
     };
 }
 
-/// When a cooldown that was told to end at `end` ends by this machine's clock: its length after `now` at the latest. Where the
+/// When a cooldown that was to end at `end` ends by this machine's clock: its length after `now` at the latest. Where the
 /// length was not kept, what was left of it at `seen_at`, by the clock of its writer.
 pub(super) fn bounded(
     version: Version,

@@ -6,6 +6,14 @@ use std::sync::Arc;
 /// A machine-readable kind of error.
 ///
 /// Executors of other crates may bring codes of their own: [`ErrorCode::Other`].
+///
+/// ```
+/// use credpool::{Error, ErrorCode};
+///
+/// let error = Error::new(ErrorCode::Cancelled, "the user left");
+/// assert!(error.code() == ErrorCode::Cancelled);
+/// assert_eq!(error.code().as_str(), "cancelled");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
@@ -22,7 +30,7 @@ pub enum ErrorCode {
     AuthUnavailable,
     /// The executor does not speak the request's format: nothing was sent.
     UnsupportedFormat,
-    /// The provider or the executor cannot do what was asked.
+    /// The provider or the executor does not support the operation.
     Unsupported,
     /// A setting, a record or an argument is wrong: nothing was sent.
     Config,
@@ -47,7 +55,7 @@ pub enum ErrorCode {
     Conflict,
     /// A refresh did not give a new token.
     RefreshFailed,
-    /// The login is over: a person must log in again.
+    /// The login has expired or was revoked: a person must log in again.
     NeedsLogin,
     /// A stream ended before the provider's own end.
     StreamTruncated,

@@ -8,7 +8,21 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::failure_kind::{CooldownSource, FailureKind};
 
-/// How a credential stands for a model: from [`Manager::explain`](crate::Manager::explain), and in an [`Exhaustion`].
+/// A credential's availability for a model: from [`Manager::explain`](crate::Manager::explain), and in an [`Exhaustion`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Auth, CooldownSource, Manager};
+///
+/// let manager = Manager::builder().build()?;
+/// let auth = manager.register(Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// manager.cool_down(&auth.id, None, Duration::from_secs(60))?;
+/// let report = &manager.explain("openai", "gpt-5")[0];
+/// assert_eq!((&*report.auth_id, report.origin), ("a", Some(CooldownSource::Operator)));
+/// assert!(report.until.is_some());
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CredentialReport {
@@ -16,7 +30,7 @@ pub struct CredentialReport {
     pub auth_id: Arc<str>,
     /// Its provider.
     pub provider: Arc<str>,
-    /// Whether it would be asked now.
+    /// Whether it would be selected now.
     pub availability: Availability,
     /// What its last failures were, where it is unavailable or has just been.
     pub fault: Option<FailureKind>,
@@ -34,7 +48,20 @@ pub struct CredentialReport {
     pub error: Option<Error>,
 }
 
-/// Whether a credential would be asked.
+/// Whether a credential would be selected.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Auth, Availability, Manager};
+///
+/// let manager = Manager::builder().build()?;
+/// let auth = manager.register(Auth::api_key("openai", "sk-1"))?;
+/// assert_eq!(manager.explain("openai", "gpt-5")[0].availability, Availability::Ready);
+/// manager.cool_down(&auth.id, None, Duration::from_secs(60))?;
+/// assert_eq!(manager.explain("openai", "gpt-5")[0].availability, Availability::Cooling);
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[doc(alias = "circuit breaker")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -49,12 +76,12 @@ pub enum Availability {
     Busy,
     /// No, for a while.
     Cooling,
-    /// No: its access token has ended, or there is none yet, and a refresh has to bring another one. A call for which no other credential is
-    /// ready begins it, and waits for it.
+    /// No: its access token has ended, or there is none yet, and a refresh has to bring another one. A call for which no other credential
+    /// is ready begins it, and waits for it.
     Refreshing,
     /// No: it waits for something outside, and has neither tokens nor a key.
     Pending,
-    /// No: its settings are wrong, and it is unavailable until its record changes.
+    /// No: its configuration is invalid, and it is unavailable until its record changes.
     Misconfigured,
     /// No, until the operator says so.
     Disabled,
@@ -92,6 +119,20 @@ pub struct Exhaustion {
 }
 
 /// What to do when no credential can serve.
+///
+/// ```
+/// use credpool::{Error, Remedy};
+///
+/// /// What to tell a person.
+/// fn hint(error: &Error) -> &'static str {
+///     match error.exhaustion().map(|exhaustion| exhaustion.advice) {
+///         Some(Remedy::Wait) => "try again later",
+///         Some(Remedy::Act) => "a credential needs attention",
+///         _ => "the call failed",
+///     }
+/// }
+/// # assert_eq!(hint(&Error::upstream(400, "bad")), "the call failed");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Remedy {

@@ -133,6 +133,15 @@ impl Error {
 
     /// Any other error, kept as the source. Its text becomes the message; a status found in an [`Error`] that it wraps
     /// (at any depth) is this error's status too.
+    ///
+    /// ```
+    /// use credpool::{Error, ErrorCode};
+    ///
+    /// let cause = std::io::Error::other("the disk is full");
+    /// let error = Error::other(cause).with_code(ErrorCode::Store).with_auth_id("a").with_provider("openai");
+    /// assert_eq!((error.auth_id(), error.provider()), (Some("a"), Some("openai")));
+    /// assert_eq!(error.message(), "the disk is full");
+    /// ```
     pub fn other(source: impl StdError + Send + Sync + 'static) -> Self {
         Self::from_inner(Inner {
             message: source.to_string(),
@@ -228,6 +237,17 @@ impl Error {
     }
 
     /// Attaches the underlying error.
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    ///
+    /// use credpool::{Error, ErrorCode};
+    ///
+    /// let cause = std::io::Error::other("connection reset");
+    /// let error = Error::new(ErrorCode::Transport, "no answer").with_source(cause).with_retryable(true);
+    /// assert!(error.is_retryable());
+    /// assert_eq!(error.source().unwrap().to_string(), "connection reset");
+    /// ```
     pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.change(|inner| inner.source = Some(Arc::new(source)))
     }

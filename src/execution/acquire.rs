@@ -39,7 +39,7 @@ pub(super) enum Acquire {
     /// Time passes before the next attempt.
     BackOff {
         wait: Duration,
-        /// What met a fault of its provider is tried again then.
+        /// Credentials that failed by a fault of their provider are tried again then.
         retries: bool,
     },
     /// No credential is ready: the call is in the wait queue until one returns.
@@ -105,7 +105,7 @@ impl Engine {
                 Step::To(Acquire::default())
             }
             Acquire::Queued { place, wait } => {
-                log::debug!("nobody is ready: waiting {wait:?}");
+                log::debug!("no credential is ready: waiting {wait:?}");
                 let started = self.services.clock.monotonic();
                 self.pause(call, wait, place.woken());
                 let waited = self.services.clock.monotonic() - started;
@@ -197,8 +197,8 @@ impl Engine {
             .unwrap_or(Acquire::LastResort(refusal))
     }
 
-    /// Time passes before the credentials that met a fault of their provider are tried again: as much as the first of them needs. `None`
-    /// when that is not to be.
+    /// A back-off before the credentials that failed by a fault of their provider are tried again: as much as the first of them needs.
+    /// `None` when that is not to be.
     fn back_off(&self, call: &Call<'_>, progress: &mut CallState) -> Option<Acquire> {
         let back_off = self.policy.back_off()?;
         let owed = progress.retries_owed();
@@ -216,7 +216,7 @@ impl Engine {
         if !call.has_time_for(wait) {
             return None;
         }
-        log::debug!("trying again in {wait:?}");
+        log::debug!("retrying in {wait:?}");
         Some(Acquire::BackOff {
             wait,
             retries: true,
@@ -386,7 +386,7 @@ impl Default for Acquire {
     }
 }
 
-/// How long a call lets others go first that were faster twice.
+/// How long a call yields to others that were faster twice.
 const AFTER_LOST_RACES: Duration = Duration::from_millis(5);
 
 /// How many credentials of each provider an error names one by one.

@@ -12,9 +12,9 @@ use crate::registry::{Attempted, SharedState};
 pub(super) struct CallState {
     /// Which of the call's providers is first.
     pub(super) start: usize,
-    /// Credentials that were tried: asked again only after a back-off, or when they return from a cooldown.
+    /// Attempted credentials: tried again only after a back-off or the end of a cooldown.
     pub(super) tried: Attempted,
-    /// Those of them whose way to the provider is one that no retry heals: not asked again in this call.
+    /// Those of them with a proxy or certificate that no retry heals: not tried again in this call.
     pub(super) cut_off: Attempted,
     pub(super) attempts: u32,
     /// Those that ended in a fault of a provider.
@@ -25,7 +25,7 @@ pub(super) struct CallState {
     pub(super) delays: u32,
     /// How often it has tried again after a back-off.
     pub(super) retries: u32,
-    /// What was done with each provider that was asked.
+    /// The state of each provider that was tried.
     rounds: Vec<ProviderState>,
     /// Credentials that got a new token in this call.
     pub(super) renewed: Vec<Arc<str>>,
@@ -61,7 +61,7 @@ pub(super) enum Closed {
     ForGood,
 }
 
-/// A credential that met a fault of its provider, and may be tried again after a while.
+/// A credential that failed by a fault of its provider, and may be tried again after a back-off.
 pub(super) struct Retry {
     pub(super) provider: Arc<str>,
     pub(super) member: Arc<SharedState>,
@@ -148,7 +148,7 @@ impl CallState {
             .filter(move |retry| closed(&retry.provider) != Some(Closed::ForGood))
     }
 
-    /// After a back-off: all that met a fault of their provider may be asked again. The latest may be gone or be refused for a reason
+    /// After a back-off: all that failed by a fault of their provider may be tried again. The latest may be gone or be refused for a reason
     /// of its own while another one is ready.
     pub(super) fn try_again(&mut self) {
         self.retries += 1;

@@ -1,4 +1,4 @@
-//! What a program mostly wants of a stream: its texts ([`ChunkStream::texts`]), or the whole reply ([`ChunkStream::collect_response`]).
+//! What a program mostly needs of a stream: its texts ([`ChunkStream::texts`]), or the whole reply ([`ChunkStream::collect_response`]).
 
 use std::iter::FusedIterator;
 

@@ -18,7 +18,7 @@ use crate::services::Services;
 
 use super::Providers;
 
-/// One call: what is asked, of whom, and when it ends.
+/// One call: its request, its providers, its deadline.
 pub(super) struct Call<'a> {
     pub(super) providers: Providers,
     pub(super) request: &'a Request,

@@ -91,7 +91,7 @@ impl OutageDetector {
         }
     }
 
-    /// A credential was served: what it met before says nothing of its provider.
+    /// A credential was served: its earlier failures say nothing about its provider.
     pub(super) fn served(&self, provider: &str, id: &str) {
         if !self.any.load(Ordering::Relaxed) {
             return;

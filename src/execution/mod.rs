@@ -100,7 +100,7 @@ struct Held {
     permit: Option<Box<ProbeGuard>>,
 }
 
-/// What is told of a result beside its outcome.
+/// What listeners receive of a result beside its outcome.
 #[derive(Clone, Copy)]
 struct Recorded {
     /// There is such a credential.
@@ -183,13 +183,13 @@ impl Engine {
         Ok(response)
     }
 
-    /// Records a result: state first, then whoever listens.
+    /// Records a result: state first, then hook and selector.
     pub(crate) fn record(&self, outcome: Outcome<'_>) {
         let recorded = self.enter(&outcome, None);
         self.tell_recorded(outcome, recorded);
     }
 
-    /// Puts what became of an attempt into the state, then lets go of what it held: others may have it when they hear of the
+    /// Records an attempt's result, then releases what it held: others may have it when they hear of the
     /// result. `None` for a result that names no credential.
     fn enter(&self, outcome: &Outcome<'_>, held: Option<Held>) -> Option<Recorded> {
         if outcome.auth_id.is_empty() {
@@ -269,7 +269,7 @@ impl Engine {
         self.apply(outcome, None, &effect, now)
     }
 
-    /// Tells whoever listens; the selector, only of credentials that are there to be selected.
+    /// Notifies the hook, and the selector of credentials that it may select.
     fn tell(&self, outcome: Outcome<'_>, known: bool, now: Timestamp) {
         let of_error = outcome.error().and_then(Error::rate_limits).cloned();
         let outcome = outcome.told_at(now, of_error.as_deref());
@@ -305,7 +305,7 @@ impl Engine {
         self.note_for_store(registry.apply(target, outcome.model, effect, now))
     }
 
-    /// Tells the writer of a change where it must be told. False when there is no such credential.
+    /// Notifies write-behind of a change that needs saving. False when there is no such credential.
     pub(crate) fn note_for_store(&self, applied: ApplyResult) -> bool {
         match applied {
             ApplyResult::Unknown => false,

@@ -151,7 +151,7 @@ impl Engine {
         }))
     }
 
-    /// The credential that is due soonest, of those that nothing but their pace keeps from being asked.
+    /// The credential that is due soonest, of those that only their pace holds back.
     pub(super) fn hurried<'c>(
         &self,
         call: &'c Call<'_>,
@@ -161,7 +161,7 @@ impl Engine {
         still_open(call, progress).find_map(|asked| {
             let query = asked.query(call, self.services.moment(), Some(&progress.tried));
             if registry.supply(query) == Supply::Ready {
-                // The selector wants none of them: that is its word.
+                // The selector rejected all of them.
                 return None;
             }
             let picked = registry.soonest_paced(query)?;
@@ -190,7 +190,7 @@ impl Engine {
                 }
                 let (picked, permit) = registry.floor(query, patience.unwrap_or_default())?;
                 log::debug!(
-                    "everybody is out for a while: {} is asked all the same",
+                    "no credential is ready: trying {} as the last resort",
                     picked.member.id
                 );
                 let (lease, auth) = registry.lease(query, picked, asked.wanted().tokens)?;
@@ -216,7 +216,7 @@ impl Engine {
             let query = asked.query(call, self.services.moment(), Some(&progress.tried));
             let picked = registry.with_ended_token(query)?;
             log::debug!(
-                "the token of credential {} has ended, and is sent as the last resort",
+                "the access token of credential {} has expired; sent as the last resort",
                 picked.member.id
             );
             let (lease, auth) = registry.lease(query, picked, asked.wanted().tokens)?;
@@ -297,7 +297,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// A provider's executor and what to ask of it, or why it cannot be asked.
+/// A provider's executor and its request, or why there is none.
 pub(super) fn ask_for<'c>(call: &'c Call<'_>, provider: &'c Provider) -> Result<Route<'c>, Error> {
     let executor = &**provider.executor()?;
     let request = call.request.addressed_to(&provider.name);

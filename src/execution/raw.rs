@@ -157,6 +157,23 @@ impl ResponseBody {
     ///
     /// # Errors
     /// Code `upstream`, not retryable, for more than `limit` bytes; else why it could not be read.
+    ///
+    /// ```
+    /// use credpool::provider::OpenAi;
+    /// use credpool::testing::{Reply, Upstream};
+    /// use credpool::{Auth, Manager, Options};
+    ///
+    /// let upstream = Upstream::start(|_| Reply::json(200, r#"{"data": []}"#));
+    /// let manager = Manager::builder().build()?;
+    /// manager.register_executor(OpenAi::new());
+    /// let auth = Auth::api_key("openai", "sk-1").with_attribute("base_url", format!("{}/v1", upstream.url()));
+    /// manager.register(auth.with_attribute("allow_http", "true"))?;
+    ///
+    /// let request = http::Request::get("/models").body(()).unwrap();
+    /// let answer = manager.execute_raw(["openai"], request, &Options::new())?;
+    /// assert_eq!(answer.into_body().into_bytes(1 << 20)?, r#"{"data": []}"#);
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
         let mut bytes = Vec::with_capacity(limit.min(AT_FIRST));
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -173,6 +190,17 @@ impl ResponseBody {
     }
 
     /// The error of this crate inside one that a read returned.
+    ///
+    /// ```
+    /// use std::io::Read;
+    ///
+    /// use credpool::{Error, ResponseBody};
+    ///
+    /// /// Reads what comes next, with the call's error where the read fails.
+    /// fn next(body: &mut ResponseBody, buffer: &mut [u8]) -> Result<usize, Error> {
+    ///     body.read(buffer).map_err(ResponseBody::error_in)
+    /// }
+    /// ```
     pub fn error_in(error: io::Error) -> Error {
         Body::error_in(error)
     }
@@ -240,7 +268,7 @@ impl Read for ResponseBody {
         let error = match read {
             Ok(Ok((count, is_ended))) => {
                 self.learn(buffer.get(..count).unwrap_or_default());
-                // Whoever passes it on gives its reader the last piece, and that may well be gone by the next read.
+                // A gateway passes the last piece on to its reader, which may well be gone by the next read.
                 if count == 0 || is_ended {
                     self.settle(End::Complete);
                 }

@@ -1,4 +1,4 @@
-//! [`Report`]: what is told of an answer that is still read when its call has returned, and how that ends.
+//! [`Report`]: reports an answer that is still being read when its call has returned, and how that ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub(super) enum End {
     Abandoned(Error),
 }
 
-/// The end of an answer, recorded but not told yet.
+/// The end of an answer, recorded but not yet reported.
 pub(super) struct Concluded {
     pub(super) result: Result<(), Error>,
     kind: OutcomeKind,
@@ -43,7 +43,7 @@ pub(super) struct Concluded {
 }
 
 impl Engine {
-    /// Records that the head of an answer, or its first content, has come: the credential serves again. How it ends is told then.
+    /// Records that the head of an answer, or its first content, has come: the credential serves again. How it ends is reported then.
     pub(super) fn commit(&self, report: &Report, held: &mut Held) {
         if held.permit.is_some() {
             let outcome = report.outcome(OutcomeKind::Success, Duration::ZERO);
@@ -76,7 +76,7 @@ impl Engine {
         }
     }
 
-    /// Tells whoever listens.
+    /// Notifies hook and selector.
     pub(super) fn tell_concluded(&self, report: &Report, concluded: Concluded) {
         let outcome = report.outcome(concluded.kind, concluded.elapsed);
         self.tell_recorded(outcome, concluded.recorded);

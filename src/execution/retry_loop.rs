@@ -21,7 +21,7 @@ use crate::policy::{FailurePolicy, Scope, Verdict};
 use crate::registry::{Lease, ProbeGuard, Query, SharedState, Supply, Target};
 use crate::request::{Addressed, Request};
 
-/// Who is asked next.
+/// Which credential is tried next.
 pub(super) struct Dispatch<'a> {
     pub(super) provider: &'a Arc<str>,
     pub(super) executor: &'a dyn ProviderExecutor,
@@ -88,7 +88,7 @@ impl Engine {
         }
     }
 
-    /// One attempt: the executor is asked once.
+    /// One attempt: one call of the executor.
     fn attempt<'c>(
         &self,
         call: &Call<'_>,
@@ -256,7 +256,7 @@ impl Engine {
             verdict.scope = Scope::Nobody;
         }
         if failed.request.model.is_empty() && verdict.fault == FailureKind::NotFound {
-            // There is no model that the credential could lack: what was asked for is not there.
+            // No model is named that the credential could lack: the requested resource does not exist.
             verdict = Verdict {
                 fault: FailureKind::BadRequest,
                 scope: Scope::Request,
@@ -267,8 +267,8 @@ impl Engine {
         verdict
     }
 
-    /// Puts a failure into the registry and tells whoever listens. Where several credentials have failed in the same way of late, none
-    /// of them is held responsible.
+    /// Records a failure in the registry and notifies hook and selector. Where several credentials have failed in the same way of late,
+    /// none of them is held responsible.
     fn record_failure(
         &self,
         outcome: Outcome<'_>,
@@ -307,7 +307,7 @@ impl Engine {
         });
         if !shared.is_empty() {
             log::debug!(
-                "the last {} failures of {} are the same: no credential is held responsible",
+                "the last {} failures of {} are the same: no credential is cooled down",
                 shared.len(),
                 failed.provider
             );
@@ -337,7 +337,7 @@ impl Engine {
         progress.transient += u32::from(transient);
         progress.refused += u32::from(verdict.fault == FailureKind::RateLimited);
         let told_not_to = error.rate_limits().and_then(|limits| limits.should_retry) == Some(false);
-        // A login that a proxy refuses, or a certificate: it is the same for all who go that way.
+        // A login that a proxy refuses, or a certificate: it is the same for all credentials with that proxy.
         let is_cut_off = *error.code() == ErrorCode::Transport && !error.is_retryable();
         if is_cut_off {
             for member in self.services.on_the_same_route(member) {
@@ -367,8 +367,7 @@ impl Engine {
         if self.is_the_same_everywhere(progress, failed, verdict) {
             progress.round(provider).closed = Some(Closed::ForGood);
             progress.last_attempt = Some(error.clone().context(format_args!(
-                "{provider} answered the same to several credentials: it is its fault or the request's, and no credential \
-                 is held responsible"
+                "{provider} returned the same error to several credentials: no credential is cooled down"
             )));
         }
     }
@@ -488,7 +487,7 @@ impl Engine {
         self.refresh
             .refresh_while(&failed.member.id, &late, call.cancelled())
             .is_some_and(|refreshed| refreshed.is_ok())
-            // A refresh that was too fresh to be asked for.
+            // A refresh that was too recent to be repeated.
             || has_another()
     }
 }

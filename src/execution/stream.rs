@@ -55,6 +55,35 @@ pub struct ChunkStream {
 pub(super) type Completion = OnceLock<Result<(), Error>>;
 
 /// What a stream has to say at the moment.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::testing::ScriptedExecutor;
+/// use credpool::{Auth, Manager, Options, Request, StreamChunk, StreamEvent};
+///
+/// let executor = ScriptedExecutor::new("p");
+/// executor.stream(Ok(vec![Ok(StreamChunk::new("hello"))]));
+/// let manager = Manager::builder().build()?;
+/// manager.register_executor(executor);
+/// manager.register(Auth::api_key("p", "key"))?;
+/// let mut stream = manager.execute_stream(["p"], &Request::new("m", "{}"), &Options::new())?;
+/// let mut chunks = 0;
+/// loop {
+///     match stream.recv_timeout(Duration::from_secs(1)) {
+///         StreamEvent::Chunk(chunk) => chunks += chunk.payload.len(),
+///         StreamEvent::Failed(error) => return Err(error),
+///         StreamEvent::Ended => break,
+///         // A good moment for other work.
+///         _ => {}
+///     }
+/// }
+/// assert_eq!(chunks, 5);
+/// // The end stays, without waiting or with it.
+/// assert!(matches!(stream.try_recv(), StreamEvent::Ended));
+/// assert!(matches!(stream.recv(), StreamEvent::Ended));
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -95,6 +124,17 @@ impl ChunkStream {
     }
 
     /// Ends the stream. Chunks that have arrived can still be read; then comes the error `cancelled`.
+    ///
+    /// ```
+    /// use credpool::{ChunkStream, Error};
+    ///
+    /// /// The first words of a reply: the rest is not paid for.
+    /// fn first(mut stream: ChunkStream) -> Option<Result<String, Error>> {
+    ///     let chunk = stream.find(|chunk| chunk.as_ref().map_or(true, |chunk| chunk.text.is_some()))?;
+    ///     stream.cancel();
+    ///     Some(chunk.map(|chunk| chunk.text.unwrap_or_default()))
+    /// }
+    /// ```
     pub fn cancel(&self) {
         // The stream's connection is the parent's, too.
         if !self.process.has_forked() {

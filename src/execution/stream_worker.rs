@@ -205,7 +205,7 @@ impl StreamWorker {
         why_cancelled(self.engine.services.pool.stopping())
     }
 
-    /// Hands a chunk over to the reader, for whom it waits where the channel is full.
+    /// Hands a chunk to the reader; waits while the channel is full.
     fn deliver(&self, chunk: StreamChunk) -> Result<(), End> {
         let Some(chunks) = &self.chunks else {
             return Ok(());
@@ -241,8 +241,8 @@ impl StreamWorker {
         }
     }
 
-    /// Closes the source, records the outcome, gives back what the stream held, tells the hook and then the caller: who sees the
-    /// end sees its effects, too.
+    /// Closes the source, records the outcome, gives back what the stream held, notifies the hook and then the caller: a caller that sees
+    /// the end sees its effects, too.
     fn settle(&mut self, end: End, place: Option<&Place>) {
         let (Some(report), Some(held)) = (self.report.take(), self.held.take()) else {
             return;

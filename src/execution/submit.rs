@@ -15,6 +15,32 @@ use super::context::deadline_of;
 use super::{Engine, Plain, Providers};
 
 /// A call that runs on a worker. Dropping the handle lets it run on; [`CallHandle::cancel`] ends it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::testing::ScriptedExecutor;
+/// use credpool::{Auth, Manager, Options, Request, Response};
+///
+/// let executor = ScriptedExecutor::new("p");
+/// executor.on_execute(|_| Ok(Response::new("pong")));
+/// let manager = Manager::builder().build()?;
+/// manager.register_executor(executor);
+/// manager.register(Auth::api_key("p", "key"))?;
+///
+/// let submit = || manager.submit(["p"], Request::new("m", "ping"), Options::new());
+/// let (first, second) = (submit()?, submit()?);
+/// assert_eq!(first.wait()?.payload, "pong");
+/// match second.wait_timeout(Duration::from_secs(60)) {
+///     Ok(answer) => assert_eq!(answer?.payload, "pong"),
+///     // The handle returns when the time is over: poll it, or cancel the call.
+///     Err(handle) => match handle.try_wait() {
+///         Ok(answer) => drop(answer?),
+///         Err(handle) => handle.cancel(),
+///     },
+/// }
+/// # Ok::<(), credpool::Error>(())
+/// ```
 pub struct CallHandle {
     answer: Receiver<Result<Response, Error>>,
     cancel: CancelToken,

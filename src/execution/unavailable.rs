@@ -49,17 +49,20 @@ pub(super) fn misplaced(auth: &Auth) -> Error {
     )
 }
 
-/// A token was refused that was known to have ended: what is to be mended is its refresh, or its login where that is over.
+/// An expired token was refused: the remedy is a refresh, or a new login where the old one is revoked.
 pub(super) fn token_ended(id: &str, refusal: &Error, login_is_over: bool) -> Error {
     let (code, why) = if login_is_over {
-        (ErrorCode::NeedsLogin, "its login is over: log in again")
+        (
+            ErrorCode::NeedsLogin,
+            "its login has expired or was revoked: log in again",
+        )
     } else {
         (
             ErrorCode::RefreshFailed,
-            "no refresh has brought another one: see refresh_health",
+            "no refresh has succeeded since: see refresh_health",
         )
     };
-    let message = format!("the token of credential {id} has ended, and {why}");
+    let message = format!("the access token of credential {id} has expired: {why}");
     Error::new(code, message)
         .with_http_status(503)
         .with_retryable(!login_is_over)
@@ -105,14 +108,14 @@ pub(super) fn no_provider() -> Error {
 pub(super) fn no_budget(provider: &str) -> Error {
     Error::new(
         ErrorCode::AuthUnavailable,
-        format!("provider {provider} fails too often: its budget for further attempts is spent"),
+        format!("provider {provider} fails too often: its retry budget is exhausted"),
     )
 }
 
 pub(super) fn others_wait(provider: &str) -> Error {
     Error::new(
         ErrorCode::LimitReached,
-        format!("other calls wait for credentials of provider {provider}, and came first"),
+        format!("earlier calls are still waiting for credentials of provider {provider}"),
     )
 }
 
@@ -146,7 +149,7 @@ pub(super) fn nobody(
         ),
         Supply::Ready => Error::new(
             ErrorCode::AuthUnavailable,
-            format!("the selector took none of the ready ones: no {whose} serves the call"),
+            format!("the selector rejected every ready credential: no {whose} serves the call"),
         ),
         Supply::Blocked {
             candidates,
@@ -170,7 +173,7 @@ pub(super) fn nobody(
                 Some(at) => {
                     let _ = write!(text, "; retry in {}", rounded_up(until(now, at)));
                 }
-                None => text.push_str("; none of them returns by itself"),
+                None => text.push_str("; none becomes available without an operator"),
             }
             let code = if full {
                 ErrorCode::LimitReached

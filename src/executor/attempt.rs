@@ -9,8 +9,25 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::transport::Transport;
 
-/// What an executor is told about the attempt it makes: its number, its deadline, how it is cancelled, and which HTTP agent
+/// What an executor knows of its attempt: its number, its deadline, how it is cancelled, and which HTTP agent
 /// to use.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use credpool::{Attempt, Auth, CancelToken, SystemClock};
+///
+/// let cancel = CancelToken::new();
+/// let end = Instant::now() + Duration::from_secs(30);
+/// let attempt = Attempt::for_tests(SystemClock).with_cancel(cancel.clone()).with_deadline(end);
+/// assert!(attempt.remaining().unwrap() <= Duration::from_secs(30));
+/// // An agent with the credential's proxy and certificates, for a client that is to have connections of its own.
+/// let agent = attempt.unpooled_agent(&Auth::api_key("p", "key"))?;
+/// cancel.cancel();
+/// assert!(attempt.is_cancelled());
+/// # drop(agent);
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub(crate) number: u32,
@@ -64,7 +81,7 @@ impl Attempt {
     /// One that a [`TransportProvider`](crate::TransportProvider) gives is used as it is: [`send`](Self::send) alone adds the proxy.
     ///
     /// # Errors
-    /// Code `config` when the proxy's URL is not one: nothing goes out past a proxy that was asked for.
+    /// Code `config` when the proxy's URL is not one: nothing bypasses a configured proxy.
     pub fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
         self.tools.transport.agent(auth)
     }

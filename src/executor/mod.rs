@@ -27,6 +27,48 @@ use per_thread::PerThread;
 ///
 /// Methods block. They are called concurrently from many threads, with no lock held, and a panic in one is an error of that call
 /// with code `panicked`. See the [guide](crate::guide::providers) for a whole executor.
+///
+/// ```
+/// use credpool::{
+///     Attempt, Auth, ChunkSource, Error, ErrorCode, Format, Options, ProviderExecutor, Request, Response, StreamChunk,
+/// };
+///
+/// /// Answers with what it gets.
+/// struct Echo;
+///
+/// impl ProviderExecutor for Echo {
+///     fn identifier(&self) -> &str {
+///         "echo"
+///     }
+///
+///     fn execute(&self, _: &Attempt, _: &Auth, request: &Request, _: &Options) -> Result<Response, Error> {
+///         Ok(Response::new(request.payload.clone()))
+///     }
+///
+///     fn execute_stream(&self, _: &Attempt, _: &Auth, request: &Request, _: &Options) -> Result<ChunkSource, Error> {
+///         Ok(Box::new([Ok(StreamChunk::new(request.payload.clone()))].into_iter()))
+///     }
+///
+///     fn count_tokens(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
+///         Err(Error::new(ErrorCode::Unsupported, "an echo has no tokens"))
+///     }
+///
+///     fn refresh(&self, _: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+///         Ok(auth.clone().with_metadata("access_token", "new"))
+///     }
+///
+///     fn speaks(&self, _: &Format) -> bool {
+///         true
+///     }
+/// }
+///
+/// let manager = credpool::Manager::builder().build()?;
+/// manager.register_executor(Echo);
+/// manager.register(Auth::api_key("echo", "key"))?;
+/// let answer = manager.execute(["echo"], &Request::new("m", "hello"), &Options::new())?;
+/// assert_eq!(answer.payload, "hello");
+/// # Ok::<(), Error>(())
+/// ```
 pub trait ProviderExecutor: Send + Sync {
     /// The provider's key that this executor serves; trimmed and lower-cased by the manager.
     fn identifier(&self) -> &str;
@@ -48,7 +90,7 @@ pub trait ProviderExecutor: Send + Sync {
     /// or its end.
     ///
     /// When [`Attempt::cancel_token`] is cancelled, an iterator gives up with code `cancelled`, whatever it waits for: that is how a caller
-    /// who drops the stream ends it.
+    /// dropping the stream ends it.
     ///
     /// # Errors
     /// As [`execute`](Self::execute); an error here, or before the first content chunk, fails over.
@@ -81,6 +123,18 @@ pub trait ProviderExecutor: Send + Sync {
     /// # Errors
     /// As [`execute`](Self::execute): an answer with another status than 2xx and 304 is an [`Error::upstream`], so that the call fails over.
     /// Code `config` for a path that would leave the credential's address, and for a body that cannot be read.
+    ///
+    /// ```
+    /// use credpool::{Attempt, Auth, Error, Options, RateLimits, RawAnswer, RawRequest, ResponseHead};
+    ///
+    /// /// Answers every request with `pong`.
+    /// fn execute_raw(attempt: &Attempt, auth: &Auth, request: &RawRequest, options: &Options) -> Result<RawAnswer, Error> {
+    ///     # let _ = (attempt, auth, request, options);
+    ///     let head = ResponseHead::new(http::StatusCode::OK);
+    ///     let limits = RateLimits::from_headers(&head.headers, attempt.clock().now());
+    ///     Ok(RawAnswer::new(head, &b"pong"[..]).with_rate_limits(limits))
+    /// }
+    /// ```
     fn execute_raw(
         &self,
         attempt: &Attempt,
@@ -91,7 +145,10 @@ pub trait ProviderExecutor: Send + Sync {
         let _ = (attempt, auth, request, options);
         Err(Error::new(
             ErrorCode::Unsupported,
-            format!("the executor for {} makes no raw calls", self.identifier()),
+            format!(
+                "the executor for {} does not support raw calls",
+                self.identifier()
+            ),
         ))
     }
 
@@ -119,10 +176,38 @@ pub trait ProviderExecutor: Send + Sync {
 }
 
 /// The chunks of a stream, one blocking call each.
+///
+/// ```
+/// use credpool::{ChunkSource, StreamChunk};
+///
+/// let source: ChunkSource = Box::new(["a", "b"].map(|text| Ok(StreamChunk::new(text).with_text(text))).into_iter());
+/// assert_eq!(source.count(), 2);
+/// ```
 pub type ChunkSource = Box<dyn Iterator<Item = Result<StreamChunk, Error>> + Send>;
 
 /// Puts a credential into an HTTP request that the program sends by itself; see
 /// [`Manager::inject_credentials`](crate::Manager::inject_credentials).
+///
+/// ```
+/// use credpool::provider::http::key_value;
+/// use credpool::{Auth, Error, RequestPreparer};
+///
+/// /// The key goes into a header of the vendor's.
+/// struct KeyHeader;
+/// impl RequestPreparer for KeyHeader {
+///     fn prepare_request(&self, request: &mut http::request::Parts, auth: &Auth) -> Result<(), Error> {
+///         let mut value = key_value(auth, auth.attributes.get("api_key").unwrap_or_default())?;
+///         value.set_sensitive(true);
+///         request.headers.insert("x-key", value);
+///         Ok(())
+///     }
+/// }
+///
+/// let (mut head, ()) = http::Request::get("https://llm.example.org/").body(()).unwrap().into_parts();
+/// KeyHeader.prepare_request(&mut head, &Auth::api_key("p", "key"))?;
+/// assert_eq!(head.headers["x-key"], "key");
+/// # Ok::<(), Error>(())
+/// ```
 pub trait RequestPreparer: Send + Sync {
     /// Changes the head of the request.
     ///
@@ -163,7 +248,7 @@ impl Executors {
                 return;
             }
         };
-        // Whoever uses a provider, or says that it has served, counts: each copy for fewer.
+        // Each user of a provider counts, each copy for fewer.
         let copies = PerThread::new(|| {
             Arc::new(Provider {
                 name: provider.as_str().into(),

@@ -29,6 +29,32 @@ pub struct RawAnswer {
 }
 
 /// The body of an answer. A failed read returns an [`io::Error`] around an [`Error`](crate::Error) where there is more to say than its kind.
+///
+/// ```
+/// use std::io::{self, Read};
+///
+/// use credpool::{ReadAnswer, Usage};
+///
+/// /// A body whose tokens are known when it is read to its end.
+/// struct Metered<R> {
+///     body: R,
+///     usage: Option<Usage>,
+/// }
+/// impl<R: Read> Read for Metered<R> {
+///     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+///         let count = self.body.read(buffer)?;
+///         if count == 0 {
+///             self.usage = Some(Usage::new(1, 2));
+///         }
+///         Ok(count)
+///     }
+/// }
+/// impl<R: Read + Send> ReadAnswer for Metered<R> {
+///     fn usage(&self) -> Option<Usage> {
+///         self.usage.clone()
+///     }
+/// }
+/// ```
 pub trait ReadAnswer: Read + Send {
     /// The tokens used, as far as what was read so far tells. None by default.
     fn usage(&self) -> Option<Usage> {

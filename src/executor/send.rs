@@ -188,7 +188,7 @@ impl Attempt {
         {
             // The peer closed the connection while it was idle, which no request could know (RFC 9112 section 9.3.1). The
             // other idle ones may be dead, too.
-            log::debug!("{route}: a kept connection was dead; the request goes over a new one");
+            log::debug!("{route}: a kept connection was dead; sending the request over a new one");
             let took = self.clock().monotonic().saturating_duration_since(begun);
             let limits = limits.after(took);
             scope = self.scope(pace);
@@ -263,6 +263,17 @@ impl Body {
     /// # Errors
     /// Code `upstream` without a status, not retryable, for more than `limit` bytes; else as [`Attempt::send`]. For a stream, the codes of
     /// streams.
+    ///
+    /// ```
+    /// use credpool::{Attempt, Auth, Error, Timeouts};
+    ///
+    /// /// One small document, by `GET`.
+    /// fn document(attempt: &Attempt, auth: &Auth, url: &str) -> Result<bytes::Bytes, Error> {
+    ///     let request = http::Request::get(url).body(()).expect("a URL");
+    ///     let answer = attempt.send(auth, request, &attempt.call_limits(&Timeouts::new()))?;
+    ///     answer.into_body().into_bytes(1 << 20)
+    /// }
+    /// ```
     pub fn into_bytes(mut self, limit: usize) -> Result<Bytes, Error> {
         let announced = self.left.map_or(0, |length| length.min(ANNOUNCED));
         // One more: reading to the end asks for a byte behind it.

@@ -88,7 +88,7 @@ impl<'a> FailureInput<'a> {
     }
 
     fn first(self) -> BreakerState {
-        // When a limit ends that the server told the end of, is known: there is nothing to try.
+        // The end of a limit with a retry hint is known: no probe is needed.
         let rate_is_told = self.fault == FailureKind::RateLimited && self.told.is_some();
         BreakerState {
             fault: self.fault,

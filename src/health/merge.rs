@@ -2,7 +2,7 @@
 //!
 //! For each model, for an outage of the whole credential and for what the record shows of itself, the last change counts: a
 //! failure, or what ended one. Which is the last, its [`Version`] tells, whatever the clocks of the processes say. A success that
-//! ended nothing is no change: it knows nothing of what another process had met before it.
+//! ended nothing is no change: it says nothing about the failures that another process had recorded before it.
 //!
 //! A process of a former version of this crate keeps no versions: its changes are ordered by their times, and get a version
 //! here.
@@ -39,7 +39,7 @@ struct Rule {
     now: Timestamp,
 }
 
-/// Takes over what the store knows and `auth` does not. No cooldown lasts longer from now on than it was told to last.
+/// Takes over what the store knows and `auth` does not. No cooldown lasts longer from now on than its length.
 pub(crate) fn merge(auth: &mut Auth, stored: &Auth, now: Timestamp) -> Merged {
     let rule = Rule {
         by: stored.ordered_by,

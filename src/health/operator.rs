@@ -125,7 +125,7 @@ pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
     true
 }
 
-/// A new token is there: what older ones were refused for says nothing of it. `is_older` tells which versions they met. Whether
+/// A new token is there: failures of older ones say nothing about it. `is_older` gives their versions. Whether
 /// that changes anything.
 pub(crate) fn token_renewed(
     auth: &mut Auth,

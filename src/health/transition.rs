@@ -74,7 +74,7 @@ pub(crate) fn apply(auth: &mut Auth, model: &str, effect: &Transition<'_>, now: 
         }
         (Transition::Failure { verdict, .. }, model) if spares_everybody(verdict, model) => return,
         (Transition::Failure { error, verdict, .. }, _) if lasts_until_it_changes(verdict) => {
-            let unknown = || Error::config("its settings are wrong");
+            let unknown = || Error::config("its configuration is invalid");
             let error = error.map_or_else(unknown, Error::bare);
             auth.setbacks = auth.setbacks.saturating_add(1);
             auth.status = Status::Error;
@@ -164,7 +164,7 @@ fn show_outage(auth: &mut Auth, former_end: Option<Timestamp>) {
     }
 }
 
-/// A success ends an outage, and what the model shows of it that met it. The operator's word is kept.
+/// A success ends an outage, and its mark on the model that failed. What the operator set is kept.
 pub(crate) fn end_outage(auth: &mut Auth, now: Timestamp) {
     auth.outage_half_open.succeed(auth.outage);
     let Some(outage) = auth.outage.take_if(|outage| !outage.is_operators(now)) else {

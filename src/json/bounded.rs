@@ -48,7 +48,7 @@ impl Tree<'_> {
         let left = self.room.get().checked_sub(bytes);
         self.room.set(left.unwrap_or_default());
         left.map(drop)
-            .ok_or_else(|| E::custom("it holds more parts than its size allows"))
+            .ok_or_else(|| E::custom("it has too many parts for its size"))
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
         let empty = format!("[{}]", vec!["[]"; 4 << 20].join(","));
         for text in [objects, empty] {
             let error = parse(text.as_bytes()).unwrap_err();
-            assert!(error.to_string().contains("more parts"), "{error}");
+            assert!(error.to_string().contains("too many parts"), "{error}");
         }
         let token = r#"{"token":"a","logprob":-0.1,"bytes":[97],"top_logprobs":[]}"#;
         let tokens = vec![token; 100_000].join(",");

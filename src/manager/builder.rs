@@ -105,7 +105,7 @@ impl Builder {
         self
     }
 
-    /// Who chooses. Default: [`RoundRobin`].
+    /// The selection strategy. Default: [`RoundRobin`].
     #[doc(alias = "load balancing")]
     pub fn selector(mut self, selector: impl Selector + 'static) -> Self {
         self.selector = Arc::new(selector);
@@ -131,7 +131,7 @@ impl Builder {
     }
 
     /// The proxy for credentials without one of their own, as [`Auth::proxy_url`](crate::Auth::proxy_url). Default: none;
-    /// the environment is not asked.
+    /// the environment is not read.
     pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
         self.proxy = url.into();
         self
@@ -318,6 +318,34 @@ impl Builder {
     ///
     /// # Errors
     /// `config` for a limit of zero or beyond reason, and for certificates that cannot be used; when the system gives no thread.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{FailurePolicy, Headroom, Manager, ManualClock, NoopHook, SystemClock, Clock};
+    ///
+    /// let manager = Manager::builder()
+    ///     .selector(Headroom::new())
+    ///     .policy(FailurePolicy::default().with_max_wait(Duration::from_secs(5)))
+    ///     .hook(NoopHook)
+    ///     .proxy("http://proxy.example.org:3128")
+    ///     // For each credential, unless its attributes say otherwise.
+    ///     .max_concurrent(4)
+    ///     .requests_per_minute(60)
+    ///     .tokens_per_minute(100_000)
+    ///     .max_job_threads(8)
+    ///     .job_queue(100)
+    ///     .stream_buffer(16)
+    ///     .consumer_timeout(Duration::from_secs(60))
+    ///     .refresh_threads(2)
+    ///     .refreshes_per_client(1)
+    ///     .min_refresh_gap(Duration::from_secs(30))
+    ///     // A test's clock, and the same choices in each run.
+    ///     .clock(ManualClock::at(SystemClock.now()))
+    ///     .seed(7)
+    ///     .build()?;
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn build(self) -> Result<Manager, Error> {
         for (name, value) in [
             ("max_job_threads", self.jobs.threads),
@@ -345,7 +373,7 @@ impl Builder {
             return Err(Error::config(what));
         }
         if self.min_refresh_gap.is_zero() {
-            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed all the time";
+            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed without a pause";
             return Err(Error::config(what));
         }
         self.remembered.check()?;

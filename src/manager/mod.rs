@@ -4,6 +4,7 @@ mod builder;
 mod records;
 mod reload;
 mod report;
+mod shutdown;
 #[cfg(test)]
 mod tests;
 
@@ -11,16 +12,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
 pub use builder::Builder;
 pub use records::LoadReport;
 use reload::Intake;
+use shutdown::{THREAD_END, join};
 
 use crate::auth::Auth;
 use crate::cancel::Never;
-use crate::clock::{Clock, SystemClock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::execution::{CallHandle, ChunkStream, Engine, Plain, Providers, ResponseBody};
 use crate::executor::ProviderExecutor;
@@ -114,6 +115,18 @@ impl Manager {
     }
 
     /// Replaces the store. What is registered stays registered, and the writer takes all of it to the new store.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use credpool::{Auth, Manager, MemoryStore, Store};
+    ///
+    /// let (manager, store) = (Manager::builder().build()?, Arc::new(MemoryStore::new()));
+    /// manager.set_store(Some(store.clone()));
+    /// manager.register(Auth::api_key("openai", "sk-1").with_id("a"))?;
+    /// assert_eq!(store.list()?.records[0].id, "a");
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn set_store(&self, store: Option<Arc<dyn Store>>) {
         let services = &self.inner.services;
         services.store_handle.set_store(store);
@@ -124,12 +137,37 @@ impl Manager {
     }
 
     /// Gives credentials their own HTTP agents.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use credpool::{Auth, Error, Manager, TransportProvider, agent_config, cancellable_agent};
+    ///
+    /// /// One client identity for all credentials of a provider.
+    /// struct OwnAgent(ureq::Agent);
+    /// impl TransportProvider for OwnAgent {
+    ///     fn agent_for(&self, auth: &Auth) -> Result<Option<ureq::Agent>, Error> {
+    ///         Ok((auth.provider == "openai").then(|| self.0.clone()))
+    ///     }
+    /// }
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// let agent = cancellable_agent(agent_config().user_agent("my-program/1").build());
+    /// manager.set_transport_provider(Some(Arc::new(OwnAgent(agent))));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[doc(alias = "SetRoundTripperProvider")]
     pub fn set_transport_provider(&self, provider: Option<Arc<dyn TransportProvider>>) {
         self.inner.services.transport.set_provider(provider);
     }
 
     /// Keeps conversations of the provider `gemini-web` on their credential: wraps the selector in an [`Affinity`] for it.
+    ///
+    /// ```
+    /// let manager = credpool::Manager::builder().build()?;
+    /// manager.enable_gemini_web_sticky_selector();
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn enable_gemini_web_sticky_selector(&self) {
         self.inner
             .engine
@@ -195,6 +233,20 @@ impl Manager {
     ///
     /// # Errors
     /// As [`execute`](Self::execute); `unsupported` where no provider of the call can count.
+    ///
+    /// ```
+    /// use credpool::testing::ScriptedExecutor;
+    /// use credpool::{Auth, Manager, Options, Request, Response, Usage};
+    ///
+    /// let executor = ScriptedExecutor::new("p");
+    /// executor.count(Ok(Response::new(r#"{"input_tokens": 12}"#).with_usage(Usage::new(12, 0))));
+    /// let manager = Manager::builder().build()?;
+    /// manager.register_executor(executor);
+    /// manager.register(Auth::api_key("p", "key"))?;
+    /// let answer = manager.execute_count(["p"], &Request::new("m", "{}"), &Options::new())?;
+    /// assert_eq!(answer.usage.map(|usage| usage.input), Some(12));
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     #[doc(alias = "count_tokens")]
     #[doc(alias = "ExecuteCount")]
     pub fn execute_count<P: AsRef<str>>(
@@ -254,6 +306,21 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`, `executor_not_found`; `unsupported` when the executor has no preparer; what the preparer says. The
     /// request is then as it was.
+    ///
+    /// ```
+    /// use credpool::provider::OpenAi;
+    /// use credpool::{Auth, Manager};
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// manager.register_executor(OpenAi::new());
+    /// manager.register(Auth::api_key("openai", "sk-1").with_id("a"))?;
+    ///
+    /// let request = http::Request::get("https://api.openai.com/v1/models");
+    /// let (mut head, ()) = request.body(()).unwrap().into_parts();
+    /// manager.inject_credentials(&mut head, "a")?;
+    /// assert_eq!(head.headers["authorization"], "Bearer sk-1");
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn inject_credentials(
         &self,
         request: &mut http::request::Parts,
@@ -287,6 +354,16 @@ impl Manager {
     ///
     /// # Errors
     /// When the system gives no thread; `shut_down`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let manager = credpool::Manager::builder().build()?;
+    /// manager.start_auto_refresh(Duration::from_secs(60))?;
+    /// // … as long as the program runs; then, or with the manager's end:
+    /// manager.stop_auto_refresh();
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     #[doc(alias = "StartAutoRefresh")]
     pub fn start_auto_refresh(&self, interval: Duration) -> Result<(), Error> {
         self.inner.services.process.check()?;
@@ -314,36 +391,36 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`, `executor_not_found`, `unsupported`; `needs_login` when a person must log in again; why else there
     /// are no new tokens.
+    ///
+    /// ```
+    /// use credpool::testing::ScriptedExecutor;
+    /// use credpool::{Auth, Manager, OAuthTokens};
+    ///
+    /// let executor = ScriptedExecutor::new("p");
+    /// executor.on_refresh(|auth| Ok(auth.clone().with_metadata("access_token", "new")));
+    /// let manager = Manager::builder().build()?;
+    /// manager.register_executor(executor);
+    /// let auth = manager.register(Auth::oauth("p", OAuthTokens::new("old").with_refresh_token("refresh")))?;
+    /// let auth = manager.refresh_now(&auth.id)?;
+    /// assert_eq!(auth.metadata.as_ref().unwrap().text("access_token"), Some("new"));
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     #[doc(alias = "single-flight")]
     pub fn refresh_now(&self, id: &str) -> Result<Arc<Auth>, Error> {
         self.inner.services.process.check()?;
         self.inner.refresh.refresh_now(id)
     }
 
-    /// How the refreshes stand: what is not saved, who must log in again.
+    /// Health of the refreshes: tokens that are not saved, logins that a person must renew.
     pub fn refresh_health(&self) -> RefreshHealth {
         self.inner.refresh.health()
     }
 
-    /// How the store stands: whether it fails or hangs, and how much it lacks.
+    /// Health of the store: whether it fails or hangs, and how much it lacks.
     #[doc(alias = "write-behind")]
     #[doc(alias = "health")]
     pub fn store_health(&self) -> StoreHealth {
         self.inner.services.store_handle.health()
-    }
-
-    /// Ends the manager: new calls are refused immediately, the refresher stops, submitted calls, streams and refreshes come to
-    /// their end, the store gets what it lacks, the threads are joined. After `timeout`, what still runs is cancelled. Again,
-    /// or from another thread: waits for the first to be done.
-    ///
-    /// Calls that other threads of the program are making are theirs: they are neither waited for nor ended, and what they
-    /// change after this is no longer written to the store.
-    ///
-    /// # Errors
-    /// `deadline_exceeded` when not everything came to its end in time; `store` when something could not be saved, a refreshed
-    /// token perhaps: the log names how much.
-    pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
-        self.inner.shut_down(timeout)
     }
 
     /// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats. Every call begins here.
@@ -377,95 +454,6 @@ impl Manager {
     }
 }
 
-impl Inner {
-    fn shut_down(&self, timeout: Duration) -> Result<(), Error> {
-        self.services.process.check()?;
-        let (done, being_done) = crossbeam_channel::bounded::<Never>(0);
-        let first = {
-            let mut shutdown = self.shutdown.lock();
-            match &*shutdown {
-                Some(first) => Some(first.clone()),
-                None => {
-                    *shutdown = Some(being_done);
-                    None
-                }
-            }
-        };
-        if let Some(first) = first {
-            return match first.recv_timeout(timeout) {
-                Err(RecvTimeoutError::Timeout) => Err(incomplete()),
-                _ => Ok(()),
-            };
-        }
-        let outcome = self.shut_down_once(timeout);
-        drop(done);
-        outcome
-    }
-
-    fn shut_down_once(&self, timeout: Duration) -> Result<(), Error> {
-        // By the machine's clock: a test's clock may never move again.
-        let end = deadline(SystemClock.monotonic(), timeout);
-        let left = || end.saturating_duration_since(SystemClock.monotonic());
-        self.services.pool.close();
-        self.refresh.close();
-        let mut complete = true;
-        for thread in [&self.refresher, &self.reloader] {
-            complete &= join(thread, left().max(THREAD_END));
-        }
-        complete &= self.services.pool.shut_down(left());
-        let unpersisted = self.refresh.settle(end);
-        complete &= join(&self.writer, left().max(THREAD_END));
-        if unpersisted > 0 {
-            return Err(Error::store(format!(
-                "the new tokens of {unpersisted} credentials could not be saved before the shutdown, and are lost with it: the store fails"
-            )));
-        }
-        match self.services.store_handle.left_unsaved() {
-            0 if complete => Ok(()),
-            0 => Err(incomplete()),
-            unsaved => Err(Error::store(format!(
-                "{unsaved} credentials could not be saved before the shutdown: the store fails"
-            ))),
-        }
-    }
-}
-
-impl Inner {
-    /// In a forked child, threads cannot be joined that are not there, a lock may be held by one of them for ever, and connections are
-    /// the parent's, too: nothing is dropped.
-    fn leave_to_parent(&mut self) {
-        for thread in [&mut self.refresher, &mut self.reloader, &mut self.writer] {
-            std::mem::forget(thread.get_mut().take());
-        }
-        std::mem::forget(Arc::clone(&self.services));
-        std::mem::forget(Arc::clone(&self.engine));
-        std::mem::forget(Arc::clone(&self.refresh));
-    }
-}
-
-/// Ends a thread, where there is one. False when it has not ended in time.
-fn join(thread: &Mutex<Option<Worker>>, wait: Duration) -> bool {
-    let worker = thread.lock().take();
-    worker.is_none_or(|mut worker| worker.join(wait))
-}
-
-fn incomplete() -> Error {
-    let what = "not everything came to its end before the shutdown's timeout; it was cancelled";
-    Error::new(ErrorCode::DeadlineExceeded, what)
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if self.services.process.has_forked() {
-            self.leave_to_parent();
-            return;
-        }
-        if let Err(error) = self.shut_down(AT_DROP) {
-            log::warn!("dropping the manager: {error}");
-        }
-    }
-}
-
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Manager")
@@ -474,9 +462,3 @@ impl fmt::Debug for Manager {
             .finish_non_exhaustive()
     }
 }
-
-/// How long the end of a thread is waited for that has been told to stop.
-const THREAD_END: Duration = Duration::from_millis(500);
-
-/// What the last handle gives what still runs.
-const AT_DROP: Duration = Duration::from_secs(2);

@@ -14,6 +14,17 @@ use crate::store::Skipped;
 use super::Manager;
 
 /// What [`Manager::load`] found.
+///
+/// ```
+/// use credpool::{Auth, Manager, MemoryStore, Store};
+///
+/// let store = MemoryStore::new();
+/// store.save(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// let manager = Manager::builder().store(store).build()?;
+/// let report = manager.load()?;
+/// assert_eq!((report.loaded, report.skipped.len()), (1, 0));
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
@@ -25,8 +36,8 @@ pub struct LoadReport {
 
 impl Manager {
     /// Reads all records of the store, their runtime state included: a cooldown goes on where it was. A record that is
-    /// registered already gets the store's configuration, and its tokens unless they are older; it keeps what was observed
-    /// since.
+    /// registered already gets the store's configuration, and its tokens unless they are older; its runtime
+    /// state (cooldowns, errors) is kept.
     ///
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
@@ -101,6 +112,18 @@ impl Manager {
     /// `auth_not_found`, also where the record was removed from the store; `config` for another provider than the registered one, and as
     /// [`register`](Self::register); `conflict` when the copy brings tokens that were spent or replaced before: read it again; what the
     /// store says. Then nothing changes.
+    ///
+    /// ```
+    /// use credpool::{Auth, Manager};
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// let auth = manager.register(Auth::api_key("openai", "sk-1"))?;
+    /// let mut copy = (*auth).clone();
+    /// copy.label = "the team's key".to_owned();
+    /// manager.update(copy)?;
+    /// assert_eq!(manager.get_by_id(&auth.id).unwrap().label, "the team's key");
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     #[doc(alias = "optimistic locking")]
     #[doc(alias = "key rotation")]
     #[expect(
@@ -119,7 +142,18 @@ impl Manager {
     /// Disables or re-enables a credential. Only this and [`update`](Self::update) can re-enable it.
     ///
     /// # Errors
-    /// `auth_not_found`; what the store says: then nothing changes.
+    /// `auth_not_found`; any store error: then nothing changes.
+    ///
+    /// ```
+    /// use credpool::{Auth, Availability, Manager};
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// let auth = manager.register(Auth::api_key("openai", "sk-1"))?;
+    /// manager.set_disabled(&auth.id, true)?;
+    /// assert_eq!(manager.explain("openai", "")[0].availability, Availability::Disabled);
+    /// manager.set_disabled(&auth.id, false)?;
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn set_disabled(&self, id: &str, disabled: bool) -> Result<Arc<Auth>, Error> {
         let turn = self.inner.services.store_handle.turn(id)?;
         let current = self.known(id)?;
@@ -132,7 +166,17 @@ impl Manager {
     /// Removes a credential, from the store too. Attempts that are under way with it come to their end.
     ///
     /// # Errors
-    /// `auth_not_found`; what the store says: then nothing changes.
+    /// `auth_not_found`; any store error: then nothing changes.
+    ///
+    /// ```
+    /// use credpool::{Auth, Manager};
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// let auth = manager.register(Auth::api_key("openai", "sk-1"))?;
+    /// manager.remove(&auth.id)?;
+    /// assert!(manager.get_by_id(&auth.id).is_none());
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn remove(&self, id: &str) -> Result<Arc<Auth>, Error> {
         let services = &self.inner.services;
         let turn = services.store_handle.turn(id)?;
@@ -213,7 +257,9 @@ impl Manager {
     fn unique_id(&self, provider: &str) -> Result<String, Error> {
         loop {
             let random = random::bytes().map_err(|_| {
-                Error::config("the system gives no random numbers to make an id from; give the credential one")
+                Error::config(
+                    "the system's random number generator failed; give the credential an id",
+                )
             })?;
             let id = format!("{provider}-{:016x}", u64::from_le_bytes(random));
             if self.get_by_id(&id).is_none() {

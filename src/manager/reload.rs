@@ -50,9 +50,9 @@ enum Taken {
 }
 
 impl Manager {
-    /// Sees what others change in the store from the last [`load`](Self::load) on: an operator who adds, edits, disables or removes a
-    /// credential, another process that shares the store. The store is asked every `interval` (100 ms at least); a second is a
-    /// good one. What was observed here stays; a cooldown that another process has met since is taken over, and so is its end. A
+    /// Follows changes of the store from the last [`load`](Self::load) on: an operator who adds, edits, disables or removes a
+    /// credential, another process that shares the store. The store is polled every `interval` (100 ms at least); a second is a
+    /// good one. What was observed here stays; a cooldown that another process has recorded since is taken over, and so is its end. A
     /// request that was in flight then ends neither. Calling it again replaces the running one.
     ///
     /// A shutdown looks once more, so that what the store has lost is in it again.
@@ -60,10 +60,23 @@ impl Manager {
     /// A record that is being written here while the store is read is looked at again at the next interval: a write that hangs holds
     /// up that record alone. While the store cannot be read, [`store_health`](Self::store_health) is not good.
     ///
-    /// A store that cannot tell what has changed ([`Store::changes`](crate::Store::changes)) is not asked again.
+    /// A store that cannot tell what has changed ([`Store::changes`](crate::Store::changes)) is not polled.
     ///
     /// # Errors
     /// When the store cannot be read, or the system gives no thread; `shut_down`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Manager, MemoryStore};
+    ///
+    /// let manager = Manager::builder().store(MemoryStore::new()).build()?;
+    /// manager.load()?;
+    /// manager.start_hot_reload(Duration::from_secs(1))?;
+    /// // … as long as the program runs; then, or with the manager's end:
+    /// manager.stop_hot_reload();
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn start_hot_reload(&self, interval: Duration) -> Result<(), Error> {
         let inner = &self.inner;
         let services = &inner.services;
@@ -71,7 +84,7 @@ impl Manager {
         let is_loaded = seen.lock().cursor.is_some();
         if !is_loaded {
             let Some(changes) = services.store_handle.changes(None)? else {
-                log::debug!("the store cannot tell what changes in it: there is no hot reload");
+                log::debug!("the store does not report changes: hot reload is off");
                 return Ok(());
             };
             seen.lock().cursor = Some(changes.cursor);
@@ -167,7 +180,7 @@ impl Intake {
         })
     }
 
-    /// The store has told of all its records: a credential that is not among them was removed there, or the store has lost it.
+    /// The store has reported all its records: a credential that is not among them was removed there, or the store has lost it.
     fn look_for_missing(&self, present: &BTreeSet<String>) {
         for auth in self.services.registry.list() {
             if !auth.is_runtime_only() && !present.contains(&auth.id) {
@@ -185,7 +198,7 @@ impl Intake {
         } else {
             self.refresh.note_loss();
             if services.registry.mark_unsaved(id, Dirty::Record) {
-                log::warn!("the store has lost credential {id}: it is written again");
+                log::warn!("the store has lost credential {id}; saving it again");
                 services.store_handle.note(id.into());
             }
         }
@@ -256,19 +269,19 @@ impl Intake {
             log::warn!("{error}; the default is used");
         }
         if let Err(error) = auth.check_address() {
-            log::warn!("{error}; it is out until its record changes");
+            log::warn!("{error}; disabled until its record changes");
         }
         let id = auth.id.clone();
         let now = services.moment();
         let current = services.registry.get(&id);
         let current = current.filter(|current| current.provider == auth.provider);
         if current.is_some() {
-            // Whatever else has changed here meanwhile: what was met elsewhere is not told twice.
+            // Whatever else has changed here meanwhile: failures recorded elsewhere are not reported twice.
             let adopted = services.registry.adopt_state(&id, &auth, now);
             self.engine.note_for_store(adopted);
         }
         let taken = if services.registry.has_changed(&id) {
-            log::debug!("{id} has changed since the store was read: it stays as it is");
+            log::debug!("credential {id} has changed since the store was read; keeping it");
             // What was taken over above may be about other settings.
             self.refresh.forget_refusals(&id);
             Taken::Older
@@ -354,11 +367,11 @@ impl Reloader {
         match intake.catch_up(&seen) {
             Ok(Some(cursor)) => intake.seen.lock().cursor = Some(cursor),
             Ok(None) => {
-                log::warn!("the store no longer tells what changes in it: hot reload has ended");
+                log::warn!("the store no longer reports changes: hot reload has ended");
                 return false;
             }
             // The store's health has it, and so has the log, once.
-            Err(error) => log::debug!("what has changed in the store could not be read: {error}"),
+            Err(error) => log::debug!("changes of the store could not be read: {error}"),
         }
         true
     }
@@ -366,7 +379,7 @@ impl Reloader {
 
 fn tell_skipped(skipped: &[Skipped]) {
     for skipped in skipped {
-        log::warn!("the store holds something that does not read: {skipped}");
+        log::warn!("the store skipped an entry: {skipped}");
     }
 }
 

@@ -64,6 +64,19 @@ impl Manager {
     ///
     /// # Errors
     /// `auth_not_found`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Auth, Manager};
+    ///
+    /// let manager = Manager::builder().build()?;
+    /// let auth = manager.register(Auth::api_key("openai", "sk-1"))?;
+    /// manager.cool_down(&auth.id, Some("gpt-5"), Duration::from_secs(600))?;
+    /// manager.reset_model(&auth.id, "gpt-5")?;
+    /// assert!(manager.explain("openai", "gpt-5")[0].until.is_none());
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn reset_model(&self, id: &str, model: &str) -> Result<(), Error> {
         self.changed(id, |manager| {
             let services = &manager.inner.services;

@@ -11,6 +11,34 @@ use crate::panic::guard;
 ///
 /// They are called after every lock is released, on the thread where the event happened: the caller's, a stream's worker,
 /// the refresh worker. They may call the manager. A slow hook slows that thread; a panic is caught and logged.
+///
+/// ```
+/// use credpool::{Auth, Hook, Manager, Outcome, RefreshEvent};
+///
+/// /// Prints what happens.
+/// struct Printer;
+/// impl Hook for Printer {
+///     fn on_auth_registered(&self, auth: &Auth) {
+///         println!("{} is registered", auth.id);
+///     }
+///     fn on_auth_updated(&self, auth: &Auth) {
+///         println!("{} is updated", auth.id);
+///     }
+///     fn on_auth_removed(&self, auth: &Auth) {
+///         println!("{} is removed", auth.id);
+///     }
+///     fn on_result(&self, outcome: &Outcome<'_>) {
+///         let result = if outcome.is_success() { "served" } else { "failed" };
+///         println!("{} {result} call {} after {:?}", outcome.auth_id, outcome.call_id, outcome.elapsed);
+///     }
+///     fn on_refresh_event(&self, event: &RefreshEvent<'_>) {
+///         println!("{event}");
+///     }
+/// }
+///
+/// let manager = Manager::builder().hook(Printer).build()?;
+/// # Ok::<(), credpool::Error>(())
+/// ```
 pub trait Hook: Send + Sync {
     /// A credential is new.
     fn on_auth_registered(&self, auth: &Auth) {
@@ -39,6 +67,11 @@ pub trait Hook: Send + Sync {
 }
 
 /// A hook that does nothing: the default.
+///
+/// ```
+/// let manager = credpool::Manager::builder().hook(credpool::NoopHook).build()?;
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoopHook;
 

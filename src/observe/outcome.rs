@@ -25,14 +25,14 @@ pub struct Outcome<'a> {
     pub auth_id: &'a str,
     /// Its provider.
     pub provider: &'a str,
-    /// The model that was asked; empty for a result about the credential itself.
+    /// The requested model; empty for a result about the credential itself.
     pub model: &'a str,
     /// How it ended.
     pub kind: OutcomeKind,
     /// Tokens used, where the upstream said so.
     pub usage: Option<Usage>,
     /// The tokens that were counted, where the attempt was a token count ([`Manager::execute_count`](crate::Manager::execute_count)): they
-    /// were not used, and stand in no `usage`.
+    /// were not used, and appear in no `usage`.
     pub counted: Option<u64>,
     /// What the upstream said of its limits, in the answer, at the opening of the stream or in the error.
     pub rate_limits: Option<&'a RateLimits>,
@@ -57,6 +57,16 @@ pub struct Outcome<'a> {
 }
 
 /// How an attempt ended.
+///
+/// ```
+/// use credpool::{Outcome, OutcomeKind};
+///
+/// let outcome = Outcome::success("a", "openai", "gpt-5");
+/// assert!(matches!(outcome.kind, OutcomeKind::Success));
+/// // As of a call that the user cancelled: it says nothing about the credential.
+/// let outcome = Outcome::abandoned("a", "openai", "gpt-5");
+/// assert!(matches!(outcome.kind, OutcomeKind::Abandoned) && outcome.is_abandoned());
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OutcomeKind {
@@ -127,7 +137,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// As listeners are told of it: with its time, and with the limits that its error carries, if it does: they are the latest.
+    /// As listeners receive it: with its time, and with the limits that its error carries, if it does: they are the latest.
     pub(crate) fn told_at<'b>(
         mut self,
         now: Timestamp,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::error::Error;
 
-/// How the refreshes of a manager stand: what a person, or a probe, should know of. Everything empty is good.
+/// Health of a manager's refreshes, for people and probes. Everything empty is good.
 ///
 /// ```
 /// let manager = credpool::Manager::builder().build()?;
@@ -35,6 +35,15 @@ pub struct RefreshHealth {
 }
 
 /// A refresh that cannot begin.
+///
+/// ```
+/// use credpool::{DeferredRefresh, Manager};
+///
+/// let manager = Manager::builder().build()?;
+/// let waiting: Vec<DeferredRefresh> = manager.refresh_health().deferred;
+/// assert!(waiting.is_empty());
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeferredRefresh {
@@ -60,6 +69,15 @@ impl RefreshHealth {
 
 /// An event about a credential's tokens that a program may want to know immediately, from
 /// [`Hook::on_refresh_event`](crate::Hook::on_refresh_event).
+///
+/// ```
+/// use credpool::RefreshEvent;
+///
+/// /// Whether a person is to be woken.
+/// fn is_urgent(event: &RefreshEvent<'_>) -> bool {
+///     matches!(event, RefreshEvent::NeedsLogin { .. } | RefreshEvent::UnpersistedRotation { .. })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum RefreshEvent<'a> {
@@ -111,12 +129,12 @@ impl fmt::Display for RefreshEvent<'_> {
         match self {
             Self::UnpersistedRotation { error, .. } => write!(
                 f,
-                "the new tokens of {id} are in use but not saved, which is tried again: {error}"
+                "the new tokens of {id} are in use but not saved yet; retrying: {error}"
             ),
-            Self::Persisted { .. } => write!(f, "the new tokens of {id} are saved at last"),
+            Self::Persisted { .. } => write!(f, "the new tokens of {id} are saved"),
             Self::InDoubt { error, .. } => write!(
                 f,
-                "nobody knows whether the refresh token of {id} is spent: {error}"
+                "a refresh of {id} is in doubt, its refresh token may be spent: {error}"
             ),
             Self::NeedsLogin {
                 error,
@@ -124,9 +142,11 @@ impl fmt::Display for RefreshEvent<'_> {
                 ..
             } => write!(
                 f,
-                "the login of {id} is over, because the answer to a refresh was lost: {error}"
+                "credential {id} needs a new login: the response to a refresh was lost: {error}"
             ),
-            Self::NeedsLogin { error, .. } => write!(f, "the login of {id} is over: {error}"),
+            Self::NeedsLogin { error, .. } => {
+                write!(f, "credential {id} needs a new login: {error}")
+            }
         }
     }
 }

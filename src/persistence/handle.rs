@@ -37,7 +37,7 @@ pub(crate) struct StoreHandle {
 /// What the store does not have as it is.
 #[derive(Default)]
 struct News {
-    /// Those that the writer has not been told of.
+    /// Those that the writer does not know of.
     noted: Vec<Item>,
     /// How many the writer knows of.
     pending: usize,
@@ -121,7 +121,7 @@ impl StoreHandle {
             change(&mut record)?;
             return Ok(Committed::Saved(Box::new(record)));
         }
-        // A record that does not read is replaced, where the store can; else the swap says so.
+        // A record that cannot be parsed is replaced, where the store can; else the swap says so.
         let loaded = self.load(id);
         let is_damaged = loaded.is_err();
         let mut stored = loaded.ok().flatten().map(Box::new);
@@ -339,7 +339,7 @@ fn was_stored(auth: &mut Auth) {
 }
 
 fn raced(id: &str) -> Error {
-    let what = format!("credential {id} is being written by other processes all the time");
+    let what = format!("credential {id}: too many concurrent writes by other processes");
     Error::new(ErrorCode::Conflict, what).with_auth_id(id)
 }
 

@@ -151,7 +151,7 @@ impl Monitor {
             return;
         };
         if call.told {
-            log::info!("the store has returned from {}", call.what());
+            log::info!("{} has returned", call.what());
         }
         if call.hangs(now) || error.is_some() && call.id.is_none() {
             state.last_trouble = Some(now);
@@ -249,7 +249,7 @@ impl State {
         change(self);
         match (failed, self.has_fault(kind), &self.last_error) {
             (false, true, Some(error)) => log::warn!(
-                "the store fails to {}; retrying, and no further line until it works: {error}",
+                "the store cannot {}; retrying, next log line when it succeeds: {error}",
                 kind.verb()
             ),
             (true, false, _) => log::info!("the store can {} again", kind.verb()),

@@ -31,7 +31,7 @@ impl RecordLocks {
         while let Some(owner) = taken.get(id) {
             if *owner == me {
                 let what = format!(
-                    "{id} is being written by the caller itself; a store must not change the record that it saves"
+                    "{id} is already being written by this thread: a store must not change the record that it saves"
                 );
                 return Err(Error::new(ErrorCode::Conflict, what).with_auth_id(id));
             }

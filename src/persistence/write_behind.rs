@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::registry::{Dirty, Registry};
 use crate::runtime::Worker;
 
-/// Starts the writer. Told to stop, it makes a last attempt at what is left and ends. It ends, too, when the handle is gone.
+/// Starts the writer. On a stop it makes a last attempt at what is left and ends. It ends, too, when the handle is gone.
 pub(crate) fn start(
     clock: &Arc<dyn Clock>,
     registry: &Arc<Registry>,
@@ -154,7 +154,7 @@ impl Writer {
             let some = self.backlog.waiting().take(MOST_NAMED);
             let some: Vec<_> = some.map(ToString::to_string).collect();
             log::error!(
-                "shutdown: the store fails, and {unsaved} credentials were not saved, among them {}",
+                "shutdown: {unsaved} credentials were not saved because the store fails, among them {}",
                 some.join(", ")
             );
         }

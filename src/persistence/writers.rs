@@ -52,7 +52,7 @@ impl Writers {
         }
     }
 
-    /// Where it is told what is done; each is to be [counted](Self::count_done).
+    /// Where finished writes are reported; each is to be [counted](Self::count_done).
     pub(crate) fn done(&self) -> &Receiver<Done> {
         &self.done
     }
@@ -99,7 +99,7 @@ impl Writers {
         match spawn("credpool-write".to_owned(), move || hand.work()) {
             Ok(thread) => self.threads.push(thread),
             Err(error) if self.threads.is_empty() => {
-                log::warn!("the system gives no thread to write with: {error}");
+                log::warn!("no thread could be started for writing: {error}");
                 while let Ok(item) = self.hand.taken.try_recv() {
                     self.hand.write(item);
                 }

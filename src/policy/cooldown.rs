@@ -3,6 +3,18 @@
 use std::time::Duration;
 
 /// How long an error cools a credential down.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Cooldown, RetryAfterBounds};
+///
+/// let seconds = Duration::from_secs;
+/// let curve = Cooldown::doubling(seconds(1), seconds(60)).with_hint(RetryAfterBounds::RATE);
+/// assert_eq!(curve.length(2, None), Some(seconds(4)));
+/// assert_eq!(curve.length(3, Some(seconds(20))), Some(seconds(20)));
+/// assert_eq!(Cooldown::Off.length(3, None), None);
+/// ```
 #[doc(alias = "backoff")]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -28,6 +40,17 @@ pub enum Cooldown {
 }
 
 /// The bounds within which a retry hint (Retry-After or reset time) is obeyed.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Cooldown, RetryAfterBounds};
+///
+/// let seconds = Duration::from_secs;
+/// let bounds = RetryAfterBounds::new(seconds(5), seconds(30));
+/// let curve = Cooldown::doubling(seconds(1), seconds(60)).with_hint(bounds);
+/// assert_eq!(curve.length(1, Some(seconds(600))), Some(seconds(30)));
+/// ```
 #[doc(alias = "Retry-After")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! The default rules. The vendor's documentation stands beside the rule that it gave rise to.
+//! The default rules. Each rule has the vendor's documentation that it follows beside it.
 
 use std::time::Duration;
 
@@ -245,7 +245,7 @@ fn outages() -> Vec<Rule> {
         // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
         transient(Rule::any_of([408, 409, 424])),
         transient(Rule::statuses(500..=599)),
-        // A limit of this side, an answer in another form than was asked for: the same with every credential.
+        // A limit of the client, an answer in another form than requested: the same with every credential.
         bad_request(broken.clone().only_retryable(false)),
         // A certificate or a proxy's login that is refused is no more so for another way.
         transient(broken.or_named("transport")),

@@ -9,7 +9,7 @@ use std::time::Duration;
 ///   but not more often than every `least`, and not more rarely than every `most`.
 /// * At the end of a cooldown the credential is half-open: one request is a probe. After its success two requests may be under
 ///   way, after the next one four, and after the third success as many as there are. A failure begins a new cooldown.
-/// * After a rate limit for which the server has told when it ends there is no half-open state.
+/// * After a rate limit with a retry hint there is no half-open state.
 ///
 /// All this holds for a credential and model. A probe that is under way for `patience` and has not failed counts as a success,
 /// so that long calls do not wait for each other.
@@ -43,6 +43,15 @@ pub struct Probes {
 /// Tells a fault of the provider, or of the request, from one of the credential: by the same error on several of them.
 ///
 /// It is about answers with a status of 5xx and errors that no rule knows, never about keys, money, limits and quotas.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{FailurePolicy, OutageDetection};
+///
+/// let five = OutageDetection::new(5, Duration::from_secs(30));
+/// let policy = FailurePolicy::default().with_outage_detection(Some(five));
+/// ```
 #[doc(alias = "outage detection")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -58,6 +67,12 @@ pub struct OutageDetection {
 ///
 /// With the defaults a call makes at most 46 attempts, whatever the upstream answers, and at most 17 where it answers that a rate is
 /// exceeded.
+///
+/// ```
+/// use credpool::{Attempts, FailurePolicy};
+///
+/// let policy = FailurePolicy::default().with_attempts(Some(Attempts::new(8, 3)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempts {
@@ -72,6 +87,14 @@ pub struct Attempts {
 ///
 /// Only an attempt that follows a fault of the provider itself costs something. What a call is short of a token for, it does not try;
 /// it goes on with its next provider or ends.
+///
+/// ```
+/// use credpool::{FailurePolicy, RetryBudget};
+///
+/// // A retry costs as much as ten successes bring: at most a tenth of the traffic on top.
+/// let budget = RetryBudget::new(100).with_cost(10).with_success(1);
+/// let policy = FailurePolicy::default().with_budget(Some(budget));
+/// ```
 #[doc(alias = "token bucket")]
 #[doc(alias = "retry budget")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +110,16 @@ pub struct RetryBudget {
 
 /// How long a call waits before it tries the same credential again, after a transient fault: `first`, doubling up to `most`,
 /// less a random part of up to a quarter.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{BackOff, FailurePolicy};
+///
+/// let back_off = BackOff::new(Duration::from_millis(100), Duration::from_secs(2));
+/// assert!(back_off.wait(1, 0.5) <= back_off.wait(4, 0.5));
+/// let policy = FailurePolicy::default().with_back_off(Some(back_off));
+/// ```
 #[doc(alias = "exponential backoff")]
 #[doc(alias = "jitter")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +139,21 @@ impl Probes {
     }
 
     /// Sets the shortest time between two probes of a quota.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{FailurePolicy, Probes};
+    ///
+    /// let seconds = Duration::from_secs;
+    /// let probes = Probes::default()
+    ///     .with_least(seconds(60))
+    ///     .with_most(seconds(600))
+    ///     .with_parts(8)
+    ///     .with_patience(seconds(30));
+    /// assert_eq!(probes.interval(seconds(1600)), seconds(200));
+    /// let policy = FailurePolicy::default().with_probes(Some(probes));
+    /// ```
     pub fn with_least(mut self, least: Duration) -> Self {
         self.least = least;
         self

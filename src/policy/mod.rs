@@ -26,11 +26,11 @@ use crate::failure_kind::FailureKind;
 ///
 /// The [guide](crate::guide::errors_and_cooldowns) has the default table, and the mechanisms beside it, each with a default and an off
 /// value: how cooldowns end ([`Probes`]), how long a call waits ([`with_max_wait`](Self::with_max_wait)), how a call retries
-/// ([`BackOff`], [`RetryBudget`]), what is tried when all credentials are cooling down ([`with_last_resort`](Self::with_last_resort)), and when an
-/// error counts against no credential ([`OutageDetection`]).
+/// ([`BackOff`], [`RetryBudget`]), what is tried when all credentials are cooling down ([`with_last_resort`](Self::with_last_resort)), and
+/// when an error counts against no credential ([`OutageDetection`]).
 ///
-/// The default table holds the rules of OpenAI, Anthropic, Gemini, Vertex AI and OpenAI-compatible servers together: vendors are told
-/// apart by the words of their errors, so no preset has to be chosen. [`Rule::for_provider`] makes a rule for one provider.
+/// The default table holds the rules of OpenAI, Anthropic, Gemini, Vertex AI and OpenAI-compatible servers together: vendors are
+/// distinguished apart by the words of their errors, so no preset has to be chosen. [`Rule::for_provider`] makes a rule for one provider.
 ///
 /// ```
 /// use credpool::{Error, FailureKind, FailurePolicy};
@@ -79,6 +79,12 @@ pub struct FailurePolicy {
 }
 
 /// When a stream is committed: from then on, an error no longer fails over.
+///
+/// ```
+/// use credpool::{FailurePolicy, StreamCommit};
+///
+/// let policy = FailurePolicy::default().with_commit(StreamCommit::OnOpen);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamCommit {
@@ -90,6 +96,19 @@ pub enum StreamCommit {
 }
 
 /// A rule that can never decide anything: see [`FailurePolicy::lint`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{FailurePolicy, Rule};
+///
+/// let policy = FailurePolicy::empty()
+///     .with_rule(Rule::statuses(400..=499).stop())
+///     .with_rule(Rule::status(429).cooldown(Duration::from_secs(60)));
+/// let lint = &policy.lint()[0];
+/// assert_eq!(lint.index, 1);
+/// println!("{} ({})", lint.rule, lint.reason);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lint {
@@ -183,6 +202,22 @@ impl FailurePolicy {
     }
 
     /// How many attempts of a call may end in a fault of a provider, over all its providers; 0: any number. Default: 3; off: 0.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::FailurePolicy;
+    ///
+    /// // For calls that had rather fail early than wait.
+    /// let policy = FailurePolicy::default()
+    ///     .with_transient_attempts(1)
+    ///     .with_transient_failovers(Some(2))
+    ///     .with_max_wait(Duration::ZERO)
+    ///     .with_pacing(false)
+    ///     .with_last_resort(false)
+    ///     .with_pending(false)
+    ///     .with_jitter(0.1);
+    /// ```
     pub fn with_transient_attempts(mut self, most: u32) -> Self {
         self.transient_attempts = most;
         self
@@ -200,15 +235,15 @@ impl FailurePolicy {
     }
 
     /// Whether the pool learns at what rate a credential is served that was refused for its rate, and spaces its requests by that
-    /// (client-side rate limiting): who is paced is asked after those who are ready. It delays calls that may wait, and refuses none.
+    /// (client-side rate limiting): a paced credential is tried after the ready ones. It delays calls that may wait, and refuses none.
     /// Learnt for each credential, or group of credentials that share a limit (attribute `limit_group`), and model; forgotten after a
     /// minute without a refusal. Default: yes; off: `false`.
     ///
     /// An upstream may limit how many requests it serves concurrently instead (a concurrency limit). Where refusals show that, the pool
     /// learns this number for each credential and model, keeps to it, and tries one request more from time to time: every second at first,
-    /// once a minute where that is refused again and again, or as seldom as twenty times the `Retry-After` of the refusal. This, too, delays
-    /// calls that may wait and refuses none, and is forgotten a minute after it mattered last. It is not learnt of groups: a credential that
-    /// is known to serve so many requests concurrently has the attribute `max_concurrent`.
+    /// once a minute where that is refused again and again, or as seldom as twenty times the `Retry-After` of the refusal. This, too,
+    /// delays calls that may wait and refuses none, and is forgotten a minute after it mattered last. It is not learnt of groups: a
+    /// credential that is known to serve so many requests concurrently has the attribute `max_concurrent`.
     #[doc(alias = "rate limiting")]
     #[doc(alias = "client-side rate limiting")]
     pub fn with_pacing(mut self, pacing: bool) -> Self {
@@ -244,7 +279,7 @@ impl FailurePolicy {
         self
     }
 
-    /// How much a failing provider may be asked beyond what callers ask. Default: as [`RetryBudget::default`] says; off:
+    /// How many requests a failing provider may get beyond those of the callers. Default: as [`RetryBudget::default`] says; off:
     /// `None`.
     pub fn with_budget(mut self, budget: Option<RetryBudget>) -> Self {
         self.budget = budget;
@@ -470,7 +505,7 @@ impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "rule {} ({}) never decides: {}",
+            "rule {} ({}) is unreachable: {}",
             self.index, self.rule, self.reason
         )
     }

@@ -67,6 +67,22 @@ impl Rule {
     }
 
     /// For several statuses.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Cooldown, Error, FailurePolicy, Rule};
+    ///
+    /// let curve = Cooldown::doubling(Duration::from_secs(5), Duration::from_secs(300));
+    /// let own = [
+    ///     Rule::any_of([502, 504]).for_provider("proxy-eu").curve(curve).message("the proxy in Europe fails"),
+    ///     Rule::named("quota_spent").or_named("budget_spent").quota(),
+    ///     Rule::named("stale_token").refresh(),
+    /// ];
+    /// let policy = own.into_iter().fold(FailurePolicy::default(), FailurePolicy::with_first);
+    /// let spent = Error::upstream(400, r#"{"error": {"code": "budget_spent"}}"#);
+    /// assert!(policy.classify(&spent).quota);
+    /// ```
     pub fn any_of(statuses: impl IntoIterator<Item = u16>) -> Self {
         Self {
             statuses: Some(statuses.into_iter().map(|status| status..=status).collect()),
@@ -145,7 +161,7 @@ impl Rule {
         self
     }
 
-    /// Says who is to blame.
+    /// Sets the scope: what the failure counts against.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.verdict.scope = scope;
         self

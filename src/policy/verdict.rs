@@ -6,6 +6,14 @@ use super::Cooldown;
 use crate::failure_kind::FailureKind;
 
 /// What one error means: its failure kind, what is cooled down and for how long, and how the call goes on.
+///
+/// ```
+/// use credpool::{Error, FailureKind, FailurePolicy, Scope};
+///
+/// let verdict = FailurePolicy::default().classify(&Error::upstream(401, "no such key"));
+/// assert_eq!((verdict.fault, verdict.scope), (FailureKind::Unauthorized, Scope::Credential));
+/// assert!(verdict.failover);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Verdict {
@@ -26,6 +34,15 @@ pub struct Verdict {
 }
 
 /// What an error is blamed on.
+///
+/// ```
+/// use credpool::{Error, FailureKind, FailurePolicy, Rule, Scope};
+///
+/// let full = Rule::named("disk_full").fault(FailureKind::Overloaded).scope(Scope::Provider);
+/// let policy = FailurePolicy::default().with_first(full);
+/// let error = Error::upstream(500, r#"{"error": {"code": "disk_full"}}"#);
+/// assert_eq!(policy.classify(&error).scope, Scope::Provider);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scope {

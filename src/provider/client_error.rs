@@ -43,9 +43,10 @@ impl Error {
     /// | `config`, `store`, `conflict`, `panicked`, `forked` | 500 |
     /// | none, or one of another crate | [`http_status`](Self::http_status), else 500 |
     ///
-    /// Status and wait are those of the failure itself: nothing is told of an earlier error that is only its source, such as the upstream's
-    /// before a `deadline_exceeded`. Nothing else is passed on either: no message of this crate's own, which may name credentials, hosts
-    /// and files, no other header of the upstream's, no [`exhaustion`](Self::exhaustion). A program that wants more adds it, from
+    /// Status and wait are those of the failure itself: nothing is shown of an earlier error that is only its source, such as the
+    /// upstream's before a `deadline_exceeded`. Nothing else is passed on either: no message of this crate's own, which may name
+    /// credentials, hosts and files, no other header of the upstream's, no [`exhaustion`](Self::exhaustion). A program that wants more adds
+    /// it, from
     /// [`head`](Self::head) for example. A status such as 401 is about the pool's credential: a gateway whose clients have keys of their
     /// own may want to change it.
     ///
@@ -94,8 +95,8 @@ impl Error {
         answer
     }
 
-    /// The error as the last event of a stream in a vendor's form, for a gateway whose answer has begun: the bytes of one server-sent event,
-    /// with the same contents as the body of [`to_http_response`](Self::to_http_response). `[DONE]` must not follow.
+    /// The error as the last event of a stream in a vendor's form, for a gateway whose answer has begun: the bytes of one server-sent
+    /// event, with the same contents as the body of [`to_http_response`](Self::to_http_response). `[DONE]` must not follow.
     ///
     /// ```
     /// use credpool::{Error, ErrorCode, Format};
@@ -197,7 +198,7 @@ fn status(error: &Error) -> u16 {
     }
 }
 
-/// What a client is told of an error that is not an upstream's answer.
+/// What a client gets for an error that is not an upstream's answer.
 fn sentence(code: &ErrorCode, wait: Option<u64>) -> String {
     let what = match code {
         ErrorCode::ProviderNotFound | ErrorCode::ExecutorNotFound => {

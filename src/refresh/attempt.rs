@@ -74,7 +74,7 @@ struct RefreshAttempt<'a> {
     unfinished: Option<Intent>,
     /// How often the refresh token has been sent, this time included.
     tries: u32,
-    /// How often the executor was asked.
+    /// How often the executor was called.
     calls: u32,
     answer: Option<Auth>,
     /// The refresh token that no other credential sends meanwhile.
@@ -128,7 +128,7 @@ impl RefreshAttempt<'_> {
         let resting = self.coordinator.endpoints.left(&client(&self.base), now);
         if let Some(left) = resting {
             let message = format!(
-                "the token endpoint of credential {} has asked for a pause of another {} s",
+                "the token endpoint of credential {} rate limited the client; retry in {} s",
                 self.id,
                 left.as_secs().max(1)
             );
@@ -175,7 +175,7 @@ impl RefreshAttempt<'_> {
         }
     }
 
-    /// Takes over what the store has by now.
+    /// Merges the stored record.
     fn look(&mut self) -> Event {
         let current = match self.coordinator.reread(self.id) {
             Ok(Some(current)) => current,
@@ -184,7 +184,7 @@ impl RefreshAttempt<'_> {
         };
         let former = std::mem::replace(&mut self.base, current);
         let other = !same_tokens(former.metadata.as_ref(), self.base.metadata.as_ref());
-        // A command is to ask once more, not to ask what another process has just been told.
+        // A command tries once more, but does not repeat a request that another process has just made.
         let is_news = self.base.is_revoked() && !former.is_revoked();
         if is_news || self.base.is_revoked() && !self.is_commanded() {
             Event::Refused
@@ -254,7 +254,7 @@ impl RefreshAttempt<'_> {
             // Immediately: servers that forgive a lost answer do so for a few seconds.
             Failure::InDoubt if self.tries == 1 => {
                 log::warn!(
-                    "credential {}: the answer to its refresh was lost; trying once more: {error}",
+                    "credential {}: the response to its refresh was lost; retrying once: {error}",
                     self.id
                 );
                 Event::Lost
@@ -278,9 +278,7 @@ impl RefreshAttempt<'_> {
         };
         let Some(current) = services.registry.get(id) else {
             drop(turn);
-            log::info!(
-                "credential {id} was removed during its refresh: the new tokens are dropped"
-            );
+            log::info!("credential {id} was removed during its refresh; discarding the new tokens");
             self.lead_others(&answer);
             return Event::Gone;
         };
@@ -321,14 +319,16 @@ impl RefreshAttempt<'_> {
             return Event::Gone;
         };
         if !renewed {
-            log::info!("credential {id} got another login during its refresh: that one stays");
+            log::info!(
+                "credential {id} received another login during its refresh; keeping that one"
+            );
             self.lead_others(&answer);
             self.renewed = Some(auth);
             return Event::OtherLogin;
         }
         coordinator.states.note(self.id, &auth, |state| {
             state.wait(monotonic, coordinator.gap);
-            // What the executor itself asked for is its own affair.
+            // A wait that the executor itself set is not repeated here.
             state.shown = shown.filter(|shown| *shown == later(now, coordinator.gap));
             state.in_doubt = 0;
             state.cannot_refresh = false;
@@ -450,7 +450,7 @@ fn has_ended(auth: &Auth, now: Timestamp) -> bool {
 
 fn known_revoked(auth: &Auth) -> Error {
     let what = format!(
-        "the login of credential {} is over: log in again, or refresh it by command to have the token endpoint asked once more",
+        "the login of credential {} has expired or was revoked: log in again, or call refresh to try the token endpoint once more",
         auth.id
     );
     let error = Error::new(ErrorCode::NeedsLogin, what).with_auth_id(&auth.id);
@@ -462,7 +462,7 @@ fn known_revoked(auth: &Auth) -> Error {
 }
 
 fn being_refreshed(id: &str) -> Error {
-    let what = format!("another process is refreshing {id} and has not come to an end yet");
+    let what = format!("credential {id} is already being refreshed by another process");
     let error = Error::new(ErrorCode::RefreshFailed, what);
     error.with_retryable(true).with_auth_id(id)
 }

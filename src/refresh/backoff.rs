@@ -67,7 +67,7 @@ pub(super) struct Setback {
     pub(super) failures: u32,
     /// How often the refresh token was sent.
     pub(super) tries: u32,
-    /// Calls have no token to go on with until the gap between two refreshes is over.
+    /// Calls have no token until the gap between two refreshes is over.
     pub(super) tokens_end: bool,
 }
 
@@ -113,7 +113,7 @@ pub(super) const MOST_ASKED: Duration = Duration::from_secs(3600);
 /// Until the settings may have been repaired.
 const MISCONFIGURED: Duration = Duration::from_secs(15 * 60);
 
-/// Until an executor that cannot refresh, or is not there, is asked again: one may have been registered.
+/// Until an executor that cannot refresh, or is missing, is tried again: one may have been registered.
 const CANNOT_REFRESH: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl RefreshCoordinator {
                 // Another one has completed between the looks.
                 Ok(false) => wait(now),
                 Err(error) => {
-                    log::debug!("credential {}: its refresh has to wait: {error}", auth.id);
+                    log::debug!("the refresh of credential {} has to wait: {error}", auth.id);
                     wait(later(now, super::coordinator::NO_WORKER));
                     return true;
                 }
@@ -112,7 +112,7 @@ impl RefreshCoordinator {
         release(auth);
     }
 
-    /// When a refresh may begin; the end of the calendar where the login is over. `None` where this pool cannot refresh the
+    /// When a refresh may begin; the end of the calendar where a new login is needed. `None` where this pool cannot refresh the
     /// credential.
     fn next_try(&self, auth: &Auth, now: Timestamp) -> Option<Timestamp> {
         if auth.is_revoked() {
@@ -135,7 +135,7 @@ impl RefreshCoordinator {
         }
     }
 
-    /// Whether a refresh would begin now if it were asked for.
+    /// Whether a refresh would begin now on request.
     fn wants_refresh(&self, auth: &Auth) -> bool {
         let now = self.services.clock.now();
         match self.next_due(auth) {

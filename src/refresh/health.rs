@@ -5,7 +5,7 @@ use crate::observe::{DeferredRefresh, RefreshHealth};
 use crate::registry::release;
 
 impl RefreshCoordinator {
-    /// How the refreshes stand.
+    /// Health of the refreshes.
     pub(crate) fn health(&self) -> RefreshHealth {
         let mut health = RefreshHealth {
             unpersisted_rotation: self.pending_saves.ids(),

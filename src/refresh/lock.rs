@@ -94,7 +94,7 @@ impl RefreshLock {
         Ok(())
     }
 
-    /// Shows others that whoever noted the request lives, and still has to save what came of it: they wait on. A lock that has lapsed is
+    /// Shows other processes that the intent's writer lives and still has to save the result: they keep waiting. A lock that has lapsed is
     /// taken anew.
     pub(super) fn renew_intent(&mut self, store_handle: &StoreHandle, now: Timestamp) {
         for held in &mut self.locks {
@@ -142,7 +142,7 @@ fn give_back(lock: Box<dyn RecordLock>) {
 
 pub(super) fn note_end(id: &str, noted: Result<(), Error>) {
     if let Err(error) = noted {
-        log::debug!("credential {id}: how its refresh stands could not be noted: {error}");
+        log::debug!("credential {id}: the refresh intent could not be updated: {error}");
     }
 }
 

@@ -16,7 +16,7 @@
 /// What is being done. A state that is no end is left by the event that tells how it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum State {
-    /// Looks whether the token endpoint may be asked.
+    /// Checks whether the token endpoint may be called.
     Begun,
     /// Waits for the right to refresh the record.
     Locking,
@@ -52,7 +52,7 @@ pub(super) enum End {
     Adopted,
     /// Nothing was sent, and the refresh token is not spent: tried again later.
     Deferred,
-    /// The token endpoint has asked for a pause.
+    /// The token endpoint has rate limited the client.
     Resting,
     /// No new tokens this time.
     Failed,
@@ -76,15 +76,15 @@ pub(super) enum Event {
     Due,
     /// The record has other tokens, good ones.
     Renewed,
-    /// The store knows that the login is over.
+    /// The stored record needs a new login.
     Refused,
     Gone,
-    /// Whatever was sent before has come to an end.
+    /// No request that was sent before is in flight.
     Clear,
     /// A request of another process may still be under way.
     MayBeUnderWay,
     Noted,
-    /// The store could not do what was asked.
+    /// The store failed.
     StoreFailed,
     /// New tokens.
     Answered,

@@ -1,7 +1,8 @@
 //! Token refresh: when a credential is due, how long before its expiry, and the steps of a refresh.
 //!
-//! A refresh is asked for at the [`coordinator`]; the [`scheduler`] asks when a credential is due, a call when its token has ended.
-//! [`single_flight`] has one run for all who ask, [`admission`] says which runs begin, [`attempt`] is one run through the states of the
+//! A refresh is requested at the [`coordinator`]; the [`scheduler`] requests it when a credential is due, a call when its token has
+//! expired.
+//! [`single_flight`] has one run for all requests, [`admission`] says which runs begin, [`attempt`] is one run through the states of the
 //! [`machine`].
 
 mod admission;

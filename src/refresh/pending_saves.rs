@@ -25,7 +25,7 @@ pub(super) struct PendingSaves(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// With the right to refresh each: who got it would send the old refresh token again.
+    /// With the refresh lock of each: another holder would send the old refresh token again.
     pending: BTreeMap<Arc<str>, RefreshLock>,
     /// Those that are being refreshed once more.
     in_use: BTreeSet<Arc<str>>,

@@ -13,7 +13,7 @@ use crate::registry::{ApplyResult, Dirty, release};
 use crate::store::Missing;
 
 impl RefreshCoordinator {
-    /// Takes over what the store has by now: the record then. `None` where it is gone.
+    /// Merges the stored record, and returns it. `None` where it is gone.
     pub(super) fn reread(&self, id: &str) -> Result<Option<Arc<Auth>>, Error> {
         let services = &self.services;
         let Some(current) = services.registry.get(id) else {
@@ -48,7 +48,7 @@ impl RefreshCoordinator {
         let last = record.last_refreshed_at;
         let merged = record.merge_stored(stored);
         if merged.renewed {
-            log::info!("the store has newer tokens of credential {id}: they are taken over");
+            log::info!("the store holds newer tokens of credential {id}; using those");
         }
         let refreshed_at = record.last_refreshed_at;
         let is_refreshed = merged.renewed && refreshed_at.is_some() && refreshed_at != last;
@@ -62,7 +62,7 @@ impl RefreshCoordinator {
         if merged.behind {
             self.note_loss();
             log::warn!(
-                "the store has older tokens of credential {id} than those in use: it is written again"
+                "the store holds older tokens of credential {id} than those in use; saving it again"
             );
             if services.registry.mark_unsaved(id, Dirty::Record) {
                 services.store_handle.note(id.into());
@@ -117,7 +117,7 @@ impl RefreshCoordinator {
             match self.follow(&id, leader) {
                 Ok(Some(auth)) => {
                     log::warn!(
-                        "credential {id} has the same login as {}: it follows it; keep one of the two",
+                        "credential {id} shares the login of credential {}; remove one of the two",
                         leader.id
                     );
                     self.note_change(&id);

@@ -13,7 +13,7 @@ use crate::request::normalized;
 
 /// Sets, for the whole process, how long before expiry the tokens of `provider` are refreshed.
 ///
-/// `factory` is asked each time the question comes up, from any thread; `None` or zero means no lead. It replaces the
+/// `factory` is called each time the window is needed, from any thread; `None` or zero means no lead. It replaces the
 /// factory that was registered before for the same provider. Names are trimmed and lower-cased; a blank one is ignored.
 ///
 /// ```

@@ -71,7 +71,7 @@ impl Refresher {
         };
         let clock = Arc::clone(&coordinator.services.clock);
         if self.clock_has_jumped(&*clock) {
-            log::info!("the wall clock has jumped: all tokens are looked at anew");
+            log::info!("the wall clock has jumped; checking all tokens again");
             self.look_at_all();
         }
         for id in self.inbox.take() {
@@ -140,7 +140,7 @@ impl Refresher {
                     // Another one has completed: what was seen may be old.
                     Ok(false) => self.queue.put(id, now),
                     Err(error) => {
-                        log::debug!("the refresh of {id} has to wait: {error}");
+                        log::debug!("the refresh of credential {id} has to wait: {error}");
                         self.queue.put(id, later(now, NO_WORKER));
                     }
                 }

@@ -8,7 +8,7 @@ use std::thread::ThreadId;
 #[derive(Debug)]
 pub(super) struct SingleFlight<K, W> {
     flights: HashMap<K, Flight<W>>,
-    /// How many runs have completed: whoever has looked before the last of them may have seen old results.
+    /// How many runs have completed: a look from before the last of them may have seen old results.
     completed: u64,
 }
 
@@ -25,7 +25,7 @@ pub(super) enum Joined {
     Running,
     /// A run that begins with this request.
     New,
-    /// None: the runner itself asked to wait for its own run.
+    /// None: the runner itself would wait for its own run.
     OwnRun,
 }
 
@@ -64,7 +64,7 @@ impl<K: Hash + Eq + Clone, W> SingleFlight<K, W> {
         }
     }
 
-    /// The run is over: those who wait for it.
+    /// The run has ended: its waiters.
     pub(super) fn complete(&mut self, key: &K) -> Vec<W> {
         self.completed += 1;
         self.flights

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-/// Where a refresher hears which credentials changed. Each refresher has its own: one that was replaced takes nothing from its
+/// Tells a scheduler which credentials changed. Each refresher has its own: one that was replaced takes nothing from its
 /// successor.
 pub(super) struct Inbox {
     changed: Mutex<HashSet<String>>,

@@ -30,7 +30,7 @@ impl Attempted {
         noted.is_some_and(|noted| Arc::ptr_eq(noted, member))
     }
 
-    /// Forgets those of whom `keep` says no.
+    /// Forgets those for which `keep` says no.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Arc<SharedState>) -> bool) {
         self.0.retain(|_, member| keep(member));
     }
@@ -44,7 +44,7 @@ impl Attempted {
                 .is_some_and(|member| slots.is_of(slot, member))
     }
 
-    /// The slots of those who are registered and of this provider.
+    /// The slots of those that are registered and of this provider.
     pub(super) fn of<'a>(
         &'a self,
         slots: &'a Slots,

@@ -112,7 +112,7 @@ impl Registry {
             .collect()
     }
 
-    /// What a member of a group has met holds for the others: a rate limit or a quota that it was refused for, or the end of one, which a
+    /// A rate limit or a quota of one member of a group holds for the others, and so does the end of one, which a
     /// probe has shown.
     pub(crate) fn apply_to_group(
         &self,

@@ -11,7 +11,7 @@ use crate::health::Readiness;
 /// One use of a credential, from its pick to the end of the attempt or of the stream. Dropping it ends it.
 pub(crate) struct Lease {
     member: Arc<SharedState>,
-    /// How many setbacks the credential had met by then.
+    /// The failure epoch of the credential by then.
     knows: u32,
     /// It is counted among what its provider has in flight.
     counted: bool,
@@ -131,7 +131,7 @@ impl Lease {
         &self.member
     }
 
-    /// How many setbacks the credential had met when it was picked.
+    /// The failure epoch of the credential when it was picked.
     pub(crate) fn knows(&self) -> u32 {
         self.knows
     }

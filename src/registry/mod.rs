@@ -35,7 +35,7 @@ pub(crate) use attempted::Attempted;
 use group::Groups;
 use index::model_queue::ProviderIndex;
 pub(crate) use lease::Lease;
-pub(crate) use pick::{Choice, Picked, Query, Supply};
+pub(crate) use pick::{Picked, Preference, Query, Supply};
 pub(crate) use probe::ProbeGuard;
 pub(crate) use rate_limiter::UseLimits;
 use record::{Record, Slots};
@@ -137,7 +137,7 @@ impl Registry {
         self.put(auth, |_, _| {})
     }
 
-    /// As [`insert`](Self::insert), for a record as it was stored: see [`Auth::restore`]. What older tokens met says nothing of it.
+    /// As [`insert`](Self::insert), for a record as it was stored: see [`Auth::restore`]. Failures of older tokens do not count.
     pub(crate) fn restore(&self, auth: Auth, moment: Moment) -> Arc<Auth> {
         self.put(auth, |state, auth| {
             let now = state.now(moment);
@@ -220,7 +220,7 @@ impl Registry {
         self.state.lock().touched.unwatch();
     }
 
-    /// Notes that the store has none of the records, and says which the writer must be told of.
+    /// Notes that the store has none of the records, and says which the writer must be notified of.
     pub(crate) fn all_unsaved(&self) -> Vec<Arc<str>> {
         let mut state = self.state.lock();
         let mut news = Vec::new();
@@ -250,7 +250,7 @@ impl Registry {
         list
     }
 
-    /// The credential and all others of its provider for whom `is_alike` holds.
+    /// The credential and all others of its provider for which `is_alike` holds.
     pub(crate) fn alike(
         &self,
         member: &Arc<SharedState>,
@@ -371,7 +371,7 @@ impl Registry {
         Some(auth)
     }
 
-    /// Notes that the store lacks something of a record. True when the writer must be told.
+    /// Notes that the store lacks something of a record. True when the writer must be notified.
     pub(crate) fn mark_unsaved(&self, id: &str, what: Dirty) -> bool {
         let mut state = self.state.lock();
         state.record_mut(id).is_some_and(|record| {

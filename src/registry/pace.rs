@@ -41,7 +41,7 @@ struct Pace {
     due: Timestamp,
     /// When it last held a start up: without that it is forgotten.
     binding: Timestamp,
-    /// `None`: it was never refused, but told to wait.
+    /// `None`: it was never refused, but had to wait.
     learnt: Option<Learnt>,
 }
 
@@ -103,7 +103,7 @@ impl Paces {
         }
     }
 
-    /// A start was refused for its rate, and told to come again after a time.
+    /// A start was refused for its rate, with a retry hint.
     pub(super) fn refuse(
         &mut self,
         model: Arc<str>,
@@ -116,7 +116,7 @@ impl Paces {
         pace.refuse(start, told, now);
     }
 
-    /// An answer told that nothing is left until then.
+    /// An answer said that nothing is left until then.
     pub(super) fn hold(&mut self, model: Arc<str>, end: Timestamp, now: Timestamp) {
         self.make_room(&model, now);
         let pace = self.models.entry(model).or_insert_with(|| Pace::at(now));
@@ -317,7 +317,7 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// Seconds between the first starts after the first refusal, where nothing less is told.
+/// Seconds between the first starts after the first refusal, where no smaller hint is given.
 const FIRST: f64 = 1.0;
 
 /// No rate is higher than so many seconds for a start.
@@ -351,7 +351,7 @@ const TRUST: f64 = 1.0 / 8.0;
 /// Seconds until a start after refusals in a row, where the upstream tells no time and the rate is no lower.
 const LONGEST_GAP: f64 = 2.0;
 
-/// No pace holds longer than that because of what was told: what lasts longer is a cooldown.
+/// No pace holds longer than that because of a hint: what lasts longer is a cooldown.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// A pace that has delayed no start for so long is forgotten.

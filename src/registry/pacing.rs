@@ -10,8 +10,8 @@ use super::{Lease, Moment, Registry, State};
 use crate::clock::Timestamp;
 
 impl Registry {
-    /// A credential was refused for its rate: from here on its starts for the model are spaced as the upstream allows them. `told` is when it
-    /// may be used next, as the server says. It holds for its group.
+    /// A credential was refused for its rate: from here on its starts for the model are spaced as the upstream allows them. `told` is when
+    /// it may be used next, as the server says. It holds for its group.
     pub(crate) fn pace_down(
         self: &Arc<Self>,
         target: Target<'_>,
@@ -56,7 +56,7 @@ impl Registry {
         learning.is_explained
     }
 
-    /// An answer that was served has told that nothing is left until then: calls that can wait use the credential no earlier, as far as that
+    /// A successful answer said that nothing is left until then: calls that can wait use the credential no earlier, as far as that
     /// is within two minutes. It holds for its group.
     pub(crate) fn hold(&self, id: &str, model: &str, until: Timestamp, moment: Moment) {
         self.pace(id, model, moment, |paces, model, now, ahead| {

@@ -28,7 +28,7 @@ pub(crate) struct Query<'a> {
 
 /// By what one of the ready is chosen.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Choice {
+pub(crate) enum Preference {
     /// Their order: the one after the last that was picked.
     Rotate,
     /// Their weights: the one whose turn is first. Those of weight 0 have none.
@@ -73,17 +73,19 @@ pub(crate) enum Supply {
 
 impl Registry {
     /// One of the ready credentials of the highest priority.
-    pub(crate) fn choose(&self, query: Query<'_>, choice: Choice) -> Option<Picked> {
+    pub(crate) fn choose(&self, query: Query<'_>, preference: Preference) -> Option<Picked> {
         self.with_lane(query, |slots, lane, call| {
             let slot = match call.who {
                 Who::Anybody => {
                     let tier = lane.top_tier(slots, call)?;
                     let admits = |slot| call.admits(slots, slot);
-                    match choice {
-                        Choice::Rotate => lane.rotate(slots, tier, admits),
-                        Choice::ByWeight => lane.by_weight(slots, tier, admits),
-                        Choice::LeastBusy => lane.least_busy(slots, tier, admits),
-                        Choice::AtRandom => lane.at_random(tier, self.random.fraction(), admits),
+                    match preference {
+                        Preference::Rotate => lane.rotate(slots, tier, admits),
+                        Preference::ByWeight => lane.by_weight(slots, tier, admits),
+                        Preference::LeastBusy => lane.least_busy(slots, tier, admits),
+                        Preference::AtRandom => {
+                            lane.at_random(tier, self.random.fraction(), admits)
+                        }
                     }
                 }
                 _ => call.pinned(lane, slots),
@@ -180,7 +182,7 @@ impl Registry {
         .is_some()
     }
 
-    /// What stands in the way of a pick.
+    /// What prevents a pick.
     pub(crate) fn supply(&self, query: Query<'_>) -> Supply {
         let mut state = self.state.lock();
         let call = state.restrict(query);
@@ -265,7 +267,7 @@ impl Registry {
         state.record(id)?.returns_at(query.model, now)
     }
 
-    /// All members of a provider's pool and how they stand now, tried ones left out.
+    /// All members of a provider's pool and their readiness now, without attempted ones.
     pub(crate) fn candidates(&self, query: Query<'_>) -> Vec<(Arc<Auth>, Readiness)> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
@@ -292,7 +294,7 @@ impl Registry {
     }
 }
 
-/// Whom a call may still ask.
+/// What a call may still try.
 pub(super) struct Restriction<'a> {
     provider: &'a str,
     tried: Option<&'a Attempted>,
@@ -300,7 +302,7 @@ pub(super) struct Restriction<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Whom a call is about.
+/// What a call selects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
     Anybody,
@@ -333,13 +335,13 @@ impl Restriction<'_> {
         self.tried.is_none_or(Attempted::is_empty)
     }
 
-    /// Those of the call's provider who were tried.
+    /// The attempted credentials of the call's provider.
     pub(super) fn tried_of<'s>(&'s self, slots: &'s Slots) -> impl Iterator<Item = u32> + 's {
         let tried = self.tried.into_iter();
         tried.flat_map(|tried| tried.of(slots, self.provider))
     }
 
-    /// The only one that may be asked, if it is ready.
+    /// The only one that may be selected, if it is ready.
     fn pinned(&self, lane: &QueueView<'_>, slots: &Slots) -> Option<u32> {
         match self.who {
             Who::Only(slot) if self.admits(slots, slot) => {

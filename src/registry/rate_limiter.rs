@@ -1,6 +1,7 @@
 //! The rate limiter: concurrent requests, and requests and tokens per minute (sliding window), of one credential. Pure.
 //!
-//! Minutes are of the even clock that [`Timeline::ahead`](super::timeline::Timeline::ahead) speaks of: steps of the wall clock change nothing.
+//! Minutes are of the even clock that [`Timeline::ahead`](super::timeline::Timeline::ahead) speaks of: steps of the wall clock change
+//! nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -122,7 +123,7 @@ impl RateLimiter {
         }
     }
 
-    /// Changes the limits. The record is seated anew after that: the lanes then know how it stands.
+    /// Changes the limits. The record is seated again after that, so that the model queues have its readiness.
     pub(super) fn set_limits(&mut self, limits: UseLimits) {
         self.limits = limits;
         self.is_known_full = self.is_full();
@@ -200,7 +201,7 @@ impl RateLimiter {
         !self.limits.are_none() || self.paces.is_some() || self.concurrency.is_learnt()
     }
 
-    /// How it stands for a model.
+    /// Its room for a model.
     pub(super) fn readiness(&self, model: &str, now: Timestamp) -> Readiness {
         if self.is_full() {
             // When another one ends, whenever that is.
@@ -338,7 +339,7 @@ impl RateLimiter {
             if is_unsent {
                 minute.requests.correct(granted.second, 1, 0);
             }
-            // Who was held may find room now.
+            // A credential at its limit may have room now.
             minute.held_until = None;
         }
         if let (true, Some(start), Some(paces)) = (is_unsent, granted.start, &self.paces) {

@@ -17,7 +17,7 @@ use crate::health::{Readiness, readiness};
 /// On a cache line of its own: a pick looks at one of many.
 #[repr(align(64))]
 pub(super) struct Record {
-    /// What it shares with those who use it.
+    /// What it shares with its leases.
     pub(super) member: Arc<SharedState>,
     /// As the last change left it. Successes that change nothing but times are with the member.
     pub(super) auth: Arc<Auth>,

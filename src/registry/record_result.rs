@@ -14,7 +14,7 @@ use crate::health::{Transition, operator, transition};
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) id: &'a str,
-    /// The lease that it was used with, by who has it.
+    /// The lease that it was used with.
     pub(crate) lease: Option<&'a Lease>,
 }
 
@@ -24,12 +24,12 @@ pub(crate) enum ApplyResult {
     /// No such record.
     Unknown,
     Known,
-    /// The writer must be told of this record.
+    /// The writer must be notified of this record.
     Dirty(Arc<str>),
 }
 
 impl Registry {
-    /// Applies a result. Says whether the record is known, and whether its store must be told of it and does not yet know
+    /// Applies a result. Says whether the record is known, and whether it must be saved and the writer does not yet know
     /// that it must.
     pub(crate) fn apply(
         &self,
@@ -107,8 +107,8 @@ impl Registry {
         })
     }
 
-    /// Takes over what another process has met with a credential since. Where that process did not know what was met here, the
-    /// store must be told again.
+    /// Takes over the failures that another process has recorded since. Where that process did not know of those recorded here, the
+    /// record must be saved again.
     pub(crate) fn adopt_state(&self, id: &str, stored: &Auth, moment: Moment) -> ApplyResult {
         let mut state = self.state.lock();
         let now = state.now(moment);
@@ -125,7 +125,7 @@ impl Registry {
         applied
     }
 
-    /// Changes how a record stands for `model`; `change` says whether the other models are concerned, too.
+    /// Changes a record's state for `model`; `change` says whether the other models are concerned, too.
     fn change(
         &self,
         id: &str,

@@ -23,7 +23,7 @@ pub(crate) struct ExhaustionReport {
 }
 
 impl Registry {
-    /// How every credential of a provider stands for a model, in the order of ids.
+    /// The availability of every credential of a provider for a model, in the order of ids.
     pub(crate) fn explain(
         &self,
         provider: &str,

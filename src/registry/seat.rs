@@ -1,4 +1,4 @@
-//! Seats: how each record stands in its provider's ready index, and which calls are woken when it is ready earlier.
+//! Seats: each record's readiness in its provider's ready index, and which calls are woken when it is ready earlier.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl State {
         forgotten
     }
 
-    /// Gives a record its seat in its provider's pool, if it is to have one, and looks at it anew in every lane.
+    /// Gives a record its seat in its provider's pool, if it is to have one, and updates it in every model queue.
     pub(super) fn seat(&mut self, slot: u32) {
         self.note_trouble(slot);
         let record = &self.slots[slot];
@@ -73,8 +73,8 @@ impl State {
         }
     }
 
-    /// Puts into the lanes how a record stands by now, in that of `model` or everywhere, and wakes calls that wait for what is ready earlier
-    /// by it.
+    /// Puts a record's readiness into the model queues, in that of `model` or everywhere, and wakes calls that wait for what is ready
+    /// earlier by it.
     pub(super) fn look_again(&mut self, slot: u32, model: &str, everywhere: bool) {
         let forgotten = self.note_trouble(slot);
         let now = self.timeline.latest();

@@ -55,7 +55,7 @@ impl SharedState {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// From here on, the registry is to be told of each end: what is in flight by now, and still is when it is looked next, is not missed.
+    /// From here on, the registry is notified of each end: what is in flight by now, and still is when it is looked next, is not missed.
     pub(super) fn watch(&self, registry: &Arc<Registry>) {
         self.registry.get_or_init(|| Arc::downgrade(registry));
         self.is_watched.store(true, Ordering::SeqCst);
@@ -65,7 +65,7 @@ impl SharedState {
         self.is_watched.store(false, Ordering::SeqCst);
     }
 
-    /// Who waits for the end of a request.
+    /// What waits for the end of a request.
     pub(super) fn watcher(&self) -> Option<Arc<Registry>> {
         if !self.is_watched.load(Ordering::SeqCst) {
             return None;
@@ -117,7 +117,7 @@ impl SharedState {
         noted
     }
 
-    /// From here on successes are told to the record itself; those that were noted are put into it.
+    /// From here on successes go to the record itself; those that were noted are put into it.
     pub(super) fn put_into(&self, auth: &mut Auth) {
         let mut served = self.served.lock();
         served.healthy = false;

@@ -201,7 +201,7 @@ proptest! {
                         Supply::Ready => prop_assert!(!ready.is_empty()),
                         Supply::Blocked { .. } | Supply::Nobody => prop_assert!(ready.is_empty()),
                     }
-                    let picked = registry.choose(query, Choice::Rotate).map(|picked| picked.member.id.to_string());
+                    let picked = registry.choose(query, Preference::Rotate).map(|picked| picked.member.id.to_string());
                     prop_assert_eq!(picked, plain.rotate(query, &ids));
                 }
             }
@@ -351,7 +351,7 @@ fn invented_models_leave_a_bounded_number_of_lanes() {
             pinned: None,
             now: START.into(),
         };
-        assert!(registry.choose(query, Choice::Rotate).is_some());
+        assert!(registry.choose(query, Preference::Rotate).is_some());
     }
     let state = registry.state.lock();
     assert_eq!(state.lanes, MOST_LANES);

@@ -1,7 +1,7 @@
 //! Ends of cooldowns on a timeline that a jump of the wall clock does not move.
 //!
 //! A cooldown ends at the earlier of its wall end and its monotonic end. All times in the registry are of the present wall
-//! clock, so that they can be shown, stored and compared as they are. Whoever works with the registry brings a [`Moment`], a
+//! clock, so that they can be shown, stored and compared as they are. A user of the registry brings a [`Moment`], a
 //! reading of both clocks. Where the wall clock is behind what the monotonic clock says it should be, it was set back: then
 //! every end that the registry holds, and every window of a limit, is moved back by as much, under the same lock, before the
 //! moment is used. So nothing lasts longer for it, and what begins afterwards is measured from the clock as it is now. Where
@@ -143,7 +143,7 @@ impl State {
         if !now.set_back.is_zero() {
             let troubled: Vec<u32> = self.troubled.iter().collect();
             log::info!(
-                "the wall clock was set back by {:?}: cooldowns end no later for it",
+                "the wall clock was set back by {:?}; cooldowns are adjusted",
                 now.set_back
             );
             for slot in troubled {

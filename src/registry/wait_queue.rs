@@ -60,7 +60,7 @@ struct QueueId {
     tried: Option<u64>,
 }
 
-/// A place among those who wait. Dropping it leaves it, and hands on to the next call.
+/// A place in the wait queue. Dropping it leaves the queue, and hands on to the next call.
 pub(crate) struct Ticket {
     registry: Arc<Registry>,
     place: u64,
@@ -238,13 +238,13 @@ impl Queues {
 fn wake(queue: &BTreeSet<u64>, calls: &FastMap<u64, Call>) {
     let first = queue.first().and_then(|place| calls.get(place));
     if let Some(call) = first {
-        // One message is enough: whoever gets it looks at all there is.
+        // One message is enough: its receiver looks at all there is.
         let _ = call.waker.try_send(());
     }
 }
 
 impl Registry {
-    /// Takes a place among those who wait. Take it first and look then, or a wake between the two is lost.
+    /// Takes a place in the wait queue. Take it first and look then, or a wake between the two is lost.
     pub(crate) fn wait<'q>(
         self: &Arc<Self>,
         queries: impl IntoIterator<Item = Query<'q>>,

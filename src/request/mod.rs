@@ -55,10 +55,25 @@ struct Alternative {
 }
 
 /// The name of a payload format, such as `openai` or `anthropic`.
+///
+/// ```
+/// use credpool::{Format, Request};
+///
+/// assert_eq!(Format::OPENAI.as_str(), "openai");
+/// let request = Request::new("m", "{}").with_format(Format::new("cohere"));
+/// assert_eq!(request.format, Some(Format::new("cohere")));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Format(Cow<'static, str>);
 
 /// One message of a conversation, as conversation affinity sees it.
+///
+/// ```
+/// use credpool::{Message, Options};
+///
+/// let options = Options::new().with_messages([Message::new("system", "Be brief."), Message::new("user", "Hello!")]);
+/// assert_eq!(options.messages[1].text, "Hello!");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
@@ -121,6 +136,21 @@ pub struct Options {
 }
 
 /// Limits for one attempt. Each `None` stands for the default that is named with it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Options, Timeouts};
+///
+/// let seconds = Duration::from_secs;
+/// let timeouts = Timeouts::new()
+///     .with_connect(seconds(3))
+///     .with_first_chunk(seconds(20))
+///     .with_idle(seconds(30))
+///     .with_total(seconds(300));
+/// let options = Options::new().with_timeouts(timeouts);
+/// assert_eq!(options.timeouts.connect, Some(seconds(3)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -172,6 +202,15 @@ impl Request {
     }
 
     /// Sets the user-supplied notes.
+    ///
+    /// ```
+    /// use credpool::{Metadata, Request};
+    ///
+    /// let mut notes = Metadata::default();
+    /// notes.insert("tenant", "blue");
+    /// let request = Request::new("m", "{}").with_metadata(notes);
+    /// assert_eq!(request.metadata.unwrap().text("tenant"), Some("blue"));
+    /// ```
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = Some(metadata);
         self
@@ -286,6 +325,22 @@ impl Options {
     }
 
     /// Ends the call at `deadline`.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use credpool::{CancelToken, Options};
+    ///
+    /// let cancel = CancelToken::new();
+    /// let options = Options::new()
+    ///     .with_deadline(Instant::now() + Duration::from_secs(30))
+    ///     .with_max_wait(Duration::from_secs(5))
+    ///     .with_max_attempts(3)
+    ///     .with_pinned("team-a")
+    ///     .with_cancel(cancel.clone());
+    /// cancel.cancel();
+    /// assert!(options.cancel.unwrap().is_cancelled());
+    /// ```
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
@@ -309,8 +364,7 @@ impl Options {
         self
     }
 
-    /// Sets how many bytes one event of a stream may have. A longer one ends the call, is held against no credential and not asked for
-    /// again.
+    /// Sets how many bytes one event of a stream may have. A longer one ends the call, is held against no credential and not retried.
     ///
     /// ```
     /// let options = credpool::Options::new().with_event_limit(256 * 1024 * 1024);

@@ -97,6 +97,10 @@ impl<B: Into<RequestBody>> From<http::Request<B>> for RawRequest {
 
 impl RequestBody {
     /// No body.
+    ///
+    /// ```
+    /// assert!(credpool::RequestBody::empty().as_bytes().is_some_and(|body| body.is_empty()));
+    /// ```
     pub fn empty() -> Self {
         Self::from(Bytes::new())
     }

@@ -13,6 +13,21 @@ use crate::limits::RateLimits;
 use crate::request::tool_call::{ToolCall, ToolCallDelta};
 
 /// The answer to a call that is not a stream.
+///
+/// ```
+/// use credpool::{Metadata, Response, ToolCall, Usage};
+///
+/// let mut metadata = Metadata::default();
+/// metadata.insert("region", "eu");
+/// let response = Response::new(r#"{"text": "4"}"#)
+///     .with_reply_text("4")
+///     .with_reasoning_text("2 + 2")
+///     .with_tool_calls([ToolCall::new("add", r#"{"a": 2, "b": 2}"#)])
+///     .with_finish_reason("stop")
+///     .with_usage(Usage::new(10, 1))
+///     .with_metadata(metadata);
+/// assert_eq!(response.reply_text.as_deref(), Some("4"));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Response {
@@ -34,9 +49,9 @@ pub struct Response {
     pub rate_limits: Option<Arc<RateLimits>>,
     /// Status and headers of the answer, where it came over HTTP.
     pub head: Option<Arc<ResponseHead>>,
-    /// Who served: the provider. Set by the manager.
+    /// The provider that served the call. Set by the manager.
     pub provider: Arc<str>,
-    /// Who served: the credential's id. Set by the manager.
+    /// The id of the credential that served the call. Set by the manager.
     pub auth_id: Arc<str>,
     /// How many attempts the call took, this one included. Set by the manager.
     pub attempts: u32,
@@ -72,6 +87,20 @@ pub struct Usage {
 }
 
 /// One piece of a stream.
+///
+/// ```
+/// use credpool::{RateLimits, ResponseHead, StreamChunk, ToolCallDelta, Usage};
+///
+/// let hello = StreamChunk::new(": hello").with_event("ping").with_preamble();
+/// let content = StreamChunk::new(r#"{"text": "4"}"#)
+///     .with_head(ResponseHead::new(http::StatusCode::OK))
+///     .with_rate_limits(RateLimits::new())
+///     .with_reasoning("2 + 2")
+///     .with_text("4")
+///     .with_tool_call(ToolCallDelta::new(0).with_name("add"));
+/// let last = StreamChunk::new("{}").with_finish_reason("stop").with_usage(Usage::new(10, 1));
+/// assert!(hello.preamble && !content.preamble && last.usage.is_some());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamChunk {
@@ -211,6 +240,11 @@ impl Usage {
     }
 
     /// Says how many of the input tokens were written to a cache.
+    ///
+    /// ```
+    /// let usage = credpool::Usage::new(100, 20).with_cached(80).with_cache_written(10).with_reasoning(5);
+    /// assert_eq!((usage.cache_written, usage.reasoning), (10, 5));
+    /// ```
     pub const fn with_cache_written(mut self, written: u64) -> Self {
         self.cache_written = written;
         self

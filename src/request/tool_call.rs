@@ -3,6 +3,13 @@
 use std::collections::BTreeMap;
 
 /// A call of one of the program's tools that the model asks for. Tools that the vendor runs itself (a web search, for example) are none.
+///
+/// ```
+/// use credpool::ToolCall;
+///
+/// let call = ToolCall::new("add", r#"{"a": 2, "b": 2}"#).with_id("call_1");
+/// assert_eq!((call.name.as_str(), call.id.as_deref()), ("add", Some("call_1")));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ToolCall {
@@ -16,6 +23,17 @@ pub struct ToolCall {
 }
 
 /// What a chunk of a stream adds to one of the reply's tool calls. [`ToolCall::join`] puts them together.
+///
+/// ```
+/// use credpool::{ToolCall, ToolCallDelta};
+///
+/// let deltas = [
+///     ToolCallDelta::new(0).with_id("call_1").with_name("add"),
+///     ToolCallDelta::new(0).with_arguments(r#"{"a": 2, "#),
+///     ToolCallDelta::new(0).with_arguments(r#""b": 2}"#),
+/// ];
+/// assert_eq!(ToolCall::join(deltas)[0].arguments, r#"{"a": 2, "b": 2}"#);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ToolCallDelta {

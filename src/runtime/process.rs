@@ -22,8 +22,7 @@ impl Process {
         if !self.has_forked() {
             return Ok(());
         }
-        let what = "the process has forked since the manager was built, and its threads and connections stay with the parent: build a \
-             manager of its own in the child";
+        let what = "the process has forked since the manager was built; its threads and connections stay with the parent: build another manager in the child";
         Err(Error::new(ErrorCode::Forked, what))
     }
 }

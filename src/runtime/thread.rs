@@ -19,7 +19,7 @@ pub(crate) fn spawn(
     std::thread::Builder::new().name(name).spawn(body)
 }
 
-/// A long-lived thread of its own: the refresher, the writer. It is told to stop by a channel that disconnects.
+/// A long-lived thread of its own: the refresher, the writer. A disconnected channel stops it.
 #[derive(Debug)]
 pub(crate) struct Worker {
     stop: Option<Sender<Never>>,
@@ -41,7 +41,7 @@ impl Worker {
             let _ = guard(|| format!("thread {named}"), || body(stopped));
         })
         .map_err(|error| {
-            let what = format!("the system gives no thread for {name}");
+            let what = format!("no thread could be started for {name}");
             Error::new(ErrorCode::PoolSaturated, what).with_source(error)
         })?;
         Ok(Self {

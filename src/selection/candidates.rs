@@ -10,13 +10,26 @@ use crate::auth::Auth;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::health::Readiness;
-use crate::registry::{Choice, Picked, Query, Registry};
+use crate::registry::{Picked, Preference, Query, Registry};
 
 /// The credentials of one provider that a call could use now: not disabled, not blocked for the model, not yet tried in
 /// this call. A view, not a copy: each question is answered from the registry as it stands at that moment.
 ///
 /// Of credentials with an attribute `priority` (a number; 0 where there is none) only those of the highest priority with a ready
 /// credential are candidates.
+///
+/// ```
+/// use credpool::{Candidate, Candidates, Error, Options, Selector};
+///
+/// /// The credential that a session used before, else the one after it.
+/// struct Next;
+/// impl Selector for Next {
+///     fn pick(&self, ready: &Candidates<'_>, options: &Options) -> Result<Option<Candidate>, Error> {
+///         let wanted = options.session_key.as_deref();
+///         Ok(wanted.and_then(|id| ready.get(id)).or_else(|| ready.after(wanted)))
+///     }
+/// }
+/// ```
 pub struct Candidates<'a> {
     registry: &'a Registry,
     clock: &'a dyn Clock,
@@ -26,6 +39,25 @@ pub struct Candidates<'a> {
 
 /// A ready credential. It can only come from [`Candidates`], and reads like an [`Auth`]. It is meant for the pick that it was
 /// offered in.
+///
+/// ```
+/// use credpool::{Candidate, Candidates, Error, Options, Selector};
+///
+/// /// The idle credential with the lowest attribute `price`.
+/// struct Cheapest;
+/// impl Selector for Cheapest {
+///     fn pick(&self, ready: &Candidates<'_>, _: &Options) -> Result<Option<Candidate>, Error> {
+///         let price = |candidate: &Candidate| candidate.attributes.get("price").map(str::to_owned);
+///         let idle = ready.iter().filter(|candidate| candidate.in_flight() == 0);
+///         Ok(idle.min_by_key(price))
+///     }
+/// }
+///
+/// /// The record itself.
+/// fn id(candidate: Candidate) -> String {
+///     candidate.into_auth().id.clone()
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Candidate {
     picked: Picked,
@@ -33,6 +65,16 @@ pub struct Candidate {
 }
 
 /// A credential that is unavailable for the model at the moment.
+///
+/// ```
+/// use credpool::{Blocked, Candidates};
+///
+/// /// The unavailable credential that is ready soonest.
+/// fn soonest(candidates: &Candidates<'_>) -> Option<Blocked> {
+///     let timed = candidates.blocked().into_iter().filter(|blocked| blocked.until.is_some());
+///     timed.min_by_key(|blocked| blocked.until)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Blocked {
@@ -59,7 +101,7 @@ impl<'a> Candidates<'a> {
         self.query.provider
     }
 
-    /// The model that it is asked for; empty for none.
+    /// The model of the call; empty for none.
     pub fn model(&self) -> &'a str {
         self.query.model
     }
@@ -91,23 +133,23 @@ impl<'a> Candidates<'a> {
 
     /// The next one in the rotation of this provider and model. The rotation moves on, once for all threads.
     pub fn rotate(&self) -> Option<Candidate> {
-        self.offered(self.registry.choose(self.query, Choice::Rotate))
+        self.offered(self.registry.choose(self.query, Preference::Rotate))
     }
 
     /// The next one by the attribute `weight` (1 where there is none): turns are shared by weight, and as evenly as can be. Those
     /// of weight 0 are never given.
     pub fn by_weight(&self) -> Option<Candidate> {
-        self.offered(self.registry.choose(self.query, Choice::ByWeight))
+        self.offered(self.registry.choose(self.query, Preference::ByWeight))
     }
 
     /// The next one in the rotation of those with the fewest requests in flight.
     pub fn least_busy(&self) -> Option<Candidate> {
-        self.offered(self.registry.choose(self.query, Choice::LeastBusy))
+        self.offered(self.registry.choose(self.query, Preference::LeastBusy))
     }
 
     /// A random one of them.
     pub fn at_random(&self) -> Option<Candidate> {
-        self.offered(self.registry.choose(self.query, Choice::AtRandom))
+        self.offered(self.registry.choose(self.query, Preference::AtRandom))
     }
 
     /// Up to `most` random ones of them (no more than 16), each once: all of them where there are no more. Costs the same

@@ -35,7 +35,7 @@ pub struct Headroom {
     quotas: Mutex<Notes<Quotas>>,
 }
 
-/// The windows that a credential's answers have told of.
+/// The rate-limit windows of a credential's answers.
 #[derive(Debug, Default)]
 struct Quotas(Vec<Quota>);
 

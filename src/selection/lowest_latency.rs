@@ -52,6 +52,16 @@ impl LowestLatency {
 
     /// Sets in what time an average fades to a third, as answers that old weigh a third of a new one. Default one minute; at
     /// least a millisecond.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{LowestLatency, Manager};
+    ///
+    /// let selector = LowestLatency::new().with_fading(Duration::from_secs(300));
+    /// let manager = Manager::builder().selector(selector).build()?;
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn with_fading(mut self, time: Duration) -> Self {
         self.fading = time.max(Duration::from_millis(1));
         self

@@ -60,12 +60,37 @@ pub trait Selector: Send + Sync {
         options: &Options,
     ) -> Result<Option<Candidate>, Error>;
 
-    /// Hears of every result, to learn from it. Nothing by default.
+    /// Observes every result, to learn from it. Nothing by default.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use std::sync::Mutex;
+    ///
+    /// use credpool::{Candidate, Candidates, Error, Options, Outcome, Selector};
+    ///
+    /// /// The credential that has failed least often.
+    /// #[derive(Default)]
+    /// struct Reliable(Mutex<HashMap<String, u32>>);
+    /// impl Selector for Reliable {
+    ///     fn pick(&self, ready: &Candidates<'_>, _: &Options) -> Result<Option<Candidate>, Error> {
+    ///         let failures = self.0.lock().unwrap();
+    ///         Ok(ready.iter().min_by_key(|candidate| failures.get(&candidate.id).copied()))
+    ///     }
+    ///     fn observe(&self, outcome: &Outcome<'_>) {
+    ///         if outcome.error().is_some() {
+    ///             *self.0.lock().unwrap().entry(outcome.auth_id.to_owned()).or_default() += 1;
+    ///         }
+    ///     }
+    ///     fn forget(&self, auth_id: &str) {
+    ///         self.0.lock().unwrap().remove(auth_id);
+    ///     }
+    /// }
+    /// ```
     fn observe(&self, outcome: &Outcome<'_>) {
         let _ = outcome;
     }
 
-    /// Forgets what it knows of a credential that was removed. Nothing by default.
+    /// Forgets a credential that was removed. Nothing by default.
     fn forget(&self, auth_id: &str) {
         let _ = auth_id;
     }

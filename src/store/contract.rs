@@ -13,6 +13,18 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// What became of a [`Store::save_if`](super::Store::save_if).
+///
+/// ```
+/// use credpool::{Auth, MemoryStore, Saved, Store};
+///
+/// let store = MemoryStore::new();
+/// let auth = Auth::api_key("openai", "sk-1").with_id("a");
+/// assert!(matches!(store.save_if(&auth, None)?, Saved::At(_)));
+/// // There is one now.
+/// let other = Auth::api_key("openai", "sk-2").with_id("a");
+/// assert!(matches!(store.save_if(&other, None)?, Saved::Conflict(Some(_))));
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[doc(alias = "compare-and-swap")]
 #[derive(Clone, Debug)]
 pub enum Saved {
@@ -27,7 +39,7 @@ pub(super) type Conflict = Option<Box<Auth>>;
 
 /// What a record's credential is: a digest of all of it that is stored apart from its runtime state, tokens and settings alike.
 ///
-/// Two records have one revision where their credentials say the same, however that was formatted, and whoever wrote it. It is made
+/// Two records have one revision where their credentials say the same, however that was formatted, by any writer. It is made
 /// from the decoded record, so that it needs no counter, which a store that is restored counts again and other programs do not
 /// know. [`next_refresh_after`](Auth::next_refresh_after) is left out: it is when this process looks again, not what the
 /// credential is.
@@ -59,8 +71,8 @@ impl Revision {
         Self(revision)
     }
 
-    /// Whether [`Store::save_if`](super::Store::save_if) may write `auth` where the store has `stored`: that is what the writer expects, or an
-    /// earlier attempt has written `auth` already.
+    /// Whether [`Store::save_if`](super::Store::save_if) may write `auth` where the store has `stored`: that is what the writer expects, or
+    /// an earlier attempt has written `auth` already.
     ///
     /// ```
     /// use credpool::{Auth, Revision};
@@ -83,12 +95,23 @@ impl fmt::Debug for Revision {
 }
 
 /// What it means that a store has no record of an id, from [`Store::missing`](super::Store::missing).
+///
+/// ```
+/// use credpool::{Auth, MemoryStore, Missing, Store};
+///
+/// let store = MemoryStore::new();
+/// store.save(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// store.delete("a")?;
+/// assert_eq!(store.missing("a")?, Missing::Removed);
+/// assert_eq!(store.missing("b")?, Missing::Lost);
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {
     /// The record was removed, and stays so.
     Removed,
-    /// The store knows of no removal: it has lost the record, or never had it. Whoever still has it writes it again.
+    /// The store knows of no removal: it has lost the record, or never had it. A process that still has it writes it again.
     Lost,
 }
 
@@ -106,6 +129,17 @@ impl Missing {
 /// The right to refresh one record, from [`Store::lock`](super::Store::lock). Given back when it is dropped.
 ///
 /// With it goes the record's [`Intent`], which outlives the process that noted it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{MemoryStore, RecordLock, Store};
+///
+/// let store = MemoryStore::new();
+/// let lock: Option<Box<dyn RecordLock>> = store.lock("a", Duration::ZERO)?;
+/// assert!(lock.is_some_and(|lock| lock.is_held() && lock.holder_is_dead()));
+/// # Ok::<(), credpool::Error>(())
+/// ```
 pub trait RecordLock: Send {
     /// The intent that was noted last and not cleared.
     ///
@@ -145,8 +179,22 @@ pub trait RecordLock: Send {
     }
 }
 
-/// A write-ahead intent: the durable note that a refresh has begun. One that is found by the next who has the lock, for the generation that the record still has, says
-/// that its answer was lost: the refresh token may have been used up.
+/// A write-ahead intent: the durable note that a refresh has begun. One that the next holder of the lock finds, for the generation that
+/// the record still has, says that its answer was lost: the refresh token may have been used up.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::{Auth, Clock, Intent, MemoryStore, Store, SystemClock};
+///
+/// let store = MemoryStore::new();
+/// store.save(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// let mut lock = store.lock("a", Duration::ZERO)?.expect("no other holder");
+/// let intent = Intent::new(3, SystemClock.now()).with_tries(1);
+/// lock.set_intent(Some(&intent))?;
+/// assert_eq!(lock.intent()?.map(|intent| intent.generation), Some(3));
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[doc(alias = "write-ahead")]
 #[doc(alias = "fencing token")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +247,13 @@ mod unix_millis {
 }
 
 /// A lock that excludes no other process, of stores that one process uses alone.
+///
+/// ```
+/// use credpool::{RecordLock, Unlocked};
+///
+/// let lock: Box<dyn RecordLock> = Box::new(Unlocked::default());
+/// assert!(lock.is_held());
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unlocked;
 
@@ -213,6 +268,17 @@ impl RecordLock for Unlocked {
 }
 
 /// A place in a store's history, in the store's own words.
+///
+/// ```
+/// use credpool::{Auth, MemoryStore, Store};
+///
+/// let store = MemoryStore::new();
+/// let cursor = store.list()?.cursor.unwrap();
+/// store.save(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// let changes = store.changes(Some(&cursor))?.unwrap();
+/// assert_eq!(changes.written[0].id, "a");
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cursor(String);
 
@@ -235,6 +301,17 @@ impl fmt::Debug for Cursor {
 }
 
 /// What has changed in a store.
+///
+/// ```
+/// use credpool::{Auth, Changes, Cursor, codec};
+///
+/// let texts = codec::encode(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// let mut changes = Changes::none(Cursor::new("42"));
+/// changes.add("a", texts.credential(), Some(texts.state()));
+/// changes.removed.push("b".to_owned());
+/// assert_eq!(changes.written[0].id, "a");
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Changes {
@@ -244,7 +321,7 @@ pub struct Changes {
     pub written: Vec<Auth>,
     /// Ids of records that were removed.
     pub removed: Vec<String>,
-    /// What was written and does not read.
+    /// What was written and cannot be parsed.
     pub skipped: Vec<Skipped>,
     /// Whether the answer names every record that the store has, because it began at the beginning: the cursor was not of this
     /// store, or was ahead of it, as after a server lost its last writes or an older copy was restored. What `written` and `skipped`
@@ -264,7 +341,7 @@ impl Changes {
         }
     }
 
-    /// Adds a record that was written, as the store has its texts: to `written`, or to `skipped` where it does not read. See
+    /// Adds a record that was written, as the store has its texts: to `written`, or to `skipped` where it cannot be parsed. See
     /// [`codec`](crate::codec).
     ///
     /// ```

@@ -47,6 +47,40 @@ use crate::error::Error;
 ///
 /// Methods block and are called with no lock held. Those that write a record are called one at a time for one id within a
 /// process.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::Mutex;
+///
+/// use credpool::{Auth, Error, Listing, Manager, Store, codec};
+///
+/// /// Records as text, for one process.
+/// #[derive(Default)]
+/// struct Texts(Mutex<BTreeMap<String, (String, String)>>);
+/// impl Store for Texts {
+///     fn list(&self) -> Result<Listing, Error> {
+///         let mut listing = Listing::of(Vec::new());
+///         for (id, (credential, state)) in &*self.0.lock().unwrap() {
+///             listing.add(id, credential, Some(state));
+///         }
+///         Ok(listing)
+///     }
+///     fn save(&self, auth: &Auth) -> Result<String, Error> {
+///         let texts = codec::encode(auth)?;
+///         let parts = (texts.credential().to_owned(), texts.state().to_owned());
+///         self.0.lock().unwrap().insert(auth.id.clone(), parts);
+///         Ok(auth.id.clone())
+///     }
+///     fn delete(&self, id: &str) -> Result<(), Error> {
+///         self.0.lock().unwrap().remove(id);
+///         Ok(())
+///     }
+/// }
+///
+/// let manager = Manager::builder().store(Texts::default()).build()?;
+/// manager.register(Auth::api_key("openai", "sk-1"))?;
+/// # Ok::<(), Error>(())
+/// ```
 #[doc(alias = "persistence")]
 pub trait Store: Send + Sync {
     /// All records, what could not be read, and, of a store with [`changes`](Store::changes), from where these begin.
@@ -82,6 +116,18 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// When it was not written; the writer tries again later.
+    ///
+    /// ```
+    /// use credpool::{Auth, MemoryStore, Status, Store};
+    ///
+    /// let store = MemoryStore::new();
+    /// let mut auth = Auth::api_key("openai", "sk-1").with_id("a");
+    /// store.save(&auth)?;
+    /// auth.status = Status::Error;
+    /// store.save_state(&auth)?;
+    /// assert_eq!(store.load("a")?.unwrap().status, Status::Error);
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     #[doc(alias = "write-behind")]
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
         self.save(auth).map(drop)
@@ -102,7 +148,7 @@ pub trait Store: Send + Sync {
     /// it has none; otherwise nothing is written and [`Saved::Conflict`] gives back what is there. Where the store has the very
     /// credential that is to be written, an earlier attempt has succeeded: that is no conflict.
     ///
-    /// The runtime state is written with it, whatever the store's state is. A record that does not read has no revision: it is an
+    /// The runtime state is written with it, whatever the store's state is. A record that cannot be parsed has no revision: it is an
     /// error, or, where the store says so, is kept elsewhere and replaced.
     ///
     /// The default looks and then writes: right for one process alone. What another one writes in between is lost.
@@ -231,6 +277,17 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 }
 
 /// What a store holds.
+///
+/// ```
+/// use credpool::{Auth, Cursor, Listing, codec};
+///
+/// let texts = codec::encode(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// let mut listing = Listing::of(Vec::new()).with_cursor(Cursor::new("42"));
+/// listing.add("a", texts.credential(), Some(texts.state()));
+/// listing.add("b", "no JSON", None);
+/// assert_eq!((listing.records.len(), listing.skipped.len()), (1, 1));
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Listing {
@@ -243,6 +300,13 @@ pub struct Listing {
 }
 
 /// Something in a store that is not a readable record. It is left as it is.
+///
+/// ```
+/// use credpool::Skipped;
+///
+/// let skipped = Skipped::new("b.credential", "is cut short");
+/// assert_eq!(skipped.location, "b.credential");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Skipped {
@@ -261,8 +325,8 @@ impl Listing {
         }
     }
 
-    /// Adds a record as the store has its texts: to `records`, or to `skipped` where it does not read. See [`codec`](crate::codec) for an
-    /// example.
+    /// Adds a record as the store has its texts: to `records`, or to `skipped` where it cannot be parsed. See [`codec`](crate::codec) for
+    /// an example.
     pub fn add(&mut self, id: &str, credential: &str, state: Option<&str>) {
         codec::add_row(&mut self.records, &mut self.skipped, id, credential, state);
     }

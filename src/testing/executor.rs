@@ -45,10 +45,25 @@ pub struct ScriptedExecutor {
 }
 
 /// A call that a [`ScriptedExecutor`] got.
+///
+/// ```
+/// use credpool::testing::ScriptedExecutor;
+/// use credpool::{Auth, Manager, Options, Request, Response};
+///
+/// let executor = ScriptedExecutor::new("p");
+/// executor.answer(Ok(Response::new("pong")));
+/// let manager = Manager::builder().build()?;
+/// manager.register_executor(executor.clone());
+/// manager.register(Auth::api_key("p", "key").with_id("a"))?;
+/// manager.execute(["p"], &Request::new("m", "ping"), &Options::new())?;
+/// let call = &executor.calls()[0];
+/// assert_eq!((call.auth_id.as_str(), call.model.as_str(), call.attempt), ("a", "m", 1));
+/// # Ok::<(), credpool::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {
-    /// What was asked.
+    /// The operation of a call.
     pub kind: CallKind,
     /// The credential's id.
     pub auth_id: String,
@@ -61,6 +76,24 @@ pub struct Call {
 }
 
 /// The methods of an executor.
+///
+/// ```
+/// use credpool::testing::{CallKind, ScriptedExecutor};
+/// use credpool::{Auth, Error, Manager, Options, Request, Response, StreamChunk};
+///
+/// let executor = ScriptedExecutor::new("p");
+/// executor
+///     .on_count(|call| Ok(Response::new(call.payload.clone())))
+///     .on_stream(|_| Ok(vec![Ok(StreamChunk::new("hello"))]))
+///     .on_refresh(|auth| Ok(auth.clone()));
+/// executor.refreshed(Err(Error::upstream(503, "later")));
+/// let manager = Manager::builder().build()?;
+/// manager.register_executor(executor.clone());
+/// manager.register(Auth::api_key("p", "key"))?;
+/// manager.execute_count(["p"], &Request::new("m", "{}"), &Options::new())?;
+/// assert_eq!(executor.call_count(CallKind::Count), 1);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CallKind {
@@ -108,6 +141,14 @@ impl ScriptedExecutor {
     }
 
     /// Writes down the answer to one more `count_tokens`.
+    ///
+    /// ```
+    /// use credpool::testing::ScriptedExecutor;
+    /// use credpool::{Response, Usage};
+    ///
+    /// let executor = ScriptedExecutor::new("p");
+    /// executor.count(Ok(Response::new("{}").with_usage(Usage::new(12, 0))));
+    /// ```
     pub fn count(&self, answer: Result<Response, Error>) -> &Self {
         self.script.lock().counts.push_back(answer);
         self

@@ -1,6 +1,7 @@
 //! Form fields of a received request.
 
 use super::ReceivedRequest;
+use crate::percent;
 
 /// A field of a form.
 pub(super) fn field(request: &ReceivedRequest, name: &str) -> Option<String> {
@@ -12,19 +13,6 @@ pub(super) fn field(request: &ReceivedRequest, name: &str) -> Option<String> {
 
 /// A form value without its escapes.
 pub(super) fn decoded(value: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = value.as_bytes();
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        match (byte, after) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', [high, low, after @ ..]) => {
-                let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0);
-                bytes.extend(u8::try_from(digit(*high) * 16 + digit(*low)));
-                rest = after;
-            }
-            _ => bytes.push(*byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let spaced = value.replace('+', " ");
+    String::from_utf8_lossy(&percent::decoded(&spaced)).into_owned()
 }

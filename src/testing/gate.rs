@@ -60,6 +60,16 @@ impl Gate {
     }
 
     /// Lets one answer, or one piece of it, through.
+    ///
+    /// ```
+    /// use credpool::testing::{Gate, Reply};
+    ///
+    /// let gate = Gate::new();
+    /// let reply = Reply::sse(["one", "two"]).drip(&gate);
+    /// // One piece goes out for each step.
+    /// gate.step();
+    /// gate.step();
+    /// ```
     pub fn step(&self) {
         let _ = self.steps.0.send(());
     }

@@ -94,6 +94,17 @@ impl GeminiUpstream {
 
     /// Makes `refresh_token` good for one refresh: it gives `access-1`, `access-2`… with this behaviour, and the next
     /// refresh token, `refresh-1`, `refresh-2`…
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::testing::{GeminiUpstream, KeyBehaviour};
+    ///
+    /// let upstream = GeminiUpstream::start();
+    /// upstream.set_login("refresh", KeyBehaviour::Serve);
+    /// upstream.set_token_lifetime(Some(Duration::from_secs(60)));
+    /// assert_eq!(upstream.calls("refresh"), 0);
+    /// ```
     pub fn set_login(&self, refresh_token: impl Into<String>, behaviour: KeyBehaviour) {
         let mut state = self.state.lock();
         state.tokens.add_login(refresh_token.into(), behaviour);

@@ -5,10 +5,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::form::field;
 use super::{ReceivedRequest, Reply};
 
-/// What an [`OpenAiUpstream`](super::OpenAiUpstream) or an [`AnthropicUpstream`](super::AnthropicUpstream) does with the
-/// bearer of a key.
+/// How a loopback server treats a given key.
+///
+/// ```
+/// use credpool::testing::{KeyBehaviour, OpenAiUpstream};
+///
+/// let upstream = OpenAiUpstream::start();
+/// upstream.set_key("sk-good", KeyBehaviour::Serve);
+/// upstream.set_key("sk-busy", KeyBehaviour::RateLimited { retry_after: 20 });
+/// upstream.set_key("sk-poor", KeyBehaviour::QuotaUsedUp);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum KeyBehaviour {
@@ -25,7 +34,7 @@ pub enum KeyBehaviour {
     Unauthorized,
     /// Answers with this status.
     Status(u16),
-    /// Answers this, whatever is asked.
+    /// Answers this to any request.
     Reply(Reply),
 }
 
@@ -71,17 +80,10 @@ impl Keys {
 
     /// The token endpoint.
     pub(super) fn grant(&mut self, request: &ReceivedRequest) -> Reply {
-        let form = String::from_utf8_lossy(&request.body).into_owned();
-        let field = |name: &str| {
-            form.split('&')
-                .filter_map(|pair| pair.split_once('='))
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| decoded(value))
-        };
-        if field("grant_type").as_deref() != Some("refresh_token") {
+        if field(request, "grant_type").as_deref() != Some("refresh_token") {
             return Reply::json(400, r#"{"error":"unsupported_grant_type"}"#);
         }
-        let used = field("refresh_token").unwrap_or_default();
+        let used = field(request, "refresh_token").unwrap_or_default();
         let Some(behaviour) = self.grants.remove(&used) else {
             self.replays += usize::from(self.used_grants.contains(&used));
             let body = r#"{"error":"invalid_grant","error_description":"the refresh token is unknown or was used before"}"#;
@@ -114,23 +116,4 @@ pub(super) fn words(value: &Value) -> usize {
             .sum(),
         _ => 0,
     }
-}
-
-/// A form value without its escapes.
-fn decoded(value: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = value.as_bytes();
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        match (byte, after) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', [high, low, after @ ..]) => {
-                let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0);
-                bytes.extend(u8::try_from(digit(*high) * 16 + digit(*low)));
-                rest = after;
-            }
-            _ => bytes.push(*byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -1,6 +1,6 @@
 //! What tests of programs that use this crate need (feature `testing`).
 //!
-//! * [`Upstream`]: an HTTP server on loopback that answers as told, and that can cut, stall or reset an answer anywhere.
+//! * [`Upstream`]: an HTTP server on loopback with scripted answers, which can cut, stall or reset an answer anywhere.
 //! * [`OpenAiUpstream`]: one that behaves like OpenAI, chat completions and responses, with a token endpoint, key by key.
 //! * [`AnthropicUpstream`]: the same for the Messages API.
 //! * [`GeminiUpstream`]: the same for the Gemini API, with a token endpoint for every grant.

@@ -87,6 +87,15 @@ impl OpenAiUpstream {
     }
 
     /// Sets the `expires_in` of token answers; `None` leaves it out. Default: one hour.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::testing::OpenAiUpstream;
+    ///
+    /// let upstream = OpenAiUpstream::start();
+    /// upstream.set_token_lifetime(Some(Duration::from_secs(60)));
+    /// ```
     pub fn set_token_lifetime(&self, lifetime: Option<Duration>) {
         self.keys.lock().lifetime = lifetime;
     }

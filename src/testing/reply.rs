@@ -113,6 +113,14 @@ impl Reply {
     }
 
     /// Sets the body.
+    ///
+    /// ```
+    /// use credpool::testing::Reply;
+    ///
+    /// let html = Reply::new(502).header("content-type", "text/html").body("<html>").content_length();
+    /// let slow = Reply::new(200).body("hello").in_pieces(2).close_delimited();
+    /// let plain = Reply::new(200).body("hello").chunked();
+    /// ```
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
@@ -156,6 +164,16 @@ impl Reply {
     }
 
     /// Waits at `gate` once `bytes` bytes of the body are sent; with 0, between head and body.
+    ///
+    /// ```
+    /// use credpool::testing::{Gate, Reply};
+    ///
+    /// let gate = Gate::new();
+    /// let silent = Reply::sse(["one", "two"]).stall_after(10, &gate);
+    /// let cut = Reply::json(200, r#"{"a": 1}"#).cut_after(4);
+    /// let reset = Reply::json(200, r#"{"a": 1}"#).reset_after(4);
+    /// let gone = Reply::new(200).reset();
+    /// ```
     pub fn stall_after(mut self, bytes: usize, gate: &Gate) -> Self {
         self.stalls.push((Some(bytes), gate.clone()));
         self

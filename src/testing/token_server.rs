@@ -41,6 +41,22 @@ pub struct TokenServer {
 }
 
 /// How an answer of a [`TokenServer`] gets lost, once the refresh is done.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use credpool::testing::{LostAnswer, Reply, TokenServer};
+///
+/// let server = TokenServer::start_with_clock(credpool::SystemClock);
+/// server.set_expires_in(60);
+/// server.set_rotation(true);
+/// server.set_leeway(Duration::from_secs(10));
+/// let login = server.login("p", "a");
+/// // The next answer is lost on its way; the one after it is another than expected.
+/// server.lose_answer(LostAnswer::Reset);
+/// server.answer_instead(Reply::json(503, "{}"));
+/// server.revoke(login.metadata.as_ref().unwrap().text("refresh_token").unwrap());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LostAnswer {

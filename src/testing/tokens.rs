@@ -36,7 +36,7 @@ pub fn service_account_file(token_uri: &str) -> String {
     file.to_string()
 }
 
-/// Who may ask for tokens, and what they get.
+/// The clients of the token endpoint, and what they get.
 #[derive(Default)]
 pub(super) struct Tokens {
     /// What becomes of the access tokens of each client, service account and refresh token.
@@ -54,7 +54,7 @@ struct Account {
     behaviour: KeyBehaviour,
 }
 
-/// A token, and what becomes of who shows it.
+/// A token, and how its bearer is answered.
 pub(super) type Issued = (String, KeyBehaviour);
 
 impl Tokens {

@@ -1,4 +1,4 @@
-//! [`Upstream`]: an HTTP server on loopback that answers as told.
+//! [`Upstream`]: an HTTP server on loopback with scripted answers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::runtime::spawn;
 
 /// An HTTP/1.1 server on `127.0.0.1`, on a port of its own, that answers as its handler says.
 ///
-/// It keeps connections alive, answers each on a thread of its own and keeps what it was asked. Dropping it opens every
+/// It keeps connections alive, answers each on a thread of its own and keeps the requests. Dropping it opens every
 /// gate, closes every connection and joins its threads; a handler that never returns is left behind after five seconds.
 ///
 /// ```
@@ -126,6 +126,21 @@ impl Upstream {
 
     /// Waits until a client has gone away while an answer to it stood before a gate; false when none does within
     /// `timeout`. Each counts once.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    ///
+    /// use credpool::testing::{Gate, Reply, Upstream};
+    ///
+    /// let gate = Gate::new();
+    /// let upstream = Upstream::start(move |_| Reply::new(200).stall_before_head(&gate));
+    /// let mut client = std::net::TcpStream::connect(upstream.address())?;
+    /// client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")?;
+    /// drop(client);
+    /// assert!(upstream.wait_abandoned(Duration::from_secs(10)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn wait_abandoned(&self, timeout: Duration) -> bool {
         self.abandoned.recv_timeout(timeout).is_ok()

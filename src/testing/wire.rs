@@ -40,6 +40,15 @@ pub struct ReceivedRequest {
 
 impl ReceivedRequest {
     /// The value of a header, where it is there and is text.
+    ///
+    /// ```
+    /// use credpool::testing::{Reply, Upstream};
+    ///
+    /// let upstream = Upstream::start(|request| match request.header("x-api-key") {
+    ///     Some("sk-1") => Reply::json(200, "{}"),
+    ///     _ => Reply::json(401, "{}"),
+    /// });
+    /// ```
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }

@@ -165,7 +165,7 @@ pub(super) fn config(proxy: Option<Proxy>, idle: IdleConnections) -> ConfigBuild
         // Of every live stream; by default they would be 128 KiB each.
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
-        // A head that fills the buffer could not be told from a closed connection.
+        // A head that fills the buffer could not be distinguished from a closed connection.
         .max_response_header_size(BUFFER - 1024)
         .max_idle_connections(idle.in_all)
         .max_idle_connections_per_host(idle.per_host)

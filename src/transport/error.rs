@@ -16,7 +16,7 @@ use super::tls::{self, TlsFault};
 use super::{cancellable, socks};
 use crate::proxy;
 
-/// Who was talking to whom.
+/// The two ends of the connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     auth_id: String,
@@ -37,7 +37,7 @@ pub(crate) enum Phase {
     Stream,
 }
 
-/// How the call stands.
+/// The state of the call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionState {
     pub(crate) cancelled: bool,
@@ -64,7 +64,10 @@ impl Route {
     }
 
     pub(crate) fn late(&self) -> Error {
-        self.error(ErrorCode::DeadlineExceeded, "the call's time is over")
+        self.error(
+            ErrorCode::DeadlineExceeded,
+            "the call's deadline has passed",
+        )
     }
 
     /// The client's error as one of this crate.
@@ -101,10 +104,10 @@ impl Route {
             }
             ureq::Error::Protocol(_) => self.error(
                 broken(phase),
-                "the answer is not valid HTTP/1.1, the only version that is spoken here",
+                "the answer is not valid HTTP/1.1, the only supported version",
             ),
             ureq::Error::LargeResponseHeader(..) => {
-                self.lasting(ErrorCode::Upstream, "the head of the answer is too large")
+                self.lasting(ErrorCode::Upstream, "the head of the response is too large")
             }
             ureq::Error::BodyExceedsLimit(_) => self.too_large(),
             ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed => {
@@ -137,7 +140,7 @@ impl Route {
     fn timeout(&self, phase: Phase, timeout: Timeout) -> Error {
         let what = match timeout {
             Timeout::Resolve => {
-                "looking up the host's name took longer than the limit for connecting"
+                "resolving the host's name took longer than the limit for connecting"
             }
             Timeout::Connect => "connecting took longer than its limit",
             Timeout::SendRequest | Timeout::SendBody | Timeout::PerWrite => {
@@ -145,10 +148,10 @@ impl Route {
             }
             Timeout::RecvResponse => "no answer within the limit for the first chunk",
             Timeout::PerRead if phase == Phase::Stream => {
-                let what = "nothing came for longer than the stream's limit";
+                let what = "no data within the stream's idle limit";
                 return self.error(ErrorCode::StreamStalled, what);
             }
-            Timeout::PerRead => "nothing came for longer than the limit for one read",
+            Timeout::PerRead => "no data within the limit for one read",
             _ => {
                 let what = "the attempt took longer than its limit in all";
                 return self.error(broken(phase), what);
@@ -207,7 +210,7 @@ impl Route {
             Ok(401 | 407) => self.login_refused(),
             Ok(403) => self.lasting(
                 ErrorCode::Transport,
-                "the proxy does not allow this destination (HTTP 403): its rules must, or take another proxy",
+                "the proxy does not allow this destination (HTTP 403): change its rules, or use another proxy",
             ),
             Ok(status) => {
                 let what = format_args!("the proxy answered with HTTP {status}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::IdleLimits;
 use crate::request::Timeouts;
 
-/// The limits of one attempt: what the call asked for, the defaults, and what is left of the call's time, made into one
+/// The limits of one attempt: the call's own, the defaults, and what is left of the call's time, made into one
 /// set of durations that are always there and never overflow.
 ///
 /// [`Attempt::call_limits`](crate::Attempt::call_limits) and
@@ -40,6 +40,15 @@ pub struct Limits {
 impl Limits {
     /// For a call whose answer comes in one piece: 10 s to connect, 600 s in all, unless `timeouts` or the `remaining` time
     /// of the call say otherwise.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Limits, Timeouts};
+    ///
+    /// let limits = Limits::of_call(&Timeouts::new(), Some(Duration::from_secs(5)));
+    /// assert!(limits.total <= Duration::from_secs(5));
+    /// ```
     pub fn of_call(timeouts: &Timeouts, remaining: Option<Duration>) -> Self {
         let total = total(timeouts.total.unwrap_or(CALL_TOTAL), remaining);
         Self {

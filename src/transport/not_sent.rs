@@ -28,6 +28,14 @@ impl NotSent {
     }
 
     /// Because of this error.
+    ///
+    /// ```
+    /// use credpool::{Error, ErrorCode, NotSent};
+    ///
+    /// let cause = Error::new(ErrorCode::Transport, "no route to the proxy");
+    /// let error = Error::new(ErrorCode::Transport, "the refresh was not sent").with_source(NotSent::because(cause));
+    /// assert!(NotSent::is_in(&error));
+    /// ```
     pub fn because(error: Error) -> Self {
         Self(Some(error))
     }

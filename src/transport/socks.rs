@@ -27,7 +27,7 @@ const PASSING: [(&str, &str); 6] = [
     ("network unreachable", "the network cannot be reached"),
     ("host unreachable", "the host cannot be reached"),
     ("connection refused", "the host refused the connection"),
-    ("TTL expired", "the host is too far away"),
+    ("TTL expired", "the host is unreachable (TTL expired)"),
     (
         "request rejected or failed",
         "the request is rejected or has failed",

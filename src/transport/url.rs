@@ -13,7 +13,7 @@ use crate::error::Error;
 ///
 /// It must be `https`, have a host, no `user:password@` and no fragment (`#…`, which is never sent: a path behind it would be lost).
 /// Plain `http` is for loopback alone (`127.0.0.0/8`, `::1`,
-/// `localhost`), unless the credential has attribute `allow_http` = `true`: whoever can read the wire can read the key.
+/// `localhost`), unless the credential has attribute `allow_http` = `true`: anything that can read the wire can read the key.
 ///
 /// # Errors
 /// Code `config`, naming the credential. The message never quotes the address, which may hold a secret.
@@ -46,7 +46,7 @@ pub(crate) fn check(uri: &Uri, auth: &Auth) -> Result<(), Error> {
         .ok_or_else(|| refused(auth, "it has no host"))?;
     let text = authority.as_str();
     if text.contains('@') {
-        let what = "it holds a user or a password: put them into the credential";
+        let what = "it holds a user or a password: set them in the credential";
         return Err(refused(auth, what));
     }
     let host = authority.host();

@@ -57,9 +57,17 @@ fn an_empty_directory_in_its_place_removes_nothing() {
     fs::rename(&place.dir, &aside).unwrap();
     refuses(&store, &cursor, "could not read the directory");
     fs::create_dir(&place.dir).unwrap();
-    refuses(&store, &cursor, "is empty and is another than");
+    refuses(
+        &store,
+        &cursor,
+        "is empty and is not the directory that held them",
+    );
     fs::create_dir(place.path("lost+found")).unwrap();
-    refuses(&store, &cursor, "holds no credentials and is another than");
+    refuses(
+        &store,
+        &cursor,
+        "holds no credentials and is not the directory that held them",
+    );
     assert_eq!(place.names(), ["lost+found"], "nothing is written to it");
 
     fs::remove_dir_all(&place.dir).unwrap();
@@ -81,7 +89,11 @@ fn the_same_file_number_does_not_make_it_the_same_directory() {
         let path = entry.unwrap().path();
         let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
     }
-    refuses(&store, &cursor, "is empty and is another than");
+    refuses(
+        &store,
+        &cursor,
+        "is empty and is not the directory that held them",
+    );
     // Who opens it now says so.
     assert!(place.open().list().unwrap().records.is_empty());
     refuses(&store, &cursor, "holds no credentials");
@@ -194,7 +206,9 @@ fn a_link_that_is_led_to_a_new_directory_is_followed() {
     lead(&link, &third);
     let error = store.changes(Some(&cursor)).unwrap_err();
     assert!(
-        error.to_string().contains("is empty and is another"),
+        error
+            .to_string()
+            .contains("is empty and is not the directory"),
         "{error}"
     );
     lead(&link, &first);

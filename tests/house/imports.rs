@@ -33,11 +33,7 @@ const CIRCLES: &[&[&str]] = &[
         "execution/pick",
         "execution/retry_loop",
     ],
-    &[
-        "refresh/attempt",
-        "refresh/coordinator",
-        "refresh/pending_saves",
-    ],
+    &["refresh/coordinator", "refresh/pending_saves"],
     &[
         "registry/index/model_queue",
         "registry/pick",

@@ -31,16 +31,28 @@ fn sources() -> Vec<(String, String)> {
             name != "lib.rs" && name != "tests.rs" && !name.ends_with("_tests.rs")
         })
         .map(|path| {
-            let text = fs::read_to_string(&path).unwrap();
-            let code = text
-                .split("\n#[cfg(test)]\nmod ")
-                .next()
-                .unwrap()
-                .to_owned();
+            let code = without_tests(&fs::read_to_string(&path).unwrap());
             let name = path.strip_prefix(&root).unwrap();
             (name.to_str().unwrap().replace('\\', "/"), code)
         })
         .collect()
+}
+
+/// A file without the module of its tests: one that is written in it ends it, one in another file is a line anywhere.
+fn without_tests(text: &str) -> String {
+    const TESTS: &str = "\n#[cfg(test)]\nmod ";
+    let mut pieces = text.split(TESTS);
+    let mut code = pieces.next().unwrap().to_owned();
+    for piece in pieces {
+        match piece.split_once('\n') {
+            Some((name, rest)) if name.ends_with(';') => {
+                code.push('\n');
+                code.push_str(rest);
+            }
+            _ => break,
+        }
+    }
+    code
 }
 
 /// Lines outside comments that hold one of `patterns`, in files that `allowed` does not admit.

@@ -237,7 +237,7 @@ fn an_event_over_the_limit_is_sent_for_once_and_held_against_nobody() {
             let error = played.error.unwrap();
             assert_eq!(*error.code(), ErrorCode::StreamMalformed);
             assert!(!error.is_retryable());
-            let names_it = format!("more than {limit} bytes");
+            let names_it = format!("the limit of {limit} bytes");
             assert!(error.message().contains(&names_it) && error.message().contains("event_limit"));
         }
         // Within the limit it is served.
@@ -303,7 +303,7 @@ fn an_answer_of_countless_parts_is_refused_once_and_held_against_nobody() {
         let error = played.error.unwrap();
         assert_eq!(*error.code(), code);
         assert!(
-            !error.is_retryable() && error.message().contains("limit of this side"),
+            !error.is_retryable() && error.message().contains("the client's limit"),
             "{error}"
         );
     }

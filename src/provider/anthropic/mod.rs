@@ -48,34 +48,42 @@ use crate::request::{Request, Response, Usage};
 ///
 /// # Requests
 ///
-/// The payload goes out as it is: what model answers is said by its `model` member. For a stream, `"stream": true` is put
+/// The payload goes out as it is: the model is the one of its `model` member. For a stream, `"stream": true` is put
 /// into it. For a [token count](https://docs.anthropic.com/en/api/messages-count-tokens), the members that only a reply
 /// needs, and that the endpoint refuses, are left out: `max_tokens`, `stream`, `temperature`, `stop_sequences` and the like.
-/// [`Options::headers`](crate::Options::headers) and [`Options::query`](crate::Options::query) are added, except for headers that the credential sets or that belong to the
-/// connection. [`Options::alt`](crate::Options::alt) is ignored. Redirects are not followed.
+/// [`Options::headers`](crate::Options::headers) and [`Options::query`](crate::Options::query) are added, except for headers that the
+/// credential sets or that belong to the connection. [`Options::alt`](crate::Options::alt) is ignored. Redirects are not followed.
 ///
 /// # Answers
 ///
 /// [`Response::reply_text`](crate::Response::reply_text) is the text of all text blocks,
 /// [`Response::reasoning_text`](crate::Response::reasoning_text) that of all thinking blocks,
 /// [`Response::tool_calls`](crate::Response::tool_calls) are the `tool_use` blocks, and
-/// [`Response::finish_reason`](crate::Response::finish_reason) the `stop_reason`. [`Response::usage`](crate::Response::usage) counts as input also what was written to and
-/// read from the cache; what was read is in [`Usage::cached`](crate::Usage::cached) as well, what was written in [`Usage::cache_written`](crate::Usage::cache_written). An answer with another status than 2xx is
-/// [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets) and the server's wait; so is an
-/// error in a 2xx answer, with the status that the
+/// [`Response::finish_reason`](crate::Response::finish_reason) the `stop_reason`. [`Response::usage`](crate::Response::usage) counts as
+/// input also what was written to and read from the cache; what was read is in [`Usage::cached`](crate::Usage::cached) as well, what was
+/// written in [`Usage::cache_written`](crate::Usage::cache_written). An answer with another status than 2xx is
+/// [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets) and the server's wait; so
+/// is an error in a 2xx answer, with the status that the
 /// [vendor gives its type](https://docs.anthropic.com/en/api/errors): 529 for `overloaded_error`.
 ///
 /// # Streams
 ///
 /// One chunk per [event](https://docs.anthropic.com/en/docs/build-with-claude/streaming), those of unknown kinds included.
 /// What comes before any content (`message_start`, `ping`, the start of an empty block) is marked as preamble; a tool call is
-/// content from its start. A stream is whole once `message_stop` has come, or `[DONE]` after a `stop_reason`, and ends there. Otherwise its last item is an
-/// error: that of an `error` event, `stream_truncated` when it ended or the upstream closed the connection,
+/// content from its start. A stream is whole once `message_stop` has come, or `[DONE]` after a `stop_reason`, and ends there. Otherwise its
+/// last item is an error: that of an `error` event, `stream_truncated` when it ended or the upstream closed the connection,
 /// `stream_interrupted` when it was lost, `stream_stalled` when it fell silent for
 /// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
 pub type Anthropic = HttpExecutor<AnthropicApi>;
 
 /// The API that [`Anthropic`] calls.
+///
+/// ```
+/// use credpool::provider::AnthropicApi;
+/// use credpool::provider::http::Vendor;
+///
+/// assert_eq!(AnthropicApi::default().format(), "anthropic");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnthropicApi;
 

@@ -92,7 +92,7 @@ impl StreamProtocol for MessageStream {
     }
 
     fn missing(&self) -> &'static str {
-        "no message_stop came"
+        "no message_stop arrived"
     }
 }
 

@@ -88,6 +88,13 @@ use crate::request::{Options, Request, Response, Usage};
 pub type Gemini = HttpExecutor<GeminiApi>;
 
 /// The API that [`Gemini`] calls.
+///
+/// ```
+/// use credpool::provider::GeminiApi;
+/// use credpool::provider::http::Vendor;
+///
+/// assert_eq!(GeminiApi::default().format(), "gemini");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GeminiApi;
 

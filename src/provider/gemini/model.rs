@@ -13,7 +13,7 @@ impl Model {
     pub(super) fn of(request: &Request) -> Result<Self, Error> {
         let name = request.model.trim();
         if name.is_empty() {
-            let what = "the request names no model: it is part of the URL at Gemini";
+            let what = "the request names no model, which Gemini's URLs need";
             return Err(Error::config(what));
         }
         let name = if KINDS.iter().any(|kind| name.starts_with(kind)) {

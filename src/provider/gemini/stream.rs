@@ -10,10 +10,10 @@ use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
 
-/// Whole once as many candidates as were asked for have come and said why they ended, or the prompt was blocked.
+/// Whole once as many candidates as requested have given a finish reason, or the prompt was blocked.
 #[derive(Default)]
 pub(super) struct GenerateContent {
-    /// How many candidates were asked for.
+    /// How many candidates were requested.
     asked: usize,
     /// The last event brought something.
     has_progressed: bool,
@@ -69,9 +69,9 @@ impl StreamProtocol for GenerateContent {
 
     fn missing(&self) -> &'static str {
         if self.have_ended() {
-            "fewer candidates came than were asked for"
+            "fewer candidates arrived than requested"
         } else {
-            "no finishReason came"
+            "no finishReason arrived"
         }
     }
 }

@@ -82,6 +82,18 @@ pub trait Vendor: Send + Sync {
     ///
     /// # Errors
     /// Code `config` for an attribute that is none.
+    ///
+    /// ```
+    /// use credpool::{Auth, Error};
+    ///
+    /// /// As of a vendor with an address for each region.
+    /// fn address(auth: &Auth) -> Result<String, Error> {
+    ///     let region = auth.attributes.get("region").unwrap_or("eu");
+    ///     Ok(format!("https://{region}.llm.example.org/v1"))
+    /// }
+    /// assert!(address(&Auth::new("p"))?.contains("//eu."));
+    /// # Ok::<(), Error>(())
+    /// ```
     fn address(&self, auth: &Auth) -> Result<String, Error> {
         Ok(base_url(self.base_url(), auth).to_owned())
     }
@@ -99,6 +111,18 @@ pub trait Vendor: Send + Sync {
 
     /// Settles what the credential's headers, `own`, and a call's have to do with each other. Of those that are in both
     /// afterwards, `own` ones go out. Does nothing by default.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue};
+    ///
+    /// /// The call's betas come on top of the credential's.
+    /// fn merge(own: &mut HeaderMap, call: &mut HeaderMap) {
+    ///     if let (Some(mine), Some(theirs)) = (own.get("beta"), call.remove("beta")) {
+    ///         let both = [mine.as_bytes(), theirs.as_bytes()].join(&b","[..]);
+    ///         own.insert("beta", HeaderValue::from_bytes(&both).expect("two values of headers"));
+    ///     }
+    /// }
+    /// ```
     fn merge(&self, own: &mut HeaderMap, call: &mut HeaderMap) {
         let _ = (own, call);
     }
@@ -127,6 +151,31 @@ pub trait Vendor: Send + Sync {
 }
 
 /// One call of a vendor's API, by one credential. See [`Vendor`](super::Vendor).
+///
+/// ```
+/// use credpool::provider::http::{Reply, ReplyReader, VendorCall};
+/// use credpool::{Error, Request, Response, Usage};
+/// use serde_json::Value;
+///
+/// const READER: ReplyReader = ReplyReader::new(|answer| Reply {
+///     text: answer["text"].as_str().map(str::to_owned),
+///     ..Reply::default()
+/// });
+///
+/// /// A vendor's `execute`.
+/// fn execute(call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
+///     // The model is named in the path; the query is this vendor's own.
+///     let options = call.options().clone().with_query("version", "2");
+///     let path = format!("/models/{}/chat", request.model);
+///     call.with_options(&options).reply(&path, request.payload.clone(), &READER)
+/// }
+///
+/// /// Its `count_tokens`.
+/// fn count_tokens(call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
+///     let read = |answer: &Value| Some(Usage::new(answer["tokens"].as_u64()?, 0));
+///     call.count("/count", request.payload.clone(), read)
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct VendorCall<'a> {
     pub(crate) vendor: &'a dyn Vendor,
@@ -167,7 +216,7 @@ impl<'a> VendorCall<'a> {
         VendorCall { options, ..*self }
     }
 
-    /// Sends the payload to a path below the API's address, by `POST`, and reads the JSON that comes back.
+    /// Sends the payload to a path below the API's address, by `POST`, and parses the JSON response.
     ///
     /// # Errors
     /// Those of [`Attempt::send`]; [`Error::upstream`] for another status than 2xx, with the body (64 KiB at most, without the
@@ -268,7 +317,7 @@ impl<'a> VendorCall<'a> {
         let media_type = head.headers.get(CONTENT_TYPE);
         let says = |part| media_type_has(media_type, part);
         if says("amazon.eventstream") {
-            let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: is base_url right?";
+            let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: check base_url";
             let error = Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id);
             return Err(error.with_head(head));
         }
@@ -316,13 +365,13 @@ impl<'a> VendorCall<'a> {
             };
             let status = status.as_u16();
             let is_cut = error.is_eof() && !body.trim_ascii().is_empty();
-            // Whoever is asked: the payload asks for it.
+            // Independent of the server: the payload decides.
             let is_stream = media_type_has(headers.get(CONTENT_TYPE), "event-stream");
             let is_in_another_form = is_stream || is_compressed(headers) || body.starts_with(GZIP);
             let (code, what) = if is_cut {
-                (ErrorCode::Transport, "the body ends before its JSON does")
+                (ErrorCode::Transport, "the body's JSON is cut short")
             } else if is_too_rich {
-                (ErrorCode::Upstream, "the body is too much JSON")
+                (ErrorCode::Upstream, "the body's JSON is too large")
             } else {
                 (ErrorCode::Upstream, "the body is not JSON")
             };
@@ -408,9 +457,9 @@ fn not_json_hint(head: &HeaderMap, body: &[u8]) -> &'static str {
     let media_type = head.get(CONTENT_TYPE);
     let is_page = without_mark(body).trim_ascii_start().starts_with(b"<");
     if media_type_has(media_type, "event-stream") {
-        " (it is a stream: is \"stream\" set in the payload?)"
+        " (it is a stream: check \"stream\" in the payload)"
     } else if media_type_has(media_type, "html") || is_page {
-        " (it is a web page: is base_url right?)"
+        " (it is a web page: check base_url)"
     } else if body.starts_with(GZIP) || is_compressed(head) {
         COMPRESSED
     } else {
@@ -433,6 +482,6 @@ pub(super) fn media_type_has(media_type: Option<&HeaderValue>, part: &str) -> bo
 }
 
 /// The only way in which JSON is no JSON of ours.
-const TOO_RICH: &str = " (a limit of this side: it holds more parts than its size allows)";
+const TOO_RICH: &str = " (it exceeds the client's limit of JSON parts for its size)";
 
 const LARGEST_BODY: usize = 64 * 1024 * 1024;

@@ -47,6 +47,17 @@ pub fn key_value(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
 ///
 /// # Errors
 /// As [`key_value`].
+///
+/// ```
+/// use credpool::Auth;
+/// use credpool::provider::http::bearer_value;
+///
+/// let auth = Auth::api_key("p", "key");
+/// let value = bearer_value(&auth, "key")?;
+/// assert!(value.is_sensitive());
+/// assert_eq!(value, "Bearer key");
+/// # Ok::<(), credpool::Error>(())
+/// ```
 pub fn bearer_value(auth: &Auth, secret: &str) -> Result<HeaderValue, Error> {
     check(auth, secret)?;
     let mut text = Zeroizing::new(String::with_capacity(BEARER.len() + secret.len()));

@@ -5,6 +5,23 @@ use serde_json::Value;
 use crate::json::{embedded, error_layers};
 
 /// An error as a JSON body reports it. See [`ReplyReader`](super::ReplyReader) for an example.
+///
+/// ```
+/// use credpool::provider::http::{ReplyReader, ReportedError, Reply};
+/// use serde_json::{Value, json};
+///
+/// /// An error that comes with status 200.
+/// fn failure(answer: &Value) -> Option<ReportedError> {
+///     let error = answer.get("error")?;
+///     Some(match error.as_str() {
+///         Some("busy") => ReportedError::named("busy", Some(503), "the server is busy"),
+///         _ => ReportedError::of(error),
+///     })
+/// }
+///
+/// const READER: ReplyReader = ReplyReader::new(|_| Reply::default()).with_failure(failure);
+/// assert!(failure(&json!({"error": "busy"})).is_some());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReportedError {
     /// `error.code`, `rate_limit_exceeded` for example; in an OAuth answer, `error` itself; else Google's reason in the

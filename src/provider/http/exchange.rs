@@ -206,6 +206,6 @@ const LONGEST_SECRET: usize = 8 * 1024;
 const EXCERPT: usize = 200;
 
 /// What another try would bring as well.
-pub(super) const COMPRESSED: &str = " (it is compressed, which was not asked for)";
+pub(super) const COMPRESSED: &str = " (it is compressed, which was not requested)";
 
 pub(super) const GZIP: &[u8] = b"\x1f\x8b";

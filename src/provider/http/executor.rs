@@ -17,6 +17,18 @@ use crate::transport::check_url;
 /// It sends requests with the credential's connections, adds [`Options::headers`] and [`Options::query`] (but for headers that the
 /// credential sets or that belong to the connection), follows no redirects, reads what the headers say of limits, and refreshes tokens
 /// with [`refresh_tokens`](crate::provider::refresh_tokens).
+///
+/// ```
+/// use credpool::ProviderExecutor;
+/// use credpool::provider::http::HttpExecutor;
+/// use credpool::provider::{OpenAi, OpenAiApi};
+///
+/// // A server that speaks OpenAI's protocol, under a name of its own: attribute `base_url` has its address.
+/// let executor = OpenAi::named("groq").with_event_limit(1 << 20);
+/// assert_eq!(executor.identifier(), "groq");
+/// let same = HttpExecutor::of(OpenAiApi::default()).with_identifier("groq");
+/// assert_eq!(same.identifier(), "groq");
+/// ```
 #[derive(Clone, Debug)]
 pub struct HttpExecutor<V> {
     vendor: V,
@@ -49,7 +61,7 @@ impl<V: Vendor> HttpExecutor<V> {
     }
 
     /// Sets how many bytes one event of a stream may have, where the call does not say ([`Options::event_limit`]): a longer one ends
-    /// the call with `stream_malformed`, is held against no credential and not asked for again. Default: 64 MiB, as for a plain answer;
+    /// the call with `stream_malformed`, is held against no credential and not retried. Default: 64 MiB, as for a plain answer;
     /// images come as events of several MiB.
     ///
     /// ```

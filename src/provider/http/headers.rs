@@ -65,6 +65,15 @@ pub fn configured_headers(auth: &Auth, named: &[(&str, &str)]) -> Result<HeaderM
 ///
 /// # Errors
 /// Code `config` where it has nothing to show, or a header that cannot be one.
+///
+/// ```
+/// use credpool::Auth;
+/// use credpool::provider::http::bearer_headers;
+///
+/// let headers = bearer_headers(&Auth::api_key("p", "key"))?;
+/// assert_eq!(headers["authorization"], "Bearer key");
+/// # Ok::<(), credpool::Error>(())
+/// ```
 pub fn bearer_headers(auth: &Auth) -> Result<HeaderMap, Error> {
     let mut headers = configured_headers(auth, &[])?;
     if let Some(secret) = credential_header::secret_of(auth) {

@@ -97,10 +97,10 @@ impl Patience {
 }
 
 const FIRST_CHUNK: &str =
-    "nothing of the reply came within the limit for the first chunk, comments and pings aside";
-const IDLE: &str = "the stream fell silent for longer than its limit, comments aside";
+    "no content within the limit for the first chunk (comments and pings do not count)";
+const IDLE: &str = "no event within the stream's idle limit (comments do not count)";
 const CONTENT: &str =
-    "nothing more of the reply came within the limit between two contents, pings aside";
+    "no further content within the limit between two contents (pings do not count)";
 
 /// How long is waited for what may follow a whole reply: usage, the closing marker. Some servers keep the connection open.
 const AFTER_THE_END: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! Raw calls: any request below the credential's address, with its headers, and whatever comes back.
+//! Raw calls: any request below the credential's address, with its headers, and the response as it is.
 
 use std::sync::Arc;
 

@@ -6,6 +6,20 @@ use super::error_body::ReportedError;
 use crate::request::{ToolCall, Usage};
 
 /// What is taken out of a plain reply: it becomes the members of the [`Response`](crate::Response). See [`ReplyReader`].
+///
+/// ```
+/// use credpool::provider::http::{Reply, ReplyReader};
+/// use serde_json::Value;
+///
+/// fn read(answer: &Value) -> Reply {
+///     Reply {
+///         text: answer["text"].as_str().map(str::to_owned),
+///         ..Reply::default()
+///     }
+/// }
+///
+/// const READER: ReplyReader = ReplyReader::new(read);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The text, where there is any.
@@ -68,6 +82,23 @@ impl ReplyReader {
 
     /// Takes what is needed straight out of the bytes of the ordinary reply, which is several times cheaper; `None` for each reply that must
     /// be read in full. None by default.
+    ///
+    /// ```
+    /// use credpool::provider::http::{Reply, ReplyReader};
+    ///
+    /// /// Reads the usual answer without a tree of values; anything else is left to the reader.
+    /// fn fast(answer: &[u8]) -> Option<Reply> {
+    ///     #[derive(serde::Deserialize)]
+    ///     #[serde(deny_unknown_fields)]
+    ///     struct Plain {
+    ///         text: String,
+    ///     }
+    ///     let plain: Plain = serde_json::from_slice(answer).ok()?;
+    ///     Some(Reply { text: Some(plain.text), ..Reply::default() })
+    /// }
+    ///
+    /// const READER: ReplyReader = ReplyReader::new(|_| Reply::default()).with_fast_path(fast);
+    /// ```
     pub const fn with_fast_path(mut self, fast_path: fn(&[u8]) -> Option<Reply>) -> Self {
         self.fast_path = fast_path;
         self

@@ -24,7 +24,7 @@ use crate::provider::http::url::endpoint;
 use crate::provider::rate_limits::retry_after;
 use crate::request::Timeouts;
 
-/// How tokens are asked for.
+/// A grant: how tokens are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grant {
     RefreshToken,
@@ -232,7 +232,7 @@ impl Grant {
 /// Refuses a record that has no place for a token: giving it metadata would have it written to the store.
 pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
     if auth.metadata.is_none() && !auth.runtime_only {
-        let what = "it has no metadata, which is where its tokens would go";
+        let what = "it has no metadata to keep tokens in";
         return Err(auth.unfit(what));
     }
     Ok(())

@@ -28,16 +28,16 @@ use self::merge::{Answer, Place};
 /// is, else to the top of the metadata; its end likewise, into `expires_at` where there is none yet.
 ///
 /// A **client** has the settings of [`refresh_grant`], of which `token_url`, `client_id` and `client_secret` are needed. No
-/// refresh token is asked for or kept.
+/// refresh token is requested or kept.
 ///
 /// A **service account** is the JSON file that Google gives out: `client_email`, `private_key` (PEM), and where they are
 /// there `private_key_id` and `token_uri`. They are members of the metadata, or of an object or text `service_account` in
-/// it. These attributes change what is asked for:
+/// it. These attributes change the request:
 ///
 /// | attribute | meaning | default |
 /// |---|---|---|
 /// | `scope` | the scopes, with spaces between them | `https://www.googleapis.com/auth/cloud-platform` and `https://www.googleapis.com/auth/generative-language.retriever` |
-/// | `subject` | the user for whom the account acts, in a domain that lets it | none |
+/// | `subject` | the user as which the account acts, in a domain that allows it | none |
 /// | `token_url` | where to ask; what the assertion says of its audience stays | `token_uri`, else `https://oauth2.googleapis.com/token` |
 ///
 /// ```
@@ -80,7 +80,7 @@ pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
 /// | `client_id`, `client_secret`, `scope` | sent where they are set | |
 /// | `client_auth` | `body`, or `basic` for an `Authorization` header (section 2.3.1) | `body` |
 ///
-/// The refresh token is in the metadata, at its top or inside a nested `token` or `Token` object. What comes back
+/// The refresh token is in the metadata, at its top or inside a nested `token` or `Token` object. What is returned
 /// (`access_token`, `refresh_token`, `token_type`, `scope`, `id_token`) replaces what is there under the same name, and goes
 /// beside the refresh token otherwise. Without a new refresh token the old one stays. The end of the token is put in place of
 /// what says it so far, in its form, else into `expires_at`; an answer that names no lifetime above zero leaves none. So does the

@@ -20,7 +20,7 @@ pub(super) fn request<'a>(
     auth: &'a Auth,
     account: Result<ServiceAccount, &str>,
 ) -> Result<TokenRequest<'a>, Error> {
-    let unfit = |what: &str| auth.unfit(&format!("its service account is unfit: {what}"));
+    let unfit = |what: &str| auth.unfit(&format!("its service account cannot be used: {what}"));
     check_place(auth)?;
     let account = account.map_err(unfit)?;
     let assertion = assertion(auth, &account, attempt.clock().now()).map_err(unfit)?;
@@ -64,7 +64,7 @@ fn assertion(
     Ok(assertion)
 }
 
-/// For whom an assertion is: the server's own name, wherever it is asked.
+/// The audience of an assertion: the server's own name, whatever its address.
 fn audience(account: &ServiceAccount) -> &str {
     account.token_uri.as_deref().unwrap_or(GOOGLE)
 }

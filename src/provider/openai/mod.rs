@@ -52,9 +52,9 @@ use crate::request::{Request, Response, Usage};
 ///
 /// # Requests
 ///
-/// The payload goes out as it is: what model answers is said by its `model` member. For a stream, `"stream": true` is put
-/// into it. [`Options::headers`](crate::Options::headers) and [`Options::query`](crate::Options::query) are added, except for headers that the credential sets or that
-/// belong to the connection. Redirects are not followed.
+/// The payload goes out as it is: the model is the one of its `model` member. For a stream, `"stream": true` is put
+/// into it. [`Options::headers`](crate::Options::headers) and [`Options::query`](crate::Options::query) are added, except for headers that
+/// the credential sets or that belong to the connection. Redirects are not followed.
 ///
 /// [`Options::alt`](crate::Options::alt) chooses the interface: without it, chat completions; `responses` is the
 /// [Responses API](https://platform.openai.com/docs/api-reference/responses). Any other is refused with code `config`.
@@ -71,15 +71,15 @@ use crate::request::{Request, Response, Usage};
 ///
 /// # Answers
 ///
-/// [`Response::reply_text`](crate::Response::reply_text) is read from the first choice, or from all messages of a response; [`Response::usage`](crate::Response::usage) from
-/// `usage`; [`Response::rate_limits`](crate::Response::rate_limits) from the headers.
-/// [`Response::reasoning_text`](crate::Response::reasoning_text) is the first choice's `reasoning_content` or `reasoning`, or its parts with
-/// `thinking`; of a response, the summaries and the text of its reasoning. [`Response::finish_reason`](crate::Response::finish_reason) is
-/// the first choice's; of a response, why it is incomplete, or else its status. [`Response::tool_calls`](crate::Response::tool_calls) are the
-/// first choice's, or a response's calls of functions and custom tools. An answer that holds no reply and does not say why, and one that broke off for a
-/// fault of the upstream (`finish_reason` `insufficient_system_resource`, for example), is an error. An answer with another
-/// status than 2xx is [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets) and the server's
-/// limits; so is a JSON `error` in a 2xx answer, also one beside a choice, with the status that its code or type stands
+/// [`Response::reply_text`](crate::Response::reply_text) is read from the first choice, or from all messages of a response;
+/// [`Response::usage`](crate::Response::usage) from `usage`; [`Response::rate_limits`](crate::Response::rate_limits) from the headers.
+/// [`Response::reasoning_text`](crate::Response::reasoning_text) is the first choice's `reasoning_content` or `reasoning`, or its parts
+/// with `thinking`; of a response, the summaries and the text of its reasoning. [`Response::finish_reason`](crate::Response::finish_reason)
+/// is the first choice's; of a response, why it is incomplete, or else its status. [`Response::tool_calls`](crate::Response::tool_calls)
+/// are the first choice's, or a response's calls of functions and custom tools. An answer that holds no reply and does not say why, and one
+/// that broke off for a fault of the upstream (`finish_reason` `insufficient_system_resource`, for example), is an error. An answer with
+/// another status than 2xx is [`Error::upstream`](crate::Error::upstream), with the body (64 KiB at most, without the credential's secrets)
+/// and the server's limits; so is a JSON `error` in a 2xx answer, also one beside a choice, with the status that its code or type stands
 /// for.
 ///
 /// Where no endpoint counts tokens, `count_tokens` is `unsupported`; with feature `estimate` of this crate it is estimated
@@ -90,14 +90,21 @@ use crate::request::{Request, Response, Usage};
 ///
 /// One chunk per event, without the final `[DONE]`; those before any content are marked as preamble, and the first carries
 /// the limits that the headers tell. A chat is whole once as many choices as the payload asks for (`n`) have given their
-/// `finish_reason`, or all that came, where `[DONE]` follows; `[DONE]` alone replaces none; a response once `response.completed` or `response.incomplete` has come. `response.failed` is an
-/// error, classified by its code like an HTTP error; so is an `error` event, and a choice that ends with one. Otherwise its
-/// last item is an error: `stream_truncated` when it ended or the upstream closed the connection, `stream_interrupted` when
-/// the connection was lost or reading failed in another way, `stream_stalled` when it fell silent for
+/// `finish_reason`, or all that came, where `[DONE]` follows; `[DONE]` alone replaces none; a response once `response.completed` or
+/// `response.incomplete` has come. `response.failed` is an error, classified by its code like an HTTP error; so is an `error` event, and a
+/// choice that ends with one. Otherwise its last item is an error: `stream_truncated` when it ended or the upstream closed the connection,
+/// `stream_interrupted` when the connection was lost or reading failed in another way, `stream_stalled` when it fell silent for
 /// [`Timeouts::idle`](crate::Timeouts), `stream_malformed` when something else came than JSON events.
 pub type OpenAi = HttpExecutor<OpenAiApi>;
 
 /// The API that [`OpenAi`] calls.
+///
+/// ```
+/// use credpool::provider::OpenAiApi;
+/// use credpool::provider::http::Vendor;
+///
+/// assert_eq!(OpenAiApi::default().format(), "openai");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenAiApi;
 
@@ -192,7 +199,7 @@ impl Interface {
             Some("responses") => Ok(Self::Responses),
             Some(other) => {
                 let what = format!(
-                    "there is no interface {other:?}: leave alt out for chat completions, or say \"responses\""
+                    "there is no API {other:?}: omit alt for chat completions, or set it to \"responses\""
                 );
                 Err(Error::config(what).with_auth_id(&call.auth().id))
             }

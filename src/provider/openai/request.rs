@@ -25,7 +25,7 @@ pub(super) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
     Ok(own)
 }
 
-/// Where token counts are asked for: attribute `count_tokens_path`, else OpenAI's own endpoint where the credential is for
+/// Where tokens are counted: attribute `count_tokens_path`, else OpenAI's own endpoint where the credential is for
 /// OpenAI itself (<https://platform.openai.com/docs/api-reference/responses/input-tokens>).
 pub(super) fn count_path(auth: &Auth) -> Option<String> {
     let path = auth.attributes.filled("count_tokens_path").or_else(|| {

@@ -125,7 +125,7 @@ fn why(response: &Value) -> ReportedError {
         .map(ReportedError::of)
         .unwrap_or_default();
     if problem == ReportedError::default() {
-        problem.message = Some("the response failed, and the upstream does not say why".into());
+        problem.message = Some("the response failed without a reason".into());
     }
     problem
 }
@@ -194,7 +194,7 @@ impl StreamProtocol for ResponseEvents {
     }
 
     fn missing(&self) -> &'static str {
-        "neither response.completed nor response.incomplete came"
+        "neither response.completed nor response.incomplete arrived"
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
         let failed = json!({"status": "failed", "error": {"code": "server_error", "message": "m"}});
         assert_eq!(failure(&failed).unwrap().status(), Some(500));
         let silent = failure(&json!({"status": "failed", "error": null})).unwrap();
-        assert!(silent.message.unwrap().contains("does not say why"));
+        assert!(silent.message.unwrap().contains("without a reason"));
         for status in ["completed", "incomplete", "cancelled"] {
             assert_eq!(failure(&json!({"status": status, "error": null})), None);
         }

@@ -14,11 +14,11 @@ use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
 use crate::provider::http::sse::SseEvent;
 use crate::request::StreamChunk;
 
-/// Whole once as many choices as were asked for have come and said why they ended; with `[DONE]`, those that came. It makes nothing
+/// Whole once as many choices as requested have given a finish reason; with `[DONE]`, those that came. It makes nothing
 /// whole by itself: gateways send it after a reply that broke off behind them, too.
 #[derive(Default)]
 pub(super) struct ChatCompletion {
-    /// How many choices were asked for.
+    /// How many choices were requested.
     asked: usize,
     /// The choices that came, and whether each has ended. The API answers with 128 at most.
     choices: BTreeMap<u8, bool>,
@@ -105,9 +105,9 @@ impl StreamProtocol for ChatCompletion {
 
     fn missing(&self) -> &'static str {
         if self.have_ended() {
-            "fewer choices came than were asked for"
+            "fewer choices arrived than requested"
         } else {
-            "no finish_reason came"
+            "no finish_reason arrived"
         }
     }
 }
@@ -132,7 +132,7 @@ impl ChatCompletion {
 fn stopped_early(json: &Value) -> Option<ReportedError> {
     let error = json.get("x_groq")?.get("error")?.as_str()?;
     let is_there = !error.is_empty();
-    is_there.then(|| ReportedError::named(error, None, "the upstream stopped the stream early"))
+    is_there.then(|| ReportedError::named(error, None, "the upstream ended the stream early"))
 }
 
 impl Pattern {

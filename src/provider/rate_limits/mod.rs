@@ -43,6 +43,17 @@ impl RateLimits {
     /// passed is a wait of zero. As if it had not been sent is what is negative, has an exponent, is not a number, lies
     /// more than 35 days away (no vendor has a longer period than a month), counts more than 10^15, is a ratio above 100, or would be a 33rd
     /// window.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Clock, RateLimits, SystemClock};
+    ///
+    /// let mut headers = http::HeaderMap::new();
+    /// headers.insert("retry-after", "20".parse().unwrap());
+    /// let limits = RateLimits::from_headers(&headers, SystemClock.now());
+    /// assert_eq!(limits.retry_after, Some(Duration::from_secs(20)));
+    /// ```
     pub fn from_headers(headers: &HeaderMap, now: Timestamp) -> Self {
         let mut limits = Self::new();
         limits.should_retry = retry_headers::should_retry(headers);

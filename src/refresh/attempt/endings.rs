@@ -36,7 +36,7 @@ impl RefreshAttempt<'_> {
                 self.done()
             }
             End::Adopted => {
-                log::info!("credential {} has got other tokens meanwhile", self.id);
+                log::info!("credential {} received other tokens meanwhile", self.id);
                 let auth = Arc::clone(&self.base);
                 self.coordinator.lead(&auth, &mut self.lock);
                 self.tell_copies(&error);
@@ -85,7 +85,7 @@ impl RefreshAttempt<'_> {
         done
     }
 
-    /// Waits until the token endpoint may be asked again.
+    /// Waits until the token endpoint may be called again.
     fn rest(self, error: Error) -> Done {
         let services = &self.coordinator.services;
         let left = error.retry_after().unwrap_or_default();
@@ -104,7 +104,7 @@ impl RefreshAttempt<'_> {
     fn revoked(mut self, error: Error) -> Done {
         let answer_lost = self.tries > 1;
         let error = if answer_lost {
-            error.context("the answer to a refresh was lost, and the next refresh token with it")
+            error.context("the response to a refresh was lost, and with it the next refresh token")
         } else {
             error
         };

@@ -45,7 +45,7 @@ impl RefreshAttempt<'_> {
         });
         if !left.is_zero() {
             let message = format!(
-                "another process has begun to refresh credential {} and may still be at it; its refresh token is sent again in {} s, unless new tokens come before",
+                "another process may still be refreshing credential {}; without new tokens by then, its refresh token is sent again in {} s",
                 self.id,
                 left.as_secs().max(1)
             );
@@ -55,7 +55,7 @@ impl RefreshAttempt<'_> {
         let sent = intent.as_ref().map_or(0, |intent| intent.tries);
         if sent > in_doubt {
             log::warn!(
-                "credential {}: the answer to its last refresh was lost; trying once more",
+                "credential {}: the response to its last refresh was lost; retrying once",
                 self.id
             );
         }
@@ -85,7 +85,7 @@ impl RefreshAttempt<'_> {
             // Another may have sent the token meanwhile, or have come to hold it.
             self.note_former_intent(self.tries);
             let message = format!(
-                "credential {} has changed, or may have, while the store noted that its refresh begins",
+                "credential {} may have changed while the refresh intent was being written",
                 self.id
             );
             let error = Error::new(ErrorCode::RefreshFailed, message).with_retryable(true);
@@ -95,7 +95,7 @@ impl RefreshAttempt<'_> {
         Event::Noted
     }
 
-    /// Whether the record still has the tokens that were looked at, and the locks of all who hold them are ours.
+    /// Whether the record still has the tokens that were looked at, and the locks of all their holders are ours.
     fn is_as_seen(&self) -> bool {
         let current = self.coordinator.services.registry.get(self.id);
         let Some(current) = current else {

@@ -26,7 +26,7 @@ struct Chunk {
     slots: Vec<u32>,
 }
 
-/// What has changed for those who keep a bit for each place.
+/// What has changed for bit sets that keep a bit for each place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Edit {
     /// A place was opened; those after it in its chunk have moved up by one.

@@ -1,6 +1,6 @@
 //! Paces, groups and limits as picks and leases see them.
 
-use super::super::{Choice, Picked, Query, Supply, UseLimits};
+use super::super::{Picked, Preference, Query, Supply, UseLimits};
 use super::*;
 use crate::auth::Auth;
 use crate::clock::{Clock, ManualClock, later};
@@ -56,7 +56,7 @@ impl Pool {
     }
 
     fn lease(&self, query: Query<'_>) -> Option<Lease> {
-        let picked = self.registry.choose(query, Choice::Rotate)?;
+        let picked = self.registry.choose(query, Preference::Rotate)?;
         Some(self.registry.lease(query, picked, 0)?.0)
     }
 

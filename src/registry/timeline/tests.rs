@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::health::Transition;
 use crate::policy::{FailurePolicy, Probes, Rule, Scope};
 use crate::random::Random;
-use crate::registry::{Choice, Query, Registry, Supply, Target, UseLimits};
+use crate::registry::{Preference, Query, Registry, Supply, Target, UseLimits};
 
 const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -228,7 +228,7 @@ fn a_limit_is_no_stricter_after_a_step_back() {
         ..UseLimits::default()
     });
     let lease = || {
-        let picked = pool.registry.choose(pool.query(), Choice::Rotate)?;
+        let picked = pool.registry.choose(pool.query(), Preference::Rotate)?;
         pool.registry.lease(pool.query(), picked, 0)
     };
     assert!(lease().is_some());

@@ -144,7 +144,7 @@ impl LaneState {
         }
         drop(threads);
         let text = format!(
-            "the system gives no thread for {}: {cause}; try again later, or raise its limit of threads",
+            "no thread could be started for {}: {cause}; try again later, or raise the system's limit of threads",
             self.name()
         );
         Err(saturated(text).with_source(cause))
@@ -231,7 +231,7 @@ impl LaneState {
 
     pub(super) fn all_taken(&self) -> Error {
         saturated(format!(
-            "all {} places for {} are taken; try again later, let the call wait longer for one, or raise the limit",
+            "all {} threads for {} are busy; try again later, raise the limit, or let the call wait longer",
             self.places(),
             self.name(),
         ))

@@ -30,7 +30,7 @@ pub(crate) struct Place {
     running: Cell<Option<Sender<Never>>>,
 }
 
-/// How a worker stands in its lane.
+/// The state of a worker in its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     /// It may take a job.
@@ -113,7 +113,7 @@ impl Place {
         let next = match self.standing.get() {
             Standing::Busy => {
                 let stays = self.lane.done(self.clock.monotonic());
-                // Who gets it finds a thread.
+                // Its receiver finds a thread.
                 drop(self.permit.take());
                 Standing::idle_if(stays)
             }

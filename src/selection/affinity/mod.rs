@@ -24,8 +24,8 @@ use sessions::{Place, Sessions};
 /// inherits the session.
 ///
 /// * **Bounded load**: no credential holds more sessions, or has more requests in flight, than 1.25 times
-///   ([`with_bound`](Self::with_bound)) the mean of the candidates, rounded up. A session whose home is that busy is served elsewhere for the
-///   moment. Conversations without a key are counted when they have been answered.
+///   ([`with_bound`](Self::with_bound)) the mean of the candidates, rounded up. A session whose home is that busy is served elsewhere for
+///   the moment. Conversations without a key are counted when they have been answered.
 /// * **Cap**: no credential holds more sessions than [`with_most_sessions`](Self::with_most_sessions) says; where all are full, a new
 ///   session has no candidate and the call goes on with its next provider. No cap by default.
 /// * **Expiry**: a session that is not used for an hour ([`with_expiry`](Self::with_expiry)) is forgotten, and so are the oldest of more
@@ -71,6 +71,20 @@ impl Affinity {
     }
 
     /// Affinity for one provider alone; the others are left to the inner selector.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::{Affinity, LeastBusy, Manager};
+    ///
+    /// let sticky = Affinity::new(LeastBusy::new())
+    ///     .for_provider("anthropic")
+    ///     .with_bound(1.25)
+    ///     .with_most_sessions(10_000)
+    ///     .with_expiry(Duration::from_secs(3600));
+    /// let manager = Manager::builder().selector(sticky).build()?;
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
     pub fn for_provider(mut self, provider: &str) -> Self {
         self.only = Some(normalized(provider));
         self
@@ -129,7 +143,7 @@ impl Affinity {
         }))
     }
 
-    /// The credential that serves a session that cannot be at home.
+    /// The fallback: serves a session whose primary cannot.
     fn elsewhere(
         &self,
         candidates: &Candidates<'_>,

@@ -133,7 +133,8 @@ impl Sessions {
         self.begun
     }
 
-    /// Notes who has served a session. One whose home has not served it yet is at home there, if that one holds less than `most`.
+    /// Notes the credential that has served a session. One whose home has not served it yet is at home there, if that one holds less than
+    /// `most`.
     pub(super) fn served(&mut self, number: SessionNumber, id: &str, most: usize) {
         let member = self.member(id);
         let has_room = member.held() < most;

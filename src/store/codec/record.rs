@@ -12,7 +12,7 @@ use crate::auth::{
 };
 use crate::error::{Error, ErrorCode};
 
-/// Why a part does not read or cannot be written: names members, never their values.
+/// Why a part cannot be parsed or written: names members, never their values.
 pub(crate) type Unfit = String;
 
 /// A part: its texts are wiped from memory when it is dropped.
@@ -85,7 +85,7 @@ pub(crate) fn check(auth: &Auth) -> Result<(), Error> {
     let problem = if auth.id.is_empty() {
         "a credential without an id cannot be stored: give it one"
     } else if auth.is_runtime_only() {
-        "a runtime-only credential is not stored: leave `runtime_only` away, or give it metadata, which may be empty, where it has none"
+        "a runtime-only credential is not stored: remove `runtime_only`, or give it metadata (which may be empty)"
     } else {
         return Ok(());
     };

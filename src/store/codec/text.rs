@@ -18,7 +18,17 @@ use crate::store::{Intent, Revision, contract::Conflict};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) type Parts = (Zeroizing<String>, Option<String>);
 
-/// A record as a store keeps it, from [`encode`]. The credential is overwritten in memory when this is dropped, and no `Debug` output has it.
+/// A record as a store keeps it, from [`encode`]. The credential is overwritten in memory when this is dropped, and no `Debug` output has
+/// it.
+///
+/// ```
+/// use credpool::{Auth, codec};
+///
+/// let texts = codec::encode(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+/// let same = codec::decode("a", texts.credential(), Some(texts.state()))?;
+/// assert_eq!(same.provider, "openai");
+/// # Ok::<(), credpool::Error>(())
+/// ```
 pub struct Texts {
     pub(crate) credential: String,
     pub(crate) state: String,
@@ -158,7 +168,7 @@ fn object(text: &str) -> Result<Object, Unfit> {
         .map_err(|_| "is not a JSON object".to_owned())
 }
 
-/// The record `id` that a store has as these texts. A state that does not read is left out, with a warning in the log.
+/// The record `id` that a store has as these texts. A state that cannot be parsed is ignored, with a warning in the log.
 ///
 /// # Errors
 /// Code `store` where the credential is no record, or another one. What was read is never quoted.
@@ -195,7 +205,7 @@ pub(crate) fn conflict(
     Ok((!is_free).then(|| stored.map(Box::new)))
 }
 
-/// How often another one may write a record between a look and a swap. Each time, one of those who try succeeds.
+/// How often another writer may change a record between a look and a swap. Each time, one of the writers succeeds.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) const MOST_RACES: usize = 100;
 
@@ -203,7 +213,7 @@ pub(crate) const MOST_RACES: usize = 100;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) fn overtaken(id: &str) -> Error {
     let message = format!(
-        "credential {} was not saved: others write it all the time; see what they are doing",
+        "credential {} was not saved: too many concurrent writes by other processes",
         shown(id)
     );
     Error::new(ErrorCode::Conflict, message).with_auth_id(id)
@@ -219,7 +229,7 @@ pub(crate) fn intent_text(intent: &Intent) -> Result<String, Error> {
 pub(crate) fn read_intent(id: &str, text: &str) -> Result<Intent, Error> {
     serde_json::from_str(text).map_err(|_| {
         let message = format!(
-            "what was noted of the last refresh of credential {} does not read: remove it",
+            "the refresh intent of credential {} is corrupt; delete it",
             shown(id)
         );
         Error::new(ErrorCode::Store, message).with_auth_id(id)

@@ -141,7 +141,7 @@ fn set_aside(target: &Path) -> io::Result<()> {
                 // Not every file system knows a second name.
                 result.or_else(|_| fs::rename(target, &aside))?;
                 log::warn!(
-                    "{} does not read and is replaced: it is kept as {}",
+                    "{} cannot be parsed and is replaced; kept as {}",
                     target.display(),
                     aside.display()
                 );
@@ -150,7 +150,7 @@ fn set_aside(target: &Path) -> io::Result<()> {
         }
     }
     Err(io::Error::other(
-        "too many damaged files are kept beside it: look at them and remove them",
+        "too many damaged files are kept beside it; check and delete them",
     ))
 }
 

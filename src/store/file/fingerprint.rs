@@ -43,7 +43,7 @@ impl Mark {
         }
     }
 
-    /// A file that does not read.
+    /// A file that cannot be parsed.
     pub(super) fn unread(found: &Metadata) -> Self {
         Self::at(Stamp::of(found), SystemClock.now(), SystemClock.monotonic())
     }

@@ -28,7 +28,7 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 struct Seen {
     marks: Marks,
-    /// The record in it; where it does not read, the one that was.
+    /// The record in it; where it cannot be parsed, the former one.
     record: Option<(String, Home)>,
     problem: Option<(String, u64)>,
     /// The own write that it comes from.
@@ -48,7 +48,7 @@ pub(super) struct Sight {
 #[derive(Debug, Default)]
 pub(super) struct News {
     pub(super) ids: Vec<String>,
-    /// Paths of files that do not read, and why.
+    /// Paths of files that cannot be parsed, and why.
     pub(super) problems: Vec<(String, String)>,
 }
 
@@ -89,7 +89,7 @@ impl Index {
         self.lost.contains_key(id)
     }
 
-    /// Where the records were that the directory lacks, why that is told, and since which version.
+    /// Where the records were that the directory lacks, why that is reported, and since which version.
     pub(super) fn lost(&self) -> impl Iterator<Item = (&String, &str, u64)> {
         let lost = self.lost.values();
         lost.map(|(path, since)| (path, LOST, *since))
@@ -278,4 +278,4 @@ impl Sight {
 }
 
 const LOST: &str =
-    "is not in the directory that has taken the place of the former one: its credential stays";
+    "is missing from the directory that replaced the former one; its credential stays";

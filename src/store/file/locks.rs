@@ -20,7 +20,7 @@ pub(super) const DIR: &str = ".credpool";
 pub(super) fn write_lock(root: &Path, id: &str) -> Result<LockFile, Error> {
     take(root, id, WRITE, PATIENCE)?.ok_or_else(|| {
         let message = format!(
-            "credential {} is being written by another process that does not come to an end; see what it is doing",
+            "credential {} is locked by another process whose write does not finish",
             shown(id)
         );
         Error::store(message).with_auth_id(id)
@@ -69,7 +69,7 @@ impl RecordLock for FileLock {
         }
         let (object, _) = read::own_object(&self.intent).map_err(|problem| {
             let message = format!(
-                "what was noted of the last refresh of credential {} {problem}: look at {} and remove it",
+                "the refresh intent of credential {} {problem}; check and delete {}",
                 shown(&self.id),
                 self.intent.display()
             );
@@ -78,7 +78,7 @@ impl RecordLock for FileLock {
         serde_json::from_value(object.into_inner().into())
             .map(Some)
             .map_err(|_| {
-                let message = format!("{} holds no intent: remove it", self.intent.display());
+                let message = format!("{} holds no intent; delete it", self.intent.display());
                 Error::store(message).with_auth_id(&self.id)
             })
     }
@@ -93,7 +93,7 @@ impl FileLock {
         let dir = self.intent.parent().unwrap_or(Path::new("."));
         match intent {
             Some(intent) => {
-                // A writer that was cut off may have left one, which says nothing: that refresh never began.
+                // An interrupted writer may have left one, which means nothing: that refresh never began.
                 read::remove(&self.intent.with_file_name(atomic::temp_name(&self.intent)))?;
                 let bytes = serde_json::to_vec(intent)?;
                 Staged::write(self.intent.clone(), &bytes)?.commit()?;
@@ -127,7 +127,7 @@ fn file(root: &Path, id: &str, kind: &str) -> PathBuf {
 fn lock_failed(id: &str, error: io::Error) -> Error {
     let advice = permissions::advice(
         &error,
-        "check that the store's directory exists and is writable, and that its file system knows locks",
+        "check that the store's directory exists and is writable, and that its file system supports locks",
     );
     let message = format!("could not lock credential {}: {error}; {advice}", shown(id));
     Error::store(message).with_auth_id(id).with_source(error)

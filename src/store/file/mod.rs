@@ -81,31 +81,33 @@ use fingerprint::Marks;
 /// * A state file of a `.credential` is replaced without `fsync`: it survives the end of the process. A failure of the machine (a
 ///   power cut) may bring a former state back, or leave a damaged one, which costs the state alone: cooldowns, never a credential.
 /// * Files are private to their owner (0600), the directory too (0700). Wider rights are taken away, with a warning.
-/// * What a writer that was killed left staged is put in place by whoever looks next, where it is whole and of a higher
+/// * What a writer that was killed left staged is put in place by the next reader, where it is whole and of a higher
 ///   generation than what is there: it may hold the only copy of a rotated token. Anything else it left is removed.
 /// * The state is apart from the credential: a cooldown never rewrites a token.
 /// * Another directory in the place of the one that held the records, such as that below a file system that is no longer mounted,
 ///   removes none of them: where it is empty, everything that the store does is an error until the former is back; where it holds
-///   records, as after a link to the directory was led elsewhere, these are read, and those that it lacks stay and are told as
+///   records, as after a link to the directory was led elsewhere, these are read, and those that it lacks stay and are reported as
 ///   skipped. A store that is opened anew takes a directory as it is.
-/// * Two records with one refresh token, such as a file and its backup copy, are both used, and the second is told as skipped.
+/// * Two records with one refresh token, such as a file and its backup copy, are both used, and the second is reported as skipped.
 /// * One bad file hides no other, and stays as it is: [`list`](Store::list) says why it was skipped and
 ///   quotes nothing of it. It is never deleted; a save that needs its place keeps it under another name.
 /// * What a save does not change keeps its spelling: numbers of more digits than an `f64` has, halves of surrogate pairs. A byte
 ///   order mark is passed over.
-/// * Symbolic links below the directory are not followed (a volume of Kubernetes is opened by its link `..data`), and files over 1 MiB are neither read nor written.
+/// * Symbolic links below the directory are not followed (a volume of Kubernetes is opened by its link `..data`), and files over 1 MiB are
+///   neither read nor written.
 ///
 /// # Several processes, other tools and people
 ///
 /// Any number of processes of one machine may share the directory. Locks are the system's own (`flock` on Unix): a process that
 /// is killed holds none, and neither the age nor the presence of a lock's file means anything. [`save_if`](Store::save_if)
 /// compares and writes under one of them. [`changes`](Store::changes) looks at the directory (about 5 µs for a record) and tells
-/// what others did, people included; a file that is half written is told as unreadable, not as removed.
+/// what others did, people included; a file that is half written is reported as unreadable, not as removed.
 ///
 /// Other tools take no locks. [`save_if`](Store::save_if) looks at the file a second time when the new one is durable and only
 /// has to be renamed; what another tool writes between that look and the rename, some ten microseconds, is lost. A file that is
-/// gone was removed: [`missing`](Store::missing) says so as long as the directory can be read. When another tool writes new tokens into a token file, the record's generation rises by one, so that
-/// older ones are not written over them. Whoever edits the tokens of a `.credential` by hand raises its `generation` too.
+/// gone was removed: [`missing`](Store::missing) says so as long as the directory can be read. When another tool writes new tokens into a
+/// token file, the record's generation rises by one, so that older ones are not written over them. A person who edits the tokens of a
+/// `.credential` by hand raises its `generation` too.
 ///
 /// # Limits
 ///
@@ -150,8 +152,8 @@ impl FileStore {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorCode::Config`](crate::ErrorCode::Config) when `dir` is something else than a directory, [`ErrorCode::Store`](crate::ErrorCode::Store) when it cannot be created
-    /// or read.
+    /// [`ErrorCode::Config`](crate::ErrorCode::Config) when `dir` is something else than a directory,
+    /// [`ErrorCode::Store`](crate::ErrorCode::Store) when it cannot be created or read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref();
         let failed = |what: &str, error: io::Error| {
@@ -290,7 +292,7 @@ impl FileStore {
         home.map_or(Ok(None), |home| self.read_at(&home, id))
     }
 
-    /// What keeps `auth` from being written. A file that does not read has no revision: it is kept under another name, as by any
+    /// What keeps `auth` from being written. A file that cannot be parsed has no revision: it is kept under another name, as by any
     /// save.
     fn conflict(&self, home: &Home, auth: &Auth, expected: Option<&Revision>) -> Option<Conflict> {
         let stored = self.read_at(home, &auth.id).ok()?;
@@ -309,7 +311,7 @@ impl FileStore {
             Error::store(message).with_auth_id(id)
         })?;
         if let Some(skipped) = skipped {
-            log::warn!("the store holds something that does not read: {skipped}");
+            log::warn!("the store skipped an entry: {skipped}");
         }
         Ok(Some(auth))
     }
@@ -327,7 +329,7 @@ impl FileStore {
     fn recover(&self, home: &Home, id: &str) -> Result<(), Error> {
         recovery::recover(&self.root, home, id).map_err(|error| {
             let message = format!(
-                "credential {} was left half saved, and could not be recovered: {error}",
+                "credential {} was partly saved and could not be recovered: {error}",
                 shown(id)
             );
             Error::store(message).with_auth_id(id).with_source(error)
@@ -438,7 +440,7 @@ impl Store for FileStore {
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        // A directory that is away, or is another one, says nothing of what was in it.
+        // A directory that is missing or was replaced says nothing about its former content.
         self.check_root_for(id)?;
         Ok(Missing::of(!self.index.lock().has_lost(id)))
     }
@@ -466,7 +468,7 @@ impl Store for FileStore {
             };
             match self.read_at(&home, &id) {
                 Ok(auth) => changes.written.extend(auth),
-                // It is told as a file that does not read.
+                // It is reported as a file that cannot be parsed.
                 Err(error) => log::debug!("{error}"),
             }
         }

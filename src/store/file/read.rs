@@ -15,7 +15,7 @@ use crate::json::parse_lenient;
 use crate::store::codec::Object;
 use crate::store::support::permissions;
 
-/// Why a file does not read.
+/// Why a file cannot be parsed.
 #[derive(Debug)]
 pub(super) enum Unreadable {
     /// A link, a directory, a pipe, or below a link.
@@ -193,7 +193,7 @@ impl fmt::Display for Unreadable {
             Self::Json(error) => {
                 // The error's own text may quote what was read.
                 let what = match error.classify() {
-                    Category::Eof => "is cut off",
+                    Category::Eof => "is cut short",
                     _ => "is not JSON",
                 };
                 write!(
@@ -204,7 +204,7 @@ impl fmt::Display for Unreadable {
                 )
             }
             Self::NotAnObject => f.write_str("is not a JSON object"),
-            Self::Foreign => f.write_str("has no token or key in it that is understood"),
+            Self::Foreign => f.write_str("holds no token or key in a known format"),
             Self::Content(reason) => f.write_str(reason),
             Self::Io(error) => write!(f, "could not be read: {error}"),
         }
@@ -255,7 +255,7 @@ mod tests {
             ("", "is empty"),
             (" \n", "is empty"),
             ("[1]", "is not a JSON object"),
-            ("{\"a\":\n\"sk-canary", "is cut off (line 2, column 10)"),
+            ("{\"a\":\n\"sk-canary", "is cut short (line 2, column 10)"),
             ("{\"a\":\nsk-canary}", "is not JSON (line 2, column 1)"),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), reason);

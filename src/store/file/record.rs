@@ -172,7 +172,7 @@ impl Stored {
     }
 
     /// The generation of the tokens. That of a token file is kept beside it; tokens that are not those it was noted for are
-    /// newer, and come from another tool, or from a writer that was cut off.
+    /// newer, and come from another tool, or from an interrupted writer.
     pub(super) fn generation(&self) -> u64 {
         match self.home.form {
             Form::Record => count(&self.object, GENERATION),

@@ -13,7 +13,7 @@ use super::{legacy, locks, names, read};
 use crate::store::codec::Object;
 use crate::store::support::permissions;
 
-/// Whether a write of the record is under way, or was cut off.
+/// Whether a write of the record is in progress, or was interrupted.
 pub(super) fn is_left(root: &Path, home: &Home) -> bool {
     temps(root, home)
         .iter()
@@ -46,7 +46,7 @@ pub(super) fn recover(root: &Path, home: &Home, id: &str) -> io::Result<()> {
             .keep_former(damaged)
             .commit()?;
         log::warn!(
-            "{:?} was left half saved: the newer tokens are recovered",
+            "{:?} was partly saved: the newer tokens are recovered",
             home.path
         );
     } else {
@@ -149,7 +149,7 @@ pub(super) fn recover_all(root: &Path, temps: &[String], paths: &[String]) -> Ve
         match done {
             Ok(()) => recovered.push(home.path),
             Err(error) => log::error!(
-                "{:?} was left half saved, and newer tokens may be in what was left: {error}",
+                "{:?} was partly saved, and newer tokens may be in the temporary file: {error}",
                 home.path
             ),
         }

@@ -31,7 +31,7 @@ pub(super) struct Root {
 #[derive(Debug)]
 struct Known {
     identity: Identity,
-    /// What is wrong has been told.
+    /// The problem has been reported.
     is_told: bool,
 }
 
@@ -75,7 +75,7 @@ impl Root {
         if now.is(identity) {
             return Ok(());
         }
-        let what = "was replaced while it was read: it is read again at the next look";
+        let what = "was replaced while it was being read; the next scan reads it again";
         Err(self.error(what))
     }
 
@@ -100,8 +100,7 @@ impl Root {
                 "holds no credentials"
             };
             let what = format!(
-                "{what} and is another than the one that held them: they stay in use; check that its file system is mounted, or \
-                 open the store anew if it is to have none"
+                "{what} and is not the directory that held them; the credentials stay in use: check that its file system is mounted, or open the store again if it is meant to be empty"
             );
             return Err(self.error(&what));
         }
@@ -112,7 +111,7 @@ impl Root {
         }
         self.known.lock().identity = now;
         log::warn!(
-            "the directory {} is another than before: it is read anew, and what it lacks is not removed",
+            "the directory {} was replaced; reading it again, credentials that it lacks are not removed",
             self.path.display()
         );
         Ok(Sight::Another)

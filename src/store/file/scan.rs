@@ -19,7 +19,7 @@ pub(super) struct Files {
     pub(super) paths: Vec<String>,
     /// What is there and will not be read.
     pub(super) skipped: Vec<Skipped>,
-    /// What does not read on: nothing is known of what is below it.
+    /// What cannot be read: nothing is known of what is below it.
     unread: Vec<String>,
 }
 
@@ -144,7 +144,7 @@ impl Found {
         for (auth, home) in self.records {
             match &first {
                 Some((id, path)) if *id == auth.id => {
-                    let reason = format!("holds the same id as {path:?}, which is used");
+                    let reason = format!("holds the same id as {path:?}; that one is used");
                     self.skipped.push(Skipped::new(&home.path, reason));
                 }
                 _ => {
@@ -231,7 +231,10 @@ impl Walk {
             } else if path.split('/').count() < names::MAX_DEPTH {
                 self.dirs.push(path);
             } else {
-                self.skip(&path, "is too deep: directories below it are not searched");
+                self.skip(
+                    &path,
+                    "is nested too deeply: directories below it are not searched",
+                );
             }
         } else if kind.is_file() && atomic::is_temp(&shown) {
             self.temps.push(path);

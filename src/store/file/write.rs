@@ -66,7 +66,7 @@ pub(super) fn save(root: &Path, auth: &Auth, prepared: Prepared) -> Result<Writt
     } else {
         (commit(credential)?, commit(state)?)
     };
-    // Also where nothing changed: who wrote it may not have made it durable.
+    // Also where nothing changed: its writer may not have made it durable.
     make_durable(root, &home).map_err(|error| failed("make durable", auth, error))?;
     Ok(Written {
         home,
@@ -304,7 +304,7 @@ fn stage_with(
 struct Current {
     text: Zeroizing<Vec<u8>>,
     object: Option<Object>,
-    /// There is a file, and it does not read.
+    /// There is a file, and it cannot be parsed.
     damaged: bool,
 }
 

@@ -40,7 +40,7 @@ impl Link {
             connection = match alive(connection) {
                 Some(connection) => connection,
                 None => {
-                    log::debug!("a connection to PostgreSQL has died: it is replaced");
+                    log::debug!("a connection to PostgreSQL has died; replacing it");
                     let mut connection = self.connect()?;
                     done = work(&mut connection);
                     connection
@@ -94,7 +94,7 @@ fn refused(error: ConnectionError) -> Error {
         return Error::store(message).with_source(error);
     }
     Error::config(
-        "the connection string of PostgreSQL is not understood; it is a URL or a list of name=value, see libpq's documentation",
+        "the connection string of PostgreSQL cannot be parsed; it is a URL or a list of name=value, see libpq's documentation",
     )
 }
 

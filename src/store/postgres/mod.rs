@@ -81,7 +81,7 @@ impl PostgresStore {
     /// cannot make the tables.
     pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
         let random = random::bytes().map_err(|error| {
-            Error::store("the system gives no random numbers").with_source(error)
+            Error::store("the system's random number generator failed").with_source(error)
         })?;
         let store = Self {
             link: Arc::new(Link::new(url.into())),

@@ -24,14 +24,14 @@ impl Link {
         let url = url.expose();
         let client = Client::open(url).map_err(|_| {
             refused(
-                "the URL of Redis is not understood; it is redis://user:password@host:port/database, rediss:// for TLS, or \
+                "the URL of Redis cannot be parsed; it is redis://user:password@host:port/database, rediss:// for TLS, or \
                  redis+unix:///path",
             )
         })?;
         let client = match client.get_connection_info().addr() {
             ConnectionAddr::TcpTls { insecure: true, .. } => {
                 return Err(refused(
-                    "the URL of Redis asks for TLS that trusts every server: leave `#insecure` away",
+                    "the URL of Redis turns off certificate checks: remove `#insecure`",
                 ));
             }
             ConnectionAddr::TcpTls { .. } => with_roots(url, roots)?,
@@ -61,7 +61,7 @@ impl Link {
         };
         let mut done = work(&mut connection);
         if done.as_ref().is_err_and(is_broken) {
-            log::debug!("a connection to Redis has died: it is replaced");
+            log::debug!("a connection to Redis has died; replacing it");
             connection = self.connect()?;
             done = work(&mut connection);
         }
@@ -101,7 +101,7 @@ fn with_roots(url: &str, roots: Option<&[u8]>) -> Result<Client, Error> {
     let has_any = roots.is_none_or(|pem| pem.windows(BEGIN.len()).any(|start| start == BEGIN));
     let client = Client::build_with_tls(url, certificates).ok();
     client.filter(|_| has_any).ok_or_else(|| {
-        let message = "the root certificates for Redis are no certificates in PEM: give the file of the authority that has signed \
+        let message = "the root certificates for Redis are not PEM: give the file of the authority that has signed \
              the server's certificate";
         Error::config(message)
     })

@@ -32,8 +32,8 @@ use crate::error::Error;
 ///
 /// * What is written is written by a script, whole. When [`save`](Store::save) returns, the server has the record; whether it is on disk
 ///   is up to the server, see below.
-/// * [`save_if`](Store::save_if) compares what it has read, and writes in one step, only over that. Where the answer is lost, it asks again: the same record is there,
-///   or the former one, or a later one that is given back.
+/// * [`save_if`](Store::save_if) compares what it has read, and writes in one step, only over that. Where the answer is lost, it asks
+///   again: the same record is there, or the former one, or a later one that is given back.
 /// * [`lock`](Store::lock) is a lease of three seconds ([`with_lease`](Self::with_lease)) that a thread renews as long as it is
 ///   held: when its holder is gone, however it went, others have it after that time. A holder that was cut off for longer can neither
 ///   note an intent nor replace what the next one has saved. A lease may end while its holder lives, so that
@@ -54,9 +54,10 @@ use crate::error::Error;
 ///
 /// Tokens are on the server as they are: grant access accordingly. A connection to `redis://…` is not encrypted: use it on loopback
 /// alone, and `rediss://…` elsewhere, which is TLS 1.2 or 1.3 by rustls. Where the program itself has rustls with another cryptographic
-/// provider than `ring`, it says which is meant (`CryptoProvider::install_default`) before it connects. Connecting takes 5 s at most, an answer 10, and both may
-/// be tried twice. What this crate reads and writes is wiped from memory; the buffers of its connections are not. Part of a record that is over 1 MiB is refused. That a record was removed is
-/// remembered for 30 days. Each thread that uses the store at the same moment has a connection; four stay open.
+/// provider than `ring`, it says which is meant (`CryptoProvider::install_default`) before it connects. Connecting takes 5 s at most, an
+/// answer 10, and both may be tried twice. What this crate reads and writes is wiped from memory; the buffers of its connections are not.
+/// Part of a record that is over 1 MiB is refused. That a record was removed is remembered for 30 days. Each thread that uses the store at
+/// the same moment has a connection; four stay open.
 ///
 /// ```no_run
 /// use credpool::{Manager, RedisStore};
@@ -84,8 +85,8 @@ impl RedisStore {
     /// trusts.
     ///
     /// # Errors
-    /// [`ErrorCode::Config`](crate::ErrorCode::Config) when `url` does not parse, or the server may evict keys; [`ErrorCode::Store`](crate::ErrorCode::Store) when it cannot be reached or
-    /// refuses.
+    /// [`ErrorCode::Config`](crate::ErrorCode::Config) when `url` does not parse, or the server may evict keys;
+    /// [`ErrorCode::Store`](crate::ErrorCode::Store) when it cannot be reached or refuses.
     pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
         Self::open(Link::new(&url.into(), None)?)
     }
@@ -94,8 +95,20 @@ impl RedisStore {
     /// PEM ([RFC 7468](https://www.rfc-editor.org/rfc/rfc7468#section-5)).
     ///
     /// # Errors
-    /// As of [`connect`](Self::connect), and [`ErrorCode::Config`](crate::ErrorCode::Config) when `roots` has no certificate in it, or `url` is not
-    /// `rediss://…`.
+    /// As of [`connect`](Self::connect), and [`ErrorCode::Config`](crate::ErrorCode::Config) when `roots` has no certificate in it, or
+    /// `url` is not `rediss://…`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use credpool::RedisStore;
+    ///
+    /// fn open(certificate: &[u8]) -> Result<RedisStore, credpool::Error> {
+    ///     let store = RedisStore::connect_trusting("rediss://redis.example.org:6379", certificate)?;
+    ///     // Records under a name of their own, and locks that outlive their holder by 30 seconds.
+    ///     Ok(store.with_name("staging").with_lease(Duration::from_secs(30)))
+    /// }
+    /// ```
     pub fn connect_trusting(url: impl Into<Secret>, roots: &[u8]) -> Result<Self, Error> {
         Self::open(Link::new(&url.into(), Some(roots))?)
     }
@@ -108,7 +121,7 @@ impl RedisStore {
             lease: Duration::from_secs(3),
             writer: scripts::token()?.into(),
         };
-        let info = store.link.run("say how it is set up", scripts::info)?;
+        let info = store.link.run("report its configuration", scripts::info)?;
         check(&info)?;
         Ok(store)
     }
@@ -161,7 +174,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn list(&self) -> Result<Listing, Error> {
-        // What changes while it is read is told as a change.
+        // What changes while it is read is reported as a change.
         let ((version, count), mut ids) = self.link.run("list the credentials", |connection| {
             Ok((self.names.version(connection)?, self.names.ids(connection)?))
         })?;
@@ -256,7 +269,7 @@ impl Store for RedisStore {
         let since = since.filter(|since| *since <= now);
         let mut changes = Changes::none(cursor(now, &count));
         changes.complete = since.is_none();
-        // From the beginning, what this handle wrote is told too: whether it is still there is the question.
+        // From the beginning, what this handle wrote is reported too: whether it is still there is the question.
         let own = if changes.complete { "" } else { &*self.writer };
         let since = since.unwrap_or(0);
         let mut from = since;
@@ -314,7 +327,7 @@ impl RedisStore {
     fn odd(&self, id: &str) -> Skipped {
         Skipped::new(
             self.location(id),
-            "is no record: another program has written to the key",
+            "is not a record: another program has written to the key",
         )
     }
 }
@@ -343,13 +356,12 @@ fn check(info: &str) -> Result<(), Error> {
     let evicts = says("maxmemory_policy").is_some_and(|policy| policy != "noeviction");
     if bounded && evicts {
         return Err(Error::config(
-            "the Redis server evicts keys when its memory is full, and a token that is evicted is a login that is lost: set \
-             maxmemory-policy to noeviction",
+            "the Redis server evicts keys when its memory is full, which loses logins: set maxmemory-policy to noeviction",
         ));
     }
     if says("aof_enabled") == Some("0") {
         log::warn!(
-            "the Redis server keeps no append-only file: tokens that were saved since its last snapshot are lost when it ends"
+            "the Redis server keeps no append-only file: a crash loses the tokens saved since its last snapshot"
         );
     }
     Ok(())

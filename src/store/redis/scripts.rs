@@ -13,8 +13,8 @@ use crate::store::codec::{Parts, Texts};
 /// The names of the keys.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
-    /// With an id: a hash of the record's two parts (`c`, `s`), its generation (`g`), and by whom (`cw`, `sw`) and at which version
-    /// (`cv`, `sv`) they were last changed; of a removed one, only when and by whom.
+    /// With an id: a hash of the record's two parts (`c`, `s`), its generation (`g`), and by which handle (`cw`, `sw`) and at which version
+    /// (`cv`, `sv`) they were last changed; of a removed one, only when and by which handle.
     pub(super) record: String,
     /// With an id: whose lease it is.
     lock: String,
@@ -151,7 +151,7 @@ impl Names {
         Ok(credential.is_none() && version.is_some())
     }
 
-    /// All ids, and those of some who were removed.
+    /// All ids, and those of some removed records.
     pub(super) fn ids(&self, connection: &mut Connection) -> RedisResult<Vec<Vec<u8>>> {
         connection.zrange(&self.changes, 0, -1)
     }
@@ -292,8 +292,9 @@ fn run(connection: &mut Connection) -> RedisResult<String> {
 
 /// A random text that no other holder has.
 pub(super) fn token() -> Result<String, Error> {
-    random::token()
-        .map_err(|error| Error::store("the system gives no random numbers").with_source(error))
+    random::token().map_err(|error| {
+        Error::store("the system's random number generator failed").with_source(error)
+    })
 }
 
 fn row((id, credential, state, odd): Answer) -> Row {
@@ -309,7 +310,7 @@ fn row((id, credential, state, odd): Answer) -> Row {
     }
 }
 
-/// What is not UTF-8 was not written here, and does not read.
+/// What is not UTF-8 was not written here, and cannot be parsed.
 fn text(bytes: Vec<u8>) -> String {
     // No copy is made of what is.
     String::from_utf8(bytes)

@@ -345,7 +345,7 @@ impl Inner {
         };
         let failed = |error: rusqlite::Error| {
             let message = format!(
-                "could not {what} in {}: {error}; check that it is an intact database, that there is space, and that nobody keeps it locked",
+                "could not {what} in {}: {error}; check that it is an intact database, that there is space, and that no other program keeps it locked",
                 self.path.display()
             );
             Error::store(message).with_source(error)

@@ -96,11 +96,11 @@ pub(crate) fn tighten_dir(dir: &Path) {
     match File::open(dir).and_then(|opened| tighten(&opened, &opened.metadata()?)) {
         Ok(false) => {}
         Ok(true) => log::warn!(
-            "{} was open to other users: it is private now",
+            "{} was accessible to other users; it is private now",
             dir.display()
         ),
         Err(error) => log::warn!(
-            "{} could not be made private: {error}; credentials may be open to other users",
+            "{} could not be made private: {error}; credentials may be accessible to other users",
             dir.display()
         ),
     }
@@ -111,7 +111,9 @@ pub(crate) fn tighten_file(file: &File, found: &fs::Metadata, path: &str) {
     match tighten(file, found) {
         Ok(false) => {}
         Ok(true) => {
-            log::warn!("{path:?} was open to other users: it is private now; renew its secrets");
+            log::warn!(
+                "{path:?} was accessible to other users; it is private now: renew its secrets"
+            );
         }
         Err(error) => log::warn!("{path:?} could not be made private: {error}"),
     }

@@ -39,6 +39,16 @@ use crate::error::Error;
 use crate::panic::guard;
 
 /// What a suite has found: a kept or skipped promise is named as its sentence. See [`check_store`] and [`check_executor`].
+///
+/// ```
+/// use credpool::testing::conformance::Report;
+///
+/// /// Every promise was checked, and the report says so.
+/// fn show(report: &Report) {
+///     assert!(report.skipped.is_empty(), "{:?}", report.skipped);
+///     println!("{report}");
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {

@@ -16,7 +16,7 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Starts so many; each is told its number.
+    /// Starts so many; each gets its number.
     pub(super) fn start(
         count: usize,
         work: impl Fn(usize) -> Verdict + Send + Sync + 'static,
@@ -29,7 +29,7 @@ impl Threads {
                 let verdict = guard(|| "a thread".to_owned(), || work(number));
                 let _ = report.send(verdict.unwrap_or_else(|panicked| Err(panicked.into())));
             })
-            .map_err(|error| Stop::Broken(format!("the system gives no thread: {error}")))
+            .map_err(|error| Stop::Broken(format!("no thread could be started: {error}")))
         };
         let handles = (0..count).map(start).collect::<Result<_, _>>()?;
         Ok(Self { verdicts, handles })

@@ -65,7 +65,7 @@ impl Scope {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Whether the request went over a kept connection and met no answer there: the connection may have died before, while it
+    /// Whether the request went over a kept connection and got no answer there: the connection may have died before, while it
     /// was idle.
     pub(crate) fn reused_in_vain(&self) -> bool {
         self.reused.load(Ordering::Relaxed) && !self.answered.load(Ordering::Relaxed)

@@ -103,4 +103,4 @@ impl fmt::Debug for TlsTransport {
 }
 
 /// What the fault is called on its way through the client.
-pub(in crate::transport) const BAD_NAME: &str = "the host's name cannot stand in a certificate";
+pub(in crate::transport) const BAD_NAME: &str = "the host's name is not valid in a certificate";

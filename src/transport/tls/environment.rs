@@ -20,7 +20,7 @@ pub(super) fn roots() -> &'static [TrustAnchor<'static>] {
         let mut roots = RootCertStore::empty();
         let (_, ignored) = roots.add_parsable_certificates(named());
         if ignored > 0 {
-            log::warn!("{ignored} of the environment's root certificates cannot be used");
+            log::warn!("{ignored} root certificates of the environment cannot be used");
         }
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         roots.roots

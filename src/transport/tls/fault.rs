@@ -62,7 +62,7 @@ impl TlsFault {
             rustls::Error::NoApplicationProtocol => (only_http1(whose), false),
             rustls::Error::PeerIncompatible(_) => (nothing_in_common(whose), false),
             rustls::Error::InvalidMessage(_) => (
-                format!("what {whose} sends is not TLS: are scheme and port of the URL right?"),
+                format!("{whose} does not answer with TLS: check scheme and port of the URL"),
                 false,
             ),
             other => (
@@ -79,8 +79,7 @@ fn certificate(fault: &CertificateError, whose: &str) -> String {
     let name = name(fault);
     match fault {
         FailureKind::UnknownIssuer => format!(
-            "{whose}'s certificate is signed by an authority that is not known ({name}): where it is your own, give its root \
-             certificate by `Builder::root_certificates`, attribute `ca_certificates` or the variable SSL_CERT_FILE"
+            "{whose}'s certificate is signed by an unknown authority ({name}): if it is your own, add its root certificate with `Builder::root_certificates`, attribute `ca_certificates` or the variable SSL_CERT_FILE"
         ),
         FailureKind::Expired | FailureKind::ExpiredContext { .. } => {
             format!("{whose}'s certificate has expired, or the clock of this machine is wrong")
@@ -89,16 +88,14 @@ fn certificate(fault: &CertificateError, whose: &str) -> String {
             format!("{whose}'s certificate is not valid yet, or the clock of this machine is wrong")
         }
         FailureKind::NotValidForName | FailureKind::NotValidForNameContext { .. } => format!(
-            "{whose}'s certificate is that of another host: is the host in the URL right, and does anything stand between?"
+            "{whose}'s certificate is that of another host: check the host in the URL, and for an intercepting proxy"
         ),
         FailureKind::BadSignature => format!(
-            "{whose}'s certificate is not signed by the authority that it names ({name}): where that is your own, is the root \
-             certificate that was given the present one?"
+            "{whose}'s certificate is not signed by the authority that it names ({name}): if that is your own, check that the configured root certificate is current"
         ),
         FailureKind::Revoked => format!("{whose}'s certificate is revoked"),
         FailureKind::Other(other) if format!("{other:?}").contains(CA_AS_SERVER) => format!(
-            "{whose}'s certificate is that of an authority ({CA_AS_SERVER}), with which no server may show itself: give it one \
-             without CA:TRUE, as `openssl req -x509 -addext basicConstraints=CA:FALSE` makes it"
+            "{whose}'s certificate is that of an authority ({CA_AS_SERVER}), which is not valid for a server: issue one without CA:TRUE, as `openssl req -x509 -addext basicConstraints=CA:FALSE` makes it"
         ),
         _ => format!("{whose}'s certificate is not accepted ({name})"),
     }
@@ -109,7 +106,7 @@ fn told(alert: Alert, whose: &str) -> (String, bool) {
     let name = name(&alert);
     let what = match alert {
         Alert::CertificateRequired | Alert::NoCertificate => format!(
-            "{whose} asks for a client certificate ({name}): give one by `Builder::client_certificate` or the attributes \
+            "{whose} requires a client certificate ({name}): set one with `Builder::client_certificate` or the attributes \
              `client_certificate` and `client_key`"
         ),
         Alert::BadCertificate
@@ -126,7 +123,9 @@ fn told(alert: Alert, whose: &str) -> (String, bool) {
         ),
         Alert::ProtocolVersion | Alert::InsufficientSecurity => nothing_in_common(whose),
         Alert::UnrecognisedName => {
-            format!("{whose} does not know the host's name ({name}): is the host in the URL right?")
+            format!(
+                "{whose} does not recognize the host's name ({name}): check the host in the URL"
+            )
         }
         Alert::NoApplicationProtocol => only_http1(whose),
         _ => return (format!("{whose} ended the TLS handshake ({name})"), true),
@@ -141,7 +140,7 @@ fn nothing_in_common(whose: &str) -> String {
 }
 
 fn only_http1(whose: &str) -> String {
-    format!("{whose} does not speak HTTP/1.1, the only version that is spoken here")
+    format!("{whose} does not speak HTTP/1.1, the only supported version")
 }
 
 /// The fault's name in the TLS library: never text from outside.

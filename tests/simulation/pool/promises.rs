@@ -325,7 +325,7 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
         since.is_some_and(|since| *since + Duration::from_secs(1) < now)
     });
     let Some(id) = long_ready else { return };
-    if error.message().contains("came first") {
+    if error.message().contains("earlier calls are still waiting") {
         // The first of those is woken by that, and takes it, or hands on.
         let since = settled[&(manner.model.to_owned(), id.clone())];
         let before = ground.behind.lock().insert(manner.model.to_owned(), now);

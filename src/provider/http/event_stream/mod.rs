@@ -97,14 +97,26 @@ pub trait StreamProtocol: Send {
 
     /// What the ordinary event says, read from its data without looking at the rest of it: most events of a stream are alike,
     /// and this is several times cheaper. `None` for every event that must be read in full.
+    ///
+    /// ```
+    /// use credpool::StreamChunk;
+    ///
+    /// /// A piece of text without escapes needs no JSON parser.
+    /// fn fast_path(data: &[u8]) -> Option<StreamChunk> {
+    ///     let text = data.strip_prefix(br#"{"text":""#)?.strip_suffix(br#""}"#)?;
+    ///     let text = str::from_utf8(text).ok().filter(|text| !text.contains(['"', '\\']))?;
+    ///     Some(StreamChunk::new(data.to_vec()).with_text(text))
+    /// }
+    /// assert!(fast_path(br#"{"text":"hello"}"#).is_some());
+    /// ```
     fn fast_path(&mut self, data: &[u8]) -> Option<StreamChunk> {
         let _ = data;
         None
     }
 
-    /// Whether an event of this name is one of the API's own, whose data means something. Data that does not read is an error then; under
-    /// any other name it is taken for a gateway's own and skipped. Events without a name are always the API's. None by default: an API that
-    /// names its events says so here.
+    /// Whether an event of this name is one of the API's own, whose data means something. Data that cannot be parsed is an error then;
+    /// under any other name it is taken for a gateway's own and skipped. Events without a name are always the API's. None by default: an
+    /// API that names its events says so here.
     fn knows(&self, event: &str) -> bool {
         let _ = event;
         false
@@ -122,6 +134,21 @@ pub trait StreamProtocol: Send {
 }
 
 /// What an event of a stream means. See [`StreamProtocol`].
+///
+/// ```
+/// use credpool::StreamChunk;
+/// use credpool::provider::http::EventMeaning;
+/// use serde_json::Value;
+///
+/// /// One event of a stream whose last one has a member `done`.
+/// fn meaning(event: &Value) -> EventMeaning {
+///     let chunk = StreamChunk::new(event.to_string());
+///     match event["done"].as_bool() {
+///         Some(true) => EventMeaning::Last(chunk),
+///         _ => EventMeaning::Chunk(chunk),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EventMeaning {
@@ -270,7 +297,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
                 let what = "the upstream answered a stream request with something that is neither events nor JSON";
                 let text = without_mark(document).trim_ascii_start();
                 let hint = if text.starts_with(b"<") {
-                    " (it is a web page: is base_url right?)"
+                    " (it is a web page: check base_url)"
                 } else {
                     ""
                 };
@@ -405,7 +432,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         }
     }
 
-    /// The chunk with its event, the first one with the limits that the headers told.
+    /// The chunk with its event, the first one with the limits of the headers.
     fn filled(&mut self, mut chunk: StreamChunk, event: SseEvent) -> StreamChunk {
         chunk.payload = event.data;
         chunk.event = event.event;
@@ -419,7 +446,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
 
     fn truncated(&self) -> Error {
         let missing = self.protocol.missing();
-        let what = format!("the stream ended before the reply did: {missing}");
+        let what = format!("the stream ended before the reply was complete: {missing}");
         Error::new(ErrorCode::StreamTruncated, what)
     }
 
@@ -432,7 +459,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         rate_limits::attach(error, limits, &self.auth)
     }
 
-    /// An error of this stream: about its credential, with the limits that the headers told.
+    /// An error of this stream: about its credential, with the limits of the headers.
     fn own(&self, error: Error) -> Error {
         let error = error.about(&self.auth.id);
         let error = match &self.head {
@@ -467,7 +494,8 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             // Of a whole reply no more than the closing marker is left, which some servers write in their own way.
             Err(_) if self.protocol.is_whole() => return Ok(None),
             Err(error) if error.is_data() => {
-                let what = "an event of the stream holds more parts than its size allows, which is a limit of this side";
+                let what =
+                    "an event of the stream exceeds the client's limit of JSON parts for its size";
                 return Err(malformed(what).with_retryable(false));
             }
             Err(_) => return Err(malformed("an event of the stream is not JSON")),

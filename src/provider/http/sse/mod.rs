@@ -68,6 +68,13 @@ impl<R: Read> SseReader<R> {
     }
 
     /// Sets how many bytes one event, or one line, may have. Default: 64 MiB, for images come as one event.
+    ///
+    /// ```
+    /// use credpool::provider::SseReader;
+    ///
+    /// let input = &b"data: a long event\n\n"[..];
+    /// assert!(SseReader::new(input).with_limit(4).next_event().is_err());
+    /// ```
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
@@ -239,8 +246,7 @@ impl<R: Read> SseReader<R> {
         Err(Error::new(
             ErrorCode::StreamMalformed,
             format!(
-                "an event of the stream has more than {} bytes, which is the limit of this side: raise event_limit of the call's \
-                 options, or of the executor",
+                "an event of the stream exceeds the limit of {} bytes: raise event_limit in the call's options or at the executor",
                 self.limit
             ),
         ))
@@ -270,7 +276,7 @@ fn broken(error: std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Error::new(
             ErrorCode::StreamStalled,
-            "the stream fell silent for longer than its limit",
+            "no data within the stream's idle limit",
         ),
         ErrorKind::UnexpectedEof => Error::new(
             ErrorCode::StreamTruncated,
@@ -278,7 +284,7 @@ fn broken(error: std::io::Error) -> Error {
         ),
         kind => Error::new(
             ErrorCode::StreamInterrupted,
-            format!("the stream broke off: {kind}"),
+            format!("the stream failed: {kind}"),
         ),
     }
 }

@@ -280,11 +280,11 @@ pub(super) fn within<T: Send + 'static>(
     spawn("conformance-call".to_owned(), move || {
         let _ = done.send(guard(|| "the executor".to_owned(), work));
     })
-    .map_err(|error| Stop::Broken(format!("the system gives no thread: {error}")))?;
+    .map_err(|error| Stop::Broken(format!("no thread could be started: {error}")))?;
     match is_done.recv_timeout(LONG) {
         Ok(result) => Ok(result?),
         Err(_) => Err(Stop::Broken(format!(
-            "{what} has not come to an end within {} s",
+            "{what} has not ended within {} s",
             LONG.as_secs()
         ))),
     }

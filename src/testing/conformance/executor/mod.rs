@@ -16,10 +16,62 @@ use crate::executor::ProviderExecutor;
 use crate::request::{Options, Request, Usage};
 
 /// An event of a stream: its name, which may be empty, and its data.
+///
+/// ```
+/// use credpool::testing::conformance::Event;
+///
+/// let piece: Event = ("content_block_delta", r#"{"text": "hello"}"#.to_owned());
+/// ```
 pub type Event = (&'static str, String);
 
 /// What [`check_executor`] needs to know of an executor: how its vendor answers, by the vendor's own pages. A server of the suite, on loopback,
 /// gives these answers, and spoils them.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use credpool::provider::OpenAi;
+/// use credpool::testing::conformance::{Event, ExecutorFixture};
+/// use credpool::{Auth, ProviderExecutor, Request};
+/// use serde_json::json;
+///
+/// /// How chat completions are answered.
+/// struct Chat;
+/// impl ExecutorFixture for Chat {
+///     fn executor(&self) -> Arc<dyn ProviderExecutor> {
+///         Arc::new(OpenAi::new())
+///     }
+///     fn credential(&self, base_url: &str, key: &str) -> Auth {
+///         let auth = Auth::api_key("openai", key).with_attribute("base_url", base_url);
+///         auth.with_attribute("count_tokens_path", "/count")
+///     }
+///     fn request(&self) -> Request {
+///         Request::new("gpt-5", r#"{"model": "gpt-5", "messages": []}"#)
+///     }
+///     fn reply(&self, text: &str) -> String {
+///         json!({"choices": [{"finish_reason": "stop", "message": {"content": text}}]}).to_string()
+///     }
+///     fn stream_piece(&self, text: &str) -> Event {
+///         ("", json!({"choices": [{"delta": {"content": text}}]}).to_string())
+///     }
+///     fn stream_end(&self) -> Vec<Event> {
+///         let last = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
+///         vec![("", last.to_string()), ("", "[DONE]".to_owned())]
+///     }
+///     fn error(&self, message: &str) -> String {
+///         json!({"error": {"message": message}}).to_string()
+///     }
+///     fn error_in_reply(&self, message: &str) -> Option<String> {
+///         Some(self.error(message))
+///     }
+///     fn error_in_stream(&self, message: &str) -> Option<Event> {
+///         Some(("", self.error(message)))
+///     }
+///     fn count(&self, tokens: u64) -> Option<String> {
+///         Some(json!({"input_tokens": tokens}).to_string())
+///     }
+/// }
+/// ```
 pub trait ExecutorFixture: Send + Sync {
     /// The executor.
     fn executor(&self) -> Arc<dyn ProviderExecutor>;

@@ -110,7 +110,7 @@ pub(super) fn another_request_gets_the_credential(fixture: &dyn ExecutorFixture)
     let executor = fixture.executor();
     let preparer = executor
         .request_preparer()
-        .ok_or_else(|| Stop::skipped("the executor prepares no requests of the program's own"))?;
+        .ok_or_else(|| Stop::skipped("the executor prepares no user-supplied requests"))?;
     let head = || {
         let (mut head, ()) = http::Request::new(()).into_parts();
         head.uri = http::Uri::from_static("https://api.example/v1/files");

@@ -1,4 +1,4 @@
-//! Promises about what is told of other handles, and of edits in place.
+//! Promises about changes by other handles, and by edits in place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn look(store: &dyn Store, since: Option<&Cursor>) -> Result<Changes, Stop> {
     })?;
     ensure!(
         changes.skipped.is_empty(),
-        "a change that the store has written does not read: {:?}",
+        "a change that the store has written cannot be parsed: {:?}",
         changes.skipped
     );
     Ok(changes)
@@ -42,15 +42,15 @@ pub(super) fn changes_begin_where_one_asks(fixture: &Fixture) -> Verdict {
     other.save(&sample("after"))?;
     let first = look(&*store, Some(&begin.cursor))?;
     let told = written(&first);
-    ensure!(told.contains_key("after"), "a write is not told");
+    ensure!(told.contains_key("after"), "a write is not reported");
     let again = look(&*store, Some(&begin.cursor))?;
     same("the answer to the same question", &written(&again), &told)?;
     let then = look(&*store, Some(&again.cursor))?;
-    // It may be told again, but nothing else is.
+    // It may be reported again, but nothing else is.
     let is_known = |(id, auth): (&str, Value)| told.get(id) == Some(&auth);
     ensure!(
         written(&then).into_iter().all(is_known) && then.removed.is_empty(),
-        "changes are told that were not made"
+        "changes are reported that were not made"
     );
     Ok(())
 }
@@ -69,22 +69,22 @@ pub(super) fn a_listing_says_where_changes_begin(fixture: &Fixture) -> Verdict {
     same("how many records are listed", &listed.len(), &1)?;
     other.save(&sample("after"))?;
     let news = look(&*store, Some(&since))?;
-    // What was being written at that moment may be told again.
+    // What was being written at that moment may be reported again.
     let seen = written(&news);
     ensure!(
         seen.contains_key("after"),
-        "a write after the listing is not told"
+        "a write after the listing is not reported"
     );
     ensure!(
         seen.keys().all(|id| ["before", "after"].contains(id)),
-        "records are told that were not written"
+        "records are reported that were not written"
     );
     let (listed, since) = cursor(&*store)?;
     let news = look(&*store, Some(&since))?;
     let is_listed = |auth: &Auth| listed.iter().any(|other| json(other) == json(auth));
     ensure!(
         news.written.iter().all(is_listed),
-        "what was listed is told as something else"
+        "what was listed is reported as something else"
     );
     Ok(())
 }
@@ -93,7 +93,7 @@ pub(super) fn a_listing_says_where_changes_begin(fixture: &Fixture) -> Verdict {
 struct Follower {
     store: Arc<dyn Store>,
     cursor: Cursor,
-    /// What has gone may be told again.
+    /// What has gone may be reported again.
     gone: BTreeSet<String>,
 }
 
@@ -104,7 +104,7 @@ impl Follower {
         for auth in expected {
             let found = seen.get(auth.id.as_str());
             same(
-                &format!("what is told after {what}"),
+                &format!("what is reported after {what}"),
                 &found,
                 &Some(&json(auth)),
             )?;
@@ -112,13 +112,13 @@ impl Follower {
         for id in removed {
             ensure!(
                 changes.removed.iter().any(|told| told == id),
-                "the removal of {id} is not told"
+                "the removal of {id} is not reported"
             );
             self.gone.insert((*id).to_owned());
         }
         ensure!(
             changes.removed.iter().all(|id| self.gone.contains(id)),
-            "after {what}, removals are told that were not made"
+            "after {what}, removals are reported that were not made"
         );
         self.cursor = changes.cursor;
         Ok(())
@@ -181,8 +181,8 @@ pub(super) fn own_writes_are_no_news(fixture: &Fixture) -> Verdict {
     store.save(&sample("c"))?;
     let changes = look(&*store, Some(&begin))?;
     let told: Vec<_> = written(&changes).into_keys().collect();
-    same("what a handle is told of its own writes", &told, &vec![])?;
-    // Where two write, each hears of the other, whoever was last.
+    same("what a handle gets of its own writes", &told, &vec![])?;
+    // Where two write, each is notified of the other, in any order.
     other.save(&sample("a").with_label("theirs"))?;
     let mut cooling = sample("a");
     cooling.status_message = "ours".into();
@@ -194,7 +194,7 @@ pub(super) fn own_writes_are_no_news(fixture: &Fixture) -> Verdict {
         .map(|auth| (auth.label.as_str(), auth.status_message.as_str()))
         .collect();
     same(
-        "what is told of a record that both have written",
+        "what is reported of a record that both have written",
         &told,
         &vec![("theirs", "ours")],
     )
@@ -226,7 +226,7 @@ pub(super) fn no_writer_is_missed(fixture: &Fixture) -> Verdict {
     writers.join()?;
     let all = WRITERS * RECORDS;
     same(
-        "how many writes of several threads are told",
+        "how many writes of several threads are reported",
         &seen.len(),
         &all,
     )
@@ -255,7 +255,7 @@ pub(super) fn a_foreign_cursor_gives_all_there_is(fixture: &Fixture) -> Verdict 
         same("what a complete answer names", &ids, &vec!["a", "b"])?;
         ensure!(
             all.removed.iter().all(|id| id == "c"),
-            "removals are told that were not made: {:?}",
+            "removals are reported that were not made: {:?}",
             all.removed
         );
         ensure!(

@@ -18,6 +18,26 @@ use crate::store::Store;
 /// What [`check_store`] needs to know of a store: how it is opened on a place of its own, and what it does not do.
 ///
 /// A fixture is made for each check, and its place is empty then.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use credpool::testing::conformance::StoreFixture;
+/// use credpool::{FileStore, Store};
+///
+/// /// A directory for each promise.
+/// struct Directory(tempfile::TempDir);
+/// impl StoreFixture for Directory {
+///     fn open(&self) -> Arc<dyn Store> {
+///         Arc::new(FileStore::open(self.0.path()).unwrap())
+///     }
+///     fn rewrite(&self, id: &str, anew: &dyn Fn(&str) -> String) -> bool {
+///         let file = self.0.path().join(format!("{id}.credential"));
+///         let text = std::fs::read_to_string(&file).unwrap();
+///         std::fs::write(&file, anew(&text)).is_ok()
+///     }
+/// }
+/// ```
 pub trait StoreFixture: Send + Sync + 'static {
     /// Another handle on the place's records, as another part of the program would open it.
     fn open(&self) -> Arc<dyn Store>;
@@ -27,8 +47,8 @@ pub trait StoreFixture: Send + Sync + 'static {
         &[]
     }
 
-    /// A process that opens the same place and calls [`act_as_other_process`]. Mostly this test program again, with the name of such a test as an
-    /// argument, and the place in its environment. `None`, the default: the store is one process's own.
+    /// A process that opens the same place and calls [`act_as_other_process`]. Mostly this test program again, with the name of such a test
+    /// as an argument, and the place in its environment. `None`, the default: the store is one process's own.
     fn other_process(&self) -> Option<Command> {
         None
     }
@@ -42,12 +62,30 @@ pub trait StoreFixture: Send + Sync + 'static {
 }
 
 /// Something that a store may do or leave to the defaults of [`Store`]. See [`StoreFixture::lacks`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use credpool::testing::conformance::{Ability, StoreFixture};
+/// use credpool::{MemoryStore, Store};
+///
+/// /// Of a store that cannot tell what has changed.
+/// struct Quiet(Arc<MemoryStore>);
+/// impl StoreFixture for Quiet {
+///     fn open(&self) -> Arc<dyn Store> {
+///         self.0.clone()
+///     }
+///     fn lacks(&self) -> &[Ability] {
+///         &[Ability::Changes, Ability::OwnWrites]
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ability {
     /// [`Store::save_state`] leaves the credential alone.
     SeparateState,
-    /// [`Store::save_if`] compares and writes in one step, whoever else writes.
+    /// [`Store::save_if`] compares and writes in one step, beside other writers.
     CompareAndSwap,
     /// [`Store::lock`] excludes others, and remembers intents.
     Locks,

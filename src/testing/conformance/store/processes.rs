@@ -1,4 +1,4 @@
-//! Other processes that use the same store, told what to do by their environment.
+//! Other processes that use the same store, controlled by their environment.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Stdio};
@@ -10,8 +10,9 @@ use super::samples::{MANY, entry, loaded, successor};
 use crate::store::{Intent, Revision, Saved, Store};
 use crate::testing::conformance::{Stop, Verdict, same};
 
-/// Does what the suite of another process asks, if it has started this one by [`StoreFixture::other_process`](super::StoreFixture::other_process);
-/// otherwise returns immediately, without opening anything: it is an ordinary run of the tests.
+/// Does what the suite of another process asks, if it has started this one by
+/// [`StoreFixture::other_process`](super::StoreFixture::other_process); otherwise returns immediately, without opening anything: it is an
+/// ordinary run of the tests.
 ///
 /// ```
 /// use credpool::FileStore;
@@ -150,7 +151,7 @@ impl Other {
             .map_err(|_| Stop::Broken(format!("the other process says {said:?}")))
     }
 
-    /// Kills it, as the system does that runs out of memory, and gives back what it had said by then.
+    /// Kills it, as the system does that runs out of memory, and gives back its output up to then.
     pub(super) fn kill(mut self) -> Result<Vec<String>, Stop> {
         self.child.kill()?;
         self.child.wait()?;

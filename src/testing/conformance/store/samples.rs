@@ -21,7 +21,7 @@ pub(super) fn altered(auth: &Auth, alter: impl FnOnce(&mut Value)) -> Result<Aut
     let mut json = json(auth);
     alter(&mut json);
     serde_json::from_value(json)
-        .map_err(|error| Stop::Broken(format!("the suite's record does not read: {error}")))
+        .map_err(|error| Stop::Broken(format!("the suite's record cannot be parsed: {error}")))
 }
 
 /// The same record with tokens of another generation, as a refresh makes it.
@@ -79,7 +79,7 @@ pub(super) fn conflict(what: &str, saved: Saved) -> Result<Option<Auth>, Stop> {
 pub(super) fn at(what: &str, saved: Saved) -> Result<String, Stop> {
     match saved {
         Saved::At(place) => Ok(place),
-        Saved::Conflict(_) => Err(Stop::Broken(format!("save_if told a conflict {what}"))),
+        Saved::Conflict(_) => Err(Stop::Broken(format!("save_if reported a conflict {what}"))),
     }
 }
 

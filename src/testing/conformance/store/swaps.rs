@@ -174,7 +174,7 @@ pub(super) fn a_swap_that_was_made_is_made(fixture: &Fixture) -> Verdict {
     )
 }
 
-/// Two who count, each from what it has read, leave nothing out.
+/// Two counters, each from what it has read, leave nothing out.
 pub(super) fn no_update_is_lost(fixture: &Fixture) -> Verdict {
     const EACH: u64 = 300;
     fixture.open().save(&sample("a").with_metadata("n", 0))?;
@@ -184,7 +184,7 @@ pub(super) fn no_update_is_lost(fixture: &Fixture) -> Verdict {
         let mut seen = loaded(&*store, "a")?;
         for _ in 0..EACH {
             loop {
-                // Two who write the very same record have both written it.
+                // Two writers of the very same record have both written it.
                 let next = seen.clone().with_metadata("writer", writer());
                 let next = next.with_metadata("n", counted(&seen) + 1);
                 match store.save_if(&next, Some(&Revision::of(&seen)))? {

@@ -1,5 +1,7 @@
 //! The refresh coordinator: single-flight for each grant, bounded concurrency.
 
+mod flight;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -7,8 +9,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, select};
 use parking_lot::Mutex;
 
+use flight::Flight;
+pub(super) use flight::{Done, Refreshed, cut_off};
+
 use super::admission::Admission;
-use super::attempt;
 use super::endpoint_backoff::{EndpointBackoff, client};
 use super::grants::{Grants, LAST_SPENT};
 use super::pending_saves::PendingSaves;
@@ -22,16 +26,6 @@ use crate::error::{Error, ErrorCode};
 use crate::registry::release;
 use crate::runtime::{Lane, WaitFor, Worker};
 use crate::services::Services;
-
-/// What those who wait for a refresh hear.
-pub(super) type Refreshed = Result<Arc<Auth>, Error>;
-
-/// How a refresh ended.
-pub(super) struct Done {
-    pub(super) outcome: Refreshed,
-    /// The records to tell the hook of.
-    pub(super) changed: Vec<Arc<Auth>>,
-}
 
 /// Runs refreshes, and remembers what came of them.
 pub(crate) struct RefreshCoordinator {
@@ -52,7 +46,7 @@ pub(crate) struct RefreshCoordinator {
     pub(super) salt: u64,
 }
 
-/// The refreshes that were asked for and have not come to their end.
+/// The refreshes that were requested and have not ended.
 #[derive(Debug)]
 struct Queue {
     flights: SingleFlight<Arc<str>, Waiter>,
@@ -69,21 +63,14 @@ struct Waiter {
     tell: Sender<Refreshed>,
 }
 
-/// A refresh that runs. Dropped without an answer, it tells those who wait.
-struct Flight {
-    coordinator: Arc<RefreshCoordinator>,
-    id: Arc<str>,
-    done: Option<Done>,
-}
-
-/// Who wants a refresh.
+/// What triggers a refresh.
 #[derive(Debug)]
 pub(super) enum Asker {
     /// The scheduler: no call waits for it.
     Schedule,
     /// A call, which does not wait here.
     Call,
-    /// A call that waits to be told.
+    /// A call that waits for the result.
     Ticket(Sender<Refreshed>),
 }
 
@@ -125,7 +112,7 @@ impl RefreshCoordinator {
         }
     }
 
-    /// Refreshes a credential now, due or not, and waits for the outcome. One that is under way already is not asked for again.
+    /// Refreshes a credential now, due or not, and waits for the outcome. One that is in flight already is joined.
     pub(crate) fn refresh_now(self: &Arc<Self>, id: &str) -> Refreshed {
         if let Some(auth) = self.services.registry.get(id) {
             self.states
@@ -224,7 +211,7 @@ impl RefreshCoordinator {
                 Joined::Running => {}
                 Joined::OwnRun => {
                     let what = format!(
-                        "the refresh of credential {id} asks to wait for itself: an executor's refresh must not refresh its own credential"
+                        "the refresh of credential {id} waits for itself: an executor's refresh must not refresh its own credential"
                     );
                     return Err(Error::new(ErrorCode::Conflict, what).with_auth_id(id));
                 }
@@ -316,7 +303,7 @@ impl RefreshCoordinator {
                 // It has come to its end.
                 drop(former);
             }
-            Err(error) => log::error!("refreshes wait for others that hang: {error}"),
+            Err(error) => log::error!("refreshes are waiting for hung ones: {error}"),
         }
     }
 
@@ -335,7 +322,7 @@ impl RefreshCoordinator {
         }
     }
 
-    /// Tells those who wait for a refresh what came of it.
+    /// Notifies the waiters of a refresh of its result.
     fn tell(&self, id: &Arc<str>, done: &Done) {
         let waiters = {
             let mut queue = self.queue.lock();
@@ -419,58 +406,6 @@ impl RefreshCoordinator {
     }
 }
 
-impl Flight {
-    fn run(mut self) {
-        self.coordinator.queue.lock().flights.runs_here(&self.id);
-        self.done = Some(attempt::run(&self.coordinator, &self.id));
-    }
-
-    /// There is no thread for it, nor for the others.
-    fn give_up(mut self, error: &Error) {
-        let coordinator = Arc::clone(&self.coordinator);
-        let waiting = coordinator.queue.lock().admission.clear();
-        self.done = Some(Done::failed(error.clone()));
-        for id in waiting.iter().chain([&self.id]) {
-            if let Some(auth) = coordinator.services.registry.get(id) {
-                let now = coordinator.services.clock.monotonic();
-                coordinator
-                    .states
-                    .note(id, &auth, |state| state.wait(now, NO_WORKER));
-            }
-        }
-        for id in waiting {
-            coordinator.tell(&id, &Done::failed(error.clone()));
-        }
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let done = self.done.take();
-        let done = done.unwrap_or_else(|| Done::failed(cut_off(&self.id)));
-        self.coordinator.tell(&self.id, &done);
-        if self.coordinator.services.pool.check_open().is_ok() {
-            self.coordinator.dispatch();
-        }
-    }
-}
-
-impl Done {
-    pub(super) fn failed(error: Error) -> Self {
-        Self {
-            outcome: Err(error),
-            changed: Vec::new(),
-        }
-    }
-
-    pub(super) fn with(auth: Arc<Auth>) -> Self {
-        Self {
-            outcome: Ok(Arc::clone(&auth)),
-            changed: vec![auth],
-        }
-    }
-}
-
 /// Waits until a refresh that hangs makes room. False when there is nothing to wait for.
 fn wait_for_room(coordinator: &Weak<RefreshCoordinator>, stop: &Receiver<Never>) -> bool {
     let Some(strong) = coordinator.upgrade() else {
@@ -505,12 +440,6 @@ fn ends(auth: &Auth) -> Timestamp {
         return Timestamp::MIN;
     }
     auth.expiration_time().at().unwrap_or(Timestamp::MAX)
-}
-
-/// What waiters hear of a refresh that came to no end.
-pub(super) fn cut_off(id: &str) -> Error {
-    let what = format!("the refresh of {id} was cut off before it was done");
-    Error::new(ErrorCode::RefreshFailed, what).with_auth_id(id)
 }
 
 /// Until a worker may be free.
