@@ -66,7 +66,7 @@ pub(super) fn fast_path(body: &[u8]) -> Option<Reply> {
     })
 }
 
-/// What the fast paths read of an answer or a chunk: its one choice, its usage, and what is out of the ordinary.
+/// What the fast paths read of an answer or a chunk: its one choice, its usage, and whatever else the full reader is needed for.
 #[derive(Deserialize)]
 pub(super) struct Glance<'a, Choice, Usage> {
     pub(super) choices: [Choice; 1],

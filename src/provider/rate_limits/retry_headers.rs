@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 /// The wait in `retry-after-ms` or `x-ms-retry-after-ms` (milliseconds, as OpenAI and Azure send them, in
 /// [that order](https://github.com/Azure/azure-sdk-for-python/blob/main/sdk/core/azure-core/azure/core/pipeline/policies/_utils.py)), else in
 /// `retry-after` ([RFC 9110 section 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3): seconds or an HTTP date; servers also send
-/// decimals, durations, Unix time and other dates). A date in the past is no wait at all; what does not read as a wait is as if it were not there.
+/// decimals, durations, Unix time and other dates). A date in the past is no wait at all; what is no wait in any of these forms is ignored.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let milliseconds = |text: &str| numbers::seconds(numbers::decimal(text)? / 1000.0);
     MILLISECONDS

@@ -186,13 +186,17 @@ fn a_worker_that_shuts_its_pool_down_does_not_wait_for_itself() {
         let (pool, _) = pool(1, 0);
         let pool = Arc::new(pool);
         let (done, finished) = bounded(1);
+        let (begin, begun) = bounded::<()>(0);
         let own = Arc::clone(&pool);
         let slot = pool.reserve(lane, WaitFor::NOTHING).unwrap();
         pool.run(slot, move |_| {
+            // A pool that was shut down meanwhile says so to who gives it work.
+            let _ = begun.recv();
             let whole = own.shut_down(Duration::from_secs(600));
             done.send(whole && !own.stopping().is_cancelled()).unwrap();
         })
         .unwrap();
+        drop(begin);
         assert!(finished.recv_timeout(Duration::from_secs(10)).unwrap());
     }
 }
