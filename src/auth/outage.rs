@@ -45,6 +45,19 @@ impl BreakerState {
         self.origin == CooldownSource::Operator && self.is_open(now)
     }
 
+    /// What is left of it without the last failure: a row that goes on with the next one. `None` where there were no others.
+    pub(crate) fn failures_before(self) -> Option<Self> {
+        let failures = self.failures.saturating_sub(1);
+        (failures > 0).then_some(Self {
+            failures,
+            until: None,
+            told_until: None,
+            probe_at: None,
+            half_open: false,
+            ..self
+        })
+    }
+
     /// What is left of it at `now` where only its told part counts: where a server has said to wait, for less long.
     pub(crate) fn told_rest(self, now: Timestamp) -> Option<Self> {
         let told = self.told_until.filter(|told| *told > now);

@@ -102,7 +102,8 @@ fn open_model(
 }
 
 /// Takes back what one failure, that of `since`, led to, unless something else has happened since: it was not the
-/// credential's. False where there is nothing to take back. What a server told to wait for meanwhile, it is still to wait for.
+/// credential's. False where there is nothing to take back. What a server told to wait for meanwhile, it is still to wait for, and the
+/// failures before that one still count.
 pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timestamp) -> bool {
     let cause = match auth.model_states.get(model) {
         Some(state) => state.cause,
@@ -121,6 +122,8 @@ pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
     if told.is_some() && is_model {
         open_model(auth, model, told, TOLD_TO_WAIT, now);
         settle(auth, disabled, now);
+    } else if let Some(state) = auth.model_states.get_mut(model) {
+        state.cause = cause.and_then(BreakerState::failures_before);
     }
     true
 }
@@ -351,5 +354,48 @@ mod tests {
             let over = later(START, told);
             assert!(readiness(&auth, "m").end().is_none_or(|end| end <= over));
         }
+    }
+
+    #[test]
+    fn a_pardon_takes_back_one_failure_and_not_those_before() {
+        let curve = Cooldown::doubling(Duration::from_secs(1), TOLD);
+        let rule = Rule::status(500).fault(FailureKind::Transient).curve(curve);
+        let policy = FailurePolicy::empty().with_rule(rule);
+        let error = Error::upstream(500, "no");
+        let mut auth = Auth::new("p");
+        let mut now = START;
+        let fail = |auth: &mut Auth, now| {
+            let effect = Transition::Failure {
+                error: Some(&error),
+                verdict: &policy.classify(&error),
+                jitter: 0.0,
+                probes: None,
+            };
+            apply(auth, "m", &effect, now);
+            readiness(auth, "m").end()
+        };
+        for seconds in [1, 2, 4] {
+            let end = later(now, Duration::from_secs(seconds));
+            assert_eq!(fail(&mut auth, now), Some(end));
+            now = end;
+        }
+        fail(&mut auth, now);
+        assert!(pardon(&mut auth, "m", now, now));
+        assert_eq!(readiness(&auth, "m"), Readiness::Ready);
+        assert_eq!(
+            fail(&mut auth, now),
+            Some(later(now, Duration::from_secs(8)))
+        );
+        assert!(pardon(&mut auth, "m", now, now));
+        apply(
+            &mut auth,
+            "m",
+            &Transition::Success { knows: u32::MAX },
+            now,
+        );
+        assert_eq!(
+            fail(&mut auth, now),
+            Some(later(now, Duration::from_secs(1)))
+        );
     }
 }
