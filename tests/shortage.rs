@@ -851,6 +851,27 @@ mod retries {
     }
 
     #[test]
+    fn what_a_former_key_is_refused_for_is_not_held_against_the_one_that_has_replaced_it() {
+        for error in [401, 402, 403, 404, 429].map(|status| Error::upstream(status, "no")) {
+            for replaces in [false, true] {
+                let (manager, fake, _) = pool(1, steady());
+                let (registers, failure) = (manager.clone(), error.clone());
+                let act = Act::Do(Arc::new(move || {
+                    if replaces {
+                        let auth = Auth::api_key("p", "another").with_id(name(0));
+                        registers.register(auth.runtime_only()).unwrap();
+                    }
+                    Err(failure.clone())
+                }));
+                everybody(&fake, 1, &act);
+                call(&manager).unwrap_err();
+                let is_ready = standing(&manager, 0).availability == Availability::Ready;
+                assert_eq!(is_ready, replaces, "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn a_setting_that_is_not_the_credentials_puts_nobody_out() {
         let (manager, fake, _) = pool(5, FailurePolicy::default());
         let wrong = Error::new(ErrorCode::Config, "the payload is not a JSON object");

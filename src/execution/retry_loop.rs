@@ -9,7 +9,7 @@ use super::context::Call;
 use super::correlation::{Fingerprint, Seen};
 use super::unavailable::{Refusal, no_provider, token_ended};
 use super::{Engine, Held, Served};
-use crate::auth::{Auth, Metadata, scrub};
+use crate::auth::{Auth, scrub};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
 use crate::failure_kind::FailureKind;
@@ -43,8 +43,8 @@ struct Failed<'a> {
     member: Arc<SharedState>,
     provider: &'a Arc<str>,
     request: Addressed<'a>,
-    /// The metadata that the attempt was made with.
-    token: Option<Metadata>,
+    /// What the attempt was made with.
+    auth: Arc<Auth>,
     error: Error,
     /// It was made with a token that was known to have ended.
     had_ended: bool,
@@ -143,7 +143,7 @@ impl Engine {
                     member,
                     provider,
                     request,
-                    token: auth.metadata.clone(),
+                    auth,
                     error,
                     had_ended: has_ended,
                     unsent,
@@ -255,6 +255,12 @@ impl Engine {
             // Nothing says that the credential has anything to do with it.
             verdict.scope = Scope::Nobody;
         }
+        let concerns_settings =
+            verdict.fault.is_refusal() || verdict.fault == FailureKind::Misconfigured;
+        if concerns_settings && self.has_other_settings(failed) {
+            // What the former ones were refused for says nothing of the present ones.
+            verdict.scope = Scope::Nobody;
+        }
         if failed.request.model.is_empty() && verdict.fault == FailureKind::NotFound {
             // No model is named that the credential could lack: the requested resource does not exist.
             verdict = Verdict {
@@ -265,6 +271,17 @@ impl Engine {
             };
         }
         verdict
+    }
+
+    /// Whether the credential's key, headers, address or proxy were changed since the attempt began.
+    fn has_other_settings(&self, failed: &Failed<'_>) -> bool {
+        let current = self.services.registry.get(&failed.member.id);
+        current.is_some_and(|now| {
+            let before = &failed.auth;
+            let is_as_before =
+                now.attributes == before.attributes && now.proxy_url == before.proxy_url;
+            !is_as_before && now.identity() != before.identity()
+        })
     }
 
     /// Records a failure in the registry and notifies hook and selector. Where several credentials have failed in the same way of late,
@@ -286,7 +303,7 @@ impl Engine {
         } else {
             self.apply_failure(&outcome, Some(recorded), verdict, moment)
         };
-        if verdict.fault == FailureKind::RateLimited && self.policy.pacing() {
+        if verdict.fault == FailureKind::RateLimited && !spared && self.policy.pacing() {
             let target = Target {
                 id: outcome.auth_id,
                 lease: held.as_ref().map(|held| &held.lease),
@@ -465,15 +482,10 @@ impl Engine {
             return false;
         }
         drop(current);
-        let refused = failed.token.as_ref().map(|metadata| {
-            let mut then = Auth::new(&**failed.provider);
-            then.metadata = Some(metadata.clone());
-            then
-        });
         let has_another = || {
             let current = self.services.registry.get(&failed.member.id);
-            let pair = refused.as_ref().zip(current.as_ref());
-            pair.is_some_and(|(refused, current)| refused.access_token() != current.access_token())
+            failed.auth.metadata.is_some()
+                && current.is_some_and(|now| now.access_token() != failed.auth.access_token())
         };
         if has_another() {
             return true;
