@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use credpool::{
     Attempt, Auth, ChunkSource, Clock, Error, ErrorCode, Manager, ManualClock, NotSent,
-    OAuthTokens, Options, ProviderExecutor, Request, Response, Store,
+    OAuthTokens, Options, ProviderExecutor, RecordLock, Request, Response, Store,
 };
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -350,8 +350,9 @@ impl World {
         }
     }
 
-    /// What holds after every step.
+    /// What holds after every step, while no process refreshes.
     fn check(&mut self) {
+        let no_refresh = self.lock();
         assert_eq!(self.client.server.lock().faults, Vec::<String>::new());
         let stored = self.store.load("a").unwrap().unwrap();
         assert!(stored.generation() >= self.stored, "the store went back");
@@ -387,19 +388,27 @@ impl World {
             self.client.server.lock().is_grant_alive(refresh),
             "{refresh} was lost"
         );
+        drop(no_refresh);
         // A refresh that a call has asked for may begin after it.
         self.let_refreshes_end();
     }
 
     /// No lock stays.
     fn let_refreshes_end(&self) {
+        drop(self.lock());
+    }
+
+    /// The lock of the grant, once those who refresh it have ended.
+    fn lock(&self) -> Box<dyn RecordLock> {
+        let mut lock = None;
         eventually("the end of the refresh", || {
-            let is_over = !self.store.is_locked("a");
-            if !is_over {
+            lock = self.store.lock("a", Duration::ZERO).unwrap();
+            if lock.is_none() {
                 self.clock.advance(Duration::from_secs(1));
             }
-            is_over
+            lock.is_some()
         });
+        lock.unwrap()
     }
 }
 

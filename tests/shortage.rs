@@ -872,6 +872,33 @@ mod retries {
     }
 
     #[test]
+    fn what_a_former_key_is_refused_for_in_mid_stream_is_not_held_against_the_present_one() {
+        for replaces in [false, true] {
+            let (manager, fake, _) = pool(1, steady());
+            let registers = manager.clone();
+            let act = Act::Stream(Arc::new(move |_| {
+                let registers = registers.clone();
+                let first = || Ok(credpool::StreamChunk::new("x").with_text("x"));
+                let refused = std::iter::once_with(move || {
+                    if replaces {
+                        let auth = Auth::api_key("p", "another").with_id(name(0));
+                        registers.register(auth.runtime_only()).unwrap();
+                    }
+                    Err(Error::upstream(401, "the key was revoked"))
+                });
+                let source = std::iter::once_with(first).chain(refused);
+                Ok(Box::new(source) as credpool::ChunkSource)
+            }));
+            fake.on(&name(0), act);
+            let request = Request::new("m", "{}");
+            let stream = manager.execute_stream(["p"], &request, &Options::new());
+            assert!(stream.unwrap().any(|chunk| chunk.is_err()));
+            let is_ready = standing(&manager, 0).availability == Availability::Ready;
+            assert_eq!(is_ready, replaces);
+        }
+    }
+
+    #[test]
     fn a_setting_that_is_not_the_credentials_puts_nobody_out() {
         let (manager, fake, _) = pool(5, FailurePolicy::default());
         let wrong = Error::new(ErrorCode::Config, "the payload is not a JSON object");

@@ -35,14 +35,16 @@ use retry_budget::Budgets;
 pub use stream::{ChunkStream, StreamEvent};
 pub use submit::CallHandle;
 
+use crate::auth::Auth;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::executor::Provider;
+use crate::failure_kind::FailureKind;
 use crate::health::Transition;
 use crate::limits::RateLimits;
 use crate::observe::{Outcome, OutcomeKind};
 use crate::panic::guard;
-use crate::policy::{FailurePolicy, Verdict};
+use crate::policy::{FailurePolicy, Scope, Verdict};
 use crate::refresh::RefreshCoordinator;
 use crate::registry::{ApplyResult, Lease, Moment, ProbeGuard, Target};
 use crate::request::{Addressed, Options, Request, Response};
@@ -88,15 +90,15 @@ struct Served<'a> {
     request: Addressed<'a>,
     attempts: u32,
     first_byte: Duration,
-    /// Held until the success is recorded.
-    permit: Option<Box<ProbeGuard>>,
-    /// Held until the answer is complete.
-    lease: Lease,
+    held: Held,
 }
 
 /// What an attempt has of its credential until its result is recorded.
 struct Held {
+    /// The credential as the attempt was made with it.
+    auth: Arc<Auth>,
     lease: Lease,
+    /// Until a success is recorded, at the latest.
     permit: Option<Box<ProbeGuard>>,
 }
 
@@ -153,8 +155,7 @@ impl Engine {
             request,
             attempts,
             first_byte,
-            permit,
-            mut lease,
+            mut held,
         } = served;
         let mut response = answer.unwrap_or_default();
         let (used, counted) = match kind {
@@ -163,11 +164,11 @@ impl Engine {
             Plain::CountTokens => (None, response.usage.map(|usage| usage.input)),
         };
         match used {
-            Some(usage) => lease.settle(usage.input.saturating_add(usage.output)),
-            None if matches!(kind, Plain::CountTokens) => lease.settle(0),
+            Some(usage) => held.lease.settle(usage.input.saturating_add(usage.output)),
+            None if matches!(kind, Plain::CountTokens) => held.lease.settle(0),
             None => {}
         }
-        let auth_id = Arc::clone(lease.id());
+        let auth_id = Arc::clone(held.lease.id());
         self.learn_from_json(provider, &auth_id, &response.payload);
         let mut outcome = call.outcome(&auth_id, provider, &request.model, OutcomeKind::Success);
         outcome.usage = used;
@@ -175,7 +176,7 @@ impl Engine {
         outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(first_byte);
-        let recorded = self.enter(&outcome, Some(Held { lease, permit }));
+        let recorded = self.enter(&outcome, Some(held));
         self.tell_recorded(outcome, recorded);
         response.provider = Arc::clone(provider);
         response.auth_id = auth_id;
@@ -203,7 +204,10 @@ impl Engine {
                 self.apply_success(outcome, held.as_ref(), now)
             }
             OutcomeKind::Failure(error) => {
-                let verdict = self.policy.classify_outcome(error.as_ref());
+                let mut verdict = self.policy.classify_outcome(error.as_ref());
+                if let Some(held) = &held {
+                    self.excuse_other_settings(&mut verdict, &held.auth);
+                }
                 self.apply_failure(outcome, error.as_ref(), &verdict, now)
             }
         };
@@ -267,6 +271,21 @@ impl Engine {
             self.apply_to_group(outcome, &effect, now);
         }
         self.apply(outcome, None, &effect, now)
+    }
+
+    /// Where the credential's key, headers, address or proxy were changed since the attempt began, what the former ones were refused for
+    /// says nothing of the present ones.
+    fn excuse_other_settings(&self, verdict: &mut Verdict, attempted: &Auth) {
+        let concerns_settings =
+            verdict.fault.is_refusal() || verdict.fault == FailureKind::Misconfigured;
+        if concerns_settings
+            && let Some(present) = self.services.registry.get(&attempted.id)
+            && (present.attributes != attempted.attributes
+                || present.proxy_url != attempted.proxy_url)
+            && present.identity() != attempted.identity()
+        {
+            verdict.scope = Scope::Nobody;
+        }
     }
 
     /// Notifies the hook, and the selector of credentials that it may select.

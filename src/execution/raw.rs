@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 
 use super::context::Call;
 use super::report::{End, Report};
-use super::{Engine, Held, Providers, Served};
+use super::{Engine, Held, Providers};
 use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Body, RawAnswer, ReadAnswer};
@@ -95,8 +95,7 @@ impl Engine {
         } = answer.ok_or_else(|| Error::new(ErrorCode::Unsupported, "there was no answer"))?;
         let mut report = Report::of(&served, &call);
         report.rate_limits = rate_limits;
-        let Served { lease, permit, .. } = served;
-        let mut held = Held { lease, permit };
+        let mut held = served.held;
         self.commit(&report, &mut held);
         let reader = self.read_along(&report, &request.head, &head.headers);
         let limits = report.rate_limits.as_deref();

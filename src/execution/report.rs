@@ -87,7 +87,7 @@ impl Report {
     pub(super) fn of(served: &Served<'_>, call: &Call<'_>) -> Self {
         let options = call.options;
         Self {
-            auth_id: Arc::clone(served.lease.id()),
+            auth_id: Arc::clone(served.held.lease.id()),
             provider: Arc::clone(served.provider),
             model: served.request.model.clone(),
             messages: options.messages.clone(),

@@ -120,8 +120,11 @@ impl Engine {
                 attempts: number,
                 request,
                 first_byte: took,
-                permit,
-                lease,
+                held: Held {
+                    auth,
+                    lease,
+                    permit,
+                },
             }),
             Err(error) => {
                 let member = Arc::clone(lease.member());
@@ -143,11 +146,15 @@ impl Engine {
                     member,
                     provider,
                     request,
-                    auth,
+                    auth: Arc::clone(&auth),
                     error,
                     had_ended: has_ended,
                     unsent,
-                    held: Some(Held { lease, permit }),
+                    held: Some(Held {
+                        auth,
+                        lease,
+                        permit,
+                    }),
                 }))
             }
         }
@@ -255,12 +262,7 @@ impl Engine {
             // Nothing says that the credential has anything to do with it.
             verdict.scope = Scope::Nobody;
         }
-        let concerns_settings =
-            verdict.fault.is_refusal() || verdict.fault == FailureKind::Misconfigured;
-        if concerns_settings && self.has_other_settings(failed) {
-            // What the former ones were refused for says nothing of the present ones.
-            verdict.scope = Scope::Nobody;
-        }
+        self.excuse_other_settings(&mut verdict, &failed.auth);
         if failed.request.model.is_empty() && verdict.fault == FailureKind::NotFound {
             // No model is named that the credential could lack: the requested resource does not exist.
             verdict = Verdict {
@@ -271,17 +273,6 @@ impl Engine {
             };
         }
         verdict
-    }
-
-    /// Whether the credential's key, headers, address or proxy were changed since the attempt began.
-    fn has_other_settings(&self, failed: &Failed<'_>) -> bool {
-        let current = self.services.registry.get(&failed.member.id);
-        current.is_some_and(|now| {
-            let before = &failed.auth;
-            let is_as_before =
-                now.attributes == before.attributes && now.proxy_url == before.proxy_url;
-            !is_as_before && now.identity() != before.identity()
-        })
     }
 
     /// Records a failure in the registry and notifies hook and selector. Where several credentials have failed in the same way of late,

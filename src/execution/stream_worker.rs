@@ -17,7 +17,7 @@ use crate::runtime::{Lane, Place};
 use super::context::Call;
 use super::report::{End, Report};
 use super::stream::{ChunkStream, Completion, late_in_stream, why_cancelled};
-use super::{Engine, Held, Providers, Served};
+use super::{Engine, Held, Providers};
 
 /// A stream that is committed to its credential: what was read of it so far, and the rest.
 #[derive(Default)]
@@ -94,14 +94,13 @@ impl Engine {
             end: None,
             fused: false,
             provider: Arc::clone(served.provider),
-            auth_id: Arc::clone(served.lease.id()),
+            auth_id: Arc::clone(served.held.lease.id()),
             attempts: served.attempts,
             head: committed.read.iter().find_map(|chunk| chunk.head.clone()),
             process: self.services.process,
         };
         let report = Report::of(&served, &call);
-        let Served { lease, permit, .. } = served;
-        let mut held = Held { lease, permit };
+        let mut held = served.held;
         if commit == StreamCommit::FirstContent {
             self.commit(&report, &mut held);
         }

@@ -107,7 +107,7 @@ fn open_model(
 pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timestamp) -> bool {
     let cause = match auth.model_states.get(model) {
         Some(state) => state.cause,
-        None => auth.cause,
+        None => auth.cause.filter(|_| model.is_empty()),
     };
     let pardoned = cause.is_some_and(|cause| {
         cause.since == since && (cause.fault.is_transient() || cause.fault == FailureKind::Unknown)
@@ -117,14 +117,22 @@ pub(crate) fn pardon(auth: &mut Auth, model: &str, since: Timestamp, now: Timest
     }
     let disabled = auth.disabled || auth.status == Status::Disabled;
     let told = cause.and_then(|cause| cause.told_rest(now));
-    let is_model = auth.model_states.contains_key(model);
+    let rest = told.or_else(|| cause.and_then(BreakerState::failures_before));
     reset(auth, Some(model), now);
-    if told.is_some() && is_model {
-        open_model(auth, model, told, TOLD_TO_WAIT, now);
-        settle(auth, disabled, now);
-    } else if let Some(state) = auth.model_states.get_mut(model) {
-        state.cause = cause.and_then(BreakerState::failures_before);
+    match auth.model_states.get_mut(model) {
+        Some(_) if told.is_some() => open_model(auth, model, rest, TOLD_TO_WAIT, now),
+        Some(state) => state.cause = rest,
+        None => {
+            auth.cause = rest;
+            if let Some(told) = told {
+                auth.unavailable = true;
+                auth.next_retry_after = told.until;
+                TOLD_TO_WAIT.clone_into(&mut auth.status_message);
+                auth.raise_own(now);
+            }
+        }
     }
+    settle(auth, disabled, now);
     true
 }
 
@@ -331,7 +339,7 @@ mod tests {
                     .curve(hinted),
             );
         let told = Duration::from_secs(60);
-        for wait in [None, Some(told)] {
+        for (model, wait) in [("m", None), ("m", Some(told)), ("", None), ("", Some(told))] {
             let mut auth = Auth::new("p");
             let mut errors = vec![Error::upstream(500, "no")];
             errors
@@ -343,16 +351,14 @@ mod tests {
                     jitter: 0.0,
                     probes: None,
                 };
-                apply(&mut auth, "m", &effect, START);
+                apply(&mut auth, model, &effect, START);
             }
-            assert_eq!(readiness(&auth, "m").end(), Some(later(START, TOLD)));
-            assert!(pardon(&mut auth, "m", START, START));
-            assert_eq!(
-                readiness(&auth, "m").end(),
-                wait.map(|wait| later(START, wait))
-            );
+            assert_eq!(readiness(&auth, model).end(), Some(later(START, TOLD)));
+            assert!(pardon(&mut auth, model, START, START));
+            let left = wait.map(|wait| later(START, wait));
+            assert_eq!(readiness(&auth, model).end(), left, "{model:?}");
             let over = later(START, told);
-            assert!(readiness(&auth, "m").end().is_none_or(|end| end <= over));
+            assert!(readiness(&auth, model).end().is_none_or(|end| end <= over));
         }
     }
 
