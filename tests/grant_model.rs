@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Attempt, Auth, ChunkSource, Clock, Error, ErrorCode, Manager, ManualClock, NotSent,
-    OAuthTokens, Options, ProviderExecutor, RecordLock, Request, Response, Store,
+    Attempt, Auth, Clock, Error, ErrorCode, Manager, ManualClock, NotSent, OAuthTokens, Options,
+    ProviderExecutor, RecordLock, Request, Response, Store,
 };
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -103,26 +103,6 @@ impl ProviderExecutor for Client {
             return Err(Error::upstream(401, "the token has ended"));
         }
         Ok(Response::new("ok"))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Ok(Box::new(std::iter::empty()))
-    }
-
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(attempt, auth, request, options)
     }
 
     fn refresh(&self, _: &Attempt, auth: &Auth) -> Result<Auth, Error> {

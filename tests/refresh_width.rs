@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use credpool::{
-    Attempt, Auth, ChunkSource, Clock, Error, Manager, MemoryStore, OAuthTokens, Options,
-    ProviderExecutor, Request, Response, SystemClock,
+    Attempt, Auth, Clock, Error, Manager, MemoryStore, OAuthTokens, Options, ProviderExecutor,
+    Request, Response, SystemClock,
 };
 use crossbeam_channel::{Receiver, bounded};
 use time::macros::utc_datetime;
@@ -40,26 +40,6 @@ impl ProviderExecutor for Client {
             auth.id
         );
         Ok(Response::default())
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Ok(Box::new(std::iter::empty()))
-    }
-
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(attempt, auth, request, options)
     }
 
     fn refresh(&self, _: &Attempt, auth: &Auth) -> Result<Auth, Error> {

@@ -8,8 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use credpool::{
-    Attempt, Auth, ChunkSource, Clock, Error, Manager, Options, ProviderExecutor, Request,
-    Response, SystemClock,
+    Attempt, Auth, Clock, Error, Manager, Options, ProviderExecutor, Request, Response, SystemClock,
 };
 
 /// Answers after a while.
@@ -23,26 +22,6 @@ impl ProviderExecutor for Slow {
     fn execute(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
         let _ = SystemClock.after(self.0).recv();
         Ok(Response::new("ok"))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Err(Error::upstream(400, "no streams"))
-    }
-
-    fn count_tokens(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        Err(Error::upstream(400, "no counts"))
     }
 }
 

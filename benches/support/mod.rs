@@ -35,14 +35,4 @@ impl ProviderExecutor for Nothing {
         let chunk = || Ok(StreamChunk::new("x"));
         Ok(Box::new(std::iter::repeat_with(chunk).take(CHUNKS)))
     }
-
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(attempt, auth, request, options)
-    }
 }

@@ -43,10 +43,6 @@ impl ProviderExecutor for Acme {
         Ok(Box::new(Words { attempt: attempt.clone(), events: Some(events) }))
     }
 
-    fn count_tokens(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
-        Err(Error::new(ErrorCode::Unsupported, "this API does not count tokens"))
-    }
-
     fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
         Some(self)
     }

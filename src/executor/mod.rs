@@ -25,12 +25,15 @@ use per_thread::PerThread;
 
 /// Calls one provider: the seam between the pool and an upstream.
 ///
+/// Only [`identifier`](Self::identifier) and [`execute`](Self::execute) must be written; the others default to what an upstream without
+/// streams, counts, raw calls and logins can do.
+///
 /// Methods block. They are called concurrently from many threads, with no lock held, and a panic in one is an error of that call
 /// with code `panicked`. See the [guide](crate::guide::providers) for a whole executor.
 ///
 /// ```
 /// use credpool::{
-///     Attempt, Auth, ChunkSource, Error, ErrorCode, Format, Options, ProviderExecutor, Request, Response, StreamChunk,
+///     Attempt, Auth, ChunkSource, Error, Format, Options, ProviderExecutor, Request, Response, StreamChunk,
 /// };
 ///
 /// /// Answers with what it gets.
@@ -47,10 +50,6 @@ use per_thread::PerThread;
 ///
 ///     fn execute_stream(&self, _: &Attempt, _: &Auth, request: &Request, _: &Options) -> Result<ChunkSource, Error> {
 ///         Ok(Box::new([Ok(StreamChunk::new(request.payload.clone()))].into_iter()))
-///     }
-///
-///     fn count_tokens(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
-///         Err(Error::new(ErrorCode::Unsupported, "an echo has no tokens"))
 ///     }
 ///
 ///     fn refresh(&self, _: &Attempt, auth: &Auth) -> Result<Auth, Error> {
@@ -92,6 +91,8 @@ pub trait ProviderExecutor: Send + Sync {
     /// When [`Attempt::cancel_token`] is cancelled, an iterator gives up with code `cancelled`, whatever it waits for: that is how a caller
     /// dropping the stream ends it.
     ///
+    /// The default returns code `unsupported`.
+    ///
     /// # Errors
     /// As [`execute`](Self::execute); an error here, or before the first content chunk, fails over.
     fn execute_stream(
@@ -100,9 +101,14 @@ pub trait ProviderExecutor: Send + Sync {
         auth: &Auth,
         request: &Request,
         options: &Options,
-    ) -> Result<ChunkSource, Error>;
+    ) -> Result<ChunkSource, Error> {
+        let _ = (attempt, auth, request, options);
+        Err(unsupported(self.identifier(), "stream"))
+    }
 
     /// Counts the tokens of a request without running it.
+    ///
+    /// The default returns code `unsupported`.
     ///
     /// # Errors
     /// Code `unsupported` where the upstream cannot count.
@@ -112,7 +118,10 @@ pub trait ProviderExecutor: Send + Sync {
         auth: &Auth,
         request: &Request,
         options: &Options,
-    ) -> Result<Response, Error>;
+    ) -> Result<Response, Error> {
+        let _ = (attempt, auth, request, options);
+        Err(unsupported(self.identifier(), "count tokens"))
+    }
 
     /// Sends any request of the provider's API, and returns the answer as soon as its head is there: method, path, query, headers and body as
     /// they are, below the credential's address and with its key in place of any other; redirects are not followed. The body of the answer is
@@ -143,13 +152,7 @@ pub trait ProviderExecutor: Send + Sync {
         options: &Options,
     ) -> Result<RawAnswer, Error> {
         let _ = (attempt, auth, request, options);
-        Err(Error::new(
-            ErrorCode::Unsupported,
-            format!(
-                "the executor for {} does not support raw calls",
-                self.identifier()
-            ),
-        ))
+        Err(unsupported(self.identifier(), "make raw calls"))
     }
 
     /// Gets new tokens and returns the record with them.
@@ -160,8 +163,7 @@ pub trait ProviderExecutor: Send + Sync {
     /// Why there are no new tokens; code `needs_login` where a person must log in again.
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
         let _ = (attempt, auth);
-        let what = format!("the executor for {} cannot refresh", self.identifier());
-        Err(Error::new(ErrorCode::Unsupported, what))
+        Err(unsupported(self.identifier(), "refresh"))
     }
 
     /// Whether the executor understands payloads of this format; by default, only the one named like the provider.
@@ -173,6 +175,11 @@ pub trait ProviderExecutor: Send + Sync {
     fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
         None
     }
+}
+
+fn unsupported(provider: &str, what: &str) -> Error {
+    let message = format!("the executor for {provider} cannot {what}");
+    Error::new(ErrorCode::Unsupported, message)
 }
 
 /// The chunks of a stream, one blocking call each.

@@ -35,16 +35,6 @@ impl ProviderExecutor for Upstream {
         Ok(Response::new("whole"))
     }
 
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(attempt, auth, request, options)
-    }
-
     fn execute_stream(
         &self,
         attempt: &Attempt,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use credpool::{
-    Attempt, Auth, ChunkSource, Error, ErrorCode, FailurePolicy, Manager, Options,
-    ProviderExecutor, Request, Response,
+    Attempt, Auth, Error, ErrorCode, FailurePolicy, Manager, Options, ProviderExecutor, Request,
+    Response,
 };
 
 use super::random::draw;
@@ -115,26 +115,6 @@ impl ProviderExecutor for Executor {
         } else {
             Err(Error::upstream(answer.status, answer.body).with_rate_limits(limits))
         }
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        unreachable!("no row has streams")
-    }
-
-    fn count_tokens(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        unreachable!("no row counts tokens")
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use credpool::{
-    Attempt, Auth, Body, CancelToken, ChunkSource, Error, ErrorCode, Options, ProviderExecutor,
-    Request, Response, SystemClock, Timeouts,
+    Attempt, Auth, Body, CancelToken, Error, Options, ProviderExecutor, Request, Response,
+    SystemClock, Timeouts,
 };
 
 pub const MILLISECOND: Duration = Duration::from_millis(1);
@@ -80,25 +80,5 @@ impl ProviderExecutor for Fetch {
         let limits = attempt.call_limits(&Timeouts::new());
         let answer = attempt.send(auth, request, &limits)?;
         Ok(Response::new(answer.into_body().into_bytes(1024)?))
-    }
-
-    fn count_tokens(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        Err(Error::new(ErrorCode::Unsupported, "no counts"))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Err(Error::new(ErrorCode::Unsupported, "no streams"))
     }
 }

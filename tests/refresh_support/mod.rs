@@ -13,9 +13,8 @@ use std::time::Duration;
 use credpool::provider::refresh_tokens;
 use credpool::testing::TokenServer;
 use credpool::{
-    Attempt, Auth, Builder, ChunkSource, Error, ErrorCode, Hook, Intent, Listing, Manager,
-    ManualClock, Options, ProviderExecutor, RecordLock, RefreshEvent, Request, Response, Revision,
-    Saved, Store,
+    Attempt, Auth, Builder, Error, ErrorCode, Hook, Intent, Listing, Manager, ManualClock, Options,
+    ProviderExecutor, RecordLock, RefreshEvent, Request, Response, Revision, Saved, Store,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -246,26 +245,6 @@ impl ProviderExecutor for Client {
     ) -> Result<Response, Error> {
         let token = auth.metadata.as_ref().unwrap().text("access_token");
         Ok(Response::new(token.unwrap_or_default().to_owned()))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Ok(Box::new(std::iter::empty()))
-    }
-
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(attempt, auth, request, options)
     }
 
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Attempt, Auth, ChunkSource, Error, ErrorCode, Format, Options, ProviderExecutor, Request,
-    Response,
+    Attempt, Auth, Error, ErrorCode, Format, Options, ProviderExecutor, Request, Response,
 };
 use time::format_description::well_known::Rfc3339;
 
@@ -59,26 +58,6 @@ impl ProviderExecutor for Network {
             return Err(Error::upstream(401, "the token is not valid"));
         }
         Ok(Response::new(auth.id.clone()))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Ok(Box::new(std::iter::empty()))
-    }
-
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(attempt, auth, request, options)
     }
 
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use credpool::{
-    Attempt, Auth, ChunkSource, Error, ErrorCode, Manager, ManualClock, Options, ProviderExecutor,
+    Attempt, Auth, Error, Manager, ManualClock, Options, ProviderExecutor,
     Request, Response, TransportProvider, agent_config,
 };
 use ureq::Agent;
@@ -90,26 +90,6 @@ impl ProviderExecutor for Witness {
     ) -> Result<Response, Error> {
         *self.0.lock().expect("no panic") = Some(attempt.clone());
         Ok(Response::new("{}"))
-    }
-
-    fn execute_stream(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<ChunkSource, Error> {
-        Err(Error::new(ErrorCode::Unsupported, "no streams"))
-    }
-
-    fn count_tokens(
-        &self,
-        _: &Attempt,
-        _: &Auth,
-        _: &Request,
-        _: &Options,
-    ) -> Result<Response, Error> {
-        Err(Error::new(ErrorCode::Unsupported, "no counts"))
     }
 }
 

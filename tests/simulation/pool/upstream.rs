@@ -382,16 +382,6 @@ impl ProviderExecutor for Upstream {
         Ok(Box::new(chunks))
     }
 
-    fn count_tokens(
-        &self,
-        attempt: &Attempt,
-        auth: &Auth,
-        request: &Request,
-        options: &Options,
-    ) -> Result<Response, Error> {
-        self.execute(attempt, auth, request, options)
-    }
-
     fn execute_raw(
         &self,
         attempt: &Attempt,
