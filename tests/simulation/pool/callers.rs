@@ -29,7 +29,8 @@ pub struct Under {
     pub cancelled_at: Option<Duration>,
     pub cancel: CancelToken,
     pub may_wait: Duration,
-    /// Who alone may serve it.
+    /// It names a file; who alone may serve it, unless the file is gone.
+    pub names_file: bool,
     pub owner: Option<String>,
 }
 
@@ -123,6 +124,7 @@ fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
     let owner_of = |file: &String| ground.truth.lock().files.get(file).cloned();
     let owner = manner.file.as_ref().and_then(owner_of);
     place.lock().call = Some(Under {
+        names_file: manner.file.is_some(),
         owner,
         number,
         model: manner.model,
@@ -150,7 +152,7 @@ fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
     };
     let under = place.lock().call.take().unwrap();
     let mut ready = ready(&ground.manager, manner.model);
-    if manner.file.is_some() {
+    if under.names_file {
         ready.retain(|id| under.owner.as_ref() == Some(id));
     }
     promises::check_call(

@@ -94,7 +94,11 @@ fn ask_for(pool: &Pool, random: &mut Random, method: &Method) {
     let files: Vec<_> = pool.truth().lock().files.clone().into_iter().collect();
     if let Some((file, owner)) = random.pick(&files) {
         pool.note(format!("{method} {file} of {owner}"));
-        let result = send(pool, random, method, &format!("/v1/files/{file}/content"));
+        let part = match *method {
+            Method::DELETE => "",
+            _ => "/content",
+        };
+        let result = send(pool, random, method, &format!("/v1/files/{file}{part}"));
         check_result(&mut pool.truth().lock(), file, owner, result);
     }
 }

@@ -85,6 +85,7 @@ pub fn check_returns(pool: &Pool) {
     let now = pool.now();
     let under = |caller: &Caller| caller.place.lock().call.clone();
     let under: Vec<_> = pool.callers.iter().filter_map(under).collect();
+    let settled = pool.ground.settled.lock();
     let mut truth = pool.truth().lock();
     let mut breaches = Vec::new();
     for (id, key) in &truth.keys {
@@ -106,14 +107,23 @@ pub fn check_returns(pool: &Pool) {
         } else {
             returns
         };
-        if now <= due || !is_free || !may_serve || truth.clock_set >= at || truth.slept >= at {
+        // It may have become so at this very moment.
+        let ready_since = settled.get(&(last.model.clone(), id.clone()));
+        let is_new = ready_since.is_some_and(|since| *since + GRACE > now);
+        if now <= due
+            || is_new
+            || !is_free
+            || !may_serve
+            || truth.clock_set >= at
+            || truth.slept >= at
+        {
             continue;
         }
         // What has asked others may have to let time pass for those.
         let waits = |under: &&Under| {
             let mut all = truth.sent.values().flatten();
             under.model == last.model
-                && under.owner.as_ref().is_none_or(|owner| owner == id)
+                && (!under.names_file || under.owner.as_ref() == Some(id))
                 && under.began + GRACE < now
                 && !all.any(|sent| sent.call == under.number)
         };
