@@ -75,7 +75,7 @@ mod percent;
 mod persistence;
 mod policy;
 pub mod provider;
-mod proxy;
+mod proxy_url;
 mod random;
 mod refresh;
 mod registry;

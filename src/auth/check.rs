@@ -6,7 +6,7 @@ use http::uri::Scheme;
 use super::Auth;
 use super::identity::{API_KEY, BASE_URL, ROUTE, is_header};
 use crate::error::Error;
-use crate::proxy;
+use crate::proxy_url;
 
 impl Auth {
     /// Refuses a record that can never serve. The error names the field and the reason, and nothing of the value.
@@ -33,7 +33,7 @@ impl Auth {
         }
         let proxy = self.proxy_url.expose().trim_matches(' ');
         if !proxy.is_empty()
-            && let Err(reason) = proxy::parse(proxy)
+            && let Err(reason) = proxy_url::parse(proxy)
         {
             return Err(self.unfit(&format!("`proxy_url` is of no use: {reason}")));
         }

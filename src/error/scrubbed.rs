@@ -1,4 +1,4 @@
-//! Errors without the secrets that they quote.
+//! Errors without the secrets that they quote. Each error of an executor goes through this in `execution::retry_loop`.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;

@@ -1,4 +1,4 @@
-//! Acquiring a credential: the states of a call between two attempts.
+//! Acquiring a credential: the states of a call between two attempts, and whether it waits or fails.
 //!
 //! ```text
 //!              +-> Renewed ------------------+
@@ -20,9 +20,9 @@ use super::Engine;
 use super::call_state::{CallState, Closed, Retry};
 use super::context::Call;
 use super::pick::{Choice, Route, ask_for, still_open};
+use super::refusals;
+use super::refusals::{Refusal, Report};
 use super::retry_loop::Dispatch;
-use super::unavailable;
-use super::unavailable::{Refusal, Report};
 use crate::clock::until;
 use crate::error::Error;
 use crate::registry::{Moment, SharedState, Supply, Ticket};
@@ -343,17 +343,17 @@ impl Engine {
 
     fn refused(&self, call: &Call<'_>, progress: &CallState, refusal: Refusal) -> Error {
         match refusal {
-            Refusal::NoProvider => unavailable::no_provider(),
+            Refusal::NoProvider => refusals::no_provider(),
             Refusal::Unfit(error) => error,
-            Refusal::OthersWait(provider) => unavailable::others_wait(&provider),
-            Refusal::NoBudget(provider) => unavailable::no_budget(&provider),
+            Refusal::OthersWait(provider) => refusals::others_wait(&provider),
+            Refusal::NoBudget(provider) => refusals::no_budget(&provider),
             Refusal::Nobody(provider) | Refusal::Lost(provider) => match ask_for(call, &provider) {
                 Err(error) => error,
                 Ok(asked) => {
                     let tried = Some(&progress.tried);
                     let query = asked.query(call, self.services.moment(), tried);
                     let (registry, now) = (&self.services.registry, self.services.clock.now());
-                    unavailable::nobody(registry, query, call.owned_in(&provider.name), now)
+                    refusals::nobody(registry, query, call.owned_in(&provider.name), now)
                 }
             },
         }

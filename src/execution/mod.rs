@@ -13,13 +13,13 @@ mod pick;
 mod places;
 mod provider_rotation;
 mod raw;
+mod refusals;
 mod report;
 mod retry_budget;
 mod retry_loop;
 mod stream;
 mod stream_worker;
 mod submit;
-mod unavailable;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

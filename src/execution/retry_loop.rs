@@ -7,7 +7,7 @@ use super::acquire::Acquire;
 use super::call_state::{CallState, Closed, Retry};
 use super::context::Call;
 use super::correlation::{Fingerprint, Seen};
-use super::unavailable::{Refusal, no_provider, token_ended};
+use super::refusals::{Refusal, no_provider, token_ended};
 use super::{Engine, Held, Served};
 use crate::auth::{Auth, scrub};
 use crate::error::{Error, ErrorCode};

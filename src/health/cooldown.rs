@@ -1,4 +1,4 @@
-//! Cooldown arithmetic: consecutive failures become an excluded period. Pure.
+//! Cooldown arithmetic: the curve (`policy::cooldown`), consecutive failures and the hint of a 429 become an excluded period. Pure.
 
 use std::time::Duration;
 

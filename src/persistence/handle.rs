@@ -1,4 +1,4 @@
-//! The store handle: all calls of the store go through it, durable writes and notes for write-behind.
+//! The store handle: all calls of the store go through it, durable writes (`commit`) and notes for write-behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Cooldown curves: fixed, or doubling, with bounds for retry hints (Retry-After).
+//! Cooldown curves: fixed, or doubling, with bounds for retry hints (Retry-After). What they come to for a failure: `health::cooldown`.
 
 use std::time::Duration;
 

@@ -5,9 +5,9 @@
 
 mod anthropic;
 mod client_error;
-mod ends;
 #[cfg(feature = "estimate")]
 mod estimate;
+mod finish_reasons;
 mod gemini;
 pub mod http;
 mod oauth;

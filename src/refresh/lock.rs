@@ -1,4 +1,5 @@
-//! The refresh lock: the right to refresh a grant across processes, over all records that hold it.
+//! The refresh lock: the right to refresh a grant across processes, over all records that hold it. What is done with it: `machine`, and
+//! `attempt` for each state.
 
 use std::sync::Arc;
 use std::time::Duration;

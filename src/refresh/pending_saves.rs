@@ -1,4 +1,4 @@
-//! Pending saves: rotated tokens in use that the store has not taken yet, saved again until it does.
+//! Pending saves: rotated tokens in use that the store has not taken at the first time (`attempt::saving`), saved again until it does.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};

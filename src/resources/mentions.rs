@@ -6,7 +6,7 @@ use memchr::memchr_iter;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use super::table::{
+use super::vendor_names::{
     BEGINNINGS, COLLECTIONS, KINDS, MEMBERS, NO_IDS, NOT_SEARCHED, PATH_MEMBERS, UPLOAD_PARAMETER,
 };
 use crate::json::parse_lenient;

@@ -1,11 +1,11 @@
 //! Resource affinity (sticky routing): what a vendor keeps for one account (stored responses, files, batches, caches) is asked of that
-//! account. `table`: where requests and answers name resources; `mentions`: finds them; `answer`: in the body of a raw answer; `owner`:
+//! account. `vendor_names`: where requests and answers name resources; `mentions`: finds them; `answer`: in the body of a raw answer; `owner`:
 //! an account; here: whose they are.
 
 mod answer;
 mod mentions;
 mod owner;
-mod table;
+mod vendor_names;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ impl Resources {
 /// The mentions in the head of a raw answer.
 pub(crate) fn in_head(headers: &HeaderMap) -> Mentions {
     let mut mentions = Mentions::default();
-    let upload = headers.get(table::UPLOAD_HEADER);
+    let upload = headers.get(vendor_names::UPLOAD_HEADER);
     if let Some(url) = upload.and_then(|url| url.to_str().ok()) {
         mentions.add_url(url);
     }

@@ -15,7 +15,7 @@ use ureq::{Agent, Proxy};
 use super::limits::{CALL_TOTAL, CONNECT, STREAM_TOTAL};
 use super::tls::{OwnTls, Tls, UnfitTls};
 use super::{IdleConnections, cancellable};
-use crate::proxy;
+use crate::proxy_url;
 
 /// The agents of a manager. Each has its own pool of connections.
 pub(super) struct Agents {
@@ -92,7 +92,7 @@ impl Agents {
     fn make(&self, proxy: &str, own: Option<OwnTls<'_>>) -> Result<Pair, Unfit> {
         let proxy = match proxy {
             "" => None,
-            url => Some(proxy::parse(url).map_err(Unfit::Proxy)?),
+            url => Some(proxy_url::parse(url).map_err(Unfit::Proxy)?),
         };
         let tls = match own {
             None => Arc::clone(&self.tls),

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorCode};
 use super::socks::Said;
 use super::tls::{self, TlsFault};
 use super::{cancellable, socks};
-use crate::proxy;
+use crate::proxy_url;
 
 /// The two ends of the connection.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Route {
         Self {
             auth_id: auth.id.clone(),
             host: uri.and_then(Uri::authority).cloned(),
-            proxy: proxy.map(proxy::label),
+            proxy: proxy.map(proxy_url::label),
         }
     }
 

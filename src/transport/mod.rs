@@ -2,6 +2,7 @@
 
 mod agents;
 mod cancellable;
+mod choice;
 mod error;
 mod limits;
 mod not_sent;
@@ -13,19 +14,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use ureq::Proxy;
 
 use crate::auth::{Auth, Secret};
 use crate::error::Error;
-use crate::panic::guard;
-use crate::proxy;
 
-use agents::{Agents, Pair, Unfit};
+use agents::Agents;
 pub(crate) use cancellable::{IdleLimits, Scope, within};
+pub(crate) use choice::Chosen;
 pub(crate) use error::{ConnectionState, Phase, Route};
 pub use limits::Limits;
 pub use not_sent::NotSent;
-use tls::{OwnTls, UnfitTls};
 pub(crate) use tls::{Tls, TlsSettings};
 pub use url::check_url;
 
@@ -129,19 +127,6 @@ pub(crate) struct Transport {
     agents: Agents,
 }
 
-/// The agent for a request, and the proxy that the request has to set itself.
-pub(crate) struct Chosen {
-    pub(crate) agent: ureq::Agent,
-    pub(crate) proxy: Option<Proxy>,
-}
-
-impl Chosen {
-    /// The proxy through which the request goes.
-    pub(crate) fn proxy(&self) -> Option<&Proxy> {
-        self.proxy.as_ref().or(self.agent.config().proxy())
-    }
-}
-
 impl Transport {
     pub(crate) fn new(proxy: Secret, idle: IdleConnections, tls: Tls) -> Self {
         Self {
@@ -160,76 +145,9 @@ impl Transport {
         self.custom.read().is_some()
     }
 
-    /// The agent for `auth`: the user-supplied provider decides first, then the credential's proxy, then the manager's.
-    pub(crate) fn agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
-        Ok(self.pooled(auth)?.agent)
-    }
-
-    pub(crate) fn unpooled_agent(&self, auth: &Auth) -> Result<ureq::Agent, Error> {
-        Ok(self.unpooled(auth)?.agent)
-    }
-
     /// The TLS set-up for agents that have none of their own.
     pub(crate) fn tls(&self) -> Arc<Tls> {
         self.agents.shared_tls()
-    }
-
-    /// The agent for a request that may go over a kept connection.
-    pub(crate) fn pooled(&self, auth: &Auth) -> Result<Chosen, Error> {
-        self.choose(auth, |pair| pair.pooled)
-    }
-
-    /// The agent for a request that goes over a connection of its own.
-    pub(crate) fn unpooled(&self, auth: &Auth) -> Result<Chosen, Error> {
-        self.choose(auth, |pair| pair.unpooled)
-    }
-
-    fn choose(&self, auth: &Auth, of: impl FnOnce(Pair) -> ureq::Agent) -> Result<Chosen, Error> {
-        let unfit = |what: &str, why: &str| {
-            let id = &auth.id;
-            let what = format!("credential {id:?}: {what}{why}");
-            Error::config(what).with_auth_id(id)
-        };
-        let own = auth.proxy_url.expose().trim_matches(' ');
-        let (url, whose) = match own {
-            "" => (
-                self.global_proxy.expose().trim_matches(' '),
-                "the manager's proxy URL cannot be used: ",
-            ),
-            own => (own, "its proxy URL cannot be used: "),
-        };
-        if let Some(agent) = self.ask_provider(auth)? {
-            let proxy = match (agent.config().proxy(), url) {
-                (Some(_), _) | (None, "") => None,
-                (None, url) => Some(proxy::parse(url).map_err(|why| unfit(whose, why))?),
-            };
-            return Ok(Chosen { agent, proxy });
-        }
-        let pair = self.agents.get(url, OwnTls::of(auth));
-        let pair = pair.map_err(|why| match why {
-            Unfit::Proxy(why) => unfit(whose, why),
-            Unfit::Tls(UnfitTls::Attribute(why)) => unfit("", &why),
-            Unfit::Tls(UnfitTls::File(why)) => {
-                let what = format!("{why}; the file is looked at again later");
-                unfit("", &what).with_retryable(true)
-            }
-        })?;
-        Ok(Chosen {
-            agent: of(pair),
-            proxy: None,
-        })
-    }
-
-    fn ask_provider(&self, auth: &Auth) -> Result<Option<ureq::Agent>, Error> {
-        let Some(provider) = self.custom.read().clone() else {
-            return Ok(None);
-        };
-        guard(
-            || "the transport provider".to_owned(),
-            || provider.agent_for(auth),
-        )
-        .flatten()
-        .map_err(|error| error.about(&auth.id))
     }
 }
 
@@ -246,6 +164,7 @@ impl fmt::Debug for Transport {
 mod tests {
     use super::*;
     use crate::error::ErrorCode;
+    use crate::proxy_url;
 
     fn transport(proxy: &str) -> Transport {
         Transport::new(
@@ -258,7 +177,7 @@ mod tests {
     fn proxy_of(transport: &Transport, auth: &Auth) -> Option<String> {
         let agent = transport.agent(auth).unwrap();
         let unpooled = transport.unpooled_agent(auth).unwrap();
-        let label = |agent: &ureq::Agent| agent.config().proxy().map(proxy::label);
+        let label = |agent: &ureq::Agent| agent.config().proxy().map(proxy_url::label);
         assert_eq!(label(&agent), label(&unpooled));
         label(&agent)
     }

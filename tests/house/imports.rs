@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["expiring", "head", "limits"],
     &["error", "json"],
     &["panic"],
-    &["proxy"],
+    &["proxy_url"],
     &["auth"],
     &["cancel"],
     &["request", "runtime"],

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::provider::ends;
+use crate::provider::finish_reasons;
 use crate::provider::http::json::{arguments, filled_text, is_filled, number};
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
 use crate::request::{ToolCall, ToolCallDelta, Usage};
@@ -62,12 +62,12 @@ pub(super) fn tool_call(block: &Value, index: usize) -> ToolCallDelta {
 /// Why a message ended, as it says itself or in the `delta` of a stream.
 pub(super) fn stop_reason(message: &Value) -> Option<String> {
     let reason = message.get("stop_reason")?.as_str()?;
-    ends::is_reason(reason).then(|| reason.to_owned())
+    finish_reasons::is_reason(reason).then(|| reason.to_owned())
 }
 
 /// The fault that is the reason of the end: the vendor's own reasons are none, but others serve the API, too.
 pub(super) fn fault(message: &Value) -> Option<ReportedError> {
-    ends::fault(message.get("stop_reason")?.as_str()?)
+    finish_reasons::fault(message.get("stop_reason")?.as_str()?)
 }
 
 /// Why there is no reply in a message: a fault ended it, or it has no content, and no reason why it ended.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::provider::ends;
+use crate::provider::finish_reasons;
 use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::{Reply, ReplyReader, ReportedError, json};
 use crate::request::{ToolCall, ToolCallDelta, Usage};
@@ -110,7 +110,8 @@ fn texts_of_piece(reply: &Value, are_thoughts: bool) -> Option<String> {
 
 /// The fault that ended a candidate: the vendor's own reasons are none, but others serve the API, too.
 pub(super) fn fault(reply: &Value) -> Option<ReportedError> {
-    candidates(reply).find_map(|(_, candidate)| ends::fault(reason(candidate, "finishReason")?))
+    candidates(reply)
+        .find_map(|(_, candidate)| finish_reasons::fault(reason(candidate, "finishReason")?))
 }
 
 /// Why there is no reply: a fault, or no candidate with content or a reason for its end, and no reason why the prompt was blocked.

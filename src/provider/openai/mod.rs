@@ -1,8 +1,8 @@
 //! The executor for OpenAI's chat completions and Responses APIs, and for compatible servers.
 
 mod count;
-mod ends;
 pub(super) mod error;
+mod finish_reasons;
 mod reply;
 mod request;
 mod responses;

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{ends, tool_calls};
-use crate::provider::ends::{is_fault, is_reason};
+use super::{finish_reasons, tool_calls};
+use crate::provider::finish_reasons::{is_fault, is_reason};
 use crate::provider::http::json::is_filled;
 pub(super) use crate::provider::http::json::number;
 use crate::provider::http::{Reply, ReplyReader, ReportedError};
@@ -26,7 +26,7 @@ pub(super) fn read(json: &Value) -> Reply {
         text: text(json),
         reasoning: message.and_then(reasoning),
         tool_calls: message.map(tool_calls::of_message).unwrap_or_default(),
-        finish_reason: choice.and_then(ends::reason).map(str::to_owned),
+        finish_reason: choice.and_then(finish_reasons::reason).map(str::to_owned),
         usage: json.get("usage").and_then(usage),
     }
 }
@@ -35,11 +35,14 @@ pub(super) fn read(json: &Value) -> Reply {
 pub(super) fn failure(json: &Value) -> Option<ReportedError> {
     let choices = json.get("choices").and_then(Value::as_array);
     let choices = choices.map_or(&[][..], Vec::as_slice);
-    let is_reply = |choice| ends::is_finished(choice) || brings_something(choice);
-    choices.iter().find_map(ends::failure).or_else(|| {
-        let holds_none = !choices.iter().any(is_reply);
-        holds_none.then(|| ReportedError::of_no_reply(json))
-    })
+    let is_reply = |choice| finish_reasons::is_finished(choice) || brings_something(choice);
+    choices
+        .iter()
+        .find_map(finish_reasons::failure)
+        .or_else(|| {
+            let holds_none = !choices.iter().any(is_reply);
+            holds_none.then(|| ReportedError::of_no_reply(json))
+        })
 }
 
 /// Taken out of the ordinary answer without looking at the rest, which is several times cheaper; `None` for any other.

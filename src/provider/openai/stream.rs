@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{ends, reply, tool_calls};
+use super::{finish_reasons, reply, tool_calls};
 use crate::provider::http::call_numbers::CallNumbers;
 use crate::provider::http::error_body::ReportedError;
 use crate::provider::http::event_stream::{EventMeaning, StreamProtocol};
@@ -47,13 +47,13 @@ impl StreamProtocol for ChatCompletion {
         };
         let choices = json.get("choices").and_then(Value::as_array);
         let choices = choices.map_or(&[][..], Vec::as_slice);
-        let failure = choices.iter().find_map(ends::failure);
+        let failure = choices.iter().find_map(finish_reasons::failure);
         if let Some(problem) = failure.or_else(|| stopped_early(json)) {
             return EventMeaning::Failed(problem);
         }
         for choice in choices {
             if let Ok(index) = u8::try_from(index(choice)) {
-                *self.choices.entry(index).or_default() |= ends::is_finished(choice);
+                *self.choices.entry(index).or_default() |= finish_reasons::is_finished(choice);
             }
         }
         self.has_progressed = choices.iter().any(has_content);
@@ -71,7 +71,7 @@ impl StreamProtocol for ChatCompletion {
             tool_calls: delta
                 .map(|delta| tool_calls::deltas(delta, &mut self.calls))
                 .unwrap_or_default(),
-            finish_reason: first.and_then(ends::reason).map(str::to_owned),
+            finish_reason: first.and_then(finish_reasons::reason).map(str::to_owned),
             usage: usage.or_else(at_groq).or_else(in_choice),
             preamble: !self.has_content,
             ..StreamChunk::default()
@@ -224,7 +224,7 @@ fn index(choice: &Value) -> u64 {
 
 /// Whether a choice brings something, or its end.
 fn has_content(choice: &Value) -> bool {
-    ends::is_finished(choice) || reply::brings_something(choice)
+    finish_reasons::is_finished(choice) || reply::brings_something(choice)
 }
 
 #[cfg(test)]

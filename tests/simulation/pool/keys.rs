@@ -172,7 +172,10 @@ pub fn key_is_replaced(pool: &mut Pool, random: &mut Random) {
         key.always = None;
         key.unusable = false;
         key.pending = false;
-        key.clone()
+        let key = key.clone();
+        // A call that waits asks it at once.
+        forget_refusals(&mut truth, &id);
+        key
     };
     pool.note(format!("{id} is replaced: {key:?}"));
     pool.ground

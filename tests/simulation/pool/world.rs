@@ -104,7 +104,7 @@ impl Pool {
         self.callers.push(Caller::start(&self.ground, manner));
     }
 
-    pub fn rest(&mut self) {
+    pub fn rest(&self) {
         wait_until_quiet(&self.busy);
         let now = self.now();
         let mut settled = self.ground.settled.lock();
@@ -123,7 +123,7 @@ impl Pool {
         let thread = std::thread::spawn(move || work(&manager));
         let end = self.now() + Duration::from_secs(3600);
         loop {
-            wait_until_quiet(&self.busy);
+            self.rest();
             if thread.is_finished() || !self.ground.timeline.fire_next(end) {
                 break;
             }

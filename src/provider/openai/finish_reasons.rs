@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use crate::provider::ends;
+use crate::provider::finish_reasons;
 use crate::provider::http::error_body::ReportedError;
 use crate::provider::http::json::is_filled;
 
 /// The reason that a choice gives for its end.
 pub(super) fn reason(choice: &Value) -> Option<&str> {
     let reason = choice.get("finish_reason")?.as_str()?;
-    Some(reason).filter(|reason| ends::is_reason(reason))
+    Some(reason).filter(|reason| finish_reasons::is_reason(reason))
 }
 
 /// Whether a choice has ended, for whatever reason.
@@ -25,7 +25,7 @@ pub(super) fn is_finished(choice: &Value) -> bool {
 /// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>), or it is the reason of the end.
 pub(super) fn failure(choice: &Value) -> Option<ReportedError> {
     let error = choice.get("error").filter(|error| is_filled(error));
-    let fault = reason(choice).and_then(ends::fault);
+    let fault = reason(choice).and_then(finish_reasons::fault);
     if error.is_none() && fault.is_none() {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Parses proxy URLs. Errors have fixed words, so that no part of a URL can leak.
+//! Parses proxy URLs (which one a request takes, `transport::choice` says). Errors have fixed words, so that no part of a URL can leak.
 
 use std::net::Ipv6Addr;
 use std::num::NonZeroU16;
