@@ -23,6 +23,16 @@ impl Error {
         self.change(|inner| inner.received = Some(received.into()))
     }
 
+    /// Has the policy find what a vendor calls by a name of its own (the first of a pair) under the name that rules have for it.
+    pub(crate) fn with_names(self, names: &'static [(&'static str, &'static str)]) -> Self {
+        self.change(|inner| inner.names = names)
+    }
+
+    /// The pairs of a vendor's own name and the common one.
+    pub(crate) fn names(&self) -> &'static [(&'static str, &'static str)] {
+        self.inner.names
+    }
+
     pub(super) fn remembers(&self) -> bool {
         self.inner.received.is_some()
     }
