@@ -22,7 +22,7 @@ impl Vendor for Cohere {
         "cohere"
     }
 
-    fn base_url(&self) -> &str {
+    fn base_url(&self) -> &'static str {
         "https://api.cohere.com"
     }
 

@@ -28,9 +28,10 @@ impl Error {
         self.change(|inner| inner.names = names)
     }
 
-    /// The pairs of a vendor's own name and the common one.
+    /// The pairs of a vendor's own name and the common one, here or in an error below.
     pub(crate) fn names(&self) -> &'static [(&'static str, &'static str)] {
-        self.inner.names
+        let mut names = self.chain().map(|error| error.inner.names);
+        names.find(|names| !names.is_empty()).unwrap_or_default()
     }
 
     pub(super) fn remembers(&self) -> bool {

@@ -1,10 +1,11 @@
 //! Executors for real APIs, and the parts for executors of your own: [`http`], [`SseReader`], [`refresh_tokens`], [`refresh_grant`].
 //!
-//! [`OpenAi`] calls the chat completions and Responses APIs of OpenAI and of compatible servers, [`Anthropic`] the Messages API,
-//! [`Gemini`] the Gemini API. [`http`] has what they share. See the [guide](crate::guide::providers).
+//! [`OpenAi`] calls the chat completions and Responses APIs of OpenAI and of compatible servers, of which [`compatible`] has a table,
+//! [`Anthropic`] the Messages API, [`Gemini`] the Gemini API. [`http`] has what they share. See the [guide](crate::guide::providers).
 
 mod anthropic;
 mod client_error;
+pub mod compatible;
 #[cfg(feature = "estimate")]
 mod estimate;
 mod finish_reasons;

@@ -50,7 +50,7 @@ pub enum Want {
 
 impl Case {
     fn play(&self) -> Played {
-        let mut play = Play::new(self.api);
+        let mut play = Play::new(self.api).of(self.vendor);
         if let Some(payload) = &self.payload {
             play = play.payload(payload.clone());
         }
