@@ -113,7 +113,7 @@ mod tests {
     fn sent(auth: &Auth, options: &Options) -> http::request::Parts {
         let options = without_credential(options);
         let path = "/models/m:generateContent";
-        head(&GeminiApi, auth, &path, JSON, &options).unwrap()
+        head(&GeminiApi, auth, path, JSON, &options).unwrap()
     }
 
     #[test]

@@ -104,8 +104,8 @@ pub trait Vendor: Send + Sync {
         &[]
     }
 
-    /// What reads the tokens of a raw answer, or of the events of one: it gets an object that has at most the members `usage` and
-    /// `usageMetadata`, put together from all that the answer holds. By default, none are read.
+    /// What reads the tokens of a raw answer, or of the events of one: it gets an object that has at most the members `usage`,
+    /// `usageMetadata` and `billed_units`, put together from all that the answer holds. By default, none are read.
     fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
         |_| None
     }

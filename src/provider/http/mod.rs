@@ -31,5 +31,6 @@ pub use event_stream::{EventMeaning, StreamProtocol};
 pub use exchange::upstream_error;
 pub use executor::HttpExecutor;
 pub use headers::{bearer_headers, configured_headers};
+pub use json::{function_call, number};
 pub use payload::streaming_payload;
 pub use reply::{Reply, ReplyReader};

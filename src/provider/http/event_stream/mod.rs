@@ -68,6 +68,8 @@ pub(crate) struct EventStream<R: Source, P> {
     /// Whether the input has ended.
     read_out: bool,
     protocol: P,
+    /// Whether something of the reply has come.
+    has_content: bool,
     dialect: Dialect,
     patience: Patience,
     halves: ReplyHalves,
@@ -94,6 +96,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             begun: false,
             read_out: false,
             protocol,
+            has_content: false,
             dialect: Dialect::new(),
             patience,
             halves: ReplyHalves::default(),
@@ -276,6 +279,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             && !self.halves.are_open()
             && let Some(chunk) = self.protocol.fast_path(&event.data)
         {
+            self.has_content = true;
             self.patience.note_content();
             return Ok(Some(self.filled(chunk, event)));
         }
@@ -288,11 +292,16 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             },
         };
         let said = self.protocol.read(&event, json.as_ref());
-        if self.protocol.has_progressed() {
+        let has_progressed = self.protocol.has_progressed() || said.shows_something();
+        if has_progressed {
+            self.has_content = true;
             self.patience.note_content();
         }
         let mut chunk = match self.translated(said) {
-            EventMeaning::Chunk(chunk) => chunk,
+            EventMeaning::Chunk(mut chunk) => {
+                chunk.preamble |= !self.has_content;
+                chunk
+            }
             EventMeaning::Last(chunk) => {
                 self.end();
                 chunk
@@ -307,7 +316,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             }
         };
         if has_halves || self.halves.are_open() {
-            self.halves.join(&mut chunk, self.protocol.has_progressed());
+            self.halves.join(&mut chunk, has_progressed);
         }
         Ok(Some(self.filled(chunk, event)))
     }
