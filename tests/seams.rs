@@ -7,6 +7,8 @@ mod acme;
 #[allow(unreachable_pub, reason = "public where it stands")]
 #[path = "../src/provider/cohere/mod.rs"]
 mod cohere;
+#[path = "executor_support/cohere.rs"]
+mod cohere_answers;
 #[path = "../examples/redb_store/store.rs"]
 mod store;
 
@@ -14,12 +16,13 @@ use std::sync::Arc;
 
 use acme::Acme;
 use cohere::Cohere;
+use cohere_answers::CohereAnswers;
 use credpool::provider;
 use credpool::testing::conformance::{
     Ability, Event, ExecutorFixture, StoreFixture, check_executor, check_store,
 };
-use credpool::{ProviderExecutor, Request, Store, Usage};
-use serde_json::{Value, json};
+use credpool::{ProviderExecutor, Request, Store};
+use serde_json::json;
 use store::RedbStore;
 
 mod auth {
@@ -102,78 +105,12 @@ fn a_store_over_redb_is_there_after_it_was_closed() {
     assert!(changes.complete && changes.written.len() == 1);
 }
 
-/// What the vendor's pages show: <https://docs.cohere.com/reference/chat>, <https://docs.cohere.com/v2/docs/streaming>,
-/// <https://docs.cohere.com/reference/errors>.
-struct CohereAnswers;
-
-fn event(name: &'static str, delta: &Value) -> Event {
-    (name, json!({"type": name, "delta": delta}).to_string())
-}
-
-fn usage() -> Value {
-    let counts = json!({"input_tokens": 5, "output_tokens": 2});
-    json!({"billed_units": counts, "tokens": {"input_tokens": 71, "output_tokens": 2}})
-}
-
-impl ExecutorFixture for CohereAnswers {
-    fn executor(&self) -> Arc<dyn ProviderExecutor> {
-        Arc::new(Cohere::new())
-    }
-
-    fn request(&self) -> Request {
-        let payload = r#"{"model":"command-a","messages":[{"role":"user","content":"Hello"}]}"#;
-        Request::new("command-a", payload)
-    }
-
-    fn reply(&self, text: &str) -> String {
-        let message = json!({"role": "assistant", "content": [{"type": "text", "text": text}]});
-        json!({"id": "c14c80c3", "finish_reason": "COMPLETE", "message": message, "usage": usage()})
-            .to_string()
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        Some(Usage::new(71, 2))
-    }
-
-    fn stream_start(&self) -> Vec<Event> {
-        let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
-        let content = json!({"type": "text", "text": ""});
-        vec![
-            event("message-start", &json!({ "message": message })),
-            event("content-start", &json!({"message": {"content": content}})),
-        ]
-    }
-
-    fn stream_piece(&self, text: &str) -> Event {
-        let content = json!({ "text": text });
-        event("content-delta", &json!({"message": {"content": content}}))
-    }
-
-    fn stream_end(&self) -> Vec<Event> {
-        let end = json!({"finish_reason": "COMPLETE", "usage": usage()});
-        vec![
-            event("content-end", &Value::Null),
-            event("message-end", &end),
-        ]
-    }
-
-    fn error(&self, message: &str) -> String {
-        json!({ "message": message }).to_string()
-    }
-
-    fn error_in_reply(&self, _: &str) -> Option<String> {
-        Some(json!({"finish_reason": "ERROR", "message": {"content": []}}).to_string())
-    }
-
-    fn error_in_stream(&self, message: &str) -> Option<Event> {
-        let end = json!({"finish_reason": "ERROR", "error": message});
-        Some(event("message-end", &end))
-    }
-}
-
 #[test]
 fn an_executor_for_cohere_keeps_what_every_executor_promises() {
-    let report = check_executor(&CohereAnswers);
+    let answers = CohereAnswers {
+        executor: || Arc::new(Cohere::new()),
+    };
+    let report = check_executor(&answers);
     println!("{report}");
     assert_eq!(report.skipped, []);
 }

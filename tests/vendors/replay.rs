@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use credpool::provider::compatible::{self, CompatibleVendor};
-use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::provider::{Anthropic, Cohere, Gemini, OpenAi};
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
 use credpool::{
     Auth, BackOff, ChunkStream, CredentialReport, Error, FailurePolicy, Manager, Options, Request,
@@ -19,6 +19,7 @@ pub enum Api {
     Responses,
     Messages,
     Gemini,
+    Cohere,
 }
 
 /// What a call came to.
@@ -54,6 +55,14 @@ pub struct Play {
 }
 
 impl Api {
+    pub const ALL: [Self; 5] = [
+        Self::Chat,
+        Self::Responses,
+        Self::Messages,
+        Self::Gemini,
+        Self::Cohere,
+    ];
+
     /// A whole answer with the text `fine`.
     pub fn plain(self) -> Reply {
         let body = match self {
@@ -68,6 +77,9 @@ impl Api {
             }
             Self::Gemini => {
                 r#"{"candidates":[{"content":{"parts":[{"text":"fine"}]},"finishReason":"STOP"}]}"#
+            }
+            Self::Cohere => {
+                r#"{"id":"c","finish_reason":"COMPLETE","message":{"role":"assistant","content":[{"type":"text","text":"fine"}]}}"#
             }
         };
         Reply::json(200, body)
@@ -87,6 +99,10 @@ impl Api {
                 "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"fine\"}}\n\n",
                 "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n",
                 "data: {\"type\":\"message_stop\"}\n\n",
+            ),
+            Self::Cohere => concat!(
+                "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"fine\"}}}}\n\n",
+                "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\"}}\n\n",
             ),
             Self::Gemini => {
                 "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"fine\"}]},\"finishReason\":\"STOP\"}]}\n\n"
@@ -194,6 +210,7 @@ impl Play {
             Api::Chat | Api::Responses => "openai",
             Api::Messages => "anthropic",
             Api::Gemini => "gemini",
+            Api::Cohere => "cohere",
         };
         let policy = FailurePolicy::default();
         let policy = if self.retries {
@@ -211,6 +228,7 @@ impl Play {
             Api::Chat | Api::Responses => manager.register_executor(OpenAi::new()),
             Api::Messages => manager.register_executor(Anthropic::new()),
             Api::Gemini => manager.register_executor(Gemini::new()),
+            Api::Cohere => manager.register_executor(Cohere::new()),
         }
         for (id, priority) in [("first", "2"), ("second", "1")]
             .into_iter()

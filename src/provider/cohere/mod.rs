@@ -152,6 +152,10 @@ impl StreamProtocol for ChatEvents {
                 (chunk.finish_reason, chunk.usage) = (Some(reason.to_owned()), usage(delta));
                 return EventMeaning::Last(chunk);
             }
+            // As the body of an error has it.
+            "" if json["message"].is_string() => {
+                return EventMeaning::Failed(ReportedError::of(json));
+            }
             // The start, citations, the ends of blocks, and what there may be one day.
             _ => {}
         }

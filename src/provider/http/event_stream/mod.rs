@@ -68,8 +68,6 @@ pub(crate) struct EventStream<R: Source, P> {
     /// Whether the input has ended.
     read_out: bool,
     protocol: P,
-    /// Whether something of the reply has come.
-    has_content: bool,
     dialect: Dialect,
     patience: Patience,
     halves: ReplyHalves,
@@ -96,7 +94,6 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             begun: false,
             read_out: false,
             protocol,
-            has_content: false,
             dialect: Dialect::new(),
             patience,
             halves: ReplyHalves::default(),
@@ -279,7 +276,6 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             && !self.halves.are_open()
             && let Some(chunk) = self.protocol.fast_path(&event.data)
         {
-            self.has_content = true;
             self.patience.note_content();
             return Ok(Some(self.filled(chunk, event)));
         }
@@ -294,12 +290,11 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         let said = self.protocol.read(&event, json.as_ref());
         let has_progressed = self.protocol.has_progressed() || said.shows_something();
         if has_progressed {
-            self.has_content = true;
             self.patience.note_content();
         }
         let mut chunk = match self.translated(said) {
             EventMeaning::Chunk(mut chunk) => {
-                chunk.preamble |= !self.has_content;
+                chunk.preamble |= !self.patience.had_content();
                 chunk
             }
             EventMeaning::Last(chunk) => {
