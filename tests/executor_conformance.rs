@@ -27,6 +27,11 @@ fn generate_content() {
     keeps_every_promise("Gemini");
 }
 
+#[test]
+fn cohere() {
+    keeps_every_promise("Cohere");
+}
+
 fn keeps_every_promise(api: &str) {
     let apis = executor_support::apis();
     let (_, fixture) = apis.iter().find(|(name, _)| *name == api).unwrap();

@@ -1,10 +1,12 @@
 //! Executors for real APIs, and the parts for executors of your own: [`http`], [`SseReader`], [`refresh_tokens`], [`refresh_grant`].
 //!
-//! [`OpenAi`] calls the chat completions and Responses APIs of OpenAI and of compatible servers, [`Anthropic`] the Messages API,
-//! [`Gemini`] the Gemini API. [`http`] has what they share. See the [guide](crate::guide::providers).
+//! [`OpenAi`] calls the chat completions and Responses APIs of OpenAI and of compatible servers, of which [`compatible`] has a table,
+//! [`Anthropic`] the Messages API, [`Gemini`] the Gemini API, [`Cohere`] that of Cohere. [`http`] has what they share. See the [guide](crate::guide::providers).
 
 mod anthropic;
 mod client_error;
+mod cohere;
+pub mod compatible;
 #[cfg(feature = "estimate")]
 mod estimate;
 mod finish_reasons;
@@ -15,6 +17,7 @@ mod openai;
 mod rate_limits;
 
 pub use anthropic::{Anthropic, AnthropicApi};
+pub use cohere::{Cohere, CohereApi};
 pub use gemini::{Gemini, GeminiApi};
 pub use http::sse::{SseEvent, SseReader};
 pub use oauth::{refresh_grant, refresh_tokens};

@@ -2,20 +2,28 @@
 //! <https://platform.openai.com/docs/api-reference/responses>, <https://docs.anthropic.com/en/api/messages>,
 //! <https://ai.google.dev/api/generate-content>.
 
+mod cohere;
+
 use std::sync::Arc;
 
-use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::provider::{Anthropic, Cohere, Gemini, OpenAi};
 use credpool::testing::conformance::{Event, ExecutorFixture};
 use credpool::{Auth, Options, ProviderExecutor, Request, Usage};
 use serde_json::{Value, json};
 
 /// All of them, with their names.
-pub(crate) fn apis() -> [(&'static str, Box<dyn ExecutorFixture>); 4] {
+pub(crate) fn apis() -> [(&'static str, Box<dyn ExecutorFixture>); 5] {
     [
         ("chat completions", Box::new(Chat)),
         ("Responses", Box::new(Responses)),
         ("Anthropic", Box::new(Messages)),
         ("Gemini", Box::new(Generate)),
+        (
+            "Cohere",
+            Box::new(cohere::CohereAnswers {
+                executor: || Arc::new(Cohere::new()),
+            }),
+        ),
     ]
 }
 

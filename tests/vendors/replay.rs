@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::provider::compatible::{self, CompatibleVendor};
+use credpool::provider::{Anthropic, Cohere, Gemini, OpenAi};
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
 use credpool::{
     Auth, BackOff, ChunkStream, CredentialReport, Error, FailurePolicy, Manager, Options, Request,
@@ -18,6 +19,7 @@ pub enum Api {
     Responses,
     Messages,
     Gemini,
+    Cohere,
 }
 
 /// What a call came to.
@@ -41,6 +43,8 @@ pub struct Played {
 
 pub struct Play {
     api: Api,
+    /// Whose executor makes the call; `None`: that of the API's own vendor.
+    vendor: Option<CompatibleVendor>,
     keys: usize,
     payload: Option<Value>,
     attributes: Vec<(String, String)>,
@@ -51,6 +55,14 @@ pub struct Play {
 }
 
 impl Api {
+    pub const ALL: [Self; 5] = [
+        Self::Chat,
+        Self::Responses,
+        Self::Messages,
+        Self::Gemini,
+        Self::Cohere,
+    ];
+
     /// A whole answer with the text `fine`.
     pub fn plain(self) -> Reply {
         let body = match self {
@@ -65,6 +77,9 @@ impl Api {
             }
             Self::Gemini => {
                 r#"{"candidates":[{"content":{"parts":[{"text":"fine"}]},"finishReason":"STOP"}]}"#
+            }
+            Self::Cohere => {
+                r#"{"id":"c","finish_reason":"COMPLETE","message":{"role":"assistant","content":[{"type":"text","text":"fine"}]}}"#
             }
         };
         Reply::json(200, body)
@@ -85,6 +100,10 @@ impl Api {
                 "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n",
                 "data: {\"type\":\"message_stop\"}\n\n",
             ),
+            Self::Cohere => concat!(
+                "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"fine\"}}}}\n\n",
+                "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\"}}\n\n",
+            ),
             Self::Gemini => {
                 "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"fine\"}]},\"finishReason\":\"STOP\"}]}\n\n"
             }
@@ -104,6 +123,7 @@ impl Play {
     pub fn new(api: Api) -> Self {
         Self {
             api,
+            vendor: None,
             keys: 2,
             payload: None,
             attributes: Vec::new(),
@@ -112,6 +132,21 @@ impl Play {
             once: false,
             collects: false,
         }
+    }
+
+    /// By the executor of a vendor's row in the table, where it has one and speaks this API.
+    pub fn of(self, name: &str) -> Self {
+        match row(name) {
+            Some(vendor) if vendor.alt.is_none() || self.api == Api::Responses => self.by(&vendor),
+            _ => self,
+        }
+    }
+
+    /// By the executor of this vendor.
+    pub fn by(mut self, vendor: &CompatibleVendor) -> Self {
+        let is_openais = matches!(self.api, Api::Chat | Api::Responses);
+        self.vendor = Some(vendor.clone()).filter(|_| is_openais);
+        self
     }
 
     /// One key, which is asked again after a moment.
@@ -171,9 +206,11 @@ impl Play {
             }
         });
         let provider = match self.api {
+            _ if self.vendor.is_some() => "of-the-table",
             Api::Chat | Api::Responses => "openai",
             Api::Messages => "anthropic",
             Api::Gemini => "gemini",
+            Api::Cohere => "cohere",
         };
         let policy = FailurePolicy::default();
         let policy = if self.retries {
@@ -184,9 +221,14 @@ impl Play {
         };
         let manager = Manager::builder().policy(policy).build().unwrap();
         match self.api {
+            Api::Chat | Api::Responses if self.vendor.is_some() => {
+                let vendor = self.vendor.clone().unwrap();
+                manager.register_executor(vendor.with_name(provider).executor());
+            }
             Api::Chat | Api::Responses => manager.register_executor(OpenAi::new()),
             Api::Messages => manager.register_executor(Anthropic::new()),
             Api::Gemini => manager.register_executor(Gemini::new()),
+            Api::Cohere => manager.register_executor(Cohere::new()),
         }
         for (id, priority) in [("first", "2"), ("second", "1")]
             .into_iter()
@@ -207,7 +249,8 @@ impl Play {
             .unwrap_or_else(|| serde_json::json!({"model": "m"}));
         let request = Request::new("m", payload.to_string());
         let mut options = self.options;
-        if self.api == Api::Responses {
+        let speaks_it = |vendor: &CompatibleVendor| vendor.alt == Some("responses");
+        if self.api == Api::Responses && !self.vendor.as_ref().is_some_and(speaks_it) {
             options = options.with_alt("responses");
         }
         let (mut text, mut reasoning, mut finish_reason) = (String::new(), String::new(), None);
@@ -272,9 +315,26 @@ impl Play {
     }
 }
 
+/// The row of the table that stands for a vendor of these tables.
+pub fn row(name: &str) -> Option<CompatibleVendor> {
+    let plain = |name: &str| name.to_lowercase().replace([' ', '-', '.'], "");
+    let name = match name {
+        "Zhipu" => "zai",
+        other => other,
+    };
+    let mut rows = compatible::ALL.into_iter();
+    rows.find(|row| plain(&row.name) == plain(name))
+}
+
 fn is_first(request: &ReceivedRequest) -> bool {
-    ["authorization", "x-api-key", "x-goog-api-key"]
-        .iter()
+    const KEYS: [&str; 5] = [
+        "authorization",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-acme-key",
+    ];
+    KEYS.iter()
         .filter_map(|name| request.header(name))
         .any(|value| value.contains("first"))
 }

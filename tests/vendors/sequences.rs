@@ -1,6 +1,7 @@
 //! Streams and plain answers in the shapes in which vendors, gateways and servers send them, and what each comes to.
 
 mod chat;
+mod cohere;
 mod framing;
 mod gemini;
 mod messages;
@@ -50,7 +51,7 @@ pub enum Want {
 
 impl Case {
     fn play(&self) -> Played {
-        let mut play = Play::new(self.api);
+        let mut play = Play::new(self.api).of(self.vendor);
         if let Some(payload) = &self.payload {
             play = play.payload(payload.clone());
         }
@@ -114,6 +115,7 @@ fn all() -> Vec<Case> {
         responses::cases(),
         messages::cases(),
         gemini::cases(),
+        cohere::cases(),
         plain::cases(),
     ]
     .into_iter()

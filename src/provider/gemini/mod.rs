@@ -7,8 +7,6 @@ mod reply;
 mod request;
 mod stream;
 
-use std::borrow::Cow;
-
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -19,7 +17,7 @@ use super::http::{HttpExecutor, Vendor, VendorCall, payload};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::ChunkSource;
-use crate::request::{Options, Request, Response, Usage};
+use crate::request::{Request, Response, Usage};
 
 /// Calls the [Gemini API](https://ai.google.dev/api/generate-content), or a server that speaks like it.
 ///
@@ -103,7 +101,7 @@ impl Vendor for GeminiApi {
         "gemini"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self) -> &str {
         request::BASE_URL
     }
 
@@ -131,7 +129,8 @@ impl Vendor for GeminiApi {
     }
 
     fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
-        let (path, options) = address(call, &Model::of(request)?.path("generateContent"))?;
+        let path = Model::of(request)?.path("generateContent");
+        let options = request::without_credential(call.options());
         let call = call.with_options(&options);
         call.reply(&path, request.payload.clone(), &reply::REPLIES)
     }
@@ -139,7 +138,7 @@ impl Vendor for GeminiApi {
     fn stream(&self, call: &VendorCall<'_>, request: &Request) -> Result<ChunkSource, Error> {
         // Without it the stream is one JSON array.
         let path = Model::of(request)?.path("streamGenerateContent") + "?alt=sse";
-        let (path, options) = address(call, &path)?;
+        let options = request::without_credential(call.options());
         let payload = request.payload.clone();
         let asked = payload::number(&payload, &request::CANDIDATE_COUNT).unwrap_or(1);
         let call = call.with_options(&options);
@@ -150,14 +149,8 @@ impl Vendor for GeminiApi {
         let model = Model::of(request)?;
         let payload = count::payload(&request.payload, &model);
         let payload = payload.unwrap_or_else(|| request.payload.clone());
-        let (path, options) = address(call, &model.path("countTokens"))?;
+        let options = request::without_credential(call.options());
         let call = call.with_options(&options);
-        call.count(&path, payload, count::usage)
+        call.count(&model.path("countTokens"), payload, count::usage)
     }
-}
-
-/// The path below the credential's API and version, and the options without a credential of their own.
-fn address<'a>(call: &VendorCall<'a>, path: &str) -> Result<(String, Cow<'a, Options>), Error> {
-    let path = format!("{}{path}", request::version_path(call.auth())?);
-    Ok((path, request::without_credential(call.options())))
 }

@@ -112,8 +112,8 @@ mod tests {
 
     fn sent(auth: &Auth, options: &Options) -> http::request::Parts {
         let options = without_credential(options);
-        let path = version_path(auth).unwrap() + "/models/m:generateContent";
-        head(&GeminiApi, auth, &path, JSON, &options).unwrap()
+        let path = "/models/m:generateContent";
+        head(&GeminiApi, auth, path, JSON, &options).unwrap()
     }
 
     #[test]

@@ -9,13 +9,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
+use super::dialect::Dialect;
 use super::error_body::ReportedError;
 use super::event_stream::{Announced, EventStream, StreamProtocol};
-use super::exchange::{COMPRESSED, GZIP, reported, response_head, send};
+use super::exchange::{COMPRESSED, GZIP, reported, response_head, upstream_error_in};
 use super::headers::{CONNECTION_HEADERS, EVENT_STREAM, JSON, USER_AGENT_TEXT, base_url};
 
 use super::patience::Patience;
-use super::reply::ReplyReader;
+use super::reply::{Reply, ReplyReader};
 use super::url::endpoint;
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
@@ -43,7 +44,7 @@ use crate::transport::Limits;
 ///         "parrot"
 ///     }
 ///
-///     fn base_url(&self) -> &'static str {
+///     fn base_url(&self) -> &str {
 ///         "https://parrot.example.org/v1"
 ///     }
 ///
@@ -70,7 +71,7 @@ pub trait Vendor: Send + Sync {
     fn format(&self) -> &'static str;
 
     /// Where the API is, unless attribute `base_url` of the credential says otherwise.
-    fn base_url(&self) -> &'static str;
+    fn base_url(&self) -> &str;
 
     /// The headers that show a credential to the vendor, and those that its attributes ask for.
     ///
@@ -103,10 +104,25 @@ pub trait Vendor: Send + Sync {
         &[]
     }
 
-    /// What reads the tokens of a raw answer, or of the events of one: it gets an object that has at most the members `usage` and
-    /// `usageMetadata`, put together from all that the answer holds. By default, none are read.
+    /// What reads the tokens of a raw answer, or of the events of one: it gets an object that has at most the members `usage`,
+    /// `usageMetadata` and `billed_units`, put together from all that the answer holds. By default, none are read.
     fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
         |_| None
+    }
+
+    /// What the vendor calls by names of its own. Nothing by default.
+    ///
+    /// ```
+    /// use credpool::provider::http::Dialect;
+    ///
+    /// /// As of a vendor that says `BROKE` where OpenAI says `insufficient_quota`.
+    /// fn dialect() -> Dialect {
+    ///     Dialect::new().with_errors(&[("BROKE", "insufficient_quota")])
+    /// }
+    /// assert_eq!(dialect().errors.len(), 1);
+    /// ```
+    fn dialect(&self) -> Dialect {
+        Dialect::new()
     }
 
     /// Settles what the credential's headers, `own`, and a call's have to do with each other. Of those that are in both
@@ -235,9 +251,16 @@ impl<'a> VendorCall<'a> {
         payload: Bytes,
         reader: &ReplyReader,
     ) -> Result<Response, Error> {
+        let dialect = self.vendor.dialect();
+        let fault = |reply: &Reply| dialect.fault(reply.finish_reason.as_deref());
+        let fast_path =
+            |body: &[u8]| (reader.fast_path)(body).filter(|reply| fault(reply).is_none());
+        let failure = |json: &Value| {
+            let of_its_own = || fault(&(reader.read)(json));
+            (reader.failure)(json).or_else(|| (!dialect.ends.is_empty()).then(of_its_own)?)
+        };
         let read = |json| (reader.read)(&json);
-        let (response, reply) =
-            self.exchange(path, payload, reader.fast_path, reader.failure, read)?;
+        let (response, reply) = self.exchange(path, payload, fast_path, failure, read)?;
         Ok(Response {
             reply_text: reply.text,
             reasoning_text: reply.reasoning,
@@ -332,6 +355,7 @@ impl<'a> VendorCall<'a> {
         let event_limit = self.options.event_limit.unwrap_or(self.event_limit);
         let stream = EventStream::new(self.attempt, self.auth, body, protocol, patience);
         let mut stream = stream
+            .with_dialect(self.vendor.dialect())
             .with_event_limit(event_limit)
             .with_limits(limits)
             .with_head(head);
@@ -349,7 +373,19 @@ impl<'a> VendorCall<'a> {
         limits: &Limits,
     ) -> Result<http::Response<Body>, Error> {
         let head = head(self.vendor, self.auth, path, accept, self.options)?;
-        send(self.attempt, self.auth, limits, head, payload)
+        let request = http::Request::from_parts(head, payload);
+        let answer = self.attempt.send(self.auth, request, limits)?;
+        // Redirects are answers, too: a key is never carried on to another place.
+        if answer.status().is_success() {
+            Ok(answer)
+        } else {
+            Err(self.upstream_error(answer))
+        }
+    }
+
+    /// The error that an answer without success is.
+    pub(super) fn upstream_error(&self, answer: http::Response<Body>) -> Error {
+        upstream_error_in(self.vendor.dialect(), self.attempt, self.auth, answer)
     }
 
     fn json(&self, body: &[u8], head: &ResponseHead) -> Result<Value, Error> {
@@ -382,8 +418,9 @@ impl<'a> VendorCall<'a> {
     }
 
     /// What the headers say of limits, if anything.
-    pub(super) fn limits_of(&self, headers: &HeaderMap) -> Option<RateLimits> {
-        let limits = RateLimits::from_headers(headers, self.attempt.clock().now());
+    pub(super) fn limits_of(&self, told: &HeaderMap) -> Option<RateLimits> {
+        let headers = self.vendor.dialect().headers(told);
+        let limits = RateLimits::from_headers(&headers, self.attempt.clock().now());
         (!limits.is_empty()).then(|| rate_limits::scrubbed(limits, self.auth))
     }
 
@@ -394,7 +431,7 @@ impl<'a> VendorCall<'a> {
         json: &Value,
         limits: Option<&RateLimits>,
     ) -> Error {
-        let error = reported(problem, json, self.auth);
+        let error = reported(problem, json, self.vendor.dialect(), self.auth);
         let now = self.attempt.clock().now();
         let limits = limits.cloned().unwrap_or_default();
         let limits = rate_limits::of_error(limits, error.http_status(), json, now);
@@ -424,12 +461,7 @@ pub(crate) fn head(
     vendor.merge(&mut own, &mut call);
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = http::Method::POST;
-    head.uri = endpoint(
-        auth,
-        base_url(vendor.base_url(), auth),
-        path,
-        &options.query,
-    )?;
+    head.uri = endpoint(auth, &vendor.address(auth)?, path, &options.query)?;
     let headers = &mut head.headers;
     *headers = own;
     let mut default = |name, value| {

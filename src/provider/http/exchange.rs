@@ -3,8 +3,6 @@
 use std::io::Read;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::request::Parts;
 use http::{Response, response};
 use serde_json::Value;
 
@@ -14,27 +12,10 @@ use crate::executor::{Attempt, Body};
 use crate::head::ResponseHead;
 use crate::json::{error_body, parse_lenient, without_mark};
 use crate::limits::RateLimits;
-use crate::transport::Limits;
 
+use super::dialect::Dialect;
 use super::error_body::ReportedError;
 use crate::provider::rate_limits;
-
-/// Sends a request and waits for the head of an answer that is a success; another one is an error. Redirects are answers too:
-/// a key is never carried on to another place.
-pub(crate) fn send(
-    attempt: &Attempt,
-    auth: &Auth,
-    limits: &Limits,
-    head: Parts,
-    body: Bytes,
-) -> Result<Response<Body>, Error> {
-    let answer = attempt.send(auth, http::Request::from_parts(head, body), limits)?;
-    if answer.status().is_success() {
-        Ok(answer)
-    } else {
-        Err(upstream_error(attempt, auth, answer))
-    }
-}
 
 /// An error when the attempt was cancelled or its time is over.
 pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
@@ -69,16 +50,26 @@ pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
 /// }
 /// ```
 pub fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
+    upstream_error_in(Dialect::new(), attempt, auth, answer)
+}
+
+/// The same of a vendor with names of its own.
+pub(super) fn upstream_error_in(
+    dialect: Dialect,
+    attempt: &Attempt,
+    auth: &Auth,
+    answer: Response<Body>,
+) -> Error {
     let (head, body) = answer.into_parts();
     let (status, now) = (head.status.as_u16(), attempt.clock().now());
-    let limits = RateLimits::from_headers(&head.headers, now);
+    let limits = RateLimits::from_headers(&dialect.headers(&head.headers), now);
     let head = response_head(head, auth);
     let body = ErrorBody::read(body);
     let said = error_body(body.received.as_bytes());
     let problem = ReportedError::find(&said).unwrap_or_else(|| ReportedError::of(&said));
     let limits = rate_limits::of_error(limits, Some(status), &said, now);
     let json = parse_lenient(body.received.as_bytes()).unwrap_or_default();
-    let error = described(status, &body, &json, &problem, auth);
+    let error = described(status, &body, &json, &problem, dialect, auth);
     let error = match limits.should_retry {
         Some(should_retry) => error.with_retryable(should_retry),
         None => error,
@@ -95,13 +86,25 @@ pub(crate) fn response_head(parts: response::Parts, auth: &Auth) -> ResponseHead
 }
 
 /// The error that an upstream reports inside an answer with a success status.
-pub(crate) fn reported(problem: &ReportedError, json: &Value, auth: &Auth) -> Error {
-    if let Some(status) = problem.status() {
+pub(super) fn reported(
+    problem: &ReportedError,
+    json: &Value,
+    dialect: Dialect,
+    auth: &Auth,
+) -> Error {
+    if let Some(status) = dialect.status(problem) {
         let received = match json {
             Value::Null => String::new(),
             json => json.to_string(),
         };
-        return described(status, &ErrorBody::whole(received), json, problem, auth);
+        return described(
+            status,
+            &ErrorBody::whole(received),
+            json,
+            problem,
+            dialect,
+            auth,
+        );
     }
     let said = [problem.name(), problem.message.clone()];
     let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
@@ -119,9 +122,11 @@ fn described(
     body: &ErrorBody,
     json: &Value,
     problem: &ReportedError,
+    dialect: Dialect,
     auth: &Auth,
 ) -> Error {
     let mut error = Error::upstream(status, body.shown(json, auth)).with_auth_id(&auth.id);
+    error = dialect.named(error);
     if body.is_cut {
         error = error.with_body_cut();
     }

@@ -7,6 +7,7 @@
 pub(crate) mod call;
 pub(crate) mod call_numbers;
 pub(crate) mod credential_header;
+mod dialect;
 pub(crate) mod error_body;
 pub(crate) mod error_form;
 pub(crate) mod event_stream;
@@ -24,10 +25,12 @@ pub(crate) mod url;
 
 pub use call::{Vendor, VendorCall};
 pub use credential_header::{bearer_value, key_value, secret_of};
+pub use dialect::Dialect;
 pub use error_body::ReportedError;
 pub use event_stream::{EventMeaning, StreamProtocol};
 pub use exchange::upstream_error;
 pub use executor::HttpExecutor;
 pub use headers::{bearer_headers, configured_headers};
+pub use json::{function_call, number};
 pub use payload::streaming_payload;
 pub use reply::{Reply, ReplyReader};

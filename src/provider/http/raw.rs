@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
 use super::call::VendorCall;
-use super::exchange::{response_head, upstream_error};
+use super::exchange::response_head;
 use super::headers::{CONNECTION_HEADERS, USER_AGENT_TEXT};
 use super::metered::MeteredBody;
 use super::url::{below, endpoint};
@@ -27,7 +27,7 @@ impl VendorCall<'_> {
         let answer = self.attempt.send(self.auth, outgoing, &limits)?;
         let status = answer.status();
         if !status.is_success() && status != StatusCode::NOT_MODIFIED {
-            return Err(upstream_error(self.attempt, self.auth, answer));
+            return Err(self.upstream_error(answer));
         }
         let limits = self.limits_of(answer.headers());
         let (head, body) = answer.into_parts();

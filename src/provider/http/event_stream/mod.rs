@@ -12,6 +12,7 @@ use serde_json::Value;
 use halves::ReplyHalves;
 pub use protocol::{EventMeaning, StreamProtocol};
 
+use super::dialect::Dialect;
 use super::error_body::ReportedError;
 use super::exchange::{COMPRESSED, GZIP, check_running, reported};
 use super::patience::Patience;
@@ -67,6 +68,7 @@ pub(crate) struct EventStream<R: Source, P> {
     /// Whether the input has ended.
     read_out: bool,
     protocol: P,
+    dialect: Dialect,
     patience: Patience,
     halves: ReplyHalves,
     /// What the headers said of limits.
@@ -92,12 +94,19 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             begun: false,
             read_out: false,
             protocol,
+            dialect: Dialect::new(),
             patience,
             halves: ReplyHalves::default(),
             limits: None,
             head: None,
             has_told_head: false,
         }
+    }
+
+    /// Sets what the vendor calls by names of its own.
+    pub(crate) fn with_dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
     }
 
     /// Sets how many bytes one event may have.
@@ -279,11 +288,15 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             },
         };
         let said = self.protocol.read(&event, json.as_ref());
-        if self.protocol.has_progressed() {
+        let has_progressed = self.protocol.has_progressed() || said.shows_something();
+        if has_progressed {
             self.patience.note_content();
         }
-        let mut chunk = match said {
-            EventMeaning::Chunk(chunk) => chunk,
+        let mut chunk = match self.translated(said) {
+            EventMeaning::Chunk(mut chunk) => {
+                chunk.preamble |= !self.patience.had_content();
+                chunk
+            }
             EventMeaning::Last(chunk) => {
                 self.end();
                 chunk
@@ -298,9 +311,18 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             }
         };
         if has_halves || self.halves.are_open() {
-            self.halves.join(&mut chunk, self.protocol.has_progressed());
+            self.halves.join(&mut chunk, has_progressed);
         }
         Ok(Some(self.filled(chunk, event)))
+    }
+
+    /// A reply whose end is a fault by the vendor's own word has failed.
+    fn translated(&self, said: EventMeaning) -> EventMeaning {
+        let (EventMeaning::Chunk(chunk) | EventMeaning::Last(chunk)) = &said else {
+            return said;
+        };
+        let fault = self.dialect.fault(chunk.finish_reason.as_deref());
+        fault.map_or(said, EventMeaning::Failed)
     }
 
     /// Nothing of the reply follows: of the body, no more than its end is due.
@@ -335,7 +357,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
 
     /// The error that an event reports, with what it says of limits.
     fn failed(&self, problem: &ReportedError, json: &Value) -> Error {
-        let error = reported(problem, json, &self.auth);
+        let error = reported(problem, json, self.dialect, &self.auth);
         let limits = self.limits.as_deref().cloned().unwrap_or_default();
         let now = self.attempt.clock().now();
         let limits = rate_limits::of_error(limits, error.http_status(), json, now);
