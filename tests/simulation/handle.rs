@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use credpool::{
     Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, Missing, RecordLock, Revision, Saved,
-    Store,
+    Store, StoreEntry,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -266,6 +266,16 @@ impl Store for Line {
             self.note_known(&changes.written);
         }
         Ok(changes)
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        let entries = self.work(Kind::Read, None, |store| store.load_entries(keys))?;
+        Ok(entries.unwrap_or_default())
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        self.work(Kind::Write, None, |store| store.save_entries(entries, most))
+            .map(drop)
     }
 }
 

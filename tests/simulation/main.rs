@@ -28,6 +28,7 @@ mod backend;
 mod editors;
 mod endpoint;
 mod executor;
+mod files;
 mod fleet;
 mod handle;
 mod jobs;

@@ -3,6 +3,7 @@
 
 use crate::accidents;
 use crate::editors;
+use crate::files;
 use crate::operators;
 use crate::pool::{self, Pool};
 use crate::random::Random;
@@ -59,6 +60,8 @@ const KINDS: &[Kind] = &[
     kind("time passes", 6, time_passes),
     kind("refresh", 10, operators::refresh),
     kind("call", 6, operators::call),
+    kind("make a file", 3, files::make),
+    kind("ask for a file", 4, files::ask_for),
     kind("update a fresh copy", 10, operators::update_fresh),
     kind("take a copy", 4, operators::take_copy),
     kind("update an old copy", 5, operators::update_old),
