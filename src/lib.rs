@@ -147,7 +147,7 @@ pub use store::SqliteStore;
 pub use store::codec;
 pub use store::{
     Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,
-    Skipped, Store, StoreEntry, Unlocked,
+    Sealed, SealingKey, Skipped, Store, StoreEntry, Unlocked,
 };
 
 pub use cancel::{CancelToken, Never, OnCancel};

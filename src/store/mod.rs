@@ -9,6 +9,7 @@ mod memory;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+mod sealed;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod support;
@@ -25,6 +26,7 @@ pub use file::FileStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use sealed::{Sealed, SealingKey};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
