@@ -146,8 +146,8 @@ pub use store::RedisStore;
 pub use store::SqliteStore;
 pub use store::codec;
 pub use store::{
-    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,
-    Sealed, SealingKey, Skipped, Store, StoreEntry, Unlocked,
+    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, MountedKeys, RecordLock,
+    Revision, Saved, Sealed, SealingKey, Skipped, Store, StoreEntry, Unlocked,
 };
 
 pub use cancel::{CancelToken, Never, OnCancel};

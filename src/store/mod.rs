@@ -5,6 +5,7 @@ mod contract;
 mod entry;
 mod file;
 mod memory;
+mod mounted;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -24,6 +25,7 @@ pub use contract::{Changes, Cursor, Intent, Missing, RecordLock, Revision, Saved
 pub use entry::StoreEntry;
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use mounted::MountedKeys;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 pub use sealed::{Sealed, SealingKey};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[cfg(feature = "redis")]
 use credpool::RedisStore;
 use credpool::testing::conformance::{Ability, StoreFixture};
-use credpool::{MemoryStore, Store};
+use credpool::{Auth, MemoryStore, MountedKeys, Store};
 
 use crate::store_support::{open, sealed};
 
@@ -78,6 +78,33 @@ fn other_process(address: &str) -> Command {
 impl StoreFixture for Memory {
     fn open(&self) -> Arc<dyn Store> {
         Arc::clone(&self.0) as Arc<dyn Store>
+    }
+
+    fn lacks(&self) -> &[Ability] {
+        &[Ability::OwnWrites]
+    }
+}
+
+/// A store without mounted keys: what is beside them.
+pub(crate) struct Mounted {
+    _volume: tempfile::TempDir,
+    store: Arc<MountedKeys>,
+}
+
+impl Mounted {
+    pub(crate) fn new() -> Self {
+        let volume = tempfile::tempdir().unwrap();
+        let keys = MountedKeys::open(volume.path(), Auth::new("p")).unwrap();
+        Self {
+            store: Arc::new(keys.beside(MemoryStore::new())),
+            _volume: volume,
+        }
+    }
+}
+
+impl StoreFixture for Mounted {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
     }
 
     fn lacks(&self) -> &[Ability] {

@@ -6,7 +6,7 @@ mod backends;
 #[path = "../store_support/mod.rs"]
 mod store_support;
 
-use backends::{Local, Memory, Wrapped};
+use backends::{Local, Memory, Mounted, Wrapped};
 use credpool::testing::conformance::{Ability, Report, act_as_other_process, check_store};
 
 /// The promises that were left out, of a store that keeps the others.
@@ -35,6 +35,11 @@ fn memory() {
 fn sealed_memory() {
     let report = check_store(|| Wrapped(Memory::default()));
     assert_eq!(skipped(&report), OF_PROCESSES);
+}
+
+#[test]
+fn beside_mounted_keys() {
+    assert_eq!(skipped(&check_store(Mounted::new)), OF_PROCESSES);
 }
 
 fn files() -> Local {
