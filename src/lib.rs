@@ -36,6 +36,7 @@
 //! * Classify errors: [`FailurePolicy`]. Select credentials: [`Selector`], [`RoundRobin`], [`FillFirst`], [`Weighted`],
 //!   [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].
 //! * Read limits: [`RateLimits`], from headers and errors. Report availability: [`Manager::explain`], [`Error::exhaustion`].
+//! * Encrypt what is stored: [`Sealed`]. Use keys from mounted files: [`MountedKeys`].
 //! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite`, `postgres` and `redis`.
 //! * Observe: [`Hook`], and the `log` crate ([levels](guide::fleets#watching-it)).
 //! * Test your own code: feature `testing`, with loopback upstreams and a scripted executor; [`ManualClock`].

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::model_store::{ModelStore, merge};
 use crate::random::Random;
-use crate::sealed::SealedBackend;
+use crate::sealed::{KeyChange, SealedBackend};
 use crate::timeline::Pid;
 use crate::truth::Shared;
 
@@ -88,8 +88,8 @@ pub trait Backend {
         false
     }
 
-    /// Something becomes of the keys with which records are sealed. What.
-    fn change_keys(&self, _: &mut Random) -> Option<String> {
+    /// Something becomes of the keys with which records are sealed.
+    fn change_keys(&self, _: &mut Random) -> Option<KeyChange> {
         None
     }
 
@@ -152,7 +152,7 @@ impl Backend for Rows {
     }
 
     fn put(&self, id: &str, value: &Value, _: Saving) {
-        put_into(&*self.store, id, value, self.text(id));
+        put_into(&*self.store, value, self.text(id));
     }
 
     fn remove(&self, id: &str) {
@@ -166,7 +166,7 @@ fn text_of(store: &dyn Store, id: &str) -> Option<Value> {
 }
 
 /// Saves a credential; the runtime state stays.
-pub fn put_into(store: &dyn Store, id: &str, value: &Value, former: Option<Value>) {
+pub fn put_into(store: &dyn Store, value: &Value, former: Option<Value>) {
     let credential = value.as_object().cloned().unwrap_or_default();
     let whole = merge(credential, &former.unwrap_or_default());
     let mut auth: Auth = serde_json::from_value(whole).unwrap();

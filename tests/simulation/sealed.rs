@@ -1,12 +1,14 @@
 //! Sealed stores: each process has a wrapper of its own, and operators replace the keys while all of them work.
 
 use std::sync::{Arc, Weak};
+use std::thread;
 
 use credpool::{Auth, Sealed, SealingKey, Store};
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::backend::{Backend, Saving, put_into};
+use crate::operators;
 use crate::promises::present;
 use crate::random::Random;
 use crate::timeline::Pid;
@@ -81,7 +83,7 @@ impl Backend for SealedBackend {
     }
 
     fn put(&self, id: &str, value: &Value, _: Saving) {
-        put_into(&*self.look(), id, value, self.text(id));
+        put_into(&*self.look(), value, self.text(id));
     }
 
     fn remove(&self, id: &str) {
@@ -133,34 +135,33 @@ impl Backend for SealedBackend {
         self.inner.forget_locks()
     }
 
-    fn change_keys(&self, random: &mut Random) -> Option<String> {
-        let what = match random.below(4) {
+    fn change_keys(&self, random: &mut Random) -> Option<KeyChange> {
+        match random.below(4) {
             0 => {
                 self.add_key();
                 self.reload_all();
-                "a key is added"
+                Some(done("a key is added"))
             }
             // The processes learn it when they meet it.
             1 => {
                 self.add_key();
                 self.keys.lock().rotate_right(1);
-                "a new key seals"
-            }
-            2 => {
-                self.keys.lock().rotate_right(1);
-                self.reload_all();
-                "another key seals, for all"
+                Some(done("a new key seals"))
             }
             _ => {
+                self.keys.lock().rotate_right(1);
                 self.reload_all();
-                let skipped = self.seal(self.inner.look()).reseal().unwrap();
-                if skipped.is_empty() && !self.may_return {
-                    self.keys.lock().truncate(1);
-                }
-                return Some(format!("all is sealed anew, but for {skipped:?}"));
+                let (handle, keys) = (self.seal(self.inner.look()), Arc::clone(&self.keys));
+                let may_return = self.may_return;
+                Some(Box::new(move || {
+                    let skipped = handle.reseal().unwrap();
+                    if skipped.is_empty() && !may_return {
+                        keys.lock().truncate(1);
+                    }
+                    format!("another key seals all, but for {skipped:?}")
+                }))
             }
-        };
-        Some(what.to_owned())
+        }
     }
 
     fn shows_token(&self, id: &str) -> bool {
@@ -172,12 +173,23 @@ impl Backend for SealedBackend {
     }
 }
 
+/// What becomes of keys, and says so when it is done.
+pub type KeyChange = Box<dyn FnOnce() -> String + Send>;
+
+fn done(what: &'static str) -> KeyChange {
+    Box::new(move || what.to_owned())
+}
+
+/// While a process changes a record.
 pub fn change_keys(world: &mut World, random: &mut Random) {
     if world.is_troubled() {
         return;
     }
-    if let Some(what) = world.backend.change_keys(random) {
-        world.note(format!("of the sealed store, {what}"));
+    if let Some(change) = world.backend.change_keys(random) {
+        let change = thread::spawn(change);
+        operators::update_fresh(world, random);
+        let what = change.join().unwrap();
+        world.note(format!("of the sealed store: {what}"));
     }
 }
 

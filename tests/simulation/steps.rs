@@ -48,14 +48,14 @@ pub const fn pool_kind(
     }
 }
 
-/// The kinds of steps in a world over a store, or in that of a pool.
-fn kinds_of(store: &str) -> Vec<&'static Kind> {
-    let (all, more): (&[Kind], &[Kind]) = match store {
-        POOL => (pool::KINDS, &[]),
-        _ if store.starts_with("sealed") => (KINDS, SEALED_KINDS),
-        _ => (KINDS, &[]),
+/// The kinds of steps in a world over a store, or in that of a pool, and how many of the first are in each.
+fn kinds_of(store: &str) -> (Vec<&'static Kind>, usize) {
+    let (first, all): (&[Kind], &[Kind]) = match store {
+        POOL => (&[], pool::KINDS),
+        _ if store.starts_with("sealed") => (SEALED_KINDS, KINDS),
+        _ => (&[], KINDS),
     };
-    all.iter().chain(more).collect()
+    (first.iter().chain(all).collect(), first.len() + 2)
 }
 
 /// Names the world of one process under load, where others are named by their store.
@@ -125,13 +125,12 @@ const KINDS: &[Kind] = &[
 ];
 
 /// Where records are sealed.
-const SEALED_KINDS: &[Kind] = &[kind("change the keys", 12, sealed::change_keys)];
+const SEALED_KINDS: &[Kind] = &[kind("change the keys", 20, sealed::change_keys)];
 
 /// The steps of a seed. A part of the kinds is left out for each: what happens more often meets more often.
 pub fn draw(store: &str, seed: u64, count: usize) -> Vec<Step> {
-    let all = kinds_of(store);
+    let (all, always) = kinds_of(store);
     let mut random = Random::seeded(seed);
-    let always = 2;
     let kinds = all.iter().enumerate();
     let kinds: Vec<_> = kinds
         .filter(|(index, _)| *index < always || random.chance(3, 5))

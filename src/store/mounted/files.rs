@@ -1,13 +1,13 @@
 //! Reads keys from files that an orchestrator has mounted, each time as one whole: its directories are replaced by a link.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::auth::read_wiped;
+use crate::store::support::secret_file;
 
 /// The keys by the names of their files, and why a file holds none.
 pub(super) type Found = BTreeMap<String, Result<Key, String>>;
@@ -62,13 +62,12 @@ fn directory(path: &Path) -> io::Result<PathBuf> {
 
 /// An error: the file is gone, or the whole cannot be read.
 fn key(path: &Path) -> io::Result<Result<Key, String>> {
-    let bytes = match bytes(path) {
+    let bytes = match secret_file::read(path, |_, _| ()) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
         Err(error) => return Ok(Err(format!("could not be read: {error}"))),
     };
     Ok(match std::str::from_utf8(&bytes).map(str::trim) {
-        _ if bytes.len() > MOST_BYTES => Err(format!("is larger than {MOST_BYTES} bytes")),
         Err(_) => Err("is not text".to_owned()),
         Ok("") => Err("is empty".to_owned()),
         Ok(text) if text.contains(char::is_control) => {
@@ -78,19 +77,7 @@ fn key(path: &Path) -> io::Result<Result<Key, String>> {
     })
 }
 
-fn bytes(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let file = File::open(path)?;
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(MOST_BYTES);
-    read_wiped(file, length, MOST_BYTES)
-}
-
 const DATA: &str = "..data";
-
-/// The largest file that is taken for a key.
-const MOST_BYTES: usize = 64 * 1024;
 
 /// How often files may be replaced while they are being read.
 const MOST_TRIES: usize = 10;
@@ -113,7 +100,7 @@ mod tests {
         write("b", b"  \n");
         write("c", b"{\n\"key\": \"sk-canary-2\"\n}");
         write("d", b"\xff\xfe");
-        write("e", &[b'x'; MOST_BYTES + 1]);
+        write("e", &[b'x'; secret_file::MOST_BYTES + 1]);
         write(".hidden", b"sk-canary-3");
         fs::create_dir(home.path().join("nested")).unwrap();
         let found = texts(home.path());

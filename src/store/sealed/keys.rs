@@ -2,8 +2,6 @@
 
 use std::env;
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::str;
 
@@ -14,10 +12,10 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::auth::{Secret, first_eight, read_wiped};
+use crate::auth::{Secret, first_eight};
 use crate::error::Error;
 use crate::random;
-use crate::store::support::permissions;
+use crate::store::support::{permissions, secret_file};
 
 /// A key of a [`Sealed`](super::Sealed) store: 32 random bytes, for AES-256-GCM.
 ///
@@ -48,7 +46,7 @@ impl SealingKey {
     /// A new key, from the system's random numbers.
     ///
     /// # Errors
-    /// [`ErrorCode::Other`](crate::ErrorCode) where the system gives none.
+    /// Where the system gives none.
     pub fn generate() -> Result<Self, Error> {
         random::bytes().map(Self::from_bytes).map_err(Error::other)
     }
@@ -85,7 +83,9 @@ impl SealingKey {
     /// ```
     pub fn from_file(path: impl AsRef<Path>) -> Result<Vec<Self>, Error> {
         let path = path.as_ref();
-        let bytes = read(path).map_err(|error| {
+        let shown = path.display().to_string();
+        let tighten = |file: &_, found: &_| permissions::tighten_mounted(file, found, &shown);
+        let bytes = secret_file::read(path, tighten).map_err(|error| {
             let message = format!(
                 "the sealing keys in {} could not be read: {error}",
                 path.display()
@@ -122,7 +122,7 @@ impl SealingKey {
         let value = value.map_err(|_| {
             Error::config(format!("the variable {name} of sealing keys is not set"))
         })?;
-        Self::parse_all(&value.replace(',', "\n")).ok_or_else(|| {
+        Self::parse_all(&value).ok_or_else(|| {
             Error::config(format!(
                 "a part of the variable {name} of sealing keys {FORM}"
             ))
@@ -156,7 +156,9 @@ impl SealingKey {
         let lines = text
             .lines()
             .filter(|line| !line.trim_start().starts_with('#'));
-        let keys = lines.flat_map(str::split_whitespace).map(Self::parse);
+        let is_between = |char: char| char == ',' || char.is_whitespace();
+        let texts = lines.flat_map(|line| line.split(is_between));
+        let keys = texts.filter(|text| !text.is_empty()).map(Self::parse);
         let keys = keys.collect::<Result<Vec<_>, _>>().ok()?;
         (!keys.is_empty()).then_some(keys)
     }
@@ -202,22 +204,6 @@ impl KeySet {
     }
 }
 
-fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = File::open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    permissions::tighten_file(&file, &found, &path.display().to_string());
-    let bytes = read_wiped(&file, MOST_BYTES, MOST_BYTES)?;
-    if bytes.len() > MOST_BYTES {
-        return Err(io::Error::other(format!(
-            "it is larger than {MOST_BYTES} bytes"
-        )));
-    }
-    Ok(bytes)
-}
-
 /// Puts what a text stands for into `bytes`; `None` where that is something else, or of another length.
 fn decode(text: &str, bytes: &mut [u8; LENGTH]) -> Option<()> {
     if text.len() == 2 * LENGTH {
@@ -243,9 +229,6 @@ fn decode(text: &str, bytes: &mut [u8; LENGTH]) -> Option<()> {
 
 /// The length of a key: that of AES-256.
 const LENGTH: usize = 32;
-
-/// The largest file of keys.
-const MOST_BYTES: usize = 64 * 1024;
 
 const FORM: &str = "is not 32 bytes as base64 or 64 hexadecimal digits: make one by `head -c 32 /dev/urandom | base64`";
 
@@ -314,7 +297,7 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(from_file(&[b'#'; MOST_BYTES + 1]).is_err());
+        assert!(from_file(&[b'#'; secret_file::MOST_BYTES + 1]).is_err());
         let error = SealingKey::from_file("/no/such/file").unwrap_err();
         assert!(error.to_string().contains("/no/such/file"), "{error}");
     }
