@@ -187,11 +187,13 @@ fn records_that_wait_for_a_key_open_when_it_is_there() {
     });
 }
 
+/// What a source of keys says.
+type Answer = fn() -> Result<Vec<SealingKey>, Error>;
+
 #[test]
 fn a_source_that_fails_leaves_the_former_keys() {
     let memory = Arc::new(MemoryStore::new());
-    let answer: Arc<Mutex<fn() -> Result<Vec<SealingKey>, Error>>> =
-        Arc::new(Mutex::new(|| Ok(vec![key(1)])));
+    let answer: Arc<Mutex<Answer>> = Arc::new(Mutex::new(|| Ok(vec![key(1)])));
     let source = Arc::clone(&answer);
     let give = move || {
         let answer = *source.lock();
@@ -199,7 +201,7 @@ fn a_source_that_fails_leaves_the_former_keys() {
     };
     let store = Sealed::new(Arc::clone(&memory), give).unwrap();
     store.save(&record("a")).unwrap();
-    let failures: [fn() -> Result<Vec<SealingKey>, Error>; 3] = [
+    let failures: [Answer; 3] = [
         || Ok(Vec::new()),
         || Err(Error::new(ErrorCode::Store, "the keyring is locked")),
         || panic!("canary"),

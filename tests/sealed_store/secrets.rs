@@ -100,7 +100,7 @@ fn no_secret_is_in_any_row() {
     for table in tables {
         let query = format!("SELECT t::text AS text FROM {} t", table.text);
         let rows: Vec<Row> = sql_query(query).get_results(&mut connection).unwrap();
-        rows.into_iter().for_each(|row| all += &row.text);
+        all.extend(rows.into_iter().map(|row| row.text));
     }
     assert!(
         all.contains("credpool_sealed") && !all.contains("canary"),
@@ -129,9 +129,7 @@ fn no_secret_is_under_any_key() {
                 .arg(&key)
                 .query(&mut connection)
                 .unwrap();
-            values
-                .iter()
-                .for_each(|value| all += &String::from_utf8_lossy(value));
+            all.extend(values.iter().map(|value| String::from_utf8_lossy(value)));
         }
     }
     assert!(

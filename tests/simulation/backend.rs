@@ -8,6 +8,7 @@ use credpool::{Auth, FileStore, MemoryStore, Store};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
+use crate::gate::Stops;
 use crate::model_store::{ModelStore, merge};
 use crate::random::Random;
 use crate::sealed::{KeyChange, SealedBackend};
@@ -18,6 +19,11 @@ use crate::truth::Shared;
 pub trait Backend {
     /// A handle of a process's own.
     fn open(&self, pid: Pid) -> Arc<dyn Store>;
+
+    /// As [`open`](Self::open), where the store has a wrapper: what stops the process stops it between the wrapper's calls.
+    fn open_before(&self, stops: &Stops) -> Arc<dyn Store> {
+        self.open(stops.pid)
+    }
 
     /// A handle for checks.
     fn look(&self) -> Arc<dyn Store> {
@@ -113,7 +119,7 @@ pub const KINDS: &[&str] = &[
     "sqlite",
     "model",
     "sealed-file",
-    "sealed-model",
+    "sealed-memory",
 ];
 
 pub fn create(kind: &str, truth: &Shared) -> Box<dyn Backend> {
@@ -123,8 +129,8 @@ pub fn create(kind: &str, truth: &Shared) -> Box<dyn Backend> {
         #[cfg(feature = "sqlite")]
         "sqlite" => Box::new(Database::new()),
         "model" => Box::new(Model(ModelStore::new(truth))),
-        "sealed-file" => Box::new(SealedBackend::over(create("file", truth), false)),
-        "sealed-model" => Box::new(SealedBackend::over(create("model", truth), true)),
+        "sealed-file" => Box::new(SealedBackend::over(create("file", truth))),
+        "sealed-memory" => Box::new(SealedBackend::over(create("memory", truth))),
         #[cfg(any(feature = "postgres", feature = "redis"))]
         other if crate::servers::kinds().contains(&other) => crate::servers::create(other).unwrap(),
         other => panic!("no such store: {other}; there are {KINDS:?}"),

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `CREDPOOL_SIMULATION_SEEDS` | how many seeds, for each store | 75: some hundreds of worlds in a minute; 5 on a server |
 //! | `CREDPOOL_SIMULATION_FIRST` | the first of them | 0 |
-//! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite`, `model`, `sealed-file`, `sealed-model`, `postgres`, `redis`; or `pool` | those without a server |
+//! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite`, `model`, `sealed-file`, `sealed-memory`, `postgres`, `redis`; or `pool` | those without a server |
 //! | `CREDPOOL_SIMULATION_SEED` | replays one seed, prints its history (with `--nocapture`) and shrinks what it breaks | |
 //! | `CREDPOOL_SIMULATION_HISTORY` | set: a child that is run by hand prints the history of each world that breaks a promise | |
 //! | `CREDPOOL_SIMULATION_PROMISE` | of a replayed seed, shrinks what breaks this promise alone | |
@@ -30,6 +30,7 @@ mod editors;
 mod endpoint;
 mod executor;
 mod fleet;
+mod gate;
 mod handle;
 mod jobs;
 mod model_store;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::backend::{Backend, Saving, put_into};
+use crate::gate::Stops;
 use crate::operators;
 use crate::promises::present;
 use crate::random::Random;
@@ -21,17 +22,14 @@ pub struct SealedBackend {
     inner: Box<dyn Backend>,
     keys: Arc<Mutex<Vec<SealingKey>>>,
     handles: Mutex<Vec<Weak<Handle>>>,
-    /// Whether former records may come back: then the keys that sealed them stay.
-    may_return: bool,
 }
 
 impl SealedBackend {
-    pub fn over(inner: Box<dyn Backend>, may_return: bool) -> Self {
+    pub fn over(inner: Box<dyn Backend>) -> Self {
         Self {
             inner,
             keys: Arc::new(Mutex::new(vec![key(0)])),
             handles: Mutex::default(),
-            may_return,
         }
     }
 
@@ -69,7 +67,12 @@ fn number_of(key: &SealingKey) -> Option<u8> {
 
 impl Backend for SealedBackend {
     fn open(&self, pid: Pid) -> Arc<dyn Store> {
-        let handle = Arc::new(self.seal(self.inner.open(pid)));
+        Arc::new(self.seal(self.inner.open(pid)))
+    }
+
+    fn open_before(&self, stops: &Stops) -> Arc<dyn Store> {
+        let store = stops.before(self.inner.open(stops.pid));
+        let handle = Arc::new(self.seal(store));
         self.handles.lock().push(Arc::downgrade(&handle));
         handle
     }
@@ -94,14 +97,6 @@ impl Backend for SealedBackend {
         self.inner.is_gone(id)
     }
 
-    fn keeps_recoveries(&self) -> bool {
-        self.inner.keeps_recoveries()
-    }
-
-    fn remembers_removal(&self, id: &str) -> bool {
-        self.inner.remembers_removal(id)
-    }
-
     fn put_half(&self, id: &str, _: &Value) -> bool {
         let text = self.inner.text(id);
         text.is_some_and(|text| self.inner.put_half(id, &text))
@@ -113,26 +108,6 @@ impl Backend for SealedBackend {
 
     fn mount(&self) {
         self.inner.mount();
-    }
-
-    fn lose_last_write(&self) -> bool {
-        self.inner.lose_last_write()
-    }
-
-    fn lose_all(&self) -> bool {
-        self.inner.lose_all()
-    }
-
-    fn take_snapshot(&self) -> bool {
-        self.inner.take_snapshot()
-    }
-
-    fn fail_over(&self) {
-        self.inner.fail_over();
-    }
-
-    fn forget_locks(&self) -> bool {
-        self.inner.forget_locks()
     }
 
     fn change_keys(&self, random: &mut Random) -> Option<KeyChange> {
@@ -152,10 +127,9 @@ impl Backend for SealedBackend {
                 self.keys.lock().rotate_right(1);
                 self.reload_all();
                 let (handle, keys) = (self.seal(self.inner.look()), Arc::clone(&self.keys));
-                let may_return = self.may_return;
                 Some(Box::new(move || {
                     let skipped = handle.reseal().unwrap();
-                    if skipped.is_empty() && !may_return {
+                    if skipped.is_empty() {
                         keys.lock().truncate(1);
                     }
                     format!("another key seals all, but for {skipped:?}")
@@ -166,10 +140,9 @@ impl Backend for SealedBackend {
 
     fn shows_token(&self, id: &str) -> bool {
         let text = self.inner.text(id).unwrap_or_default().to_string();
-        let shows = |token: &&str| text.contains(*token);
         ["\"at-", "\"rt-", "\"sk-"]
             .iter()
-            .any(|token| shows(&token))
+            .any(|token| text.contains(token))
     }
 }
 

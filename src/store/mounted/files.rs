@@ -100,7 +100,7 @@ mod tests {
         write("b", b"  \n");
         write("c", b"{\n\"key\": \"sk-canary-2\"\n}");
         write("d", b"\xff\xfe");
-        write("e", &[b'x'; secret_file::MOST_BYTES + 1]);
+        write("e", &vec![b'x'; secret_file::MOST_BYTES + 1]);
         write(".hidden", b"sk-canary-3");
         fs::create_dir(home.path().join("nested")).unwrap();
         let found = texts(home.path());

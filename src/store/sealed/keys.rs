@@ -297,7 +297,7 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(from_file(&[b'#'; secret_file::MOST_BYTES + 1]).is_err());
+        assert!(from_file(&vec![b'#'; secret_file::MOST_BYTES + 1]).is_err());
         let error = SealingKey::from_file("/no/such/file").unwrap_err();
         assert!(error.to_string().contains("/no/such/file"), "{error}");
     }

@@ -88,7 +88,7 @@ pub struct Sealed<S> {
     reads: AtomicU64,
     /// The records that wait for a key, by their ids, and the ids of these keys.
     locked_out: Mutex<BTreeMap<String, String>>,
-    requires_sealed: bool,
+    refuses_plain: bool,
 }
 
 type Source = Box<dyn Fn() -> Result<Vec<SealingKey>, Error> + Send + Sync>;
@@ -126,7 +126,7 @@ impl<S: Store> Sealed<S> {
             keys: Mutex::new(Keys { set, read: 0 }),
             reads: AtomicU64::new(0),
             locked_out: Mutex::default(),
-            requires_sealed: false,
+            refuses_plain: false,
         })
     }
 
@@ -146,7 +146,7 @@ impl<S: Store> Sealed<S> {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn require_sealed(mut self) -> Self {
-        self.requires_sealed = true;
+        self.refuses_plain = true;
         self
     }
 
@@ -250,7 +250,7 @@ impl<S: Store> Sealed<S> {
     /// Opens a record, or says why that is skipped.
     fn open(&self, raw: Auth, keys: &KeySet) -> Result<Auth, Skipped> {
         let skipped = |reason: String| Skipped::new(shown(&raw.id), reason);
-        if self.requires_sealed && (!parts::is_sealed(&raw) || parts::shows_secrets(&raw)) {
+        if self.refuses_plain && (!parts::is_sealed(&raw) || parts::shows_secrets(&raw)) {
             return Err(skipped(NOT_SEALED.to_owned()));
         }
         let id = raw.id.clone();

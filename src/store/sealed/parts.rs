@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::envelope::{self, Closed, Envelope};
 use super::keys::{KeySet, SealingKey};
-use crate::auth::{Attributes, Auth, Metadata, Secret, is_public, is_public_value};
+use crate::auth::{Attributes, Auth, Metadata, Secret, SpentTokens, is_public, is_public_value};
 use crate::error::Error;
 use crate::store::codec::{self, Object};
 
@@ -31,7 +31,7 @@ pub(super) fn open(raw: Auth, keys: &KeySet) -> Result<Auth, Closed> {
     let Some(envelope) = envelope_of(&raw) else {
         return Ok(raw);
     };
-    let mut whole = opened(envelope?, &raw.id, keys)?;
+    let mut whole = opened(&envelope?, &raw.id, keys)?;
     let attributes = raw.attributes.iter();
     let attributes = attributes.map(|(name, value)| (name, value.into()));
     overlay(&mut whole, ATTRIBUTES, attributes);
@@ -89,7 +89,7 @@ fn envelope_of(raw: &Auth) -> Option<Result<Envelope<'_>, Closed>> {
     Some(text.and_then(Envelope::parse))
 }
 
-fn opened(envelope: Envelope<'_>, id: &str, keys: &KeySet) -> Result<Object, Closed> {
+fn opened(envelope: &Envelope<'_>, id: &str, keys: &KeySet) -> Result<Object, Closed> {
     let plain = envelope.open(keys, id)?;
     let text = std::str::from_utf8(&plain).map_err(|_| Closed::Damaged)?;
     codec::object(text).map_err(|_| Closed::Damaged)
@@ -99,7 +99,7 @@ fn opened(envelope: Envelope<'_>, id: &str, keys: &KeySet) -> Result<Object, Clo
 fn same_envelope<'a>(stored: &'a Auth, secret: &Object, keys: &KeySet) -> Option<&'a str> {
     let envelope = envelope_of(stored)?.ok()?;
     let is_same = envelope.key_id == keys.first().id()
-        && opened(envelope, &stored.id, keys).is_ok_and(|there| there == *secret);
+        && opened(&envelope, &stored.id, keys).is_ok_and(|there| there == *secret);
     let text = stored.metadata.as_ref()?.text(ENVELOPE)?;
     is_same.then_some(text)
 }
@@ -133,7 +133,7 @@ fn with_envelope(auth: &Auth, envelope: String) -> Auth {
     raw.metadata = Some(readable);
     raw.proxy_url = Secret::default();
     raw.extra = None;
-    raw.spent = Default::default();
+    raw.spent = SpentTokens::default();
     // It would write the tokens as they are.
     raw.storage = None;
     raw.runtime = None;
