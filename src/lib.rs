@@ -37,6 +37,7 @@
 //! * Classify errors: [`FailurePolicy`]. Select credentials: [`Selector`], [`RoundRobin`], [`FillFirst`], [`Weighted`],
 //!   [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].
 //! * Read limits: [`RateLimits`], from headers and errors. Report availability: [`Manager::explain`], [`Error::exhaustion`].
+//! * Encrypt what is stored: [`Sealed`]. Use keys from mounted files: [`MountedKeys`].
 //! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite`, `postgres` and `redis`.
 //! * Observe: [`Hook`], and the `log` crate ([levels](guide::fleets#watching-it)).
 //! * Test your own code: feature `testing`, with loopback upstreams and a scripted executor; [`ManualClock`].
@@ -147,8 +148,8 @@ pub use store::RedisStore;
 pub use store::SqliteStore;
 pub use store::codec;
 pub use store::{
-    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,
-    Skipped, Store, StoreEntry, Unlocked,
+    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, MountedKeys, RecordLock,
+    Revision, Saved, Sealed, SealingKey, Skipped, Store, StoreEntry, Unlocked,
 };
 
 pub use cancel::{CancelToken, Never, OnCancel};

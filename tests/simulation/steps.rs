@@ -7,6 +7,7 @@ use crate::files;
 use crate::operators;
 use crate::pool::{self, Pool};
 use crate::random::Random;
+use crate::sealed;
 use crate::world::World;
 
 /// A kind of step. It does nothing where it does not fit.
@@ -48,9 +49,14 @@ pub const fn pool_kind(
     }
 }
 
-/// The kinds of steps in a world over a store, or in that of a pool.
-fn kinds_of(store: &str) -> &'static [Kind] {
-    if store == POOL { pool::KINDS } else { KINDS }
+/// The kinds of steps in a world over a store, or in that of a pool, and how many of the first are in each.
+fn kinds_of(store: &str) -> (Vec<&'static Kind>, usize) {
+    let (first, all): (&[Kind], &[Kind]) = match store {
+        POOL => (&[], pool::KINDS),
+        _ if store.starts_with("sealed") => (SEALED_KINDS, KINDS),
+        _ => (&[], KINDS),
+    };
+    (first.iter().chain(all).collect(), first.len() + 2)
 }
 
 /// Names the world of one process under load, where others are named by their store.
@@ -121,15 +127,17 @@ const KINDS: &[Kind] = &[
     kind("set a clock", 2, accidents::set_clock),
 ];
 
+/// Where records are sealed.
+const SEALED_KINDS: &[Kind] = &[kind("change the keys", 20, sealed::change_keys)];
+
 /// The steps of a seed. A part of the kinds is left out for each: what happens more often meets more often.
 pub fn draw(store: &str, seed: u64, count: usize) -> Vec<Step> {
-    let all = kinds_of(store);
+    let (all, always) = kinds_of(store);
     let mut random = Random::seeded(seed);
-    let always = 2;
     let kinds = all.iter().enumerate();
     let kinds: Vec<_> = kinds
         .filter(|(index, _)| *index < always || random.chance(3, 5))
-        .map(|(_, kind)| kind)
+        .map(|(_, kind)| *kind)
         .collect();
     let whole: usize = kinds.iter().map(|kind| kind.weight).sum();
     let draw_kind = |mut at: usize| {
@@ -139,7 +147,7 @@ pub fn draw(store: &str, seed: u64, count: usize) -> Vec<Step> {
             }
             at -= kind.weight;
         }
-        &all[0]
+        all[0]
     };
     (0..count)
         .map(|_| Step {
