@@ -51,7 +51,7 @@ pub(super) fn run(
             Some("authorization_pending") => {}
             Some("slow_down") => interval += SLOWER,
             Some("expired_token") => return Err(expired()),
-            // Section 3.5: who is not answered asks less often.
+            // Section 3.5: requests without an answer become rarer.
             _ if refusal.error.is_retryable() && over(attempt).is_none() => {
                 let asked = refusal.error.retry_after().unwrap_or_default();
                 interval = interval

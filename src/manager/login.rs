@@ -20,7 +20,7 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`; `needs_login` where the person or the server declined, a code has expired, the browser came back from another
     /// server, or the server needs its person again: begin anew. `deadline_exceeded` after [`Login::with_timeout`], for a browser that was closed
-    /// for example; `cancelled`; `config` for a client or endpoints that cannot be used, a redirect port that is taken, a record with an API
+    /// for example; `cancelled`; `shut_down`; `config` for a client or endpoints that cannot be used, a redirect port that is taken, a record with an API
     /// key; `transport` and `refresh_failed` as for a refresh; what the store says, and what [`update`](Self::update) says.
     ///
     /// ```no_run
@@ -45,9 +45,11 @@ impl Manager {
     ) -> Result<Arc<Auth>, Error> {
         let services = &self.inner.services;
         services.process.check()?;
+        services.pool.check_open()?;
         let record = self.known(id)?;
         let cancel = login.cancel().child();
-        let _with_the_manager = services.pool.stopping().on_cancel({
+        // A manager that ends saves no login any more.
+        let _with_the_manager = services.pool.closing().on_cancel({
             let cancel = cancel.clone();
             move || cancel.cancel()
         });
@@ -58,7 +60,10 @@ impl Manager {
             over_new_connection: false,
             tools: Arc::clone(&services.tools),
         };
-        let granted = login.run(&attempt, &record, prompt)?;
+        let granted = login.run(&attempt, &record, prompt).map_err(|error| {
+            let is_open = services.pool.check_open();
+            is_open.err().unwrap_or(error)
+        })?;
         // The record may have changed meanwhile.
         let saved = self
             .known(id)
