@@ -505,19 +505,18 @@ fn a_subject_token_comes_from_a_url_with_headers_as_text_or_as_a_member() {
     assert_eq!(error.http_status(), Some(403));
 }
 
-#[test]
-fn a_google_file_is_exchanged_and_its_service_account_impersonated() {
-    let issuer = Arc::new(Issuer::rs256());
-    let audience =
-        "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q";
-    let upstream = Upstream::start({
-        let issuer = Arc::clone(&issuer);
+const GOOGLE_AUDIENCE: &str =
+    "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q";
+
+/// Google's token endpoint, and that for a service account.
+fn google(issuer: Arc<Issuer>) -> Upstream {
+    Upstream::start({
         move |request| match request.path.as_str() {
             "/v1/token" => {
                 let fields = fields(request);
                 assert_eq!(request.header("content-type"), Some(FORM));
                 assert_eq!(fields["grant_type"], TOKEN_EXCHANGE.1);
-                assert_eq!(fields["audience"], audience);
+                assert_eq!(fields["audience"], GOOGLE_AUDIENCE);
                 assert_eq!(
                     fields["requested_token_type"],
                     "urn:ietf:params:oauth:token-type:access_token"
@@ -526,7 +525,9 @@ fn a_google_file_is_exchanged_and_its_service_account_impersonated() {
                     fields["scope"],
                     "https://www.googleapis.com/auth/cloud-platform"
                 );
-                let number = issuer.check(&fields["subject_token"], audience).unwrap();
+                let number = issuer
+                    .check(&fields["subject_token"], GOOGLE_AUDIENCE)
+                    .unwrap();
                 let answer = json!({
                     "access_token": format!("federated-{number}"), "expires_in": 3599, "token_type": "Bearer",
                     "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
@@ -549,7 +550,13 @@ fn a_google_file_is_exchanged_and_its_service_account_impersonated() {
                 Reply::json(403, answer.to_string())
             }
         }
-    });
+    })
+}
+
+#[test]
+fn a_google_file_is_exchanged_and_its_service_account_impersonated() {
+    let (issuer, audience) = (Arc::new(Issuer::rs256()), GOOGLE_AUDIENCE);
+    let upstream = google(Arc::clone(&issuer));
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("token.json");
     fs::write(

@@ -335,6 +335,10 @@ impl Auth {
     /// The credential has no access token yet: its first call gets one, with or without the refresher, which gets one as soon
     /// as the credential is registered. Access tokens are stored as those of a login are; a record that is
     /// [`runtime_only`](Self::runtime_only) keeps them in memory.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the exchange is given away, as tokens are to `oauth`"
+    )]
     pub fn workload(provider: impl Into<String>, exchange: Exchange) -> Self {
         let mut metadata = Metadata::default();
         metadata.insert(EXCHANGE, exchange.to_json());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
 use super::page::Page;
 use crate::runtime::spawn;
@@ -24,7 +25,8 @@ pub(super) struct Loopback {
 
 /// A request for the path.
 pub(super) struct Visit {
-    pub(super) query: String,
+    /// It may hold a code.
+    pub(super) query: Zeroizing<String>,
     pub(super) page: Page,
 }
 
@@ -158,17 +160,18 @@ fn serve(stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
 }
 
 /// The head of a request; none where it is too long, or does not come.
-fn read_head(mut stream: &TcpStream) -> Option<String> {
-    let mut head = Vec::new();
-    let mut piece = [0; 1024];
+fn read_head(mut stream: &TcpStream) -> Option<Zeroizing<String>> {
+    let mut head = Zeroizing::new(Vec::with_capacity(LONGEST_HEAD + PIECE));
+    let mut piece = Zeroizing::new([0; PIECE]);
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        let count = stream.read(&mut piece).ok().filter(|count| *count > 0)?;
+        let count = stream.read(&mut *piece).ok().filter(|count| *count > 0)?;
         head.extend_from_slice(&piece[..count]);
         if head.len() > LONGEST_HEAD {
             return None;
         }
     }
-    String::from_utf8(head).ok()
+    let head = String::from_utf8(std::mem::take(&mut *head)).ok();
+    head.map(Zeroizing::new)
 }
 
 fn answer(head: &str, stream: TcpStream, shared: &Shared) {
@@ -181,7 +184,7 @@ fn answer(head: &str, stream: TcpStream, shared: &Shared) {
     } else if method != Some("GET") {
         page.not_allowed();
     } else {
-        let query = query.to_owned();
+        let query = Zeroizing::new(query.to_owned());
         // No receiver: the login is over.
         let _ = shared.visits.send(Visit { query, page });
     }
@@ -192,6 +195,9 @@ const MOST_OPEN: usize = 16;
 
 /// In bytes; browsers send 1 to 2 KiB, codes have some hundred bytes.
 const LONGEST_HEAD: usize = 16 * 1024;
+
+/// Read together.
+const PIECE: usize = 1024;
 
 /// For one read or write.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -248,7 +254,7 @@ mod tests {
             .write_all(b"GET /callback?code=c&state=s HTTP/1.1\r\n\r\n")
             .unwrap();
         let visit = loopback.visits().recv_timeout(LONG).unwrap();
-        assert_eq!(visit.query, "code=c&state=s");
+        assert_eq!(*visit.query, "code=c&state=s");
         let address = loopback.address;
         drop(loopback);
         assert!(TcpStream::connect(address).is_err());

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use zeroize::Zeroizing;
+
 use crate::percent;
 
 /// Where the browser comes back to: an address of this machine.
@@ -52,7 +54,7 @@ pub(super) struct Brought {
 }
 
 impl Brought {
-    /// `None` where a parameter comes twice, which section 3.1 forbids.
+    /// `None` where a parameter comes twice, which section 3.1 forbids, or is no text.
     pub(super) fn parse(query: &str) -> Option<Self> {
         let mut brought = Self::default();
         for pair in query.split('&') {
@@ -65,8 +67,8 @@ impl Brought {
                 "error_description" => &mut brought.error_description,
                 _ => continue,
             };
-            let bytes = percent::decoded(&value.replace('+', " "));
-            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let spaced = Zeroizing::new(value.replace('+', " "));
+            let text = String::from_utf8(percent::decoded(&spaced)).ok()?;
             if place.replace(text).is_some() {
                 return None;
             }

@@ -193,11 +193,11 @@ fn what_cannot_be_shown_to_a_person_begins_no_login() {
         "control characters",
         &before,
     );
-    let begun = world.begin("old", &server.by_browser());
-    drop(begun.shown);
-    // A prompt that panics, here because its channel is gone, ends the login.
-    eventually("the end of the login", || begun.thread.is_finished());
-    let error = begun.thread.join().unwrap().unwrap_err();
+    let tell = |_: &credpool::LoginPrompt| panic!("canary");
+    let error = world
+        .manager
+        .log_in("old", &server.by_browser(), tell)
+        .unwrap_err();
     assert!(error.code() == ErrorCode::Panicked, "{error}");
     assert_eq!(world.all(), before);
 }

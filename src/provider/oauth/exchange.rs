@@ -7,7 +7,8 @@ use super::endpoint::{Grant, TokenRequest, check_place, text};
 use super::merge::Place;
 use super::{refreshed, subject};
 use crate::auth::{
-    Auth, BodyForm, CLOUD_PLATFORM, Exchange, ExchangeGrant, Impersonation, Wiped, read_time_text,
+    Auth, BodyForm, CLOUD_PLATFORM, Exchange, ExchangeGrant, Expiry, Impersonation, Wiped,
+    read_time_text,
 };
 use crate::clock::until;
 use crate::error::{Error, ErrorCode};
@@ -99,7 +100,7 @@ fn impersonate(
     request.shown_field("lifetime", &format!("{}s", impersonation.lifetime));
     let mut answer = request.send(attempt, auth)?;
     let end = text(&answer, "expireTime").and_then(read_time_text);
-    let Some(end) = end.and_then(|end| end.at()) else {
+    let Some(end) = end.and_then(Expiry::at) else {
         let what = "the impersonation's answer does not say when its token ends";
         return Err(Error::new(ErrorCode::RefreshFailed, what).with_auth_id(&auth.id));
     };
