@@ -70,6 +70,7 @@ mod head;
 mod health;
 mod json;
 mod limits;
+mod login;
 mod manager;
 mod observe;
 mod panic;
@@ -92,6 +93,7 @@ mod store;
 pub mod testing;
 mod transport;
 
+pub use login::{Login, LoginPrompt};
 pub use manager::{Builder, LoadReport, Manager};
 
 pub use head::ResponseHead;
@@ -130,8 +132,9 @@ pub use observe::{
 };
 
 pub use auth::{
-    AccountInfo, AccountKind, Attributes, Auth, AuthRuntime, Expiry, Metadata, ModelState,
-    OAuthTokens, QuotaState, RefreshEvaluator, Secret, Status, TokenStorage,
+    AccountInfo, AccountKind, Attributes, Auth, AuthRuntime, Exchange, Expiry, Metadata,
+    ModelState, OAuthTokens, QuotaState, RefreshEvaluator, Secret, Status, SubjectToken,
+    TokenStorage,
 };
 
 pub use refresh::{provider_refresh_lead, register_refresh_lead_provider, should_refresh};

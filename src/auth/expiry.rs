@@ -1,5 +1,7 @@
 //! The expiry of a record's tokens, in each form in which programs write it.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
@@ -66,6 +68,15 @@ pub(crate) fn read_value(value: &Value) -> Option<Expiry> {
             .and_then(from_unix),
         _ => None,
     }
+}
+
+/// `expires_in` of a token response: seconds as a number or as text; not above zero is no lifetime at all.
+pub(crate) fn read_lifetime(value: &Value) -> Option<Duration> {
+    let seconds = value
+        .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok())?;
+    // What does not fit is longer than any calendar.
+    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 /// As [`read_value`], from text.

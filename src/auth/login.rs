@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::service_account::{KIND, ServiceAccount, object};
-use super::{Auth, Metadata, Secret};
+use super::{Auth, Exchange, Metadata, Secret};
 use crate::error::Error;
 
 impl Auth {
@@ -139,7 +139,7 @@ impl Auth {
 
     /// Whether tokens can be had without a person and without a token.
     pub(crate) fn gets_own_tokens(&self) -> bool {
-        self.uses_client_credentials() || ServiceAccount::is_in(self)
+        self.uses_client_credentials() || ServiceAccount::is_in(self) || Exchange::is_in(self)
     }
 
     /// Whether the credential has no access token yet and can get one without a person.

@@ -3,6 +3,7 @@
 mod account;
 mod check;
 mod duration;
+mod exchange;
 mod expiry;
 mod fields;
 mod grant;
@@ -21,6 +22,7 @@ mod scrub;
 mod secret;
 mod service_account;
 mod status;
+mod subject_token;
 mod tokens;
 mod version;
 mod wipe;
@@ -33,9 +35,13 @@ use std::time::Duration;
 
 pub use account::{AccountInfo, AccountKind};
 pub(crate) use duration::refresh_interval;
+pub use exchange::Exchange;
+pub(crate) use exchange::{
+    BodyForm, CLOUD_PLATFORM, ExchangeGrant, GOOGLE_METADATA_HOST, Impersonation, JWT_BEARER,
+};
 pub use expiry::Expiry;
 pub(crate) use expiry::{
-    EXPIRY_DATE, EXPIRY_NAMES, read_text as read_time_text, read_value as read_time,
+    EXPIRY_DATE, EXPIRY_NAMES, read_lifetime, read_text as read_time_text, read_value as read_time,
 };
 pub(crate) use fields::TOKEN_OBJECTS;
 pub use fields::{Attributes, Metadata};
@@ -53,6 +59,8 @@ pub(crate) use scrub::{Secrets, scrub};
 pub use secret::Secret;
 pub(crate) use service_account::ServiceAccount;
 pub use status::Status;
+pub(crate) use subject_token::Source;
+pub use subject_token::SubjectToken;
 pub use tokens::OAuthTokens;
 pub(crate) use version::{OrderedBy, Version, Versions, add_versions, versions_to_json};
 pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, read_wiped, wiped_json};
@@ -181,6 +189,22 @@ impl Auth {
     pub fn api_key(provider: impl Into<String>, key: impl Into<String>) -> Self {
         let mut auth = Self::new(provider);
         auth.attributes.insert("api_key", key);
+        auth.metadata = Some(Metadata::default());
+        auth
+    }
+
+    /// A credential whose person has not logged in yet: it is stored, shown as pending and not selected, until
+    /// [`Manager::log_in`](crate::Manager::log_in) has given it tokens.
+    ///
+    /// ```
+    /// use credpool::{Auth, Status};
+    ///
+    /// let auth = Auth::pending("openai").with_id("ada").with_label("Ada");
+    /// assert_eq!(auth.status, Status::Pending);
+    /// ```
+    pub fn pending(provider: impl Into<String>) -> Self {
+        let mut auth = Self::new(provider);
+        auth.status = Status::Pending;
         auth.metadata = Some(Metadata::default());
         auth
     }

@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Auth;
+use super::{Auth, Secret};
 use crate::clock::Timestamp;
+use crate::error::Error;
 
 /// In-memory data that a program attaches to a credential, with optional say in its refreshes.
 ///
@@ -29,6 +30,12 @@ pub trait AuthRuntime: Any + Send + Sync {
 
     /// How long before expiry to refresh, before the provider's own lead; none by default.
     fn refresh_lead(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The subject token of an [`Exchange`](crate::Exchange) whose source is [`SubjectToken::callback`](crate::SubjectToken::callback), for each
+    /// exchange anew; none by default.
+    fn subject_token(&self) -> Option<Result<Secret, Error>> {
         None
     }
 }

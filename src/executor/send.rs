@@ -118,6 +118,17 @@ impl Attempt {
         self.send_over(&chosen, false, auth, request.map(Into::into), limits)
     }
 
+    /// As [`send_unpooled`](Self::send_unpooled), past every proxy and with no agent of the program's.
+    pub(crate) fn send_direct(
+        &self,
+        auth: &Auth,
+        request: Request<impl Into<RequestBody>>,
+        limits: &Limits,
+    ) -> Result<Response<Body>, Error> {
+        let chosen = self.tools.transport.direct(auth)?;
+        self.send_over(&chosen, false, auth, request.map(Into::into), limits)
+    }
+
     /// Runs `work`; the HTTP requests that it starts on this thread, with an agent of this crate, end when the attempt is
     /// cancelled, and so do later reads of their bodies. For executors that use the agent themselves; [`send`](Self::send)
     /// does it already.

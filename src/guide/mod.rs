@@ -5,6 +5,7 @@
 //! | [`errors_and_cooldowns`] | what an error does to its credential and to its call; circuit breaker, back-off, retry budget |
 //! | [`selecting`] | which credential serves: selectors, priorities, limits, sticky sessions; what a selection costs |
 //! | [`tokens_and_stores`] | kinds of credentials, refreshes, what is durable and when; a store of your own |
+//! | [`logins`] | how a credential gets its first token: a person's login, the identity of a workload |
 //! | [`fleets`] | several processes with one store; logs, health and events; shutdown |
 //! | [`streams`] | iterating, cancelling, failover, when a stream is complete; what each fault looks like |
 //! | [`providers`] | OpenAI, Anthropic, Gemini, Cohere, compatible vendors and servers; connections, certificates, proxies; an executor of your own |
@@ -23,6 +24,9 @@ pub mod fleets {}
 
 #[doc = include_str!("glossary.md")]
 pub mod glossary {}
+
+#[doc = include_str!("logins.md")]
+pub mod logins {}
 
 #[doc = include_str!("providers.md")]
 pub mod providers {}

@@ -1,6 +1,7 @@
 //! [`Manager`]: the public handle. Thin: the work is done in the rooms below.
 
 mod builder;
+mod login;
 mod records;
 mod reload;
 mod report;

@@ -20,5 +20,6 @@ pub use anthropic::{Anthropic, AnthropicApi};
 pub use cohere::{Cohere, CohereApi};
 pub use gemini::{Gemini, GeminiApi};
 pub use http::sse::{SseEvent, SseReader};
+pub(crate) use oauth::{Answer, Grant, Place, TokenRequest};
 pub use oauth::{refresh_grant, refresh_tokens};
 pub use openai::{OpenAi, OpenAiApi};

@@ -44,11 +44,6 @@ impl Transport {
     }
 
     fn choose(&self, auth: &Auth, of: impl FnOnce(Pair) -> ureq::Agent) -> Result<Chosen, Error> {
-        let unfit = |what: &str, why: &str| {
-            let id = &auth.id;
-            let what = format!("credential {id:?}: {what}{why}");
-            Error::config(what).with_auth_id(id)
-        };
         let own = auth.proxy_url.expose().trim_matches(' ');
         let (url, whose) = match own {
             "" => (
@@ -60,22 +55,30 @@ impl Transport {
         if let Some(agent) = self.ask_provider(auth)? {
             let proxy = match (agent.config().proxy(), url) {
                 (Some(_), _) | (None, "") => None,
-                (None, url) => Some(proxy_url::parse(url).map_err(|why| unfit(whose, why))?),
+                (None, url) => Some(proxy_url::parse(url).map_err(|why| unfit(auth, whose, why))?),
             };
             return Ok(Chosen { agent, proxy });
         }
+        let agent = of(self.pair(url, whose, auth)?);
+        Ok(Chosen { agent, proxy: None })
+    }
+
+    /// The agent for a request over a connection of its own that goes through no proxy.
+    pub(crate) fn direct(&self, auth: &Auth) -> Result<Chosen, Error> {
+        let agent = self.pair("", "", auth)?.unpooled;
+        Ok(Chosen { agent, proxy: None })
+    }
+
+    fn pair(&self, url: &str, whose: &str, auth: &Auth) -> Result<Pair, Error> {
         let pair = self.agents.get(url, OwnTls::of(auth));
-        let pair = pair.map_err(|why| match why {
+        let unfit = |what: &str, why: &str| unfit(auth, what, why);
+        pair.map_err(|why| match why {
             Unfit::Proxy(why) => unfit(whose, why),
             Unfit::Tls(UnfitTls::Attribute(why)) => unfit("", &why),
             Unfit::Tls(UnfitTls::File(why)) => {
                 let what = format!("{why}; the file is looked at again later");
                 unfit("", &what).with_retryable(true)
             }
-        })?;
-        Ok(Chosen {
-            agent: of(pair),
-            proxy: None,
         })
     }
 
@@ -90,4 +93,10 @@ impl Transport {
         .flatten()
         .map_err(|error| error.about(&auth.id))
     }
+}
+
+fn unfit(auth: &Auth, what: &str, why: &str) -> Error {
+    let id = &auth.id;
+    let what = format!("credential {id:?}: {what}{why}");
+    Error::config(what).with_auth_id(id)
 }

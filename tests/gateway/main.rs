@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "../chromium/mod.rs"]
 mod browser;
 mod clients;
 mod page;

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["observe", "policy", "store", "transport"],
     &["executor", "health"],
     &["provider", "registry"],
-    &["persistence", "selection"],
+    &["login", "persistence", "selection"],
     &["resources"],
     &["services"],
     &["refresh"],

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::exchanges::{self, Exchanged};
 use crate::timeline::Pid;
 use crate::truth::{Shared, Truth};
 
@@ -52,6 +53,8 @@ pub struct Endpoint {
     pub usual: Mood,
     /// For the next requests, the first for the next one.
     pub moods: VecDeque<Mood>,
+    /// Those of the workload, which needs no grant.
+    pub exchanges: Vec<Exchanged>,
     /// Requests that a process has sent and that have not ended.
     pub under_way: Vec<UnderWay>,
     next_number: u64,
@@ -108,6 +111,7 @@ impl Endpoint {
     pub fn new(leeway: Option<Duration>, lifetime: Duration, usual: Mood) -> Self {
         Self {
             grants: Vec::new(),
+            exchanges: Vec::new(),
             leeway,
             lifetime,
             usual,
@@ -142,6 +146,9 @@ impl Endpoint {
 
     /// Whether an access token is good.
     pub fn serves(&self, access: &str, now: Duration) -> bool {
+        if let Some((number, _)) = parse("wt", access) {
+            return exchanges::serves(&self.exchanges, number, now);
+        }
         parse("at", access).is_some_and(|(grant, number)| {
             let grant = &self.grants[grant];
             !grant.revoked && now < grant.tokens[number].ends

@@ -8,7 +8,8 @@ use credpool::{
 };
 use time::format_description::well_known::Rfc3339;
 
-use crate::endpoint::{Reply, arrive, depart};
+use crate::endpoint::{Answer, Reply, arrive, depart};
+use crate::exchanges;
 use crate::handle::Line;
 use crate::timeline::{Pid, Timeline};
 use crate::truth::{Shared, sent_token};
@@ -69,16 +70,24 @@ impl ProviderExecutor for Network {
         if self.line.is_dead() {
             return Err(gone());
         }
-        let Some(token) = sent_token(auth) else {
-            return Err(Error::new(
-                ErrorCode::Unsupported,
-                "there is no refresh token",
-            ));
-        };
         let now = self.timeline.now();
-        let answer = arrive(&self.truth, now, self.pid, &auth.id, &token);
-        let alive = self.timeline.sleep(self.pid, answer.after) && !self.line.is_dead();
-        depart(&self.truth, self.pid, &answer, (&auth.id, &token), alive);
+        let wait =
+            |answer: &Answer| self.timeline.sleep(self.pid, answer.after) && !self.line.is_dead();
+        let (answer, alive) = if exchanges::is_exchanged(auth) {
+            let answer = exchanges::arrive(&self.truth, now, self.pid, &auth.id);
+            let alive = wait(&answer);
+            exchanges::depart(&self.truth, self.pid, &auth.id, &answer, alive);
+            (answer, alive)
+        } else {
+            let Some(token) = sent_token(auth) else {
+                let what = "there is no refresh token";
+                return Err(Error::new(ErrorCode::Unsupported, what));
+            };
+            let answer = arrive(&self.truth, now, self.pid, &auth.id, &token);
+            let alive = wait(&answer);
+            depart(&self.truth, self.pid, &answer, (&auth.id, &token), alive);
+            (answer, alive)
+        };
         if !alive {
             return Err(gone());
         }
@@ -114,7 +123,9 @@ fn renewed(
     let mut new = auth.clone();
     let metadata = new.metadata.get_or_insert_default();
     metadata.insert("access_token", access);
-    metadata.insert("refresh_token", refresh);
+    if !refresh.is_empty() {
+        metadata.insert("refresh_token", refresh);
+    }
     match lifetime {
         Some(seconds) => {
             let end = attempt.clock().now() + Duration::from_secs(seconds);

@@ -3,6 +3,7 @@
 use credpool::{Auth, Error, Metadata, Options, Outcome, Request};
 
 use crate::endpoint::{access_token, refresh_token};
+use crate::exchanges::is_exchanged;
 use crate::executor::{MODEL, PROVIDER};
 use crate::jobs::Change;
 use crate::promises::SEEN;
@@ -36,7 +37,8 @@ pub fn refresh(world: &mut World, random: &mut Random) {
         return;
     };
     let id = auth.id;
-    if sent_token(&world_record(world, place, &id)).is_none() {
+    let record = world_record(world, place, &id);
+    if sent_token(&record).is_none() && !is_exchanged(&record) {
         return;
     }
     let changes = vec![Change::Refreshed(id.clone())];

@@ -4,6 +4,7 @@
 use crate::accidents;
 use crate::editors;
 use crate::files;
+use crate::logins;
 use crate::operators;
 use crate::pool::{self, Pool};
 use crate::random::Random;
@@ -74,6 +75,7 @@ const KINDS: &[Kind] = &[
     kind("disable or enable", 6, operators::set_disabled),
     kind("register again", 2, operators::register_again),
     kind("log in again", 4, operators::log_in_again),
+    kind("have a person log in", 4, logins::log_in),
     kind("replace a key", 3, operators::replace_key),
     kind("remove", 1, operators::remove),
     kind(

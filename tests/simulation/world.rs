@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use crate::backend::{self, Backend, Saving};
 use crate::endpoint::{Endpoint, Mood, access_token, refresh_token};
+use crate::exchanges;
 use crate::executor::PROVIDER;
 use crate::gate::Stops;
 use crate::handle::Switches;
 use crate::jobs::{Done, Job};
+use crate::logins::{LoginServer, PENDING};
 use crate::process::{Plant, Process};
 use crate::promises;
 use crate::quiet::wait_until_quiet;
@@ -31,6 +33,8 @@ pub struct World {
     pub jobs: Vec<Job>,
     pub done: Arc<Mutex<Vec<Done>>>,
     pub threads: Vec<JoinHandle<()>>,
+    /// Where persons log in.
+    pub logins: LoginServer,
     /// Copies that operators hold.
     pub copies: Vec<Copy>,
     /// Text that editors hold: the record's id, and what it was.
@@ -81,6 +85,7 @@ impl World {
             jobs: Vec::new(),
             done: Arc::default(),
             threads: Vec::new(),
+            logins: LoginServer::start(&truth),
             copies: Vec::new(),
             buffers: Vec::new(),
             half_saved: None,
@@ -137,6 +142,12 @@ impl World {
                     self.register(0, auth, Some(grant));
                 }
                 self.register(0, key("k", "sk-0"), None);
+                let pending = Auth::pending(PROVIDER)
+                    .with_id(PENDING)
+                    .with_label("configured")
+                    .with_attribute("base_url", "https://configured.example");
+                self.register(0, pending, None);
+                self.register(0, exchanges::workload(), None);
             }
         }
         self.rest();

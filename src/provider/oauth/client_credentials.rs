@@ -15,5 +15,6 @@ pub(super) fn request(auth: &Auth) -> Result<TokenRequest<'_>, Error> {
     }
     let mut request = TokenRequest::new(Grant::ClientCredentials, token_url(auth)?);
     request.add_client(auth)?;
+    request.add_scope(auth);
     Ok(request)
 }

@@ -1,4 +1,4 @@
-//! The token endpoint: one form, one answer, and what a refusal means.
+//! The token endpoint: one request, one answer, and what a refusal means.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::answer;
 use super::setting::basic;
-use crate::auth::{Auth, Wiped, make_room, scrub};
+use crate::auth::{Auth, BodyForm, ExchangeGrant, GOOGLE_METADATA_HOST, JWT_BEARER, Wiped, scrub};
 use crate::error::{Error, ErrorCode};
-use crate::executor::Attempt;
+use crate::executor::{Attempt, Body};
 use crate::percent::encoded;
 use crate::provider::http::credential_header;
 use crate::provider::http::error_body::ReportedError;
@@ -24,143 +24,244 @@ use crate::provider::http::url::endpoint;
 use crate::provider::rate_limits::retry_after;
 use crate::request::Timeouts;
 
-/// A grant: how tokens are requested.
+/// What is requested, and by which grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Grant {
+pub(crate) enum Grant {
     RefreshToken,
     ClientCredentials,
     ServiceAccount,
+    /// A device code and what a person has to enter: no tokens yet.
+    DeviceAuthorization,
+    DeviceCode,
+    AuthorizationCode,
+    Exchange(ExchangeGrant),
+    /// A token of a service account, for the token of another account: no OAuth grant.
+    Impersonation,
 }
 
-/// A request for tokens.
-pub(super) struct TokenRequest<'a> {
+/// A request to an authorization server.
+pub(crate) struct TokenRequest<'a> {
     grant: Grant,
-    token_url: Cow<'a, str>,
-    form: Zeroizing<String>,
-    authorization: Option<HeaderValue>,
+    url: Cow<'a, str>,
+    body: BodyForm,
+    fields: Vec<Field<'a>>,
+    headers: HeaderMap,
     /// The refresh token that is sent.
     refresh_token: Option<&'a str>,
-    /// What the form holds in another spelling than the credential, and must be in no message.
-    secrets: Vec<Zeroizing<String>>,
+}
+
+struct Field<'a> {
+    name: Cow<'a, str>,
+    value: Zeroizing<String>,
+    kind: FieldKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FieldKind {
+    /// It may be shown in a message.
+    Shown,
+    Secret,
+    /// Words, which are an array in JSON.
+    List,
+}
+
+/// An answer without what was requested.
+pub(crate) struct Refusal {
+    /// The code of [RFC 6749 section 5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2), or what the server says instead.
+    pub(crate) name: Option<String>,
+    pub(crate) error: Error,
 }
 
 impl<'a> TokenRequest<'a> {
-    pub(super) fn new(grant: Grant, token_url: impl Into<Cow<'a, str>>) -> Self {
+    pub(crate) fn new(grant: Grant, url: impl Into<Cow<'a, str>>) -> Self {
         let mut request = Self {
             grant,
-            token_url: token_url.into(),
-            form: Zeroizing::default(),
-            authorization: None,
+            url: url.into(),
+            body: BodyForm::Form,
+            fields: Vec::new(),
+            headers: HeaderMap::new(),
             refresh_token: None,
-            secrets: Vec::new(),
         };
-        request.field("grant_type", grant.name());
+        if let Some(name) = grant.name() {
+            request.shown_field("grant_type", name);
+        }
         request
     }
 
-    pub(super) fn refresh_token(&mut self, token: &'a str) {
-        self.field("refresh_token", token);
+    pub(crate) fn with_body(mut self, body: BodyForm) -> Self {
+        self.body = body;
+        self
+    }
+
+    pub(crate) fn header(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    pub(crate) fn refresh_token(&mut self, token: &'a str) {
+        self.secret_field("refresh_token", token);
         self.refresh_token = Some(token);
     }
 
-    pub(super) fn field(&mut self, name: &str, value: &str) {
-        make_room(&mut self.form, name.len() + 3 * value.len() + "&=".len());
-        if !self.form.is_empty() {
-            self.form.push('&');
-        }
-        self.form.push_str(name);
-        self.form.push('=');
-        let start = self.form.len();
-        self.form.extend(encoded(value));
-        if !NO_SECRETS.contains(&name) {
-            // The encoded form of a secret is not recognised anywhere else.
-            let encoded = Zeroizing::new(self.form[start..].to_owned());
-            self.secrets.push(encoded);
-        }
+    /// Adds a field that may be shown in a message.
+    pub(crate) fn shown_field(&mut self, name: impl Into<Cow<'a, str>>, value: &str) {
+        self.field(name.into(), value, FieldKind::Shown);
     }
 
-    /// Adds a field whose value the credential itself does not hold.
-    pub(super) fn secret_field(&mut self, name: &str, value: Zeroizing<String>) {
-        self.field(name, &value);
-        self.secrets.push(value);
+    /// Adds words with spaces between them, which are an array in JSON.
+    pub(super) fn list_field(&mut self, name: &'static str, words: &str) {
+        self.field(name.into(), words, FieldKind::List);
     }
 
-    /// Adds the client's name and secret in the way that the credential says, and its scope.
-    pub(super) fn add_client(&mut self, auth: &Auth) -> Result<(), Error> {
-        let add = |request: &mut Self, name| {
-            if let Some(value) = auth.setting(name) {
-                request.field(name, value);
-            }
-        };
+    /// Adds a field that must be in no message.
+    pub(crate) fn secret_field(&mut self, name: &'static str, value: &str) {
+        self.field(name.into(), value, FieldKind::Secret);
+    }
+
+    fn field(&mut self, name: Cow<'a, str>, value: &str, kind: FieldKind) {
+        self.fields.push(Field {
+            name,
+            value: Zeroizing::new(value.to_owned()),
+            kind,
+        });
+    }
+
+    /// Adds the client's name and secret in the way that the credential says.
+    pub(crate) fn add_client(&mut self, auth: &Auth) -> Result<(), Error> {
         match auth.setting("client_auth").unwrap_or("body") {
             "body" => {
-                add(self, "client_id");
-                add(self, "client_secret");
+                if let Some(id) = auth.setting("client_id") {
+                    self.shown_field("client_id", id);
+                }
+                if let Some(secret) = auth.setting("client_secret") {
+                    self.secret_field("client_secret", secret);
+                }
             }
-            "basic" => {
-                let client = auth.setting("client_id").zip(auth.setting("client_secret"));
-                let (id, secret) = client.ok_or_else(|| {
-                    auth.unfit("client_auth = basic needs client_id and client_secret")
-                })?;
-                self.authorization = credential_header::sensitive(basic(id, secret));
-            }
+            "basic" => self.add_client_header(auth)?,
             _ => return Err(auth.unfit("client_auth is neither body nor basic")),
         }
-        add(self, "scope");
         Ok(())
     }
 
+    /// Adds the client's name and secret as a header.
+    pub(super) fn add_client_header(&mut self, auth: &Auth) -> Result<(), Error> {
+        let client = auth.setting("client_id").zip(auth.setting("client_secret"));
+        let (id, secret) = client
+            .ok_or_else(|| auth.unfit("client_auth = basic needs client_id and client_secret"))?;
+        if let Some(value) = credential_header::sensitive(basic(id, secret)) {
+            self.header(AUTHORIZATION, value);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_scope(&mut self, auth: &Auth) {
+        if let Some(scope) = auth.setting("scope") {
+            self.shown_field("scope", scope);
+        }
+    }
+
     /// Asks, and returns the answer, which has an access token, a new refresh token, or both.
-    pub(super) fn send(mut self, attempt: &Attempt, auth: &Auth) -> Result<Wiped<Value>, Error> {
-        let form = Bytes::from_owner(std::mem::take(&mut self.form));
-        let request = http::Request::from_parts(self.head(auth)?, form);
-        let limits = attempt.call_limits(&Timeouts::new().with_total(LONGEST));
-        let answer = attempt.send_unpooled(auth, request, &limits)?;
+    pub(crate) fn send(self, attempt: &Attempt, auth: &Auth) -> Result<Wiped<Value>, Error> {
+        self.ask(attempt, auth).map_err(|refusal| refusal.error)
+    }
+
+    /// As [`send`](Self::send); a refusal has its name.
+    pub(crate) fn ask(self, attempt: &Attempt, auth: &Auth) -> Result<Wiped<Value>, Refusal> {
+        let answer = send(attempt, auth, &self.url, |auth| {
+            let head = self.head(auth)?;
+            Ok(http::Request::from_parts(head, self.document()))
+        })?;
         let (head, body) = answer.into_parts();
         let json = answer::read(&body.into_secret(LARGEST_ANSWER)?);
         if head.status.is_success() && self.is_granted_by(&json) {
             return Ok(json);
         }
         let problem = ReportedError::find(&json);
-        let error = if !head.status.is_success() || problem.is_some() {
+        let mut refusal = if !head.status.is_success() || problem.is_some() {
             self.refused(auth, head.status, problem.unwrap_or_default())
         } else {
-            let what = "the token endpoint's answer holds no access_token";
+            let place = self.grant.place();
+            let what = format!("the {place}'s answer holds no {}", self.grant.wanted());
             // The old refresh token may or may not be spent: only another attempt tells.
             Error::new(ErrorCode::RefreshFailed, what)
                 .with_http_status(head.status.as_u16())
                 .with_auth_id(&auth.id)
                 .with_retryable(true)
+                .into()
         };
-        Err(match retry_after(&head.headers, attempt.clock().now()) {
-            Some(wait) => error.with_retry_after(wait),
-            None => error,
-        })
+        if let Some(wait) = retry_after(&head.headers, attempt.clock().now()) {
+            refusal.error = refusal.error.with_retry_after(wait);
+        }
+        Err(refusal)
     }
 
     /// Whether the answer brings what must not be lost: an access token, or a refresh token in place of the one that was sent.
     fn is_granted_by(&self, json: &Value) -> bool {
         let rotated = || text(json, "refresh_token").filter(|_| self.refresh_token.is_some());
-        text(json, "access_token").is_some()
+        text(json, self.grant.wanted()).is_some()
             || rotated().is_some_and(|token| self.refresh_token != Some(token))
     }
 
     fn head(&self, auth: &Auth) -> Result<Parts, Error> {
         let (mut head, ()) = http::Request::new(()).into_parts();
-        head.method = http::Method::POST;
-        head.uri = endpoint(auth, &self.token_url, "", &[])?;
-        head.headers = HeaderMap::from_iter([
-            (ACCEPT, HeaderValue::from_static(JSON)),
-            (CONTENT_TYPE, HeaderValue::from_static(FORM)),
-        ]);
-        let authorization = self.authorization.clone();
-        head.headers
-            .extend(authorization.map(|value| (AUTHORIZATION, value)));
+        head.uri = endpoint(auth, &self.url, "", &[])?;
+        head.headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(JSON))]);
+        if self.grant.is_read() {
+            head.method = http::Method::GET;
+        } else {
+            head.method = http::Method::POST;
+            let kind = match self.body {
+                BodyForm::Form => FORM,
+                BodyForm::Json => JSON,
+            };
+            head.headers
+                .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        head.headers.extend(self.headers.clone());
         Ok(head)
     }
 
+    /// The body: its fields in the form that the server reads.
+    fn document(&self) -> Bytes {
+        if self.grant.is_read() {
+            return Bytes::new();
+        }
+        let sizes = self.fields.iter();
+        let sizes = sizes.map(|field| field.name.len() + 6 * field.value.len() + 8);
+        let mut text = Zeroizing::new(String::with_capacity(sizes.sum::<usize>() + 2));
+        match self.body {
+            BodyForm::Form => {
+                for field in &self.fields {
+                    if !text.is_empty() {
+                        text.push('&');
+                    }
+                    text.extend(encoded(&field.name));
+                    text.push('=');
+                    text.extend(encoded(&field.value));
+                }
+            }
+            BodyForm::Json => {
+                text.push('{');
+                for field in &self.fields {
+                    if text.len() > 1 {
+                        text.push(',');
+                    }
+                    text.push_str(&quoted(&field.name));
+                    text.push(':');
+                    if field.kind == FieldKind::List {
+                        let words: Vec<_> = field.value.split_whitespace().collect();
+                        text.push_str(&serde_json::to_string(&words).unwrap_or_default());
+                    } else {
+                        text.push_str(&quoted(&field.value));
+                    }
+                }
+                text.push('}');
+            }
+        }
+        Bytes::from_owner(text)
+    }
+
     /// The error that an answer without tokens is.
-    fn refused(&self, auth: &Auth, status: StatusCode, problem: ReportedError) -> Error {
+    fn refused(&self, auth: &Auth, status: StatusCode, problem: ReportedError) -> Refusal {
         let number = status.as_u16();
         let name = problem.code.as_deref().or(problem.kind.as_deref());
         let transient = matches!(number, 408 | 429 | 500..=599)
@@ -169,27 +270,39 @@ impl<'a> TokenRequest<'a> {
             Some(name) if !transient => self.grant.judge(name),
             _ => (ErrorCode::RefreshFailed, ""),
         };
+        let name = name.map(str::to_owned);
         let said = [problem.name(), problem.message];
         let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
         let said = self.without_secrets(auth, &said);
-        let mut message = format!("the token endpoint answered HTTP {number}");
+        let mut message = format!("the {} answered HTTP {number}", self.grant.place());
         if !said.is_empty() {
             message = format!("{message}, {said}");
         }
-        Error::new(code, message + advice)
+        let error = Error::new(code, message + advice)
             .with_http_status(number)
             .with_retryable(transient)
-            .with_auth_id(&auth.id)
+            .with_auth_id(&auth.id);
+        Refusal { name, error }
     }
 
     fn without_secrets(&self, auth: &Auth, text: &str) -> String {
         let mut text = text.to_owned();
+        let secrets = self
+            .fields
+            .iter()
+            .filter(|field| field.kind == FieldKind::Secret);
         // Shorter ones would cut common words.
-        let secrets = self.secrets.iter();
-        for secret in secrets.filter(|secret| secret.len() >= SHORTEST) {
+        for secret in secrets
+            .map(|field| &field.value)
+            .filter(|value| value.len() >= SHORTEST)
+        {
             text = text.replace(secret.as_str(), "***");
+            let as_sent = Zeroizing::new(encoded(secret).to_string());
+            text = text.replace(as_sent.as_str(), "***");
             // An assertion is useless without its signature, which may stand alone.
-            if let Some((_, signature)) = secret.rsplit_once('.') {
+            if let Some((_, signature)) =
+                secret.rsplit_once('.').filter(|(_, s)| s.len() >= SHORTEST)
+            {
                 text = text.replace(signature, "***");
             }
         }
@@ -201,13 +314,47 @@ impl<'a> TokenRequest<'a> {
     }
 }
 
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { name: None, error }
+    }
+}
+
 impl Grant {
-    fn name(self) -> &'static str {
+    /// What `grant_type` says.
+    fn name(self) -> Option<&'static str> {
         match self {
-            Self::RefreshToken => "refresh_token",
-            Self::ClientCredentials => "client_credentials",
-            Self::ServiceAccount => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::RefreshToken => Some("refresh_token"),
+            Self::ClientCredentials => Some("client_credentials"),
+            Self::ServiceAccount => Some(JWT_BEARER),
+            Self::DeviceAuthorization | Self::Impersonation => None,
+            Self::DeviceCode => Some("urn:ietf:params:oauth:grant-type:device_code"),
+            Self::AuthorizationCode => Some("authorization_code"),
+            Self::Exchange(grant) => grant.grant_type(),
         }
+    }
+
+    /// What is asked, in words.
+    fn place(self) -> &'static str {
+        match self {
+            Self::DeviceAuthorization => "device authorization endpoint",
+            Self::Exchange(ExchangeGrant::MetadataServer) => "metadata server",
+            Self::Impersonation => "impersonation endpoint",
+            _ => "token endpoint",
+        }
+    }
+
+    /// The member without which an answer is none.
+    fn wanted(self) -> &'static str {
+        match self {
+            Self::DeviceAuthorization => "device_code",
+            _ => "access_token",
+        }
+    }
+
+    /// Whether the address alone says what is wanted.
+    fn is_read(self) -> bool {
+        self == Self::Exchange(ExchangeGrant::MetadataServer)
     }
 
     /// What a refusal by this name means, and what to do about it.
@@ -216,21 +363,63 @@ impl Grant {
         let is_unknown = matches!(name, "invalid_client" | "unauthorized_client");
         match self {
             Self::RefreshToken if is_over => (ErrorCode::NeedsLogin, ": log in again"),
-            Self::RefreshToken | Self::ClientCredentials if is_over || is_unknown => (
-                ErrorCode::Config,
-                ": check client_id, client_secret and client_auth",
+            Self::DeviceCode | Self::AuthorizationCode if is_over => {
+                (ErrorCode::NeedsLogin, ": begin the login again")
+            }
+            Self::DeviceCode if name == "access_denied" => (
+                ErrorCode::NeedsLogin,
+                ": the person or the server declined; begin the login again",
             ),
             Self::ServiceAccount if is_over || is_unknown => (
                 ErrorCode::Config,
                 ": check the service account, its key and its scope, and this machine's clock",
+            ),
+            Self::Exchange(_) if is_over || is_unknown => (
+                ErrorCode::RefreshFailed,
+                ": check the subject token, its issuer, audience and expiry, and what the server trusts",
+            ),
+            _ if is_over || is_unknown => (
+                ErrorCode::Config,
+                ": check client_id, client_secret and client_auth",
             ),
             _ => (ErrorCode::RefreshFailed, ""),
         }
     }
 }
 
+/// Sends a request over a connection of its own; to a server of the machine's own link past every proxy, and over plain `http`.
+pub(super) fn send(
+    attempt: &Attempt,
+    auth: &Auth,
+    url: &str,
+    request: impl FnOnce(&Auth) -> Result<http::Request<Bytes>, Error>,
+) -> Result<http::Response<Body>, Error> {
+    let limits = attempt.call_limits(&Timeouts::new().with_total(LONGEST));
+    if is_on_the_link(url) {
+        let bare = Auth::new(&*auth.provider).with_id(&*auth.id);
+        let bare = bare.with_attribute("allow_http", "true");
+        return attempt.send_direct(&bare, request(&bare)?, &limits);
+    }
+    attempt.send_unpooled(auth, request(auth)?, &limits)
+}
+
+/// Whether a server is no further than the machine's own link, where nothing is routed through others.
+fn is_on_the_link(url: &str) -> bool {
+    let uri = url.parse::<http::Uri>().ok();
+    let host = uri.as_ref().and_then(http::Uri::host);
+    host.is_some_and(|host| {
+        let address = host.parse::<std::net::Ipv4Addr>();
+        host == GOOGLE_METADATA_HOST || address.is_ok_and(|address| address.is_link_local())
+    })
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(serde_json::to_string(text).unwrap_or_default())
+}
+
 /// Refuses a record that has no place for a token: giving it metadata would have it written to the store.
-pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
+pub(crate) fn check_place(auth: &Auth) -> Result<(), Error> {
     if auth.metadata.is_none() && !auth.runtime_only {
         let what = "it has no metadata to keep tokens in";
         return Err(auth.unfit(what));
@@ -239,7 +428,7 @@ pub(super) fn check_place(auth: &Auth) -> Result<(), Error> {
 }
 
 /// A member that is text and not empty.
-pub(super) fn text<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
     json.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
@@ -268,9 +457,6 @@ const GRANT_IS_OVER: [&str; 15] = [
 /// answer so with another status.
 const PASSING: [&str; 2] = ["temporarily_unavailable", "server_error"];
 
-/// Fields that may be shown.
-const NO_SECRETS: [&str; 3] = ["grant_type", "client_id", "scope"];
-
 const SHORTEST: usize = 6;
 const FORM: &str = "application/x-www-form-urlencoded";
 const LARGEST_ANSWER: usize = 1024 * 1024;
@@ -297,7 +483,8 @@ mod tests {
 
     fn form_and_head(auth: &Auth) -> (String, Parts) {
         let (request, _) = refresh_token::request(auth).unwrap();
-        (request.form.to_string(), request.head(auth).unwrap())
+        let form = String::from_utf8(request.document().to_vec()).unwrap();
+        (form, request.head(auth).unwrap())
     }
 
     #[test]
@@ -356,19 +543,18 @@ mod tests {
         let basic = STANDARD.encode("me:canary-s");
         let refusal_of = |grant: Grant, status: u16, code: &str| {
             let mut request = TokenRequest::new(grant, "https://login.example/token");
-            request.secret_field(
-                "assertion",
-                "canary-head.canary-claims.canary-sig".to_owned().into(),
-            );
+            request.secret_field("assertion", "canary-head.canary-claims.canary-sig");
             let description = format!(
                 "canary-r canary-s {basic} canary-head.canary-claims.canary-sig canary-sig"
             );
             let body = json!({"error": code, "error_description": description});
-            let error = request.refused(
+            let refusal = request.refused(
                 &auth,
                 StatusCode::from_u16(status).unwrap(),
                 ReportedError::find(&body).unwrap(),
             );
+            assert_eq!(refusal.name.as_deref(), Some(code));
+            let error = refusal.error;
             assert!(
                 !error.message().contains("canary") && !error.message().contains(&basic),
                 "{error}"

@@ -1,17 +1,17 @@
 //! Merges a token endpoint's answer into the metadata.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 
 use super::endpoint::text;
-use crate::auth::{Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, TOKEN_OBJECTS, Wipe, read_time_text};
+use crate::auth::{
+    Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, TOKEN_OBJECTS, Wipe, read_lifetime, read_time_text,
+};
 use crate::clock;
 use crate::clock::Timestamp;
 
 /// An answer with tokens.
-pub(super) struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     json: &'a Value,
     came_at: Timestamp,
     expires_at: Option<Timestamp>,
@@ -19,7 +19,7 @@ pub(super) struct Answer<'a> {
 
 /// Where the tokens of a credential are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The object of the metadata that holds them; `None` for its top.
     object: Option<&'static str>,
     /// Whether a refresh token and its scope are kept.
@@ -27,8 +27,8 @@ pub(super) struct Place {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn read(json: &'a Value, now: Timestamp) -> Self {
-        let lifetime = json.get("expires_in").and_then(lifetime);
+    pub(crate) fn read(json: &'a Value, now: Timestamp) -> Self {
+        let lifetime = json.get("expires_in").and_then(read_lifetime);
         // Without a new access token there is one to be had, with the new refresh token.
         let expires_at = match text(json, "access_token") {
             Some(_) => lifetime.map(|lifetime| clock::later(now, lifetime)),
@@ -63,8 +63,33 @@ impl Place {
         }
     }
 
+    /// The metadata with another login's tokens in place of those that are there, and without the members `also`.
+    pub(crate) fn renewed(auth: &Auth, answer: &Answer<'_>, also: &[&str]) -> Metadata {
+        let mut metadata = Metadata::copied(auth.metadata.as_ref());
+        let has_tokens = |object: &&str| {
+            let object = metadata.get(*object).and_then(Value::as_object);
+            object.is_some_and(|object| OF_LOGIN.iter().any(|name| object.contains_key(*name)))
+        };
+        let object = TOKEN_OBJECTS.into_iter().find(has_tokens);
+        for_each_object(&mut metadata, |object| {
+            // What the answer brings takes its place there.
+            let former = OF_LOGIN
+                .iter()
+                .filter(|name| text(answer.json, name).is_none());
+            for name in former.chain(also) {
+                if let Some(mut old) = object.remove(*name) {
+                    old.wipe();
+                }
+            }
+        });
+        let place = object.map_or(Self::WITH_REFRESH_TOKEN, Self::inside);
+        let mut renewed = auth.clone();
+        renewed.metadata = Some(metadata.into());
+        place.merged(&renewed, answer)
+    }
+
     /// The metadata with what the answer brought.
-    pub(super) fn merged(self, auth: &Auth, answer: &Answer<'_>) -> Metadata {
+    pub(crate) fn merged(self, auth: &Auth, answer: &Answer<'_>) -> Metadata {
         let mut metadata = Metadata::copied(auth.metadata.as_ref());
         // Where nothing but a wish says the scope, what was granted is not the next wish.
         let refresh = if self.keeps_refresh_token {
@@ -141,15 +166,6 @@ fn for_each_object(
     }
 }
 
-/// `expires_in`: seconds as a number or as text; not above zero is no lifetime at all.
-fn lifetime(value: &Value) -> Option<Duration> {
-    let seconds = value
-        .as_f64()
-        .or_else(|| value.as_str()?.trim().parse().ok())?;
-    // What does not fit is longer than any calendar.
-    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
-}
-
 /// Replaces the members that say when the tokens came, where they are there: their readers refresh by them.
 fn put_refreshed(metadata: &mut Map<String, Value>, at: Timestamp) {
     for_each_object(metadata, |object| {
@@ -207,6 +223,18 @@ const TOKENS: [&str; 3] = ["access_token", "token_type", "id_token"];
 
 /// What is kept besides where there is a refresh token.
 const OF_REFRESH: [&str; 2] = ["refresh_token", "scope"];
+
+/// What belongs to one login alone, as this crate and other programs spell it.
+const OF_LOGIN: [&str; 8] = [
+    "access_token",
+    "accessToken",
+    "refresh_token",
+    "refreshToken",
+    "id_token",
+    "idToken",
+    "token_type",
+    "scope",
+];
 
 /// Where the time of the last refresh may be, as [`should_refresh`](crate::should_refresh) reads it.
 const REFRESH_NAMES: [&str; 4] = [

@@ -3,17 +3,21 @@
 mod answer;
 mod client_credentials;
 mod endpoint;
+mod exchange;
 mod merge;
 mod refresh_token;
 mod service_account;
 mod setting;
+mod subject;
 
-use crate::auth::{Auth, ServiceAccount};
+use serde_json::Value;
+
+use crate::auth::{Auth, Exchange, ServiceAccount};
 use crate::error::Error;
 use crate::executor::Attempt;
 
-use self::endpoint::TokenRequest;
-use self::merge::{Answer, Place};
+pub(crate) use self::endpoint::{Grant, TokenRequest};
+pub(crate) use self::merge::{Answer, Place};
 
 /// Gets new tokens in the way that the credential's own members call for, and returns the record with them: a ready-made
 /// [`ProviderExecutor::refresh`](crate::ProviderExecutor::refresh), and that of every executor of this crate.
@@ -22,9 +26,10 @@ use self::merge::{Answer, Place};
 /// |---|---|
 /// | a Google service account in its metadata ([`Auth::service_account`]) | a signed assertion, [RFC 7523](https://www.rfc-editor.org/rfc/rfc7523#section-2.1) |
 /// | `grant_type` = `client_credentials` ([`Auth::client_credentials`]) | the client's own secret, [RFC 6749 section 4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4) |
+/// | an [`Exchange`] in its metadata ([`Auth::workload`]), or a Google file of type `external_account` ([`Auth::external_account`]) | token exchange, [RFC 8693](https://www.rfc-editor.org/rfc/rfc8693), or a JWT, [RFC 7523](https://www.rfc-editor.org/rfc/rfc7523) |
 /// | anything else | its refresh token: [`refresh_grant`] |
 ///
-/// Each is a form, sent once over a connection of its own within 30 seconds. The new access token goes where the old one
+/// Each is a form (JSON where an exchange says so), sent once over a connection of its own within 30 seconds. The new access token goes where the old one
 /// is, else to the top of the metadata; its end likewise, into `expires_at` where there is none yet.
 ///
 /// A **client** has the settings of [`refresh_grant`], of which `token_url`, `client_id` and `client_secret` are needed. No
@@ -39,6 +44,11 @@ use self::merge::{Answer, Place};
 /// | `scope` | the scopes, with spaces between them | `https://www.googleapis.com/auth/cloud-platform` and `https://www.googleapis.com/auth/generative-language.retriever` |
 /// | `subject` | the user as which the account acts, in a domain that allows it | none |
 /// | `token_url` | where to ask; what the assertion says of its audience stays | `token_uri`, else `https://oauth2.googleapis.com/token` |
+///
+/// An **exchange** sends `subject_token` and `subject_token_type`, or `assertion`, or `client_assertion` and `client_assertion_type`, as its
+/// grant calls for, with its own parameters; with attributes `client_id` and `client_secret` also an `Authorization` header. The subject token is got
+/// anew each time: 64 KiB at most. A metadata server is asked by `GET`. A service account is impersonated with the token that was got, by a second
+/// request in JSON; only the last token is kept.
 ///
 /// ```
 /// use credpool::provider::refresh_tokens;
@@ -56,14 +66,20 @@ use self::merge::{Answer, Place};
 /// ```
 ///
 /// # Errors
-/// As [`refresh_grant`]. A client or a service account that the server refuses, that is not fit for use, or that belongs to
+/// As [`refresh_grant`]. What a server has against an exchange is `refresh_failed`, and is tried again: the next subject token may be better. So is a
+/// subject token that cannot be got. A client or a service account that the server refuses, that is not fit for use, or that belongs to
 /// a record without metadata (which has no place for a token) is code `config`. Messages never quote a key, an assertion or
 /// a secret.
 pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
     let request = match ServiceAccount::of(auth) {
         Some(account) => service_account::request(attempt, auth, account)?,
         None if auth.uses_client_credentials() => client_credentials::request(auth)?,
-        None => return refresh_grant(attempt, auth),
+        None => {
+            return match Exchange::of(auth) {
+                Some(exchange) => exchange::run(attempt, auth, exchange),
+                None => refresh_grant(attempt, auth),
+            };
+        }
     };
     asked(attempt, auth, request, Place::TOP)
 }
@@ -119,8 +135,12 @@ fn asked(
     place: Place,
 ) -> Result<Auth, Error> {
     let json = request.send(attempt, auth)?;
-    let answer = Answer::read(&json, attempt.clock().now());
+    Ok(refreshed(attempt, auth, &json, place))
+}
+
+fn refreshed(attempt: &Attempt, auth: &Auth, json: &Value, place: Place) -> Auth {
+    let answer = Answer::read(json, attempt.clock().now());
     let mut refreshed = auth.clone();
     refreshed.metadata = Some(place.merged(auth, &answer));
-    Ok(refreshed)
+    refreshed
 }

@@ -12,6 +12,7 @@ pub(super) fn request(auth: &Auth) -> Result<(TokenRequest<'_>, Place), Error> {
     let mut request = TokenRequest::new(Grant::RefreshToken, token_url(auth)?);
     request.refresh_token(token);
     request.add_client(auth)?;
+    request.add_scope(auth);
     Ok((request, place))
 }
 

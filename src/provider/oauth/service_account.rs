@@ -29,7 +29,7 @@ pub(super) fn request<'a>(
         None => Cow::Owned(audience(&account).to_owned()),
     };
     let mut request = TokenRequest::new(Grant::ServiceAccount, token_url);
-    request.secret_field("assertion", assertion);
+    request.secret_field("assertion", &assertion);
     Ok(request)
 }
 

@@ -142,6 +142,11 @@ impl Pool {
         &self.stopping
     }
 
+    /// Cancelled when a shutdown begins.
+    pub(crate) fn closing(&self) -> &CancelToken {
+        &self.closing
+    }
+
     /// An error from the moment on in which a shutdown begins.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.closing.is_cancelled() {

@@ -16,14 +16,10 @@ impl Truth {
         if is_remembered {
             self.a_token_that_was_received_and_stored_is_never_sent_again(pid, grant, sent);
         }
-        if !self.is_commanded(pid, id) {
-            if is_remembered {
-                self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
-            }
-            if !self.ever_removed.contains(id) {
-                self.refreshes_of_a_credential_keep_their_distance(pid, id, grant);
-            }
+        if is_remembered && !self.is_commanded(pid, id) {
+            self.a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(pid, grant, sent);
         }
+        self.refreshes_of_a_credential_keep_their_distance(pid, id, grant);
     }
 
     /// Whether what a grant has spent may be known: not where the credential was removed, nor where that was another one with the
@@ -77,7 +73,15 @@ impl Truth {
     }
 
     /// A new login is another matter than the refreshes before it.
-    fn refreshes_of_a_credential_keep_their_distance(&mut self, pid: Pid, id: &str, grant: usize) {
+    pub fn refreshes_of_a_credential_keep_their_distance(
+        &mut self,
+        pid: Pid,
+        id: &str,
+        grant: usize,
+    ) {
+        if self.is_commanded(pid, id) || self.ever_removed.contains(id) {
+            return;
+        }
         let now = self.now();
         let renewed = self.renewed.get(&(pid, id.to_owned(), grant)).copied();
         if let Some(renewed) = renewed.filter(|renewed| now < *renewed + self.gap) {

@@ -1,4 +1,4 @@
-//! A headless Chromium, driven by its own protocol over two pipes: <https://chromedevtools.github.io/devtools-protocol/>.
+//! A headless Chromium for tests of pages, driven by its own protocol over two pipes: <https://chromedevtools.github.io/devtools-protocol/>.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -88,6 +88,12 @@ impl Browser {
 
     /// The result of a command.
     fn ask(&mut self, method: &str, parameters: &Value) -> Value {
+        self.try_ask(method, parameters)
+            .unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The result of a command, or the error of one that met a page on its way to another.
+    fn try_ask(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.sent += 1;
         let mut request = json!({ "id": self.sent, "method": method, "params": parameters });
         if !self.session.is_null() {
@@ -103,8 +109,11 @@ impl Browser {
                     self.complaints.push(message["params"].to_string());
                 }
                 _ if message["id"] == self.sent => {
-                    assert!(message["error"].is_null(), "{method}: {message}");
-                    return message["result"].take();
+                    return if message["error"].is_null() {
+                        Ok(message["result"].take())
+                    } else {
+                        Err(message["error"].take())
+                    };
                 }
                 _ => {}
             }
@@ -130,9 +139,14 @@ impl Browser {
     /// Waits until an expression of the page is true.
     pub(crate) fn until(&mut self, holds: &str) {
         let start = Instant::now();
-        while self.value(holds) != true {
+        let expression = json!({ "expression": holds, "returnByValue": true });
+        while !self
+            .try_ask("Runtime.evaluate", &expression)
+            .is_ok_and(|answer| answer["result"]["value"] == true)
+        {
             let shown = if start.elapsed() > LONG {
-                self.text("body")
+                self.value("location.href + ' ' + document.documentElement.innerHTML")
+                    .to_string()
             } else {
                 String::new()
             };
