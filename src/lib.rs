@@ -66,6 +66,7 @@ mod failure_kind;
 pub mod guide;
 mod head;
 mod health;
+pub mod import;
 mod json;
 mod limits;
 mod manager;

@@ -114,6 +114,11 @@ fn by_interval_or_lead(
     default_lead: Option<Duration>,
 ) -> Option<(Timestamp, Duration)> {
     let expires = auth.expiration_time().at();
+    // Its holder refreshes it before that.
+    if auth.holder().is_some() {
+        auth.held_in()?;
+        return Some((expires?, Duration::ZERO));
+    }
     if let Some(interval) = auth.preferred_refresh_interval() {
         let by_age = last_refresh(auth).map_or(AT_ONCE, |last| later(last, interval));
         let at = expires.map_or(by_age, |at| earlier(at, interval).min(by_age));

@@ -3,6 +3,7 @@
 mod answer;
 mod client_credentials;
 mod endpoint;
+mod held;
 mod merge;
 mod refresh_token;
 mod service_account;
@@ -22,6 +23,7 @@ use self::merge::{Answer, Place};
 /// |---|---|
 /// | a Google service account in its metadata ([`Auth::service_account`]) | a signed assertion, [RFC 7523](https://www.rfc-editor.org/rfc/rfc7523#section-2.1) |
 /// | `grant_type` = `client_credentials` ([`Auth::client_credentials`]) | the client's own secret, [RFC 6749 section 4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4) |
+/// | a login that another program holds ([`import`](crate::import)) | none: that program's file is read again |
 /// | anything else | its refresh token: [`refresh_grant`] |
 ///
 /// Each is a form, sent once over a connection of its own within 30 seconds. The new access token goes where the old one
@@ -108,6 +110,9 @@ pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
 /// there was no answer; `refresh_failed` with the HTTP status for every other answer. Retryable are `transport` and answers
 /// 408, 429 and 5xx. Messages quote the answer's `error` and `error_description` alone.
 pub fn refresh_grant(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+    if let Some(tokens) = held::tokens(auth, attempt.clock().now()) {
+        return tokens;
+    }
     let (request, place) = refresh_token::request(auth)?;
     asked(attempt, auth, request, place)
 }

@@ -3,7 +3,6 @@
 mod atomic;
 mod entries;
 mod fingerprint;
-mod foreign;
 mod index;
 mod legacy;
 mod locks;
@@ -27,7 +26,7 @@ use parking_lot::Mutex;
 use self::entries::EntryLog;
 use self::index::{Index, News};
 use self::read::Unreadable;
-use self::record::{Home, Stored};
+use self::record::{Contents, Form, Home};
 use self::root::{Identity, Root, Sight};
 use self::scan::{Files, Found};
 use self::write::{Prepared, Written};
@@ -195,7 +194,7 @@ impl FileStore {
     /// Reads all records.
     fn scan(&self) -> Result<Listing, Error> {
         let mut found = Found::default();
-        let (files, version) = self.look(|_| None, |path, stored| found.add(path, stored))?;
+        let (files, version) = self.look(|_| None, |path, contents| found.add(path, contents))?;
         let mut listing = found.listing(files).with_cursor(self.cursor(version));
         let index = self.index.lock();
         let lost = index.lost();
@@ -209,7 +208,10 @@ impl FileStore {
     fn look_again(&self) -> Result<(Files, u64), Error> {
         // A copy: files are looked at without the lock.
         let known = |path: &str| self.index.lock().marks(path);
-        self.look(known, |_, stored| stored.ok()??.into_auth().err())
+        self.look(known, |_, contents| {
+            let mut records = contents.ok()?.records.into_iter();
+            records.find_map(|stored| stored.into_auth().err())
+        })
     }
 
     /// Makes sure that the directory is the one that is known, or takes over the one that took its place.
@@ -234,7 +236,7 @@ impl FileStore {
     fn look(
         &self,
         known: impl Fn(&str) -> Option<Marks>,
-        read: impl FnMut(&str, Result<Option<Stored>, Unreadable>) -> Option<Unreadable>,
+        read: impl FnMut(&str, Result<Contents, Unreadable>) -> Option<Unreadable>,
     ) -> Result<(Files, u64), Error> {
         let identity = self.check_root()?;
         let writes = self.index.lock().writes();
@@ -262,8 +264,7 @@ impl FileStore {
             }
         }
         if names::is_token_path(id)
-            && let Ok(Some(found)) = record::load(&self.root, id)
-            && found.id == id
+            && let Ok(Some(found)) = record::load_id(&self.root, id, id)
         {
             return Ok(found.home);
         }
@@ -272,10 +273,14 @@ impl FileStore {
 
     /// Whether neither another record nor another program has taken the home. One that is gone or damaged is restored by a save.
     fn is_free_for(&self, id: &str, home: &Home) -> bool {
-        match record::load(&self.root, &home.path) {
-            Ok(Some(found)) => found.id == id,
-            Err(Unreadable::Foreign) => false,
-            Ok(None) | Err(_) => true,
+        let (contents, _) = record::look(&self.root, &home.path);
+        match contents {
+            Ok(contents) => {
+                let mut records = contents.records.iter();
+                contents.records.is_empty() || records.any(|found| found.id == id)
+            }
+            Err(Unreadable::Foreign(_)) => false,
+            Err(_) => true,
         }
     }
 }
@@ -301,7 +306,7 @@ impl FileStore {
     }
 
     fn read_at(&self, home: &Home, id: &str) -> Result<Option<Auth>, Error> {
-        let stored = match record::load(&self.root, &home.path) {
+        let stored = match record::load(&self.root, home) {
             Ok(Some(stored)) if stored.id == id => stored.into_auth(),
             Ok(_) => return Ok(None),
             Err(problem) => Err(problem),
@@ -356,7 +361,8 @@ impl FileStore {
         let written = write::save(&self.root, auth, prepared)?;
         let home = written.home.clone();
         self.wrote(&auth.id, &written);
-        if home.path != former.path && self.is_free_for(&auth.id, former) {
+        let has_moved = home.path != former.path && former.form != Form::Held;
+        if has_moved && self.is_free_for(&auth.id, former) {
             write::remove(&self.root, former, &auth.id)?;
             self.index.lock().removed(&auth.id, &former.path);
         }
@@ -397,6 +403,14 @@ impl Store for FileStore {
         }
         self.check_root_for(id)?;
         let home = self.home(id)?;
+        if home.form == Form::Held {
+            let message = format!(
+                "credential {} was not deleted: {:?} belongs to another program; log out there, or disable the credential",
+                shown(id),
+                home.path
+            );
+            return Err(Error::config(message).with_auth_id(id));
+        }
         let _lock = locks::write_lock(&self.root, id)?;
         // The store's own file too: a crash may have left it beside a token file that replaced it.
         for home in std::iter::once(home).chain(Home::natives(id)) {
