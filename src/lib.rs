@@ -30,7 +30,7 @@
 //!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
 //! * Create credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
-//!   [`Auth::authorized_user`]; keep them: [`FileStore`].
+//!   [`Auth::authorized_user`]; read those of command-line tools: [`import`]; keep them: [`FileStore`].
 //! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::http`], or a
 //!   [`ProviderExecutor`] of your own.
 //! * Classify errors: [`FailurePolicy`]. Select credentials: [`Selector`], [`RoundRobin`], [`FillFirst`], [`Weighted`],

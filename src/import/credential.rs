@@ -40,6 +40,7 @@ pub enum Renewal {
 
 /// What a refresh by this pool needs and the file does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Missing {
     /// The attribute or member that it goes into.
     pub name: &'static str,
@@ -49,6 +50,7 @@ pub struct Missing {
 
 /// A member of a file that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct NotUnderstood {
     /// The member, with dots between names: `tokens.access_token`. Empty for the file as a whole.
     pub member: String,

@@ -158,6 +158,7 @@ fn a_file_in_the_directory_of_a_store_is_followed_by_hot_reload() {
     let auth: Auth = (*manager.get_by_id("claude.json").unwrap()).clone();
     manager.update(auth.with_label("mine")).unwrap();
     assert!(manager.remove("claude.json").is_err());
+    assert!(manager.get_by_id("claude.json").is_some());
     manager.shutdown(Duration::from_secs(10)).unwrap();
     let stored = fs::read_to_string(home.path().join("claude.json.state")).unwrap();
     assert!(!stored.contains("one-time"));

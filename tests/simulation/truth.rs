@@ -22,6 +22,8 @@ pub struct Truth {
     pub ever_removed: BTreeSet<String>,
     /// Grants in whose place a record was given another login, or is being given one.
     pub left: BTreeSet<usize>,
+    /// Grants of another program.
+    pub elsewhere: BTreeSet<usize>,
     /// When a credential with a grant was last removed.
     pub grant_removed: BTreeMap<usize, Duration>,
     /// What upstreams and operators have said of a credential's cooldowns.
@@ -190,6 +192,7 @@ impl Truth {
             limited: BTreeMap::new(),
             ever_removed: BTreeSet::new(),
             left: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
             grant_removed: BTreeMap::new(),
             lost_at: None,
             troubled_at: Duration::ZERO,

@@ -20,12 +20,12 @@ pub(super) fn tokens(auth: &Auth, now: Timestamp) -> Option<Result<Auth, Error>>
             return Ok(renewed);
         }
         let ended = found.expiration_time().at().filter(|end| *end <= now);
-        let ended = ended.map_or_else(
-            || "was refused".to_owned(),
-            |end| format!("ended at {}", time_text(end)),
+        let token = ended.map_or_else(
+            || "its token is the same as before".to_owned(),
+            |end| format!("its token ended at {}", time_text(end)),
         );
         let message = format!(
-            "{holder} holds the login, has to renew it, and has not: its token {ended}; run {holder}, or take the login over with \
+            "{holder} holds the login, and has not renewed it: {token}; run {holder}, or take the login over with \
              credpool::import::take_over"
         );
         Err(not_renewed(message, NotSent::new()))

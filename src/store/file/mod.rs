@@ -67,6 +67,12 @@ use fingerprint::Marks;
 /// know. A record with a [`TokenStorage`](crate::TokenStorage) is written by it, to the record's `file_name` where that is
 /// a relative path to a `.json` file, and keeps its id.
 ///
+/// The files of programs that [`import`](crate::import) knows (Codex, Claude Code, clasp with several users, GitHub Copilot, opencode, the AWS
+/// CLI) are their owners': each credential in one is a record, with the path as its id, and `#` and the member's name where there may be
+/// several. It is used and followed, and neither refreshed nor written nor deleted; label, attributes and state are kept beside the file.
+/// [`list`](Store::list) names it as skipped, with its owner. A record that was [taken over](crate::import::take_over) is saved as
+/// `name.credential`; deleted, it is the owner's again.
+///
 /// A `.json` file of another program that holds nothing of use is skipped and never written to: it is an object with neither a
 /// token or key that is read (`access_token`, `refresh_token`, `id_token`, `api_key`, `cookie`, `private_key`, `grant_type`,
 /// at the top or inside `token`, `Token` or `service_account`) nor a text `type`, `provider`, `email`, `project_id` or `proxy_url` at its
