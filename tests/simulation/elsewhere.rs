@@ -132,3 +132,36 @@ const FILE: &str = "o.json";
 
 /// The credential in it.
 pub const ID: &str = "o.json#p";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::endpoint::{Endpoint, Mood, arrive};
+    use crate::timeline::Timeline;
+    use crate::truth::{Shared, Truth};
+
+    #[test]
+    fn a_request_with_another_programs_token_is_a_breach() {
+        let timeline = Timeline::new();
+        let second = Duration::from_secs(1);
+        let mut endpoint = Endpoint::new(None, 60 * second, Mood::Answer(second));
+        let (theirs, ours) = (
+            endpoint.log_in(Duration::ZERO),
+            endpoint.log_in(Duration::ZERO),
+        );
+        let truth: Shared = Arc::new(Mutex::new(Truth::new(&timeline, endpoint)));
+        truth.lock().elsewhere.insert(theirs);
+        for (grant, breaches) in [(ours, 0), (theirs, 1)] {
+            arrive(&truth, second, 1, "a", &refresh_token(grant, 0));
+            let promise = "a_token_that_another_program_rotates_is_not_spent_by_us";
+            let truth = truth.lock();
+            let found = truth.breaches.iter();
+            let found = found.filter(|breach| breach.promise == promise);
+            assert_eq!(found.count(), breaches);
+        }
+    }
+}
