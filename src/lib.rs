@@ -30,7 +30,7 @@
 //!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
 //! * Create credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
-//!   [`Auth::authorized_user`]; keep them: [`FileStore`].
+//!   [`Auth::authorized_user`]; read those of command-line tools: [`import`]; keep them: [`FileStore`].
 //! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::Cohere`],
 //!   [`provider::compatible`] (a table of vendors), [`provider::http`], or a
 //!   [`ProviderExecutor`] of your own.
@@ -68,6 +68,7 @@ mod failure_kind;
 pub mod guide;
 mod head;
 mod health;
+pub mod import;
 mod json;
 mod limits;
 mod login;

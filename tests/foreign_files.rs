@@ -37,26 +37,23 @@ fn listed(dir: &Path) -> (BTreeMap<String, Auth>, BTreeMap<String, String>) {
     )
 }
 
-/// Each with a reason to be left alone, and the form that it has on the machines of its users.
-fn others() -> [(&'static str, Value); 5] {
+/// Each with a reason to be skipped, and the form that it has on the machines of its users.
+fn others() -> [(&'static str, Value, &'static str); 5] {
     [
         (
             "opencode-auth.json",
-            json!({
-                "anthropic": {"type": "oauth", "refresh": "sk-ant-ort01-x", "access": "sk-ant-oat01-x", "expires": 1_795_729_804_000_i64},
-                "openrouter": {"type": "api", "key": "sk-or-v1-x"},
-            }),
+            json!({"https://ai.example.org": {"type": "wellknown", "key": "AI_TOKEN", "token": "t"}}),
+            "belongs to opencode: member `https://ai.example.org` is of a type that is not imported",
         ),
         (
             "hosts.json",
-            json!({"github.com": {"user": "ada", "oauth_token": "gho_x"}}),
+            json!({"github.com": {"user": "ada", "git_protocol": "ssh"}}),
+            NOTHING,
         ),
         (
-            "sso-cache.json",
-            json!({
-                "startUrl": "https://example.awsapps.com/start", "region": "us-east-1", "accessToken": "aoa",
-                "expiresAt": "2026-11-26T21:50:04Z", "clientId": "cid", "clientSecret": "csec", "refreshToken": "aor",
-            }),
+            "sso-client.json",
+            json!({"clientId": "cid", "clientSecret": "csec", "expiresAt": "2027-02-14T22:50:04Z"}),
+            "belongs to the AWS CLI: is the registration of a client, and no login",
         ),
         (
             "wif.json",
@@ -64,20 +61,24 @@ fn others() -> [(&'static str, Value); 5] {
                 "universe_domain": "googleapis.com", "type": "external_account", "audience": "//iam.googleapis.com/x",
                 "token_url": "https://sts.googleapis.com/v1/token", "credential_source": {"file": "/var/run/token"},
             }),
+            "holds no token, and is not loaded from a directory: workload identity of //iam.googleapis.com/x",
         ),
         (
             "sub/package.json",
             json!({"name": "tool", "version": "1.0.0"}),
+            NOTHING,
         ),
     ]
 }
+
+const NOTHING: &str = "holds no token or key in a known format";
 
 #[test]
 fn what_is_not_understood_is_skipped_and_never_written_to() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let others = others();
-    for (name, content) in &others {
+    for (name, content, _) in &others {
         put(dir, name, content);
     }
     put(
@@ -87,12 +88,12 @@ fn what_is_not_understood_is_skipped_and_never_written_to() {
     );
     let before = others
         .clone()
-        .map(|(name, _)| fs::read(dir.join(name)).unwrap());
+        .map(|(name, ..)| fs::read(dir.join(name)).unwrap());
 
     let (records, skipped) = listed(dir);
     assert_eq!(records.keys().collect::<Vec<_>>(), ["claude.json"]);
-    for (name, _) in &others {
-        assert_eq!(skipped[*name], "holds no token or key in a known format");
+    for (name, _, reason) in &others {
+        assert_eq!(skipped[*name], *reason);
     }
     // Not by a record of the same name, not by a record whose file it has become.
     let store = FileStore::open(dir).unwrap();
@@ -116,7 +117,7 @@ fn what_is_not_understood_is_skipped_and_never_written_to() {
     assert!(listed(dir).0.is_empty());
     let after = others
         .clone()
-        .map(|(name, _)| fs::read(dir.join(name)).unwrap());
+        .map(|(name, ..)| fs::read(dir.join(name)).unwrap());
     assert!(before == after);
     let claude: Value =
         serde_json::from_slice(&fs::read(dir.join("claude.json")).unwrap()).unwrap();
@@ -126,7 +127,7 @@ fn what_is_not_understood_is_skipped_and_never_written_to() {
 #[test]
 fn the_managers_report_names_them() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, content) in others() {
+    for (name, content, _) in others() {
         put(dir.path(), name, &content);
     }
     let store = FileStore::open(dir.path()).unwrap();

@@ -197,9 +197,9 @@ impl Auth {
             .is_some_and(|metadata| refresh_token(metadata).is_some())
     }
 
-    /// Whether a refresh can bring tokens by what the record itself holds.
+    /// Whether a refresh can bring tokens by what the record itself holds, or another program's file.
     pub(crate) fn can_be_refreshed(&self) -> bool {
-        self.has_refresh_token() || self.gets_own_tokens()
+        self.has_refresh_token() || self.gets_own_tokens() || self.held_in().is_some()
     }
 
     /// Whether the credential cannot serve before a refresh: it has no access token yet, or one that has ended.
@@ -298,6 +298,10 @@ impl Auth {
         let (ours_token, theirs_token) = (self.grant_token(), theirs.grant_token());
         if ours_token == theirs_token {
             return self.newer_of_one_grant(theirs);
+        }
+        // Its holder alone renews it, and may put a former one back.
+        if theirs.holder().is_some() && self.holder() == theirs.holder() {
+            return NewerTokens::Theirs;
         }
         let spent_here = theirs_token.is_some_and(|token| self.spent.contains(token));
         let spent_there = ours_token.is_some_and(|token| theirs.spent.contains(token));

@@ -18,6 +18,9 @@ pub(crate) fn is_public_value(name: &str, value: &Value) -> bool {
     is_public(name) && !value.is_object() && !value.is_array()
 }
 
+/// The member of the metadata that holds what a sealed store has sealed.
+pub(crate) const ENVELOPE: &str = "credpool_sealed";
+
 /// Whose account it is, and what limits it. Addresses are not among them: what they are may not be changed without the key either.
 const PUBLIC: [&str; 8] = [
     "type",

@@ -21,6 +21,8 @@ use crate::clock::{Timestamp, earlier, later};
 /// Otherwise no. The last refresh is the record's own time, else `last_refresh`, `lastRefresh`, `last_refreshed_at` or
 /// `lastRefreshedAt` of the metadata, then of the attributes. All deadlines are inclusive.
 ///
+/// A token that another program renews ([`import`](crate::import)) is due when it ends: that program's file is read again then.
+///
 /// The manager refreshes by the same rules, and adds some of its own: a credential that is an API key alone is never
 /// refreshed; a known expiry has a default lead, a quarter of the lifetime and at most five minutes; a service account or a
 /// client with a secret that has no access token yet gets one immediately; and every moment is put off by a little random time, so
@@ -114,6 +116,11 @@ fn by_interval_or_lead(
     default_lead: Option<Duration>,
 ) -> Option<(Timestamp, Duration)> {
     let expires = auth.expiration_time().at();
+    // Its holder refreshes it before that.
+    if auth.holder().is_some() {
+        auth.held_in()?;
+        return Some((expires?, Duration::ZERO));
+    }
     if let Some(interval) = auth.preferred_refresh_interval() {
         let by_age = last_refresh(auth).map_or(AT_ONCE, |last| later(last, interval));
         let at = expires.map_or(by_age, |at| earlier(at, interval).min(by_age));
@@ -362,6 +369,20 @@ mod tests {
         let ends = served.with_metadata("expires_at", 1_758_700_000);
         assert_eq!(due_in_pool(&ends, 0.0), Due::At(at(1_758_700_000 - 300)));
         assert_eq!(due_in_pool(&Auth::api_key("p", "k"), 0.0), Due::Never);
+    }
+
+    #[test]
+    fn a_token_that_another_program_renews_is_due_when_it_ends() {
+        let ends = living(3600);
+        let followed = ends.clone().held("codex", Some("/file".as_ref()), "");
+        for chance in [0.0, 1.0] {
+            let due = due_in_pool(&followed, chance);
+            assert_eq!(due, Due::At(at(1_758_700_000 + 3600)));
+        }
+        assert_eq!(due_in_pool(&ends.held("codex", None, ""), 0.0), Due::Never);
+        let endless = Auth::new("p").with_metadata("access_token", "t");
+        let endless = endless.held("codex", Some("/file".as_ref()), "");
+        assert_eq!(due_in_pool(&endless, 0.0), Due::Never);
     }
 
     /// A token that came at 1,758,700,000 and lives for `seconds`.

@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["panic"],
     &["proxy_url"],
     &["auth"],
-    &["cancel"],
+    &["cancel", "import"],
     &["request", "runtime"],
     &["observe", "policy", "store", "transport"],
     &["executor", "health"],

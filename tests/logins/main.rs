@@ -117,10 +117,7 @@ fn text<'a>(auth: &'a Auth, name: &str) -> Option<&'a str> {
 
 /// What a login with these tokens makes of the record that waited for it.
 fn assert_first_login(world: &World, auth: &Auth, token_url: &str) {
-    assert_eq!(
-        (auth.status, auth.label.as_str()),
-        (Status::Active, "Ada")
-    );
+    assert_eq!((auth.status, auth.label.as_str()), (Status::Active, "Ada"));
     assert_eq!(auth.attributes.get("token_url"), Some(token_url));
     assert_eq!(auth.attributes.get("client_id"), Some("my-app"));
     let stored = world.stored("new");

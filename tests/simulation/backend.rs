@@ -58,6 +58,14 @@ pub trait Backend {
         false
     }
 
+    /// Saves another program's file, as that program does.
+    fn put_file(&self, _name: &str, _text: &str, _how: Saving) {}
+
+    /// What is in another program's file.
+    fn file(&self, _name: &str) -> Option<String> {
+        None
+    }
+
     /// Begins to save a record: half of it.
     fn put_half(&self, _id: &str, _value: &Value) -> bool {
         false
@@ -295,6 +303,17 @@ impl Files {
         self.home.path().join("unmounted")
     }
 
+    fn save(&self, path: &Path, text: &str, how: Saving) {
+        match how {
+            Saving::InPlace => fs::write(path, text).unwrap(),
+            Saving::ByRename => {
+                let new = self.home.path().join("saving");
+                fs::write(&new, text).unwrap();
+                fs::rename(new, path).unwrap();
+            }
+        }
+    }
+
     fn path(&self, id: &str) -> PathBuf {
         if self.is_token_file(id) {
             return self.root().join(id);
@@ -315,16 +334,16 @@ impl Backend for Files {
     }
 
     fn put(&self, id: &str, value: &Value, how: Saving) {
-        let path = self.path(id);
         let text = serde_json::to_string_pretty(value).unwrap();
-        match how {
-            Saving::InPlace => fs::write(path, text).unwrap(),
-            Saving::ByRename => {
-                let new = self.home.path().join("saving");
-                fs::write(&new, text).unwrap();
-                fs::rename(new, path).unwrap();
-            }
-        }
+        self.save(&self.path(id), &text, how);
+    }
+
+    fn put_file(&self, name: &str, text: &str, how: Saving) {
+        self.save(&self.root().join(name), text, how);
+    }
+
+    fn file(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.root().join(name)).ok()
     }
 
     fn remove(&self, id: &str) {

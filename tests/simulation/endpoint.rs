@@ -131,7 +131,8 @@ impl Endpoint {
         grant
     }
 
-    fn issue(&mut self, grant: usize, now: Duration, lifetime: Duration) {
+    /// The next tokens of a grant.
+    pub fn issue(&mut self, grant: usize, now: Duration, lifetime: Duration) {
         self.grants[grant].tokens.push(Token {
             issued: now,
             ends: now + lifetime,

@@ -15,7 +15,7 @@
 //! | `CREDPOOL_SIMULATION_HISTORY` | set: a child that is run by hand prints the history of each world that breaks a promise | |
 //! | `CREDPOOL_SIMULATION_PROMISE` | of a replayed seed, shrinks what breaks this promise alone | |
 //!
-//! Where things are: `steps` lists the kinds of steps, which are functions in `operators`, `editors` and `accidents`;
+//! Where things are: `steps` lists the kinds of steps, which are functions in `operators`, `editors`, `elsewhere` and `accidents`;
 //! `pool` is another world: one process, and what calls meet in it; `promises` holds the checks; `world` runs it all; `truth` is the ledger; `timeline` is time; `backend` has the stores, `sealed` those whose
 //! records are sealed.
 #![allow(
@@ -27,6 +27,7 @@
 mod accidents;
 mod backend;
 mod editors;
+mod elsewhere;
 mod endpoint;
 mod exchanges;
 mod executor;

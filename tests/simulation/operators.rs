@@ -2,6 +2,7 @@
 
 use credpool::{Auth, Error, Metadata, Options, Outcome, Request};
 
+use crate::elsewhere;
 use crate::endpoint::{access_token, refresh_token};
 use crate::exchanges::is_exchanged;
 use crate::executor::{MODEL, PROVIDER};
@@ -24,9 +25,12 @@ fn pick(world: &World, random: &mut Random) -> Option<(usize, Auth)> {
 /// The fields that a record of this form has.
 pub fn fields(world: &World, id: &str) -> Vec<Field> {
     let is_key = id.starts_with('k');
+    let is_elsewhere = id == elsewhere::ID;
     let fits = |field: &Field| match field {
         Field::Key => is_key,
         Field::BaseUrl => !world.backend.is_token_file(id),
+        // The whole of the metadata is another program's.
+        Field::Note | Field::MaxTokens => !is_elsewhere,
         _ => true,
     };
     Field::ALL.into_iter().filter(fits).collect()
@@ -38,7 +42,7 @@ pub fn refresh(world: &mut World, random: &mut Random) {
     };
     let id = auth.id;
     let record = world_record(world, place, &id);
-    if sent_token(&record).is_none() && !is_exchanged(&record) {
+    if sent_token(&record).is_none() && !is_exchanged(&record) && id != elsewhere::ID {
         return;
     }
     let changes = vec![Change::Refreshed(id.clone())];
@@ -234,6 +238,10 @@ pub fn remove(world: &mut World, random: &mut Random) {
         return;
     };
     let id = auth.id;
+    if id == elsewhere::ID {
+        // That is up to the program whose file it is in.
+        return;
+    }
     let changes = vec![Change::Removed(id.clone())];
     // Another command may follow it before it is acknowledged.
     world.truth().lock().ever_removed.insert(id.clone());

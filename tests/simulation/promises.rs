@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use credpool::Auth;
 
+use crate::elsewhere::{
+    another_programs_file_is_as_that_program_wrote_it, another_programs_login_is_followed,
+};
 use crate::process::Process;
 use crate::sealed::a_sealed_store_shows_no_token;
 use crate::truth::Presence;
@@ -45,6 +48,7 @@ pub const ALWAYS: &[fn(&mut World)] = &[
     every_process_sees_a_change_within_seconds,
     every_process_sees_a_cooldown_within_seconds,
     a_sealed_store_shows_no_token,
+    another_programs_file_is_as_that_program_wrote_it,
 ];
 
 /// Checked when all faults have ended and every process has had the time to see what the others did.
@@ -57,10 +61,11 @@ pub const IN_THE_END: &[fn(&mut World)] = &[
     every_process_sees_what_is_in_the_store,
     needs_login_ends_with_the_next_login,
     health_is_good_when_all_is_well,
+    another_programs_login_is_followed,
     idle_processes_write_nothing,
 ];
 
-fn running(world: &World) -> impl Iterator<Item = &Process> {
+pub fn running(world: &World) -> impl Iterator<Item = &Process> {
     let processes = world.processes.iter().flatten();
     processes.filter(|process| process.frozen.is_none())
 }
@@ -92,7 +97,7 @@ fn has_had_time(world: &World, process: &Process, at: Duration) -> bool {
 /// With a reload interval of a second at most: an operator's change is seen within two.
 pub const SEEN: Duration = Duration::from_millis(2_500);
 
-fn breach_all(world: &World, promise: &'static str, breaches: Vec<String>) {
+pub fn breach_all(world: &World, promise: &'static str, breaches: Vec<String>) {
     let mut truth = world.truth().lock();
     for what in breaches {
         truth.breach(promise, what);

@@ -3,6 +3,7 @@
 
 use crate::accidents;
 use crate::editors;
+use crate::elsewhere;
 use crate::files;
 use crate::logins;
 use crate::operators;
@@ -95,6 +96,7 @@ const KINDS: &[Kind] = &[
     kind("restore an older copy", 2, editors::restore),
     kind("remove a file", 2, editors::remove),
     kind("back up into a subdirectory", 2, editors::back_up),
+    kind("another program rotates its token", 4, elsewhere::rotate),
     kind("unmount", 2, accidents::unmount),
     kind("mount", 3, accidents::mount),
     kind("the endpoint hangs", 3, accidents::endpoint_hangs),

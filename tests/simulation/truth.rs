@@ -25,6 +25,8 @@ pub struct Truth {
     pub left: BTreeSet<usize>,
     /// Grants that an editor has put into a record.
     pub put_in: BTreeSet<usize>,
+    /// Grants of another program.
+    pub elsewhere: BTreeSet<usize>,
     /// When a credential with a grant was last removed.
     pub grant_removed: BTreeMap<usize, Duration>,
     /// What upstreams and operators have said of a credential's cooldowns.
@@ -196,6 +198,7 @@ impl Truth {
             limited: BTreeMap::new(),
             ever_removed: BTreeSet::new(),
             left: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
             grant_removed: BTreeMap::new(),
             lost_at: None,
             put_in: BTreeSet::new(),

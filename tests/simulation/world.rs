@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::backend::{self, Backend, Saving};
+use crate::elsewhere::{self, Elsewhere};
 use crate::endpoint::{Endpoint, Mood, access_token, refresh_token};
 use crate::exchanges;
 use crate::executor::PROVIDER;
@@ -41,6 +42,8 @@ pub struct World {
     pub buffers: Vec<(String, Value)>,
     /// An editor has saved half of this, and will save the whole.
     pub half_saved: Option<(String, Value)>,
+    /// Another program's login.
+    pub elsewhere: Option<Elsewhere>,
     pub has_snapshot: bool,
     pub unmounted: bool,
     /// Since when the store has been away.
@@ -89,6 +92,7 @@ impl World {
             copies: Vec::new(),
             buffers: Vec::new(),
             half_saved: None,
+            elsewhere: None,
             has_snapshot: false,
             unmounted: false,
             away_since: None,
@@ -150,6 +154,7 @@ impl World {
                 self.register(0, exchanges::workload(), None);
             }
         }
+        elsewhere::begin(self);
         self.rest();
     }
 

@@ -4,6 +4,7 @@ mod answer;
 mod client_credentials;
 mod endpoint;
 mod exchange;
+mod held;
 mod merge;
 mod refresh_token;
 mod service_account;
@@ -27,6 +28,7 @@ pub(crate) use self::merge::{Answer, Place};
 /// | a Google service account in its metadata ([`Auth::service_account`]) | a signed assertion, [RFC 7523](https://www.rfc-editor.org/rfc/rfc7523#section-2.1) |
 /// | `grant_type` = `client_credentials` ([`Auth::client_credentials`]) | the client's own secret, [RFC 6749 section 4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4) |
 /// | an [`Exchange`] in its metadata ([`Auth::workload`]), or a Google file of type `external_account` ([`Auth::external_account`]) | token exchange, [RFC 8693](https://www.rfc-editor.org/rfc/rfc8693), or a JWT, [RFC 7523](https://www.rfc-editor.org/rfc/rfc7523) |
+/// | a login that another program holds ([`import`](crate::import)) | none: that program's file is read again |
 /// | anything else | its refresh token: [`refresh_grant`] |
 ///
 /// Each is a form (JSON where an exchange says so), sent once over a connection of its own within 30 seconds. The new access token goes where the old one
@@ -124,6 +126,9 @@ pub fn refresh_tokens(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
 /// there was no answer; `refresh_failed` with the HTTP status for every other answer. Retryable are `transport` and answers
 /// 408, 429 and 5xx. Messages quote the answer's `error` and `error_description` alone.
 pub fn refresh_grant(attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+    if let Some(tokens) = held::tokens(auth, attempt.clock().now()) {
+        return tokens;
+    }
     let (request, place) = refresh_token::request(auth)?;
     asked(attempt, auth, request, place)
 }

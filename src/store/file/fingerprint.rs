@@ -28,11 +28,12 @@ pub(super) struct Stamp {
     modified: Option<SystemTime>,
 }
 
-/// The two files of a record.
-#[derive(Clone, Copy, Debug, Default)]
+/// The two files of a record; of another program's file with several credentials, the further files with their states.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Marks {
     pub(super) credential: Mark,
     pub(super) state: Mark,
+    pub(super) states: Vec<(String, Mark)>,
 }
 
 impl Mark {
@@ -87,15 +88,42 @@ impl Mark {
 impl Marks {
     /// The marks of files that were read before, as `former`.
     #[must_use]
-    pub(super) fn after(self, former: &Self) -> Self {
-        Self {
-            credential: self.credential.after(&former.credential),
-            state: self.state.after(&former.state),
+    pub(super) fn after(mut self, former: &Self) -> Self {
+        self.credential = self.credential.after(&former.credential);
+        self.state = self.state.after(&former.state);
+        for (path, mark) in &mut self.states {
+            if let Some(former) = former.further(path) {
+                *mark = mark.after(former);
+            }
         }
+        self
     }
 
     pub(super) fn say_the_same(&self, other: &Self) -> bool {
-        self.credential.says_the_same(&other.credential) && self.state.says_the_same(&other.state)
+        self.credential.says_the_same(&other.credential)
+            && self.state.says_the_same(&other.state)
+            && self.states.len() == other.states.len()
+            && self.states.iter().all(|(path, mark)| {
+                let other = other.further(path);
+                other.is_some_and(|other| mark.says_the_same(other))
+            })
+    }
+
+    /// Whether the further files are, for certain, those that were seen; `now`: the stamp of the file at a path.
+    pub(super) fn further_stand(&self, now: impl Fn(&str) -> Option<Stamp>) -> bool {
+        let mut states = self.states.iter();
+        states.all(|(path, mark)| mark.stands(now(path)))
+    }
+
+    /// Notes a further file with a state.
+    pub(super) fn set(&mut self, path: &str, mark: Mark) {
+        self.states.retain(|(known, _)| known != path);
+        self.states.push((path.to_owned(), mark));
+    }
+
+    fn further(&self, path: &str) -> Option<&Mark> {
+        let found = self.states.iter().find(|(known, _)| known == path);
+        found.map(|(_, mark)| mark)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fingerprint::Marks;
-use super::record::Home;
+use super::record::{Form, Home};
 
 /// May be out of date: what it says is verified before it is used.
 #[derive(Debug, Default)]
@@ -28,8 +28,8 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 struct Seen {
     marks: Marks,
-    /// The record in it; where it cannot be parsed, the former one.
-    record: Option<(String, Home)>,
+    /// The records in it; where it cannot be parsed, the former ones.
+    records: Vec<(String, Home)>,
     problem: Option<(String, u64)>,
     /// The own write that it comes from.
     write: u64,
@@ -41,7 +41,7 @@ pub(super) struct Sight {
     pub(super) path: String,
     pub(super) marks: Marks,
     /// None: it is gone.
-    pub(super) record: Result<Option<(String, Home)>, String>,
+    pub(super) records: Result<Vec<(String, Home)>, String>,
 }
 
 /// What has changed since a version.
@@ -101,7 +101,7 @@ impl Index {
     }
 
     pub(super) fn marks(&self, path: &str) -> Option<Marks> {
-        self.files.get(path).map(|seen| seen.marks)
+        self.files.get(path).map(|seen| seen.marks.clone())
     }
 
     /// This store has written a record.
@@ -111,11 +111,15 @@ impl Index {
         marks(&mut seen.marks);
         seen.write = self.writes;
         seen.problem = None;
-        let record = Some((id.to_owned(), home.clone()));
-        if seen.record != record {
-            let former = std::mem::replace(&mut seen.record, record.clone());
+        let record = (id.to_owned(), home.clone());
+        if !seen.records.contains(&record) {
+            let mut records = vec![record];
+            if home.form == Form::Held {
+                records.extend(seen.records.iter().cloned());
+            }
+            let former = std::mem::replace(&mut seen.records, records.clone());
             self.unlink(former);
-            self.link(record);
+            self.link(records);
         }
     }
 
@@ -123,7 +127,7 @@ impl Index {
     pub(super) fn removed(&mut self, id: &str, path: &str) {
         self.writes += 1;
         if let Some(seen) = self.files.remove(path) {
-            self.unlink(seen.record);
+            self.unlink(seen.records);
         }
         self.former.remove(id);
         self.lost.remove(id);
@@ -201,41 +205,38 @@ impl Index {
         let Sight {
             path,
             mut marks,
-            record,
+            records,
         } = sight;
         if let Some(seen) = self.files.get_mut(&path) {
             marks = marks.after(&seen.marks);
             if seen.write > writes {
                 return false;
             }
-            let is_gone = matches!(record, Ok(None));
+            let is_gone = records.as_ref().is_ok_and(Vec::is_empty);
             if !is_gone && seen.marks.say_the_same(&marks) {
                 seen.marks = marks;
                 return false;
             }
         }
         let former = self.files.remove(&path);
-        let former_record = former.and_then(|seen| seen.record);
-        let (record, problem) = match record {
-            Ok(record) => (record, None),
-            // The record in it has not gone: another program may be in the middle of writing it.
-            Err(reason) => (former_record.clone(), Some((reason, version))),
+        let former_records = former.map(|seen| seen.records).unwrap_or_default();
+        let (records, problem) = match records {
+            Ok(records) => (records, None),
+            // The records in it have not gone: another program may be in the middle of writing it.
+            Err(reason) => (former_records.clone(), Some((reason, version))),
         };
         if problem.is_none() {
-            let ids = former_record
-                .iter()
-                .chain(&record)
-                .map(|(id, _)| id.clone());
-            changed.extend(ids);
+            let ids = former_records.iter().chain(&records);
+            changed.extend(ids.map(|(id, _)| id.clone()));
         }
-        if former_record != record {
-            self.unlink(former_record);
-            self.link(record.clone());
+        if former_records != records {
+            self.unlink(former_records);
+            self.link(records.clone());
         }
-        if record.is_some() || problem.is_some() {
+        if !records.is_empty() || problem.is_some() {
             let seen = Seen {
                 marks,
-                record,
+                records,
                 problem,
                 write: 0,
             };
@@ -244,8 +245,8 @@ impl Index {
         true
     }
 
-    fn link(&mut self, record: Option<(String, Home)>) {
-        if let Some((id, home)) = record {
+    fn link(&mut self, records: Vec<(String, Home)>) {
+        for (id, home) in records {
             self.former.remove(&id);
             self.lost.remove(&id);
             let homes = self.homes.entry(id.clone()).or_default();
@@ -254,10 +255,11 @@ impl Index {
         }
     }
 
-    fn unlink(&mut self, record: Option<(String, Home)>) {
-        if let Some((id, home)) = record
-            && let Some(homes) = self.homes.get_mut(&id)
-        {
+    fn unlink(&mut self, records: Vec<(String, Home)>) {
+        for (id, home) in records {
+            let Some(homes) = self.homes.get_mut(&id) else {
+                continue;
+            };
             homes.retain(|known| *known != home);
             if homes.is_empty() {
                 self.homes.remove(&id);
@@ -272,7 +274,7 @@ impl Sight {
         Self {
             path,
             marks: Marks::default(),
-            record: Ok(None),
+            records: Ok(Vec::new()),
         }
     }
 }

@@ -3,28 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::names;
-use crate::auth::{Auth, Metadata, Status, Wiped, wiped_json};
+use crate::auth::{Auth, ENVELOPE, Metadata, Wiped, wiped_json};
+use crate::import::pool::{self, is_disabled, label, provider, text};
 use crate::store::codec;
 use crate::store::codec::Object;
-use crate::store::sealed::ENVELOPE;
-
-/// Whether an object is a token file rather than a record in the crate's own form.
-pub(super) fn is_token(object: &Map<String, Value>) -> bool {
-    let has = |name| object.get(name).is_some_and(|value| !value.is_null());
-    !(has("id") && has("provider"))
-}
 
 /// The record that a token file at `path` stands for.
 pub(super) fn read(path: &str, object: Object) -> Auth {
-    let mut auth = Auth::new(provider(&object)).with_id(path);
-    auth.label = label(&object).into();
-    auth.disabled = flag(&object);
-    if auth.disabled {
-        auth.status = Status::Disabled;
-    }
-    auth.proxy_url = text(&object, "proxy_url").into();
-    auth.metadata = Some(Metadata::from(object.into_inner()));
-    auth
+    pool::token_file(object).with_id(path)
 }
 
 /// The token file of a record: its metadata, and in the members named here what the record says otherwise.
@@ -33,7 +19,7 @@ pub(super) fn write(auth: &Auth) -> Object {
     if !same_name(provider(&object), &auth.provider) {
         set(&mut object, "type", auth.provider.clone());
     }
-    if flag(&object) != auth.disabled {
+    if is_disabled(&object) != auth.disabled {
         set(&mut object, "disabled", auth.disabled);
     }
     if text(&object, "proxy_url") != auth.proxy_url.expose() {
@@ -45,20 +31,26 @@ pub(super) fn write(auth: &Auth) -> Object {
     object
 }
 
-/// What a token file cannot say about `auth`, as members of a record; it is kept beside the runtime state.
-pub(super) fn remainder(auth: &Auth, object: &Map<String, Value>) -> Object {
-    let mut rest = codec::credential(auth);
+/// What a file that says `said` cannot say about `auth`, as members of a record; it is kept beside the runtime state.
+pub(super) fn remainder(auth: &Auth, said: &Auth) -> Object {
+    let mut own = auth.clone();
+    for (name, value) in said.attributes.iter() {
+        if own.attributes.get(name) == Some(value) {
+            own.attributes.remove(name);
+        }
+    }
+    let mut rest = codec::credential(&own);
     let said = [
         ("id", true),
         ("metadata", true),
         // The state file has it in a place of its own.
         ("generation", true),
-        ("provider", same_name(provider(object), &auth.provider)),
-        ("label", label(object) == auth.label),
-        ("disabled", flag(object) == auth.disabled),
+        ("provider", same_name(&said.provider, &auth.provider)),
+        ("label", said.label == auth.label),
+        ("disabled", said.disabled == auth.disabled),
         (
             "proxy_url",
-            text(object, "proxy_url") == auth.proxy_url.expose(),
+            said.proxy_url.expose() == auth.proxy_url.expose(),
         ),
         ("created_at", auth.created_at.is_none()),
         ("last_refreshed_at", auth.last_refreshed_at.is_none()),
@@ -90,7 +82,9 @@ pub(super) fn add_remainder(auth: &mut Auth, rest: Auth) {
         auth.proxy_url = rest.proxy_url;
     }
     auth.disabled |= rest.disabled;
-    auth.attributes = rest.attributes;
+    for (name, value) in rest.attributes.iter() {
+        auth.attributes.insert(name, value);
+    }
     auth.created_at = rest.created_at;
     auth.last_refreshed_at = rest.last_refreshed_at;
     auth.next_refresh_after = rest.next_refresh_after;
@@ -102,28 +96,6 @@ pub(super) fn add_remainder(auth: &mut Auth, rest: Auth) {
 /// Puts a member in; what it had said is wiped.
 fn set(object: &mut Object, name: &str, value: impl Into<Value>) {
     object.insert(name.to_owned(), value.into()).map(Wiped::new);
-}
-
-fn provider(object: &Map<String, Value>) -> &str {
-    Some(text(object, "type"))
-        .filter(|name| !name.trim().is_empty())
-        .unwrap_or("unknown")
-}
-
-fn label(object: &Map<String, Value>) -> &str {
-    ["label", "email", "project_id"]
-        .into_iter()
-        .map(|name| text(object, name))
-        .find(|text| !text.is_empty())
-        .unwrap_or("")
-}
-
-fn flag(object: &Map<String, Value>) -> bool {
-    object.get("disabled").and_then(Value::as_bool) == Some(true)
-}
-
-fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
-    object.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
 /// The pool compares providers trimmed and lower-cased, and a token file keeps its own spelling.
@@ -148,6 +120,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::auth::Status;
 
     fn object(value: Value) -> Object {
         let Value::Object(object) = value else {
@@ -172,7 +145,7 @@ mod tests {
             let object = object(value);
             let auth = read("a.json", object.clone());
             assert_eq!(write(&auth), object);
-            assert!(remainder(&auth, &object).is_empty());
+            assert!(remainder(&auth, &read("", object)).is_empty());
         }
     }
 
@@ -193,7 +166,7 @@ mod tests {
             json!({"email": "a@example.org", "disabled": false, "type": "claude", "label": "mine",
                 "proxy_url": "socks5://127.0.0.1:1"})
         );
-        assert!(remainder(&auth, &written).is_empty());
+        assert!(remainder(&auth, &read("", written)).is_empty());
     }
 
     #[test]
@@ -205,7 +178,7 @@ mod tests {
         auth = auth.with_attribute("k", "v");
         auth.label = "mine".into();
         auth.disabled = true;
-        let rest = remainder(&auth, &Map::new());
+        let rest = remainder(&auth, &read("", Object::default()));
         assert_eq!(
             value(&rest),
             json!({"provider": "claude", "label": "mine", "disabled": true, "attributes": {"k": "v"}, "spent_tokens": spent})

@@ -3,7 +3,6 @@
 mod atomic;
 mod entries;
 mod fingerprint;
-mod foreign;
 mod index;
 mod legacy;
 mod locks;
@@ -27,7 +26,7 @@ use parking_lot::Mutex;
 use self::entries::EntryLog;
 use self::index::{Index, News};
 use self::read::Unreadable;
-use self::record::{Home, Stored};
+use self::record::{Contents, Form, Home};
 use self::root::{Identity, Root, Sight};
 use self::scan::{Files, Found};
 use self::write::{Prepared, Written};
@@ -67,6 +66,12 @@ use fingerprint::Marks;
 /// `proxy_url` are understood. Either is saved back to the same file in the same form, with members that the crate does not
 /// know. A record with a [`TokenStorage`](crate::TokenStorage) is written by it, to the record's `file_name` where that is
 /// a relative path to a `.json` file, and keeps its id.
+///
+/// The files of programs that [`import`](crate::import) knows (Codex, Claude Code, clasp with several users, GitHub Copilot, opencode, the AWS
+/// CLI) are their owners': each credential in one is a record, with the path as its id, and `#` and the member's name where there may be
+/// several. It is used and followed, and neither refreshed nor written nor deleted; label, attributes and state are kept beside the file.
+/// [`list`](Store::list) names it as skipped, with its owner. A record that was [taken over](crate::import::take_over) is saved as
+/// `name.credential`; deleted, it is the owner's again.
 ///
 /// A `.json` file of another program that holds nothing of use is skipped and never written to: it is an object with neither a
 /// token or key that is read (`access_token`, `refresh_token`, `id_token`, `api_key`, `cookie`, `private_key`, `grant_type`,
@@ -195,7 +200,7 @@ impl FileStore {
     /// Reads all records.
     fn scan(&self) -> Result<Listing, Error> {
         let mut found = Found::default();
-        let (files, version) = self.look(|_| None, |path, stored| found.add(path, stored))?;
+        let (files, version) = self.look(|_| None, |path, contents| found.add(path, contents))?;
         let mut listing = found.listing(files).with_cursor(self.cursor(version));
         let index = self.index.lock();
         let lost = index.lost();
@@ -209,7 +214,10 @@ impl FileStore {
     fn look_again(&self) -> Result<(Files, u64), Error> {
         // A copy: files are looked at without the lock.
         let known = |path: &str| self.index.lock().marks(path);
-        self.look(known, |_, stored| stored.ok()??.into_auth().err())
+        self.look(known, |_, contents| {
+            let mut records = contents.ok()?.records.into_iter();
+            records.find_map(|stored| stored.into_auth().err())
+        })
     }
 
     /// Makes sure that the directory is the one that is known, or takes over the one that took its place.
@@ -234,7 +242,7 @@ impl FileStore {
     fn look(
         &self,
         known: impl Fn(&str) -> Option<Marks>,
-        read: impl FnMut(&str, Result<Option<Stored>, Unreadable>) -> Option<Unreadable>,
+        read: impl FnMut(&str, Result<Contents, Unreadable>) -> Option<Unreadable>,
     ) -> Result<(Files, u64), Error> {
         let identity = self.check_root()?;
         let writes = self.index.lock().writes();
@@ -262,8 +270,7 @@ impl FileStore {
             }
         }
         if names::is_token_path(id)
-            && let Ok(Some(found)) = record::load(&self.root, id)
-            && found.id == id
+            && let Ok(Some(found)) = record::load_id(&self.root, id, id)
         {
             return Ok(found.home);
         }
@@ -272,10 +279,14 @@ impl FileStore {
 
     /// Whether neither another record nor another program has taken the home. One that is gone or damaged is restored by a save.
     fn is_free_for(&self, id: &str, home: &Home) -> bool {
-        match record::load(&self.root, &home.path) {
-            Ok(Some(found)) => found.id == id,
-            Err(Unreadable::Foreign) => false,
-            Ok(None) | Err(_) => true,
+        let (contents, _) = record::look(&self.root, &home.path);
+        match contents {
+            Ok(contents) => {
+                let mut records = contents.records.iter();
+                contents.records.is_empty() || records.any(|found| found.id == id)
+            }
+            Err(Unreadable::Foreign(_)) => false,
+            Err(_) => true,
         }
     }
 }
@@ -301,7 +312,7 @@ impl FileStore {
     }
 
     fn read_at(&self, home: &Home, id: &str) -> Result<Option<Auth>, Error> {
-        let stored = match record::load(&self.root, &home.path) {
+        let stored = match record::load(&self.root, home) {
             Ok(Some(stored)) if stored.id == id => stored.into_auth(),
             Ok(_) => return Ok(None),
             Err(problem) => Err(problem),
@@ -356,7 +367,8 @@ impl FileStore {
         let written = write::save(&self.root, auth, prepared)?;
         let home = written.home.clone();
         self.wrote(&auth.id, &written);
-        if home.path != former.path && self.is_free_for(&auth.id, former) {
+        let has_moved = home.path != former.path && former.form != Form::Held;
+        if has_moved && self.is_free_for(&auth.id, former) {
             write::remove(&self.root, former, &auth.id)?;
             self.index.lock().removed(&auth.id, &former.path);
         }
@@ -397,6 +409,14 @@ impl Store for FileStore {
         }
         self.check_root_for(id)?;
         let home = self.home(id)?;
+        if home.form == Form::Held {
+            let message = format!(
+                "credential {} was not deleted: {:?} belongs to another program; log out there, or disable the credential",
+                shown(id),
+                home.path
+            );
+            return Err(Error::config(message).with_auth_id(id));
+        }
         let _lock = locks::write_lock(&self.root, id)?;
         // The store's own file too: a crash may have left it beside a token file that replaced it.
         for home in std::iter::once(home).chain(Home::natives(id)) {

@@ -24,8 +24,8 @@ pub(super) enum Unreadable {
     Empty,
     Json(serde_json::Error),
     NotAnObject,
-    /// A file of another program that is of no use here.
-    Foreign,
+    /// A file of another program that is of no use here, and why.
+    Foreign(String),
     /// JSON that is not what it should be: a reason that quotes no value.
     Content(String),
     Io(io::Error),
@@ -204,8 +204,7 @@ impl fmt::Display for Unreadable {
                 )
             }
             Self::NotAnObject => f.write_str("is not a JSON object"),
-            Self::Foreign => f.write_str("holds no token or key in a known format"),
-            Self::Content(reason) => f.write_str(reason),
+            Self::Foreign(reason) | Self::Content(reason) => f.write_str(reason),
             Self::Io(error) => write!(f, "could not be read: {error}"),
         }
     }

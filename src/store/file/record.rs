@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 
 use super::fingerprint::Marks;
 use super::read::{self, Unreadable};
-use super::{foreign, legacy, names};
-use crate::auth::{Auth, Wiped};
+use super::{legacy, names};
+use crate::auth::{Auth, Metadata, Wiped};
+use crate::import::{Import, pool};
 use crate::store::codec::Object;
 use crate::store::{Skipped, codec};
 
@@ -17,6 +18,8 @@ pub(super) struct Home {
     /// The credential's file, relative to the directory.
     pub(super) path: String,
     pub(super) form: Form,
+    /// Which of another program's credentials it is; empty where the file is one.
+    pub(super) member: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,15 @@ pub(super) enum Form {
     Record,
     /// A token file.
     Token,
+    /// Another program's, which is never written to.
+    Held,
+}
+
+/// The records in one file, and what else is to be said of it.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) records: Vec<Stored>,
+    pub(super) notes: Vec<Skipped>,
 }
 
 /// What the files of one record hold.
@@ -33,6 +45,8 @@ pub(super) struct Stored {
     pub(super) id: String,
     pub(super) home: Home,
     object: Object,
+    /// The record that another program's file stands for.
+    held: Option<Box<Auth>>,
     state: Result<Option<Object>, Unreadable>,
 }
 
@@ -48,25 +62,55 @@ pub(super) struct Note {
 }
 
 impl Home {
+    fn new(path: impl Into<String>, form: Form) -> Self {
+        Self {
+            path: path.into(),
+            form,
+            member: String::new(),
+        }
+    }
+
+    /// A token file at `path`.
+    pub(super) fn token(path: impl Into<String>) -> Self {
+        Self::new(path, Form::Token)
+    }
+
+    /// A record in the crate's own form at `path`.
+    pub(super) fn native_at(path: impl Into<String>) -> Self {
+        Self::new(path, Form::Record)
+    }
+
     /// Where a new record goes.
     pub(super) fn native(id: &str) -> Self {
-        Self {
-            path: names::credential_file(id),
-            form: Form::Record,
-        }
+        Self::new(names::credential_file(id), Form::Record)
+    }
+
+    /// Another program's credential at `path`, and its id.
+    fn held(path: &str, member: &str) -> (Self, String) {
+        let mut home = Self::new(path, Form::Held);
+        member.clone_into(&mut home.member);
+        let id = if member.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}#{member}")
+        };
+        (home, id)
     }
 
     /// Where the record may be in the crate's own form: an earlier version may have put it elsewhere.
     pub(super) fn natives(id: &str) -> impl Iterator<Item = Self> + use<> {
-        let former = names::former_credential_file(id).map(|path| Self {
-            path,
-            form: Form::Record,
-        });
+        let former = names::former_credential_file(id);
+        let former = former.map(|path| Self::new(path, Form::Record));
         std::iter::once(Self::native(id)).chain(former)
     }
 
     pub(super) fn state_path(&self) -> String {
-        names::state_file(&self.path)
+        if self.member.is_empty() {
+            names::state_file(&self.path)
+        } else {
+            let (_, id) = Self::held(&self.path, &self.member);
+            names::state_file(&names::credential_file(&id))
+        }
     }
 
     /// Which of two files with the same id is used: a token file that replaced the store's own file (a crash may have left
@@ -80,26 +124,101 @@ impl Home {
     }
 }
 
-/// Reads the files of the record at `path`; none if there is no such file.
-pub(super) fn load(root: &Path, path: &str) -> Result<Option<Stored>, Unreadable> {
-    look(root, path).0
+/// Reads the files of the record that lives there; none if there is no such file, or no longer that record in it.
+pub(super) fn load(root: &Path, home: &Home) -> Result<Option<Stored>, Unreadable> {
+    let (contents, _) = look(root, &home.path);
+    let mut records = contents?.records.into_iter();
+    Ok(records.find(|stored| stored.home.member == home.member))
 }
 
-/// As [`load`], and how to tell when its files have changed.
-pub(super) fn look(root: &Path, path: &str) -> (Result<Option<Stored>, Unreadable>, Marks) {
+/// As [`load`], for the record `id` in the file at `path`.
+pub(super) fn load_id(root: &Path, path: &str, id: &str) -> Result<Option<Stored>, Unreadable> {
+    let (contents, _) = look(root, path);
+    let mut records = contents?.records.into_iter();
+    Ok(records.find(|stored| stored.id == id))
+}
+
+/// Reads the files of all records in the file at `path`, none where there is no such file, and how to tell when they have changed.
+pub(super) fn look(root: &Path, path: &str) -> (Result<Contents, Unreadable>, Marks) {
     // The state first: a writer replaces it last, so that what it says of the tokens is never ahead of them.
     let state = read::look(root, &names::state_file(path));
     let credential = read::look(root, path);
-    let marks = Marks {
+    let mut marks = Marks {
         credential: credential.mark,
         state: state.mark,
+        ..Marks::default()
     };
-    let stored = match credential.object {
-        Ok(Some(object)) => stored(path, object, state.object).map(Some),
-        Ok(None) => Ok(None),
+    let contents = match credential.object {
+        Ok(Some(object)) if is_owners(path, &object) => {
+            held(root, path, &object, state.object, &mut marks)
+        }
+        Ok(Some(object)) => stored(path, object, state.object).map(|stored| Contents {
+            records: vec![stored],
+            notes: Vec::new(),
+        }),
+        Ok(None) => Ok(Contents::default()),
         Err(problem) => Err(problem),
     };
-    (stored, marks)
+    (contents, marks)
+}
+
+fn is_owners(path: &str, object: &Map<String, Value>) -> bool {
+    form(path, object) == Form::Token && Import::is_owners(object)
+}
+
+/// The credentials in another program's file.
+fn held(
+    root: &Path,
+    path: &str,
+    object: &Map<String, Value>,
+    state: Result<Option<Object>, Unreadable>,
+    marks: &mut Marks,
+) -> Result<Contents, Unreadable> {
+    let Some(import) = Import::of(object) else {
+        return Err(Unreadable::Foreign(pool::NOTHING.into()));
+    };
+    let import = import.in_file(&root.join(path));
+    let mut contents = Contents::default();
+    let mut whole = Some(state);
+    for credential in import.credentials() {
+        let (home, id) = Home::held(path, credential.member());
+        let own = if home.member.is_empty() {
+            whole.take().unwrap_or(Ok(None))
+        } else {
+            let own = read::look(root, &home.state_path());
+            marks.set(&home.state_path(), own.mark);
+            own.object
+        };
+        let auth = credential.held();
+        let reason = format!(
+            "belongs to {}, which alone renews and writes it, and is used as it is: {}",
+            import.program(),
+            credential.summary()
+        );
+        contents.notes.push(Skipped::new(&id, reason));
+        contents.records.push(Stored {
+            id,
+            home,
+            object: Wiped::new(Metadata::copied(auth.metadata.as_ref())),
+            held: Some(Box::new(auth)),
+            state: own,
+        });
+    }
+    let problems = import.not_understood().iter();
+    let problems = problems.map(|problem| format!("belongs to {}: {problem}", import.program()));
+    if contents.records.is_empty() {
+        let nothing = || format!("belongs to {}, and {}", import.program(), pool::NOTHING);
+        let reasons: Vec<_> = problems.collect();
+        let reason = if reasons.is_empty() {
+            nothing()
+        } else {
+            reasons.join("; ")
+        };
+        return Err(Unreadable::Foreign(reason));
+    }
+    let notes = problems.map(|reason| Skipped::new(path, reason));
+    contents.notes.extend(notes);
+    Ok(contents)
 }
 
 fn stored(
@@ -110,15 +229,15 @@ fn stored(
     let form = form(path, &object);
     let id = match (form, &state) {
         (Form::Record, _) => text(&object, "id"),
-        (Form::Token, Ok(Some(state))) if text(state, FILE) == path => text(state, "id"),
-        (Form::Token, _) => path,
+        (_, Ok(Some(state))) if text(state, FILE) == path => text(state, "id"),
+        _ => path,
     };
     if id.is_empty() {
         return Err(Unreadable::Content("has no id".into()));
     }
     let is_ours = || matches!(&state, Ok(Some(state)) if Note::of(state, id).tokens.is_some());
-    if form == Form::Token && !foreign::is_understood(&object) && !is_ours() {
-        return Err(Unreadable::Foreign);
+    if form == Form::Token && !pool::is_token_file(&object) && !is_ours() {
+        return Err(Unreadable::Foreign(no_use(&object)));
     }
     if names::is_credential(path) && Home::natives(id).all(|home| home.path != path) {
         return Err(Unreadable::Content(
@@ -127,18 +246,29 @@ fn stored(
     }
     Ok(Stored {
         id: id.to_owned(),
-        home: Home {
-            path: path.to_owned(),
-            form,
-        },
+        home: Home::new(path, form),
         object,
+        held: None,
         state,
     })
 }
 
+/// Why a file is no credential.
+fn no_use(object: &Map<String, Value>) -> String {
+    let import = Import::of(object);
+    let mut credentials = import.iter().flat_map(Import::credentials);
+    credentials.next().map_or_else(
+        || pool::NOTHING.to_owned(),
+        |known| {
+            let what = known.summary();
+            format!("holds no token, and is not loaded from a directory: {what}")
+        },
+    )
+}
+
 /// The form of what is, or would be, at `path`.
 pub(super) fn form(path: &str, object: &Map<String, Value>) -> Form {
-    if names::is_json(path) && legacy::is_token(object) {
+    if names::is_json(path) && !pool::is_record(object) {
         Form::Token
     } else {
         Form::Record
@@ -149,11 +279,15 @@ impl Stored {
     /// The record. A damaged state file costs the state alone.
     pub(super) fn into_auth(self) -> Result<(Auth, Option<Skipped>), Unreadable> {
         let generation = self.generation();
-        let Home { path, form } = &self.home;
-        let mut auth = match form {
-            Form::Record => codec::from_credential(self.object).map_err(Unreadable::Content)?,
-            Form::Token => legacy::read(path, self.object),
+        let Home { path, form, .. } = &self.home;
+        let mut auth = match (form, self.held) {
+            (Form::Held, Some(held)) => *held,
+            (Form::Record, _) => {
+                codec::from_credential(self.object).map_err(Unreadable::Content)?
+            }
+            (Form::Token | Form::Held, _) => legacy::read(path, self.object),
         };
+        let said = auth.attributes.clone();
         auth.id = self.id;
         auth.file_name = Some(path.clone());
         let state = match self.state {
@@ -163,6 +297,10 @@ impl Stored {
         };
         if !matches!(state, Ok(true)) {
             codec::without_state(&mut auth);
+        }
+        // What another program says goes before what was noted when it said something else.
+        for (name, value) in said.iter() {
+            auth.attributes.insert(name, value);
         }
         auth.generation = generation;
         let skipped = state
@@ -176,7 +314,7 @@ impl Stored {
     pub(super) fn generation(&self) -> u64 {
         match self.home.form {
             Form::Record => count(&self.object, GENERATION),
-            Form::Token => {
+            Form::Token | Form::Held => {
                 let note = self.note();
                 let foreign = note
                     .tokens
@@ -200,8 +338,29 @@ impl Stored {
         text(state, "id") == self.id
             && match self.home.form {
                 Form::Record => note.generation == count(&self.object, GENERATION),
-                Form::Token => note.tokens == Some(legacy::token_digest(&self.object)),
+                Form::Token | Form::Held => note.tokens == Some(legacy::token_digest(&self.object)),
             }
+    }
+
+    /// Whether `auth` says nothing else of what only another program's file can say.
+    pub(super) fn is_said_by(&self, auth: &Auth) -> bool {
+        self.held.as_ref().is_some_and(|held| {
+            let mut said = held.attributes.iter();
+            held.metadata == auth.metadata
+                && said.all(|(name, value)| auth.attributes.get(name) == Some(value))
+        })
+    }
+
+    /// What a state file notes of `auth` beside another program's file.
+    pub(super) fn note_for(&self, auth: &Auth) -> Note {
+        Note {
+            rest: self
+                .held
+                .as_ref()
+                .map_or_else(Object::default, |held| legacy::remainder(auth, held)),
+            generation: auth.generation,
+            tokens: Some(legacy::token_digest(&self.object)),
+        }
     }
 }
 
@@ -213,8 +372,8 @@ impl Note {
                 generation: auth.generation,
                 ..Self::default()
             },
-            Form::Token => Self {
-                rest: legacy::remainder(auth, object),
+            Form::Token | Form::Held => Self {
+                rest: legacy::remainder(auth, &legacy::read("", Wiped::new(object.clone()))),
                 generation: auth.generation,
                 tokens: Some(legacy::token_digest(object)),
             },
@@ -262,16 +421,13 @@ pub(super) fn home_of(state: &Map<String, Value>) -> Option<Home> {
     let path = [text(state, FILE), text(state, "id")]
         .into_iter()
         .find(|path| names::is_token_path(path))?;
-    Some(Home {
-        path: path.to_owned(),
-        form: Form::Token,
-    })
+    Some(Home::token(path))
 }
 
 fn add_state(auth: &mut Auth, mut state: Object, form: Form) -> Result<(), Unreadable> {
     if text(&state, "id") == auth.id
         && let Some(rest) = state.remove(REST).map(Wiped::new)
-        && form == Form::Token
+        && form != Form::Record
     {
         let Value::Object(rest) = rest.into_inner() else {
             return Err(Unreadable::NotAnObject);

@@ -35,7 +35,7 @@ pub(super) fn recover(root: &Path, home: &Home, id: &str) -> io::Result<()> {
     let credential = left(root, &home.path);
     let state = left(root, &home.state_path());
     let is_newer = credential.as_ref().is_some_and(|credential| {
-        let current = record::load(root, &home.path).ok().flatten();
+        let current = record::load(root, home).ok().flatten();
         let newest = current.map(|current| current.generation());
         let offered = generation(root, home, id, credential, state.as_ref());
         offered.is_some_and(|offered| newest.is_none_or(|newest| offered > newest))
@@ -52,7 +52,7 @@ pub(super) fn recover(root: &Path, home: &Home, id: &str) -> io::Result<()> {
     } else {
         read::remove(&credential_temp)?;
     }
-    let current = record::load(root, &home.path).ok().flatten();
+    let current = record::load(root, home).ok().flatten();
     let goes_with = |state| current.is_some_and(|current| current.goes_with(state));
     if state.as_ref().is_some_and(goes_with) {
         Staged::left(root.join(home.state_path()))?.commit()?;
@@ -83,7 +83,8 @@ pub(super) fn owners(root: &Path, temps: &[String], paths: &[String]) -> Vec<(Ho
 }
 
 fn by_path(root: &Path, path: &str) -> Option<(Home, String)> {
-    let stored = record::load(root, path).ok()??;
+    let (contents, _) = record::look(root, path);
+    let stored = contents.ok()?.records.into_iter().next()?;
     Some((stored.home, stored.id))
 }
 
@@ -114,7 +115,7 @@ fn generation(
             generation.unwrap_or(0)
         }),
         // The state that was written with it says so: the one that was left too, or the one in place.
-        Form::Token => {
+        Form::Token | Form::Held => {
             let tokens = legacy::token_digest(credential);
             let in_place = read::object(root, &home.state_path()).ok().flatten();
             [state, in_place.as_ref()]

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::fingerprint::{Marks, Stamp};
 use super::index::Sight;
 use super::read::{self, Unreadable};
-use super::record::{self, Home, Stored};
+use super::record::{self, Contents, Home};
 use super::{atomic, locks, names, recovery};
 use crate::auth::Auth;
 use crate::store::{Listing, Skipped};
@@ -75,27 +75,30 @@ impl Files {
         &self,
         root: &Path,
         known: impl Fn(&str) -> Option<Marks>,
-        mut read: impl FnMut(&str, Result<Option<Stored>, Unreadable>) -> Option<Unreadable>,
+        mut read: impl FnMut(&str, Result<Contents, Unreadable>) -> Option<Unreadable>,
     ) -> Vec<Sight> {
         let mut sights = Vec::new();
         for path in &self.paths {
             if known(path).is_some_and(|marks| stands(root, path, &marks)) {
                 continue;
             }
-            let (stored, marks) = record::look(root, path);
-            let record = match &stored {
-                Ok(stored) => Ok(stored
-                    .as_ref()
-                    .map(|stored| (stored.id.clone(), stored.home.clone()))),
+            let (contents, marks) = record::look(root, path);
+            let records = match &contents {
+                Ok(contents) => {
+                    let records = contents.records.iter();
+                    Ok(records
+                        .map(|stored| (stored.id.clone(), stored.home.clone()))
+                        .collect())
+                }
                 Err(problem) => Err(problem.to_string()),
             };
-            let refused = read(path, stored);
+            let refused = read(path, contents);
             sights.push(Sight {
                 path: path.clone(),
                 marks,
-                record: match refused {
+                records: match refused {
                     Some(problem) => Err(problem.to_string()),
-                    None => record,
+                    None => records,
                 },
             });
         }
@@ -115,20 +118,18 @@ impl Found {
     pub(super) fn add(
         &mut self,
         path: &str,
-        stored: Result<Option<Stored>, Unreadable>,
+        contents: Result<Contents, Unreadable>,
     ) -> Option<Unreadable> {
-        let read = match stored {
-            // Gone since the directory was read.
-            Ok(None) => return None,
-            Ok(Some(stored)) => {
+        let read = contents.and_then(|contents| {
+            self.skipped.extend(contents.notes);
+            for stored in contents.records {
                 let home = stored.home.clone();
-                stored.into_auth().map(|(auth, skipped)| {
-                    self.skipped.extend(skipped);
-                    self.records.push((auth, home));
-                })
+                let (auth, skipped) = stored.into_auth()?;
+                self.skipped.extend(skipped);
+                self.records.push((auth, home));
             }
-            Err(problem) => Err(problem),
-        };
+            Ok(())
+        });
         let problem = read.err()?;
         self.skipped.push(Skipped::new(path, problem.to_string()));
         Some(problem)
@@ -257,5 +258,7 @@ impl Walk {
 
 fn stands(root: &Path, path: &str, marks: &Marks) -> bool {
     let now = |path: &str| Stamp::at(&root.join(path));
-    marks.credential.stands(now(path)) && marks.state.stands(now(&names::state_file(path)))
+    marks.credential.stands(now(path))
+        && marks.state.stands(now(&names::state_file(path)))
+        && marks.further_stand(now)
 }

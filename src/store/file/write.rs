@@ -13,6 +13,7 @@ use super::record::{self, Form, Home, Note};
 use super::{legacy, names, recovery, text};
 use crate::auth::{Auth, TokenStorage};
 use crate::error::{Error, ErrorCode};
+use crate::import::pool;
 use crate::panic::guard;
 use crate::store::codec;
 use crate::store::codec::{Object, refused, shown};
@@ -29,11 +30,13 @@ pub(super) struct Written {
 impl Written {
     /// Brings what is known of the files up to date.
     pub(super) fn mark(&self, marks: &mut Marks) {
-        for (written, mark) in [
-            (self.credential, &mut marks.credential),
-            (self.state, &mut marks.state),
-        ] {
-            *mark = written.unwrap_or(*mark);
+        if let Some(credential) = self.credential {
+            marks.credential = credential;
+        }
+        match self.state {
+            Some(state) if self.home.member.is_empty() => marks.state = state,
+            Some(state) => marks.set(&self.home.state_path(), state),
+            None => {}
         }
     }
 }
@@ -42,6 +45,11 @@ impl Written {
 pub(super) fn stage_save(root: &Path, auth: &Auth, former: &Home) -> Result<Prepared, Error> {
     recover(root, former, auth)?;
     match auth.storage.as_deref() {
+        _ if former.form == Form::Held && auth.holder().is_some() => {
+            prepare_held(root, auth, former)
+        }
+        // It was taken over, and its former holder's file stays as it is.
+        _ if former.form == Form::Held => prepare(root, auth, &Home::native(&auth.id)),
         Some(storage) => prepare_tokens(root, auth, storage, token_path(auth, former)),
         None => prepare(root, auth, former),
     }
@@ -67,7 +75,9 @@ pub(super) fn save(root: &Path, auth: &Auth, prepared: Prepared) -> Result<Writt
         (commit(credential)?, commit(state)?)
     };
     // Also where nothing changed: its writer may not have made it durable.
-    make_durable(root, &home).map_err(|error| failed("make durable", auth, error))?;
+    if home.form != Form::Held {
+        make_durable(root, &home).map_err(|error| failed("make durable", auth, error))?;
+    }
     Ok(Written {
         home,
         credential,
@@ -81,12 +91,12 @@ pub(super) fn save_state(root: &Path, auth: &Auth, home: &Home) -> Result<Writte
     recover(root, home, auth)?;
     let path = home.state_path();
     let note = match (home.form, read::object(root, &path)) {
-        (Form::Token, Ok(Some(state))) => Note::of(&state, &auth.id),
-        (Form::Token, _) => Note::default(),
         (Form::Record, _) => Note {
             generation: auth.generation,
             ..Note::default()
         },
+        (Form::Token | Form::Held, Ok(Some(state))) => Note::of(&state, &auth.id),
+        (Form::Token | Form::Held, _) => Note::default(),
     };
     let state = record::state(auth, home, note);
     let mut written = Written {
@@ -94,7 +104,7 @@ pub(super) fn save_state(root: &Path, auth: &Auth, home: &Home) -> Result<Writte
         credential: None,
         state: None,
     };
-    let is_durable = home.form == Form::Token;
+    let is_durable = home.form != Form::Record;
     let write = if is_durable {
         Staged::write
     } else {
@@ -151,12 +161,31 @@ pub(super) struct Prepared {
     state: Option<Staged>,
 }
 
+/// What is kept beside another program's file.
+fn prepare_held(root: &Path, auth: &Auth, home: &Home) -> Result<Prepared, Error> {
+    let said = record::load(root, home).map_err(|why| refused(auth, &why))?;
+    let said = said.filter(|said| said.is_said_by(auth));
+    let Some(said) = said else {
+        let why = format_args!(
+            "its tokens are those in {:?}, which belongs to another program: they are not written; take the login over to have others",
+            home.path
+        );
+        return Err(refused(auth, &why));
+    };
+    let state = record::state(auth, home, said.note_for(auth));
+    Ok(Prepared {
+        home: home.clone(),
+        credential: None,
+        state: stage(root, &home.state_path(), &state, auth)?,
+    })
+}
+
 fn prepare(root: &Path, auth: &Auth, home: &Home) -> Result<Prepared, Error> {
     let object = match home.form {
         Form::Record => codec::credential(auth),
-        Form::Token => legacy::write(auth),
+        Form::Token | Form::Held => legacy::write(auth),
     };
-    if home.form == Form::Token && !legacy::is_token(&object) {
+    if home.form == Form::Token && pool::is_record(&object) {
         let why = "its metadata has members `id` and `provider`, which a token file cannot have";
         return Err(refused(auth, &why));
     }
@@ -185,9 +214,9 @@ fn prepare_tokens(
     storage: &dyn TokenStorage,
     path: String,
 ) -> Result<Prepared, Error> {
-    if let Ok(Some(found)) = record::load(root, &path)
-        && found.id != auth.id
-    {
+    let (there, _) = record::look(root, &path);
+    let there = there.ok().map(|there| there.records).unwrap_or_default();
+    if let Some(found) = there.into_iter().find(|found| found.id != auth.id) {
         return Err(taken(auth, &path, &found.id));
     }
     let Current {
@@ -196,10 +225,7 @@ fn prepare_tokens(
         ..
     } = current(root, &path, auth)?;
     let place = prepare_parent(root, &path, auth)?;
-    let new_home = Home {
-        path: path.clone(),
-        form: Form::Token,
-    };
+    let new_home = Home::token(&path);
     recover(root, &new_home, auth)?;
     let mut panicked = false;
     let staged = Staged::write_with(place, |temp| {
@@ -237,7 +263,10 @@ fn prepare_tokens(
             &"its token storage wrote a record with another id",
         ));
     }
-    let home = Home { path, form };
+    let home = match form {
+        Form::Record => Home::native_at(path),
+        Form::Token | Form::Held => Home::token(path),
+    };
     Ok(Prepared {
         state: stage_state(root, auth, &home, &object)?,
         credential: (former.as_ref() != Some(&object)).then(|| staged.keep_former(damaged)),

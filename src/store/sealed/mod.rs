@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use self::envelope::Closed;
 use self::keys::KeySet;
 pub use self::keys::SealingKey;
-pub(super) use self::parts::ENVELOPE;
 use super::codec::{self, MOST_RACES, overtaken, shown};
 use super::{
     Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store, StoreEntry,

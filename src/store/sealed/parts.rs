@@ -4,12 +4,11 @@ use serde_json::{Map, Value};
 
 use super::envelope::{self, Closed, Envelope};
 use super::keys::{KeySet, SealingKey};
-use crate::auth::{Attributes, Auth, Metadata, Secret, SpentTokens, is_public, is_public_value};
+use crate::auth::{
+    Attributes, Auth, ENVELOPE, Metadata, Secret, SpentTokens, is_public, is_public_value,
+};
 use crate::error::Error;
 use crate::store::codec::{self, Object};
-
-/// The member of the metadata that holds the sealed part.
-pub(in crate::store) const ENVELOPE: &str = "credpool_sealed";
 
 /// `auth` as it is stored. Where `stored` has the same secrets, sealed with the same key, the envelope stays as it is: what has not changed
 /// is not written.

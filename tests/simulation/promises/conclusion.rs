@@ -5,6 +5,7 @@ use std::time::Duration;
 use credpool::Error;
 
 use super::{IN_THE_END, breach_all, present, stored};
+use crate::backend::Saving;
 use crate::jobs::Change;
 use crate::random::Random;
 use crate::truth::{Presence, sent_token};
@@ -25,6 +26,7 @@ pub fn conclude(world: &mut World) {
     // An editor takes no lock: what it saves between the look of a swap and its rename is lost, or loses what is swapped.
     world.rest();
     crate::editors::save_whole(world, &mut random);
+    crate::elsewhere::refresh(world, Duration::from_secs(3600), Saving::ByRename);
     if world.processes.iter().all(Option::is_none) {
         world.start_process(0);
     }

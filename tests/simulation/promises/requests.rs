@@ -9,6 +9,7 @@ use crate::truth::{Presence, REPAIRED, Truth};
 
 impl Truth {
     pub fn check_request(&mut self, pid: Pid, id: &str, grant: usize, sent: usize) {
+        self.a_token_that_another_program_rotates_is_not_spent_by_us(pid, id, grant, sent);
         if !self.is_left_behind(id, grant) {
             self.at_most_one_refresh_of_a_grant_at_a_time(pid, grant);
         }
@@ -50,6 +51,23 @@ impl Truth {
     fn is_commanded(&self, pid: Pid, id: &str) -> bool {
         let mut commanded = self.commanded.iter();
         commanded.any(|(by, other)| *by == pid && original(other) == original(id))
+    }
+
+    fn a_token_that_another_program_rotates_is_not_spent_by_us(
+        &mut self,
+        pid: Pid,
+        id: &str,
+        grant: usize,
+        sent: usize,
+    ) {
+        if self.elsewhere.contains(&grant) {
+            let token = refresh_token(grant, sent);
+            let what = format!("p{pid} sends {token} of {id}, which another program rotates");
+            self.breach(
+                "a_token_that_another_program_rotates_is_not_spent_by_us",
+                what,
+            );
+        }
     }
 
     fn a_dead_login_is_not_sent_again_while_its_tokens_are_the_same(
