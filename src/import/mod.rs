@@ -40,7 +40,7 @@
 //! |---|---|---|
 //! | OpenAI | serve once: the second use is answered by `refresh_token_reused` | <https://github.com/openai/codex/issues/9634>, <https://github.com/Lampese/codex-switcher/issues/37>; read 2026-11-27 |
 //! | Anthropic | serve once, as users observe it | <https://github.com/anthropics/claude-code/issues/80585>, <https://github.com/anthropics/claude-code/issues/88947>; read 2026-11-27 |
-//! | Google | serve again and again: the answer to a refresh has none | <https://developers.google.com/identity/protocols/oauth2/web-server#offline> |
+//! | Google | serve again and again: the answer to a refresh has no new one | <https://developers.google.com/identity/protocols/oauth2/web-server#offline>; not read again |
 //! | GitHub, apps whose tokens end | serve once | <https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/refreshing-user-access-tokens>; read 2026-11-27 |
 //! | AWS IAM Identity Center | not documented: the answer may have a new one | <https://github.com/boto/botocore/blob/develop/botocore/tokens.py>; read 2026-11-27 |
 //! | others, among them Google's workforce identities | not documented | |

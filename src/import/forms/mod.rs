@@ -44,11 +44,11 @@ type Read = for<'a> fn(&'a Map<String, Value>, &mut Part<'a>, &mut Findings);
 /// | Codex | <https://github.com/openai/codex/blob/main/codex-rs/login/src/auth/storage.rs>, `token_data.rs` | commit 0656615, read 2026-11-27 |
 /// | Claude Code | its source is not public; as its users report it: <https://github.com/anthropics/claude-code/issues/91009> | 2026-08-31 |
 /// | clasp | <https://github.com/google/clasp/blob/master/src/auth/file_credential_store.ts> | commit 0fbfd7a, read 2026-11-27 |
-/// | gcloud | <https://google.aip.dev/auth/4110>, <https://cloud.google.com/docs/authentication/application-default-credentials> | read 2026-11-27 |
-/// | Gemini CLI | <https://github.com/google-gemini/gemini-cli/blob/main/packages/core/src/code_assist/oauth2.ts>: credentials of <https://github.com/googleapis/google-auth-library-nodejs> | 2026-11 |
-/// | GitHub Copilot | no source is public; as editors read it: <https://aider.chat/docs/llms/github.html> | read 2026-11-27 |
+/// | gcloud | <https://docs.cloud.google.com/dotnet/docs/reference/Google.Apis/latest/Google.Apis.Auth.OAuth2.JsonCredentialParameters>; in prose <https://google.aip.dev/auth/4110> | the former read 2026-11-27 |
+/// | Gemini CLI | credentials of <https://github.com/googleapis/google-auth-library-nodejs> as they are, from a file of it | 2026-11 |
+/// | GitHub Copilot | no source is public; as other programs read its files | 2026-11 |
 /// | opencode | <https://github.com/sst/opencode/blob/dev/packages/opencode/src/auth/index.ts> | commit 11193ab, read 2026-11-27 |
-/// | AWS | <https://github.com/boto/botocore/blob/develop/botocore/tokens.py>, <https://docs.rs/crate/aws-config/latest/source/src/sso/cache.rs> | commit 45c9c57, read 2026-11-27 |
+/// | AWS | <https://github.com/boto/botocore/blob/develop/botocore/tokens.py> | commit 45c9c57, read 2026-11-27 |
 static FORMS: [(Program, Is, Read); 10] = [
     (Program::Pool, pool::is_record, pool::read_record),
     (Program::Codex, codex::is_in, codex::read),
