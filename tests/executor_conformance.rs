@@ -27,6 +27,16 @@ fn generate_content() {
     keeps_every_promise("Gemini");
 }
 
+#[test]
+fn gemini_on_vertex() {
+    keeps_every_promise("Gemini on Vertex");
+}
+
+#[test]
+fn claude_on_vertex() {
+    keeps_every_promise("Claude on Vertex");
+}
+
 fn keeps_every_promise(api: &str) {
     let apis = executor_support::apis();
     let (_, fixture) = apis.iter().find(|(name, _)| *name == api).unwrap();

@@ -1,7 +1,7 @@
 //! Executors for real APIs, and the parts for executors of your own: [`http`], [`SseReader`], [`refresh_tokens`], [`refresh_grant`].
 //!
 //! [`OpenAi`] calls the chat completions and Responses APIs of OpenAI and of compatible servers, [`Anthropic`] the Messages API,
-//! [`Gemini`] the Gemini API. [`http`] has what they share. See the [guide](crate::guide::providers).
+//! [`Gemini`] the Gemini API, [`Vertex`] Gemini and Claude in a project of Google Cloud. [`http`] has what they share. See the [guide](crate::guide::providers).
 
 mod anthropic;
 mod client_error;
@@ -13,9 +13,11 @@ pub mod http;
 mod oauth;
 mod openai;
 mod rate_limits;
+mod vertex;
 
 pub use anthropic::{Anthropic, AnthropicApi};
 pub use gemini::{Gemini, GeminiApi};
 pub use http::sse::{SseEvent, SseReader};
 pub use oauth::{refresh_grant, refresh_tokens};
 pub use openai::{OpenAi, OpenAiApi};
+pub use vertex::{Vertex, VertexApi};

@@ -1,21 +1,29 @@
 //! How each API answers that this crate has an executor for: <https://platform.openai.com/docs/api-reference/chat>,
 //! <https://platform.openai.com/docs/api-reference/responses>, <https://docs.anthropic.com/en/api/messages>,
-//! <https://ai.google.dev/api/generate-content>.
+//! <https://ai.google.dev/api/generate-content>, <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>.
 
 use std::sync::Arc;
 
-use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::provider::{Anthropic, Gemini, OpenAi, Vertex};
 use credpool::testing::conformance::{Event, ExecutorFixture};
-use credpool::{Auth, Options, ProviderExecutor, Request, Usage};
+use credpool::{Auth, OAuthTokens, Options, ProviderExecutor, Request, Usage};
 use serde_json::{Value, json};
 
 /// All of them, with their names.
-pub(crate) fn apis() -> [(&'static str, Box<dyn ExecutorFixture>); 4] {
-    [
+pub(crate) fn apis() -> Vec<(&'static str, Box<dyn ExecutorFixture>)> {
+    vec![
         ("chat completions", Box::new(Chat)),
         ("Responses", Box::new(Responses)),
         ("Anthropic", Box::new(Messages)),
         ("Gemini", Box::new(Generate)),
+        (
+            "Gemini on Vertex",
+            Box::new(OnVertex(Generate, "gemini-2.5-flash")),
+        ),
+        (
+            "Claude on Vertex",
+            Box::new(OnVertex(Messages, "claude-sonnet-4-5")),
+        ),
     ]
 }
 
@@ -281,4 +289,55 @@ fn generated(text: &str, reason: Option<&str>) -> Value {
     }
     generated["candidates"] = json!([candidate]);
     generated
+}
+
+/// A model on Vertex, which speaks the protocol of its vendor.
+struct OnVertex<F>(F, &'static str);
+
+impl<F: ExecutorFixture> ExecutorFixture for OnVertex<F> {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Vertex::named("p"))
+    }
+
+    fn credential(&self, base_url: &str, key: &str) -> Auth {
+        Auth::oauth("p", OAuthTokens::new(key))
+            .with_attribute("base_url", base_url)
+            .with_attribute("project", "blue")
+    }
+
+    fn request(&self) -> Request {
+        Request::new(self.1, self.0.request().payload)
+    }
+
+    fn reply(&self, text: &str) -> String {
+        self.0.reply(text)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.0.usage()
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        self.0.stream_start()
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        self.0.stream_piece(text)
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        self.0.stream_end()
+    }
+
+    fn error(&self, message: &str) -> String {
+        self.0.error(message)
+    }
+
+    fn error_in_reply(&self, message: &str) -> Option<String> {
+        self.0.error_in_reply(message)
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        self.0.count(tokens)
+    }
 }

@@ -7,19 +7,20 @@ mod reply;
 mod request;
 mod stream;
 
-use std::borrow::Cow;
-
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
 use self::model::Model;
+pub(super) use self::reply::usage;
+pub(super) use self::request::{credential_headers, merge, without_credential};
 use self::stream::GenerateContent;
 use super::http::headers::base_url;
 use super::http::{HttpExecutor, Vendor, VendorCall, payload};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::ChunkSource;
-use crate::request::{Options, Request, Response, Usage};
+use crate::request::{Request, Response, Usage};
 
 /// Calls the [Gemini API](https://ai.google.dev/api/generate-content), or a server that speaks like it.
 ///
@@ -119,45 +120,67 @@ impl Vendor for GeminiApi {
     }
 
     fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
-        reply::usage
+        usage
     }
 
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {
-        request::credential_headers(auth)
+        credential_headers(auth)
     }
 
     fn merge(&self, _: &mut HeaderMap, call: &mut HeaderMap) {
-        request::merge(call);
+        merge(call);
     }
 
     fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
-        let (path, options) = address(call, &Model::of(request)?.path("generateContent"))?;
-        let call = call.with_options(&options);
-        call.reply(&path, request.payload.clone(), &reply::REPLIES)
+        generate(call, &Model::of(request)?.path(GENERATE), request)
     }
 
     fn stream(&self, call: &VendorCall<'_>, request: &Request) -> Result<ChunkSource, Error> {
-        // Without it the stream is one JSON array.
-        let path = Model::of(request)?.path("streamGenerateContent") + "?alt=sse";
-        let (path, options) = address(call, &path)?;
-        let payload = request.payload.clone();
-        let asked = payload::number(&payload, &request::CANDIDATE_COUNT).unwrap_or(1);
-        let call = call.with_options(&options);
-        call.stream(&path, payload, GenerateContent::of(asked))
+        stream(call, &Model::of(request)?.path(STREAM), request)
     }
 
     fn count_tokens(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         let model = Model::of(request)?;
         let payload = count::payload(&request.payload, &model);
         let payload = payload.unwrap_or_else(|| request.payload.clone());
-        let (path, options) = address(call, &model.path("countTokens"))?;
-        let call = call.with_options(&options);
-        call.count(&path, payload, count::usage)
+        count(call, &model.path(COUNT), payload)
     }
 }
 
-/// The path below the credential's API and version, and the options without a credential of their own.
-fn address<'a>(call: &VendorCall<'a>, path: &str) -> Result<(String, Cow<'a, Options>), Error> {
-    let path = format!("{}{path}", request::version_path(call.auth())?);
-    Ok((path, request::without_credential(call.options())))
+/// A reply of Gemini's protocol, from the path of a model's method [`GENERATE`].
+pub(super) fn generate(
+    call: &VendorCall<'_>,
+    path: &str,
+    request: &Request,
+) -> Result<Response, Error> {
+    let options = without_credential(call.options());
+    let call = call.with_options(&options);
+    call.reply(path, request.payload.clone(), &reply::REPLIES)
 }
+
+/// The same as a stream, from the path of the method [`STREAM`].
+pub(super) fn stream(
+    call: &VendorCall<'_>,
+    path: &str,
+    request: &Request,
+) -> Result<ChunkSource, Error> {
+    let payload = request.payload.clone();
+    let asked = payload::number(&payload, &request::CANDIDATE_COUNT).unwrap_or(1);
+    let options = without_credential(call.options());
+    let call = call.with_options(&options);
+    // Without `alt` the stream is one JSON array.
+    let path = format!("{path}?alt=sse");
+    call.stream(&path, payload, GenerateContent::of(asked))
+}
+
+/// A token count, from the path of the method [`COUNT`].
+pub(super) fn count(call: &VendorCall<'_>, path: &str, payload: Bytes) -> Result<Response, Error> {
+    let options = without_credential(call.options());
+    call.with_options(&options)
+        .count(path, payload, count::usage)
+}
+
+/// The methods of a model.
+pub(super) const GENERATE: &str = "generateContent";
+pub(super) const STREAM: &str = "streamGenerateContent";
+pub(super) const COUNT: &str = "countTokens";

@@ -98,6 +98,12 @@ pub trait Vendor: Send + Sync {
         Ok(base_url(self.base_url(), auth).to_owned())
     }
 
+    /// The names of formats beside [its own](Self::format) in which it takes payloads, in lower case: those of vendors whose models it
+    /// serves by their own protocols. None by default.
+    fn other_formats(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The query parameters in which clients of the API may show a key: raw calls do not pass them on. None by default.
     fn key_parameters(&self) -> &'static [&'static str] {
         &[]
@@ -424,12 +430,7 @@ pub(crate) fn head(
     vendor.merge(&mut own, &mut call);
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = http::Method::POST;
-    head.uri = endpoint(
-        auth,
-        base_url(vendor.base_url(), auth),
-        path,
-        &options.query,
-    )?;
+    head.uri = endpoint(auth, &vendor.address(auth)?, path, &options.query)?;
     let headers = &mut head.headers;
     *headers = own;
     let mut default = |name, value| {

@@ -177,8 +177,10 @@ impl<V: Vendor> ProviderExecutor for HttpExecutor<V> {
 
     fn speaks(&self, format: &Format) -> bool {
         let name = format.as_str();
+        let mut others = self.vendor.other_formats().iter();
         name.eq_ignore_ascii_case(self.vendor.format())
             || name.eq_ignore_ascii_case(&self.identifier)
+            || others.any(|other| name.eq_ignore_ascii_case(other))
     }
 
     fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
