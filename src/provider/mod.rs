@@ -4,6 +4,7 @@
 //! [`Gemini`] the Gemini API, [`Vertex`] Gemini and Claude in a project of Google Cloud. [`http`] has what they share. See the [guide](crate::guide::providers).
 
 mod anthropic;
+mod bedrock;
 mod client_error;
 #[cfg(feature = "estimate")]
 mod estimate;
@@ -16,7 +17,9 @@ mod rate_limits;
 mod vertex;
 
 pub use anthropic::{Anthropic, AnthropicApi};
+pub use bedrock::{Bedrock, BedrockApi};
 pub use gemini::{Gemini, GeminiApi};
+pub use http::amazon::AmazonEventReader;
 pub use http::sse::{SseEvent, SseReader};
 pub use oauth::{refresh_grant, refresh_tokens};
 pub use openai::{OpenAi, OpenAiApi};

@@ -18,6 +18,8 @@ pub struct Reply {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Bytes,
     pub(super) framing: Framing,
+    /// Where the body's parts end.
+    pub(super) borders: Vec<usize>,
     pub(super) piece: Option<usize>,
     /// Where the answer stalls, in bytes of the body; before the head for `None`.
     pub(super) stalls: Vec<(Option<usize>, Gate)>,
@@ -52,6 +54,7 @@ impl Reply {
             headers: Vec::new(),
             body: Bytes::new(),
             framing: Framing::Length,
+            borders: Vec::new(),
             piece: None,
             stalls: Vec::new(),
             drip: None,
@@ -126,6 +129,15 @@ impl Reply {
         self
     }
 
+    /// How many bytes the body has.
+    ///
+    /// ```
+    /// assert_eq!(credpool::testing::Reply::json(200, "{}").size(), 2);
+    /// ```
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
     /// Sends the body in chunks.
     pub fn chunked(mut self) -> Self {
         self.framing = Framing::Chunked;
@@ -145,7 +157,7 @@ impl Reply {
     }
 
     /// Writes the body in pieces of at most `size` bytes; chunked bodies have a chunk for each. By default a chunked body
-    /// is cut after each blank line, any other body is one piece.
+    /// is cut after each event, any other body is one piece.
     pub fn in_pieces(mut self, size: usize) -> Self {
         self.piece = Some(size.max(1));
         self
@@ -209,6 +221,7 @@ impl Reply {
             Some(size) => borders.extend((0..end).step_by(size)),
             None if self.framing == Framing::Chunked => {
                 borders.extend((2..end).filter(|at| self.body[..*at].ends_with(b"\n\n")));
+                borders.extend(&self.borders);
             }
             None => {}
         }

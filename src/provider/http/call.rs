@@ -10,11 +10,8 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::error_body::ReportedError;
-use super::event_stream::{Announced, EventStream, StreamProtocol};
 use super::exchange::{COMPRESSED, GZIP, reported, response_head, send};
-use super::headers::{CONNECTION_HEADERS, EVENT_STREAM, JSON, USER_AGENT_TEXT, base_url};
-
-use super::patience::Patience;
+use super::headers::{CONNECTION_HEADERS, JSON, USER_AGENT_TEXT, base_url};
 use super::reply::ReplyReader;
 use super::url::endpoint;
 use crate::auth::{Auth, Metadata};
@@ -305,49 +302,7 @@ impl<'a> VendorCall<'a> {
         Ok((response, found))
     }
 
-    /// Sends the payload and reads the answer as a stream of events in `protocol`.
-    ///
-    /// # Errors
-    /// As [`plain`](Self::plain), and `stream_malformed` for what is no stream of events. Errors that come later are items of the stream.
-    pub fn stream(
-        &self,
-        path: &str,
-        payload: Bytes,
-        protocol: impl StreamProtocol + 'static,
-    ) -> Result<ChunkSource, Error> {
-        let waits = self.attempt.stream_limits(&self.options.timeouts);
-        let answer = self.send(path, payload, EVENT_STREAM, &waits)?;
-        let (head, body) = answer.into_parts();
-        let limits = self.limits_of(&head.headers);
-        let head = response_head(head, self.auth);
-        let media_type = head.headers.get(CONTENT_TYPE);
-        let says = |part| media_type_has(media_type, part);
-        if says("amazon.eventstream") {
-            let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: check base_url";
-            let error = Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id);
-            return Err(error.with_head(head));
-        }
-        let announced = if is_compressed(&head.headers) {
-            Announced::Compressed
-        } else if says("json") || says("html") {
-            Announced::Document
-        } else {
-            Announced::Events
-        };
-        let patience = Patience::new(&waits, body.since_sent());
-        let event_limit = self.options.event_limit.unwrap_or(self.event_limit);
-        let stream = EventStream::new(self.attempt, self.auth, body, protocol, patience);
-        let mut stream = stream
-            .with_event_limit(event_limit)
-            .with_limits(limits)
-            .with_head(head);
-        if announced != Announced::Events {
-            stream.begin(announced)?;
-        }
-        Ok(Box::new(stream))
-    }
-
-    fn send(
+    pub(super) fn send(
         &self,
         path: &str,
         payload: Bytes,
