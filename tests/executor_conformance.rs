@@ -47,6 +47,15 @@ fn bedrock_invoke_model() {
     keeps_every_promise_that_applies("Bedrock InvokeModel", &NO_ERROR_IN_A_REPLY);
 }
 
+#[test]
+fn bedrock_signed() {
+    let skipped = [
+        NO_ERROR_IN_A_REPLY[0],
+        "another request gets the credential",
+    ];
+    keeps_every_promise_that_applies("Bedrock by signature", &skipped);
+}
+
 /// Its errors have an error's status, or are exceptions.
 const NO_ERROR_IN_A_REPLY: [&str; 1] = ["an error inside a success is an error"];
 

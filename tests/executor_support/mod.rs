@@ -30,6 +30,7 @@ pub(crate) fn apis() -> Vec<(&'static str, Box<dyn ExecutorFixture>)> {
         ),
         ("Bedrock Converse", Box::new(Converse)),
         ("Bedrock InvokeModel", Box::new(Invoke)),
+        ("Bedrock by signature", Box::new(SignedConverse)),
     ]
 }
 
@@ -486,6 +487,66 @@ impl ExecutorFixture for Invoke {
 
     fn error_in_stream(&self, message: &str) -> Option<Event> {
         Some(exception(message))
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        Converse.count(tokens)
+    }
+}
+
+/// Converse by an access key, which signs. The key of the suite is secret and session token in one.
+struct SignedConverse;
+
+impl ExecutorFixture for SignedConverse {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Bedrock::named("p"))
+    }
+
+    fn credential(&self, base_url: &str, key: &str) -> Auth {
+        Auth::aws_access_key("p", "AKIDEXAMPLE", key)
+            .with_metadata("session_token", key)
+            .with_attribute("base_url", base_url)
+            .with_attribute("region", "us-east-1")
+    }
+
+    fn request(&self) -> Request {
+        Converse.request()
+    }
+
+    fn reply(&self, text: &str) -> String {
+        Converse.reply(text)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Converse.usage()
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        Converse.stream_start()
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        Converse.stream_piece(text)
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        Converse.stream_end()
+    }
+
+    fn whole_after(&self) -> usize {
+        Converse.whole_after()
+    }
+
+    fn stream_of(&self, events: Vec<Event>) -> Reply {
+        Converse.stream_of(events)
+    }
+
+    fn error(&self, message: &str) -> String {
+        Converse.error(message)
+    }
+
+    fn error_in_stream(&self, message: &str) -> Option<Event> {
+        Converse.error_in_stream(message)
     }
 
     fn count(&self, tokens: u64) -> Option<String> {

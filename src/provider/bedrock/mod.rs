@@ -3,6 +3,8 @@
 mod converse;
 mod invoke;
 mod place;
+mod signer;
+mod sigv4;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -10,9 +12,12 @@ use serde_json::Value;
 
 use self::converse::ConverseStream;
 use self::invoke::ModelEvents;
+use self::signer::{OF_A_SIGNATURE, RequestSigner, signs};
 use super::anthropic;
 use super::http::json::number;
-use super::http::{Framing, HttpExecutor, Vendor, VendorCall, bearer_headers};
+use super::http::{
+    Framing, HttpExecutor, Signer, Vendor, VendorCall, bearer_headers, configured_headers,
+};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::ChunkSource;
@@ -27,17 +32,23 @@ use crate::request::{Request, Response, Usage};
 ///
 /// // In a program: std::env::var("AWS_BEARER_TOKEN_BEDROCK")?
 /// let key = Auth::api_key("bedrock", "bedrock-api-key-…").with_id("key").with_attribute("region", "us-east-1");
-/// # let _ = key;
+/// // Or an access key, which signs requests and is not sent.
+/// let access_key = Auth::aws_access_key("bedrock", "AKIA…", "secret").with_id("team").with_attribute("region", "us-east-1");
+/// # let _ = (key, access_key);
 /// ```
 ///
 /// # Credentials
 ///
 /// Attribute `api_key` is the bearer token: an
-/// [API key of Bedrock](https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html). Further attributes:
+/// [API key of Bedrock](https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html). Without one, an access key
+/// ([`Auth::aws_access_key`]) signs each request by
+/// [Signature Version 4](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html). Where the server refuses a signature for its
+/// time and tells another one, by more than four minutes, the request is signed for the server's time and sent once more; so are all that
+/// follow. A refusal for the time alone says nothing against the key. Attributes:
 ///
 /// | attribute | meaning | default |
 /// |---|---|---|
-/// | `region` | the region, `us-east-1` for example | the one in `base_url`; else it must be there |
+/// | `region` | the region, `us-east-1` for example | the one in `base_url`; where neither names one, the credential cannot be used, but for a bearer token with a `base_url` |
 /// | `base_url` | where the API is | `https://bedrock-runtime.REGION.amazonaws.com`, in China with `.cn` behind it |
 /// | `header:NAME` | one more header | |
 /// | `allow_http` | `true` allows plain `http` to other machines | only to this one |
@@ -53,6 +64,9 @@ use crate::request::{Request, Response, Usage};
 /// [CountTokens](https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html), made of the same payload.
 /// [`Options::headers`](crate::Options::headers) and [`Options::query`](crate::Options::query) are added, as for
 /// [`OpenAi`](super::OpenAi).
+///
+/// The path of a raw call is one of the API (`/model/MODEL/converse`). A signature needs all of a body: one that comes from a reader is read
+/// into memory first, 25 MB at most, the most that the API takes.
 ///
 /// # Answers
 ///
@@ -81,8 +95,10 @@ pub type Bedrock = HttpExecutor<BedrockApi>;
 ///
 /// assert_eq!(BedrockApi::default().format(), "bedrock");
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BedrockApi;
+#[derive(Clone, Debug, Default)]
+pub struct BedrockApi {
+    signer: RequestSigner,
+}
 
 impl Vendor for BedrockApi {
     fn format(&self) -> &'static str {
@@ -106,11 +122,22 @@ impl Vendor for BedrockApi {
     }
 
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {
-        bearer_headers(auth)
+        if signs(auth) {
+            configured_headers(auth, &[])
+        } else {
+            bearer_headers(auth)
+        }
     }
 
     fn merge(&self, _: &mut HeaderMap, call: &mut HeaderMap) {
         call.remove(AUTHORIZATION);
+        for name in OF_A_SIGNATURE {
+            call.remove(name);
+        }
+    }
+
+    fn signer(&self, auth: &Auth) -> Option<&dyn Signer> {
+        signs(auth).then_some(&self.signer)
     }
 
     fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {

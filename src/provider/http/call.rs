@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::error_body::ReportedError;
-use super::exchange::{COMPRESSED, GZIP, reported, response_head, send};
+use super::exchange::{COMPRESSED, GZIP, reported, response_head};
 use super::headers::{CONNECTION_HEADERS, JSON, USER_AGENT_TEXT, base_url};
 use super::reply::ReplyReader;
+use super::signer::Signer;
 use super::url::endpoint;
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
@@ -128,6 +129,15 @@ pub trait Vendor: Send + Sync {
     /// ```
     fn merge(&self, own: &mut HeaderMap, call: &mut HeaderMap) {
         let _ = (own, call);
+    }
+
+    /// What signs the requests of this credential, where the vendor's are signed as a whole. Nothing by default.
+    ///
+    /// A credential that signs cannot be put into a request whose body is not known
+    /// ([`Manager::inject_credentials`](crate::Manager::inject_credentials)): that is refused with code `unsupported`.
+    fn signer(&self, auth: &Auth) -> Option<&dyn Signer> {
+        let _ = auth;
+        None
     }
 
     /// Makes a plain call.
@@ -310,7 +320,7 @@ impl<'a> VendorCall<'a> {
         limits: &Limits,
     ) -> Result<http::Response<Body>, Error> {
         let head = head(self.vendor, self.auth, path, accept, self.options)?;
-        send(self.attempt, self.auth, limits, head, payload)
+        self.send_signed(head, payload.into(), limits, |status| status.is_success())
     }
 
     fn json(&self, body: &[u8], head: &ResponseHead) -> Result<Value, Error> {

@@ -3,8 +3,6 @@
 use std::io::Read;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::request::Parts;
 use http::{Response, response};
 use serde_json::Value;
 
@@ -14,27 +12,9 @@ use crate::executor::{Attempt, Body};
 use crate::head::ResponseHead;
 use crate::json::{error_body, parse_lenient, without_mark};
 use crate::limits::RateLimits;
-use crate::transport::Limits;
 
 use super::error_body::ReportedError;
 use crate::provider::rate_limits;
-
-/// Sends a request and waits for the head of an answer that is a success; another one is an error. Redirects are answers too:
-/// a key is never carried on to another place.
-pub(crate) fn send(
-    attempt: &Attempt,
-    auth: &Auth,
-    limits: &Limits,
-    head: Parts,
-    body: Bytes,
-) -> Result<Response<Body>, Error> {
-    let answer = attempt.send(auth, http::Request::from_parts(head, body), limits)?;
-    if answer.status().is_success() {
-        Ok(answer)
-    } else {
-        Err(upstream_error(attempt, auth, answer))
-    }
-}
 
 /// An error when the attempt was cancelled or its time is over.
 pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {

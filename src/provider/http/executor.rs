@@ -5,7 +5,7 @@ use http::request::Parts;
 use super::call::{Vendor, VendorCall};
 use super::sse::DEFAULT_EVENT_LIMIT;
 use crate::auth::Auth;
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RawAnswer, RequestPreparer};
 use crate::provider::oauth;
 use crate::request::{Format, Options, RawRequest, Request, Response};
@@ -192,6 +192,10 @@ impl<V: Vendor> RequestPreparer for HttpExecutor<V> {
     /// Puts the credential's headers in place of those of the request. A request whose URL says where it goes must go over `https`, or
     /// stay on this machine.
     fn prepare_request(&self, request: &mut Parts, auth: &Auth) -> Result<(), Error> {
+        if self.vendor.signer(auth).is_some() {
+            let what = "the credential signs requests with their bodies: make a raw call instead";
+            return Err(Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id));
+        }
         if request.uri.authority().is_some() {
             check_url(&request.uri.to_string(), auth)?;
         }

@@ -22,6 +22,8 @@ pub(crate) mod patience;
 pub(crate) mod payload;
 mod raw;
 mod reply;
+mod sending;
+mod signer;
 pub(crate) mod sse;
 pub(crate) mod url;
 
@@ -35,3 +37,4 @@ pub use framing::Framing;
 pub use headers::{bearer_headers, configured_headers};
 pub use payload::streaming_payload;
 pub use reply::{Reply, ReplyReader};
+pub use signer::Signer;

@@ -120,7 +120,12 @@ pub(super) fn another_request_gets_the_credential(fixture: &dyn ExecutorFixture)
     };
     let mut prepared = head();
     let auth = fixture.credential("https://api.example", KEY);
-    preparer.prepare_request(&mut prepared, &auth)?;
+    match preparer.prepare_request(&mut prepared, &auth) {
+        Err(error) if *error.code() == ErrorCode::Unsupported => {
+            return Err(Stop::skipped("the credential signs whole requests"));
+        }
+        done => done?,
+    }
     ensure!(
         prepared.headers.len() > 1 && prepared.headers["x"] == "y",
         "the request lacks the credential, or what it had before"
