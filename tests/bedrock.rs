@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use credpool::provider::Bedrock;
-use credpool::testing::{ReceivedRequest, Reply, Upstream};
+use credpool::testing::{ReceivedRequest, Reply, Upstream, amazon_events};
 use credpool::{
-    Auth, Availability, ErrorCode, FailureKind, Format, Manager, ManualClock, Options, RawRequest,
-    Request, RequestBody, Timestamp, ToolCall, Usage,
+    Attempt, Auth, Availability, ErrorCode, FailureKind, Format, Manager, ManualClock, Options,
+    ProviderExecutor, RawRequest, Request, RequestBody, SystemClock, Timestamp, ToolCall, Usage,
 };
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
@@ -617,4 +617,58 @@ fn no_secret_is_shown() {
     }
     // The secret itself never leaves the machine.
     assert!(!seen.lock().unwrap().contains("secret"), "{seen:?}");
+}
+
+/// Any one bit of a stream: the text is that of whole frames in front of it, and the stream fails.
+#[test]
+fn a_damaged_byte_anywhere_is_no_content() {
+    let events = [
+        ("messageStart", r#"{"role":"assistant"}"#),
+        (
+            "contentBlockDelta",
+            r#"{"contentBlockIndex":0,"delta":{"text":"a"}}"#,
+        ),
+        (
+            "contentBlockDelta",
+            r#"{"contentBlockIndex":0,"delta":{"text":"b"}}"#,
+        ),
+        ("messageStop", r#"{"stopReason":"end_turn"}"#),
+    ];
+    let whole = amazon_events(events);
+    let size = whole.len();
+    let upstream = Upstream::start(move |request| {
+        let at: usize = request.header("x-at").unwrap().parse().unwrap();
+        let mut body = whole.clone();
+        body[at] ^= 1 << (at % 8);
+        Reply::new(200)
+            .header("content-type", "application/vnd.amazon.eventstream")
+            .body(body)
+    });
+    let auth = key(&upstream).with_id("k");
+    let ends = [1, 2, 3].map(|count| amazon_events(events[..count].iter().copied()).len());
+    for at in 0..size {
+        let options = Options::new().with_header("x-at", &at.to_string()).unwrap();
+        let stream = Bedrock::new().execute_stream(
+            &Attempt::for_tests(SystemClock),
+            &auth,
+            &conversation(NOVA),
+            &options,
+        );
+        let (mut text, mut error) = (String::new(), None);
+        for chunk in stream.unwrap() {
+            match chunk {
+                Ok(chunk) => text.extend(chunk.text),
+                Err(found) => error = Some(found),
+            }
+        }
+        let expected = match at {
+            at if at < ends[1] => "",
+            at if at < ends[2] => "a",
+            _ => "ab",
+        };
+        assert_eq!(text, expected, "byte {at}");
+        let error = error.unwrap_or_else(|| panic!("byte {at}: it counts as whole"));
+        // The first byte makes a document of it, in one bit of eight.
+        assert!(error.is_retryable() || at == 0, "byte {at}: {error}");
+    }
 }
