@@ -31,7 +31,7 @@
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
 //! * Create credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
 //!   [`Auth::authorized_user`]; keep them: [`FileStore`].
-//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::http`], or a
+//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::Vertex`], [`provider::Bedrock`], [`provider::http`], or a
 //!   [`ProviderExecutor`] of your own.
 //! * Classify errors: [`FailurePolicy`]. Select credentials: [`Selector`], [`RoundRobin`], [`FillFirst`], [`Weighted`],
 //!   [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].

@@ -1,7 +1,7 @@
 //! Executors for real APIs, and the parts for executors of your own: [`http`], [`SseReader`], [`refresh_tokens`], [`refresh_grant`].
 //!
 //! [`OpenAi`] calls the chat completions and Responses APIs of OpenAI and of compatible servers, [`Anthropic`] the Messages API,
-//! [`Gemini`] the Gemini API, [`Vertex`] Gemini and Claude in a project of Google Cloud. [`http`] has what they share. See the [guide](crate::guide::providers).
+//! [`Gemini`] the Gemini API, [`Vertex`] Gemini and Claude in a project of Google Cloud, [`Bedrock`] Amazon's Converse and InvokeModel. [`http`] has what they share. See the [guide](crate::guide::providers).
 
 mod anthropic;
 mod bedrock;
