@@ -28,6 +28,11 @@ fn generate_content() {
 }
 
 #[test]
+fn cohere() {
+    keeps_every_promise("Cohere");
+}
+
+#[test]
 fn gemini_on_vertex() {
     keeps_every_promise("Gemini on Vertex");
 }

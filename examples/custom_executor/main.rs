@@ -1,7 +1,7 @@
 //! A provider that the library does not know: `cargo run --example custom_executor`.
 //!
 //! `executor.rs` is all that a program has to write: choosing credentials, failing over, deadlines, cancelling and cooldowns come with
-//! the pool. `tests/seams.rs` holds it to the promises of every executor. For an API that answers in JSON and events, `examples/cohere` is
+//! the pool. `tests/seams.rs` holds it to the promises of every executor. For an API that answers in JSON and events, `src/provider/cohere` is
 //! shorter.
 
 mod executor;

@@ -54,6 +54,8 @@ struct Inner {
     body: Option<Arc<str>>,
     body_is_cut: bool,
     received: Option<Arc<Received>>,
+    /// What the vendor calls errors, and the names that rules have for them.
+    names: &'static [(&'static str, &'static str)],
     exhaustion: Option<Arc<Exhaustion>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }

@@ -23,6 +23,17 @@ impl Error {
         self.change(|inner| inner.received = Some(received.into()))
     }
 
+    /// Has the policy find what a vendor calls by a name of its own (the first of a pair) under the name that rules have for it.
+    pub(crate) fn with_names(self, names: &'static [(&'static str, &'static str)]) -> Self {
+        self.change(|inner| inner.names = names)
+    }
+
+    /// The pairs of a vendor's own name and the common one, here or in an error below.
+    pub(crate) fn names(&self) -> &'static [(&'static str, &'static str)] {
+        let mut names = self.chain().map(|error| error.inner.names);
+        names.find(|names| !names.is_empty()).unwrap_or_default()
+    }
+
     pub(super) fn remembers(&self) -> bool {
         self.inner.received.is_some()
     }

@@ -91,9 +91,10 @@ fn keys() -> Vec<Rule> {
                 .with_text("signature expired")
                 .with_text("signature not yet current"),
         ),
-        // Gemini answers an invalid or expired key with 400: https://ai.google.dev/gemini-api/docs/troubleshooting
+        // Gemini answers an invalid or expired key with 400: https://ai.google.dev/gemini-api/docs/troubleshooting; Z.AI that an
+        // account is locked with 429: https://docs.z.ai/api-reference/api-code
         unauthorized(
-            Rule::any_of([400, 403])
+            Rule::any_of([400, 403, 429])
                 .or_named("api_key_invalid")
                 .or_named("invalid_api_key")
                 .or_named("api_key_service_blocked")
@@ -372,6 +373,11 @@ fn refusals() -> Vec<Rule> {
         bad_request(
             Rule::status(403)
                 .with_text("input was flagged")
+                // Together's word for a request that is longer than the model can take: https://docs.together.ai/docs/error-codes
+                .with_text("must be less than the context length")
+                // Perplexity, of an API that it no longer has: https://docs.perplexity.ai/docs/agent-api/migrate-from-sonar/overview
+                .with_text("chat_completions_not_available")
+                .with_text("agent_api_migration_required")
                 .with_text("flagged_input")
                 .with_text("permission to access the file"),
         ),
@@ -400,7 +406,8 @@ fn refusals() -> Vec<Rule> {
         ),
         forbidden(Rule::status(403)).scope(Scope::Credential),
         not_found(Rule::any_of([400, 404]).or_named("model_not_found")),
-        not_found(Rule::status(404)),
+        // https://www.rfc-editor.org/rfc/rfc9110#section-15.5.11: what was there is gone.
+        not_found(Rule::any_of([404, 410])),
     ]
 }
 

@@ -27,6 +27,14 @@ impl Said {
         let of_head = error.head().and_then(ResponseHead::aws_error_type);
         names.extend(of_head.map(str::to_ascii_lowercase));
         names.retain(|name| !name.is_empty());
+        let is_said = |own: &str| names.iter().any(|name| name.eq_ignore_ascii_case(own));
+        let pairs = error.names().iter().filter(|(own, _)| is_said(own));
+        let common: Vec<_> = pairs.map(|(_, common)| (*common).to_owned()).collect();
+        for name in &common {
+            text.push('\n');
+            text.push_str(name);
+        }
+        names.extend(common);
         Self { names, text }
     }
 

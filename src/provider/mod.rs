@@ -1,11 +1,14 @@
 //! Executors for real APIs, and the parts for executors of your own: [`http`], [`SseReader`], [`refresh_tokens`], [`refresh_grant`].
 //!
-//! [`OpenAi`] calls the chat completions and Responses APIs of OpenAI and of compatible servers, [`Anthropic`] the Messages API,
-//! [`Gemini`] the Gemini API, [`Vertex`] Gemini and Claude in a project of Google Cloud, [`Bedrock`] Amazon's Converse and InvokeModel. [`http`] has what they share. See the [guide](crate::guide::providers).
+//! [`OpenAi`] calls the chat completions and Responses APIs of OpenAI and of compatible servers, of which [`compatible`] has a table,
+//! [`Anthropic`] the Messages API, [`Gemini`] the Gemini API, [`Vertex`] Gemini and Claude in a project of Google Cloud, [`Bedrock`]
+//! Amazon's Converse and InvokeModel, [`Cohere`] the API of Cohere. [`http`] has what they share. See the [guide](crate::guide::providers).
 
 mod anthropic;
 mod bedrock;
 mod client_error;
+mod cohere;
+pub mod compatible;
 #[cfg(feature = "estimate")]
 mod estimate;
 mod finish_reasons;
@@ -18,6 +21,7 @@ mod vertex;
 
 pub use anthropic::{Anthropic, AnthropicApi};
 pub use bedrock::{Bedrock, BedrockApi};
+pub use cohere::{Cohere, CohereApi};
 pub use gemini::{Gemini, GeminiApi};
 pub use http::amazon::AmazonEventReader;
 pub use http::sse::{SseEvent, SseReader};

@@ -45,6 +45,8 @@ struct Now {
     at: Timestamp,
     /// By how much the wall clock was set back since the last moment.
     set_back: Duration,
+    /// By how much it was set forward, or the machine suspended.
+    set_forward: Duration,
 }
 
 impl Moment {
@@ -92,6 +94,7 @@ impl Timeline {
         let as_it_is = Now {
             at: moment.wall,
             set_back: Duration::ZERO,
+            set_forward: Duration::ZERO,
         };
         let Some((before, after)) = moment.monotonic else {
             return as_it_is;
@@ -123,7 +126,10 @@ impl Timeline {
             self.anchor = Some((moment.wall, after));
             self.set_forward = self.set_forward.saturating_add(set_forward);
         }
-        as_it_is
+        Now {
+            set_forward,
+            ..as_it_is
+        }
     }
 }
 
@@ -150,6 +156,10 @@ impl State {
                 self.slots[slot].set_back(now.set_back);
                 self.look_again(slot, "", true);
             }
+        }
+        if now.set_forward >= LEAST_JUMP {
+            // What has ended by it, no waiting call's timer knows of.
+            self.waiters.wake();
         }
         now.at
     }
@@ -199,6 +209,8 @@ impl Auth {
 
 /// Less than that is left to add up: a clock that is slowed down is no work at every moment.
 const LEAST_STEP: Duration = Duration::from_millis(1);
+/// Below that, a clock that is set forward bit by bit.
+const LEAST_JUMP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,13 @@
 //! <https://ai.google.dev/api/generate-content>, <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>,
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>.
 
+mod cohere;
+
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use credpool::provider::{Anthropic, Bedrock, Gemini, OpenAi, Vertex};
+use credpool::provider::{Anthropic, Bedrock, Cohere, Gemini, OpenAi, Vertex};
 use credpool::testing::Reply;
 use credpool::testing::conformance::{Event, ExecutorFixture};
 use credpool::{Auth, OAuthTokens, Options, ProviderExecutor, Request, Usage};
@@ -20,6 +22,12 @@ pub(crate) fn apis() -> Vec<(&'static str, Box<dyn ExecutorFixture>)> {
         ("Responses", Box::new(Responses)),
         ("Anthropic", Box::new(Messages)),
         ("Gemini", Box::new(Generate)),
+        (
+            "Cohere",
+            Box::new(cohere::CohereAnswers {
+                executor: || Arc::new(Cohere::new()),
+            }),
+        ),
         (
             "Gemini on Vertex",
             Box::new(OnVertex(Generate, "gemini-2.5-flash")),

@@ -9,6 +9,7 @@
     reason = "tables of many rows, and helpers that put JSON together"
 )]
 
+mod compatible;
 mod errors;
 mod parts;
 mod replay;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use credpool::provider::{Anthropic, Bedrock, Gemini, OpenAi, Vertex};
+use credpool::provider::compatible::{self, CompatibleVendor};
+use credpool::provider::{Anthropic, Bedrock, Cohere, Gemini, OpenAi, Vertex};
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
 use credpool::{
     Auth, BackOff, ChunkStream, CredentialReport, Error, FailurePolicy, Format, Manager, Options,
@@ -20,6 +21,7 @@ pub enum Api {
     Responses,
     Messages,
     Gemini,
+    Cohere,
     VertexClaude,
     VertexGemini,
     Converse,
@@ -48,6 +50,8 @@ pub struct Played {
 
 pub struct Play {
     api: Api,
+    /// Whose executor makes the call; `None`: that of the API's own vendor.
+    vendor: Option<CompatibleVendor>,
     keys: usize,
     payload: Option<Value>,
     attributes: Vec<(String, String)>,
@@ -58,6 +62,14 @@ pub struct Play {
 }
 
 impl Api {
+    pub const ALL: [Self; 5] = [
+        Self::Chat,
+        Self::Responses,
+        Self::Messages,
+        Self::Gemini,
+        Self::Cohere,
+    ];
+
     /// A whole answer with the text `fine`.
     pub fn plain(self) -> Reply {
         let body = match self {
@@ -75,6 +87,9 @@ impl Api {
             }
             Self::Gemini | Self::VertexGemini => {
                 r#"{"candidates":[{"content":{"parts":[{"text":"fine"}]},"finishReason":"STOP"}]}"#
+            }
+            Self::Cohere => {
+                r#"{"id":"c","finish_reason":"COMPLETE","message":{"role":"assistant","content":[{"type":"text","text":"fine"}]}}"#
             }
         };
         Reply::json(200, body)
@@ -111,6 +126,10 @@ impl Api {
                 "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n",
                 "data: {\"type\":\"message_stop\"}\n\n",
             ),
+            Self::Cohere => concat!(
+                "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"fine\"}}}}\n\n",
+                "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\"}}\n\n",
+            ),
             Self::Gemini | Self::VertexGemini => {
                 "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"fine\"}]},\"finishReason\":\"STOP\"}]}\n\n"
             }
@@ -130,6 +149,7 @@ impl Play {
     pub fn new(api: Api) -> Self {
         Self {
             api,
+            vendor: None,
             keys: 2,
             payload: None,
             attributes: Vec::new(),
@@ -138,6 +158,21 @@ impl Play {
             once: false,
             collects: false,
         }
+    }
+
+    /// By the executor of a vendor's row in the table, where it has one and speaks this API.
+    pub fn of(self, name: &str) -> Self {
+        match row(name) {
+            Some(vendor) if vendor.alt.is_none() || self.api == Api::Responses => self.by(&vendor),
+            _ => self,
+        }
+    }
+
+    /// By the executor of this vendor.
+    pub fn by(mut self, vendor: &CompatibleVendor) -> Self {
+        let is_openais = matches!(self.api, Api::Chat | Api::Responses);
+        self.vendor = Some(vendor.clone()).filter(|_| is_openais);
+        self
     }
 
     /// One key, which is asked again after a moment.
@@ -197,9 +232,11 @@ impl Play {
             }
         });
         let provider = match self.api {
+            _ if self.vendor.is_some() => "of-the-table",
             Api::Chat | Api::Responses => "openai",
             Api::Messages => "anthropic",
             Api::Gemini => "gemini",
+            Api::Cohere => "cohere",
             Api::VertexClaude | Api::VertexGemini => "vertex",
             Api::Converse | Api::Invoke => "bedrock",
         };
@@ -212,9 +249,14 @@ impl Play {
         };
         let manager = Manager::builder().policy(policy).build().unwrap();
         match self.api {
+            Api::Chat | Api::Responses if self.vendor.is_some() => {
+                let vendor = self.vendor.clone().unwrap();
+                manager.register_executor(vendor.with_name(provider).executor());
+            }
             Api::Chat | Api::Responses => manager.register_executor(OpenAi::new()),
             Api::Messages => manager.register_executor(Anthropic::new()),
             Api::Gemini => manager.register_executor(Gemini::new()),
+            Api::Cohere => manager.register_executor(Cohere::new()),
             Api::VertexClaude | Api::VertexGemini => manager.register_executor(Vertex::new()),
             Api::Converse | Api::Invoke => manager.register_executor(Bedrock::new()),
         }
@@ -243,7 +285,8 @@ impl Play {
             request = request.with_format(Format::ANTHROPIC);
         }
         let mut options = self.options;
-        if self.api == Api::Responses {
+        let speaks_it = |vendor: &CompatibleVendor| vendor.alt == Some("responses");
+        if self.api == Api::Responses && !self.vendor.as_ref().is_some_and(speaks_it) {
             options = options.with_alt("responses");
         }
         let (mut text, mut reasoning, mut finish_reason) = (String::new(), String::new(), None);
@@ -308,9 +351,26 @@ impl Play {
     }
 }
 
+/// The row of the table that stands for a vendor of these tables.
+pub fn row(name: &str) -> Option<CompatibleVendor> {
+    let plain = |name: &str| name.to_lowercase().replace([' ', '-', '.'], "");
+    let name = match name {
+        "Zhipu" => "zai",
+        other => other,
+    };
+    let mut rows = compatible::ALL.into_iter();
+    rows.find(|row| plain(&row.name) == plain(name))
+}
+
 fn is_first(request: &ReceivedRequest) -> bool {
-    ["authorization", "x-api-key", "x-goog-api-key"]
-        .iter()
+    const KEYS: [&str; 5] = [
+        "authorization",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-acme-key",
+    ];
+    KEYS.iter()
         .filter_map(|name| request.header(name))
         .any(|value| value.contains("first"))
 }

@@ -2,6 +2,7 @@
 
 mod bedrock;
 mod chat;
+mod cohere;
 mod framing;
 mod gemini;
 mod messages;
@@ -53,7 +54,7 @@ pub enum Want {
 
 impl Case {
     fn play(&self) -> Played {
-        let mut play = Play::new(self.api);
+        let mut play = Play::new(self.api).of(self.vendor);
         if let Some(payload) = &self.payload {
             play = play.payload(payload.clone());
         }
@@ -118,6 +119,7 @@ fn all() -> Vec<Case> {
         responses::cases(),
         messages::cases(),
         gemini::cases(),
+        cohere::cases(),
         plain::cases(),
         bedrock::cases(),
     ]

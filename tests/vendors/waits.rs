@@ -220,6 +220,12 @@ fn an_event_over_the_limit_is_sent_for_once_and_held_against_nobody() {
             ),
         ),
         (
+            Api::Cohere,
+            format!(
+                "data: {{\"type\":\"citation-start\",\"delta\":{{\"message\":{{\"citations\":\"{image}\"}}}}}}\n\n"
+            ),
+        ),
+        (
             Api::Gemini,
             format!(
                 "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"inlineData\":{{\"data\":\"{image}\"}}}}]}}}}]}}\n\n"
@@ -250,6 +256,9 @@ fn an_event_over_the_limit_is_sent_for_once_and_held_against_nobody() {
                     "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n"
                 }
                 Api::Messages => "data: {\"type\":\"message_stop\"}\n\n",
+                Api::Cohere => {
+                    "data: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\"}}\n\n"
+                }
                 Api::Gemini => "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n",
                 _ => unreachable!("not among the sequences"),
             };
@@ -320,7 +329,7 @@ fn an_answer_that_is_compressed_unasked_is_sent_for_once_and_held_against_nobody
         173, 5, 0, 75, 158, 186, 173, 14, 0, 0, 0,
     ];
     let others: &[u8] = &[40, 181, 47, 253, 4, 88, 113, 0, 0, 5];
-    for api in [Api::Chat, Api::Responses, Api::Messages, Api::Gemini] {
+    for api in Api::ALL {
         for (body, encoding) in [
             (gzip, Some("gzip")),
             (gzip, None),

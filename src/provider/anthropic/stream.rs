@@ -86,11 +86,6 @@ impl StreamProtocol for MessageStream {
         self.has_progressed
     }
 
-    fn is_whole(&self) -> bool {
-        // What whole streams end with is their last chunk.
-        false
-    }
-
     fn missing(&self) -> &'static str {
         "no message_stop arrived"
     }

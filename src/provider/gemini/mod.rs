@@ -104,7 +104,7 @@ impl Vendor for GeminiApi {
         "gemini"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self) -> &str {
         request::BASE_URL
     }
 

@@ -9,10 +9,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
+use super::dialect::Dialect;
 use super::error_body::ReportedError;
-use super::exchange::{COMPRESSED, GZIP, reported, response_head};
+use super::exchange::{COMPRESSED, GZIP, reported, response_head, upstream_error_in};
 use super::headers::{CONNECTION_HEADERS, JSON, USER_AGENT_TEXT, base_url};
-use super::reply::ReplyReader;
+use super::reply::{Reply, ReplyReader};
 use super::signer::Signer;
 use super::url::endpoint;
 use crate::auth::{Auth, Metadata};
@@ -41,7 +42,7 @@ use crate::transport::Limits;
 ///         "parrot"
 ///     }
 ///
-///     fn base_url(&self) -> &'static str {
+///     fn base_url(&self) -> &str {
 ///         "https://parrot.example.org/v1"
 ///     }
 ///
@@ -68,7 +69,7 @@ pub trait Vendor: Send + Sync {
     fn format(&self) -> &'static str;
 
     /// Where the API is, unless attribute `base_url` of the credential says otherwise.
-    fn base_url(&self) -> &'static str;
+    fn base_url(&self) -> &str;
 
     /// The headers that show a credential to the vendor, and those that its attributes ask for.
     ///
@@ -107,10 +108,25 @@ pub trait Vendor: Send + Sync {
         &[]
     }
 
-    /// What reads the tokens of a raw answer, or of the events of one: it gets an object that has at most the members `usage` and
-    /// `usageMetadata`, put together from all that the answer holds. By default, none are read.
+    /// What reads the tokens of a raw answer, or of the events of one: it gets an object that has at most the members `usage`,
+    /// `usageMetadata` and `billed_units`, put together from all that the answer holds. By default, none are read.
     fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
         |_| None
+    }
+
+    /// What the vendor calls by names of its own. Nothing by default.
+    ///
+    /// ```
+    /// use credpool::provider::http::Dialect;
+    ///
+    /// /// As of a vendor that says `BROKE` where OpenAI says `insufficient_quota`.
+    /// fn dialect() -> Dialect {
+    ///     Dialect::new().with_errors(&[("BROKE", "insufficient_quota")])
+    /// }
+    /// assert_eq!(dialect().errors.len(), 1);
+    /// ```
+    fn dialect(&self) -> Dialect {
+        Dialect::new()
     }
 
     /// Settles what the credential's headers, `own`, and a call's have to do with each other. Of those that are in both
@@ -248,9 +264,16 @@ impl<'a> VendorCall<'a> {
         payload: Bytes,
         reader: &ReplyReader,
     ) -> Result<Response, Error> {
+        let dialect = self.vendor.dialect();
+        let fault = |reply: &Reply| dialect.fault(reply.finish_reason.as_deref());
+        let fast_path =
+            |body: &[u8]| (reader.fast_path)(body).filter(|reply| fault(reply).is_none());
+        let failure = |json: &Value| {
+            let of_its_own = || fault(&(reader.read)(json));
+            (reader.failure)(json).or_else(|| (!dialect.ends.is_empty()).then(of_its_own)?)
+        };
         let read = |json| (reader.read)(&json);
-        let (response, reply) =
-            self.exchange(path, payload, reader.fast_path, reader.failure, read)?;
+        let (response, reply) = self.exchange(path, payload, fast_path, failure, read)?;
         Ok(Response {
             reply_text: reply.text,
             reasoning_text: reply.reasoning,
@@ -323,6 +346,11 @@ impl<'a> VendorCall<'a> {
         self.send_signed(head, payload.into(), limits, |status| status.is_success())
     }
 
+    /// The error that an answer without success is.
+    pub(super) fn upstream_error(&self, answer: http::Response<Body>) -> Error {
+        upstream_error_in(self.vendor.dialect(), self.attempt, self.auth, answer)
+    }
+
     fn json(&self, body: &[u8], head: &ResponseHead) -> Result<Value, Error> {
         let ResponseHead {
             status, headers, ..
@@ -353,8 +381,9 @@ impl<'a> VendorCall<'a> {
     }
 
     /// What the headers say of limits, if anything.
-    pub(super) fn limits_of(&self, headers: &HeaderMap) -> Option<RateLimits> {
-        let limits = RateLimits::from_headers(headers, self.attempt.clock().now());
+    pub(super) fn limits_of(&self, told: &HeaderMap) -> Option<RateLimits> {
+        let headers = self.vendor.dialect().headers(told);
+        let limits = RateLimits::from_headers(&headers, self.attempt.clock().now());
         (!limits.is_empty()).then(|| rate_limits::scrubbed(limits, self.auth))
     }
 
@@ -365,7 +394,7 @@ impl<'a> VendorCall<'a> {
         json: &Value,
         limits: Option<&RateLimits>,
     ) -> Error {
-        let error = reported(problem, json, self.auth);
+        let error = reported(problem, json, self.vendor.dialect(), self.auth);
         let now = self.attempt.clock().now();
         let limits = limits.cloned().unwrap_or_default();
         let limits = rate_limits::of_error(limits, error.http_status(), json, now);

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::head::aws_name;
 use crate::json::{embedded, error_layers};
+use crate::provider::finish_reasons;
 
 /// An error as a JSON body reports it. See [`ReplyReader`](super::ReplyReader) for an example.
 ///
@@ -106,6 +107,23 @@ impl ReportedError {
             message: Some(message.to_owned()),
             number: status,
         }
+    }
+
+    /// The error that a reason for the end of a reply means, if it means one (`error`, `timeout`, `overloaded` and what vendors call them, in
+    /// any case), with what the vendor `said` of it.
+    ///
+    /// ```
+    /// use credpool::provider::http::ReportedError;
+    ///
+    /// assert!(ReportedError::of_end("ERROR", Some("out of memory")).is_some());
+    /// assert!(ReportedError::of_end("MAX_TOKENS", None).is_none());
+    /// ```
+    pub fn of_end(reason: &str, said: Option<&str>) -> Option<Self> {
+        let mut problem = finish_reasons::fault(reason)?;
+        if let Some(said) = said {
+            problem.message = Some(said.to_owned());
+        }
+        Some(problem)
     }
 
     /// Why an answer holds no reply, as far as it says so.

@@ -13,6 +13,7 @@ use crate::head::ResponseHead;
 use crate::json::{error_body, parse_lenient, without_mark};
 use crate::limits::RateLimits;
 
+use super::dialect::Dialect;
 use super::error_body::ReportedError;
 use crate::provider::rate_limits;
 
@@ -49,9 +50,19 @@ pub(crate) fn check_running(attempt: &Attempt) -> Result<(), Error> {
 /// }
 /// ```
 pub fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) -> Error {
+    upstream_error_in(Dialect::new(), attempt, auth, answer)
+}
+
+/// The same of a vendor with names of its own.
+pub(super) fn upstream_error_in(
+    dialect: Dialect,
+    attempt: &Attempt,
+    auth: &Auth,
+    answer: Response<Body>,
+) -> Error {
     let (head, body) = answer.into_parts();
     let (status, now) = (head.status.as_u16(), attempt.clock().now());
-    let limits = RateLimits::from_headers(&head.headers, now);
+    let limits = RateLimits::from_headers(&dialect.headers(&head.headers), now);
     let head = response_head(head, auth);
     let body = ErrorBody::read(body);
     let said = error_body(body.received.as_bytes());
@@ -59,7 +70,7 @@ pub fn upstream_error(attempt: &Attempt, auth: &Auth, answer: Response<Body>) ->
     let problem = problem.or_named(head.aws_error_type());
     let limits = rate_limits::of_error(limits, Some(status), &said, now);
     let json = parse_lenient(body.received.as_bytes()).unwrap_or_default();
-    let error = described(status, &body, &json, &problem, auth);
+    let error = described(status, &body, &json, &problem, dialect, auth);
     let error = match limits.should_retry {
         Some(should_retry) => error.with_retryable(should_retry),
         None => error,
@@ -76,13 +87,25 @@ pub(crate) fn response_head(parts: response::Parts, auth: &Auth) -> ResponseHead
 }
 
 /// The error that an upstream reports inside an answer with a success status.
-pub(crate) fn reported(problem: &ReportedError, json: &Value, auth: &Auth) -> Error {
-    if let Some(status) = problem.status() {
+pub(super) fn reported(
+    problem: &ReportedError,
+    json: &Value,
+    dialect: Dialect,
+    auth: &Auth,
+) -> Error {
+    if let Some(status) = dialect.status(problem) {
         let received = match json {
             Value::Null => String::new(),
             json => json.to_string(),
         };
-        return described(status, &ErrorBody::whole(received), json, problem, auth);
+        return described(
+            status,
+            &ErrorBody::whole(received),
+            json,
+            problem,
+            dialect,
+            auth,
+        );
     }
     let said = [problem.name(), problem.message.clone()];
     let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
@@ -100,9 +123,11 @@ fn described(
     body: &ErrorBody,
     json: &Value,
     problem: &ReportedError,
+    dialect: Dialect,
     auth: &Auth,
 ) -> Error {
     let mut error = Error::upstream(status, body.shown(json, auth)).with_auth_id(&auth.id);
+    error = dialect.named(error);
     if body.is_cut {
         error = error.with_body_cut();
     }

@@ -127,7 +127,10 @@ impl VendorCall<'_> {
         begun: Begun,
     ) -> Result<ChunkSource, Error> {
         let stream = EventStream::new(self.attempt, self.auth, events, protocol, begun.patience);
-        let mut stream = stream.with_limits(begun.limits).with_head(begun.head);
+        let mut stream = stream
+            .with_dialect(self.vendor.dialect())
+            .with_limits(begun.limits)
+            .with_head(begun.head);
         if begun.announced != Announced::Events {
             stream.begin(begun.announced)?;
         }

@@ -11,7 +11,7 @@ use crate::auth::Auth;
 use crate::error::Error;
 
 /// Where the credential's API is: at its attribute `base_url`, else at the vendor's.
-pub(crate) fn base_url<'a>(vendors: &'static str, auth: &'a Auth) -> &'a str {
+pub(crate) fn base_url<'a>(vendors: &'a str, auth: &'a Auth) -> &'a str {
     auth.attributes.filled("base_url").unwrap_or(vendors)
 }
 

@@ -94,21 +94,16 @@ impl Seen {
 
 /// The members that tell usage, where they are objects and whole.
 fn usages_of(text: &[u8]) -> impl Iterator<Item = (&'static str, Map<String, Value>)> {
-    memmem::find_iter(text, b"\"usage").filter_map(|start| {
-        // Inside a string the quotation marks are escaped.
-        if text[..start].ends_with(b"\\") {
-            return None;
-        }
-        let rest = &text[start + 1..];
-        let name = MEMBERS.into_iter().find(|name| {
-            let rest = rest.strip_prefix(name.as_bytes());
-            rest.is_some_and(|rest| rest.starts_with(b"\""))
-        })?;
-        let value = rest[name.len() + 1..]
-            .trim_ascii_start()
-            .strip_prefix(b":")?;
-        let mut values = serde_json::Deserializer::from_slice(value).into_iter();
-        Some((name, values.next()?.ok()?))
+    MEMBERS.into_iter().flat_map(move |name| {
+        memmem::find_iter(text, name).filter_map(move |start| {
+            let (before, rest) = (&text[..start], &text[start + name.len()..]);
+            // Inside a string the quotation marks are escaped.
+            let is_name = before.ends_with(b"\"") && !before.ends_with(b"\\\"");
+            let rest = rest.strip_prefix(b"\"").filter(|_| is_name)?;
+            let value = rest.trim_ascii_start().strip_prefix(b":")?;
+            let mut values = serde_json::Deserializer::from_slice(value).into_iter();
+            Some((name, values.next()?.ok()?))
+        })
     })
 }
 
@@ -129,8 +124,8 @@ fn merge(found: &mut Map<String, Value>, name: &str, usage: Map<String, Value>) 
     }
 }
 
-/// How vendors call it: OpenAI and Anthropic, Gemini, Bedrock and Cohere.
-const MEMBERS: [&str; 2] = ["usage", "usageMetadata"];
+/// How vendors call it: OpenAI, Anthropic and others; Gemini; Cohere, of what is neither a chat nor a stream.
+const MEMBERS: [&str; 3] = ["usage", "usageMetadata", "billed_units"];
 
 /// So much is kept of each end. A vendor's usage takes less than one of it.
 const KEPT: usize = 16 * 1024;

@@ -50,6 +50,11 @@ impl Patience {
         self.had_content = true;
     }
 
+    /// Whether something of the reply has come.
+    pub(crate) fn had_content(&self) -> bool {
+        self.had_content
+    }
+
     pub(crate) fn note_wait(&mut self, waited: Duration) {
         self.for_event = self.for_event.saturating_add(waited);
         self.for_content = self.for_content.saturating_add(waited);

@@ -5,7 +5,6 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 
 use super::call::VendorCall;
-use super::exchange::upstream_error;
 use crate::error::{Error, ErrorCode};
 use crate::executor::Body;
 use crate::request::RequestBody;
@@ -26,7 +25,7 @@ impl VendorCall<'_> {
             if accepts(answer.status()) {
                 Ok(answer)
             } else {
-                Err(upstream_error(self.attempt, self.auth, answer))
+                Err(self.upstream_error(answer))
             }
         };
         let Some(signer) = self.vendor.signer(self.auth) else {

@@ -113,7 +113,7 @@ impl Vendor for OpenAiApi {
         "openai"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self) -> &str {
         request::BASE_URL
     }
 
@@ -158,7 +158,7 @@ impl Vendor for OpenAiApi {
     fn count_tokens(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         // The endpoint counts the payloads of both.
         Interface::chosen(call)?;
-        let Some(path) = request::count_path(call.auth()) else {
+        let Some(path) = request::count_path(call.vendor.base_url(), call.auth()) else {
             #[cfg(feature = "estimate")]
             return super::estimate::estimated(call.auth(), request);
             #[cfg(not(feature = "estimate"))]

@@ -26,10 +26,11 @@ pub(super) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
 }
 
 /// Where tokens are counted: attribute `count_tokens_path`, else OpenAI's own endpoint where the credential is for
-/// OpenAI itself (<https://platform.openai.com/docs/api-reference/responses/input-tokens>).
-pub(super) fn count_path(auth: &Auth) -> Option<String> {
+/// OpenAI itself (<https://platform.openai.com/docs/api-reference/responses/input-tokens>). `vendors` is where the API is, unless the
+/// credential says otherwise.
+pub(super) fn count_path(vendors: &str, auth: &Auth) -> Option<String> {
     let path = auth.attributes.filled("count_tokens_path").or_else(|| {
-        let base = base_url(BASE_URL, auth).strip_prefix("https://api.openai.com/")?;
+        let base = base_url(vendors, auth).strip_prefix("https://api.openai.com/")?;
         base.starts_with("v1").then_some("/responses/input_tokens")
     })?;
     Some(format!("/{}", path.trim_start_matches('/')))
@@ -117,12 +118,13 @@ mod tests {
     fn only_openai_itself_is_known_to_count() {
         let auth = Auth::api_key("openai", "k");
         assert_eq!(
-            count_path(&auth).as_deref(),
+            count_path(BASE_URL, &auth).as_deref(),
             Some("/responses/input_tokens")
         );
+        assert_eq!(count_path("https://llm.example/v1", &auth), None);
         let other = auth.with_attribute("base_url", "https://llm.example/v1");
-        assert_eq!(count_path(&other), None);
+        assert_eq!(count_path(BASE_URL, &other), None);
         let named = other.with_attribute("count_tokens_path", "count");
-        assert_eq!(count_path(&named).as_deref(), Some("/count"));
+        assert_eq!(count_path(BASE_URL, &named).as_deref(), Some("/count"));
     }
 }

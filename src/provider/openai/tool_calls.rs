@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::provider::http::call_numbers::CallNumbers;
-use crate::provider::http::json::{arguments, filled_text, number};
+use crate::provider::http::{function_call, number};
 use crate::request::{ToolCall, ToolCallDelta};
 
 /// The tool calls of a [message](https://platform.openai.com/docs/api-reference/chat/object).
@@ -15,18 +15,10 @@ pub(super) fn of_message(message: &Value) -> Vec<ToolCall> {
 pub(super) fn deltas(delta: &Value, numbers: &mut CallNumbers) -> Vec<ToolCallDelta> {
     let calls = delta.get("tool_calls").and_then(Value::as_array);
     let read = |call: &Value| {
-        // The input of a custom tool is plain text.
-        let function = call.get("function").or_else(|| call.get("custom"));
-        let member = |name: &str| function.and_then(|function| function.get(name));
-        let id = call.get("id").and_then(filled_text);
-        let name = member("name").and_then(filled_text);
+        let mut delta = function_call(0, call);
         let index = call.get("index").and_then(number);
-        ToolCallDelta {
-            index: numbers.of_piece(index, id, name.is_some()),
-            id: id.map(str::to_owned),
-            name: name.map(str::to_owned),
-            arguments: arguments(member("arguments").or_else(|| member("input"))),
-        }
+        delta.index = numbers.of_piece(index, delta.id.as_deref(), delta.name.is_some());
+        delta
     };
     calls.into_iter().flatten().map(read).collect()
 }

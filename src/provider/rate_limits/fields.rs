@@ -36,6 +36,7 @@ pub(crate) fn read(header: &str, text: &str, now: Timestamp) -> Vec<(String, Fie
 /// |---|---|
 /// | `x-ratelimit-FIELD[-NAME]` | OpenAI (<https://platform.openai.com/docs/guides/rate-limits>), Azure, Groq, Cerebras, Mistral, OpenRouter |
 /// | `x-ratelimit-NAME-FIELD`, `x-rate-limit-FIELD` | gateways |
+/// | `x-ratelimit-renewalperiod-NAME` | Azure OpenAI, in seconds |
 /// | `anthropic-ratelimit-NAME-FIELD` | <https://docs.anthropic.com/en/api/rate-limits> |
 /// | `x-codex-NAME-FIELD` | subscriptions to OpenAI (openai/codex, `codex-rs/codex-api/src/rate_limits.rs`) |
 /// | `[x-]ratelimitbysize-FIELD[-NAME]` | Mistral |
@@ -118,6 +119,10 @@ fn said(field: &str, text: &str, now: Timestamp) -> Option<Field> {
         "utilization" => numbers::ratio(text).map(Field::UsedRatio),
         "used-percent" => numbers::ratio_of_percent(text).map(Field::UsedRatio),
         "window-minutes" => minutes(text).map(Field::Length),
+        "renewalperiod" => {
+            let length = numbers::seconds(numbers::decimal(text)?)?;
+            (!length.is_zero()).then_some(Field::Length(length))
+        }
         "status" => word(text).map(Field::Status),
         _ => None,
     }
@@ -217,7 +222,13 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
 }
 
 /// Of names that begin alike, the longer one first.
-const FIELDS: [&str; 4] = ["limit", "remaining", "reset-after", "reset"];
+const FIELDS: [&str; 5] = [
+    "limit",
+    "remaining",
+    "reset-after",
+    "reset",
+    "renewalperiod",
+];
 const MOST_ITEMS: usize = 16;
 const LONGEST_STATUS: usize = 32;
 

@@ -94,6 +94,20 @@ impl Pool {
 }
 
 #[test]
+fn a_call_that_waits_is_woken_when_the_machine_was_suspended() {
+    let pool = Pool::cooling(Scope::Credential);
+    let waiting = pool.registry.wait(std::iter::once(pool.query()));
+    let is_woken = || waiting.woken().try_recv().is_ok();
+    for (by, wakes) in [(LEAST_JUMP / 2, false), (TOLD, true)] {
+        pool.step_forward(by);
+        // Anybody sees it.
+        pool.registry.explain("p", "n", pool.moment());
+        assert_eq!(is_woken(), wakes, "{by:?}");
+    }
+    assert!(pool.is_ready());
+}
+
+#[test]
 fn a_cooldown_ends_as_told_where_the_clock_stands_as_it_is() {
     Pool::cooling(Scope::Model).is_out_for(TOLD);
 }

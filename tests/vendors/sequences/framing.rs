@@ -22,6 +22,11 @@ fn reply(api: Api) -> String {
             json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),
             json!({"type": "message_stop"}),
         ]),
+        Api::Cohere => named(&[
+            json!({"type": "content-delta", "delta": {"message": {"content": {"text": "fi"}}}}),
+            json!({"type": "content-delta", "delta": {"message": {"content": {"text": "ne"}}}}),
+            json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE"}}),
+        ]),
         Api::Gemini => data(&[
             json!({"candidates": [{"content": {"parts": [{"text": "fi"}]}}]}),
             json!({"candidates": [{"content": {"parts": [{"text": "ne"}]}, "finishReason": "STOP"}]}),
@@ -81,7 +86,7 @@ pub fn cases() -> Vec<Case> {
         }),
     ];
     let mut cases = Vec::new();
-    for api in [Api::Chat, Api::Responses, Api::Messages, Api::Gemini] {
+    for api in Api::ALL {
         for (name, way) in ways {
             cases.push(Case {
                 vendor: "any server",

@@ -12,6 +12,7 @@ use serde_json::Value;
 use halves::ReplyHalves;
 pub use protocol::{EventMeaning, StreamProtocol};
 
+use super::dialect::Dialect;
 use super::error_body::ReportedError;
 use super::events::EventReader;
 use super::exchange::{COMPRESSED, GZIP, check_running, reported};
@@ -68,6 +69,7 @@ pub(crate) struct EventStream<E: EventReader, P> {
     /// Whether the input has ended.
     read_out: bool,
     protocol: P,
+    dialect: Dialect,
     patience: Patience,
     halves: ReplyHalves,
     /// What the headers said of limits.
@@ -93,12 +95,19 @@ impl<E: EventReader<Source: Source>, P: StreamProtocol> EventStream<E, P> {
             begun: false,
             read_out: false,
             protocol,
+            dialect: Dialect::new(),
             patience,
             halves: ReplyHalves::default(),
             limits: None,
             head: None,
             has_told_head: false,
         }
+    }
+
+    /// Sets what the vendor calls by names of its own.
+    pub(crate) fn with_dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
     }
 
     /// Says what the headers said of limits: the first chunk will carry it, and an error.
@@ -274,11 +283,15 @@ impl<E: EventReader<Source: Source>, P: StreamProtocol> EventStream<E, P> {
             },
         };
         let said = self.protocol.read(&event, json.as_ref());
-        if self.protocol.has_progressed() {
+        let has_progressed = self.protocol.has_progressed() || said.shows_something();
+        if has_progressed {
             self.patience.note_content();
         }
-        let mut chunk = match said {
-            EventMeaning::Chunk(chunk) => chunk,
+        let mut chunk = match self.translated(said) {
+            EventMeaning::Chunk(mut chunk) => {
+                chunk.preamble |= !self.patience.had_content();
+                chunk
+            }
             EventMeaning::Last(chunk) => {
                 self.end();
                 chunk
@@ -293,9 +306,18 @@ impl<E: EventReader<Source: Source>, P: StreamProtocol> EventStream<E, P> {
             }
         };
         if has_halves || self.halves.are_open() {
-            self.halves.join(&mut chunk, self.protocol.has_progressed());
+            self.halves.join(&mut chunk, has_progressed);
         }
         Ok(Some(self.filled(chunk, event)))
+    }
+
+    /// A reply whose end is a fault by the vendor's own word has failed.
+    fn translated(&self, said: EventMeaning) -> EventMeaning {
+        let (EventMeaning::Chunk(chunk) | EventMeaning::Last(chunk)) = &said else {
+            return said;
+        };
+        let fault = self.dialect.fault(chunk.finish_reason.as_deref());
+        fault.map_or(said, EventMeaning::Failed)
     }
 
     /// Nothing of the reply follows: of the body, no more than its end is due.
@@ -330,7 +352,7 @@ impl<E: EventReader<Source: Source>, P: StreamProtocol> EventStream<E, P> {
 
     /// The error that an event reports, with what it says of limits.
     fn failed(&self, problem: &ReportedError, json: &Value) -> Error {
-        let error = reported(problem, json, &self.auth);
+        let error = reported(problem, json, self.dialect, &self.auth);
         let limits = self.limits.as_deref().cloned().unwrap_or_default();
         let now = self.attempt.clock().now();
         let limits = rate_limits::of_error(limits, error.http_status(), json, now);

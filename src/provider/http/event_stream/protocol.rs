@@ -16,28 +16,16 @@ use crate::request::StreamChunk;
 /// use serde_json::Value;
 ///
 /// /// Events with a `text` each, up to one with `"done": true`.
-/// #[derive(Default)]
-/// struct Texts {
-///     is_whole: bool,
-///     has_progressed: bool,
-/// }
+/// struct Texts;
 ///
 /// impl StreamProtocol for Texts {
 ///     fn read(&mut self, _: &SseEvent, json: Option<&Value>) -> EventMeaning {
-///         let text = json.and_then(|json| json["text"].as_str());
-///         self.has_progressed = text.is_some();
-///         self.is_whole = json.is_some_and(|json| json["done"] == true);
+///         let Some(json) = json else {
+///             return EventMeaning::Cut;
+///         };
 ///         let mut chunk = StreamChunk::default();
-///         chunk.text = text.map(str::to_owned);
-///         if self.is_whole { EventMeaning::Last(chunk) } else { EventMeaning::Chunk(chunk) }
-///     }
-///
-///     fn has_progressed(&self) -> bool {
-///         self.has_progressed
-///     }
-///
-///     fn is_whole(&self) -> bool {
-///         self.is_whole
+///         chunk.text = json["text"].as_str().map(str::to_owned);
+///         if json["done"] == true { EventMeaning::Last(chunk) } else { EventMeaning::Chunk(chunk) }
 ///     }
 ///
 ///     fn missing(&self) -> &'static str {
@@ -46,7 +34,8 @@ use crate::request::StreamChunk;
 /// }
 /// ```
 pub trait StreamProtocol: Send {
-    /// What an event says. `json` is the event's data, a JSON object that reports no error; `None` where the data is `[DONE]`.
+    /// What an event says. `json` is the event's data, a JSON object that reports no error; `None` where the data is `[DONE]`. A chunk before
+    /// which nothing of the reply has come, and that brings nothing, is marked as preamble.
     fn read(&mut self, event: &SseEvent, json: Option<&Value>) -> EventMeaning;
 
     /// What the ordinary event says, read from its data without looking at the rest of it: most events of a stream are alike,
@@ -76,12 +65,17 @@ pub trait StreamProtocol: Send {
         false
     }
 
-    /// Whether the last event that was read brought something of the reply, or showed that work on it goes on: reasoning, a tool, a
-    /// search. A greeting and a ping do not.
-    fn has_progressed(&self) -> bool;
+    /// Whether the last event that was read brought something of the reply that its chunk does not show, or showed that work on it goes on: a
+    /// search, a refusal. A greeting and a ping do not. Text, reasoning and tool calls of the chunk count without it. False by default.
+    fn has_progressed(&self) -> bool {
+        false
+    }
 
-    /// Whether the reply is complete: a stream that stops now has lost nothing.
-    fn is_whole(&self) -> bool;
+    /// Whether the reply is complete: a stream that stops now has lost nothing. False by default: only [`EventMeaning::Last`] and
+    /// [`EventMeaning::End`] end a reply.
+    fn is_whole(&self) -> bool {
+        false
+    }
 
     /// What a stream misses that stops before it is whole.
     fn missing(&self) -> &'static str;
@@ -119,6 +113,15 @@ pub enum EventMeaning {
 }
 
 impl EventMeaning {
+    /// Whether it shows something of the reply.
+    pub(super) fn shows_something(&self) -> bool {
+        let (Self::Chunk(chunk) | Self::Last(chunk)) = self else {
+            return false;
+        };
+        let is_filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        is_filled(&chunk.text) || is_filled(&chunk.reasoning) || !chunk.tool_calls.is_empty()
+    }
+
     /// What `[DONE]` means for a reply that has said its end, or has not.
     pub(crate) fn of_done(has_ended: bool) -> Self {
         if has_ended { Self::End } else { Self::Cut }

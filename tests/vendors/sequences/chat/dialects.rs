@@ -181,7 +181,7 @@ pub fn all() -> Vec<Dialect> {
             usage: Some(Usage::new(3, 2).with_cached(1)),
             error: (
                 json!({"error": {"type": "engine_overloaded_error", "message": "The engine is currently overloaded, please try again later"}}),
-                FailureKind::Transient,
+                FailureKind::Overloaded,
             ),
             ..plain("Moonshot", "https://platform.moonshot.ai/docs/api/chat")
         },

@@ -66,12 +66,12 @@ pub fn cases() -> Vec<Case> {
         ),
         ("Ollama", "load", "https://docs.ollama.com/api"),
         (
-            "Cohere",
+            "Cohere, compatible",
             "COMPLETE",
             "https://docs.cohere.com/reference/chat",
         ),
         (
-            "Cohere",
+            "Cohere, compatible",
             "MAX_TOKENS",
             "https://docs.cohere.com/reference/chat",
         ),
@@ -175,9 +175,13 @@ pub fn cases() -> Vec<Case> {
             "https://openrouter.ai/docs/api/reference/errors-and-debugging",
         ),
         ("Mistral", "error", "https://docs.mistral.ai/api"),
-        ("Cohere", "ERROR", "https://docs.cohere.com/reference/chat"),
         (
-            "Cohere",
+            "Cohere, compatible",
+            "ERROR",
+            "https://docs.cohere.com/reference/chat",
+        ),
+        (
+            "Cohere, compatible",
             "TIMEOUT",
             "https://docs.cohere.com/reference/chat",
         ),
