@@ -34,19 +34,29 @@ impl Reply {
     pub fn amazon_events<N: AsRef<str>, E: AsRef<[u8]>>(
         events: impl IntoIterator<Item = (N, E)>,
     ) -> Self {
-        let mut body = Vec::new();
-        let mut borders = Vec::new();
-        for named in events {
-            body.extend(amazon_events([named]));
-            borders.push(body.len());
-        }
-        let reply = Self::new(200)
-            .header("content-type", "application/vnd.amazon.eventstream")
-            .body(body)
-            .chunked();
-        Self { borders, ..reply }
+        Self::new(200)
+            .header("content-type", AMAZON_EVENT_STREAM)
+            .body(amazon_events(events))
+            .chunked()
     }
 }
+
+/// Where the frames of a stream end, as far as it is one.
+pub(super) fn frame_ends(stream: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut end = 0;
+    while let Some(length) = stream.get(end..).and_then(<[u8]>::first_chunk) {
+        let length = u32::from_be_bytes(*length) as usize;
+        if length == 0 || length > stream.len() - end {
+            break;
+        }
+        end += length;
+        ends.push(end);
+    }
+    ends
+}
+
+pub(super) const AMAZON_EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
 fn event(name: &str, payload: &[u8]) -> Vec<u8> {
     let (message, kind) = if name.ends_with("Exception") {

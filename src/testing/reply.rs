@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Gate;
+use super::amazon::{AMAZON_EVENT_STREAM, frame_ends};
 
 /// An answer of an [`Upstream`](super::Upstream), and what goes wrong with it.
 ///
@@ -18,8 +19,6 @@ pub struct Reply {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Bytes,
     pub(super) framing: Framing,
-    /// Where the body's parts end.
-    pub(super) borders: Vec<usize>,
     pub(super) piece: Option<usize>,
     /// Where the answer stalls, in bytes of the body; before the head for `None`.
     pub(super) stalls: Vec<(Option<usize>, Gate)>,
@@ -54,7 +53,6 @@ impl Reply {
             headers: Vec::new(),
             body: Bytes::new(),
             framing: Framing::Length,
-            borders: Vec::new(),
             piece: None,
             stalls: Vec::new(),
             drip: None,
@@ -209,6 +207,11 @@ impl Reply {
         self
     }
 
+    fn is_amazon_stream(&self) -> bool {
+        let mut values = self.headers.iter().map(|(_, value)| value);
+        values.any(|value| value == AMAZON_EVENT_STREAM)
+    }
+
     /// The pieces of the body that are sent, each with the gates before it.
     pub(super) fn pieces(&self) -> Vec<(Vec<Gate>, Bytes)> {
         let end = match self.end {
@@ -221,7 +224,9 @@ impl Reply {
             Some(size) => borders.extend((0..end).step_by(size)),
             None if self.framing == Framing::Chunked => {
                 borders.extend((2..end).filter(|at| self.body[..*at].ends_with(b"\n\n")));
-                borders.extend(&self.borders);
+                if self.is_amazon_stream() {
+                    borders.extend(frame_ends(&self.body));
+                }
             }
             None => {}
         }

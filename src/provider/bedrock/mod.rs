@@ -109,7 +109,7 @@ impl Vendor for BedrockApi {
         &["anthropic"]
     }
 
-    fn base_url(&self) -> &str {
+    fn base_url(&self) -> &'static str {
         "https://bedrock-runtime.us-east-1.amazonaws.com"
     }
 

@@ -11,7 +11,8 @@ use crate::request::RequestBody;
 use crate::transport::Limits;
 
 impl VendorCall<'_> {
-    /// Sends a request, signed where the credential signs. An answer with another status than `accepts` takes is an error.
+    /// Sends a request, signed where the credential signs. An answer with another status than `accepts` takes is an error: a redirect,
+    /// too, so that a key is never carried on to another place.
     pub(super) fn send_signed(
         &self,
         head: Parts,
@@ -32,7 +33,7 @@ impl VendorCall<'_> {
             return send(head, body, limits);
         };
         let clock = self.attempt.clock();
-        let body = whole(body, signer.largest_body())?;
+        let body = whole(&body, signer.largest_body())?;
         let sign = || {
             let mut head = head.clone();
             signer.sign(self.auth, &mut head, &body, clock.now())?;
@@ -56,7 +57,7 @@ impl VendorCall<'_> {
 }
 
 /// All of a body, which a signature needs before the first byte is sent.
-fn whole(body: RequestBody, limit: usize) -> Result<Bytes, Error> {
+fn whole(body: &RequestBody, limit: usize) -> Result<Bytes, Error> {
     if let Some(bytes) = body.as_bytes() {
         return Ok(bytes.clone());
     }

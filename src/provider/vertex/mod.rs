@@ -87,7 +87,7 @@ impl Vendor for VertexApi {
         &["gemini", "anthropic"]
     }
 
-    fn base_url(&self) -> &str {
+    fn base_url(&self) -> &'static str {
         "https://aiplatform.googleapis.com"
     }
 

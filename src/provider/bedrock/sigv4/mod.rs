@@ -198,7 +198,7 @@ mod tests {
                 Some((name, value)) if !line.starts_with(' ') => {
                     headers.push((name.to_ascii_lowercase(), value.to_owned()));
                 }
-                _ => headers.last_mut().unwrap().1.push_str(&format!("\n{line}")),
+                _ => headers.last_mut().unwrap().1.extend(["\n", line]),
             }
         }
         let told = headers.iter().find(|(name, _)| name == "authorization");

@@ -66,9 +66,7 @@ pub(super) fn message(frame: &[u8]) -> Result<Message<'_>, Fault> {
         .ok_or("it is shorter than its parts")?;
     let mut headers = Vec::new();
     while !rest.is_empty() {
-        if let Some(header) = text_header(&mut rest).ok_or("its headers cannot be read")? {
-            headers.push(header);
-        }
+        take_header(&mut rest, &mut headers).ok_or("its headers cannot be read")?;
     }
     Ok(Message {
         headers,
@@ -76,8 +74,8 @@ pub(super) fn message(frame: &[u8]) -> Result<Message<'_>, Fault> {
     })
 }
 
-/// The next header, where it is a text; `None` for one that cannot be.
-fn text_header<'a>(rest: &mut &'a [u8]) -> Option<Option<(&'a str, &'a str)>> {
+/// Takes the next header, and keeps it where it is a text; `None` for one that cannot be.
+fn take_header<'a>(rest: &mut &'a [u8], texts: &mut Vec<(&'a str, &'a str)>) -> Option<()> {
     let name = take_short(rest)?;
     let kind = take(rest, 1)?[0];
     let length = match kind {
@@ -91,11 +89,11 @@ fn text_header<'a>(rest: &mut &'a [u8]) -> Option<Option<(&'a str, &'a str)>> {
         _ => return None,
     };
     let value = take(rest, length)?;
-    if kind != TEXT {
-        return Some(None);
+    if kind == TEXT {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        texts.push((text(name)?, text(value)?));
     }
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    Some(Some((text(name)?, text(value)?)))
+    Some(())
 }
 
 /// What stands behind its length of one byte, which is not zero.
