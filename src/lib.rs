@@ -30,12 +30,14 @@
 //!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
 //! * Create credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
-//!   [`Auth::authorized_user`]; keep them: [`FileStore`].
-//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::Vertex`], [`provider::Bedrock`], [`provider::http`], or a
+//!   [`Auth::authorized_user`], [`Auth::aws_access_key`]; keep them: [`FileStore`].
+//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::Vertex`], [`provider::Bedrock`],
+//!   [`provider::Cohere`], [`provider::compatible`] (a table of vendors), [`provider::http`], or a
 //!   [`ProviderExecutor`] of your own.
 //! * Classify errors: [`FailurePolicy`]. Select credentials: [`Selector`], [`RoundRobin`], [`FillFirst`], [`Weighted`],
 //!   [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].
 //! * Read limits: [`RateLimits`], from headers and errors. Report availability: [`Manager::explain`], [`Error::exhaustion`].
+//! * Encrypt what is stored: [`Sealed`]. Use keys from mounted files: [`MountedKeys`].
 //! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite`, `postgres` and `redis`.
 //! * Observe: [`Hook`], and the `log` crate ([levels](guide::fleets#watching-it)).
 //! * Test your own code: feature `testing`, with loopback upstreams and a scripted executor; [`ManualClock`].
@@ -146,8 +148,8 @@ pub use store::RedisStore;
 pub use store::SqliteStore;
 pub use store::codec;
 pub use store::{
-    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, RecordLock, Revision, Saved,
-    Skipped, Store, StoreEntry, Unlocked,
+    Changes, Cursor, FileStore, Intent, Listing, MemoryStore, Missing, MountedKeys, RecordLock,
+    Revision, Saved, Sealed, SealingKey, Skipped, Store, StoreEntry, Unlocked,
 };
 
 pub use cancel::{CancelToken, Never, OnCancel};

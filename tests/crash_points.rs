@@ -6,15 +6,23 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod store_support;
+
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::testing::TokenServer;
-use credpool::{Auth, FileStore, Manager, Revision, Saved, Status, Store, provider::OpenAi};
+use credpool::{Auth, Manager, Revision, Saved, Status, Store, provider::OpenAi};
+use store_support::open;
 
 const WORK: &str = "CREDPOOL_CRASH_WORK";
-const DIRECTORY: &str = "CREDPOOL_CRASH_DIRECTORY";
+const ADDRESS: &str = "CREDPOOL_CRASH_STORE";
+
+/// The kinds of stores, as their addresses begin.
+const PLAIN: &str = "file";
+const SEALED: &str = "sealed|file";
 
 const COOLDOWNS: usize = 100;
 
@@ -44,10 +52,10 @@ fn record(generation: u64) -> Auth {
 /// What is done to be killed in it: a line for each step that has returned.
 #[test]
 fn child() {
-    let (Ok(work), Ok(directory)) = (std::env::var(WORK), std::env::var(DIRECTORY)) else {
+    let (Ok(work), Ok(address)) = (std::env::var(WORK), std::env::var(ADDRESS)) else {
         return;
     };
-    let store = FileStore::open(directory).unwrap();
+    let store = open(&address);
     println!("\nopened");
     match &*work {
         "save" => {
@@ -65,12 +73,7 @@ fn child() {
                 println!("removed");
             }
         }
-        "cool" => cool(&store),
-        #[cfg(feature = "sqlite")]
-        "cool in SQLite" => {
-            let path = std::env::var(DIRECTORY).unwrap() + "/db";
-            cool(&credpool::SqliteStore::open(path).unwrap());
-        }
+        "cool" => cool(&*store),
         "refresh" => {
             let manager = manager(store);
             manager.load().unwrap();
@@ -82,7 +85,7 @@ fn child() {
 }
 
 /// A record that is saved, and as many cooldowns as `COOLDOWNS`, each written.
-fn cool(store: &impl Store) {
+fn cool(store: &dyn Store) {
     store.save(&record(1)).unwrap();
     println!("\nsaved");
     for round in 0..COOLDOWNS {
@@ -93,7 +96,7 @@ fn cool(store: &impl Store) {
     println!("noted");
 }
 
-fn manager(store: FileStore) -> Manager {
+fn manager(store: Arc<dyn Store>) -> Manager {
     let manager = Manager::builder()
         .store(store)
         .min_refresh_gap(Duration::from_millis(1))
@@ -103,13 +106,13 @@ fn manager(store: FileStore) -> Manager {
     manager
 }
 
-/// The child, at work in a directory.
-fn at_work(mut command: Command, work: &str, directory: &Path) -> Output {
+/// The child, at work in a store.
+fn at_work(mut command: Command, work: &str, address: &str) -> Output {
     command
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env(WORK, work)
-        .env(DIRECTORY, directory)
+        .env(ADDRESS, address)
         .output()
         .unwrap()
 }
@@ -145,13 +148,18 @@ fn can_trace() -> bool {
     works
 }
 
+fn address(kind: &str, directory: &tempfile::TempDir) -> String {
+    format!("{kind}|{}", directory.path().join("store").display())
+}
+
 /// A directory with a record in its first generation, and another one.
-fn prepared() -> (tempfile::TempDir, FileStore) {
+fn prepared(kind: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
-    let store = FileStore::open(directory.path().join("store")).unwrap();
+    let address = address(kind, &directory);
+    let store = open(&address);
     store.save(&record(1)).unwrap();
     store.save(&Auth::api_key("p", "k").with_id("b")).unwrap();
-    (directory, store)
+    (directory, address)
 }
 
 fn token(auth: &Auth) -> String {
@@ -159,9 +167,12 @@ fn token(auth: &Auth) -> String {
     metadata.text("refresh_token").unwrap().to_owned()
 }
 
-/// What a child has left in a directory, whatever has happened to it.
-fn check(directory: &Path, output: &Output, what: &str) {
-    let store = FileStore::open(directory).unwrap();
+/// What a child has left in a store, whatever has happened to it.
+fn check(address: &str, output: &Output, what: &str) {
+    if let Some((_, directory)) = address.split_once(&format!("{SEALED}|")) {
+        assert_shows_nothing(Path::new(directory), what);
+    }
+    let store = open(address);
     let listing = store.list().unwrap();
     assert!(listing.skipped.is_empty(), "{what}: {:?}", listing.skipped);
     let found = |id: &str| listing.records.iter().find(|auth| auth.id == id);
@@ -195,18 +206,45 @@ fn check(directory: &Path, output: &Output, what: &str) {
     assert!(matches!(saved, Saved::At(_)), "{what}: {saved:?}");
 }
 
+/// A file that was staged, or is only half written, has no token either.
+fn assert_shows_nothing(directory: &Path, what: &str) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_shows_nothing(&path, what);
+            continue;
+        }
+        let text = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        for token in ["access-", "refresh-"] {
+            assert!(
+                !text.contains(token),
+                "{what}: {} has {token}",
+                path.display()
+            );
+        }
+    }
+}
+
 #[test]
 fn a_save_that_is_killed_leaves_the_old_record_or_the_new_one() {
+    kill_saves(PLAIN);
+}
+
+#[test]
+fn a_sealed_save_that_is_killed_leaves_the_old_record_or_the_new_one_and_no_token_in_the_open() {
+    kill_saves(SEALED);
+}
+
+fn kill_saves(kind: &str) {
     if !can_trace() {
         return;
     }
     let mut killed = 0;
     for call in CALLS {
         for nth in 1.. {
-            let (directory, store) = prepared();
-            drop(store);
+            let (directory, place) = prepared(kind);
             let trace = directory.path().join("trace");
-            let place = directory.path().join("store");
             let injected = format!("signal=SIGKILL:when={nth}");
             let output = at_work(traced(call, &injected, &trace), "save", &place);
             let what = format!("killed at {call} {nth}");
@@ -239,10 +277,8 @@ fn a_save_that_the_system_refuses_leaves_the_old_record_and_says_so() {
         ("/^rename", "EIO"),
     ] {
         for nth in 1.. {
-            let (directory, store) = prepared();
-            drop(store);
+            let (directory, place) = prepared(PLAIN);
             let trace = directory.path().join("trace");
-            let place = directory.path().join("store");
             let injected = format!("error={error}:when={nth}");
             let output = at_work(traced(call, &injected, &trace), "save", &place);
             let what = format!("{error} at {call} {nth}");
@@ -267,29 +303,27 @@ fn a_cooldown_does_not_wait_for_the_disk() {
     if !can_trace() {
         return;
     }
-    let works = ["cool", "cool in SQLite"];
-    let works = &works[..if cfg!(feature = "sqlite") { 2 } else { 1 }];
-    for work in works {
+    let kinds = [PLAIN, SEALED, "sqlite"];
+    let kinds = &kinds[..if cfg!(feature = "sqlite") { 3 } else { 2 }];
+    for kind in kinds {
         let directory = tempfile::tempdir().unwrap();
         let trace = directory.path().join("trace");
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "--trace=fsync,fdatasync,sync_file_range", "-o"]);
         command.arg(&trace);
-        let output = at_work(command, work, &directory.path().join("store"));
+        let output = at_work(command, "cool", &address(kind, &directory));
         assert!(said(&output, "noted"), "{output:?}");
         let trace = std::fs::read_to_string(&trace).unwrap();
         let synced = trace.lines().filter(|line| line.contains("sync")).count();
         // The record itself does wait for it, and the database when it is made.
-        println!("{work}: {COOLDOWNS} cooldowns, {synced} times synchronised");
-        assert!((1..COOLDOWNS / 2).contains(&synced), "{work}: {synced}");
+        println!("{kind}: {COOLDOWNS} cooldowns, {synced} times synchronised");
+        assert!((1..COOLDOWNS / 2).contains(&synced), "{kind}: {synced}");
     }
 }
 
 #[test]
 fn a_limit_on_the_size_of_files_leaves_the_old_record_and_is_said() {
-    let (directory, store) = prepared();
-    drop(store);
-    let place = directory.path().join("store");
+    let (_directory, place) = prepared(PLAIN);
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]);
     let output = at_work(shell, "save", &place);
@@ -309,8 +343,8 @@ fn a_refresh_that_is_killed_costs_no_login() {
     for call in CALLS {
         for nth in 1.. {
             let directory = tempfile::tempdir().unwrap();
-            let place = directory.path().join("store");
-            let store = FileStore::open(&place).unwrap();
+            let place = address(PLAIN, &directory);
+            let store = open(&place);
             // A login for each run: they are told apart by it.
             runs += 1;
             let mut login = server.login("p", &format!("login-{runs}"));
@@ -321,7 +355,7 @@ fn a_refresh_that_is_killed_costs_no_login() {
             let injected = format!("signal=SIGKILL:when={nth}");
             let output = at_work(traced(call, &injected, &trace), "refresh", &place);
             let what = format!("killed at {call} {nth}");
-            let store = FileStore::open(&place).unwrap();
+            let store = open(&place);
             let listing = store.list().unwrap();
             assert!(listing.skipped.is_empty(), "{what}: {:?}", listing.skipped);
             let generation = listing.records[0].generation();

@@ -108,6 +108,13 @@ fn over_files() {
     outlives(&format!("file|{}", directory.path().display()), &KILLED);
 }
 
+#[test]
+fn over_sealed_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("sealed|file|{}", directory.path().display());
+    outlives(&address, &KILLED);
+}
+
 #[cfg(feature = "sqlite")]
 #[test]
 fn over_sqlite() {

@@ -12,7 +12,7 @@ use credpool::provider::OpenAi;
 use credpool::testing::{Reply, Upstream};
 use credpool::{
     Attempt, Auth, FileStore, Manager, MemoryStore, OAuthTokens, Options, ProviderExecutor,
-    Request, Store, SystemClock,
+    Request, Sealed, SealingKey, Store, SystemClock,
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -129,6 +129,7 @@ fn child() {
         Some("executor") => by_executor(login, are_live),
         Some("manager") => by_manager(MemoryStore::new(), Some(login), are_live),
         Some("files") => by_manager(files(), Some(login), are_live),
+        Some("sealed files") => by_manager(sealed(files()), Some(login), are_live),
         Some("token files") => {
             drop(login);
             by_manager(files(), None, are_live);
@@ -164,6 +165,10 @@ fn by_executor(mut auth: Auth, are_live: impl FnOnce()) {
 
 fn files() -> FileStore {
     FileStore::open(std::env::var(PLACE).unwrap()).unwrap()
+}
+
+fn sealed(store: impl Store) -> impl Store {
+    Sealed::new(store, || Ok(vec![SealingKey::from_bytes([7; 32])])).unwrap()
 }
 
 /// With a login that it registers, or with the one that the store has.
@@ -213,6 +218,11 @@ fn a_manager_leaves_no_token_behind() {
 #[test]
 fn a_store_of_files_leaves_no_token_behind() {
     assert_none_is_left("files");
+}
+
+#[test]
+fn a_sealed_store_leaves_no_token_behind() {
+    assert_none_is_left("sealed files");
 }
 
 #[test]

@@ -257,12 +257,14 @@ impl Auth {
     }
 
     /// Called once the record's tokens and its spent tokens are read: spent tokens that were written for other tokens mean that another
-    /// login has been put in place of the former one.
+    /// login has been put in place of the former one; or, where a refresh has spent the present token, that an older copy of the tokens was.
     pub(crate) fn tell_login_from_rotation(&mut self) {
         let Some(now) = self.grant_token() else {
             return;
         };
-        if let Some(former) = self.spent.written_for.take() {
+        if let Some(former) = self.spent.written_for.take()
+            && !self.spent.rotated().contains(&now)
+        {
             self.note_login(Some(former).filter(|former| *former != now));
         }
     }

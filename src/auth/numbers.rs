@@ -26,6 +26,11 @@ impl Auth {
     }
 }
 
+/// Whether an attribute of this name must be a number.
+pub(super) fn is_number(name: &str) -> bool {
+    NUMBERS.iter().any(|(number, _)| *number == name)
+}
+
 const NUMBERS: [(&str, RangeInclusive<i64>); 5] = [
     ("priority", -1_000_000..=1_000_000),
     ("weight", 0..=1_000_000),

@@ -152,7 +152,7 @@ fn collect_text<'a>(name: &str, text: &'a str, secrets: &mut Vec<Text<'a>>) {
 }
 
 /// Whether what is called so is a secret: a header too by its name alone, since programs tag their requests with others.
-fn names_a_secret(name: &str) -> bool {
+pub(super) fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let names = |part: &str| SECRET_NAMES.iter().any(|secret| part.contains(secret));
     match name.strip_prefix("header:") {

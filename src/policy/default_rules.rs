@@ -100,6 +100,8 @@ fn keys() -> Vec<Rule> {
                 .or_named("api_key_service_blocked")
                 .or_named("access_token_expired")
                 .or_named("account_deactivated")
+                // LiteLLM's proxy, with 400 (`litellm/proxy/auth/user_api_key_auth.py`).
+                .or_named("expired_key")
                 // https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
                 // https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
                 .or_named("expiredtoken")
@@ -307,6 +309,8 @@ fn limits() -> Vec<Rule> {
                 .with_text("would exceed your account")
                 .with_text("monthly limit")
                 .with_text("weekly limit")
+                // Volcengine's plans of five hours, a week and a month: https://www.volcengine.com/docs/82379/1299023
+                .with_text("usage quota")
                 // Cohere's trial keys: https://docs.cohere.com/docs/rate-limits
                 .with_text("calls / month")
                 .with_text("per month")
@@ -344,6 +348,7 @@ fn limits() -> Vec<Rule> {
             Rule::status(403)
                 .with_text("reached your usage limit")
                 .with_text("out of call volume quota")
+                .with_text("out of bandwidth quota")
                 .undenied(),
         )
         .scope(Scope::Credential),

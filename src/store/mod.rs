@@ -5,10 +5,12 @@ mod contract;
 mod entry;
 mod file;
 mod memory;
+mod mounted;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+mod sealed;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod support;
@@ -23,8 +25,10 @@ pub use contract::{Changes, Cursor, Intent, Missing, RecordLock, Revision, Saved
 pub use entry::StoreEntry;
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use mounted::MountedKeys;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use sealed::{Sealed, SealingKey};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

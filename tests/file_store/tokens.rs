@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use credpool::{Auth, FileStore, Status, Store};
+use credpool::{
+    Attempt, Auth, Error, FileStore, Manager, Options, ProviderExecutor, Request, Response, Status,
+    Store,
+};
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
 
@@ -249,4 +253,56 @@ fn the_search_has_a_bottom() {
     assert_eq!(listing.records.len(), 1);
     assert_eq!(listing.records[0].id, "1/2/3/4/5/6/7/t.json");
     assert_eq!(listing.skipped[0].location, "1/2/3/4/5/6/7/8");
+}
+
+/// Gives one new login after the other.
+struct Rotating;
+
+impl ProviderExecutor for Rotating {
+    fn identifier(&self) -> &'static str {
+        "claude"
+    }
+
+    fn execute(&self, _: &Attempt, _: &Auth, _: &Request, _: &Options) -> Result<Response, Error> {
+        Ok(Response::default())
+    }
+
+    fn refresh(&self, _: &Attempt, auth: &Auth) -> Result<Auth, Error> {
+        let former = auth.metadata.as_ref().unwrap().text("refresh_token");
+        let next = format!("{}'", former.unwrap());
+        Ok(auth
+            .clone()
+            .with_metadata("access_token", next.clone())
+            .with_metadata("refresh_token", next))
+    }
+}
+
+#[test]
+fn an_older_text_that_an_editor_saves_brings_no_spent_token_back_and_another_login_comes_in() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("credentials");
+    let text = |token: &str, label: &str| json!({"type": "claude", "access_token": token, "refresh_token": token, "label": label});
+    let file = |dir: &Path| {
+        let there = get(dir, "a.json");
+        let member = |name: &str| there[name].as_str().unwrap().to_owned();
+        (member("refresh_token"), member("label"))
+    };
+    for (rotations, saved, kept) in [(1, "r", "r'"), (3, "r'", "r'''"), (2, "s", "s")] {
+        put(&dir, "a.json", &text("r", "old"));
+        let store = FileStore::open(&dir).unwrap();
+        let manager = Manager::builder().store(store).build().unwrap();
+        manager.register_executor(Rotating);
+        manager.load().unwrap();
+        for _ in 0..rotations {
+            manager.refresh_now("a.json").unwrap();
+        }
+        put(&dir, "a.json", &text(saved, "new"));
+        manager.load().unwrap();
+        manager.shutdown(Duration::from_secs(5)).unwrap();
+        let auth = manager.get_by_id("a.json").unwrap();
+        let token = auth.metadata.as_ref().unwrap().text("refresh_token");
+        assert_eq!(token, Some(kept), "{saved}");
+        assert_eq!(file(&dir), (kept.to_owned(), "new".to_owned()));
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -8,7 +8,10 @@ use credpool::{Auth, FileStore, MemoryStore, Store};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
+use crate::gate::Stops;
 use crate::model_store::{ModelStore, merge};
+use crate::random::Random;
+use crate::sealed::{KeyChange, SealedBackend};
 use crate::timeline::Pid;
 use crate::truth::Shared;
 
@@ -16,6 +19,11 @@ use crate::truth::Shared;
 pub trait Backend {
     /// A handle of a process's own.
     fn open(&self, pid: Pid) -> Arc<dyn Store>;
+
+    /// As [`open`](Self::open), where the store has a wrapper: what stops the process stops it between the wrapper's calls.
+    fn open_before(&self, stops: &Stops) -> Arc<dyn Store> {
+        self.open(stops.pid)
+    }
 
     /// A handle for checks.
     fn look(&self) -> Arc<dyn Store> {
@@ -85,6 +93,16 @@ pub trait Backend {
     fn forget_locks(&self) -> bool {
         false
     }
+
+    /// Something becomes of the keys with which records are sealed.
+    fn change_keys(&self, _: &mut Random) -> Option<KeyChange> {
+        None
+    }
+
+    /// Whether a record that should be sealed has a token in the open.
+    fn shows_token(&self, _id: &str) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +118,8 @@ pub const KINDS: &[&str] = &[
     #[cfg(feature = "sqlite")]
     "sqlite",
     "model",
+    "sealed-file",
+    "sealed-memory",
 ];
 
 pub fn create(kind: &str, truth: &Shared) -> Box<dyn Backend> {
@@ -109,6 +129,8 @@ pub fn create(kind: &str, truth: &Shared) -> Box<dyn Backend> {
         #[cfg(feature = "sqlite")]
         "sqlite" => Box::new(Database::new()),
         "model" => Box::new(Model(ModelStore::new(truth))),
+        "sealed-file" => Box::new(SealedBackend::over(create("file", truth))),
+        "sealed-memory" => Box::new(SealedBackend::over(create("memory", truth))),
         #[cfg(any(feature = "postgres", feature = "redis"))]
         other if crate::servers::kinds().contains(&other) => crate::servers::create(other).unwrap(),
         other => panic!("no such store: {other}; there are {KINDS:?}"),
@@ -136,7 +158,7 @@ impl Backend for Rows {
     }
 
     fn put(&self, id: &str, value: &Value, _: Saving) {
-        put_into(&*self.store, id, value);
+        put_into(&*self.store, value, self.text(id));
     }
 
     fn remove(&self, id: &str) {
@@ -150,10 +172,10 @@ fn text_of(store: &dyn Store, id: &str) -> Option<Value> {
 }
 
 /// Saves a credential; the runtime state stays.
-fn put_into(store: &dyn Store, id: &str, value: &Value) {
-    let state = text_of(store, id).unwrap_or_default();
+pub fn put_into(store: &dyn Store, value: &Value, former: Option<Value>) {
     let credential = value.as_object().cloned().unwrap_or_default();
-    let mut auth: Auth = serde_json::from_value(merge(credential, &state)).unwrap();
+    let whole = merge(credential, &former.unwrap_or_default());
+    let mut auth: Auth = serde_json::from_value(whole).unwrap();
     // The JSON form has no empty metadata, and a record without any is never stored.
     auth.metadata.get_or_insert_default();
     store.save(&auth).unwrap();

@@ -104,7 +104,11 @@ pub fn log_in(world: &mut World, random: &mut Random) {
     let how = draw_saving(random);
     world.note(format!("a new login {grant} is put into {id} ({how:?})"));
     world.backend.put(&id, &text, how);
-    let change = world.truth().lock().next_change;
+    let change = {
+        let mut truth = world.truth().lock();
+        truth.put_in.insert(grant);
+        truth.next_change
+    };
     world.acknowledge(Change::Login(id, grant), change);
 }
 

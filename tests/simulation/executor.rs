@@ -32,7 +32,7 @@ impl ProviderExecutor for Network {
         &self,
         _: &Attempt,
         auth: &Auth,
-        _: &Request,
+        request: &Request,
         _: &Options,
     ) -> Result<Response, Error> {
         let mut truth = self.truth.lock();
@@ -57,7 +57,11 @@ impl ProviderExecutor for Network {
             truth.tell(self.pid, format!("401 for {} with {access:?}", auth.id));
             return Err(Error::upstream(401, "the token is not valid"));
         }
-        Ok(Response::new(auth.id.clone()))
+        Ok(Response::new(truth.answer_for(
+            self.pid,
+            &auth.id,
+            &request.payload,
+        )))
     }
 
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use credpool::{
     Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, Missing, RecordLock, Revision, Saved,
-    Store,
+    Store, StoreEntry,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -62,6 +63,15 @@ impl Trouble {
     }
 }
 
+/// What keeps a process's calls from the store.
+pub struct Switches {
+    pub trouble: Arc<Trouble>,
+    /// The thread that drives the world: time goes on when it says so.
+    driver: ThreadId,
+    dead: AtomicBool,
+    frozen: AtomicBool,
+}
+
 /// What the process's calls have in common with its locks.
 #[derive(Clone)]
 pub struct Line(Arc<Inner>);
@@ -71,17 +81,68 @@ struct Inner {
     pid: Pid,
     timeline: Arc<Timeline>,
     truth: Shared,
-    trouble: Arc<Trouble>,
-    dead: AtomicBool,
-    frozen: AtomicBool,
+    switches: Arc<Switches>,
     locks: Mutex<BTreeMap<u64, Box<dyn RecordLock>>>,
     next_lock: AtomicU64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Read,
     Write,
+}
+
+impl Switches {
+    pub fn new(trouble: &Arc<Trouble>) -> Arc<Self> {
+        Arc::new(Self {
+            trouble: Arc::clone(trouble),
+            driver: thread::current().id(),
+            dead: AtomicBool::new(false),
+            frozen: AtomicBool::new(false),
+        })
+    }
+
+    pub fn are_of_this_thread(&self) -> bool {
+        self.driver == thread::current().id()
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    fn set(&self, switch: &AtomicBool, on: bool) {
+        switch.store(on, Ordering::SeqCst);
+        // Under the lock, or a thread that looks at the moment would sleep on.
+        drop(self.trouble.state.lock());
+        self.trouble.changed.notify_all();
+    }
+
+    fn stands_still(&self, state: State, kind: Kind) -> bool {
+        let hangs = state.hangs && kind == Kind::Write;
+        (hangs || self.frozen.load(Ordering::SeqCst)) && !self.is_dead()
+    }
+
+    /// Waits until a call may go on. False: the process is dead.
+    pub fn pass(&self, kind: Kind, id: Option<&str>) -> Result<bool, Error> {
+        let mut state = self.trouble.state.lock();
+        while self.stands_still(*state, kind) {
+            self.trouble.changed.wait(&mut state);
+        }
+        if self.is_dead() {
+            return Ok(false);
+        }
+        if state.fails {
+            return Err(away("the store is away"));
+        }
+        if state.full && kind == Kind::Write {
+            return Err(away("no space is left on the device"));
+        }
+        let poisoned = self.trouble.poisoned();
+        if kind == Kind::Write && id.is_some() && id == poisoned.as_deref() {
+            return Err(away("the record's place is taken"));
+        }
+        Ok(true)
+    }
 }
 
 impl Line {
@@ -90,16 +151,14 @@ impl Line {
         pid: Pid,
         timeline: &Arc<Timeline>,
         truth: &Shared,
-        trouble: &Arc<Trouble>,
+        switches: Arc<Switches>,
     ) -> Self {
         Self(Arc::new(Inner {
             store,
             pid,
             timeline: Arc::clone(timeline),
             truth: Arc::clone(truth),
-            trouble: Arc::clone(trouble),
-            dead: AtomicBool::new(false),
-            frozen: AtomicBool::new(false),
+            switches,
             locks: Mutex::default(),
             next_lock: AtomicU64::new(0),
         }))
@@ -107,27 +166,19 @@ impl Line {
 
     /// The process dies: nothing of it reaches the store any more, and its locks go.
     pub fn cut(&self) {
-        self.0.dead.store(true, Ordering::SeqCst);
-        // Under the lock, or a thread that looks at the moment would sleep on.
-        drop(self.0.trouble.state.lock());
-        self.0.trouble.changed.notify_all();
+        let switches = &self.0.switches;
+        switches.set(&switches.dead, true);
         let locks = std::mem::take(&mut *self.0.locks.lock());
         drop(locks);
     }
 
     pub fn is_dead(&self) -> bool {
-        self.0.dead.load(Ordering::SeqCst)
+        self.0.switches.is_dead()
     }
 
     pub fn set_frozen(&self, frozen: bool) {
-        self.0.frozen.store(frozen, Ordering::SeqCst);
-        drop(self.0.trouble.state.lock());
-        self.0.trouble.changed.notify_all();
-    }
-
-    fn stands_still(&self, state: State, kind: Kind) -> bool {
-        let hangs = state.hangs && kind == Kind::Write;
-        (hangs || self.0.frozen.load(Ordering::SeqCst)) && !self.is_dead()
+        let switches = &self.0.switches;
+        switches.set(&switches.frozen, frozen);
     }
 
     /// Does a piece of work with the store. `None`: the process is dead.
@@ -137,28 +188,13 @@ impl Line {
         id: Option<&str>,
         work: impl FnOnce(&dyn Store) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
-        {
-            let mut state = self.0.trouble.state.lock();
-            while self.stands_still(*state, kind) {
-                self.0.trouble.changed.wait(&mut state);
-            }
-            if self.is_dead() {
-                return Ok(None);
-            }
-            if state.fails {
-                return Err(away("the store is away"));
-            }
-            if state.full && kind == Kind::Write {
-                return Err(away("no space is left on the device"));
-            }
-            let poisoned = self.0.trouble.poisoned();
-            if kind == Kind::Write && id.is_some() && id == poisoned.as_deref() {
-                return Err(away("the record's place is taken"));
-            }
+        if !self.0.switches.pass(kind, id)? {
+            return Ok(None);
         }
-        self.0.trouble.busy.fetch_add(1, Ordering::SeqCst);
+        let busy = &self.0.switches.trouble.busy;
+        busy.fetch_add(1, Ordering::SeqCst);
         let done = work(&*self.0.store);
-        self.0.trouble.busy.fetch_sub(1, Ordering::SeqCst);
+        busy.fetch_sub(1, Ordering::SeqCst);
         done.map(Some)
     }
 
@@ -266,6 +302,16 @@ impl Store for Line {
             self.note_known(&changes.written);
         }
         Ok(changes)
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        let entries = self.work(Kind::Read, None, |store| store.load_entries(keys))?;
+        Ok(entries.unwrap_or_default())
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        self.work(Kind::Write, None, |store| store.save_entries(entries, most))
+            .map(drop)
     }
 }
 

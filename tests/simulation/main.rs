@@ -10,13 +10,14 @@
 //! |---|---|---|
 //! | `CREDPOOL_SIMULATION_SEEDS` | how many seeds, for each store | 75: some hundreds of worlds in a minute; 5 on a server |
 //! | `CREDPOOL_SIMULATION_FIRST` | the first of them | 0 |
-//! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite`, `model`, `postgres`, `redis`; or `pool` | those without a server |
+//! | `CREDPOOL_SIMULATION_STORE` | one store alone: `memory`, `file`, `sqlite`, `model`, `sealed-file`, `sealed-memory`, `postgres`, `redis`; or `pool` | those without a server |
 //! | `CREDPOOL_SIMULATION_SEED` | replays one seed, prints its history (with `--nocapture`) and shrinks what it breaks | |
 //! | `CREDPOOL_SIMULATION_HISTORY` | set: a child that is run by hand prints the history of each world that breaks a promise | |
 //! | `CREDPOOL_SIMULATION_PROMISE` | of a replayed seed, shrinks what breaks this promise alone | |
 //!
 //! Where things are: `steps` lists the kinds of steps, which are functions in `operators`, `editors` and `accidents`;
-//! `pool` is another world: one process, and what calls meet in it; `promises` holds the checks; `world` runs it all; `truth` is the ledger; `timeline` is time; `backend` has the stores.
+//! `pool` is another world: one process, and what calls meet in it; `promises` holds the checks; `world` runs it all; `truth` is the ledger; `timeline` is time; `backend` has the stores, `sealed` those whose
+//! records are sealed.
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
@@ -28,7 +29,9 @@ mod backend;
 mod editors;
 mod endpoint;
 mod executor;
+mod files;
 mod fleet;
+mod gate;
 mod handle;
 mod jobs;
 mod model_store;
@@ -41,6 +44,7 @@ mod proxy;
 mod quiet;
 mod random;
 mod runs;
+mod sealed;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod servers;
 mod shrink;

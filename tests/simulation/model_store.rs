@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use credpool::{
     Auth, Changes, Cursor, Error, ErrorCode, Intent, Listing, Missing, RecordLock, Revision, Saved,
-    Store,
+    Store, StoreEntry,
 };
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -41,6 +41,7 @@ struct Kept {
     versions: BTreeMap<String, u64>,
     version: u64,
     intents: BTreeMap<String, Intent>,
+    entries: BTreeMap<String, StoreEntry>,
 }
 
 #[derive(Clone)]
@@ -255,6 +256,25 @@ impl Store for ModelHandle {
             }
         }
         Ok(Some(changes))
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        let entries = &self.state().kept.entries;
+        let found = keys.iter().filter_map(|key| entries.get(key).cloned());
+        Ok(found.collect())
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], _: usize) -> Result<(), Error> {
+        let mut state = self.state();
+        state.before = state.kept.clone();
+        for entry in entries {
+            let key = entry.key.clone();
+            match entry.value {
+                Some(_) => drop(state.kept.entries.insert(key, entry.clone())),
+                None => drop(state.kept.entries.remove(&key)),
+            }
+        }
+        Ok(())
     }
 }
 

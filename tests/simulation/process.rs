@@ -7,6 +7,7 @@ use std::time::Duration;
 use credpool::{CancelToken, Error, FailurePolicy, Manager};
 
 use crate::executor::Network;
+use crate::gate::Stops;
 use crate::handle::{Line, Trouble};
 use crate::timeline::{Pid, ProcessClock, Setting, Timeline};
 use crate::truth::{Life, Shared};
@@ -50,18 +51,16 @@ impl Process {
     pub fn start(
         plant: &Plant,
         store: Arc<dyn credpool::Store>,
-        pid: Pid,
+        stops: Stops,
         setting: Setting,
     ) -> Result<Self, Error> {
         let Plant {
-            timeline,
-            truth,
-            trouble,
-            ..
+            timeline, truth, ..
         } = plant;
+        let Stops { switches, pid, .. } = stops;
         truth.lock().lives.insert(pid, Life::default());
         let clock = ProcessClock::new(timeline, pid, setting);
-        let line = Line::new(store, pid, timeline, truth, trouble);
+        let line = Line::new(store, pid, timeline, truth, switches);
         let manager = Manager::builder()
             .clock(clock.clone())
             .store(line.clone())

@@ -14,6 +14,7 @@ use std::time::Duration;
 use credpool::Auth;
 
 use crate::process::Process;
+use crate::sealed::a_sealed_store_shows_no_token;
 use crate::truth::Presence;
 use crate::world::World;
 use cooldowns::{
@@ -43,6 +44,7 @@ pub const ALWAYS: &[fn(&mut World)] = &[
     a_token_used_from_memory_is_told_until_it_is_saved,
     every_process_sees_a_change_within_seconds,
     every_process_sees_a_cooldown_within_seconds,
+    a_sealed_store_shows_no_token,
 ];
 
 /// Checked when all faults have ended and every process has had the time to see what the others did.

@@ -3,9 +3,11 @@
 
 use crate::accidents;
 use crate::editors;
+use crate::files;
 use crate::operators;
 use crate::pool::{self, Pool};
 use crate::random::Random;
+use crate::sealed;
 use crate::world::World;
 
 /// A kind of step. It does nothing where it does not fit.
@@ -47,9 +49,14 @@ pub const fn pool_kind(
     }
 }
 
-/// The kinds of steps in a world over a store, or in that of a pool.
-fn kinds_of(store: &str) -> &'static [Kind] {
-    if store == POOL { pool::KINDS } else { KINDS }
+/// The kinds of steps in a world over a store, or in that of a pool, and how many of the first are in each.
+fn kinds_of(store: &str) -> (Vec<&'static Kind>, usize) {
+    let (first, all): (&[Kind], &[Kind]) = match store {
+        POOL => (&[], pool::KINDS),
+        _ if store.starts_with("sealed") => (SEALED_KINDS, KINDS),
+        _ => (&[], KINDS),
+    };
+    (first.iter().chain(all).collect(), first.len() + 2)
 }
 
 /// Names the world of one process under load, where others are named by their store.
@@ -59,6 +66,8 @@ const KINDS: &[Kind] = &[
     kind("time passes", 6, time_passes),
     kind("refresh", 10, operators::refresh),
     kind("call", 6, operators::call),
+    kind("make a file", 3, files::make),
+    kind("ask for a file", 4, files::ask_for),
     kind("update a fresh copy", 10, operators::update_fresh),
     kind("take a copy", 4, operators::take_copy),
     kind("update an old copy", 5, operators::update_old),
@@ -118,15 +127,17 @@ const KINDS: &[Kind] = &[
     kind("set a clock", 2, accidents::set_clock),
 ];
 
+/// Where records are sealed.
+const SEALED_KINDS: &[Kind] = &[kind("change the keys", 20, sealed::change_keys)];
+
 /// The steps of a seed. A part of the kinds is left out for each: what happens more often meets more often.
 pub fn draw(store: &str, seed: u64, count: usize) -> Vec<Step> {
-    let all = kinds_of(store);
+    let (all, always) = kinds_of(store);
     let mut random = Random::seeded(seed);
-    let always = 2;
     let kinds = all.iter().enumerate();
     let kinds: Vec<_> = kinds
         .filter(|(index, _)| *index < always || random.chance(3, 5))
-        .map(|(_, kind)| kind)
+        .map(|(_, kind)| *kind)
         .collect();
     let whole: usize = kinds.iter().map(|kind| kind.weight).sum();
     let draw_kind = |mut at: usize| {
@@ -136,7 +147,7 @@ pub fn draw(store: &str, seed: u64, count: usize) -> Vec<Step> {
             }
             at -= kind.weight;
         }
-        &all[0]
+        all[0]
     };
     (0..count)
         .map(|_| Step {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::endpoint::{Endpoint, parse, refresh_token};
+use crate::files::File;
 use crate::timeline::{Pid, Timeline};
 
 pub type Shared = Arc<Mutex<Truth>>;
@@ -22,6 +23,8 @@ pub struct Truth {
     pub ever_removed: BTreeSet<String>,
     /// Grants in whose place a record was given another login, or is being given one.
     pub left: BTreeSet<usize>,
+    /// Grants that an editor has put into a record.
+    pub put_in: BTreeSet<usize>,
     /// When a credential with a grant was last removed.
     pub grant_removed: BTreeMap<usize, Duration>,
     /// What upstreams and operators have said of a credential's cooldowns.
@@ -43,6 +46,9 @@ pub struct Truth {
     pub renewed: BTreeMap<(Pid, String, usize), Duration>,
     /// The least time between two refreshes.
     pub gap: Duration,
+    /// What was made, by name.
+    pub files: BTreeMap<String, File>,
+    pub made: usize,
     pub breaches: Vec<Breach>,
     pub history: Vec<String>,
 }
@@ -192,6 +198,9 @@ impl Truth {
             left: BTreeSet::new(),
             grant_removed: BTreeMap::new(),
             lost_at: None,
+            put_in: BTreeSet::new(),
+            files: BTreeMap::new(),
+            made: 0,
             troubled_at: Duration::ZERO,
             writes: 0,
             next_change: 0,

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use crate::backend::{self, Backend, Saving};
 use crate::endpoint::{Endpoint, Mood, access_token, refresh_token};
 use crate::executor::PROVIDER;
+use crate::gate::Stops;
+use crate::handle::Switches;
 use crate::jobs::{Done, Job};
 use crate::process::{Plant, Process};
 use crate::promises;
@@ -232,8 +234,13 @@ impl World {
     pub fn start_process(&mut self, place: usize) {
         let pid = self.next_pid;
         self.next_pid += 1;
-        let store = self.backend.open(pid);
-        let process = Process::start(&self.plant, store, pid, self.settings[place]);
+        let stops = Stops {
+            switches: Switches::new(&self.plant.trouble),
+            timeline: Arc::clone(&self.plant.timeline),
+            pid,
+        };
+        let store = self.backend.open_before(&stops);
+        let process = Process::start(&self.plant, store, stops, self.settings[place]);
         self.note(format!("p{pid} starts"));
         if self.unmounted
             && let Some(life) = self.truth().lock().lives.get_mut(&pid)

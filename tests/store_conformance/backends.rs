@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[cfg(feature = "redis")]
 use credpool::RedisStore;
 use credpool::testing::conformance::{Ability, StoreFixture};
-use credpool::{MemoryStore, Store};
+use credpool::{Auth, MemoryStore, MountedKeys, Store};
 
-use crate::store_support::open;
+use crate::store_support::{open, sealed};
 
 #[derive(Default)]
 pub(crate) struct Memory(Arc<MemoryStore>);
+
+/// A store whose records are sealed.
+pub(crate) struct Wrapped<F>(pub(crate) F);
 
 /// A store in a directory of the check's own.
 pub(crate) struct Local {
@@ -82,6 +85,77 @@ impl StoreFixture for Memory {
     }
 }
 
+/// A store without mounted keys: what is beside them.
+pub(crate) struct Mounted {
+    _volume: tempfile::TempDir,
+    store: Arc<MountedKeys>,
+}
+
+impl Mounted {
+    pub(crate) fn new() -> Self {
+        let volume = tempfile::tempdir().unwrap();
+        let keys = MountedKeys::open(volume.path(), Auth::new("p")).unwrap();
+        Self {
+            store: Arc::new(keys.beside(MemoryStore::new())),
+            _volume: volume,
+        }
+    }
+}
+
+impl StoreFixture for Mounted {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
+    }
+
+    fn lacks(&self) -> &[Ability] {
+        &[Ability::OwnWrites]
+    }
+}
+
+impl<F: Addressed> StoreFixture for Wrapped<F> {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(sealed(self.0.open()))
+    }
+
+    fn lacks(&self) -> &[Ability] {
+        self.0.lacks()
+    }
+
+    fn other_process(&self) -> Option<Command> {
+        let address = self.0.address()?;
+        Some(other_process(&format!("sealed|{address}")))
+    }
+
+    fn rewrite(&self, id: &str, anew: &dyn Fn(&str) -> String) -> bool {
+        self.0.rewrite(id, anew)
+    }
+}
+
+/// A place that another process can open, where it has an address.
+pub(crate) trait Addressed: StoreFixture {
+    fn address(&self) -> Option<String>;
+}
+
+impl Addressed for Memory {
+    fn address(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Addressed for Local {
+    fn address(&self) -> Option<String> {
+        let place = self.dir.path().join("store");
+        Some(format!("{}|{}", self.kind, place.display()))
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "redis"))]
+impl Addressed for Remote {
+    fn address(&self) -> Option<String> {
+        Some(self.address.clone())
+    }
+}
+
 impl Local {
     pub(crate) fn new(kind: &'static str) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -93,16 +167,11 @@ impl Local {
         self.lacks.push(ability);
         self
     }
-
-    fn address(&self) -> String {
-        let place = self.dir.path().join("store");
-        format!("{}|{}", self.kind, place.display())
-    }
 }
 
 impl StoreFixture for Local {
     fn open(&self) -> Arc<dyn Store> {
-        open(&self.address())
+        open(&self.address().unwrap())
     }
 
     fn lacks(&self) -> &[Ability] {
@@ -110,7 +179,7 @@ impl StoreFixture for Local {
     }
 
     fn other_process(&self) -> Option<Command> {
-        Some(other_process(&self.address()))
+        Some(other_process(&self.address()?))
     }
 
     fn rewrite(&self, id: &str, anew: &dyn Fn(&str) -> String) -> bool {

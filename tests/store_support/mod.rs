@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use credpool::{Auth, FileStore, Revision, Store};
+use credpool::{Auth, FileStore, Revision, Sealed, SealingKey, Store};
 use parking_lot::Mutex;
 
 /// Opens a store by its kind and where it is: that is how processes tell each other.
@@ -26,8 +26,14 @@ pub(crate) fn open(address: &str) -> Arc<dyn Store> {
             let (name, url) = address.split_once('|').unwrap();
             Arc::new(credpool::RedisStore::connect(url).unwrap().with_name(name))
         }
+        ("sealed", address) => Arc::new(sealed(open(address))),
         (other, _) => panic!("no such store: {other}"),
     }
+}
+
+/// A store that seals with a key that every process of a test has.
+pub(crate) fn sealed<S: Store>(store: S) -> Sealed<S> {
+    Sealed::new(store, || Ok(vec![SealingKey::from_bytes([7; 32])])).unwrap()
 }
 
 /// A PostgreSQL of one's own that is up, and the address of a store in it.

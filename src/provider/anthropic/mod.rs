@@ -94,7 +94,7 @@ impl Vendor for AnthropicApi {
         "anthropic"
     }
 
-    fn base_url(&self) -> &str {
+    fn base_url(&self) -> &'static str {
         request::BASE_URL
     }
 

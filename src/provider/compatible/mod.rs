@@ -236,6 +236,13 @@ impl Vendor for CompatibleVendor {
         self.dialect
     }
 
+    /// A call brings no credential.
+    fn merge(&self, _: &mut HeaderMap, call: &mut HeaderMap) {
+        if let KeyPlacement::Header(name) = self.key {
+            call.remove(name);
+        }
+    }
+
     fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         let options = self.options(call.options());
         OpenAiApi.execute(&call.with_options(&options), request)

@@ -3,12 +3,12 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::auth::OAuthTokens;
 use crate::error::ErrorCode;
-use crate::provider::http::call::head;
+use crate::provider::http::call::head as head_of;
 use crate::provider::http::headers::JSON;
 use crate::transport::check_url;
 
 fn sent(vendor: &CompatibleVendor, auth: &Auth) -> Result<http::request::Parts, Error> {
-    head(vendor, auth, "/chat/completions", JSON, &Options::new())
+    head_of(vendor, auth, "/chat/completions", JSON, &Options::new())
 }
 
 #[test]
@@ -82,6 +82,9 @@ fn where_a_key_has_a_header_of_its_own_a_token_is_the_bearer() {
         .with_attribute("base_url", "https://r.openai.azure.com/openai/v1/");
     let head = sent(&AZURE_OPENAI, &auth).unwrap();
     assert_eq!(head.headers["authorization"], "Bearer token-1");
+    assert!(!head.headers.contains_key("api-key"));
+    let calls = Options::new().with_header("api-key", "another").unwrap();
+    let head = head_of(&AZURE_OPENAI, &auth, "/chat/completions", JSON, &calls).unwrap();
     assert!(!head.headers.contains_key("api-key"));
     let by_attribute = Auth::new("azure-openai")
         .with_attribute("base_url", "https://r.openai.azure.com/openai/v1")

@@ -104,7 +104,7 @@ impl Vendor for GeminiApi {
         "gemini"
     }
 
-    fn base_url(&self) -> &str {
+    fn base_url(&self) -> &'static str {
         request::BASE_URL
     }
 

@@ -113,7 +113,7 @@ impl Vendor for OpenAiApi {
         "openai"
     }
 
-    fn base_url(&self) -> &str {
+    fn base_url(&self) -> &'static str {
         request::BASE_URL
     }
 

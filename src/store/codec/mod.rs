@@ -29,9 +29,7 @@ pub(crate) use record::{
     MOST_BYTES, Object, add_state, check, credential, from_credential, refused, shown, state,
     without_state,
 };
-pub(crate) use text::add_row;
-#[cfg(any(feature = "postgres", feature = "redis"))]
-pub(crate) use text::{MOST_RACES, overtaken};
+pub(crate) use text::{MOST_RACES, add_row, object, object_text, overtaken};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) use text::{Parts, conflict, intent_text, read_intent};
 pub use text::{Texts, decode, encode, encode_state};

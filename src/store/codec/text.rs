@@ -79,8 +79,8 @@ impl Drop for Texts {
 pub fn encode(auth: &Auth) -> Result<Texts, Error> {
     check(auth)?;
     Ok(Texts {
-        credential: text(auth, &credential(auth))?,
-        state: text(auth, &state(auth))?,
+        credential: object_text(auth, &credential(auth))?,
+        state: object_text(auth, &state(auth))?,
         // The record's JSON form knows no larger one.
         #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
         generation: i64::try_from(auth.generation()).unwrap_or(i64::MAX),
@@ -105,10 +105,11 @@ pub fn encode(auth: &Auth) -> Result<Texts, Error> {
 /// ```
 pub fn encode_state(auth: &Auth) -> Result<String, Error> {
     check(auth)?;
-    text(auth, &state(auth))
+    object_text(auth, &state(auth))
 }
 
-fn text(auth: &Auth, part: &Object) -> Result<String, Error> {
+/// A part of `auth` as a text that can be read again.
+pub(crate) fn object_text(auth: &Auth, part: &Object) -> Result<String, Error> {
     let mut json = wiped_json(&**part).map_err(|error| refused(auth, &error))?;
     let text = String::from_utf8(std::mem::take(&mut *json));
     let mut text = Zeroizing::new(text.map_err(|error| refused(auth, &error.utf8_error()))?);
@@ -161,7 +162,8 @@ pub(crate) fn add_row(
     skipped.extend(problem.map(|why| Skipped::new(shown(id), why)));
 }
 
-fn object(text: &str) -> Result<Object, Unfit> {
+/// The part that a text holds.
+pub(crate) fn object(text: &str) -> Result<Object, Unfit> {
     // The error's own text may quote what was read.
     serde_json::from_str(text)
         .map(Wiped::new)
@@ -206,11 +208,9 @@ pub(crate) fn conflict(
 }
 
 /// How often another writer may change a record between a look and a swap. Each time, one of the writers succeeds.
-#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) const MOST_RACES: usize = 100;
 
 /// That others were always faster.
-#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) fn overtaken(id: &str) -> Error {
     let message = format!(
         "credential {} was not saved: too many concurrent writes by other processes",

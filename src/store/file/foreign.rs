@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::store::sealed::ENVELOPE;
+
 /// Whether an object is a token file that can be of use: it has a member of that form, or a token or a key that an executor or a
 /// grant reads. A map from providers to logins, say, has none at its top.
 pub(super) fn is_understood(object: &Map<String, Value>) -> bool {
@@ -29,8 +31,9 @@ fn has_text(object: &Map<String, Value>, name: &str) -> bool {
 /// What a token file says of itself. A label alone says nothing: many files of other programs have one.
 const FORM: [&str; 5] = ["type", "provider", "email", "project_id", "proxy_url"];
 
-/// Tokens and keys, and what gets them.
-const SECRETS: [&str; 9] = [
+/// Tokens and keys, what gets them, and what seals them.
+const SECRETS: [&str; 10] = [
+    ENVELOPE,
     "access_token",
     "refresh_token",
     "id_token",
@@ -79,6 +82,7 @@ mod tests {
             json!({"client_email": "e", "private_key": "k"}),
             json!({"service_account": {"private_key": "k"}}),
             json!({"service_account": "{}"}),
+            json!({"credpool_sealed": "v1.x.y"}),
             json!({"type": "external_account", "access_token": "a"}),
             json!({"type": "external_account_authorized_user", "refresh_token": "r"}),
         ] {

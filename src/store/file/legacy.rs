@@ -6,6 +6,7 @@ use super::names;
 use crate::auth::{Auth, Metadata, Status, Wiped, wiped_json};
 use crate::store::codec;
 use crate::store::codec::Object;
+use crate::store::sealed::ENVELOPE;
 
 /// Whether an object is a token file rather than a record in the crate's own form.
 pub(super) fn is_token(object: &Map<String, Value>) -> bool {
@@ -71,7 +72,9 @@ pub(super) fn remainder(auth: &Auth, object: &Map<String, Value>) -> Object {
 
 /// Tells one set of tokens from another, and nothing of them: this is how a change by another tool shows.
 pub(super) fn token_digest(object: &Map<String, Value>) -> String {
-    let tokens: Vec<_> = TOKENS.iter().map(|name| object.get(*name)).collect();
+    let tokens = TOKENS.iter().map(|name| object.get(*name));
+    let sealed = object.get(ENVELOPE).map(Some);
+    let tokens: Vec<_> = tokens.chain(sealed).collect();
     names::digest(&wiped_json(&tokens).unwrap_or_default())
 }
 

@@ -1,9 +1,10 @@
-//! What backends share: kept connections, polling for a lock, lock files, permissions, when to remove what is too much. Knows nothing of records.
+//! What backends share: kept connections, polling for a lock, lock files, permissions, files of secrets, when to remove what is too much. Knows nothing of records.
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) mod connection_pool;
 pub(crate) mod lock_file;
 pub(crate) mod permissions;
 pub(crate) mod poll;
+pub(crate) mod secret_file;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod truncation;

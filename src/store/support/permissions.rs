@@ -108,7 +108,19 @@ pub(crate) fn tighten_dir(dir: &Path) {
 
 /// As [`tighten_dir`], for an open file.
 pub(crate) fn tighten_file(file: &File, found: &fs::Metadata, path: &str) {
+    warn_if_open(tighten(file, found), path);
+}
+
+/// As [`tighten_file`], for a file that may be mounted: one that is mounted read-only has the rights that its mount gives it.
+pub(crate) fn tighten_mounted(file: &File, found: &fs::Metadata, path: &str) {
     match tighten(file, found) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+        tightened => warn_if_open(tightened, path),
+    }
+}
+
+fn warn_if_open(tightened: io::Result<bool>, path: &str) {
+    match tightened {
         Ok(false) => {}
         Ok(true) => {
             log::warn!(

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::records::is_same;
 use super::{present, stored};
-use crate::endpoint::refresh_token;
+use crate::endpoint::{parse, refresh_token};
 use crate::timeline::Pid;
-use crate::truth::{Field, Presence, REPAIRED, sent_token};
+use crate::truth::{Field, Presence, REPAIRED, Truth, sent_token};
 use crate::world::World;
 
 /// The store has lost writes. What nobody has in memory is gone, and of operators' changes no more is expected.
@@ -16,9 +16,11 @@ pub fn expect_lost_writes(world: &mut World) {
     world.disturbed = world.now();
     let now = world.now();
     world.truth().lock().lost_at = Some(now);
+    world.truth().lock().files.clear();
     let ids: Vec<String> = world.truth().lock().records.keys().cloned().collect();
     for id in ids {
         forget_what_was_only_read(world, &id);
+        forgive_another_login(world, &id);
         let mut truth = world.truth().lock();
         for field in Field::ALL {
             truth.blur_field(&id, field);
@@ -60,6 +62,24 @@ fn forget_what_was_only_read(world: &World, id: &str) {
     token
         .known
         .retain(|pid| received.contains(pid) || holders.contains(&(*pid, Some(name.clone()))));
+}
+
+/// Editors do not count their changes: where the store is back at the login before one that an editor has put in, nothing tells which of
+/// them is the newer one.
+fn forgive_another_login(world: &World, id: &str) {
+    let there = stored(world, id).and_then(|auth| sent_token(&auth));
+    let there = there.and_then(|token| Some(parse("rt", &token)?.0));
+    let mut truth = world.truth().lock();
+    let Truth {
+        records, put_in, ..
+    } = &mut *truth;
+    if let Some(expected) = records.get_mut(id)
+        && expected.grant.is_some_and(|grant| put_in.contains(&grant))
+        && there.is_some()
+        && there != expected.grant
+    {
+        expected.grant = None;
+    }
 }
 
 /// A record that no process has and the store lacks has gone with its last owner.

@@ -285,14 +285,14 @@ pub(super) fn several_threads_may_save(fixture: &Fixture) -> Verdict {
 }
 
 pub(super) fn large_records_are_whole(fixture: &Fixture) -> Verdict {
-    let auth = sample("a").with_metadata("text", "é\"".repeat(200_000));
+    let auth = sample("a").with_metadata("text", "é\"".repeat(150_000));
     let store = fixture.open();
     store.save(&auth)?;
     let is_whole =
         stored(&*fixture.open())? == [json(&auth)] && json(&loaded(&*store, "a")?) == json(&auth);
     ensure!(
         is_whole,
-        "a record of 800 kB was saved without an error and is another one now"
+        "a record of 600 kB was saved without an error and is another one now"
     );
     Ok(())
 }
