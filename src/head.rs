@@ -42,6 +42,13 @@ impl ResponseHead {
             .find_map(|name| self.headers.get(*name)?.to_str().ok())
     }
 
+    /// The name of an AWS service's error, from `x-amzn-errortype`
+    /// (<https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization>).
+    pub(crate) fn aws_error_type(&self) -> Option<&str> {
+        let name = self.headers.get("x-amzn-errortype")?.to_str().ok()?;
+        Some(aws_name(name)).filter(|name| !name.is_empty())
+    }
+
     /// The same head with its values cleaned: as they are where there is nothing to clean.
     pub(crate) fn cleaned(mut self, clean: impl for<'t> Fn(&'t str) -> Cow<'t, str>) -> Self {
         for (name, value) in &mut self.headers {
@@ -70,6 +77,12 @@ impl fmt::Debug for ResponseHead {
             .field("headers", &shown.collect::<Vec<_>>())
             .finish()
     }
+}
+
+/// The name of an error without its name space in front of a `#` and a URL behind a `:`.
+pub(crate) fn aws_name(name: &str) -> &str {
+    let name = name.split(':').next().unwrap_or_default();
+    name.rsplit('#').next().unwrap_or_default().trim()
 }
 
 const REQUEST_IDS: [&str; 4] = [

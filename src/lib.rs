@@ -30,9 +30,9 @@
 //!
 //! * Make calls: [`Manager`], [`Request`], [`Options`], [`Response`], [`ChunkStream`], [`Error`].
 //! * Create credentials: [`Auth::api_key`], [`Auth::oauth`], [`Auth::client_credentials`], [`Auth::service_account`],
-//!   [`Auth::authorized_user`]; read those of command-line tools: [`import`]; keep them: [`FileStore`].
-//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::Cohere`],
-//!   [`provider::compatible`] (a table of vendors), [`provider::http`], or a
+//!   [`Auth::authorized_user`], [`Auth::aws_access_key`]; read those of command-line tools: [`import`]; keep them: [`FileStore`].
+//! * Call a provider: [`provider::OpenAi`], [`provider::Anthropic`], [`provider::Gemini`], [`provider::Vertex`], [`provider::Bedrock`],
+//!   [`provider::Cohere`], [`provider::compatible`] (a table of vendors), [`provider::http`], or a
 //!   [`ProviderExecutor`] of your own.
 //! * Classify errors: [`FailurePolicy`]. Select credentials: [`Selector`], [`RoundRobin`], [`FillFirst`], [`Weighted`],
 //!   [`LeastBusy`], [`LowestLatency`], [`Headroom`], [`Affinity`].

@@ -28,31 +28,28 @@ fn begun(api: &Api) -> Vec<Event> {
 fn stream(api: &Api) -> Reply {
     let mut events = begun(api);
     events.extend(api.stream_end());
-    Reply::named_sse(events)
+    api.stream_of(events)
 }
 
 /// As [`begun`], and one more event.
 fn with(api: &Api, event: Event) -> Reply {
     let mut events = begun(api);
     events.push(event);
-    Reply::named_sse(events)
+    api.stream_of(events)
 }
 
 /// Into the stream's first event after the text.
 fn within(api: &Api) -> usize {
-    let frame = |(name, data): &Event| {
-        let name = if name.is_empty() {
-            0
-        } else {
-            "event: \n".len() + name.len()
-        };
-        name + "data: \n\n".len() + data.len()
-    };
-    begun(api).iter().map(frame).sum::<usize>() + 9
+    api.stream_of(begun(api)).size() + 9
 }
 
 fn error(api: &Api) -> String {
     api.error("It says why.")
+}
+
+fn error_event(api: &Api) -> Event {
+    let named = api.error_in_stream("It says why.");
+    named.unwrap_or_else(|| ("", error(api)))
 }
 
 const FAULTS: [(&str, Fault); 13] = [
@@ -93,18 +90,18 @@ const FAULTS: [(&str, Fault); 13] = [
     ("error in a 200, before content", |api, _| {
         (
             Reply::json(200, error(api)),
-            Reply::named_sse([("", error(api))]),
+            api.stream_of(vec![error_event(api)]),
         )
     }),
     ("error in a 200, after content", |api, _| {
-        (Reply::json(200, error(api)), with(api, ("", error(api))))
+        (Reply::json(200, error(api)), with(api, error_event(api)))
     }),
     ("no end event", |api, _| {
-        (Reply::json(200, ""), Reply::named_sse(begun(api)))
+        (Reply::json(200, ""), api.stream_of(begun(api)))
     }),
     ("event over its limit", |api, _| {
         let (name, large) = api.stream_piece(&"x".repeat(256 * 1024));
-        let events = Reply::named_sse([(name, large.clone())]);
+        let events = api.stream_of(vec![(name, large.clone())]);
         (Reply::json(500, large), events)
     }),
     ("headers of 1 MB", |api, _| {

@@ -37,6 +37,10 @@ impl Auth {
                 feed(value.trim());
             }
         }
+        if let Some(key) = self.aws_key() {
+            feed(key.id);
+            feed(key.secret);
+        }
         Identity(first_eight(&hasher.finalize()))
     }
 
@@ -44,6 +48,7 @@ impl Auth {
     pub(crate) fn has_nothing_to_send(&self) -> bool {
         let shows = |name: &str| name == API_KEY || is_header(name);
         !has_tokens(self.metadata.as_ref())
+            && self.aws_key().is_none()
             && !self.gets_own_tokens()
             && !self
                 .attributes

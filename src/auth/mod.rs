@@ -1,6 +1,7 @@
 //! The credential record: [`Auth`] and its parts. Prose calls it a *credential*.
 
 mod account;
+mod aws;
 mod check;
 mod duration;
 mod exchange;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use account::{AccountInfo, AccountKind};
+pub(crate) use aws::AwsKey;
 pub(crate) use duration::refresh_interval;
 pub use exchange::Exchange;
 pub(crate) use exchange::{
@@ -367,7 +369,7 @@ impl Auth {
         values.find_map(|value| Some(value.trim()).filter(|value| !value.is_empty()))
     }
 
-    /// The key, wherever it stands: in attribute `api_key`, else in a header for one.
+    /// The key, wherever it stands: in attribute `api_key`, else in a header for one; of an access key of AWS, its id.
     pub(crate) fn key(&self) -> Option<&str> {
         let attributes = || {
             self.attributes
@@ -377,6 +379,7 @@ impl Auth {
         let own = self.attributes.get("api_key").filter(|key| !key.is_empty());
         let in_header = || attributes().find(|(name, _)| is_key_header(name));
         own.or_else(|| in_header().map(|(_, value)| value))
+            .or_else(|| self.aws_key().map(|key| key.id))
     }
 
     /// Whether only a key speaks for this credential: there is nothing that a refresh could renew.

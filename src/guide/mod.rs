@@ -8,7 +8,7 @@
 //! | [`logins`] | how a credential gets its first token: a person's login, the identity of a workload |
 //! | [`fleets`] | several processes with one store; logs, health and events; shutdown |
 //! | [`streams`] | iterating, cancelling, failover, when a stream is complete; what each fault looks like |
-//! | [`providers`] | OpenAI, Anthropic, Gemini, Cohere, compatible vendors and servers; connections, certificates, proxies; an executor of your own |
+//! | [`providers`] | OpenAI, Anthropic, Gemini, Vertex AI, Bedrock, Cohere, compatible vendors and servers; connections, certificates, proxies; an executor of your own |
 //! | [`testing`] | loopback upstreams, scripted executors, a manual clock, the policy as a pure function |
 //! | [`coming_from_go`] | the names of the Go package that the interface follows |
 //! | [`glossary`] | the terms of this documentation |

@@ -70,17 +70,19 @@ pub(crate) fn embedded(text: &str) -> Option<Value> {
 /// | path | of |
 /// |---|---|
 /// | `error`, `message` | OpenAI, and most others |
+/// | `Message` | services of AWS |
 /// | `errors` | Cloudflare, watsonx, GraphQL |
 /// | `response/error` | the Responses API, of a response that failed |
 /// | `detail`, `title` | FastAPI, [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) |
 /// | `innererror`, `extensions` | [Azure](https://github.com/microsoft/api-guidelines/blob/vNext/azure/Guidelines.md), GraphQL |
 /// | `error_description` | OAuth |
 /// | `error_msg`, `msg`, `base_resp/status_msg` | Huawei and Baidu, Chinese gateways, MiniMax |
-const WRAPPERS: [&str; 12] = [
+const WRAPPERS: [&str; 13] = [
     "/error",
     "/errors",
     "/response/error",
     "/message",
+    "/Message",
     "/error_description",
     "/detail",
     "/title",

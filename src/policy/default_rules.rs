@@ -78,6 +78,19 @@ fn plans() -> Vec<Rule> {
 /// Keys and logins that are not accepted, beside those with 401.
 fn keys() -> Vec<Rule> {
     vec![
+        // A signature for another time than the server's: this machine's clock is wrong, and no key.
+        // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+        transient(
+            Rule::any_of([400, 403])
+                .or_named("requesttimetooskewed")
+                .or_named("requestexpired")
+                .or_named("requestinthefuture"),
+        ),
+        transient(
+            Rule::any_of([400, 403])
+                .with_text("signature expired")
+                .with_text("signature not yet current"),
+        ),
         // Gemini answers an invalid or expired key with 400: https://ai.google.dev/gemini-api/docs/troubleshooting; Z.AI that an
         // account is locked with 429: https://docs.z.ai/api-reference/api-code
         unauthorized(
@@ -90,7 +103,15 @@ fn keys() -> Vec<Rule> {
                 // LiteLLM's proxy, with 400 (`litellm/proxy/auth/user_api_key_auth.py`).
                 .or_named("expired_key")
                 // https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+                // https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
+                .or_named("expiredtoken")
                 .or_named("expiredtokenexception")
+                .or_named("incompletesignature")
+                .or_named("incompletesignatureexception")
+                .or_named("invalidclienttokenid")
+                .or_named("invalidsignatureexception")
+                .or_named("missingauthenticationtokenexception")
+                .or_named("signaturedoesnotmatch")
                 .or_named("unrecognizedclientexception"),
         ),
         unauthorized(
@@ -98,7 +119,10 @@ fn keys() -> Vec<Rule> {
                 .with_text("api key not valid")
                 .with_text("api key expired")
                 .with_text("invalid api key")
-                .with_text("incorrect api key"),
+                .with_text("incorrect api key")
+                // Bedrock of its API keys: BerriAI/litellm's tests, and as clients meet it.
+                .with_text("bearer token has expired")
+                .with_text("make sure your api key is valid"),
         ),
         // Anthropic answers a login that was ended with 403.
         unauthorized(Rule::status(403).with_text(REVOKED)).refresh(),
@@ -235,6 +259,12 @@ fn outages() -> Vec<Rule> {
                 .with_text("\u{8d1f}\u{8f7d}\u{5df2}\u{9971}\u{548c}"),
             FailureKind::Overloaded,
         ),
+        // A model that is being loaded, at Bedrock:
+        // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
+        outage(
+            Rule::status(429).or_named("modelnotreadyexception"),
+            FailureKind::Overloaded,
+        ),
         outage(
             Rule::any_of([500, 503])
                 .with_text("slow_down")
@@ -324,7 +354,11 @@ fn limits() -> Vec<Rule> {
         .scope(Scope::Credential),
         // AWS says it with 400: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html,
         // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
-        rate_limited(Rule::status(400).or_named("throttlingexception")),
+        rate_limited(
+            Rule::status(400)
+                .or_named("throttlingexception")
+                .or_named("servicequotaexceededexception"),
+        ),
         rate_limited(Rule::status(400).with_text("exceeds the service quota")),
         rate_limited(Rule::status(429)),
     ]
@@ -367,6 +401,8 @@ fn refusals() -> Vec<Rule> {
                 .with_text("not authorized to perform: bedrock:invokemodel")
                 .with_text("not authorized to perform: bedrock:converse"),
         ),
+        // What an account has not applied for, which Bedrock says with 404: the page on its error codes.
+        forbidden(Rule::status(404).with_text("use case details have not been submitted")),
         // https://help.openai.com/en/articles/10910291-api-organization-verification, and Gemini's models for payers.
         forbidden(
             Rule::status(400)

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::head::{ResponseHead, aws_name};
 use crate::json::{error_body, error_layers};
 
 /// What an error says of itself, in the words that rules match.
@@ -23,6 +24,8 @@ impl Said {
             text.push_str(&body.to_lowercase());
             collect(&error_body(body.as_bytes()), &mut names);
         }
+        let of_head = error.head().and_then(ResponseHead::aws_error_type);
+        names.extend(of_head.map(str::to_ascii_lowercase));
         names.retain(|name| !name.is_empty());
         let is_said = |own: &str| names.iter().any(|name| name.eq_ignore_ascii_case(own));
         let pairs = error.names().iter().filter(|(own, _)| is_said(own));
@@ -94,7 +97,7 @@ fn collect(body: &Value, names: &mut Vec<String>) {
         }
         // AWS has a type behind its name space.
         if let Some(kind) = layer.get("__type").and_then(Value::as_str) {
-            add(kind.rsplit('#').next().map(Value::from).as_ref());
+            add(Some(&aws_name(kind).into()));
         }
         add(layer.pointer("/base_resp/status_code"));
         let details = layer.get("details");

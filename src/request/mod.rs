@@ -102,7 +102,8 @@ pub struct Options {
     pub headers: HeaderMap,
     /// Query parameters for the upstream request.
     pub query: Vec<(String, String)>,
-    /// Which API of the provider to call: `responses` for the Responses API of [`OpenAi`](crate::provider::OpenAi).
+    /// Which API of the provider to call: `responses` for the Responses API of [`OpenAi`](crate::provider::OpenAi), `invoke` for
+    /// InvokeModel of [`Bedrock`](crate::provider::Bedrock).
     pub alt: Option<String>,
     /// The format of the request of the program's client, for executors that translate.
     pub source_format: Option<Format>,

@@ -153,6 +153,19 @@ impl RequestBody {
         !matches!(self.kind, Kind::Once(_))
     }
 
+    /// All of it; `None` where it has more than `limit` bytes.
+    pub(crate) fn read_whole(&self, limit: usize) -> io::Result<Option<Bytes>> {
+        let mut bytes = Vec::new();
+        match self.open()? {
+            Outgoing::Bytes(bytes) => return Ok((bytes.len() <= limit).then_some(bytes)),
+            Outgoing::Reader(reader) => {
+                let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+                reader.take(most).read_to_end(&mut bytes)?;
+            }
+        }
+        Ok((bytes.len() <= limit).then(|| bytes.into()))
+    }
+
     pub(crate) fn open(&self) -> io::Result<Outgoing> {
         Ok(match &self.kind {
             Kind::Bytes(bytes) => Outgoing::Bytes(bytes.clone()),

@@ -31,6 +31,7 @@
 //! # Ok::<(), credpool::Error>(())
 //! ```
 
+mod amazon;
 mod anthropic;
 mod attempt;
 mod audit;
@@ -50,6 +51,7 @@ mod tokens;
 mod upstream;
 mod wire;
 
+pub use amazon::amazon_events;
 pub use anthropic::AnthropicUpstream;
 pub use audit::audit;
 pub use executor::{Call, CallKind, ScriptedExecutor};

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Gate;
+use super::amazon::{AMAZON_EVENT_STREAM, frame_ends};
 
 /// An answer of an [`Upstream`](super::Upstream), and what goes wrong with it.
 ///
@@ -126,6 +127,15 @@ impl Reply {
         self
     }
 
+    /// How many bytes the body has.
+    ///
+    /// ```
+    /// assert_eq!(credpool::testing::Reply::json(200, "{}").size(), 2);
+    /// ```
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
     /// Sends the body in chunks.
     pub fn chunked(mut self) -> Self {
         self.framing = Framing::Chunked;
@@ -145,7 +155,7 @@ impl Reply {
     }
 
     /// Writes the body in pieces of at most `size` bytes; chunked bodies have a chunk for each. By default a chunked body
-    /// is cut after each blank line, any other body is one piece.
+    /// is cut after each event, any other body is one piece.
     pub fn in_pieces(mut self, size: usize) -> Self {
         self.piece = Some(size.max(1));
         self
@@ -197,6 +207,11 @@ impl Reply {
         self
     }
 
+    fn is_amazon_stream(&self) -> bool {
+        let mut values = self.headers.iter().map(|(_, value)| value);
+        values.any(|value| value == AMAZON_EVENT_STREAM)
+    }
+
     /// The pieces of the body that are sent, each with the gates before it.
     pub(super) fn pieces(&self) -> Vec<(Vec<Gate>, Bytes)> {
         let end = match self.end {
@@ -209,6 +224,9 @@ impl Reply {
             Some(size) => borders.extend((0..end).step_by(size)),
             None if self.framing == Framing::Chunked => {
                 borders.extend((2..end).filter(|at| self.body[..*at].ends_with(b"\n\n")));
+                if self.is_amazon_stream() {
+                    borders.extend(frame_ends(&self.body));
+                }
             }
             None => {}
         }

@@ -1,19 +1,23 @@
 //! How each API answers that this crate has an executor for: <https://platform.openai.com/docs/api-reference/chat>,
 //! <https://platform.openai.com/docs/api-reference/responses>, <https://docs.anthropic.com/en/api/messages>,
-//! <https://ai.google.dev/api/generate-content>.
+//! <https://ai.google.dev/api/generate-content>, <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>,
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>.
 
 mod cohere;
 
 use std::sync::Arc;
 
-use credpool::provider::{Anthropic, Cohere, Gemini, OpenAi};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use credpool::provider::{Anthropic, Bedrock, Cohere, Gemini, OpenAi, Vertex};
+use credpool::testing::Reply;
 use credpool::testing::conformance::{Event, ExecutorFixture};
-use credpool::{Auth, Options, ProviderExecutor, Request, Usage};
+use credpool::{Auth, OAuthTokens, Options, ProviderExecutor, Request, Usage};
 use serde_json::{Value, json};
 
 /// All of them, with their names.
-pub(crate) fn apis() -> [(&'static str, Box<dyn ExecutorFixture>); 5] {
-    [
+pub(crate) fn apis() -> Vec<(&'static str, Box<dyn ExecutorFixture>)> {
+    vec![
         ("chat completions", Box::new(Chat)),
         ("Responses", Box::new(Responses)),
         ("Anthropic", Box::new(Messages)),
@@ -24,6 +28,17 @@ pub(crate) fn apis() -> [(&'static str, Box<dyn ExecutorFixture>); 5] {
                 executor: || Arc::new(Cohere::new()),
             }),
         ),
+        (
+            "Gemini on Vertex",
+            Box::new(OnVertex(Generate, "gemini-2.5-flash")),
+        ),
+        (
+            "Claude on Vertex",
+            Box::new(OnVertex(Messages, "claude-sonnet-4-5")),
+        ),
+        ("Bedrock Converse", Box::new(Converse)),
+        ("Bedrock InvokeModel", Box::new(Invoke)),
+        ("Bedrock by signature", Box::new(SignedConverse)),
     ]
 }
 
@@ -289,4 +304,260 @@ fn generated(text: &str, reason: Option<&str>) -> Value {
     }
     generated["candidates"] = json!([candidate]);
     generated
+}
+
+/// A model on Vertex, which speaks the protocol of its vendor.
+struct OnVertex<F>(F, &'static str);
+
+impl<F: ExecutorFixture> ExecutorFixture for OnVertex<F> {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Vertex::named("p"))
+    }
+
+    fn credential(&self, base_url: &str, key: &str) -> Auth {
+        Auth::oauth("p", OAuthTokens::new(key))
+            .with_attribute("base_url", base_url)
+            .with_attribute("project", "blue")
+    }
+
+    fn request(&self) -> Request {
+        Request::new(self.1, self.0.request().payload)
+    }
+
+    fn reply(&self, text: &str) -> String {
+        self.0.reply(text)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.0.usage()
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        self.0.stream_start()
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        self.0.stream_piece(text)
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        self.0.stream_end()
+    }
+
+    fn error(&self, message: &str) -> String {
+        self.0.error(message)
+    }
+
+    fn error_in_reply(&self, message: &str) -> Option<String> {
+        self.0.error_in_reply(message)
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        self.0.count(tokens)
+    }
+}
+
+struct Converse;
+struct Invoke;
+
+fn bedrock(base_url: &str, key: &str) -> Auth {
+    Auth::api_key("p", key)
+        .with_attribute("base_url", base_url)
+        .with_attribute("region", "us-east-1")
+}
+
+/// An exception of Bedrock in place of an event.
+fn exception(message: &str) -> Event {
+    let body = json!({ "message": message });
+    ("serviceUnavailableException", body.to_string())
+}
+
+impl ExecutorFixture for Converse {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Bedrock::named("p"))
+    }
+
+    fn credential(&self, base_url: &str, key: &str) -> Auth {
+        bedrock(base_url, key)
+    }
+
+    fn request(&self) -> Request {
+        let messages = json!([{"role": "user", "content": [{"text": "Hello there"}]}]);
+        let payload = json!({ "messages": messages }).to_string();
+        Request::new("amazon.nova-pro-v1:0", payload)
+    }
+
+    fn reply(&self, text: &str) -> String {
+        let message = json!({"role": "assistant", "content": [{"text": text}]});
+        let usage = json!({"inputTokens": 2, "outputTokens": 1, "totalTokens": 3});
+        json!({"output": {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 9}})
+            .to_string()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(Usage::new(2, 1))
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        vec![("messageStart", r#"{"role":"assistant"}"#.to_owned())]
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        let delta = json!({"contentBlockIndex": 0, "delta": {"text": text}});
+        ("contentBlockDelta", delta.to_string())
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        let usage = json!({"inputTokens": 2, "outputTokens": 1, "totalTokens": 3});
+        vec![
+            (
+                "contentBlockStop",
+                json!({"contentBlockIndex": 0}).to_string(),
+            ),
+            ("messageStop", json!({"stopReason": "end_turn"}).to_string()),
+            ("metadata", json!({ "usage": usage }).to_string()),
+        ]
+    }
+
+    fn whole_after(&self) -> usize {
+        2
+    }
+
+    fn stream_of(&self, events: Vec<Event>) -> Reply {
+        Reply::amazon_events(events)
+    }
+
+    fn error(&self, message: &str) -> String {
+        json!({ "message": message }).to_string()
+    }
+
+    fn error_in_stream(&self, message: &str) -> Option<Event> {
+        Some(exception(message))
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        Some(json!({ "inputTokens": tokens }).to_string())
+    }
+}
+
+impl ExecutorFixture for Invoke {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Bedrock::named("p"))
+    }
+
+    fn credential(&self, base_url: &str, key: &str) -> Auth {
+        bedrock(base_url, key)
+    }
+
+    fn request(&self) -> Request {
+        let payload = Messages.request().payload;
+        Request::new("us.anthropic.claude-sonnet-4-5-20250929-v1:0", payload)
+    }
+
+    fn options(&self) -> Options {
+        Options::new().with_alt("invoke")
+    }
+
+    fn reply(&self, text: &str) -> String {
+        Messages.reply(text)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Messages.usage()
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        Messages.stream_start()
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        Messages.stream_piece(text)
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        Messages.stream_end()
+    }
+
+    /// Anthropic's events, each in a chunk.
+    fn stream_of(&self, events: Vec<Event>) -> Reply {
+        Reply::amazon_events(events.into_iter().map(|(name, data)| {
+            if name.ends_with("Exception") {
+                return (name, data);
+            }
+            let bytes = STANDARD.encode(data);
+            ("chunk", json!({"bytes": bytes, "p": "abcd"}).to_string())
+        }))
+    }
+
+    fn error(&self, message: &str) -> String {
+        Converse.error(message)
+    }
+
+    fn error_in_stream(&self, message: &str) -> Option<Event> {
+        Some(exception(message))
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        Converse.count(tokens)
+    }
+}
+
+/// Converse by an access key, which signs. The key of the suite is secret and session token in one.
+struct SignedConverse;
+
+impl ExecutorFixture for SignedConverse {
+    fn executor(&self) -> Arc<dyn ProviderExecutor> {
+        Arc::new(Bedrock::named("p"))
+    }
+
+    fn credential(&self, base_url: &str, key: &str) -> Auth {
+        Auth::aws_access_key("p", "AKIDEXAMPLE", key)
+            .with_metadata("session_token", key)
+            .with_attribute("base_url", base_url)
+            .with_attribute("region", "us-east-1")
+    }
+
+    fn request(&self) -> Request {
+        Converse.request()
+    }
+
+    fn reply(&self, text: &str) -> String {
+        Converse.reply(text)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Converse.usage()
+    }
+
+    fn stream_start(&self) -> Vec<Event> {
+        Converse.stream_start()
+    }
+
+    fn stream_piece(&self, text: &str) -> Event {
+        Converse.stream_piece(text)
+    }
+
+    fn stream_end(&self) -> Vec<Event> {
+        Converse.stream_end()
+    }
+
+    fn whole_after(&self) -> usize {
+        Converse.whole_after()
+    }
+
+    fn stream_of(&self, events: Vec<Event>) -> Reply {
+        Converse.stream_of(events)
+    }
+
+    fn error(&self, message: &str) -> String {
+        Converse.error(message)
+    }
+
+    fn error_in_stream(&self, message: &str) -> Option<Event> {
+        Converse.error_in_stream(message)
+    }
+
+    fn count(&self, tokens: u64) -> Option<String> {
+        Converse.count(tokens)
+    }
 }

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use credpool::provider::compatible::{self, CompatibleVendor};
-use credpool::provider::{Anthropic, Cohere, Gemini, OpenAi};
+use credpool::provider::{Anthropic, Bedrock, Cohere, Gemini, OpenAi, Vertex};
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
 use credpool::{
-    Auth, BackOff, ChunkStream, CredentialReport, Error, FailurePolicy, Manager, Options, Request,
-    ToolCall, Usage,
+    Auth, BackOff, ChunkStream, CredentialReport, Error, FailurePolicy, Format, Manager, Options,
+    Request, ToolCall, Usage,
 };
 use serde_json::Value;
 
@@ -20,6 +22,11 @@ pub enum Api {
     Messages,
     Gemini,
     Cohere,
+    VertexClaude,
+    VertexGemini,
+    Converse,
+    /// Claude on Bedrock, by InvokeModel.
+    Invoke,
 }
 
 /// What a call came to.
@@ -72,10 +79,13 @@ impl Api {
             Self::Responses => {
                 r#"{"id":"r","object":"response","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"fine"}]}]}"#
             }
-            Self::Messages => {
+            Self::Converse => {
+                r#"{"output":{"message":{"role":"assistant","content":[{"text":"fine"}]}},"stopReason":"end_turn"}"#
+            }
+            Self::Messages | Self::VertexClaude | Self::Invoke => {
                 r#"{"type":"message","role":"assistant","content":[{"type":"text","text":"fine"}],"stop_reason":"end_turn"}"#
             }
-            Self::Gemini => {
+            Self::Gemini | Self::VertexGemini => {
                 r#"{"candidates":[{"content":{"parts":[{"text":"fine"}]},"finishReason":"STOP"}]}"#
             }
             Self::Cohere => {
@@ -88,6 +98,22 @@ impl Api {
     /// The same as a stream.
     pub fn stream(self) -> Reply {
         events(match self {
+            Self::Converse => {
+                return Reply::amazon_events([
+                    (
+                        "contentBlockDelta",
+                        r#"{"contentBlockIndex":0,"delta":{"text":"fine"}}"#,
+                    ),
+                    ("messageStop", r#"{"stopReason":"end_turn"}"#),
+                ]);
+            }
+            Self::Invoke => {
+                return Reply::amazon_events([
+                    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"fine"}}"#,
+                    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
+                    r#"{"type":"message_stop"}"#,
+                ].map(|event| ("chunk", serde_json::json!({"bytes": STANDARD.encode(event)}).to_string())));
+            }
             Self::Chat => {
                 "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"fine\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
             }
@@ -95,7 +121,7 @@ impl Api {
                 "data: {\"type\":\"response.output_text.delta\",\"delta\":\"fine\"}\n\n",
                 "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n",
             ),
-            Self::Messages => concat!(
+            Self::Messages | Self::VertexClaude => concat!(
                 "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"fine\"}}\n\n",
                 "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n",
                 "data: {\"type\":\"message_stop\"}\n\n",
@@ -104,7 +130,7 @@ impl Api {
                 "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"fine\"}}}}\n\n",
                 "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\"}}\n\n",
             ),
-            Self::Gemini => {
+            Self::Gemini | Self::VertexGemini => {
                 "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"fine\"}]},\"finishReason\":\"STOP\"}]}\n\n"
             }
         })
@@ -211,6 +237,8 @@ impl Play {
             Api::Messages => "anthropic",
             Api::Gemini => "gemini",
             Api::Cohere => "cohere",
+            Api::VertexClaude | Api::VertexGemini => "vertex",
+            Api::Converse | Api::Invoke => "bedrock",
         };
         let policy = FailurePolicy::default();
         let policy = if self.retries {
@@ -229,6 +257,8 @@ impl Play {
             Api::Messages => manager.register_executor(Anthropic::new()),
             Api::Gemini => manager.register_executor(Gemini::new()),
             Api::Cohere => manager.register_executor(Cohere::new()),
+            Api::VertexClaude | Api::VertexGemini => manager.register_executor(Vertex::new()),
+            Api::Converse | Api::Invoke => manager.register_executor(Bedrock::new()),
         }
         for (id, priority) in [("first", "2"), ("second", "1")]
             .into_iter()
@@ -239,6 +269,9 @@ impl Play {
                 .with_attribute("base_url", upstream.url())
                 .with_attribute("priority", priority)
                 .runtime_only();
+            if self.api == Api::VertexClaude {
+                auth = auth.with_attribute("publisher", "anthropic");
+            }
             for (name, value) in &self.attributes {
                 auth = auth.with_attribute(name.as_str(), value.as_str());
             }
@@ -247,7 +280,10 @@ impl Play {
         let payload = self
             .payload
             .unwrap_or_else(|| serde_json::json!({"model": "m"}));
-        let request = Request::new("m", payload.to_string());
+        let mut request = Request::new("m", payload.to_string());
+        if self.api == Api::Invoke {
+            request = request.with_format(Format::ANTHROPIC);
+        }
         let mut options = self.options;
         let speaks_it = |vendor: &CompatibleVendor| vendor.alt == Some("responses");
         if self.api == Api::Responses && !self.vendor.as_ref().is_some_and(speaks_it) {

@@ -1,5 +1,6 @@
 //! Streams and plain answers in the shapes in which vendors, gateways and servers send them, and what each comes to.
 
+mod bedrock;
 mod chat;
 mod cohere;
 mod framing;
@@ -32,6 +33,8 @@ pub struct Case {
 pub enum Body {
     /// Events, as they are.
     Stream(String),
+    /// An answer to a call by stream, in another framing.
+    Answer(Reply),
     /// One JSON document in answer to a plain call.
     Plain(String),
 }
@@ -57,6 +60,7 @@ impl Case {
         }
         match &self.body {
             Body::Stream(text) => play.stream(events(text.clone())),
+            Body::Answer(reply) => play.stream(reply.clone()),
             Body::Plain(text) => play.plain(Reply::json(200, text.clone())),
         }
     }
@@ -117,6 +121,7 @@ fn all() -> Vec<Case> {
         gemini::cases(),
         cohere::cases(),
         plain::cases(),
+        bedrock::cases(),
     ]
     .into_iter()
     .flatten()

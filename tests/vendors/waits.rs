@@ -260,6 +260,7 @@ fn an_event_over_the_limit_is_sent_for_once_and_held_against_nobody() {
                     "data: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\"}}\n\n"
                 }
                 Api::Gemini => "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n",
+                _ => unreachable!("not among the sequences"),
             };
         let played = Play::new(api)
             .options(|options| options.with_event_limit(200_000))

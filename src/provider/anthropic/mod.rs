@@ -5,11 +5,13 @@ mod reply;
 mod request;
 mod stream;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
+pub(super) use self::reply::usage;
 use self::stream::MessageStream;
-use super::http::{HttpExecutor, Vendor, VendorCall, payload, streaming_payload};
+use super::http::{HttpExecutor, StreamProtocol, Vendor, VendorCall, payload, streaming_payload};
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::ChunkSource;
@@ -97,7 +99,7 @@ impl Vendor for AnthropicApi {
     }
 
     fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
-        reply::usage
+        usage
     }
 
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {
@@ -110,25 +112,38 @@ impl Vendor for AnthropicApi {
 
     fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         let path = request::messages_path(call.auth());
-        call.reply(path, request.payload.clone(), &reply::REPLIES)
+        message(call, path, request.payload.clone())
     }
 
     fn stream(&self, call: &VendorCall<'_>, request: &Request) -> Result<ChunkSource, Error> {
         let path = request::messages_path(call.auth());
         let payload = streaming_payload(&request.payload)?;
-        call.stream(path, payload, MessageStream::default())
+        call.stream(path, payload, message_events())
     }
 
     fn count_tokens(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         let path = format!("{}/count_tokens", request::messages_path(call.auth()));
-        let payload = payload::without(&request.payload, &request::OF_A_REPLY_ALONE);
-        let payload = payload.unwrap_or_else(|| request.payload.clone());
-        call.count(&path, payload, reply::count)
+        count(call, &path, &request.payload)
     }
 }
 
-/// For tests of what streams have in common.
-#[cfg(test)]
-pub(super) fn message_events() -> impl super::http::event_stream::StreamProtocol {
+/// A message, in the API's own form, from any path.
+pub(super) fn message(
+    call: &VendorCall<'_>,
+    path: &str,
+    payload: Bytes,
+) -> Result<Response, Error> {
+    call.reply(path, payload, &reply::REPLIES)
+}
+
+/// How a message is streamed.
+pub(super) fn message_events() -> impl StreamProtocol + 'static {
     MessageStream::default()
+}
+
+/// A token count, from any path, of the payload of a message.
+pub(super) fn count(call: &VendorCall<'_>, path: &str, payload: &Bytes) -> Result<Response, Error> {
+    let counted = payload::without(payload, &request::OF_A_REPLY_ALONE);
+    let counted = counted.unwrap_or_else(|| payload.clone());
+    call.count(path, counted, reply::count)
 }

@@ -78,7 +78,7 @@ pub(super) fn failure(message: &Value) -> Option<ReportedError> {
 }
 
 /// The tokens that a message used.
-pub(super) fn usage(message: &Value) -> Option<Usage> {
+pub(in crate::provider) fn usage(message: &Value) -> Option<Usage> {
     let mut tally = Tally::default();
     tally.add(message.get("usage")?);
     tally.usage()

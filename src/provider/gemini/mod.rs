@@ -7,10 +7,13 @@ mod reply;
 mod request;
 mod stream;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
 use self::model::Model;
+pub(super) use self::reply::usage;
+pub(super) use self::request::{credential_headers, merge, without_credential};
 use self::stream::GenerateContent;
 use super::http::headers::base_url;
 use super::http::{HttpExecutor, Vendor, VendorCall, payload};
@@ -117,40 +120,67 @@ impl Vendor for GeminiApi {
     }
 
     fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
-        reply::usage
+        usage
     }
 
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {
-        request::credential_headers(auth)
+        credential_headers(auth)
     }
 
     fn merge(&self, _: &mut HeaderMap, call: &mut HeaderMap) {
-        request::merge(call);
+        merge(call);
     }
 
     fn execute(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
-        let path = Model::of(request)?.path("generateContent");
-        let options = request::without_credential(call.options());
-        let call = call.with_options(&options);
-        call.reply(&path, request.payload.clone(), &reply::REPLIES)
+        generate(call, &Model::of(request)?.path(GENERATE), request)
     }
 
     fn stream(&self, call: &VendorCall<'_>, request: &Request) -> Result<ChunkSource, Error> {
-        // Without it the stream is one JSON array.
-        let path = Model::of(request)?.path("streamGenerateContent") + "?alt=sse";
-        let options = request::without_credential(call.options());
-        let payload = request.payload.clone();
-        let asked = payload::number(&payload, &request::CANDIDATE_COUNT).unwrap_or(1);
-        let call = call.with_options(&options);
-        call.stream(&path, payload, GenerateContent::of(asked))
+        stream(call, &Model::of(request)?.path(STREAM), request)
     }
 
     fn count_tokens(&self, call: &VendorCall<'_>, request: &Request) -> Result<Response, Error> {
         let model = Model::of(request)?;
         let payload = count::payload(&request.payload, &model);
         let payload = payload.unwrap_or_else(|| request.payload.clone());
-        let options = request::without_credential(call.options());
-        let call = call.with_options(&options);
-        call.count(&model.path("countTokens"), payload, count::usage)
+        count(call, &model.path(COUNT), payload)
     }
 }
+
+/// A reply of Gemini's protocol, from the path of a model's method [`GENERATE`].
+pub(super) fn generate(
+    call: &VendorCall<'_>,
+    path: &str,
+    request: &Request,
+) -> Result<Response, Error> {
+    let options = without_credential(call.options());
+    let call = call.with_options(&options);
+    call.reply(path, request.payload.clone(), &reply::REPLIES)
+}
+
+/// The same as a stream, from the path of the method [`STREAM`].
+pub(super) fn stream(
+    call: &VendorCall<'_>,
+    path: &str,
+    request: &Request,
+) -> Result<ChunkSource, Error> {
+    let payload = request.payload.clone();
+    let asked = payload::number(&payload, &request::CANDIDATE_COUNT).unwrap_or(1);
+    let options = without_credential(call.options());
+    let call = call.with_options(&options);
+    // Without `alt` the stream is one JSON array.
+    let path = format!("{path}?alt=sse");
+    call.stream(&path, payload, GenerateContent::of(asked))
+}
+
+/// A token count, from the path of the method [`COUNT`].
+pub(super) fn count(call: &VendorCall<'_>, path: &str, payload: Bytes) -> Result<Response, Error> {
+    let options = without_credential(call.options());
+    call.with_options(&options)
+        .count(path, payload, count::usage)
+}
+
+/// The methods of a model.
+pub(super) const GENERATE: &str = "generateContent";
+pub(super) const STREAM: &str = "streamGenerateContent";
+pub(super) const COUNT: &str = "countTokens";

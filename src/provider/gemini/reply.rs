@@ -131,7 +131,7 @@ pub(super) fn failure(reply: &Value) -> Option<ReportedError> {
 }
 
 /// The tokens used, where at least one of the numbers is there. Thoughts are output: they are charged as such.
-pub(super) fn usage(reply: &Value) -> Option<Usage> {
+pub(in crate::provider) fn usage(reply: &Value) -> Option<Usage> {
     pieces(reply).filter_map(usage_of_piece).last()
 }
 

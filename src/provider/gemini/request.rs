@@ -16,7 +16,7 @@ use crate::request::Options;
 pub(super) const BASE_URL: &str = "https://generativelanguage.googleapis.com";
 
 /// The key or token, and what the attributes ask for.
-pub(super) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
+pub(in crate::provider) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
     let mut own = configured_headers(auth, &NAMED_HEADERS)?;
     let api_key = auth.attributes.get("api_key").filter(|key| !key.is_empty());
     if let Some(api_key) = api_key {
@@ -29,8 +29,9 @@ pub(super) fn credential_headers(auth: &Auth) -> Result<HeaderMap, Error> {
     }
     Ok(own)
 }
+
 /// One credential at a time: the server may prefer the other one.
-pub(super) fn merge(call: &mut HeaderMap) {
+pub(in crate::provider) fn merge(call: &mut HeaderMap) {
     call.remove(KEY_HEADER);
     call.remove(AUTHORIZATION);
 }
@@ -72,7 +73,7 @@ pub(super) fn version_path(auth: &Auth) -> Result<String, Error> {
 }
 
 /// The options without a credential in a parameter, which would be in the URL, and without what would take `alt` away from a stream.
-pub(super) fn without_credential(options: &Options) -> Cow<'_, Options> {
+pub(in crate::provider) fn without_credential(options: &Options) -> Cow<'_, Options> {
     let is_ours = |(name, _): &(String, String)| is_secret(name) || name == "alt";
     if !options.query.iter().any(is_ours) {
         return Cow::Borrowed(options);
@@ -112,8 +113,14 @@ mod tests {
 
     fn sent(auth: &Auth, options: &Options) -> http::request::Parts {
         let options = without_credential(options);
-        let path = "/models/m:generateContent";
-        head(&GeminiApi, auth, path, JSON, &options).unwrap()
+        head(
+            &GeminiApi,
+            auth,
+            "/models/m:generateContent",
+            JSON,
+            &options,
+        )
+        .unwrap()
     }
 
     #[test]

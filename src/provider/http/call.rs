@@ -11,12 +11,10 @@ use serde_json::Value;
 
 use super::dialect::Dialect;
 use super::error_body::ReportedError;
-use super::event_stream::{Announced, EventStream, StreamProtocol};
 use super::exchange::{COMPRESSED, GZIP, reported, response_head, upstream_error_in};
-use super::headers::{CONNECTION_HEADERS, EVENT_STREAM, JSON, USER_AGENT_TEXT, base_url};
-
-use super::patience::Patience;
+use super::headers::{CONNECTION_HEADERS, JSON, USER_AGENT_TEXT, base_url};
 use super::reply::{Reply, ReplyReader};
+use super::signer::Signer;
 use super::url::endpoint;
 use crate::auth::{Auth, Metadata};
 use crate::error::{Error, ErrorCode};
@@ -99,6 +97,12 @@ pub trait Vendor: Send + Sync {
         Ok(base_url(self.base_url(), auth).to_owned())
     }
 
+    /// The names of formats beside [its own](Self::format) in which it takes payloads, in lower case: those of vendors whose models it
+    /// serves by their own protocols. None by default.
+    fn other_formats(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The query parameters in which clients of the API may show a key: raw calls do not pass them on. None by default.
     fn key_parameters(&self) -> &'static [&'static str] {
         &[]
@@ -141,6 +145,15 @@ pub trait Vendor: Send + Sync {
     /// ```
     fn merge(&self, own: &mut HeaderMap, call: &mut HeaderMap) {
         let _ = (own, call);
+    }
+
+    /// What signs the requests of this credential, where the vendor's are signed as a whole. Nothing by default.
+    ///
+    /// A credential that signs cannot be put into a request whose body is not known
+    /// ([`Manager::inject_credentials`](crate::Manager::inject_credentials)): that is refused with code `unsupported`.
+    fn signer(&self, auth: &Auth) -> Option<&dyn Signer> {
+        let _ = auth;
+        None
     }
 
     /// Makes a plain call.
@@ -322,50 +335,7 @@ impl<'a> VendorCall<'a> {
         Ok((response, found))
     }
 
-    /// Sends the payload and reads the answer as a stream of events in `protocol`.
-    ///
-    /// # Errors
-    /// As [`plain`](Self::plain), and `stream_malformed` for what is no stream of events. Errors that come later are items of the stream.
-    pub fn stream(
-        &self,
-        path: &str,
-        payload: Bytes,
-        protocol: impl StreamProtocol + 'static,
-    ) -> Result<ChunkSource, Error> {
-        let waits = self.attempt.stream_limits(&self.options.timeouts);
-        let answer = self.send(path, payload, EVENT_STREAM, &waits)?;
-        let (head, body) = answer.into_parts();
-        let limits = self.limits_of(&head.headers);
-        let head = response_head(head, self.auth);
-        let media_type = head.headers.get(CONTENT_TYPE);
-        let says = |part| media_type_has(media_type, part);
-        if says("amazon.eventstream") {
-            let what = "the answer is application/vnd.amazon.eventstream, not text/event-stream: check base_url";
-            let error = Error::new(ErrorCode::StreamMalformed, what).with_auth_id(&self.auth.id);
-            return Err(error.with_head(head));
-        }
-        let announced = if is_compressed(&head.headers) {
-            Announced::Compressed
-        } else if says("json") || says("html") {
-            Announced::Document
-        } else {
-            Announced::Events
-        };
-        let patience = Patience::new(&waits, body.since_sent());
-        let event_limit = self.options.event_limit.unwrap_or(self.event_limit);
-        let stream = EventStream::new(self.attempt, self.auth, body, protocol, patience);
-        let mut stream = stream
-            .with_dialect(self.vendor.dialect())
-            .with_event_limit(event_limit)
-            .with_limits(limits)
-            .with_head(head);
-        if announced != Announced::Events {
-            stream.begin(announced)?;
-        }
-        Ok(Box::new(stream))
-    }
-
-    fn send(
+    pub(super) fn send(
         &self,
         path: &str,
         payload: Bytes,
@@ -373,14 +343,7 @@ impl<'a> VendorCall<'a> {
         limits: &Limits,
     ) -> Result<http::Response<Body>, Error> {
         let head = head(self.vendor, self.auth, path, accept, self.options)?;
-        let request = http::Request::from_parts(head, payload);
-        let answer = self.attempt.send(self.auth, request, limits)?;
-        // Redirects are answers, too: a key is never carried on to another place.
-        if answer.status().is_success() {
-            Ok(answer)
-        } else {
-            Err(self.upstream_error(answer))
-        }
+        self.send_signed(head, payload.into(), limits, |status| status.is_success())
     }
 
     /// The error that an answer without success is.

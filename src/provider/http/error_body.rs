@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::head::aws_name;
 use crate::json::{embedded, error_layers};
 use crate::provider::finish_reasons;
 
@@ -44,12 +45,13 @@ impl ReportedError {
         let body = body.get(0).unwrap_or(body);
         let member = |name| body.get(name).filter(|error| says_something(error));
         let is_error = |name| body.get(name).is_some_and(|kind| kind == "error");
+        let has_type = || body.get("__type").is_some_and(Value::is_string);
         match member("error").or_else(|| member("errors").filter(|errors| errors.is_array())) {
             Some(Value::String(text)) if embedded(text).is_none() => {
                 Some(Self::in_words(text, body))
             }
             Some(error) => Some(Self::of(error)),
-            None if is_error("type") || is_error("object") => Some(Self::of(body)),
+            None if is_error("type") || is_error("object") || has_type() => Some(Self::of(body)),
             None => Self::by_another_name(body),
         }
     }
@@ -149,7 +151,12 @@ impl ReportedError {
             self.message.get_or_insert_with(|| text.to_owned());
             return;
         }
-        let code = || text_of(layer, "code").or_else(|| reason_of(layer));
+        let code = || {
+            let of_aws = || text_of(layer, "__type").map(|name| aws_name(&name).to_owned());
+            text_of(layer, "code")
+                .or_else(|| reason_of(layer))
+                .or_else(of_aws)
+        };
         let kind = || {
             text_of(layer, "type")
                 .filter(|kind| kind != "error" && !kind.contains([':', '/']))
@@ -161,6 +168,14 @@ impl ReportedError {
             .number
             .or_else(|| number_of(layer, "code"))
             .or_else(|| number_of(layer, "status"));
+    }
+
+    /// The same under this name, unless it has one.
+    pub(crate) fn or_named(mut self, name: Option<&str>) -> Self {
+        if self.name().is_none() {
+            self.code = name.map(str::to_owned);
+        }
+        self
     }
 
     /// Its code and type in a word or two.
@@ -331,8 +346,31 @@ fn status_of(name: &str) -> Option<u16> {
         "timeout_error" | "vector_store_timeout" => 504,
         // Anthropic's own; the others call it 503.
         "overloaded_error" => 529,
-        _ => return rpc_status_of(name),
+        _ => return rpc_status_of(name).or_else(|| aws_status_of(name)),
     })
+}
+
+/// The HTTP status that an AWS service's error has where it comes without one, in a stream. The exceptions of Bedrock Runtime, by
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html>, `API_runtime_ResponseStream.html` and the
+/// service's model in botocore 1.43.
+fn aws_status_of(name: &str) -> Option<u16> {
+    const STATUSES: [(&str, u16); 12] = [
+        ("accessDeniedException", 403),
+        ("conflictException", 400),
+        ("internalServerException", 500),
+        ("modelErrorException", 424),
+        ("modelNotReadyException", 429),
+        ("modelStreamErrorException", 424),
+        ("modelTimeoutException", 408),
+        ("resourceNotFoundException", 404),
+        ("serviceQuotaExceededException", 400),
+        ("serviceUnavailableException", 503),
+        ("throttlingException", 429),
+        ("validationException", 400),
+    ];
+    let mut statuses = STATUSES.iter();
+    let is_named = |(known, _): &&(&str, u16)| known.eq_ignore_ascii_case(name);
+    statuses.find(is_named).map(|(_, status)| *status)
 }
 
 /// From the codes of `google.rpc` (<https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>).

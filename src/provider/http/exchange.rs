@@ -67,6 +67,7 @@ pub(super) fn upstream_error_in(
     let body = ErrorBody::read(body);
     let said = error_body(body.received.as_bytes());
     let problem = ReportedError::find(&said).unwrap_or_else(|| ReportedError::of(&said));
+    let problem = problem.or_named(head.aws_error_type());
     let limits = rate_limits::of_error(limits, Some(status), &said, now);
     let json = parse_lenient(body.received.as_bytes()).unwrap_or_default();
     let error = described(status, &body, &json, &problem, dialect, auth);

@@ -5,7 +5,7 @@ use http::request::Parts;
 use super::call::{Vendor, VendorCall};
 use super::sse::DEFAULT_EVENT_LIMIT;
 use crate::auth::Auth;
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ChunkSource, ProviderExecutor, RawAnswer, RequestPreparer};
 use crate::provider::oauth;
 use crate::request::{Format, Options, RawRequest, Request, Response};
@@ -177,8 +177,10 @@ impl<V: Vendor> ProviderExecutor for HttpExecutor<V> {
 
     fn speaks(&self, format: &Format) -> bool {
         let name = format.as_str();
+        let mut others = self.vendor.other_formats().iter();
         name.eq_ignore_ascii_case(self.vendor.format())
             || name.eq_ignore_ascii_case(&self.identifier)
+            || others.any(|other| name.eq_ignore_ascii_case(other))
     }
 
     fn request_preparer(&self) -> Option<&dyn RequestPreparer> {
@@ -190,6 +192,10 @@ impl<V: Vendor> RequestPreparer for HttpExecutor<V> {
     /// Puts the credential's headers in place of those of the request. A request whose URL says where it goes must go over `https`, or
     /// stay on this machine.
     fn prepare_request(&self, request: &mut Parts, auth: &Auth) -> Result<(), Error> {
+        if self.vendor.signer(auth).is_some() {
+            let what = "the credential signs requests with their bodies: make a raw call instead";
+            return Err(Error::new(ErrorCode::Unsupported, what).with_auth_id(&auth.id));
+        }
         if request.uri.authority().is_some() {
             check_url(&request.uri.to_string(), auth)?;
         }

@@ -89,6 +89,7 @@ pub fn bearer_headers(auth: &Auth) -> Result<HeaderMap, Error> {
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+pub(crate) const AMAZON_EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
 pub(super) const USER_AGENT_TEXT: &str = concat!("credpool/", env!("CARGO_PKG_VERSION"));
 const HEADER_PREFIX: &str = "header:";

@@ -35,7 +35,8 @@ impl<R: Read> MeteredBody<R> {
     pub(crate) fn new(body: R, headers: &HeaderMap, read: ReadUsage) -> Self {
         let media_type = headers.get(CONTENT_TYPE);
         let says = |part| media_type_has(media_type, part);
-        let tells = (says("json") || says("event-stream")) && !is_compressed(headers);
+        let is_stream = says("event-stream") || says("amazon.eventstream");
+        let tells = (says("json") || is_stream) && !is_compressed(headers);
         Self {
             body,
             read,

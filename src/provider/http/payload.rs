@@ -22,21 +22,34 @@ use crate::error::Error;
 /// # Ok::<(), credpool::Error>(())
 /// ```
 pub fn streaming_payload(payload: &Bytes) -> Result<Bytes, Error> {
-    let Some(object) = Members::of(payload) else {
-        let what = "the request's payload is not a JSON object";
-        return Err(Error::config(what));
+    with(payload, "stream", "true")
+        .ok_or_else(|| Error::config("the request's payload is not a JSON object"))
+}
+
+/// The payload with the member `name` set to `value`, a JSON text, and nothing else changed: a new member comes first. `None` when it is
+/// not a JSON object.
+pub(crate) fn with(payload: &Bytes, name: &str, value: &str) -> Option<Bytes> {
+    let object = Members::of(payload)?;
+    let (range, text) = match object.value(name) {
+        Some(range) if payload[range.clone()] == *value.as_bytes() => return Some(payload.clone()),
+        Some(range) => (range, value.to_owned()),
+        None => {
+            let comma = if object.is_empty { "" } else { "," };
+            let member = format!("\"{name}\":{value}{comma}");
+            (object.start..object.start, member)
+        }
     };
-    let (range, text) = match object.value("stream") {
-        Some(range) if payload[range.clone()] == *b"true" => return Ok(payload.clone()),
-        Some(range) => (range, &b"true"[..]),
-        None if object.is_empty => (object.start..object.start, &b"\"stream\":true"[..]),
-        None => (object.start..object.start, &b"\"stream\":true,"[..]),
-    };
-    let mut changed = Vec::with_capacity(payload.len() + text.len());
-    changed.extend_from_slice(&payload[..range.start]);
-    changed.extend_from_slice(text);
-    changed.extend_from_slice(&payload[range.end..]);
-    Ok(changed.into())
+    let parts = [
+        &payload[..range.start],
+        text.as_bytes(),
+        &payload[range.end..],
+    ];
+    Some(parts.concat().into())
+}
+
+/// Whether the payload is a JSON object that has the member `name`.
+pub(crate) fn has(payload: &[u8], name: &str) -> bool {
+    Members::of(payload).is_some_and(|object| object.value(name).is_some())
 }
 
 /// The payload with `"stream_options": {"include_usage": true}` in it, unless it says something of that itself.

@@ -22,13 +22,10 @@ impl VendorCall<'_> {
     /// Those of [`Attempt::send`](crate::Attempt::send); [`Error::upstream`] for another status than 2xx and 304.
     pub(crate) fn raw(&self, request: &RawRequest) -> Result<RawAnswer, Error> {
         let head = self.raw_head(&request.head)?;
-        let outgoing = Request::from_parts(head, request.body.clone());
         let limits = self.attempt.stream_limits(&self.options.timeouts);
-        let answer = self.attempt.send(self.auth, outgoing, &limits)?;
-        let status = answer.status();
-        if !status.is_success() && status != StatusCode::NOT_MODIFIED {
-            return Err(self.upstream_error(answer));
-        }
+        let answer = self.send_signed(head, request.body.clone(), &limits, |status| {
+            status.is_success() || status == StatusCode::NOT_MODIFIED
+        })?;
         let limits = self.limits_of(answer.headers());
         let (head, body) = answer.into_parts();
         let head = response_head(head, self.auth);

@@ -34,19 +34,44 @@ pub(crate) fn endpoint(
     check_url(&url, auth)
 }
 
-/// The address below which a path is put: `base`, without its version where the path brings one itself. So both `/v1/files` and
-/// `/files` are below `https://host/v1`, and `/upload/v1beta/files` below `https://host/v1beta` is what Google's uploads go to.
+/// The address below which a path is put: `base`, without what the path brings itself: its version, or all of its path. So both
+/// `/v1/files` and `/files` are below `https://host/v1`, `/upload/v1beta/files` below `https://host/v1beta` is what Google's uploads go
+/// to, and `/v1/projects/p/models` is below `https://host/v1/projects/p`.
 pub(crate) fn below<'a>(base: &'a str, path: &str) -> Cow<'a, str> {
+    let (place, query) = base.split_once('?').unwrap_or((base, ""));
+    let place = place.trim_end_matches('/');
+    let rest = if holds(path, path_of(place)) {
+        place.strip_suffix(path_of(place))
+    } else {
+        let (rest, last) = place.rsplit_once('/').unwrap_or((place, ""));
+        (brings_version(path) && is_version(last)).then_some(rest)
+    };
+    match rest {
+        Some(rest) if query.is_empty() => rest.into(),
+        Some(rest) => format!("{rest}?{query}").into(),
+        None => base.into(),
+    }
+}
+
+/// The path of an address.
+fn path_of(place: &str) -> &str {
+    let host = place.find("://").map_or(0, |scheme| scheme + 3);
+    let path = place[host..].find('/').map(|start| host + start);
+    path.map_or("", |start| &place[start..])
+}
+
+/// Whether `path` is `outer`, of more than one segment, or below it.
+fn holds(path: &str, outer: &str) -> bool {
+    let rest = path.strip_prefix(outer);
+    outer.matches('/').count() > 1
+        && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', ':']))
+}
+
+/// Whether the path begins with a version.
+fn brings_version(path: &str) -> bool {
     let mut segments = path.trim_start_matches('/').split(['/', '?']);
     let first = segments.next().unwrap_or_default();
-    let has_version = is_version(first)
-        || (TRANSFERS.contains(&first) && segments.next().is_some_and(is_version));
-    let (place, query) = base.split_once('?').unwrap_or((base, ""));
-    match place.trim_end_matches('/').rsplit_once('/') {
-        Some((rest, last)) if has_version && is_version(last) && query.is_empty() => rest.into(),
-        Some((rest, last)) if has_version && is_version(last) => format!("{rest}?{query}").into(),
-        _ => base.into(),
-    }
+    is_version(first) || (TRANSFERS.contains(&first) && segments.next().is_some_and(is_version))
 }
 
 /// `v1`, `v2`, `v1beta`, `v1alpha1`.
@@ -104,6 +129,20 @@ mod tests {
             ("https://h/v1", "/vector_stores", "https://h/v1"),
             ("https://h/v1", "/models/v1", "https://h/v1"),
             ("https://h/deep", "/v1/files", "https://h/deep"),
+            ("https://h/v1/projects/p", "/v1/projects/p/x", "https://h"),
+            ("https://h/v1/projects/p", "/v1/projects/p?a", "https://h"),
+            (
+                "https://h/v1/projects/p?k=1",
+                "/v1/projects/p/x",
+                "https://h?k=1",
+            ),
+            (
+                "https://h/v1/projects/p",
+                "/v1/projects/pq",
+                "https://h/v1/projects/p",
+            ),
+            ("https://h/v1/projects/p", "/x", "https://h/v1/projects/p"),
+            ("https://h/deep", "/deep/files", "https://h/deep"),
         ] {
             assert_eq!(below(base, path), expected, "{base} {path}");
         }

@@ -31,6 +31,7 @@ fn reply(api: Api) -> String {
             json!({"candidates": [{"content": {"parts": [{"text": "fi"}]}}]}),
             json!({"candidates": [{"content": {"parts": [{"text": "ne"}]}, "finishReason": "STOP"}]}),
         ]),
+        _ => unreachable!("of its vendor's framing"),
     }
 }
 

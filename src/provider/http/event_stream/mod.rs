@@ -14,9 +14,10 @@ pub use protocol::{EventMeaning, StreamProtocol};
 
 use super::dialect::Dialect;
 use super::error_body::ReportedError;
+use super::events::EventReader;
 use super::exchange::{COMPRESSED, GZIP, check_running, reported};
 use super::patience::Patience;
-use super::sse::{SseEvent, SseReader};
+use super::sse::SseEvent;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, Body};
@@ -56,13 +57,13 @@ pub(crate) enum Announced {
 }
 
 /// Turns events into chunks, and knows whether the stream is whole when it ends.
-pub(crate) struct EventStream<R: Source, P> {
+pub(crate) struct EventStream<E: EventReader, P> {
     attempt: Attempt,
     auth: Auth,
     /// Gone after the end or an error.
-    events: Option<SseReader<R>>,
+    events: Option<E>,
     /// What follows the end of the events: the end of the body, after which the connection can serve again.
-    rest: Option<R>,
+    rest: Option<E::Source>,
     /// Whether it is known that events come.
     begun: bool,
     /// Whether the input has ended.
@@ -78,18 +79,18 @@ pub(crate) struct EventStream<R: Source, P> {
     has_told_head: bool,
 }
 
-impl<R: Source, P: StreamProtocol> EventStream<R, P> {
+impl<E: EventReader<Source: Source>, P: StreamProtocol> EventStream<E, P> {
     pub(crate) fn new(
         attempt: &Attempt,
         auth: &Auth,
-        reader: R,
+        events: E,
         protocol: P,
         patience: Patience,
     ) -> Self {
         Self {
             attempt: attempt.clone(),
             auth: auth.clone(),
-            events: Some(SseReader::new(reader)),
+            events: Some(events),
             rest: None,
             begun: false,
             read_out: false,
@@ -106,12 +107,6 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     /// Sets what the vendor calls by names of its own.
     pub(crate) fn with_dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
-        self
-    }
-
-    /// Sets how many bytes one event may have.
-    pub(crate) fn with_event_limit(mut self, bytes: usize) -> Self {
-        self.events = self.events.map(|events| events.with_limit(bytes));
         self
     }
 
@@ -146,14 +141,14 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             if let Some(opens_document) = events.opens_document(is_other) {
                 break opens_document;
             }
-            if !self.wait(SseReader::read_on)? {
+            if !self.wait(E::read_on)? {
                 break is_other;
             }
         };
         let Some(events) = self.events.take_if(|_| opens_document) else {
             return Ok(());
         };
-        events.reader().allow(LONGEST_DOCUMENT);
+        events.source().allow(LONGEST_DOCUMENT);
         let document = events.into_document(LARGEST_DOCUMENT);
         // A cancelled call's connection is closed under the reader.
         check_running(&self.attempt)?;
@@ -224,7 +219,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
                 return Ok(Some(event));
             }
             let is_whole = self.protocol.is_whole();
-            match self.wait(SseReader::read_more) {
+            match self.wait(E::read_more) {
                 Ok(true) => {}
                 // What is lost is no more than the closing marker.
                 Ok(false) | Err(_) if is_whole => return Ok(None),
@@ -237,17 +232,14 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     /// The last event may lack its blank line. It is one where all of it is there.
     fn last_event(&mut self) -> Result<SseEvent, Error> {
         let is_first = !std::mem::replace(&mut self.read_out, true);
-        let event = self.events.as_mut().and_then(SseReader::cut_off);
+        let event = self.events.as_mut().and_then(E::cut_off);
         event
             .filter(|event| is_first && is_complete(&event.data))
             .ok_or_else(|| self.truncated())
     }
 
     /// Waits for more by one of the reader's ways, no longer than the limits allow.
-    fn wait(
-        &mut self,
-        read: impl FnOnce(&mut SseReader<R>) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
+    fn wait(&mut self, read: impl FnOnce(&mut E) -> Result<bool, Error>) -> Result<bool, Error> {
         let Some(events) = &mut self.events else {
             return Ok(false);
         };
@@ -256,7 +248,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
             .left(events.bytes_of_event(), self.protocol.is_whole())
             .map_err(|limit| Error::new(ErrorCode::StreamStalled, limit))?;
         if let Some(left) = left {
-            events.reader().allow(left);
+            events.source().allow(left);
         }
         let clock = self.attempt.clock();
         let since = clock.monotonic();
@@ -272,6 +264,9 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
 
     /// What an event brings; nothing where it is only to keep the connection awake.
     fn read(&mut self, event: SseEvent) -> Result<Option<StreamChunk>, Error> {
+        if event.is_exception {
+            return Err(self.exception(&event));
+        }
         if event.event.is_none()
             && !self.halves.are_open()
             && let Some(chunk) = self.protocol.fast_path(&event.data)
@@ -327,7 +322,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
 
     /// Nothing of the reply follows: of the body, no more than its end is due.
     fn end(&mut self) {
-        self.rest = self.events.take().map(SseReader::into_inner);
+        self.rest = self.events.take().map(E::into_source);
     }
 
     /// Gives the connection back where the body ends now, too.
@@ -362,6 +357,16 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
         let now = self.attempt.clock().now();
         let limits = rate_limits::of_error(limits, error.http_status(), json, now);
         rate_limits::attach(error, limits, &self.auth)
+    }
+
+    /// The error that an exception in place of an event is. Its name is kept in its body, where answers with an error status have it.
+    fn exception(&self, event: &SseEvent) -> Error {
+        let mut json = parse_lenient(&event.data).unwrap_or_default();
+        if let (Some(members), Some(name)) = (json.as_object_mut(), &event.event) {
+            members.insert("__type".to_owned(), name.as_str().into());
+        }
+        let problem = ReportedError::of(&json);
+        self.failed(&problem, &json)
     }
 
     /// An error of this stream: about its credential, with the limits of the headers.
@@ -420,7 +425,7 @@ impl<R: Source, P: StreamProtocol> EventStream<R, P> {
     }
 }
 
-impl<R: Source, P: StreamProtocol> Iterator for EventStream<R, P> {
+impl<E: EventReader<Source: Source>, P: StreamProtocol> Iterator for EventStream<E, P> {
     type Item = Result<StreamChunk, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {

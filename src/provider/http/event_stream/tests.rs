@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{Clock, ManualClock};
+use crate::provider::http::sse::SseReader;
 use crate::provider::{anthropic, openai};
 use crate::request::Timeouts;
 use crate::transport::Limits;
@@ -69,7 +70,13 @@ fn play(
     let start = clock.monotonic();
     let limits = Limits::of_stream(timeouts, None);
     let patience = Patience::new(&limits, Duration::ZERO);
-    let stream = EventStream::new(&attempt, &Auth::new("p"), script, protocol, patience);
+    let stream = EventStream::new(
+        &attempt,
+        &Auth::new("p"),
+        SseReader::new(script),
+        protocol,
+        patience,
+    );
     let mut error = None;
     for chunk in stream {
         match chunk {
@@ -262,7 +269,13 @@ fn announced_as_document(pieces: Vec<String>) -> Result<usize, (ErrorCode, Strin
     let limits = Limits::of_stream(&Timeouts::new(), None);
     let patience = Patience::new(&limits, Duration::ZERO);
     let auth = Auth::new("p");
-    let mut stream = EventStream::new(&attempt, &auth, script, openai::chat_events(), patience);
+    let mut stream = EventStream::new(
+        &attempt,
+        &auth,
+        SseReader::new(script),
+        openai::chat_events(),
+        patience,
+    );
     let said = |error: Error| (error.code().clone(), error.to_string());
     stream.begin(Announced::Document).map_err(said)?;
     let mut chunks = 0;

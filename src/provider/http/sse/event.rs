@@ -17,6 +17,9 @@ pub struct SseEvent {
     pub event: Option<String>,
     /// The `data` lines, joined by LF. Always valid UTF-8.
     pub data: Bytes,
+    /// Whether it is an exception of an Amazon event stream, by which the stream has failed, whatever the data is; see
+    /// [`AmazonEventReader`](crate::provider::AmazonEventReader). False for server-sent events.
+    pub is_exception: bool,
 }
 
 /// The event that is being read.
@@ -61,6 +64,7 @@ impl Pending {
             event: (!self.event.is_empty())
                 .then(|| String::from_utf8_lossy(&self.event).into_owned()),
             data: self.take_data(),
+            is_exception: false,
         });
         self.event.clear();
         self.data.clear();

@@ -1,13 +1,14 @@
-mod event;
+pub(super) mod event;
 mod lines;
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
 use self::event::Pending;
 pub use self::event::SseEvent;
 use self::lines::{find_line_end, opens_field};
+use super::events::{EventReader, read_into, too_large};
 use super::exchange::GZIP;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::json::{BYTE_ORDER_MARK, without_mark};
 
 /// Reads server-sent events from a byte stream, one blocking step at a time.
@@ -88,127 +89,13 @@ impl<R: Read> SseReader<R> {
         if self.ended {
             return Ok(None);
         }
-        let next = loop {
-            match self.buffered_event() {
-                Ok(None) => {}
-                found => break found,
-            }
-            match self.read_more() {
-                Ok(true) => {}
-                Ok(false) => break Ok(None),
-                Err(error) => break Err(error),
-            }
-        };
+        let next = self.awaited_event();
         if !matches!(next, Ok(Some(_))) {
             self.ended = true;
             self.line = Vec::new();
             self.pending = Pending::default();
         }
         next
-    }
-
-    /// What the events were read from.
-    pub(crate) fn into_inner(self) -> R {
-        self.reader
-    }
-
-    /// The next event that has been read, without waiting for more.
-    pub(crate) fn buffered_event(&mut self) -> Result<Option<SseEvent>, Error> {
-        while self.start < self.end {
-            if std::mem::take(&mut self.after_cr) && self.buffer[self.start] == b'\n' {
-                self.start += 1;
-                continue;
-            }
-            let unread = &self.buffer[self.start..self.end];
-            let Some(length) = find_line_end(unread) else {
-                self.line.extend_from_slice(unread);
-                self.start = self.end;
-                self.check_limit(0)?;
-                continue;
-            };
-            self.after_cr = unread[length] == b'\r';
-            let line_start = self.start;
-            self.start += length + 1;
-            self.check_limit(length)?;
-            if let Some(event) = self.take_line(line_start, length) {
-                return Ok(Some(event));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Waits for more, once what was read has been looked at. False at the end of input.
-    pub(crate) fn read_more(&mut self) -> Result<bool, Error> {
-        self.start = 0;
-        self.end = 0;
-        self.fill()
-    }
-
-    /// How many bytes there are of an event that is not there in whole. A comment is none.
-    pub(crate) fn bytes_of_event(&self) -> usize {
-        let is_comment = self.line.first() == Some(&b':');
-        self.pending.len() + if is_comment { 0 } else { self.line.len() }
-    }
-
-    /// What the end of input has cut off: an event that lacks its blank line, or a part of one.
-    pub(crate) fn cut_off(&mut self) -> Option<SseEvent> {
-        let line = std::mem::take(&mut self.line);
-        let line = if std::mem::take(&mut self.at_start) {
-            without_mark(&line)
-        } else {
-            &line
-        };
-        self.pending.field(line);
-        self.pending.dispatch()
-    }
-
-    pub(crate) fn reader(&self) -> &R {
-        &self.reader
-    }
-
-    /// Whether the input is a document and no events, by the first bytes that are not blank: those of JSON, of a web page or of a
-    /// compressed body, which mean nothing as lines of events; where a document was announced, `announced`, any but those of events. `None` while what has
-    /// come may be the beginning of either. Only before the first event.
-    pub(crate) fn opens_document(&mut self, announced: bool) -> Option<bool> {
-        let unread = &self.buffer[self.start..self.end];
-        let text = without_mark(unread).trim_ascii_start();
-        // Of no text, too.
-        if BYTE_ORDER_MARK.starts_with(text) || GZIP.starts_with(text) {
-            return None;
-        }
-        if matches!(text, [b'{' | b'[' | b'<', ..]) || text.starts_with(GZIP) {
-            return Some(true);
-        }
-        if announced {
-            return opens_field(text).map(|opens| !opens);
-        }
-        Some(false)
-    }
-
-    /// Waits for more while the beginning tells nothing yet. False at the end of input.
-    pub(crate) fn read_on(&mut self) -> Result<bool, Error> {
-        if self.end == self.buffer.len() {
-            // It is blank, but perhaps for the beginning of a field's name.
-            let begun = self.buffer.trim_ascii_start().len();
-            self.buffer.copy_within(self.end - begun.., 0);
-            self.at_start = false;
-            self.end = begun;
-        }
-        self.start = 0;
-        self.fill()
-    }
-
-    /// The document that the input is, without a byte order mark; at most `limit` bytes of it.
-    pub(crate) fn into_document(mut self, limit: usize) -> Result<Vec<u8>, Error> {
-        let mut document = Vec::new();
-        loop {
-            document.extend_from_slice(&self.buffer[self.start..self.end]);
-            if document.len() >= limit || !self.read_more()? {
-                break;
-            }
-        }
-        document.truncate(limit);
-        Ok(document)
     }
 
     /// Works on the line whose last `length` bytes are in the buffer at `start`; an event when it is the blank one.
@@ -243,49 +130,115 @@ impl<R: Read> SseReader<R> {
         if self.pending.len() + self.line.len() + more <= self.limit {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorCode::StreamMalformed,
-            format!(
-                "an event of the stream exceeds the limit of {} bytes: raise event_limit in the call's options or at the executor",
-                self.limit
-            ),
-        ))
+        Err(too_large(self.limit))
     }
 
     /// Reads more behind what is there; false at the end of input.
     fn fill(&mut self) -> Result<bool, Error> {
-        loop {
-            match self.reader.read(&mut self.buffer[self.end..]) {
-                Ok(read) => {
-                    self.end += read;
-                    return Ok(read > 0);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(broken(error)),
-            }
-        }
+        let read = read_into(&mut self.reader, &mut self.buffer[self.end..])?;
+        self.end += read;
+        Ok(read > 0)
     }
 }
 
-/// What a failed read means for the stream. A [`Body`](crate::Body) says it itself.
-fn broken(error: std::io::Error) -> Error {
-    let error = match error.downcast::<Error>() {
-        Ok(error) => return error,
-        Err(error) => error,
-    };
-    match error.kind() {
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => Error::new(
-            ErrorCode::StreamStalled,
-            "no data within the stream's idle limit",
-        ),
-        ErrorKind::UnexpectedEof => Error::new(
-            ErrorCode::StreamTruncated,
-            "the connection was closed before the stream's end",
-        ),
-        kind => Error::new(
-            ErrorCode::StreamInterrupted,
-            format!("the stream failed: {kind}"),
-        ),
+impl<R: Read> EventReader for SseReader<R> {
+    type Source = R;
+
+    fn buffered_event(&mut self) -> Result<Option<SseEvent>, Error> {
+        while self.start < self.end {
+            if std::mem::take(&mut self.after_cr) && self.buffer[self.start] == b'\n' {
+                self.start += 1;
+                continue;
+            }
+            let unread = &self.buffer[self.start..self.end];
+            let Some(length) = find_line_end(unread) else {
+                self.line.extend_from_slice(unread);
+                self.start = self.end;
+                self.check_limit(0)?;
+                continue;
+            };
+            self.after_cr = unread[length] == b'\r';
+            let line_start = self.start;
+            self.start += length + 1;
+            self.check_limit(length)?;
+            if let Some(event) = self.take_line(line_start, length) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_more(&mut self) -> Result<bool, Error> {
+        self.start = 0;
+        self.end = 0;
+        self.fill()
+    }
+
+    /// A comment is none.
+    fn bytes_of_event(&self) -> usize {
+        let is_comment = self.line.first() == Some(&b':');
+        self.pending.len() + if is_comment { 0 } else { self.line.len() }
+    }
+
+    /// An event that lacks its blank line, or a part of one.
+    fn cut_off(&mut self) -> Option<SseEvent> {
+        let line = std::mem::take(&mut self.line);
+        let line = if std::mem::take(&mut self.at_start) {
+            without_mark(&line)
+        } else {
+            &line
+        };
+        self.pending.field(line);
+        self.pending.dispatch()
+    }
+
+    fn source(&self) -> &R {
+        &self.reader
+    }
+
+    /// JSON, a web page and a compressed body mean nothing as lines of events.
+    fn opens_document(&mut self, announced: bool) -> Option<bool> {
+        let unread = &self.buffer[self.start..self.end];
+        let text = without_mark(unread).trim_ascii_start();
+        // Of no text, too.
+        if BYTE_ORDER_MARK.starts_with(text) || GZIP.starts_with(text) {
+            return None;
+        }
+        if matches!(text, [b'{' | b'[' | b'<', ..]) || text.starts_with(GZIP) {
+            return Some(true);
+        }
+        if announced {
+            return opens_field(text).map(|opens| !opens);
+        }
+        Some(false)
+    }
+
+    fn read_on(&mut self) -> Result<bool, Error> {
+        if self.end == self.buffer.len() {
+            // It is blank, but perhaps for the beginning of a field's name.
+            let begun = self.buffer.trim_ascii_start().len();
+            self.buffer.copy_within(self.end - begun.., 0);
+            self.at_start = false;
+            self.end = begun;
+        }
+        self.start = 0;
+        self.fill()
+    }
+
+    fn into_document(mut self, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut document = Vec::new();
+        loop {
+            document.extend_from_slice(&self.buffer[self.start..self.end]);
+            if document.len() >= limit || !self.read_more()? {
+                break;
+            }
+        }
+        document.truncate(limit);
+        Ok(document)
+    }
+
+    fn into_source(self) -> R {
+        self.reader
     }
 }
 

@@ -1,8 +1,9 @@
 //! Events from texts that are cut anywhere.
 
 use super::*;
+use crate::error::ErrorCode;
 use proptest::prelude::*;
-use std::io;
+use std::io::{self, ErrorKind};
 
 /// Gives its pieces one read at a time.
 struct Pieces(Vec<Vec<u8>>);

@@ -205,12 +205,12 @@ pub(super) fn open_events(fixture: &dyn ExecutorFixture, pieces: &[&str]) -> Vec
 pub(super) fn whole_stream(fixture: &dyn ExecutorFixture, pieces: &[&str]) -> Reply {
     let mut events = open_events(fixture, pieces);
     events.extend(fixture.stream_end());
-    Reply::named_sse(events)
+    fixture.stream_of(events)
 }
 
 /// How many bytes of a body these events are.
-pub(super) fn size(events: &[Event]) -> usize {
-    Reply::named_sse(events.to_vec()).body.len()
+pub(super) fn size(fixture: &dyn ExecutorFixture, events: &[Event]) -> usize {
+    fixture.stream_of(events.to_vec()).size()
 }
 
 /// The error of what must fail.

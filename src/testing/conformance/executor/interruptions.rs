@@ -61,7 +61,7 @@ fn begun(fixture: &dyn ExecutorFixture, call: &Call) -> Result<ChunkSource, Stop
 }
 
 fn stalling_stream(fixture: &dyn ExecutorFixture) -> (Upstream, Call) {
-    let at = size(&open_events(fixture, &["a"]));
+    let at = size(fixture, &open_events(fixture, &["a"]));
     let reply = whole_stream(fixture, &["a"]).stall_after(at, &Gate::new());
     answered(fixture, reply)
 }
@@ -178,7 +178,7 @@ pub(super) fn a_silent_stream_is_given_up(fixture: &dyn ExecutorFixture) -> Verd
     let limits = Timeouts::new().with_first_chunk(SHORT).with_idle(SHORT);
     let whole = || whole_stream(fixture, &["a", "b"]);
     let gate = Gate::new();
-    let at = size(&open_events(fixture, &["a"]));
+    let at = size(fixture, &open_events(fixture, &["a"]));
     for (what, reply, code) in [
         (
             "a stream that is silent before its head",

@@ -14,6 +14,7 @@ use super::{Check, Report, run};
 use crate::auth::Auth;
 use crate::executor::ProviderExecutor;
 use crate::request::{Options, Request, Usage};
+use crate::testing::Reply;
 
 /// An event of a stream: its name, which may be empty, and its data.
 ///
@@ -112,6 +113,11 @@ pub trait ExecutorFixture: Send + Sync {
     /// default after all of them.
     fn whole_after(&self) -> usize {
         self.stream_end().len()
+    }
+
+    /// A stream with these events, in the vendor's framing. By default [`Reply::named_sse`].
+    fn stream_of(&self, events: Vec<Event>) -> Reply {
+        Reply::named_sse(events)
     }
 
     /// The body of an answer with an error status.

@@ -27,12 +27,12 @@ pub(super) fn an_upstream_that_echoes_secrets_does_not_make_errors_tell_them(
             call.both_fail("that is answered with its own key")?;
             let _ = call.count()?;
         }
-        let events = Reply::named_sse([("", echo.clone()), ("error", echo)]);
+        let events = fixture.stream_of(vec![("", echo.clone()), ("error", echo)]);
         let error = streamed(fixture, events)?;
         error.failure("a stream that is answered with the call's own key")?;
     }
     if let Some(event) = fixture.error_in_stream(KEY) {
-        let error = streamed(fixture, Reply::named_sse([event]))?;
+        let error = streamed(fixture, fixture.stream_of(vec![event]))?;
         error.failure("a stream that fails with the call's own key")?;
     }
     Ok(())
@@ -120,7 +120,12 @@ pub(super) fn another_request_gets_the_credential(fixture: &dyn ExecutorFixture)
     };
     let mut prepared = head();
     let auth = fixture.credential("https://api.example", KEY);
-    preparer.prepare_request(&mut prepared, &auth)?;
+    match preparer.prepare_request(&mut prepared, &auth) {
+        Err(error) if *error.code() == ErrorCode::Unsupported => {
+            return Err(Stop::skipped("the credential signs whole requests"));
+        }
+        done => done?,
+    }
     ensure!(
         prepared.headers.len() > 1 && prepared.headers["x"] == "y",
         "the request lacks the credential, or what it had before"

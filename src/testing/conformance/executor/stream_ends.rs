@@ -5,8 +5,8 @@ use super::call::{
     deciding_events, has_code, is_retryable, open_events, size, streamed, whole_stream,
 };
 use crate::error::ErrorCode;
+use crate::testing::Gate;
 use crate::testing::conformance::{Verdict, same};
-use crate::testing::{Gate, Reply};
 
 const PIECES: [&str; 2] = ["a", "b"];
 const DONE: &str = "[DONE]";
@@ -15,7 +15,7 @@ const DONE: &str = "[DONE]";
 const CUTS: usize = 30;
 
 pub(super) fn a_stream_that_is_cut_anywhere_is_an_error(fixture: &dyn ExecutorFixture) -> Verdict {
-    let whole = size(&deciding_events(fixture, &PIECES));
+    let whole = size(fixture, &deciding_events(fixture, &PIECES));
     let reply = || whole_stream(fixture, &PIECES);
     // The last two bytes end the line and the event, which says all that it has to say.
     let places = (0..whole - 2).step_by((whole / CUTS).max(1));
@@ -34,8 +34,10 @@ pub(super) fn a_stream_without_its_end_is_an_error(fixture: &dyn ExecutorFixture
     let events = deciding_events(fixture, &PIECES);
     for count in 0..events.len() {
         for reply in [
-            Reply::named_sse(events[..count].to_vec()),
-            Reply::named_sse(events[..count].to_vec()).close_delimited(),
+            fixture.stream_of(events[..count].to_vec()),
+            fixture
+                .stream_of(events[..count].to_vec())
+                .close_delimited(),
         ] {
             let what = format!(
                 "a stream that ends after {count} of {} events",
@@ -53,7 +55,7 @@ pub(super) fn a_stream_without_its_end_is_an_error(fixture: &dyn ExecutorFixture
         let mut events = open_events(fixture, pieces);
         events.push(("", DONE.to_owned()));
         let what = "a stream with the closing marker of gateways and without its own end";
-        let error = streamed(fixture, Reply::named_sse(events))?.failure(what)?;
+        let error = streamed(fixture, fixture.stream_of(events))?.failure(what)?;
         let codes = [ErrorCode::StreamTruncated, ErrorCode::StreamMalformed];
         has_code(what, &error, &codes)?;
     }
@@ -62,7 +64,7 @@ pub(super) fn a_stream_without_its_end_is_an_error(fixture: &dyn ExecutorFixture
 
 pub(super) fn a_reset_is_a_lost_connection(fixture: &dyn ExecutorFixture) -> Verdict {
     let reply = || whole_stream(fixture, &PIECES);
-    let at = size(&open_events(fixture, &["a"])) + 9;
+    let at = size(fixture, &open_events(fixture, &["a"])) + 9;
     for (what, reply, code) in [
         (
             "a stream that is reset before its head",
@@ -84,9 +86,9 @@ pub(super) fn a_reset_is_a_lost_connection(fixture: &dyn ExecutorFixture) -> Ver
 
 pub(super) fn what_follows_the_end_does_not_matter(fixture: &dyn ExecutorFixture) -> Verdict {
     let mut events = deciding_events(fixture, &PIECES);
-    let whole = size(&events);
+    let whole = size(fixture, &events);
     events.push(("", DONE.to_owned()));
-    let reply = || Reply::named_sse(events.clone());
+    let reply = || fixture.stream_of(events.clone());
     for (what, reply) in [
         ("a closing marker", reply()),
         ("a cut", reply().cut_after(whole)),

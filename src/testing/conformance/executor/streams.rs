@@ -102,7 +102,7 @@ pub(super) fn an_unreadable_event_is_an_error(fixture: &dyn ExecutorFixture) -> 
         let (name, _) = fixture.stream_piece("b");
         events.push((name, garbage.to_owned()));
         events.extend(fixture.stream_end());
-        let streamed = streamed(fixture, Reply::named_sse(events))?;
+        let streamed = streamed(fixture, fixture.stream_of(events))?;
         same("the text before the event", &streamed.text().as_str(), &"a")?;
         let what = format!("the event {garbage:?}");
         let error = streamed.failure(&what)?;
@@ -137,7 +137,7 @@ pub(super) fn an_error_event_is_the_last_item(fixture: &dyn ExecutorFixture) -> 
         let mut events = open_events(fixture, pieces);
         events.push(error.clone());
         events.extend(fixture.stream_end());
-        let streamed = streamed(fixture, Reply::named_sse(events))?;
+        let streamed = streamed(fixture, fixture.stream_of(events))?;
         same(
             "the text before the error",
             &streamed.text(),
