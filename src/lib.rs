@@ -95,13 +95,13 @@ pub mod testing;
 mod transport;
 
 pub use login::{Login, LoginPrompt};
-pub use manager::{Builder, LoadReport, Manager};
+pub use manager::{Builder, LoadReport, Manager, Model, ModelProvider};
 
 pub use head::ResponseHead;
 
 pub use request::{
-    Format, Message, Options, RawRequest, Request, RequestBody, Response, StreamChunk, Timeouts,
-    ToolCall, ToolCallDelta, Usage,
+    ChainLink, Format, Message, Options, RawRequest, Request, RequestBody, Response, StreamChunk,
+    Timeouts, ToolCall, ToolCallDelta, Usage,
 };
 
 pub use execution::{CallHandle, ChunkStream, ResponseBody, StreamEvent};

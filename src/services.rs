@@ -9,6 +9,7 @@ use crate::observe::Hooks;
 use crate::persistence::StoreHandle;
 use crate::random::Random;
 use crate::registry::{Moment, Registry, SharedState};
+use crate::request::Chains;
 use crate::resources::Resources;
 use crate::runtime::{Pool, Process};
 use crate::transport::Transport;
@@ -18,6 +19,8 @@ pub(crate) struct Services {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) executors: Executors,
+    /// The chains of models that have names.
+    pub(crate) chains: Chains,
     pub(crate) hooks: Hooks,
     pub(crate) store_handle: Arc<StoreHandle>,
     pub(crate) resources: Resources,

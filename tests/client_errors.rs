@@ -48,6 +48,13 @@ const ROWS: &[Row] = &[
         "NOT_FOUND",
     ),
     (
+        "model_not_found",
+        404,
+        NOT_FOUND,
+        "not_found_error",
+        "NOT_FOUND",
+    ),
+    (
         "auth_not_found",
         503,
         OVERLOADED,

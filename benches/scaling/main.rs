@@ -1,5 +1,5 @@
 //! What a pick, a call and a result cost against the size of the pool: `cargo bench --bench scaling`, or `-- --quick`; parts of it by
-//! their names (`-- threads streams`): sizes, store, selectors, threads, storm, membership, limits, streams.
+//! their names (`-- threads streams`): sizes, store, selectors, threads, storm, membership, limits, models, streams.
 //!
 //! A line of JSON for each figure. Beside the nanoseconds stand the machine's own units, measured in the same rounds: an uncontended
 //! lock and unlock of a mutex (`mutex_ns`), and a message through a channel (`channel_ns`). Figures of two runs compare only in those. `allocs`
@@ -45,7 +45,7 @@ fn main() {
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let parts: [(&str, &dyn Fn()); 8] = [
+    let parts: [(&str, &dyn Fn()); 9] = [
         ("sizes", &|| {
             let (plot, mutex) = bench.by_size();
             if !quick {
@@ -59,6 +59,7 @@ fn main() {
         ("storm", &|| bench.storm()),
         ("membership", &|| bench.membership()),
         ("limits", &|| bench.limits()),
+        ("models", &|| bench.models()),
         ("streams", &|| streams::bench(&bench.effort)),
     ];
     for (name, part) in parts {
@@ -303,6 +304,46 @@ impl Bench {
                     .figure(&figure)
                     .print();
             }
+        }
+    }
+
+    /// What lists of models cost: without any, with 50 models each of which half the credentials serve the one that is asked for, and by
+    /// an alias of all.
+    fn models(&self) {
+        let (size, options) = (1_000, Options::new());
+        for (state, lists, asked) in [
+            ("no lists", false, MODEL),
+            ("50 models each", true, MODEL),
+            ("an alias of 50 models each", true, "alias"),
+        ] {
+            let manager = Manager::builder().build().unwrap();
+            manager.register_executor(Nothing { fails: false });
+            for n in 0..size {
+                let mut auth = Auth::api_key("p", "k").with_id(name(n));
+                if lists {
+                    let others = (0..49).map(|m| format!("model-{}", (n + 17 * m) % 5_000));
+                    auth = auth
+                        .with_models(others)
+                        .with_model_alias("alias", format!("target-{}", n % 10));
+                    auth = auth.with_models([if n % 2 == 0 { MODEL } else { "another" }]);
+                }
+                manager.register(auth.runtime_only()).unwrap();
+            }
+            let request = Request::new(asked, "");
+            let print = |bench: &str, work: &mut dyn FnMut()| {
+                Line::of(bench)
+                    .text("selector", "RoundRobin")
+                    .count("n", size)
+                    .text("state", state)
+                    .figure(&self.effort.measure(work))
+                    .print();
+            };
+            print("pick", &mut || {
+                black_box(pick(&manager, "p", asked, &options));
+            });
+            print("execute", &mut || {
+                black_box(manager.execute(["p"], &request, &options)).unwrap();
+            });
         }
     }
 

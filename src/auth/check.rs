@@ -4,7 +4,9 @@ use http::Uri;
 use http::uri::Scheme;
 
 use super::Auth;
+use super::ModelList;
 use super::identity::{API_KEY, BASE_URL, ROUTE, is_header};
+use super::model_list::MODELS;
 use crate::error::Error;
 use crate::proxy_url;
 
@@ -12,11 +14,11 @@ impl Auth {
     /// Refuses a record that can never serve. The error names the field and the reason, and nothing of the value.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.check_numbers()?;
-        self.check_address()
+        self.check_settings()
     }
 
-    /// Refuses keys, headers and addresses that cannot be used.
-    pub(crate) fn check_address(&self) -> Result<(), Error> {
+    /// Refuses keys, headers, addresses and lists of models that cannot be used.
+    pub(crate) fn check_settings(&self) -> Result<(), Error> {
         for (name, value) in self.attributes.iter() {
             let reason = match name {
                 API_KEY if value.chars().any(char::is_control) => LINE_ENDS,
@@ -30,6 +32,9 @@ impl Auth {
                 _ => continue,
             };
             return Err(self.unfit(&format!("attribute `{name}` {reason}")));
+        }
+        if let Err(reason) = ModelList::of(self) {
+            return Err(self.unfit(&format!("attribute `{MODELS}` {reason}")));
         }
         let proxy = self.proxy_url.expose().trim_matches(' ');
         if !proxy.is_empty()

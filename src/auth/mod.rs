@@ -14,6 +14,7 @@ mod identity;
 mod json;
 mod login;
 mod merge;
+mod model_list;
 mod model_state;
 mod numbers;
 mod outage;
@@ -53,6 +54,7 @@ pub(crate) use half_open::HalfOpen;
 pub(crate) use identity::{Identity, first_eight};
 pub(crate) use json::{from_json, state_from_json, state_to_json, time_text, to_json};
 pub(crate) use merge::Base;
+pub(crate) use model_list::ModelList;
 pub use model_state::{ModelState, QuotaState};
 pub(crate) use outage::BreakerState;
 pub(crate) use public::{ENVELOPE, is_public, is_public_value};
@@ -256,6 +258,42 @@ impl Auth {
     /// Sets one attribute.
     pub fn with_attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.insert(name, value);
+        self
+    }
+
+    /// Lets the credential serve these models alone, beside its aliases. Each is a name, or a pattern in which `*` stands for any text;
+    /// further calls add more. Default: every model.
+    ///
+    /// They are kept in attribute `models`, separated by commas. See [the guide](crate::guide::models).
+    ///
+    /// ```
+    /// let auth = credpool::Auth::api_key("openai", "sk-1")
+    ///     .with_models(["gpt-5*", "o4-mini"])
+    ///     .without_models(["gpt-5-pro"])
+    ///     .with_model_alias("fast", "gpt-5-mini");
+    /// assert_eq!(auth.attributes.get("models"), Some("gpt-5*, o4-mini, !gpt-5-pro, fast=gpt-5-mini"));
+    /// ```
+    #[doc(alias = "allowed models")]
+    pub fn with_models<N: AsRef<str>>(mut self, models: impl IntoIterator<Item = N>) -> Self {
+        let entries = models.into_iter().map(|name| name.as_ref().to_owned());
+        model_list::push(&mut self, entries);
+        self
+    }
+
+    /// Excludes models: names, or patterns with `*`. A name that is listed by itself, or is an alias, counts before an excluding pattern.
+    #[doc(alias = "excluded models")]
+    pub fn without_models<N: AsRef<str>>(mut self, models: impl IntoIterator<Item = N>) -> Self {
+        let entries = models.into_iter().map(|name| format!("!{}", name.as_ref()));
+        model_list::push(&mut self, entries);
+        self
+    }
+
+    /// Serves requests for `alias` with `model`, as the vendor calls it. An alias alone excludes nothing: without
+    /// [`with_models`](Self::with_models) the credential serves every other model, too.
+    #[doc(alias = "model mapping")]
+    pub fn with_model_alias(mut self, alias: impl AsRef<str>, model: impl AsRef<str>) -> Self {
+        let entry = format!("{}={}", alias.as_ref(), model.as_ref());
+        model_list::push(&mut self, [entry]);
         self
     }
 

@@ -28,6 +28,8 @@ pub enum ErrorCode {
     AuthNotFound,
     /// There are credentials, but all of them are blocked for the model at the moment.
     AuthUnavailable,
+    /// There are credentials, but none serves the model ([`Auth::with_models`](crate::Auth::with_models)): nothing was sent.
+    ModelNotFound,
     /// The executor does not speak the request's format: nothing was sent.
     UnsupportedFormat,
     /// The provider or the executor does not support the operation.
@@ -144,6 +146,7 @@ pub(super) const KNOWN: &[(ErrorCode, &str)] = &[
     (ErrorCode::ExecutorNotFound, "executor_not_found"),
     (ErrorCode::AuthNotFound, "auth_not_found"),
     (ErrorCode::AuthUnavailable, "auth_unavailable"),
+    (ErrorCode::ModelNotFound, "model_not_found"),
     (ErrorCode::UnsupportedFormat, "unsupported_format"),
     (ErrorCode::Unsupported, "unsupported"),
     (ErrorCode::Config, "config"),

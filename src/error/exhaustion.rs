@@ -30,6 +30,10 @@ pub struct CredentialReport {
     pub auth_id: Arc<str>,
     /// Its provider.
     pub provider: Arc<str>,
+    /// The model that it is reported for, as it is asked for; empty: calls without one.
+    pub model: Arc<str>,
+    /// The vendor's name of that model, where the credential has it as an alias: cooldowns and limits are of this one.
+    pub sent_as: Option<Arc<str>>,
     /// Whether it would be selected now.
     pub availability: Availability,
     /// What its last failures were, where it is unavailable or has just been.
@@ -83,6 +87,8 @@ pub enum Availability {
     Pending,
     /// No: its configuration is invalid, and it is unavailable until its record changes.
     Misconfigured,
+    /// No: its list of models ([`Auth::with_models`](crate::Auth::with_models)) does not have this one.
+    NotServed,
     /// No, until the operator says so.
     Disabled,
 }
@@ -195,6 +201,7 @@ impl fmt::Display for Availability {
             Self::Refreshing => "waiting for a new token",
             Self::Pending => "pending",
             Self::Misconfigured => "misconfigured",
+            Self::NotServed => "not serving the model",
             Self::Disabled => "disabled",
         })
     }
@@ -204,6 +211,9 @@ impl fmt::Display for Availability {
 impl fmt::Display for CredentialReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.auth_id, self.availability)?;
+        if let Some(model) = &self.sent_as {
+            write!(f, " as {model}")?;
+        }
         if let Some(remaining) = self.remaining {
             write!(f, " for {}", Short(remaining))?;
         }
@@ -276,6 +286,8 @@ mod tests {
             CredentialReport {
                 auth_id: "a".into(),
                 provider: "p".into(),
+                model: "m".into(),
+                sent_as: None,
                 availability: Availability::Cooling,
                 fault: Some(FailureKind::RateLimited),
                 origin: Some(origin),

@@ -2,6 +2,7 @@
 
 mod code;
 mod exhaustion;
+mod model;
 mod own;
 mod received;
 mod scrubbed;
@@ -51,6 +52,7 @@ struct Inner {
     head: Option<Arc<ResponseHead>>,
     auth_id: Option<Arc<str>>,
     provider: Option<Arc<str>>,
+    model: Option<Arc<str>>,
     body: Option<Arc<str>>,
     body_is_cut: bool,
     received: Option<Arc<Received>>,

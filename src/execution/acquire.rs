@@ -31,10 +31,10 @@ use crate::registry::{Moment, SharedState, Supply, Ticket};
 pub(super) enum Acquire {
     /// The credential that got a new token is tried once more, before any other.
     Renewed {
-        provider: Arc<str>,
+        hop: usize,
         member: Arc<SharedState>,
     },
-    /// Searches for a ready credential, provider by provider.
+    /// Searches for a ready credential, hop by hop.
     Look(Look),
     /// Time passes before the next attempt.
     BackOff {
@@ -88,7 +88,7 @@ impl Engine {
         state: Acquire,
     ) -> Result<Step<'c>, Error> {
         Ok(match state {
-            Acquire::Renewed { provider, member } => match self.renewed(call, &provider, &member) {
+            Acquire::Renewed { hop, member } => match self.renewed(call, hop, &member) {
                 Some(turn) => Step::Attempt(turn),
                 None => Step::To(Acquire::default()),
             },
@@ -128,8 +128,7 @@ impl Engine {
         })
     }
 
-    /// A ready credential of the first provider that has one which the call may still try, or why there is none. An error ends
-    /// the call.
+    /// A ready credential of the first hop that has one which the call may still try, or why there is none. An error ends the call.
     fn look<'c>(
         &self,
         call: &'c Call<'_>,
@@ -137,21 +136,22 @@ impl Engine {
         look: &Look,
     ) -> Result<Result<Dispatch<'c>, Refusal>, Error> {
         let mut refusal = Refusal::NoProvider;
-        for provider in call.in_order(progress.start) {
-            let asked = match ask_for(call, provider) {
+        for hop in 0..call.hops.len() {
+            let asked = match ask_for(call, hop) {
                 Ok(asked) => asked,
                 Err(error) => {
                     refusal = refusal.followed_by(Refusal::Unfit(error));
                     continue;
                 }
             };
-            if !progress.is_open(asked.provider) {
+            if !progress.is_open(hop) {
                 continue;
             }
-            let query = asked.query(call, Moment::TIMELESS, Some(&progress.tried));
+            let tried = progress.tried_at(hop);
+            let query = asked.query(call, Moment::TIMELESS, tried);
             if self.services.registry.is_behind(query, look.place.as_ref()) {
                 let now = self.services.moment();
-                let query = asked.query(call, now, Some(&progress.tried));
+                let query = asked.query(call, now, tried);
                 self.services.registry.wake_first(query);
                 // A credential without a limit of concurrent calls is taken from no other call.
                 if !self.services.registry.is_anybody_unlimited(query) {
@@ -160,23 +160,23 @@ impl Engine {
                     continue;
                 }
             }
-            let owes_retry = progress.owes_retry(asked.provider);
+            let owes_retry = progress.owes_retry(hop);
             let payment = self.budgets.retry(asked.provider, owes_retry);
             let Some(payment) = payment else {
-                progress.round(asked.provider).closed = Some(Closed::ForGood);
+                progress.round(hop).closed = Some(Closed::ForGood);
                 refusal = refusal.followed_by(Refusal::NoBudget(Arc::clone(asked.provider)));
                 continue;
             };
-            match self.choose(call, asked.wanted(), &progress.tried)? {
+            match self.choose(call, asked.wanted(), tried)? {
                 Choice::Acquired(taken) => {
                     payment.spend();
-                    progress.round(asked.provider).owes_retry = false;
+                    progress.round(hop).owes_retry = false;
                     return Ok(Ok(asked.turn(taken)));
                 }
                 Choice::None => {
-                    refusal = refusal.followed_by(Refusal::Nobody(Arc::clone(provider)));
+                    refusal = refusal.followed_by(Refusal::Nobody(hop));
                 }
-                Choice::Lost => refusal = Refusal::Lost(Arc::clone(provider)),
+                Choice::Lost => refusal = Refusal::Lost(hop),
             }
         }
         Ok(Err(refusal))
@@ -225,11 +225,7 @@ impl Engine {
 
     /// How long the credential of the failed attempt stays unavailable.
     fn returns_in(&self, call: &Call<'_>, retry: &Retry) -> Duration {
-        let mut providers = call.providers.iter();
-        let asked = providers
-            .find(|provider| provider.name == retry.provider)
-            .map(|provider| ask_for(call, provider));
-        let Some(Ok(asked)) = asked else {
+        let Ok(asked) = ask_for(call, retry.hop) else {
             return Duration::ZERO;
         };
         let query = asked.query(call, self.services.moment(), None);
@@ -242,10 +238,10 @@ impl Engine {
         let open: Vec<Route<'_>> = still_open(call, progress).collect();
         for asked in &open {
             let query = asked.query(call, self.services.moment(), None);
-            let (cut_off, registry) = (&progress.cut_off, &self.services.registry);
-            progress.tried.retain(|member| {
-                cut_off.contains(member) || registry.out_until(query, &member.id).is_none()
-            });
+            let registry = &self.services.registry;
+            let is_ready =
+                |member: &Arc<SharedState>| registry.out_until(query, &member.id).is_none();
+            progress.retain_tried(asked.hop, is_ready);
         }
     }
 
@@ -266,9 +262,11 @@ impl Engine {
         self.readmit_unavailable(call, progress);
         let open: Vec<Route<'_>> = still_open(call, progress).collect();
         let queries = || {
-            let tried = Some(&progress.tried);
-            open.iter()
-                .map(move |asked| asked.query(call, self.services.moment(), tried))
+            let progress = &*progress;
+            open.iter().map(move |asked| {
+                let tried = progress.tried_at(asked.hop);
+                asked.query(call, self.services.moment(), tried)
+            })
         };
         // From here on the return of no credential is missed, and no later call overtakes this one.
         let place = look.place.unwrap_or_else(|| registry.wait(queries()));
@@ -322,8 +320,8 @@ impl Engine {
     ) -> Error {
         let registry = &self.services.registry;
         let mut report = Report::default();
-        for provider in call.in_order(progress.start) {
-            if let Ok(asked) = ask_for(call, provider) {
+        for hop in 0..call.hops.len() {
+            if let Ok(asked) = ask_for(call, hop) {
                 let query = asked.query(call, self.services.moment(), None);
                 report.add(registry.shortage(query, MOST_LISTED));
             }
@@ -347,16 +345,34 @@ impl Engine {
             Refusal::Unfit(error) => error,
             Refusal::OthersWait(provider) => refusals::others_wait(&provider),
             Refusal::NoBudget(provider) => refusals::no_budget(&provider),
-            Refusal::Nobody(provider) | Refusal::Lost(provider) => match ask_for(call, &provider) {
-                Err(error) => error,
-                Ok(asked) => {
-                    let tried = Some(&progress.tried);
-                    let query = asked.query(call, self.services.moment(), tried);
-                    let (registry, now) = (&self.services.registry, self.services.clock.now());
-                    refusals::nobody(registry, query, call.owned_in(&provider.name), now)
+            Refusal::Nobody(hop) | Refusal::Lost(hop) => {
+                match ask_for(call, self.most_telling(call, progress, hop)) {
+                    Err(error) => error,
+                    Ok(asked) => {
+                        let tried = progress.tried_at(asked.hop);
+                        let query = asked.query(call, self.services.moment(), tried);
+                        let (registry, now) = (&self.services.registry, self.services.clock.now());
+                        refusals::nobody(registry, query, call.owned_in(asked.provider), now)
+                    }
                 }
-            },
+            }
         }
+    }
+
+    /// The last hop, unless none of its credentials is left to try and another link of the chain has one: then time may help.
+    fn most_telling(&self, call: &Call<'_>, progress: &CallState, last: usize) -> usize {
+        let has_any = |hop: usize| {
+            ask_for(call, hop).is_ok_and(|asked| {
+                let query = asked.query(call, self.services.moment(), progress.tried_at(hop));
+                self.services.registry.supply(query) != Supply::Nobody
+            })
+        };
+        let is_of_another = |hop: &usize| !call.hops[*hop].is_of_link_of(&call.hops[last]);
+        let mut others = (0..call.hops.len()).filter(is_of_another).peekable();
+        if others.peek().is_none() || has_any(last) {
+            return last;
+        }
+        others.find(|hop| has_any(*hop)).unwrap_or(last)
     }
 
     /// How much longer the call may wait for credentials.

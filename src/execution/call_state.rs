@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::correlation::Fingerprint;
 use crate::error::Error;
 use crate::registry::{Attempted, SharedState};
@@ -10,11 +12,7 @@ use crate::registry::{Attempted, SharedState};
 /// How far a call has come.
 #[derive(Default)]
 pub(super) struct CallState {
-    /// Which of the call's providers is first.
-    pub(super) start: usize,
-    /// Attempted credentials: tried again only after a back-off or the end of a cooldown.
-    pub(super) tried: Attempted,
-    /// Those of them with a proxy or certificate that no retry heals: not tried again in this call.
+    /// Credentials with a proxy or certificate that no retry heals: not tried again in this call.
     pub(super) cut_off: Attempted,
     pub(super) attempts: u32,
     /// Those that ended in a fault of a provider.
@@ -25,8 +23,8 @@ pub(super) struct CallState {
     pub(super) delays: u32,
     /// How often it has tried again after a back-off.
     pub(super) retries: u32,
-    /// The state of each provider that was tried.
-    rounds: Vec<ProviderState>,
+    /// The state of each hop that was tried.
+    rounds: SmallVec<[HopState; 2]>,
     /// Credentials that got a new token in this call.
     pub(super) renewed: Vec<Arc<str>>,
     /// What may be tried again after a back-off, when no other credential is left.
@@ -41,18 +39,22 @@ pub(super) struct CallState {
     pub(super) last_attempt: Option<Error>,
 }
 
-/// What was done with one provider in one call.
+/// What was done at one hop of one call.
 #[derive(Default)]
-pub(super) struct ProviderState {
-    provider: Arc<str>,
+pub(super) struct HopState {
+    hop: usize,
+    /// Attempted credentials: tried again only after a back-off or the end of a cooldown.
+    tried: Attempted,
+    /// An attempt was made there, or was to be made.
+    asked: bool,
     /// Faults of the provider itself, since the last back-off.
     pub(super) faults: u32,
-    /// The last attempt with it ended in such a fault: another one is paid for by its budget.
+    /// The last attempt there ended in such a fault: another one is paid for by the provider's budget.
     pub(super) owes_retry: bool,
     pub(super) closed: Option<Closed>,
 }
 
-/// Why a call asks a provider no more.
+/// Why a call asks a provider no more, for one link of its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
     /// As many of its credentials as may be tried in a row have failed by a fault of the provider: until a back-off.
@@ -63,55 +65,72 @@ pub(super) enum Closed {
 
 /// A credential that failed by a fault of its provider, and may be tried again after a back-off.
 pub(super) struct Retry {
-    pub(super) provider: Arc<str>,
+    pub(super) hop: usize,
     pub(super) member: Arc<SharedState>,
     /// The provider's retry hint.
     pub(super) told: Duration,
 }
 
 impl CallState {
-    pub(super) fn beginning_at(start: usize) -> Self {
-        Self {
-            start,
-            ..Self::default()
-        }
+    /// The state of a hop that is asked.
+    pub(super) fn round(&mut self, hop: usize) -> &mut HopState {
+        let round = self.state_of(hop);
+        round.asked = true;
+        round
     }
 
-    pub(super) fn round(&mut self, provider: &Arc<str>) -> &mut ProviderState {
-        let known = self
-            .rounds
-            .iter()
-            .position(|round| round.provider == *provider);
+    fn state_of(&mut self, hop: usize) -> &mut HopState {
+        let known = self.rounds.iter().position(|round| round.hop == hop);
         let place = known.unwrap_or_else(|| {
-            self.rounds.push(ProviderState {
-                provider: Arc::clone(provider),
-                ..ProviderState::default()
+            self.rounds.push(HopState {
+                hop,
+                ..HopState::default()
             });
             self.rounds.len() - 1
         });
         &mut self.rounds[place]
     }
 
-    fn round_of(&self, provider: &str) -> Option<&ProviderState> {
-        self.rounds
-            .iter()
-            .find(|round| *round.provider == *provider)
+    fn round_of(&self, hop: usize) -> Option<&HopState> {
+        self.rounds.iter().find(|round| round.hop == hop)
     }
 
-    pub(super) fn has_asked(&self, provider: &str) -> bool {
-        self.round_of(provider).is_some()
+    /// The credentials that were attempted there.
+    pub(super) fn tried_at(&self, hop: usize) -> Option<&Attempted> {
+        self.round_of(hop).map(|round| &round.tried)
     }
 
-    /// Whether the call may still ask the provider.
-    pub(super) fn is_open(&self, provider: &str) -> bool {
-        self.round_of(provider)
+    pub(super) fn note_tried(&mut self, hop: usize, member: &Arc<SharedState>) {
+        self.state_of(hop).tried.note(member);
+    }
+
+    /// Forgets attempted credentials, for which `keep` says no.
+    pub(super) fn retain_tried(
+        &mut self,
+        hop: usize,
+        mut keep: impl FnMut(&Arc<SharedState>) -> bool,
+    ) {
+        let cut_off = &self.cut_off;
+        if let Some(round) = self.rounds.iter_mut().find(|round| round.hop == hop) {
+            round
+                .tried
+                .retain(|member| cut_off.contains(member) || keep(member));
+        }
+    }
+
+    pub(super) fn has_asked(&self, hop: usize) -> bool {
+        self.round_of(hop).is_some_and(|round| round.asked)
+    }
+
+    /// Whether the call may still ask there.
+    pub(super) fn is_open(&self, hop: usize) -> bool {
+        self.round_of(hop)
             .is_none_or(|round| round.closed.is_none())
     }
 
-    /// Whether another attempt with the provider is paid for by its budget.
-    pub(super) fn owes_retry(&self, provider: &str) -> bool {
-        self.round_of(provider)
-            .is_some_and(|round| round.owes_retry)
+    /// Whether another attempt there is paid for by the provider's budget.
+    pub(super) fn owes_retry(&self, hop: usize) -> bool {
+        self.round_of(hop).is_some_and(|round| round.owes_retry)
     }
 
     /// Notes an answer that says nothing of the credential it came to. How many credentials have given this one the same.
@@ -130,32 +149,30 @@ impl CallState {
     /// A back-off lets the call try the credential again.
     pub(super) fn owe_retry(&mut self, retry: Retry) {
         self.retries_owed
-            .retain(|known| known.member.id != retry.member.id);
+            .retain(|known| known.hop != retry.hop || known.member.id != retry.member.id);
         self.retries_owed.push(retry);
     }
 
-    /// The provider is not tried again.
-    pub(super) fn forgo_retries(&mut self, provider: &str) {
-        self.retries_owed
-            .retain(|retry| *retry.provider != *provider);
+    /// The hop is not tried again.
+    pub(super) fn forgo_retries(&mut self, hop: usize) {
+        self.retries_owed.retain(|retry| retry.hop != hop);
     }
 
     /// The retries that the call may still make.
     pub(super) fn retries_owed(&self) -> impl Iterator<Item = &Retry> {
-        let closed = |provider| self.round_of(provider).and_then(|round| round.closed);
+        let closed = |hop| self.round_of(hop).and_then(|round| round.closed);
         self.retries_owed
             .iter()
-            .filter(move |retry| closed(&retry.provider) != Some(Closed::ForGood))
+            .filter(move |retry| closed(retry.hop) != Some(Closed::ForGood))
     }
 
     /// After a back-off: all that failed by a fault of their provider may be tried again. The latest may be gone or be refused for a reason
     /// of its own while another one is ready.
     pub(super) fn try_again(&mut self) {
         self.retries += 1;
-        let (owed, cut_off) = (std::mem::take(&mut self.retries_owed), &self.cut_off);
-        self.tried.retain(|member| {
-            cut_off.contains(member) || !owed.iter().any(|retry| retry.member.id == member.id)
-        });
+        for retry in std::mem::take(&mut self.retries_owed) {
+            self.retain_tried(retry.hop, |member| member.id != retry.member.id);
+        }
         for round in &mut self.rounds {
             if round.closed == Some(Closed::Failing) {
                 round.closed = None;

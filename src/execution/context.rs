@@ -10,17 +10,18 @@ use crossbeam_channel::Receiver;
 use crate::cancel::{CancelToken, Never};
 use crate::clock::{Clock, deadline};
 use crate::error::{Error, ErrorCode};
-use crate::executor::{Attempt, Provider};
+use crate::executor::Attempt;
 use crate::observe::{Outcome, OutcomeKind};
 use crate::request::{Options, Request, RequestBody};
 use crate::resources::Resource;
 use crate::services::Services;
 
 use super::Providers;
+use super::hops::{Hops, hops};
 
-/// One call: its request, its providers, its deadline.
+/// One call: its request, its hops, its deadline.
 pub(super) struct Call<'a> {
-    pub(super) providers: Providers,
+    pub(super) hops: Hops,
     pub(super) request: &'a Request,
     pub(super) options: &'a Options,
     pub(super) deadline: Option<Instant>,
@@ -65,7 +66,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         let clock = &*services.clock;
         Self {
-            providers,
+            hops: hops(services, providers, request),
             request,
             options,
             deadline: deadline_of(options, clock),
@@ -187,6 +188,7 @@ impl<'a> Call<'a> {
             auth_id,
             provider,
             model,
+            asked_for: &self.request.model,
             kind,
             usage: None,
             counted: None,
@@ -222,12 +224,6 @@ impl<'a> Call<'a> {
 
     fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
-    }
-
-    /// The providers, beginning with the one at `start`.
-    pub(super) fn in_order(&self, start: usize) -> impl Iterator<Item = &Arc<Provider>> {
-        let (later, first) = self.providers.split_at(start);
-        first.iter().chain(later)
     }
 
     fn is_late(&self) -> bool {

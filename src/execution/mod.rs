@@ -8,6 +8,7 @@ mod call_state;
 mod collect;
 mod context;
 mod correlation;
+mod hops;
 mod ownership;
 mod pick;
 mod places;
@@ -141,7 +142,7 @@ impl Engine {
     ) -> Result<Response, Error> {
         let cancel = options.cancel.clone();
         let mut call = Call::begin(&self.services, providers, request, options, cancel);
-        self.pin_to_owner(&mut call, None)?;
+        self.route(&mut call, None)?;
         let mut answer = None;
         let served = self.run(&call, &mut |executor, attempt, auth, request| {
             answer = Some(match kind {
@@ -180,6 +181,8 @@ impl Engine {
         self.tell_recorded(outcome, recorded);
         response.provider = Arc::clone(provider);
         response.auth_id = auth_id;
+        response.sent_as =
+            (request.model != call.request.model).then(|| request.model.as_str().into());
         response.attempts = attempts;
         Ok(response)
     }

@@ -8,20 +8,31 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::context::{Call, Pinned};
+use super::hops::{Hop, rotate};
 use super::report::Report;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::registry::Query;
-use crate::request::StreamChunk;
+use crate::request::{Request, StreamChunk};
 use crate::resources::{AnswerReader, Mentions, Owned, Owner, Resource, in_head};
 
 impl Engine {
+    /// Puts the hops of a call in order: which provider is asked first, and which credential alone may serve.
+    ///
+    /// # Errors
+    /// Those of [`pin_to_owner`](Self::pin_to_owner).
+    pub(super) fn route(&self, call: &mut Call<'_>, url: Option<&str>) -> Result<(), Error> {
+        self.pin_to_owner(call, url)?;
+        rotate(&mut call.hops, &self.rotation, call.request);
+        Ok(())
+    }
+
     /// Pins a call to the credential in whose account the resources are that it names, in its URL or in its payload. A call that the
     /// program has pinned itself stays where it is.
     ///
     /// # Errors
     /// Where the resources are in several accounts, and where the owner can serve no call.
-    pub(super) fn pin_to_owner(&self, call: &mut Call<'_>, url: Option<&str>) -> Result<(), Error> {
+    fn pin_to_owner(&self, call: &mut Call<'_>, url: Option<&str>) -> Result<(), Error> {
         if !self.services.resources.are_remembered() || call.options.pinned.is_some() {
             return Ok(());
         }
@@ -29,28 +40,26 @@ impl Engine {
         mentions.add_url(url.unwrap_or_default());
         let in_url = mentions.clone();
         mentions.add_json(&call.request.payload);
-        let mentions_for = |provider: &str| match call.request.payload_for(provider) {
-            Some(payload) => {
-                let mut mentions = in_url.clone();
-                mentions.add_json(payload);
-                mentions
-            }
-            None => mentions.clone(),
-        };
         let mut pinned = None;
-        let mut names_none: SmallVec<[Arc<str>; 2]> = SmallVec::new();
-        for provider in &call.providers {
-            let mentions = mentions_for(&provider.name);
-            if mentions.is_empty() {
-                names_none.push(Arc::clone(&provider.name));
-            } else if pinned.is_none() {
-                pinned = self.owner_of(call, &provider.name, &mentions)?;
+        let mut names_none: SmallVec<[bool; 2]> = SmallVec::new();
+        for hop in &call.hops {
+            let mentions = if hop.shares_payload(call.request) {
+                mentions.clone()
+            } else {
+                let mut mentions = in_url.clone();
+                mentions.add_json(&hop.request(call.request).payload);
+                mentions
+            };
+            names_none.push(mentions.is_empty());
+            if !mentions.is_empty() && pinned.is_none() {
+                pinned = self.owner_of(hop, call.request, &mentions)?;
             }
         }
         if let Some(pinned) = &pinned {
+            let mut names_none = names_none.into_iter();
             // What another provider is asked that names nothing can be asked of it.
-            call.providers.retain(|provider| {
-                provider.name == pinned.provider || names_none.contains(&provider.name)
+            call.hops.retain(|hop| {
+                names_none.next() == Some(true) || hop.provider.name == pinned.provider
             });
         }
         call.pinned = pinned;
@@ -60,10 +69,11 @@ impl Engine {
     /// The credential in whose account these are. `None`: it is not known of any.
     fn owner_of(
         &self,
-        call: &Call<'_>,
-        provider: &Arc<str>,
+        hop: &Hop,
+        request: &Request,
         mentions: &Mentions,
     ) -> Result<Option<Pinned>, Error> {
+        let provider = &hop.provider.name;
         let Owned { known, error } = self.services.resources.owners(provider, mentions);
         let Some((resource, owner)) = known.first() else {
             return self.without_owner(provider, mentions, error).map(|()| None);
@@ -76,7 +86,7 @@ impl Engine {
             );
             return Err(Error::config(what));
         }
-        let request = call.request.addressed_to(provider);
+        let request = hop.request(request);
         let query = Query {
             provider,
             model: &request.model,

@@ -12,7 +12,7 @@ use super::refusals::{misplaced, refused_format};
 use super::retry_loop::Dispatch;
 use crate::auth::Auth;
 use crate::error::Error;
-use crate::executor::{Provider, ProviderExecutor};
+use crate::executor::ProviderExecutor;
 use crate::panic::guard;
 use crate::registry::{Attempted, Lease, Moment, Picked, ProbeGuard, Query, SharedState, Supply};
 use crate::request::Addressed;
@@ -20,8 +20,9 @@ use crate::request::Addressed;
 use crate::request::{Options, Request};
 use crate::selection::Candidates;
 
-/// One provider of a call.
+/// One hop of a call, fit to be asked.
 pub(super) struct Route<'a> {
+    pub(super) hop: usize,
     pub(super) provider: &'a Arc<str>,
     executor: &'a dyn ProviderExecutor,
     pub(super) request: Addressed<'a>,
@@ -39,6 +40,8 @@ pub(super) struct Wanted<'a> {
 /// A credential that is this call's to use.
 pub(super) struct Acquired {
     auth: Arc<Auth>,
+    /// The vendor's name of the model, where the request asks for an alias.
+    sent_as: Option<Arc<str>>,
     permit: Option<Box<ProbeGuard>>,
     lease: Lease,
 }
@@ -59,7 +62,7 @@ impl Engine {
         &self,
         call: &Call<'_>,
         wanted: Wanted<'_>,
-        tried: &Attempted,
+        tried: Option<&Attempted>,
     ) -> Result<Choice, Error> {
         let registry = &self.services.registry;
         let selector = self.selector();
@@ -71,7 +74,7 @@ impl Engine {
         };
         let mut lost: Option<Attempted> = None;
         loop {
-            let query = wanted.query(call, now, Some(lost.as_ref().unwrap_or(tried)));
+            let query = wanted.query(call, now, lost.as_ref().or(tried));
             let candidates = Candidates::new(registry, &*self.services.clock, query);
             let picked = guard(
                 || "the selector".to_owned(),
@@ -101,7 +104,8 @@ impl Engine {
             }
             call.check(None)?;
             now = self.services.moment();
-            lost.get_or_insert_with(|| tried.clone()).note(&member);
+            lost.get_or_insert_with(|| tried.cloned().unwrap_or_default())
+                .note(&member);
         }
     }
 
@@ -115,9 +119,11 @@ impl Engine {
                 Some(Box::new(permit))
             }
         };
+        let sent_as = picked.sent_as.clone();
         let (lease, auth) = registry.lease(query, picked, wanted.tokens)?;
         Some(Acquired {
             auth,
+            sent_as,
             permit,
             lease,
         })
@@ -127,12 +133,10 @@ impl Engine {
     pub(super) fn renewed<'c>(
         &self,
         call: &'c Call<'_>,
-        provider: &str,
+        hop: usize,
         member: &SharedState,
     ) -> Option<Dispatch<'c>> {
-        let mut providers = call.providers.iter();
-        let provider = providers.find(|known| *known.name == *provider)?;
-        let asked = ask_for(call, provider).ok()?;
+        let asked = ask_for(call, hop).ok()?;
         let query = asked.query(call, self.services.moment(), None);
         let registry = &self.services.registry;
         let picked = registry.member(query, &member.id)?;
@@ -143,9 +147,11 @@ impl Engine {
                 Some(Box::new(permit))
             }
         };
+        let sent_as = picked.sent_as.clone();
         let (lease, auth) = registry.lease(query, picked, asked.wanted().tokens)?;
         Some(asked.turn(Acquired {
             auth,
+            sent_as,
             permit,
             lease,
         }))
@@ -159,7 +165,7 @@ impl Engine {
     ) -> Option<Dispatch<'c>> {
         let registry = &self.services.registry;
         still_open(call, progress).find_map(|asked| {
-            let query = asked.query(call, self.services.moment(), Some(&progress.tried));
+            let query = asked.query(call, self.services.moment(), progress.tried_at(asked.hop));
             if registry.supply(query) == Supply::Ready {
                 // The selector rejected all of them.
                 return None;
@@ -182,9 +188,9 @@ impl Engine {
         let patience = self.policy.probes().map(|probes| probes.patience);
         let registry = &self.services.registry;
         still_open(call, progress)
-            .filter(|asked| !progress.has_asked(asked.provider))
+            .filter(|asked| !progress.has_asked(asked.hop))
             .find_map(|asked| {
-                let query = asked.query(call, self.services.moment(), Some(&progress.tried));
+                let query = asked.query(call, self.services.moment(), progress.tried_at(asked.hop));
                 if registry.supply(query) == Supply::Ready {
                     return None;
                 }
@@ -193,9 +199,11 @@ impl Engine {
                     "no credential is ready: trying {} as the last resort",
                     picked.member.id
                 );
+                let sent_as = picked.sent_as.clone();
                 let (lease, auth) = registry.lease(query, picked, asked.wanted().tokens)?;
                 Some(asked.turn(Acquired {
                     auth,
+                    sent_as,
                     permit: Some(Box::new(permit)),
                     lease,
                 }))
@@ -213,15 +221,17 @@ impl Engine {
         }
         let registry = &self.services.registry;
         still_open(call, progress).find_map(|asked| {
-            let query = asked.query(call, self.services.moment(), Some(&progress.tried));
+            let query = asked.query(call, self.services.moment(), progress.tried_at(asked.hop));
             let picked = registry.with_ended_token(query)?;
             log::debug!(
                 "the access token of credential {} has expired; sent as the last resort",
                 picked.member.id
             );
+            let sent_as = picked.sent_as.clone();
             let (lease, auth) = registry.lease(query, picked, asked.wanted().tokens)?;
             let turn = asked.turn(Acquired {
                 auth,
+                sent_as,
                 permit: None,
                 lease,
             });
@@ -247,7 +257,7 @@ impl Engine {
             model,
             tokens: 0,
         };
-        let choice = self.choose(&call, wanted, &Attempted::default());
+        let choice = self.choose(&call, wanted, None);
         matches!(choice, Ok(Choice::Acquired(_)))
     }
 }
@@ -266,10 +276,15 @@ impl<'q> Wanted<'q> {
 
 impl<'a> Route<'a> {
     pub(super) fn turn(self, taken: Acquired) -> Dispatch<'a> {
+        let request = match &taken.sent_as {
+            None => self.request,
+            Some(model) => Addressed::Owned(self.request.renamed(model)),
+        };
         Dispatch {
+            hop: self.hop,
             provider: self.provider,
             executor: self.executor,
-            request: self.request,
+            request,
             auth: taken.auth,
             permit: taken.permit,
             lease: taken.lease,
@@ -297,13 +312,15 @@ impl<'a> Route<'a> {
     }
 }
 
-/// A provider's executor and its request, or why there is none.
-pub(super) fn ask_for<'c>(call: &'c Call<'_>, provider: &'c Provider) -> Result<Route<'c>, Error> {
+/// The executor and the request of a hop, or why there is none.
+pub(super) fn ask_for<'c>(call: &'c Call<'_>, hop: usize) -> Result<Route<'c>, Error> {
+    let provider = &call.hops[hop].provider;
     let executor = &**provider.executor()?;
-    let request = call.request.addressed_to(&provider.name);
+    let request = call.hops[hop].request(call.request);
     match refused_format(&provider.name, executor, &request) {
         Some(refusal) => Err(refusal),
         None => Ok(Route {
+            hop,
             provider: &provider.name,
             executor,
             request,
@@ -311,13 +328,12 @@ pub(super) fn ask_for<'c>(call: &'c Call<'_>, provider: &'c Provider) -> Result<
     }
 }
 
-/// The providers of the call that it is not done with, in its order.
+/// The hops of the call that it is not done with, in its order.
 pub(super) fn still_open<'c, 'a>(
     call: &'c Call<'a>,
     progress: &CallState,
 ) -> impl Iterator<Item = Route<'c>> + use<'c, 'a> {
-    let open = |provider: &&'c Arc<Provider>| progress.is_open(&provider.name);
-    let open: Vec<_> = call.in_order(progress.start).filter(open).collect();
-    open.into_iter()
-        .filter_map(|provider| ask_for(call, provider).ok())
+    let hops = 0..call.hops.len();
+    let open: Vec<_> = hops.filter(|hop| progress.is_open(*hop)).collect();
+    open.into_iter().filter_map(|hop| ask_for(call, hop).ok())
 }

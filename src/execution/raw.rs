@@ -16,7 +16,7 @@ use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Body, RawAnswer, ReadAnswer};
 use crate::panic::guard;
-use crate::request::{Options, RawRequest, Request, Usage};
+use crate::request::{Options, RawRequest, Usage};
 use crate::resources::AnswerReader;
 use crate::runtime::Process;
 
@@ -69,9 +69,7 @@ impl Engine {
             let cancel = cancel.clone();
             move || cancel.cancel()
         });
-        // What selection and limits look at.
-        let payload = request.body.as_bytes().cloned().unwrap_or_default();
-        let asked = Request::new(&*request.model, payload);
+        let asked = request.outline();
         let mut call = Call::begin(
             &self.services,
             providers,
@@ -82,10 +80,11 @@ impl Engine {
         call.body = Some(&request.body);
         let uri = &request.head.uri;
         let url = uri.path_and_query().map(PathAndQuery::as_str);
-        self.pin_to_owner(&mut call, url)?;
+        self.route(&mut call, url)?;
         let mut answer = None;
-        let served = self.run(&call, &mut |executor, attempt, auth, _| {
-            answer = Some(executor.execute_raw(attempt, auth, request, options)?);
+        let served = self.run(&call, &mut |executor, attempt, auth, asked| {
+            let request = request.addressed(asked)?;
+            answer = Some(executor.execute_raw(attempt, auth, &request, options)?);
             Ok(())
         })?;
         let RawAnswer {
@@ -132,6 +131,11 @@ impl ResponseBody {
     /// The credential that serves.
     pub fn auth_id(&self) -> &str {
         &self.report.auth_id
+    }
+
+    /// The model that serves, as the vendor calls it, where that is another name than the request's.
+    pub fn sent_as(&self) -> Option<&str> {
+        self.report.sent_as()
     }
 
     /// How many attempts it took.

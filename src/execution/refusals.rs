@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::clock::until;
 use crate::error::{CredentialReport, Exhaustion, Remedy};
 use crate::error::{Error, ErrorCode};
-use crate::executor::{Provider, ProviderExecutor};
+use crate::executor::ProviderExecutor;
 use crate::failure_kind::FailureKind;
 use crate::panic::guard;
 use crate::registry::{ExhaustionReport, Query, Registry, Supply};
@@ -80,10 +80,10 @@ pub(super) enum Refusal {
     OthersWait(Arc<str>),
     /// The provider's retry budget is spent.
     NoBudget(Arc<str>),
-    /// No credential of the provider is ready.
-    Nobody(Arc<Provider>),
-    /// A credential was ready, but other calls were faster.
-    Lost(Arc<Provider>),
+    /// No credential is ready at this hop.
+    Nobody(usize),
+    /// A credential was ready at this hop, but other calls were faster.
+    Lost(usize),
 }
 
 impl Refusal {
@@ -143,6 +143,11 @@ pub(super) fn nobody(
         None => whose,
     };
     match registry.supply(query) {
+        Supply::Nobody if registry.serves_none(query) => Error::new(
+            ErrorCode::ModelNotFound,
+            format!("no {whose} serves model {model:?}: their lists of models do not have it"),
+        )
+        .with_http_status(404),
         Supply::Nobody => Error::new(
             ErrorCode::AuthNotFound,
             format!("no {whose} is registered, enabled and untried in this call"),

@@ -16,6 +16,7 @@ pub(super) struct Report {
     pub(super) auth_id: Arc<str>,
     pub(super) provider: Arc<str>,
     pub(super) model: String,
+    pub(super) asked_for: String,
     pub(super) messages: Vec<Message>,
     pub(super) session_key: Option<String>,
     pub(super) call_id: u64,
@@ -90,6 +91,7 @@ impl Report {
             auth_id: Arc::clone(served.held.lease.id()),
             provider: Arc::clone(served.provider),
             model: served.request.model.clone(),
+            asked_for: call.request.model.clone(),
             messages: options.messages.clone(),
             session_key: options.session_key.clone(),
             call_id: call.id(),
@@ -100,6 +102,11 @@ impl Report {
             rate_limits: None,
             reply: None,
         }
+    }
+
+    /// The model that serves, where the call asked for it by another name.
+    pub(super) fn sent_as(&self) -> Option<&str> {
+        (self.model != self.asked_for).then_some(&*self.model)
     }
 
     pub(super) fn note(&mut self, chunk: &StreamChunk) {
@@ -131,6 +138,7 @@ impl Report {
             auth_id: &self.auth_id,
             provider: &self.provider,
             model: &self.model,
+            asked_for: &self.asked_for,
             kind,
             usage: self.usage,
             counted: None,

@@ -7,6 +7,7 @@ use super::acquire::Acquire;
 use super::call_state::{CallState, Closed, Retry};
 use super::context::Call;
 use super::correlation::{Fingerprint, Seen};
+use super::pick::ask_for;
 use super::refusals::{Refusal, no_provider, token_ended};
 use super::{Engine, Held, Served};
 use crate::auth::{Auth, scrub};
@@ -18,11 +19,12 @@ use crate::limits::RateLimits;
 use crate::observe::{Outcome, OutcomeKind};
 use crate::panic::guard;
 use crate::policy::{FailurePolicy, Scope, Verdict};
-use crate::registry::{Lease, ProbeGuard, Query, SharedState, Supply, Target};
+use crate::registry::{Lease, ProbeGuard, SharedState, Supply, Target};
 use crate::request::{Addressed, Request};
 
 /// Which credential is tried next.
 pub(super) struct Dispatch<'a> {
+    pub(super) hop: usize,
     pub(super) provider: &'a Arc<str>,
     pub(super) executor: &'a dyn ProviderExecutor,
     pub(super) request: Addressed<'a>,
@@ -40,6 +42,7 @@ pub(super) type Ask<'a> =
 
 /// A failed attempt.
 struct Failed<'a> {
+    hop: usize,
     member: Arc<SharedState>,
     provider: &'a Arc<str>,
     request: Addressed<'a>,
@@ -61,7 +64,7 @@ enum Setting {
 }
 
 impl Engine {
-    /// Tries providers and their credentials in turn until one serves or nothing is left to try.
+    /// Tries the credentials of each hop in turn until one serves or nothing is left to try.
     ///
     /// Failures are recorded here; the caller records the success, when it is one.
     pub(super) fn run<'c>(
@@ -70,9 +73,7 @@ impl Engine {
         ask: &mut Ask<'_>,
     ) -> Result<Served<'c>, Error> {
         self.services.pool.check_open()?;
-        let names = call.providers.iter().map(|provider| &*provider.name);
-        let start = self.rotation.advance(&call.request.model, names);
-        let mut progress = CallState::beginning_at(start);
+        let mut progress = CallState::default();
         progress.waited = call.waited;
         let mut next = Acquire::default();
         loop {
@@ -97,6 +98,7 @@ impl Engine {
         ask: &mut Ask<'_>,
     ) -> Result<Served<'c>, Box<Failed<'c>>> {
         let Dispatch {
+            hop,
             provider,
             executor,
             request,
@@ -141,8 +143,10 @@ impl Engine {
                     None => lease.settle(0),
                 }
                 let error = error.about(id).with_provider(provider);
+                let error = error.with_model(&request.model);
                 log::debug!("attempt {number} with {id} of {provider} failed: {error}");
                 Err(Box::new(Failed {
+                    hop,
                     member,
                     provider,
                     request,
@@ -172,13 +176,14 @@ impl Engine {
         failed.error = FailurePolicy::settled(failed.error, &verdict);
         let failed = &failed;
         let Failed {
+            hop,
             member,
             provider,
             request,
             error,
             ..
         } = failed;
-        let id = &member.id;
+        let (id, hop) = (&member.id, *hop);
         let outcome = |kind| call.outcome(id, provider, &request.model, kind);
         let now = || self.services.clock.now();
         if failed.unsent.is_none() || progress.last_attempt.is_none() {
@@ -198,8 +203,8 @@ impl Engine {
             // Not the credential's fault: no other one of this provider can do it either.
             drop(held);
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
-            progress.round(provider).closed = Some(Closed::ForGood);
-            progress.tried.note(member);
+            progress.round(hop).closed = Some(Closed::ForGood);
+            progress.note_tried(hop, member);
             return self.go_on(call, progress);
         }
         if failed.had_ended && verdict.refresh {
@@ -208,7 +213,7 @@ impl Engine {
             self.tell(outcome(OutcomeKind::Abandoned), true, now());
             let is_over = self.services.registry.is_revoked(id);
             progress.last_attempt = Some(token_ended(id, error, is_over));
-            progress.tried.note(member);
+            progress.note_tried(hop, member);
             return self.go_on(call, progress);
         }
         let recorded = error.recorded();
@@ -225,7 +230,7 @@ impl Engine {
         }
         if verdict.refresh && !progress.renewed.contains(id) {
             progress.renewed.push(Arc::clone(id));
-            progress.tried.note(member);
+            progress.note_tried(hop, member);
             // Others may use it meanwhile, as far as its limits allow, but not before a probe has shown that it serves.
             let _permit = held.and_then(|held| held.permit);
             if self.another_is_ready(call, progress, failed) && self.refresh.begin_for(id) {
@@ -233,13 +238,13 @@ impl Engine {
                 self.tell(outcome, true, now());
                 return self.go_on(call, progress);
             }
-            progress.tried.retain(|tried| tried.id != *id);
+            progress.retain_tried(hop, |tried| tried.id != *id);
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
                 self.tell(outcome, true, now());
                 self.check_attempts(call, progress)?;
                 return Ok(Acquire::Renewed {
-                    provider: Arc::clone(provider),
+                    hop,
                     member: Arc::clone(member),
                 });
             }
@@ -250,7 +255,7 @@ impl Engine {
         if !verdict.failover {
             return Err(error.clone());
         }
-        self.note_failure(progress, failed, &verdict);
+        self.note_failure(call, progress, failed, &verdict);
         self.go_on(call, progress)
     }
 
@@ -333,15 +338,23 @@ impl Engine {
     }
 
     /// What the call may still try after a failure that lets it go on.
-    fn note_failure(&self, progress: &mut CallState, failed: &Failed<'_>, verdict: &Verdict) {
+    fn note_failure(
+        &self,
+        call: &Call<'_>,
+        progress: &mut CallState,
+        failed: &Failed<'_>,
+        verdict: &Verdict,
+    ) {
         let Failed {
+            hop,
             member,
             provider,
             error,
             ..
         } = failed;
+        let hop = *hop;
         let transient = verdict.fault.is_transient();
-        progress.tried.note(member);
+        progress.note_tried(hop, member);
         progress.transient += u32::from(transient);
         progress.refused += u32::from(verdict.fault == FailureKind::RateLimited);
         let told_not_to = error.rate_limits().and_then(|limits| limits.should_retry) == Some(false);
@@ -349,20 +362,24 @@ impl Engine {
         let is_cut_off = *error.code() == ErrorCode::Transport && !error.is_retryable();
         if is_cut_off {
             for member in self.services.on_the_same_route(member) {
-                progress.tried.note(&member);
+                for (hop, of) in call.hops.iter().enumerate() {
+                    if of.provider.name == **provider {
+                        progress.note_tried(hop, &member);
+                    }
+                }
                 progress.cut_off.note(&member);
             }
         }
         if transient && told_not_to {
-            progress.forgo_retries(provider);
+            progress.forgo_retries(hop);
         } else if transient && !is_cut_off {
             progress.owe_retry(Retry {
-                provider: Arc::clone(provider),
+                hop,
                 member: Arc::clone(member),
                 told: error.retry_after().unwrap_or_default(),
             });
         }
-        let round = progress.round(provider);
+        let round = progress.round(hop);
         // Another way is no other try of the same.
         round.owes_retry = transient && !is_cut_off;
         if verdict.scope == Scope::Provider && !is_cut_off {
@@ -373,7 +390,7 @@ impl Engine {
             }
         }
         if self.is_the_same_everywhere(progress, failed, verdict) {
-            progress.round(provider).closed = Some(Closed::ForGood);
+            progress.round(hop).closed = Some(Closed::ForGood);
             progress.last_attempt = Some(error.clone().context(format_args!(
                 "{provider} returned the same error to several credentials: no credential is cooled down"
             )));
@@ -453,14 +470,11 @@ impl Engine {
 
     /// Whether another credential of the provider is ready.
     fn another_is_ready(&self, call: &Call<'_>, progress: &CallState, failed: &Failed<'_>) -> bool {
-        let query = Query {
-            provider: failed.provider,
-            model: &failed.request.model,
-            tried: Some(&progress.tried),
-            pinned: call.pinned_in(failed.provider),
-            now: self.services.moment(),
-        };
-        self.services.registry.supply(query) == Supply::Ready
+        ask_for(call, failed.hop).is_ok_and(|asked| {
+            let tried = progress.tried_at(failed.hop);
+            let query = asked.query(call, self.services.moment(), tried);
+            self.services.registry.supply(query) == Supply::Ready
+        })
     }
 
     /// Whether the credential has another token than the one that was refused: because it was replaced meanwhile, or

@@ -45,6 +45,7 @@ pub struct ChunkStream {
     pub(super) fused: bool,
     pub(super) provider: Arc<str>,
     pub(super) auth_id: Arc<str>,
+    pub(super) sent_as: Option<Arc<str>>,
     pub(super) attempts: u32,
     /// Of the first chunk that has one.
     pub(super) head: Option<Arc<ResponseHead>>,
@@ -110,6 +111,11 @@ impl ChunkStream {
     /// The credential that serves.
     pub fn auth_id(&self) -> &str {
         &self.auth_id
+    }
+
+    /// The model that serves, as the vendor calls it, where that is another name than the request's.
+    pub fn sent_as(&self) -> Option<&str> {
+        self.sent_as.as_deref()
     }
 
     /// How many attempts it took to open the stream.

@@ -69,7 +69,7 @@ impl Engine {
         // A worker first: a stream that no worker can read must not be opened.
         let slot = self.place(Lane::Streams, options, call.deadline, &cancel)?;
         call.waited = slot.waited();
-        self.pin_to_owner(&mut call, None)?;
+        self.route(&mut call, None)?;
         let commit = self.policy.commit();
         let mut committed = Committed::default();
         let served = self.run(&call, &mut |executor, attempt, auth, request| {
@@ -77,6 +77,7 @@ impl Engine {
             committed = Committed::read_until(commit, source)?;
             Ok(())
         })?;
+        let report = Report::of(&served, &call);
         let (sender, chunks) = crossbeam_channel::bounded(self.streams.buffer);
         let ending = Arc::new(Completion::new());
         let stream = ChunkStream {
@@ -95,11 +96,11 @@ impl Engine {
             fused: false,
             provider: Arc::clone(served.provider),
             auth_id: Arc::clone(served.held.lease.id()),
+            sent_as: report.sent_as().map(Into::into),
             attempts: served.attempts,
             head: committed.read.iter().find_map(|chunk| chunk.head.clone()),
             process: self.services.process,
         };
-        let report = Report::of(&served, &call);
         let mut held = served.held;
         if commit == StreamCommit::FirstContent {
             self.commit(&report, &mut held);

@@ -155,6 +155,22 @@ pub trait ProviderExecutor: Send + Sync {
         Err(unsupported(self.identifier(), "make raw calls"))
     }
 
+    /// Where the provider lists its models, with the query that a raw `GET` needs: [`Manager::refresh_models`](crate::Manager::refresh_models)
+    /// asks there, for the pages that follow, too. The answer is JSON with `data` or `models`, whose items have an `id` or a `name`.
+    ///
+    /// `None` by default: it lists none.
+    ///
+    /// ```
+    /// /// As of most compatible servers.
+    /// fn models_path() -> Option<&'static str> {
+    ///     Some("/models")
+    /// }
+    /// # assert!(models_path().is_some());
+    /// ```
+    fn models_path(&self) -> Option<&str> {
+        None
+    }
+
     /// Gets new tokens and returns the record with them.
     ///
     /// The default returns code `unsupported`.

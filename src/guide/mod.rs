@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`errors_and_cooldowns`] | what an error does to its credential and to its call; circuit breaker, back-off, retry budget |
 //! | [`selecting`] | which credential serves: selectors, priorities, limits, sticky sessions; what a selection costs |
+//! | [`models`] | which models a credential serves, aliases, chains of models; what can be asked |
 //! | [`tokens_and_stores`] | kinds of credentials, refreshes, what is durable and when; a store of your own |
 //! | [`logins`] | how a credential gets its first token: a person's login, the identity of a workload |
 //! | [`fleets`] | several processes with one store; logs, health and events; shutdown |
@@ -27,6 +28,9 @@ pub mod glossary {}
 
 #[doc = include_str!("logins.md")]
 pub mod logins {}
+
+#[doc = include_str!("models.md")]
+pub mod models {}
 
 #[doc = include_str!("providers.md")]
 pub mod providers {}

@@ -19,7 +19,7 @@ use super::transition::{
 pub(crate) fn reset(auth: &mut Auth, model: Option<&str>, now: Timestamp) {
     let disabled = auth.disabled || auth.status == Status::Disabled;
     if model.is_none() {
-        auth.misconfigured = auth.check_address().err().map(Arc::new);
+        auth.misconfigured = auth.check_settings().err().map(Arc::new);
         auth.outage_half_open = HalfOpen::default();
     }
     if model.is_none() && auth.outage.take().is_some() {

@@ -17,6 +17,7 @@ use crate::policy::FailurePolicy;
 use crate::random::Random;
 use crate::refresh::{self, RefreshCoordinator};
 use crate::registry::{Registry, UseLimits};
+use crate::request::{ChainLink, Chains};
 use crate::resources::{Remembered, Resources};
 use crate::runtime::{LaneLimits, Pool, Process};
 use crate::selection::{RoundRobin, Selector};
@@ -24,6 +25,7 @@ use crate::services::Services;
 use crate::store::Store;
 use crate::transport::{IdleConnections, Tls, TlsSettings, Transport};
 
+use super::models::VendorModels;
 use super::reload::Intake;
 use super::{Inner, Manager};
 
@@ -58,6 +60,7 @@ pub struct Builder {
     seed: Option<u64>,
     use_limits: UseLimits,
     remembered: Remembered,
+    chains: Chains,
 }
 
 impl Default for Builder {
@@ -96,6 +99,7 @@ impl Builder {
             seed: None,
             use_limits: UseLimits::default(),
             remembered: Remembered::default(),
+            chains: Chains::default(),
         }
     }
 
@@ -314,6 +318,36 @@ impl Builder {
         self
     }
 
+    /// Gives a chain of models a name, "this, else that": a request for the model `name` asks the links in order, each with the member
+    /// `model` of the payload rewritten, until a credential of one is ready. Calling it again with the same name replaces the chain. See
+    /// [the guide](crate::guide::models#chains).
+    ///
+    /// [`build`](Self::build) fails with code `config` for a chain without links, for a link without a model, and for one that leads to a
+    /// chain.
+    ///
+    /// ```
+    /// use credpool::{ChainLink, Manager};
+    ///
+    /// let claude = ChainLink::new("claude-opus-4-5").with_provider("anthropic");
+    /// let manager = Manager::builder()
+    ///     .model_chain("cheap", ["gpt-5-mini", "gpt-5-nano"])
+    ///     .model_chain("best", ["gpt-5-pro".into(), claude])
+    ///     .build()?;
+    /// # drop(manager);
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
+    #[doc(alias = "fallback")]
+    #[doc(alias = "model groups")]
+    pub fn model_chain<L: Into<ChainLink>>(
+        mut self,
+        name: impl Into<String>,
+        links: impl IntoIterator<Item = L>,
+    ) -> Self {
+        let links = links.into_iter().map(Into::into);
+        self.chains.insert(name.into(), links);
+        self
+    }
+
     /// Builds the manager and starts its writer.
     ///
     /// # Errors
@@ -347,40 +381,8 @@ impl Builder {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn build(self) -> Result<Manager, Error> {
-        for (name, value) in [
-            ("max_job_threads", self.jobs.threads),
-            ("max_streams", self.max_streams),
-            ("refresh_threads", self.refresh_threads),
-            ("refreshes_per_client", self.refreshes_per_client),
-            ("stream_buffer", self.streams.buffer),
-        ] {
-            check(name, value, 1)?;
-        }
-        check("job_queue", self.jobs.queue, 0)?;
+        self.check()?;
         self.policy.log_lints();
-        let UseLimits {
-            max_concurrent,
-            rpm,
-            tpm,
-        } = self.use_limits;
-        let limits = [
-            ("max_concurrent", max_concurrent.map(u64::from)),
-            ("requests_per_minute", rpm),
-            ("tokens_per_minute", tpm),
-        ];
-        if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
-            let what = format!("{name} is 0: no credential could ever be used");
-            return Err(Error::config(what));
-        }
-        if self.min_refresh_gap.is_zero() {
-            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed without a pause";
-            return Err(Error::config(what));
-        }
-        self.remembered.check()?;
-        if self.streams.consumer_timeout.is_zero() {
-            let what = "consumer_timeout is zero; a consumer needs some time";
-            return Err(Error::config(what));
-        }
         let pool = Pool::new(
             Arc::clone(&self.clock),
             self.jobs,
@@ -409,6 +411,7 @@ impl Builder {
                     .with_pending(self.policy.pending()),
             ),
             executors: Executors::default(),
+            chains: self.chains,
             hooks: Hooks::new(self.hook),
             transport,
             pool,
@@ -440,12 +443,52 @@ impl Builder {
                 refresh,
                 engine,
                 services,
+                vendor_models: VendorModels::default(),
                 refresher: Mutex::new(None),
                 reloader: Mutex::new(None),
                 writer: Mutex::new(Some(writer)),
                 shutdown: Mutex::new(None),
             }),
         })
+    }
+
+    /// What could never work.
+    fn check(&self) -> Result<(), Error> {
+        for (name, value) in [
+            ("max_job_threads", self.jobs.threads),
+            ("max_streams", self.max_streams),
+            ("refresh_threads", self.refresh_threads),
+            ("refreshes_per_client", self.refreshes_per_client),
+            ("stream_buffer", self.streams.buffer),
+        ] {
+            check(name, value, 1)?;
+        }
+        check("job_queue", self.jobs.queue, 0)?;
+        let UseLimits {
+            max_concurrent,
+            rpm,
+            tpm,
+        } = self.use_limits;
+        let limits = [
+            ("max_concurrent", max_concurrent.map(u64::from)),
+            ("requests_per_minute", rpm),
+            ("tokens_per_minute", tpm),
+        ];
+        if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
+            let what = format!("{name} is 0: no credential could ever be used");
+            return Err(Error::config(what));
+        }
+        if self.min_refresh_gap.is_zero() {
+            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed without a pause";
+            return Err(Error::config(what));
+        }
+        self.remembered.check()?;
+        self.chains.check()?;
+        if self.streams.consumer_timeout.is_zero() {
+            let what = "consumer_timeout is zero; a consumer needs some time";
+            return Err(Error::config(what));
+        }
+        Ok(())
     }
 }
 
@@ -463,6 +506,7 @@ impl fmt::Debug for Builder {
             .field("min_refresh_gap", &self.min_refresh_gap)
             .field("stream_buffer", &self.streams.buffer)
             .field("consumer_timeout", &self.streams.consumer_timeout)
+            .field("chains", &self.chains)
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod login;
+mod models;
 mod records;
 mod reload;
 mod report;
@@ -17,6 +18,8 @@ use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
 pub use builder::Builder;
+use models::VendorModels;
+pub use models::{Model, ModelProvider};
 pub use records::LoadReport;
 use reload::Intake;
 use shutdown::{THREAD_END, join};
@@ -82,6 +85,7 @@ struct Inner {
     reloader: Mutex<Option<Worker>>,
     /// Takes over records of the store.
     intake: Arc<Intake>,
+    vendor_models: VendorModels,
     writer: Mutex<Option<Worker>>,
     /// Disconnects when the shutdown that has begun is done.
     shutdown: Mutex<Option<Receiver<Never>>>,
@@ -296,10 +300,16 @@ impl Manager {
     }
 
     /// Records the result of an attempt that the program made itself. An unknown credential changes nothing; hooks receive the
-    /// result all the same.
+    /// result all the same. The model may be an alias of the credential: the result is one of the vendor's model.
     #[doc(alias = "MarkResult")]
     pub fn mark_result(&self, outcome: &Outcome<'_>) {
-        self.inner.engine.record(outcome.clone());
+        let registry = &self.inner.services.registry;
+        let model = registry.unaliased(outcome.auth_id, outcome.model);
+        let mut outcome: Outcome<'_> = outcome.clone();
+        if let Some(model) = &model {
+            outcome.model = model;
+        }
+        self.inner.engine.record(outcome);
     }
 
     /// Puts a credential into an HTTP request that the program sends by itself.

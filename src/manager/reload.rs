@@ -268,7 +268,7 @@ impl Intake {
         if let Err(error) = auth.check_numbers() {
             log::warn!("{error}; the default is used");
         }
-        if let Err(error) = auth.check_address() {
+        if let Err(error) = auth.check_settings() {
             log::warn!("{error}; disabled until its record changes");
         }
         let id = auth.id.clone();

@@ -25,8 +25,10 @@ pub struct Outcome<'a> {
     pub auth_id: &'a str,
     /// Its provider.
     pub provider: &'a str,
-    /// The requested model; empty for a result about the credential itself.
+    /// The model, as the vendor calls it; empty for a result about the credential itself. Cooldowns, limits and usage are of this one.
     pub model: &'a str,
+    /// The model as the call asked for it: an alias of the credential, or the name of a chain of models; else the same as `model`.
+    pub asked_for: &'a str,
     /// How it ended.
     pub kind: OutcomeKind,
     /// Tokens used, where the upstream said so.
@@ -104,6 +106,7 @@ impl<'a> Outcome<'a> {
             auth_id,
             provider,
             model,
+            asked_for: model,
             kind,
             usage: None,
             counted: None,

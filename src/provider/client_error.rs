@@ -31,7 +31,7 @@ impl Error {
     /// | code | status |
     /// |---|---|
     /// | `unsupported_format` | 400 |
-    /// | `provider_not_found`, `executor_not_found` | 404 |
+    /// | `provider_not_found`, `executor_not_found`, `model_not_found` | 404 |
     /// | `cancelled` | 499 |
     /// | `limit_reached` | [`http_status`](Self::http_status), else 429 |
     /// | `unsupported` | 501 |
@@ -174,7 +174,7 @@ fn status(error: &Error) -> u16 {
     };
     match error.own_code() {
         ErrorCode::UnsupportedFormat => 400,
-        ErrorCode::ProviderNotFound | ErrorCode::ExecutorNotFound => 404,
+        ErrorCode::ProviderNotFound | ErrorCode::ExecutorNotFound | ErrorCode::ModelNotFound => 404,
         ErrorCode::LimitReached => own_else(429),
         ErrorCode::Cancelled => 499,
         ErrorCode::Unsupported => 501,
@@ -204,6 +204,7 @@ fn sentence(code: &ErrorCode, wait: Option<u64>) -> String {
         ErrorCode::ProviderNotFound | ErrorCode::ExecutorNotFound => {
             "No provider is set up for this request."
         }
+        ErrorCode::ModelNotFound => "The model does not exist, or is not served here.",
         ErrorCode::AuthNotFound => "No credential is set up for this request.",
         ErrorCode::AuthUnavailable => "No credential is available for this request at present.",
         ErrorCode::LimitReached => "All credentials for this request are at their limits.",

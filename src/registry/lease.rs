@@ -42,7 +42,13 @@ impl Registry {
         picked: Picked,
         tokens: u64,
     ) -> Option<(Lease, Arc<Auth>)> {
-        let Picked { member, auth, .. } = picked;
+        let Picked {
+            member,
+            auth,
+            sent_as,
+            ..
+        } = picked;
+        let model = sent_as.as_deref().unwrap_or(query.model);
         let knows = auth.setbacks;
         if !picked.limited {
             return Some((Lease::new(member, knows, None), auth));
@@ -56,7 +62,7 @@ impl Registry {
         if dropped {
             state.look_again(member.slot, "", true);
         }
-        let model = state.shared_model(query.provider, query.model);
+        let model = state.shared_model(query.provider, model);
         let record = state.slots.of_mut(&member);
         let Some(limiter) = record.and_then(|record| record.limiter.as_mut()) else {
             return Some((Lease::new(member, knows, None), auth));

@@ -26,7 +26,7 @@ mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -41,6 +41,7 @@ pub(crate) use rate_limiter::UseLimits;
 use record::{Record, Slots};
 pub(crate) use record_result::{ApplyResult, Target};
 pub(crate) use report::ExhaustionReport;
+use seat::ModelLists;
 use shared::InFlight;
 pub(crate) use shared::SharedState;
 pub(crate) use timeline::Moment;
@@ -66,6 +67,8 @@ pub(crate) struct Registry {
     honours_pending: bool,
     /// How many credentials may be unavailable: as long as there are none, a pick need not know the time.
     troubled: Arc<AtomicUsize>,
+    /// Whether a credential has ever had a list of models.
+    has_lists: Arc<AtomicBool>,
 }
 
 /// How much of a record its store does not have yet.
@@ -99,6 +102,7 @@ struct State {
     touched: Touched,
     timeline: Timeline,
     groups: Groups,
+    lists: ModelLists,
     /// Woken by whatever makes a credential ready, or ready earlier.
     waiters: Arc<WaitQueue>,
 }
@@ -118,6 +122,7 @@ impl Registry {
         let state = State::default();
         Self {
             troubled: state.troubled.count(),
+            has_lists: state.lists.are_any(),
             waiters: Arc::clone(&state.waiters),
             state: Mutex::new(state),
             random,
@@ -234,6 +239,16 @@ impl Registry {
             record.unsaved = Dirty::Everything;
         }
         news
+    }
+
+    /// The vendor's name of a model, where it is an alias of the credential.
+    pub(crate) fn unaliased(&self, id: &str, model: &str) -> Option<Arc<str>> {
+        if !self.has_lists.load(Ordering::Relaxed) {
+            return None;
+        }
+        let state = self.state.lock();
+        let list = state.record(id)?.serves.as_ref()?;
+        list.alias(model).cloned()
     }
 
     pub(crate) fn contains(&self, id: &str) -> bool {

@@ -18,6 +18,7 @@ use crate::health::Readiness;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Query<'a> {
     pub(crate) provider: &'a str,
+    /// As the call asks for it: an alias of some credentials, or the vendor's own name.
     pub(crate) model: &'a str,
     /// Already tried in this call.
     pub(crate) tried: Option<&'a Attempted>,
@@ -43,6 +44,8 @@ pub(crate) enum Preference {
 pub(crate) struct Picked {
     pub(crate) member: Arc<SharedState>,
     pub(crate) auth: Arc<Auth>,
+    /// The vendor's name of the model, where the call asks for an alias.
+    pub(crate) sent_as: Option<Arc<str>>,
     /// The credential returns from a cooldown: only few requests may probe it at first, each with a [`ProbeGuard`](super::ProbeGuard).
     pub(crate) needs_permit: bool,
     /// It is used within limits, or at a pace.
@@ -191,14 +194,17 @@ impl Registry {
         };
         let is_member = |slot: u32| {
             let record = &state.slots[slot];
-            record.place().is_some() && record.auth.provider == query.provider
+            record.place().is_some()
+                && record.auth.provider == query.provider
+                && record.sent_as(query.model).is_some()
         };
         let candidates = match call.who {
             Who::Nobody => 0,
             Who::Only(slot) => usize::from(is_member(slot) && call.admits(&state.slots, slot)),
             Who::Anybody => {
                 let tried = call.tried_of(&state.slots);
-                pool.len() - tried.filter(|slot| is_member(*slot)).count()
+                let tried = tried.filter(|slot| is_member(*slot)).count();
+                pool.count_serving(query.model) - tried
             }
         };
         if candidates == 0 {
@@ -267,8 +273,22 @@ impl Registry {
         state.record(id)?.returns_at(query.model, now)
     }
 
-    /// All members of a provider's pool and their readiness now, without attempted ones.
-    pub(crate) fn candidates(&self, query: Query<'_>) -> Vec<(Arc<Auth>, Readiness)> {
+    /// Whether there are credentials that a pick is about, and none of them serves its model, ready or not.
+    pub(crate) fn serves_none(&self, query: Query<'_>) -> bool {
+        let state = self.state.lock();
+        match query.pinned {
+            Some(id) => state
+                .record(id)
+                .is_some_and(|record| record.sent_as(query.model).is_none()),
+            None => state
+                .pools
+                .get(query.provider)
+                .is_some_and(|pool| pool.count_serving(query.model) == 0),
+        }
+    }
+
+    /// All members of a provider's pool that serve the model and their readiness now, without attempted ones.
+    pub(crate) fn candidates(&self, query: Query<'_>) -> Vec<(Picked, Readiness)> {
         let mut state = self.state.lock();
         let now = state.now(query.now);
         let call = state.restrict(query);
@@ -278,13 +298,21 @@ impl Registry {
         let admitted = pool
             .members()
             .filter(|slot| call.admits(&state.slots, *slot));
-        admitted
-            .map(|slot| &state.slots[slot])
-            .map(|record| (record.snapshot(), record.readiness(query.model, now)))
+        let records = admitted.map(|slot| &state.slots[slot]);
+        records
+            .filter(|record| record.sent_as(query.model).is_some())
+            .map(|record| {
+                let picked = Picked {
+                    auth: record.snapshot(),
+                    ..record.picked(query.model)
+                };
+                (picked, record.readiness(query.model, now))
+            })
             .collect()
     }
 
-    /// Does something with the lane that a pick is about; it is made where there is none. `None` without such a provider.
+    /// Does something with the lane that a pick is about; it is made where there is none. `None` without such a provider, and for a model
+    /// that none of its credentials serves: names that calls invent take no memory then.
     pub(super) fn with_lane<T>(
         &self,
         query: Query<'_>,
@@ -386,13 +414,16 @@ impl State {
             view.used(slots, self.picks, now);
             return work(slots, &mut view, &restriction);
         }
+        if pool.count_serving(query.model) == 0 {
+            return None;
+        }
         let is_here = |slot: &u32| slots[*slot].auth.provider == query.provider;
         let members = self.troubled.iter().filter(is_here);
         let troubled = members.filter_map(|slot| {
             let record = &slots[slot];
             Some((slot, record.seat()?, record.readiness(query.model, now)))
         });
-        pool.build_lane(query.model, troubled);
+        pool.build_lane(query.model, slots, troubled);
         self.lanes += 1;
         if self.lanes > MOST_LANES {
             self.lanes -= 1;

@@ -47,7 +47,8 @@ impl Registry {
     ) -> Option<(Picked, ProbeGuard)> {
         self.take(query, id, |record, now| {
             let blocked = record.readiness(query.model, now) == Readiness::Blocked;
-            let full = record.half_open(query.model).any(|half| half.is_full(now));
+            let model = record.sent_as(query.model)?;
+            let full = record.half_open(model).any(|half| half.is_full(now));
             (!blocked && !full).then(|| later(now, patience))
         })
     }
@@ -83,9 +84,10 @@ impl Registry {
         let slot = state.slot(id)?;
         let until = until(&state.slots[slot], now)?;
         let picked = state.slots[slot].picked(query.model);
+        let model = picked.sent_as.as_deref().unwrap_or(query.model);
         state.permits += 1;
         let number = state.permits;
-        state.probing(slot, query.model, |cause, half_open| {
+        state.probing(slot, model, |cause, half_open| {
             if cause.is_some() || half_open.needs_permit(cause) {
                 half_open.begin(number, until, now);
             }
@@ -93,7 +95,7 @@ impl Registry {
         let permit = ProbeGuard {
             registry: Arc::clone(self),
             id: Arc::clone(&picked.member.id),
-            model: query.model.to_owned(),
+            model: model.to_owned(),
             number,
         };
         Some((picked, permit))
@@ -120,7 +122,8 @@ impl State {
 
 impl Record {
     /// When its cooldown ends, if that is for nothing but a fault of the provider, and no call probes the credential.
-    fn floor_end(&self, model: &str, now: Timestamp) -> Option<Timestamp> {
+    fn floor_end(&self, asked: &str, now: Timestamp) -> Option<Timestamp> {
+        let model = self.sent_as(asked)?;
         let [Some(own), None] = self.causes(model) else {
             return None;
         };

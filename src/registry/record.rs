@@ -10,7 +10,7 @@ use super::index::ordered_slots::Place;
 use super::pick::Picked;
 use super::rate_limiter::{RateLimiter, UseLimits};
 use super::shared::SharedState;
-use crate::auth::{Auth, BreakerState, HalfOpen, Status};
+use crate::auth::{Auth, BreakerState, HalfOpen, ModelList, Status};
 use crate::clock::Timestamp;
 use crate::health::{Readiness, readiness};
 
@@ -21,9 +21,12 @@ pub(super) struct Record {
     pub(super) member: Arc<SharedState>,
     /// As the last change left it. Successes that change nothing but times are with the member.
     pub(super) auth: Arc<Auth>,
-    /// Where it is in its provider's pool; a disabled one is in none.
-    place: Option<(u32, u8)>,
+    /// Where it is in its provider's pool: the chunk, or [`NO_CHUNK`], and the place in it. A disabled one is in no pool.
+    chunk: u32,
+    index: u8,
     pub(super) ranks: Priority,
+    /// The models that it serves; `None`: every model, under the name that was asked for.
+    pub(super) serves: Option<Arc<ModelList>>,
     /// What is used of it, where it has limits.
     pub(super) limiter: Option<Box<RateLimiter>>,
     pub(super) unsaved: Dirty,
@@ -40,8 +43,10 @@ impl Record {
         Self {
             member,
             auth,
-            place: None,
+            chunk: NO_CHUNK,
+            index: 0,
             ranks: Priority::default(),
+            serves: None,
             limiter: None,
             unsaved: Dirty::Nothing,
             refresh_failures: 0,
@@ -55,10 +60,9 @@ impl Record {
     }
 
     pub(super) fn place(&self) -> Option<Place> {
-        let (chunk, index) = self.place?;
-        Some(Place {
-            chunk: chunk as usize,
-            index: index.into(),
+        (self.chunk != NO_CHUNK).then(|| Place {
+            chunk: self.chunk as usize,
+            index: self.index.into(),
         })
     }
 
@@ -70,7 +74,15 @@ impl Record {
                 u8::try_from(place.index).ok()?,
             ))
         };
-        self.place = place.and_then(short);
+        (self.chunk, self.index) = place.and_then(short).unwrap_or((NO_CHUNK, 0));
+    }
+
+    /// The vendor's name of the model that a call asks for; `None` where the credential does not serve it.
+    pub(super) fn sent_as<'a>(&'a self, asked: &'a str) -> Option<&'a str> {
+        match &self.serves {
+            None => Some(asked),
+            Some(list) => list.resolve(asked),
+        }
     }
 
     /// The record as it is.
@@ -86,8 +98,11 @@ impl Record {
         auth
     }
 
-    /// Whether it is ready at a moment, and when that may change by itself.
-    pub(super) fn readiness(&self, model: &str, now: Timestamp) -> Readiness {
+    /// Whether it is ready at a moment for the model that a call asks for, and when that may change by itself.
+    pub(super) fn readiness(&self, asked: &str, now: Timestamp) -> Readiness {
+        let Some(model) = self.sent_as(asked) else {
+            return Readiness::Blocked;
+        };
         if !self.troubled {
             return Readiness::Ready;
         }
@@ -101,8 +116,9 @@ impl Record {
     }
 
     /// Until when it is not ready: both what makes it unavailable and its own limits must have an end.
-    pub(super) fn returns_at(&self, model: &str, now: Timestamp) -> Option<Timestamp> {
-        let end = self.readiness(model, now).end()?;
+    pub(super) fn returns_at(&self, asked: &str, now: Timestamp) -> Option<Timestamp> {
+        let model = self.sent_as(asked)?;
+        let end = self.readiness(asked, now).end()?;
         let limits = self.limiter.as_ref();
         match limits.map(|limiter| limiter.readiness(model, now)) {
             Some(Readiness::Full(at)) if at < Timestamp::MAX => Some(at.max(end)),
@@ -122,7 +138,7 @@ impl Record {
 
     /// Sees to it that it is used as its settings say by now.
     pub(super) fn reconfigured(&mut self) {
-        let misconfigured = self.auth.check_address().err();
+        let misconfigured = self.auth.check_settings().err();
         if misconfigured.is_some() || self.auth.misconfigured.is_some() {
             self.change().misconfigured = misconfigured.map(Arc::new);
         }
@@ -201,7 +217,10 @@ impl Record {
     }
 
     /// Whether it would serve if its token had not ended.
-    pub(super) fn is_ready_but_for_its_token(&self, model: &str, now: Timestamp) -> bool {
+    pub(super) fn is_ready_but_for_its_token(&self, asked: &str, now: Timestamp) -> bool {
+        let Some(model) = self.sent_as(asked) else {
+            return false;
+        };
         let mut auth = (*self.auth).clone();
         auth.awaits_token = None;
         let is_free = |limiter: &RateLimiter| limiter.readiness(model, now) == Readiness::Ready;
@@ -219,10 +238,15 @@ impl Record {
         self.troubled && (auth.outage_half_open.needs_permit(auth.outage) || own_needs())
     }
 
-    pub(super) fn picked(&self, model: &str) -> Picked {
+    /// Its pick, by a call that asks for a model which it serves.
+    pub(super) fn picked(&self, asked: &str) -> Picked {
+        let list = self.serves.as_ref();
+        let alias_of = list.and_then(|list| list.alias(asked));
+        let model = alias_of.map_or(asked, |model| model);
         Picked {
             member: Arc::clone(&self.member),
             auth: Arc::clone(&self.auth),
+            sent_as: alias_of.map(Arc::clone),
             needs_permit: self.needs_permit(model),
             limited: self.limiter.is_some(),
             hurried: false,
@@ -244,6 +268,9 @@ impl Record {
         }
     }
 }
+
+/// Of a record that is in no pool.
+const NO_CHUNK: u32 = u32::MAX;
 
 fn number<T: FromStr>(auth: &Auth, name: &str) -> Option<T> {
     auth.attributes.get(name)?.trim().parse().ok()

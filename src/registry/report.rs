@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::pick::first_return;
 use super::record::Record;
 use super::{Moment, Query, Registry};
-use crate::auth::{Auth, BreakerState, ModelState};
+use crate::auth::{Auth, BreakerState, ModelState, Status};
 use crate::clock::Timestamp;
 use crate::error::{Availability, CredentialReport};
 use crate::failure_kind::FailureKind;
@@ -21,6 +21,9 @@ pub(crate) struct ExhaustionReport {
     /// How many are unavailable, by failure kind.
     pub(crate) faults: Vec<(FailureKind, usize)>,
 }
+
+/// A provider, a name in a list of one of its credentials, and, of an alias, the vendor's name.
+pub(crate) type ListedModel = (Arc<str>, Arc<str>, Option<Arc<str>>);
 
 impl Registry {
     /// The availability of every credential of a provider for a model, in the order of ids.
@@ -40,6 +43,41 @@ impl Registry {
         };
         standings.sort_unstable_by(|one, other| one.auth_id.cmp(&other.auth_id));
         standings
+    }
+
+    /// How many credentials of a provider serve a model, and how many of these are ready. This looks at all of them.
+    pub(crate) fn count_ready(
+        &self,
+        provider: &str,
+        model: &str,
+        moment: Moment,
+    ) -> (usize, usize) {
+        let mut state = self.state.lock();
+        let now = state.now(moment);
+        let Some(pool) = state.pools.get(provider) else {
+            return (0, 0);
+        };
+        let members = pool.members().map(|slot| &state.slots[slot]);
+        let is_ready = |record: &&Record| record.readiness(model, now) == Readiness::Ready;
+        (pool.count_serving(model), members.filter(is_ready).count())
+    }
+
+    /// The names that lists of models have.
+    pub(crate) fn listed_models(&self) -> Vec<ListedModel> {
+        let state = self.state.lock();
+        let lists = state.pools.iter().flat_map(|(provider, pool)| {
+            pool.lists().flat_map(move |list| {
+                let names = list.names();
+                names.map(move |name| {
+                    (
+                        Arc::clone(provider),
+                        Arc::clone(name),
+                        list.alias(name).cloned(),
+                    )
+                })
+            })
+        });
+        lists.collect()
     }
 
     /// Whether any credential of a provider has served a model and does not fail for it now.
@@ -89,14 +127,16 @@ impl Registry {
 }
 
 impl Record {
-    fn standing(&self, provider: Arc<str>, model: &str, now: Timestamp) -> CredentialReport {
+    fn standing(&self, provider: Arc<str>, asked: &str, now: Timestamp) -> CredentialReport {
         let auth = &*self.auth;
+        let serves = self.sent_as(asked);
+        let model = serves.unwrap_or(asked);
         let error = match auth.model_states.get(model) {
             Some(state) => state.last_error.as_ref(),
             None => auth.last_error.as_ref().filter(|_| model.is_empty()),
         };
         let [own, outage] = self.causes(model);
-        let readiness = self.readiness(model, now);
+        let readiness = self.readiness(asked, now);
         let out_for = match readiness {
             Readiness::Until(at, fault) if at > now => Some(fault),
             _ => None,
@@ -110,6 +150,10 @@ impl Record {
             _ => None,
         };
         let (availability, until) = match self.health(model) {
+            Readiness::Blocked if auth.disabled || auth.status == Status::Disabled => {
+                (Availability::Disabled, None)
+            }
+            _ if serves.is_none() => (Availability::NotServed, None),
             _ if self.is_pending() && !auth.disabled => (Availability::Pending, None),
             Readiness::Blocked => (Availability::Disabled, None),
             _ if auth.misconfigured.is_some() => (Availability::Misconfigured, None),
@@ -122,7 +166,7 @@ impl Record {
                 let until = end(auth, model, cause).max(Some(at));
                 (
                     Availability::Cooling,
-                    until.max(self.returns_at(model, now)),
+                    until.max(self.returns_at(asked, now)),
                 )
             }
             _ if busy.is_some() => (Availability::Busy, busy.filter(|at| *at < Timestamp::MAX)),
@@ -143,6 +187,8 @@ impl Record {
         CredentialReport {
             auth_id: Arc::clone(self.id()),
             provider,
+            model: asked.into(),
+            sent_as: serves.filter(|model| *model != asked).map(Into::into),
             availability,
             fault: if misconfigured.is_some() {
                 Some(FailureKind::Misconfigured)

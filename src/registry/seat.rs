@@ -1,10 +1,45 @@
 //! Seats: each record's readiness in its provider's ready index, and which calls are woken when it is ready earlier.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
-use super::State;
 use super::index::model_queue::ProviderIndex;
+use super::{FastMap, State};
+use crate::auth::{Auth, ModelList};
 use crate::health::model_states;
+
+/// The lists of models in use, by their text: credentials with the same text share one.
+#[derive(Default)]
+pub(super) struct ModelLists {
+    by_text: FastMap<Box<str>, Weak<ModelList>>,
+    /// Those that are in use no more are forgotten when there are so many.
+    tidy_at: usize,
+    /// There was one.
+    any: Arc<AtomicBool>,
+}
+
+impl ModelLists {
+    /// Whether there was one, from here on.
+    pub(super) fn are_any(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.any)
+    }
+
+    /// The list of a credential; `None` where it has none, or one that cannot be read: then its settings are wrong, and it serves nothing.
+    fn of(&mut self, auth: &Auth) -> Option<Arc<ModelList>> {
+        let text = ModelList::text_of(auth)?;
+        if let Some(known) = self.by_text.get(text).and_then(Weak::upgrade) {
+            return Some(known);
+        }
+        let list = Arc::new(ModelList::parse(text).ok()?);
+        if self.by_text.len() >= self.tidy_at {
+            self.by_text.retain(|_, list| list.strong_count() > 0);
+            self.tidy_at = 2 * self.by_text.len() + 16;
+        }
+        self.by_text.insert(text.into(), Arc::downgrade(&list));
+        self.any.store(true, Ordering::Relaxed);
+        Some(list)
+    }
+}
 
 impl State {
     /// Keeps count of the credentials that may be unavailable, and no more states of models than there is room for in the pool; returns the
@@ -32,10 +67,13 @@ impl State {
         self.note_trouble(slot);
         let record = &self.slots[slot];
         let (ranks, disabled) = (record.ranks_asked_for(), record.auth.disabled);
-        if record.place().is_some() && (disabled || record.ranks != ranks) {
+        let serves = self.lists.of(&record.auth);
+        let as_before = serves.as_ref().map(Arc::as_ptr) == record.serves.as_ref().map(Arc::as_ptr);
+        if record.place().is_some() && (disabled || record.ranks != ranks || !as_before) {
             self.unseat(slot);
         }
         self.slots[slot].ranks = ranks;
+        self.slots[slot].serves = serves;
         if disabled {
             return;
         }
@@ -73,8 +111,8 @@ impl State {
         }
     }
 
-    /// Puts a record's readiness into the model queues, in that of `model` or everywhere, and wakes calls that wait for what is ready
-    /// earlier by it.
+    /// Puts a record's readiness into the model queues, in those of a vendor's model, its aliases among them, or everywhere, and wakes calls
+    /// that wait for what is ready earlier by it.
     pub(super) fn look_again(&mut self, slot: u32, model: &str, everywhere: bool) {
         let forgotten = self.note_trouble(slot);
         let now = self.timeline.latest();
@@ -92,10 +130,17 @@ impl State {
             }
             return;
         }
+        let mut set = |asked: &str| {
+            if pool.set(asked, slot, seat, record.readiness(asked, now)) {
+                self.waiters.wake_for(provider, asked, id);
+            }
+        };
         let forgotten = forgotten.iter().map(String::as_str);
         for model in [model, ""].into_iter().chain(forgotten) {
-            if pool.set(model, slot, seat, record.readiness(model, now)) {
-                self.waiters.wake_for(provider, model, id);
+            set(model);
+            let aliases = record.serves.iter().flat_map(|list| list.aliases());
+            for (alias, _) in aliases.filter(|(_, of)| ***of == *model) {
+                set(alias);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Input and output of a call: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
 
+mod chain;
 mod json;
 mod raw;
 mod response;
@@ -16,6 +17,9 @@ use http::HeaderMap;
 use crate::auth::Metadata;
 use crate::cancel::CancelToken;
 use crate::error::Error;
+use crate::json::with_text;
+pub use chain::ChainLink;
+pub(crate) use chain::Chains;
 pub(crate) use raw::Outgoing;
 pub use raw::{RawRequest, RequestBody};
 pub use response::{Response, StreamChunk, Usage};
@@ -35,8 +39,9 @@ pub use tool_call::{ToolCall, ToolCallDelta};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Request {
-    /// The model, as the provider calls it. Cooldowns are tracked per model name. Empty: not tied to a model (all such calls share one
-    /// state).
+    /// The model, as the provider calls it, or an alias that credentials have for it, or the name of a chain of models
+    /// ([`Builder::model_chain`](crate::Builder::model_chain)). Cooldowns are tracked per model, by the provider's name. Empty: not tied to
+    /// a model (all such calls share one state).
     pub model: String,
     /// The body to send.
     pub payload: Bytes,
@@ -45,6 +50,8 @@ pub struct Request {
     /// User-supplied notes for the executor.
     pub metadata: Option<Metadata>,
     alternatives: Option<Arc<Vec<Alternative>>>,
+    /// What is asked after this, in order.
+    chain: Option<Arc<Vec<Arc<ChainLink>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -196,6 +203,27 @@ impl Request {
         self
     }
 
+    /// Adds a link to the request's chain of models, "this, else that": it is asked where what comes before it has no credential that is
+    /// ready. A link is the name of a model, or a [`ChainLink`] that names a provider or brings a payload, too. A call that may wait
+    /// looks at all links before it waits, and at the first one first when it has waited.
+    ///
+    /// A request that is wrong in itself ends the call at the link that says so.
+    ///
+    /// ```
+    /// use credpool::{ChainLink, Request};
+    ///
+    /// let claude = r#"{"model":"claude-opus-4-5","max_tokens":1024,"messages":[]}"#;
+    /// let request = Request::new("gpt-5", r#"{"model":"gpt-5","messages":[]}"#)
+    ///     .or("gpt-5-mini")
+    ///     .or(ChainLink::new("claude-opus-4-5").with_provider("anthropic").with_payload(claude));
+    /// assert_eq!(request.model, "gpt-5");
+    /// ```
+    #[doc(alias = "fallback")]
+    pub fn or(mut self, link: impl Into<ChainLink>) -> Self {
+        Arc::make_mut(self.chain.get_or_insert_default()).push(Arc::new(link.into()));
+        self
+    }
+
     /// Names the payload's format.
     pub fn with_format(mut self, format: Format) -> Self {
         self.format = Some(format);
@@ -215,6 +243,24 @@ impl Request {
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = Some(metadata);
         self
+    }
+
+    /// The links of its own chain.
+    pub(crate) fn links(&self) -> &[Arc<ChainLink>] {
+        self.chain.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// The request for another model: the member `model` of the payload names it, where there is one.
+    pub(crate) fn renamed(&self, model: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            payload: with_text(&self.payload, "model", model)
+                .unwrap_or_else(|| self.payload.clone()),
+            format: self.format.clone(),
+            metadata: self.metadata.clone(),
+            alternatives: None,
+            chain: None,
+        }
     }
 
     /// What `provider` (in normal form) is asked instead of the payload.
@@ -238,6 +284,7 @@ impl Request {
                 format: None,
                 metadata: self.metadata.clone(),
                 alternatives: None,
+                chain: None,
             }),
         }
     }

@@ -1,12 +1,18 @@
 //! [`RawRequest`]: any request of a provider's API, as HTTP.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Uri;
 use http::request::Parts;
 use parking_lot::Mutex;
+
+use super::{ChainLink, Request};
+use crate::error::{Error, ErrorCode};
+use crate::percent::encoded;
 
 /// A request for any endpoint of a provider: method, path, query, headers and body as they are to go out.
 ///
@@ -31,8 +37,10 @@ pub struct RawRequest {
     pub head: Parts,
     /// The body.
     pub body: RequestBody,
-    /// The model that it is about: cooldowns and limits are kept for each. Empty: about none.
+    /// The model that it is about: cooldowns and limits are kept for each. Empty: about none. Where that is an alias, or the name of a chain
+    /// of models, the vendor's name takes its place in the path, and in the member `model` of a JSON body.
     pub model: String,
+    chain: Vec<ChainLink>,
 }
 
 /// The body of a [`RawRequest`]: bytes, or a reader for what does not fit into memory.
@@ -82,6 +90,86 @@ impl RawRequest {
         self.model = model.into();
         self
     }
+
+    /// Adds a link to its chain of models, as [`Request::or`](crate::Request::or). A link's payload takes the place of the body.
+    ///
+    /// ```
+    /// use credpool::RawRequest;
+    ///
+    /// let request = http::Request::post("/v1/embeddings")
+    ///     .body(r#"{"model":"text-embedding-3-large","input":"hello"}"#)
+    ///     .unwrap();
+    /// let request = RawRequest::from(request).with_model("text-embedding-3-large").or("text-embedding-3-small");
+    /// # drop(request);
+    /// ```
+    pub fn or(mut self, link: impl Into<ChainLink>) -> Self {
+        self.chain.push(link.into());
+        self
+    }
+
+    /// What selection, limits and links look at.
+    pub(crate) fn outline(&self) -> Request {
+        let payload = self.body.as_bytes().cloned().unwrap_or_default();
+        let request = Request::new(&*self.model, payload);
+        self.chain.iter().cloned().fold(request, Request::or)
+    }
+
+    /// The request as it goes out where `asked` is what its outline has become.
+    ///
+    /// # Errors
+    /// Code `unsupported` where it names its model neither in its path nor in JSON that is in memory.
+    pub(crate) fn addressed(&self, asked: &Request) -> Result<Cow<'_, Self>, Error> {
+        let has_other_body = match self.body.as_bytes() {
+            Some(own) => own.as_ptr() != asked.payload.as_ptr(),
+            None => !asked.payload.is_empty(),
+        };
+        if asked.model == self.model && !has_other_body {
+            return Ok(Cow::Borrowed(self));
+        }
+        let uri = renamed_in(&self.head.uri, &self.model, &asked.model);
+        let names_none = self.body.as_bytes().is_some_and(Bytes::is_empty);
+        if uri.is_none() && !has_other_body && !names_none {
+            let what = format!(
+                "the request names model {:?} where {:?} cannot take its place: neither in the path nor in a JSON body in memory",
+                self.model, asked.model
+            );
+            return Err(Error::new(ErrorCode::Unsupported, what));
+        }
+        let mut changed = self.clone();
+        changed.model.clone_from(&asked.model);
+        if let Some(uri) = uri {
+            changed.head.uri = uri;
+        }
+        if has_other_body {
+            changed.body = asked.payload.clone().into();
+        }
+        Ok(Cow::Owned(changed))
+    }
+}
+
+/// A URL with another model in its path; `None` where the path does not name the former one.
+fn renamed_in(uri: &Uri, model: &str, other: &str) -> Option<Uri> {
+    let path = uri.path();
+    let escaped = |name: &str| name.split('/').map(escaped).collect::<Vec<_>>().join("/");
+    let spellings = [model.to_owned(), escaped(model)];
+    let places = spellings.iter().filter(|name| !name.is_empty());
+    let mut places = places.flat_map(|name| path.match_indices(&**name));
+    let (start, name) = places.find(|(start, name)| {
+        let (before, after) = (&path[..*start], &path[start + name.len()..]);
+        before.ends_with('/') && (after.is_empty() || after.starts_with(['/', ':']))
+    })?;
+    let (before, after) = (&path[..start], &path[start + name.len()..]);
+    let mut changed = [before, &escaped(other), after].concat();
+    if let Some(query) = uri.query() {
+        changed = [&changed, "?", query].concat();
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(changed.try_into().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+fn escaped(segment: &str) -> String {
+    encoded(segment).collect()
 }
 
 impl<B: Into<RequestBody>> From<http::Request<B>> for RawRequest {
@@ -91,6 +179,7 @@ impl<B: Into<RequestBody>> From<http::Request<B>> for RawRequest {
             head,
             body: body.into(),
             model: String::new(),
+            chain: Vec::new(),
         }
     }
 }
@@ -247,6 +336,7 @@ impl fmt::Debug for RawRequest {
             .field("headers", &self.head.headers.keys().collect::<Vec<_>>())
             .field("body", &self.body)
             .field("model", &self.model)
+            .field("links", &self.chain.len())
             .finish()
     }
 }
@@ -278,6 +368,54 @@ mod tests {
                 Ok(bytes)
             }
         }
+    }
+
+    #[test]
+    fn another_model_takes_its_place_in_path_and_body() {
+        let raw = |path: &str, body: RequestBody| {
+            RawRequest::from(http::Request::post(path).body(body).unwrap()).with_model("fast")
+        };
+        let sent = |raw: &RawRequest| {
+            let asked = raw.outline().renamed("team/gpt 5");
+            let sent = raw.addressed(&asked)?.into_owned();
+            let body = read(&sent.body).unwrap();
+            Ok::<_, Error>((sent.head.uri.to_string(), String::from_utf8(body).unwrap()))
+        };
+        let json = r#"{"model":"fast","x":1.0}"#;
+        for (path, body, expected, expected_body) in [
+            (
+                "/v1/chat",
+                json,
+                "/v1/chat",
+                r#"{"model":"team/gpt 5","x":1.0}"#,
+            ),
+            ("/v1/models/fast", "", "/v1/models/team/gpt%205", ""),
+            (
+                "/models/fast:run?a=fast",
+                "{}",
+                "/models/team/gpt%205:run?a=fast",
+                "{}",
+            ),
+            ("/fasten/fast/x", "", "/fasten/team/gpt%205/x", ""),
+            ("/v1/files", "", "/v1/files", ""),
+        ] {
+            let sent = sent(&raw(path, body.into())).unwrap();
+            assert_eq!(
+                sent,
+                (expected.to_owned(), expected_body.to_owned()),
+                "{path}"
+            );
+        }
+        for body in [
+            RequestBody::from("--x\r\n"),
+            RequestBody::once(io::Cursor::new(json)),
+        ] {
+            let error = sent(&raw("/v1/chat", body)).unwrap_err();
+            assert_eq!(*error.code(), ErrorCode::Unsupported);
+        }
+        let raw = raw("/v1/chat", json.into());
+        let own = raw.outline();
+        assert!(matches!(raw.addressed(&own), Ok(Cow::Borrowed(_))));
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub struct Response {
     pub provider: Arc<str>,
     /// The id of the credential that served the call. Set by the manager.
     pub auth_id: Arc<str>,
+    /// The model that served, as the vendor calls it, where that is another name than the [`Request::model`](crate::Request::model): an alias, a
+    /// chain of models, or another one for the provider. Set by the manager.
+    pub sent_as: Option<Arc<str>>,
     /// How many attempts the call took, this one included. Set by the manager.
     pub attempts: u32,
 }
@@ -153,6 +156,7 @@ impl Response {
             head: None,
             provider: Arc::clone(&no_name),
             auth_id: no_name,
+            sent_as: None,
             attempts: 0,
         }
     }

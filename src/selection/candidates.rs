@@ -101,7 +101,7 @@ impl<'a> Candidates<'a> {
         self.query.provider
     }
 
-    /// The model of the call; empty for none.
+    /// The model of the call, as it is asked for; empty for none.
     pub fn model(&self) -> &'a str {
         self.query.model
     }
@@ -198,13 +198,14 @@ impl<'a> Candidates<'a> {
         self.registry
             .candidates(self.query)
             .into_iter()
-            .filter_map(|(auth, readiness)| {
+            .filter_map(|(Picked { auth, sent_as, .. }, readiness)| {
                 let until = match readiness {
                     Readiness::Ready => return None,
                     Readiness::Full(at) => Some(at).filter(|at| *at < Timestamp::MAX),
                     other => other.end(),
                 };
-                let error = match auth.model_states.get(self.query.model) {
+                let model = sent_as.as_deref().unwrap_or(self.query.model);
+                let error = match auth.model_states.get(model) {
                     Some(state) => state.last_error.clone(),
                     None => auth.last_error.clone(),
                 };
@@ -218,6 +219,20 @@ impl Candidate {
     /// The record as a shared snapshot.
     pub fn into_auth(self) -> Arc<Auth> {
         self.picked.auth
+    }
+
+    /// The vendor's name of the model, where the call asks for an alias of it.
+    ///
+    /// ```
+    /// use credpool::{Candidate, Candidates};
+    ///
+    /// /// Under which name the results of a candidate come back.
+    /// fn model<'a>(candidates: &Candidates<'a>, candidate: &'a Candidate) -> &'a str {
+    ///     candidate.sent_as().unwrap_or(candidates.model())
+    /// }
+    /// ```
+    pub fn sent_as(&self) -> Option<&str> {
+        self.picked.sent_as.as_deref()
     }
 
     /// How many requests are in flight with it at the moment, over all models.

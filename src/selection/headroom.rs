@@ -64,9 +64,9 @@ impl Selector for Headroom {
         let mut drawn: Drawn = candidates.sample(MOST_COMPARED).collect();
         let best = {
             let quotas = self.quotas.lock();
-            let page = quotas.page(candidates.provider(), candidates.model());
+            let of_asked = quotas.page(candidates.provider(), candidates.model());
             drawn.least(|candidate| {
-                let quotas = page.and_then(|page| page.get(&candidate.id));
+                let quotas = quotas.of(of_asked, candidates.provider(), candidate);
                 let pace = quotas.map_or(ON_TIME, |quotas| quotas.pace(now));
                 -pace / (f64::from(candidate.in_flight()) + 1.0)
             })

@@ -80,10 +80,10 @@ impl Selector for LowestLatency {
         let mut drawn: Drawn = candidates.sample(2).collect();
         let best = {
             let answers = self.answers.lock();
-            let page = answers.page(candidates.provider(), candidates.model());
+            let of_asked = answers.page(candidates.provider(), candidates.model());
             drawn.least(|candidate| {
                 let busy = candidate.in_flight();
-                match page.and_then(|page| page.get(&candidate.id)) {
+                match answers.of(of_asked, candidates.provider(), candidate) {
                     Some(answers) => answers.faded(now, self.fading) * (f64::from(busy) + 1.0),
                     None if busy == 0 => 0.0,
                     // Its first answer is under way: how long it takes is unknown.

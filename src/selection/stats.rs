@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::candidates::Candidate;
+
 type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// Bounded: of more than 4,096 pairs of provider and model the one that was not written to for the longest time is forgotten.
@@ -25,6 +27,20 @@ pub(super) struct Page<T> {
 impl<T: Default> Notes<T> {
     pub(super) fn page(&self, provider: &str, model: &str) -> Option<&Page<T>> {
         self.pages.get(provider)?.get(model)
+    }
+
+    /// The note about a candidate: on the page of the model that its call asks for, or on that of the vendor's name.
+    pub(super) fn of<'a>(
+        &'a self,
+        of_asked: Option<&'a Page<T>>,
+        provider: &str,
+        candidate: &Candidate,
+    ) -> Option<&'a T> {
+        let page = match candidate.sent_as() {
+            None => of_asked,
+            Some(model) => self.page(provider, model),
+        };
+        page?.get(&candidate.id)
     }
 
     /// The note about a credential, to be written; a new one where there is none.

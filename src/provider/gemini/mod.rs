@@ -115,6 +115,10 @@ impl Vendor for GeminiApi {
         Ok(format!("{}{version}{query}", place.trim_end_matches('/')))
     }
 
+    fn models_path(&self) -> &'static str {
+        "/models?pageSize=1000"
+    }
+
     fn key_parameters(&self) -> &'static [&'static str] {
         &["key", "access_token", "oauth_token"]
     }

@@ -103,6 +103,11 @@ pub trait Vendor: Send + Sync {
         &[]
     }
 
+    /// Where the vendor lists its models, as [`ProviderExecutor::models_path`](crate::ProviderExecutor::models_path). `/models` by default.
+    fn models_path(&self) -> &'static str {
+        "/models"
+    }
+
     /// The query parameters in which clients of the API may show a key: raw calls do not pass them on. None by default.
     fn key_parameters(&self) -> &'static [&'static str] {
         &[]

@@ -171,6 +171,10 @@ impl<V: Vendor> ProviderExecutor for HttpExecutor<V> {
         self.call(attempt, auth, options).raw(request)
     }
 
+    fn models_path(&self) -> Option<&str> {
+        Some(self.vendor.models_path())
+    }
+
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {
         oauth::refresh_tokens(attempt, auth)
     }

@@ -1,11 +1,9 @@
 //! Edits single members of a JSON payload, and nothing else of it.
 
-use std::ops::Range;
-
 use bytes::Bytes;
-use serde::de::IgnoredAny;
 
 use crate::error::Error;
+use crate::json::{Member, Members};
 
 /// The payload with `"stream": true` in it and nothing else changed, not even the order of its members: a model may see
 /// that.
@@ -114,76 +112,6 @@ pub(crate) fn number(payload: &[u8], path: &[&[&str]]) -> Option<usize> {
         [] => serde_json::from_slice(value).ok(),
         rest => number(value, rest),
     }
-}
-
-/// The top level of a JSON object, as text.
-struct Members<'a> {
-    json: &'a [u8],
-    /// Behind the opening brace.
-    start: usize,
-    is_empty: bool,
-}
-
-/// One member, as places in the text.
-struct Member {
-    name: String,
-    /// With the space around it, without a comma.
-    whole: Range<usize>,
-    value: Range<usize>,
-}
-
-impl<'a> Members<'a> {
-    fn of(json: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice::<IgnoredAny>(json).ok()?;
-        let brace = skip_space(json, 0);
-        let start = brace + 1;
-        (json.get(brace) == Some(&b'{')).then(|| Self {
-            json,
-            start,
-            is_empty: json.get(skip_space(json, start)) == Some(&b'}'),
-        })
-    }
-
-    /// Where the value of the last member `name` is.
-    fn value(&self, name: &str) -> Option<Range<usize>> {
-        let members = self.members()?;
-        let member = members.into_iter().rfind(|member| member.name == name);
-        member.map(|member| member.value)
-    }
-
-    /// All members in their order; `None` where a name is no text.
-    fn members(&self) -> Option<Vec<Member>> {
-        let mut members = Vec::new();
-        let mut next = (!self.is_empty).then_some(self.start);
-        while let Some(at) = next {
-            let (name, end) = read::<String>(self.json, skip_space(self.json, at))?;
-            let start = skip_space(self.json, skip_space(self.json, end) + 1);
-            let (_, end) = read::<IgnoredAny>(self.json, start)?;
-            let border = skip_space(self.json, end);
-            members.push(Member {
-                name,
-                whole: at..border,
-                value: start..end,
-            });
-            next = (self.json.get(border) == Some(&b',')).then_some(border + 1);
-        }
-        Some(members)
-    }
-}
-
-/// The JSON value at `start`, and where it ends.
-fn read<'a, T: serde::Deserialize<'a>>(json: &'a [u8], start: usize) -> Option<(T, usize)> {
-    let mut values = serde_json::Deserializer::from_slice(json.get(start..)?).into_iter();
-    let value = values.next()?.ok()?;
-    Some((value, start + values.byte_offset()))
-}
-
-fn skip_space(json: &[u8], from: usize) -> usize {
-    let rest = json.get(from..).unwrap_or_default();
-    let space = rest
-        .iter()
-        .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
-    from + space.count()
 }
 
 #[cfg(test)]

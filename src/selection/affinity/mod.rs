@@ -264,14 +264,25 @@ impl Affinity {
         let Some(now) = outcome.at else {
             return;
         };
-        let known = conversations(outcome.model, outcome.messages);
+        // The next call asks for the same name, of which the vendor may have another.
+        let names = [outcome.model, outcome.asked_for];
+        let names = if names[0] == names[1] {
+            &names[..1]
+        } else {
+            &names[..]
+        };
+        let known = names
+            .iter()
+            .flat_map(|name| conversations(name, outcome.messages));
+        let known: Vec<_> = known.collect();
         let reply = outcome
             .reply_text
             .map(|text| Message::new("assistant", text));
         let stored = if outcome.messages.is_empty() {
             Vec::new()
         } else {
-            storage_keys(outcome.model, outcome.messages.iter().chain(&reply))
+            let keys = |name: &&str| storage_keys(name, outcome.messages.iter().chain(&reply));
+            names.iter().flat_map(keys).collect()
         };
         if outcome.session_key.is_none() && stored.is_empty() {
             return;

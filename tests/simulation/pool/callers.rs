@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use credpool::{Availability, CancelToken, Error, Manager, Options, Request};
 
+use super::models::{ASKED, links_of};
 use super::promises::{self, Ended};
-use super::upstream::{MODELS, PROVIDER, Shared};
+use super::upstream::{PROVIDER, Shared};
 use crate::random::Random;
 use crate::timeline::{Pid, Timeline};
 
@@ -77,7 +78,7 @@ impl Manner {
     pub fn draw(random: &mut Random, files: &[String], in_a_loop: bool) -> Self {
         let millis = |ms| Some(Duration::from_millis(ms));
         Self {
-            model: random.pick(&MODELS).unwrap(),
+            model: random.pick(&ASKED).unwrap(),
             timeout: *random
                 .pick(&[None, None, millis(500), millis(5_000), millis(60_000)])
                 .unwrap(),
@@ -117,6 +118,13 @@ impl Caller {
 fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
     let number = ground.numbers.fetch_add(1, Ordering::SeqCst) + 1;
     let began = ground.timeline.now();
+    {
+        let mut truth = ground.truth.lock();
+        truth.asked.insert(number, manner.model);
+        if manner.file.is_some() {
+            truth.uses_file.insert(number);
+        }
+    }
     let cancel = CancelToken::new();
     let mut options = Options::new().with_cancel(cancel.clone());
     options.timeout = manner.timeout;
@@ -151,9 +159,14 @@ fn call(ground: &Ground, manner: &Manner, place: &parking_lot::Mutex<Place>) {
             .map(|response| response.attempts)
     };
     let under = place.lock().call.take().unwrap();
-    let mut ready = ready(&ground.manager, manner.model);
+    let of_link = |link: &&str| {
+        let ready = ready(&ground.manager, link).into_iter();
+        let link = (*link).to_owned();
+        ready.map(move |id| (link.clone(), id))
+    };
+    let mut ready: Vec<_> = links_of(&manner.model).iter().flat_map(of_link).collect();
     if under.names_file {
-        ready.retain(|id| under.owner.as_ref() == Some(id));
+        ready.retain(|(_, id)| under.owner.as_ref() == Some(id));
     }
     promises::check_call(
         ground,

@@ -7,6 +7,7 @@ use credpool::{Availability, Error, Manager, Options, Outcome, Request};
 
 use super::files;
 use super::keys;
+use super::models::NAMES;
 use super::promises::is_refusal;
 use super::selector::DECLINES;
 use super::upstream::{MODELS, PROVIDER};
@@ -29,7 +30,7 @@ pub fn conclude(pool: &mut Pool) {
     }
     let in_flight: usize = pool.truth().lock().in_flight.values().sum();
     assert_eq!(in_flight, 0, "the upstream has let go of all");
-    for model in MODELS {
+    for model in NAMES {
         for standing in pool.ground.manager.explain(PROVIDER, model) {
             let held = match standing.availability {
                 Availability::Probing => true,
@@ -47,7 +48,7 @@ pub fn conclude(pool: &mut Pool) {
                 check_pinned(pool, model, &standing.auth_id);
             }
         }
-        if !declined {
+        if !declined && MODELS.contains(&model) {
             check_hint(pool, model);
         }
     }

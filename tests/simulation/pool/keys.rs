@@ -34,6 +34,7 @@ fn draw_key(random: &mut Random) -> Key {
         disabled: false,
         pending: false,
         tpm: random.chance(1, 6).then_some(60),
+        models: super::models::draw(random),
     }
 }
 
@@ -72,6 +73,9 @@ fn record(id: &str, key: &Key, secret: u64) -> Auth {
         if let Some(value) = value {
             auth = auth.with_attribute(name, value.to_string());
         }
+    }
+    if let Some(list) = key.models {
+        auth = auth.with_attribute("models", list.text);
     }
     auth.disabled = key.disabled;
     auth
@@ -213,7 +217,7 @@ pub fn faults_are_marked(pool: &mut Pool, random: &mut Random) {
     {
         let mut truth = pool.truth().lock();
         let key = &truth.keys[&id];
-        if key.disabled || key.pending || key.unusable {
+        if key.disabled || key.pending || key.unusable || key.sent_as(model).is_none() {
             return;
         }
         forget_refusals(&mut truth, &id);
@@ -304,6 +308,9 @@ pub fn use_up(pool: &mut Pool, random: &mut Random) {
     let (Some(id), Some(model)) = (random.pick(&ids), random.pick(&MODELS)) else {
         return;
     };
+    if pool.truth().lock().keys[id].sent_as(model) != Some(*model) {
+        return;
+    }
     let is_down = pool.now() < pool.truth().lock().outage_until;
     if is_down || pool.mischief.load(Ordering::SeqCst) == DECLINES {
         return;
@@ -358,6 +365,7 @@ pub fn only_keys_that_are_well(pool: &mut Pool, count: u64) {
             max_concurrent: None,
             disabled: false,
             pending: false,
+            models: None,
         };
         let id = format!("even-{number}");
         let record = record(&id, &key, number);

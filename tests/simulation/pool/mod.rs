@@ -1,12 +1,13 @@
 //! One process under load: callers, keys and their upstreams, hooks and selectors that misbehave, and clocks that step.
 //!
 //! `upstream` is what the keys are worth; `callers` are threads that call; `operators` has the steps, `keys` those about keys; `promises` the
-//! checks, and `conclusion` those that make calls of their own. `files` is what a key has made.
+//! checks, and `conclusion` those that make calls of their own. `files` is what a key has made, `models` what it serves.
 
 mod callers;
 mod conclusion;
 mod files;
 mod keys;
+mod models;
 mod operators;
 mod promises;
 mod selector;

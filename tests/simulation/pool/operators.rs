@@ -9,6 +9,7 @@ use super::keys::{
     key_is_replaced, key_is_well, limits_change, login_is_awaited, long_calls, pick,
     setting_is_wrong, use_up,
 };
+use super::models::list_changes;
 use super::selector::DECLINES;
 use super::upstream::MODELS;
 use super::world::{PANICS, Pool};
@@ -32,6 +33,7 @@ pub const KINDS: &[Kind] = &[
     pool_kind("a key's setting is wrong", 3, setting_is_wrong),
     pool_kind("a key's limits change", 3, limits_change),
     pool_kind("a key's allowance is used up", 3, use_up),
+    pool_kind("a key's list of models changes", 3, list_changes),
     pool_kind("a key serves long calls", 2, long_calls),
     pool_kind("the provider is down", 2, outage),
     pool_kind("the clock is set", 4, set_clock),

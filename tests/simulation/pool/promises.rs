@@ -16,8 +16,8 @@ pub struct Ended<'a> {
     pub under: Under,
     pub manner: &'a Manner,
     pub result: Result<u32, Error>,
-    /// Who was ready when it ended.
-    pub ready: Vec<String>,
+    /// Who was ready when it ended, for each link of its chain.
+    pub ready: Vec<(String, String)>,
 }
 
 /// At any moment at which everything waits.
@@ -122,7 +122,7 @@ pub fn check_returns(pool: &Pool) {
         // What has asked others may have to let time pass for those.
         let waits = |under: &&Under| {
             let mut all = truth.sent.values().flatten();
-            under.model == last.model
+            key.sent_as(under.model) == Some(&*last.model)
                 && (!under.names_file || under.owner.as_ref() == Some(id))
                 && under.began + GRACE < now
                 && !all.any(|sent| sent.call == under.number)
@@ -330,14 +330,22 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
         return;
     }
     let settled = ground.settled.lock();
-    let long_ready = ready.iter().find(|id| {
-        let since = settled.get(&(manner.model.to_owned(), (*id).clone()));
+    // What one link has tried may be ready again when the next one meets a limit.
+    let is_chain = super::models::links_of(&manner.model).len() > 1;
+    let was_tried = |id: &String| {
+        let mut sent = truth.sent.get(id).into_iter().flatten();
+        is_chain && sent.any(|sent| sent.call == number)
+    };
+    let long_ready = ready.iter().filter(|(_, id)| !was_tried(id)).find(|one| {
+        let since = settled.get(one);
         since.is_some_and(|since| *since + Duration::from_secs(1) < now)
     });
-    let Some(id) = long_ready else { return };
+    let Some(one @ (_, id)) = long_ready else {
+        return;
+    };
     if error.message().contains("earlier calls are still waiting") {
         // The first of those is woken by that, and takes it, or hands on.
-        let since = settled[&(manner.model.to_owned(), id.clone())];
+        let since = settled[one];
         let before = ground.behind.lock().insert(manner.model.to_owned(), now);
         if before.is_none_or(|before| before < since || now < before + GRACE) {
             return;

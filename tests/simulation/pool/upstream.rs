@@ -1,17 +1,20 @@
 //! The provider of the pool: keys with token buckets, accounts that share one, faults, outages and long calls; and a note of every
 //! request that came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use credpool::{
-    Attempt, Auth, ChunkSource, Error, ErrorCode, Format, LimitWindow, Options, ProviderExecutor,
-    RateLimits, RawAnswer, RawRequest, Request, Response, StreamChunk, Timestamp,
+    Attempt, Auth, ChunkSource, Error, ErrorCode, Format, LimitWindow, Manager, Options,
+    ProviderExecutor, RateLimits, RawAnswer, RawRequest, Request, Response, StreamChunk, Timestamp,
 };
 use crossbeam_channel::select;
 use parking_lot::Mutex;
 
+use super::callers::Settled;
+use super::models::{List, check_first, check_model};
 use crate::random::Random;
 use crate::timeline::{Pid, Timeline};
 use crate::truth::Breach;
@@ -38,6 +41,8 @@ pub struct Key {
     /// What the pool has to know of it.
     pub rpm: Option<usize>,
     pub tpm: Option<usize>,
+    /// The models that it serves; `None`: all.
+    pub models: Option<List>,
     pub max_concurrent: Option<usize>,
     pub disabled: bool,
     /// Its record waits for a login, and holds nothing that could be sent.
@@ -98,6 +103,14 @@ pub struct Truth {
     /// Attempts, and what hooks heard of them.
     pub attempts: usize,
     pub heard: usize,
+    /// What each call asks for.
+    pub asked: BTreeMap<u64, &'static str>,
+    pub uses_file: BTreeSet<u64>,
+    /// Since when who is ready, and how the selector behaves: as the world knows it.
+    pub settled: Settled,
+    pub mischief: Arc<AtomicUsize>,
+    /// The pool itself, as long as its world goes on.
+    pub manager: Option<Manager>,
     /// What was made, by which key.
     pub files: BTreeMap<String, String>,
     pub made: usize,
@@ -122,6 +135,11 @@ impl Truth {
             no_floor: false,
             attempts: 0,
             heard: 0,
+            asked: BTreeMap::new(),
+            uses_file: BTreeSet::new(),
+            settled: Settled::default(),
+            mischief: Arc::default(),
+            manager: None,
             files: BTreeMap::new(),
             made: 0,
             breaches: Vec::new(),
@@ -131,6 +149,10 @@ impl Truth {
 
     pub fn now(&self) -> Duration {
         self.timeline.now()
+    }
+
+    pub fn mischief(&self) -> usize {
+        self.mischief.load(Ordering::SeqCst)
     }
 
     pub fn note(&mut self, what: impl AsRef<str>) {
@@ -215,6 +237,10 @@ impl Upstream {
             let error = Error::new(ErrorCode::Config, "it has no key").with_auth_id(&id);
             return Fate::Refused(error);
         }
+        if let Some(manager) = truth.manager.clone() {
+            check_first(&mut truth, &manager, &key, &request.model, call);
+        }
+        check_model(&mut truth, &id, &key, &request.model, call);
         super::promises::check_request(&mut truth, &id, &key, &request.model, call);
         let text = String::from_utf8_lossy(&request.payload);
         super::files::check_file(&mut truth, &id, call, &text);

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use credpool::{FailurePolicy, Hook, Manager, Outcome};
 
-use super::callers::{Caller, Ground, Manner, Settled, ready};
+use super::callers::{Caller, Ground, Manner, ready};
+use super::models::{CHAINS, NAMES};
 use super::selector::Fickle;
-use super::upstream::{MODELS, PROVIDER, Shared, Truth, Upstream};
+use super::upstream::{PROVIDER, Shared, Truth, Upstream};
 use crate::quiet::wait_until_quiet;
 use crate::random::Random;
 use crate::runs::Run;
@@ -35,7 +36,11 @@ impl Pool {
         let mischief = Arc::new(AtomicUsize::new(0));
         let no_floor = random.chance(1, 2);
         truth.lock().no_floor = no_floor;
-        let manager = Manager::builder()
+        let mut builder = Manager::builder();
+        for (name, links) in CHAINS {
+            builder = builder.model_chain(name, links);
+        }
+        let manager = builder
             .clock(clock.clone())
             .policy(FailurePolicy::default().with_last_resort(!no_floor))
             .hook(Listener {
@@ -54,7 +59,12 @@ impl Pool {
             timeline: Arc::clone(&timeline),
             truth: Arc::clone(&truth),
         });
-        let settled = Settled::default();
+        let settled = {
+            let mut truth = truth.lock();
+            truth.mischief = Arc::clone(&mischief);
+            truth.manager = Some(manager.clone());
+            Arc::clone(&truth.settled)
+        };
         let mut pool = Self {
             seed,
             ground: Ground {
@@ -108,7 +118,7 @@ impl Pool {
         wait_until_quiet(&self.busy);
         let now = self.now();
         let mut settled = self.ground.settled.lock();
-        for model in MODELS {
+        for model in NAMES {
             let ready = ready(&self.ground.manager, model);
             settled.retain(|(of, id), _| of != model || ready.contains(id));
             for id in ready {
@@ -177,6 +187,7 @@ impl Pool {
             }
         }
         let _ = self.ground.manager.shutdown(Duration::from_millis(100));
+        self.ground.truth.lock().manager = None;
         for caller in self.callers.drain(..) {
             if caller.thread.is_finished() {
                 let _ = caller.thread.join();

@@ -3,9 +3,10 @@
 mod view;
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::auth::ModelList;
 use crate::clock::Timestamp;
 use crate::failure_kind::FailureKind;
 
@@ -38,8 +39,23 @@ pub(crate) struct ProviderIndex {
     /// The highest priority first.
     tiers: Vec<Tier>,
     pub(crate) lanes: FastMap<Arc<str>, ModelQueue>,
+    /// The members that have a list of the models that they serve, by the list.
+    listed: Listed,
     /// Models may be waited for that have no lane.
     has_dropped_lanes: bool,
+}
+
+/// Credentials with lists of models. A list is known by its place in memory: credentials with the same one share it.
+#[derive(Default)]
+struct Listed {
+    by_list: FastMap<usize, Class>,
+    members: usize,
+}
+
+/// Credentials with the same list.
+struct Class {
+    list: Arc<ModelList>,
+    members: HashSet<u32, foldhash::fast::RandomState>,
 }
 
 /// Credentials of the same priority, in the order of their ids.
@@ -112,6 +128,18 @@ impl ProviderIndex {
         self.tiers.iter().map(|tier| tier.order.len()).sum()
     }
 
+    /// How many members serve a model, ready or not. Lists are asked, not members.
+    pub(crate) fn count_serving(&self, model: &str) -> usize {
+        let serving = self.listed.classes(model, true);
+        let serving: usize = serving.map(|class| class.members.len()).sum();
+        self.len() - self.listed.members + serving
+    }
+
+    /// The lists of models of the members.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &Arc<ModelList>> {
+        self.listed.by_list.values().map(|class| &class.list)
+    }
+
     /// All members, those of the highest priority first, in the order of their ids.
     pub(crate) fn members(&self) -> impl Iterator<Item = u32> + '_ {
         self.tiers.iter().flat_map(|tier| tier.order.iter())
@@ -120,6 +148,7 @@ impl ProviderIndex {
     /// Takes a credential in, which is in no pool yet. The model queues do not have its readiness yet.
     pub(crate) fn join(&mut self, slots: &mut Slots, slot: u32) {
         let tier = self.tier_for(slots[slot].ranks.priority);
+        self.listed.join(slots[slot].serves.as_ref(), slot);
         let Self { tiers, lanes, .. } = self;
         let order = &mut tiers[tier].order;
         let id = Arc::clone(slots.id(slot));
@@ -142,6 +171,7 @@ impl ProviderIndex {
             return;
         };
         slots[slot].put_at(None);
+        self.listed.leave(slots[slot].serves.as_ref(), slot);
         let Some(tier) = self.tier(ranks.priority) else {
             return;
         };
@@ -215,13 +245,13 @@ impl ProviderIndex {
         self.has_dropped_lanes = true;
     }
 
-    /// Makes the lane of a model, in which every credential is ready but those of `troubled` that have another readiness.
+    /// Makes the lane of a model, in which every credential that serves it is ready but those of `troubled` that have another readiness.
     pub(crate) fn build_lane(
         &mut self,
         model: &str,
+        slots: &Slots,
         troubled: impl Iterator<Item = (u32, Position, Readiness)>,
     ) {
-        let model: Arc<str> = model.into();
         let all_ready = |tier: &Tier| Ready {
             bits: BitSet::all(&tier.order),
             ..Ready::default()
@@ -230,12 +260,16 @@ impl ProviderIndex {
             ready: self.tiers.iter().map(all_ready).collect(),
             ..ModelQueue::default()
         };
-        for (slot, seat, readiness) in troubled {
+        let others = self.listed.classes(model, false);
+        let others = others.flat_map(|class| &class.members);
+        let others =
+            others.filter_map(|slot| Some((*slot, slots[*slot].seat()?, Readiness::Blocked)));
+        for (slot, seat, readiness) in others.chain(troubled) {
             if let Some(tier) = self.tier(seat.ranks.priority) {
                 lane.set(&self.tiers[tier].order, tier, slot, seat, readiness);
             }
         }
-        self.lanes.insert(model, lane);
+        self.lanes.insert(model.into(), lane);
     }
 
     /// The lane of a model, if there is one, as a pick sees it.
@@ -264,6 +298,39 @@ impl ProviderIndex {
             index
         })
     }
+}
+
+impl Listed {
+    fn join(&mut self, list: Option<&Arc<ModelList>>, slot: u32) {
+        let Some(list) = list else { return };
+        let class = self.by_list.entry(key(list)).or_insert_with(|| Class {
+            list: Arc::clone(list),
+            members: HashSet::default(),
+        });
+        class.members.insert(slot);
+        self.members += 1;
+    }
+
+    fn leave(&mut self, list: Option<&Arc<ModelList>>, slot: u32) {
+        let Some(list) = list else { return };
+        if let Some(class) = self.by_list.get_mut(&key(list)) {
+            self.members -= usize::from(class.members.remove(&slot));
+            if class.members.is_empty() {
+                self.by_list.remove(&key(list));
+            }
+        }
+    }
+
+    /// Those whose list serves a model, or those whose list does not.
+    fn classes(&self, model: &str, serving: bool) -> impl Iterator<Item = &Class> {
+        let classes = self.by_list.values();
+        classes.filter(move |class| class.list.resolve(model).is_some() == serving)
+    }
+}
+
+/// A class keeps its list: no other one is at the same place.
+fn key(list: &Arc<ModelList>) -> usize {
+    Arc::as_ptr(list).addr()
 }
 
 impl Ready {
