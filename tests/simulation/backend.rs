@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use credpool::{Auth, FileStore, MemoryStore, Store};
+use credpool::{Auth, Error, FileStore, MemoryStore, Store};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -105,6 +105,11 @@ pub trait Backend {
     /// Something becomes of the keys with which records are sealed.
     fn change_keys(&self, _: &mut Random) -> Option<KeyChange> {
         None
+    }
+
+    /// Whether a record that is sealed can be read with the keys that there are by now.
+    fn check_opens(&self, _id: &str) -> Result<(), Error> {
+        Ok(())
     }
 
     /// Whether a record that should be sealed has a token in the open.

@@ -17,7 +17,7 @@ use crate::elsewhere::{
     another_programs_file_is_as_that_program_wrote_it, another_programs_login_is_followed,
 };
 use crate::process::Process;
-use crate::sealed::a_sealed_store_shows_no_token;
+use crate::sealed::{a_sealed_store_shows_no_token, no_change_of_keys_loses_a_record};
 use crate::truth::Presence;
 use crate::world::World;
 use cooldowns::{
@@ -59,6 +59,7 @@ pub const IN_THE_END: &[fn(&mut World)] = &[
     an_edit_never_loses_the_login,
     acknowledged_changes_stay_until_somebody_changes_that_field,
     every_process_sees_what_is_in_the_store,
+    no_change_of_keys_loses_a_record,
     needs_login_ends_with_the_next_login,
     health_is_good_when_all_is_well,
     another_programs_login_is_followed,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::thread;
 
-use credpool::{Auth, Sealed, SealingKey, Store};
+use credpool::{Auth, Error, Sealed, SealingKey, Store};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -138,6 +138,10 @@ impl Backend for SealedBackend {
         }
     }
 
+    fn check_opens(&self, id: &str) -> Result<(), Error> {
+        self.look().load(id).map(drop)
+    }
+
     fn shows_token(&self, id: &str) -> bool {
         let text = self.inner.text(id).unwrap_or_default().to_string();
         ["\"at-", "\"rt-", "\"sk-"]
@@ -172,6 +176,15 @@ pub fn a_sealed_store_shows_no_token(world: &mut World) {
             let what = format!("the store shows a token or a key of {id}");
             let promise = "a_sealed_store_shows_no_token";
             world.truth().lock().breach(promise, what);
+        }
+    }
+}
+
+pub fn no_change_of_keys_loses_a_record(world: &mut World) {
+    for id in present(world, Presence::Present) {
+        if let Err(error) = world.backend.check_opens(&id) {
+            let promise = "no_change_of_keys_loses_a_record";
+            world.truth().lock().breach(promise, error.to_string());
         }
     }
 }
