@@ -140,6 +140,11 @@ impl Endpoint {
         });
     }
 
+    /// Whether no request is under way.
+    pub fn is_quiet(&self) -> bool {
+        self.under_way.is_empty() && self.exchanges.iter().all(Exchanged::is_over)
+    }
+
     /// The number of the live token of a grant.
     pub fn live(&self, grant: usize) -> usize {
         self.grants[grant].tokens.len() - 1

@@ -19,6 +19,12 @@ pub struct Exchanged {
     ends: Duration,
 }
 
+impl Exchanged {
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
 /// The record of the workload.
 pub fn workload() -> Auth {
     let exchange = Exchange::token_exchange("https://sts.example/token", SubjectToken::callback());

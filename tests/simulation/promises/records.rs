@@ -156,7 +156,7 @@ pub fn idle_processes_write_nothing(world: &mut World) {
         let is_idle = {
             let truth = world.truth().lock();
             let endpoint = &truth.endpoint;
-            endpoint.under_way.is_empty() && truth.now() > endpoint.departed + SETTLED
+            endpoint.is_quiet() && truth.now() > endpoint.departed + SETTLED
         };
         world.advance(Duration::from_secs(10));
         let (writes_after, requests_after) = counts(world);
