@@ -330,7 +330,7 @@ impl Bench {
                 manager.register(auth.runtime_only()).unwrap();
             }
             let request = Request::new(asked, "");
-            let mut print = |bench: &str, work: &mut dyn FnMut()| {
+            let print = |bench: &str, work: &mut dyn FnMut()| {
                 Line::of(bench)
                     .text("selector", "RoundRobin")
                     .count("n", size)

@@ -18,7 +18,7 @@ pub(crate) struct ModelList {
 }
 
 /// What a list says of one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Entry {
     Served,
     Excluded,
@@ -89,10 +89,11 @@ impl ModelList {
     }
 
     fn put(&mut self, name: &str, entry: Entry) -> Result<(), String> {
-        match self.named.insert(name.into(), entry.clone()) {
-            Some(former) if former != entry => Err(format!("says two things of `{name}`")),
-            _ => Ok(()),
+        if self.named.get(name).is_some_and(|former| *former != entry) {
+            return Err(format!("says two things of `{name}`"));
         }
+        self.named.insert(name.into(), entry);
+        Ok(())
     }
 
     fn check_aliases(&self) -> Result<(), String> {

@@ -67,7 +67,7 @@ impl ChunkStream {
         response.metadata = request_id.map(|id| Metadata::from_iter([("request_id", id)]));
         response.provider = self.provider.clone();
         response.auth_id = self.auth_id.clone();
-        response.sent_as = self.sent_as.clone();
+        response.sent_as.clone_from(&self.sent_as);
         response.attempts = self.attempts;
         Ok(response)
     }

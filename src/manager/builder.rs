@@ -381,41 +381,7 @@ impl Builder {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn build(self) -> Result<Manager, Error> {
-        for (name, value) in [
-            ("max_job_threads", self.jobs.threads),
-            ("max_streams", self.max_streams),
-            ("refresh_threads", self.refresh_threads),
-            ("refreshes_per_client", self.refreshes_per_client),
-            ("stream_buffer", self.streams.buffer),
-        ] {
-            check(name, value, 1)?;
-        }
-        check("job_queue", self.jobs.queue, 0)?;
-        self.policy.log_lints();
-        let UseLimits {
-            max_concurrent,
-            rpm,
-            tpm,
-        } = self.use_limits;
-        let limits = [
-            ("max_concurrent", max_concurrent.map(u64::from)),
-            ("requests_per_minute", rpm),
-            ("tokens_per_minute", tpm),
-        ];
-        if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
-            let what = format!("{name} is 0: no credential could ever be used");
-            return Err(Error::config(what));
-        }
-        if self.min_refresh_gap.is_zero() {
-            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed without a pause";
-            return Err(Error::config(what));
-        }
-        self.remembered.check()?;
-        self.chains.check()?;
-        if self.streams.consumer_timeout.is_zero() {
-            let what = "consumer_timeout is zero; a consumer needs some time";
-            return Err(Error::config(what));
-        }
+        self.check_settings()?;
         let pool = Pool::new(
             Arc::clone(&self.clock),
             self.jobs,
@@ -483,6 +449,47 @@ impl Builder {
                 shutdown: Mutex::new(None),
             }),
         })
+    }
+
+    /// Refuses what no manager can work with.
+    fn check_settings(&self) -> Result<(), Error> {
+        for (name, value) in [
+            ("max_job_threads", self.jobs.threads),
+            ("max_streams", self.max_streams),
+            ("refresh_threads", self.refresh_threads),
+            ("refreshes_per_client", self.refreshes_per_client),
+            ("stream_buffer", self.streams.buffer),
+        ] {
+            check(name, value, 1)?;
+        }
+        check("job_queue", self.jobs.queue, 0)?;
+        self.policy.log_lints();
+        let UseLimits {
+            max_concurrent,
+            rpm,
+            tpm,
+        } = self.use_limits;
+        let limits = [
+            ("max_concurrent", max_concurrent.map(u64::from)),
+            ("requests_per_minute", rpm),
+            ("tokens_per_minute", tpm),
+        ];
+        if let Some((name, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
+            let what = format!("{name} is 0: no credential could ever be used");
+            return Err(Error::config(what));
+        }
+        if self.min_refresh_gap.is_zero() {
+            let what = "min_refresh_gap is zero; tokens without a lifetime would be refreshed without a pause";
+            return Err(Error::config(what));
+        }
+        self.remembered.check()?;
+        self.chains.check()?;
+        if self.streams.consumer_timeout.is_zero() {
+            return Err(Error::config(
+                "consumer_timeout is zero; a consumer needs some time",
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -22,6 +22,9 @@ pub(crate) struct ExhaustionReport {
     pub(crate) faults: Vec<(FailureKind, usize)>,
 }
 
+/// A provider, a name in a list of one of its credentials, and, of an alias, the vendor's name.
+pub(crate) type ListedModel = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
 impl Registry {
     /// The availability of every credential of a provider for a model, in the order of ids.
     pub(crate) fn explain(
@@ -59,8 +62,8 @@ impl Registry {
         (pool.count_serving(model), members.filter(is_ready).count())
     }
 
-    /// The names that lists of models have, each with its provider and, of an alias, the vendor's name.
-    pub(crate) fn listed_models(&self) -> Vec<(Arc<str>, Arc<str>, Option<Arc<str>>)> {
+    /// The names that lists of models have.
+    pub(crate) fn listed_models(&self) -> Vec<ListedModel> {
         let state = self.state.lock();
         let lists = state.pools.iter().flat_map(|(provider, pool)| {
             pool.lists().flat_map(move |list| {

@@ -323,6 +323,7 @@ impl fmt::Debug for RawRequest {
             .field("headers", &self.head.headers.keys().collect::<Vec<_>>())
             .field("body", &self.body)
             .field("model", &self.model)
+            .field("links", &self.chain.len())
             .finish()
     }
 }
