@@ -145,6 +145,8 @@ fn a_credential_is_asked_for_what_it_serves_and_by_the_vendors_name() {
 
 #[test]
 fn explain_tells_lists_and_aliases() {
+    use Availability::{Cooling, NotServed, Ready};
+
     let pool = Pool::new(&["p"]);
     pool.register("p", "a", "gpt-5*, !gpt-5-pro");
     pool.register("p", "b", "fast=gpt-5-mini, !*");
@@ -153,7 +155,6 @@ fn explain_tells_lists_and_aliases() {
         .unwrap();
     let row =
         |id: &str, availability, sent_as: &str| (id.to_owned(), availability, sent_as.to_owned());
-    use Availability::{Cooling, NotServed, Ready};
     for (model, rows) in [
         (
             "gpt-5-mini",
