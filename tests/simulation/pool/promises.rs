@@ -7,6 +7,7 @@ use credpool::testing::audit;
 use credpool::{Availability, CooldownSource, CredentialReport, Error, ErrorCode};
 
 use super::callers::{Caller, Ground, Manner, Under};
+use super::models::NAMES;
 use super::selector::DECLINES;
 use super::upstream::{Key, MODELS, PROVIDER, Sent, Truth};
 use super::world::Pool;
@@ -102,7 +103,11 @@ pub fn check_returns(pool: &Pool) {
         if sent.iter().any(by_itself) {
             continue;
         }
-        let due = if is_busy(pool, &last.model, id) {
+        // By the names that calls have for the model.
+        let mut names = NAMES
+            .iter()
+            .filter(|name| key.sent_as(name) == Some(&*last.model));
+        let due = if names.any(|name| is_busy(pool, name, id)) {
             returns + SLOWEST_PACE
         } else {
             returns
