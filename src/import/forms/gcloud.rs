@@ -51,10 +51,14 @@ pub(super) fn read<'a>(
         }
         "external_account" => {
             let account = impersonated(top).or_else(|| top.text("audience"));
-            let draft = whole(draft, object).of(account);
-            findings
-                .credentials
-                .push(draft.finished(Kind::WorkloadIdentity, None, vec![GRANT]));
+            match with(draft.of(account), object, Auth::external_account) {
+                Ok(draft) => findings.credentials.push(draft.finished(
+                    Kind::WorkloadIdentity,
+                    None,
+                    Vec::new(),
+                )),
+                Err(error) => top.note("", error.message()),
+            }
         }
         "impersonated_service_account" => {
             let draft = whole(draft, object).of(impersonated(top));
