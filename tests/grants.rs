@@ -540,7 +540,7 @@ fn a_token_that_cannot_be_saved_is_used_written_later_and_reported() {
         .edit("a", |json| json["label"] = "edited".into());
     fleet.store.fail(Fails::Save, false);
     fleet.until("the write", || fleet.store.token("a") == "access-2");
-    eventually("the end of it", || manager.refresh_health().is_good());
+    fleet.until("the end of it", || manager.refresh_health().is_good());
     eventually("the lock", || !fleet.store.is_locked("a"));
     assert_eq!(fleet.store.intent("a"), None);
     assert_eq!(fleet.store.record("a").label, "edited");
