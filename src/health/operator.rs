@@ -237,7 +237,8 @@ fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Times
 
 /// As [`token_renewed`], of what the record shows of itself.
 fn renew_own(auth: &mut Auth, refused: impl Fn(Option<BreakerState>) -> bool, now: Timestamp) {
-    let was_healthy = is_healthy_by_itself(auth);
+    // A record that waits for its first login has no fault that could end.
+    let was_healthy = is_healthy_by_itself(auth) || auth.status == Status::Pending;
     if refused(auth.cause) {
         auth.cause = None;
         auth.half_open = HalfOpen::default();

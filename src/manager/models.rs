@@ -29,7 +29,7 @@ use super::Manager;
 /// assert_eq!(models[0].chain, ["gpt-5", "fast"]);
 /// let of_fast = &models[1].providers[0];
 /// assert_eq!((&*of_fast.provider, of_fast.credentials, of_fast.ready), ("openai", 1, 1));
-/// assert_eq!(of_fast.sent_as, ["gpt-5-mini"]);
+/// assert_eq!(&*of_fast.sent_as[0], "gpt-5-mini");
 /// # Ok::<(), credpool::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use credpool::{
-    Auth, Changes, Cursor, Error, Listing, Missing, RecordLock, Revision, Saved, Store,
+    Auth, Changes, Cursor, Error, Listing, Missing, RecordLock, Revision, Saved, Store, StoreEntry,
 };
 
 use crate::handle::{Kind, Switches, away};
@@ -97,6 +97,14 @@ impl Store for Gate {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         self.work(Kind::Read, None, |store| store.changes(since))
+    }
+
+    fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
+        self.work(Kind::Read, None, |store| store.load_entries(keys))
+    }
+
+    fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
+        self.work(Kind::Write, None, |store| store.save_entries(entries, most))
     }
 }
 

@@ -43,7 +43,7 @@ use crate::error::Error;
 /// let template = Auth::new("openai").with_attribute("base_url", "https://llm.example.org/v1");
 /// let manager = Manager::builder().store(MountedKeys::open(mount, template)?).build()?;
 /// assert_eq!(manager.load()?.loaded, 2);
-/// let auth = manager.get("team-a").unwrap();
+/// let auth = manager.get_by_id("team-a").unwrap();
 /// assert_eq!(auth.attributes.get("api_key"), Some("sk-1"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
