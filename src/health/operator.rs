@@ -155,7 +155,8 @@ pub(crate) fn token_renewed(
         auth.recovered_at = Some(now);
         auth.raise_outage(now);
     }
-    if is_older(&auth.versions.own) {
+    // A record that waits for its first login has no fault that could end.
+    if is_older(&auth.versions.own) && auth.status != Status::Pending {
         renew_own(auth, refused, now);
     }
     if !auth.model_states.is_empty() && changes != auth.versions.last {
@@ -237,8 +238,7 @@ fn renew_models(auth: &mut Auth, is_older: impl Fn(&Version) -> bool, now: Times
 
 /// As [`token_renewed`], of what the record shows of itself.
 fn renew_own(auth: &mut Auth, refused: impl Fn(Option<BreakerState>) -> bool, now: Timestamp) {
-    // A record that waits for its first login has no fault that could end.
-    let was_healthy = is_healthy_by_itself(auth) || auth.status == Status::Pending;
+    let was_healthy = is_healthy_by_itself(auth);
     if refused(auth.cause) {
         auth.cause = None;
         auth.half_open = HalfOpen::default();
@@ -315,6 +315,14 @@ mod tests {
             let ready = readiness(&auth, "m") == Readiness::Ready;
             assert_eq!(ready, !stays, "{fault}");
         }
+    }
+
+    #[test]
+    fn a_record_that_waits_for_its_first_login_has_nothing_to_tell_of_a_new_token() {
+        let mut auth = Auth::pending("p");
+        let before = auth.versions;
+        assert!(!token_renewed(&mut auth, |_| true, START));
+        assert_eq!((auth.status, auth.versions), (Status::Pending, before));
     }
 
     #[test]
