@@ -59,7 +59,8 @@ fn others() -> [(&'static str, Value, &'static str); 5] {
             "wif.json",
             json!({
                 "universe_domain": "googleapis.com", "type": "external_account", "audience": "//iam.googleapis.com/x",
-                "token_url": "https://sts.googleapis.com/v1/token", "credential_source": {"file": "/var/run/token"},
+                "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "token_url": "https://sts.googleapis.com/v1/token",
+                "credential_source": {"file": "/var/run/token"},
             }),
             "holds no token, and is not loaded from a directory: workload identity of //iam.googleapis.com/x",
         ),
