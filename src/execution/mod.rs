@@ -96,8 +96,9 @@ struct Served<'a> {
 
 /// What an attempt has of its credential until its result is recorded.
 struct Held {
-    /// The credential as the attempt was made with it.
-    auth: Arc<Auth>,
+    /// The credential as the attempt was made with it, for as long as a failure may follow: a record that others hold is copied when it
+    /// changes.
+    auth: Option<Arc<Auth>>,
     lease: Lease,
     /// Until a success is recorded, at the latest.
     permit: Option<Box<ProbeGuard>>,
@@ -169,6 +170,7 @@ impl Engine {
             None if matches!(kind, Plain::CountTokens) => held.lease.settle(0),
             None => {}
         }
+        held.auth = None;
         let auth_id = Arc::clone(held.lease.id());
         self.learn_from_json(provider, &auth_id, &response.payload);
         let mut outcome = call.outcome(&auth_id, provider, &request.model, OutcomeKind::Success);
@@ -208,8 +210,8 @@ impl Engine {
             }
             OutcomeKind::Failure(error) => {
                 let mut verdict = self.policy.classify_outcome(error.as_ref());
-                if let Some(held) = &held {
-                    self.excuse_other_settings(&mut verdict, &held.auth);
+                if let Some(auth) = held.as_ref().and_then(|held| held.auth.as_deref()) {
+                    self.excuse_other_settings(&mut verdict, auth);
                 }
                 self.apply_failure(outcome, error.as_ref(), &verdict, now)
             }

@@ -123,7 +123,7 @@ impl Engine {
                 request,
                 first_byte: took,
                 held: Held {
-                    auth,
+                    auth: Some(auth),
                     lease,
                     permit,
                 },
@@ -150,12 +150,12 @@ impl Engine {
                     member,
                     provider,
                     request,
-                    auth: Arc::clone(&auth),
+                    auth,
                     error,
                     had_ended: has_ended,
                     unsent,
                     held: Some(Held {
-                        auth,
+                        auth: None,
                         lease,
                         permit,
                     }),
