@@ -86,8 +86,8 @@ pub fn check_returns(pool: &Pool) {
     let now = pool.now();
     let under = |caller: &Caller| caller.place.lock().call.clone();
     let under: Vec<_> = pool.callers.iter().filter_map(under).collect();
-    let settled = pool.ground.settled.lock();
     let mut truth = pool.truth().lock();
+    let settled = pool.ground.settled.lock();
     let mut breaches = Vec::new();
     for (id, key) in &truth.keys {
         let is_free = truth.in_flight.get(id).is_none_or(|count| *count == 0);
