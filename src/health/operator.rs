@@ -155,8 +155,7 @@ pub(crate) fn token_renewed(
         auth.recovered_at = Some(now);
         auth.raise_outage(now);
     }
-    // A record that waits for its first login has no fault that could end.
-    if is_older(&auth.versions.own) && auth.status != Status::Pending {
+    if is_older(&auth.versions.own) {
         renew_own(auth, refused, now);
     }
     if !auth.model_states.is_empty() && changes != auth.versions.last {
@@ -315,14 +314,6 @@ mod tests {
             let ready = readiness(&auth, "m") == Readiness::Ready;
             assert_eq!(ready, !stays, "{fault}");
         }
-    }
-
-    #[test]
-    fn a_record_that_waits_for_its_first_login_has_nothing_to_tell_of_a_new_token() {
-        let mut auth = Auth::pending("p");
-        let before = auth.versions;
-        assert!(!token_renewed(&mut auth, |_| true, START));
-        assert_eq!((auth.status, auth.versions), (Status::Pending, before));
     }
 
     #[test]
