@@ -4,7 +4,7 @@
 //! ```
 //! use credpool::import::{self, Kind, Program, Renewal};
 //!
-//! // In a program: import::read("/home/ada/.claude/.credentials.json")
+//! // In a program: import::read(".claude/.credentials.json")
 //! let file = br#"{"claudeAiOauth": {"accessToken": "a", "refreshToken": "r", "expiresAt": 1795730400000}}"#;
 //! let import = import::parse(file)?;
 //! let login = &import.credentials()[0];

@@ -153,9 +153,11 @@ fn examples_and_documentation_name_no_registry_and_no_machine() {
         "SECURITY.md",
     ];
     let documents = documents.map(|name| root.join(name));
-    for path in documents.into_iter().chain(pages) {
-        let name = path.display();
+    let documents = documents.into_iter().chain(pages).map(|path| {
         let text = fs::read_to_string(&path).unwrap();
+        (path.display().to_string(), text)
+    });
+    for (name, text) in documents.chain(sources()) {
         for word in ["crates.io", "/home/", "/root/", "/work/"] {
             assert!(!text.contains(word), "{name} names {word}");
         }
