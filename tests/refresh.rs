@@ -89,6 +89,40 @@ fn a_token_is_refreshed_within_its_lead_and_not_before() {
 }
 
 #[test]
+fn a_login_without_tokens_is_asked_for_once_until_it_has_some() {
+    let (manager, fake, clock) = pool_with(0, |builder| builder);
+    let nothing = |_: &Auth| Err(Error::new(ErrorCode::NeedsLogin, "nothing to refresh with"));
+    fake.on("o", Act::Refresh(Arc::new(nothing)));
+    let pending = Auth::pending("p").with_id("o");
+    let ended = pending.with_metadata("expires_at", "2024-12-31T23:00:00Z");
+    manager.register(ended).unwrap();
+    manager.start_auto_refresh(MINUTE).unwrap();
+    eventually("the failure", || {
+        manager.refresh_health().needs_login == ["o"]
+    });
+    fake.on("other", renewing(&clock));
+    manager.register(expiring("other", START)).unwrap();
+    for times in 1..4 {
+        eventually("the other's refresh", || fake.refreshes("other") == times);
+        advance(&clock, HOUR);
+    }
+    assert_eq!(fake.refreshes("o"), 1);
+    fake.on("o", renewing(&clock));
+    let known = (*manager.get_by_id("o").unwrap()).clone();
+    manager
+        .update(known.with_metadata("refresh_token", "its own"))
+        .unwrap();
+    eventually("the refresh", || {
+        manager.get_by_id("o").unwrap().last_refreshed_at.is_some()
+    });
+    assert!(manager.refresh_health().is_good());
+    assert_eq!(
+        (fake.refreshes("o"), token(&manager, "o")),
+        (2, "new".to_owned())
+    );
+}
+
+#[test]
 fn a_credential_that_comes_later_wakes_the_refresher() {
     let (manager, fake, clock) = pool_with(1, |builder| builder);
     manager.start_auto_refresh(MINUTE).unwrap();

@@ -184,6 +184,12 @@ impl Auth {
         GrantToken::of(self.metadata.as_ref())
     }
 
+    /// What a login that is over was one of: its token; where there is none, the settings that gave none.
+    pub(crate) fn login_token(&self) -> GrantToken {
+        let settings = || GrantToken::digest(|hasher| hasher.update(self.identity().to_hex()));
+        self.grant_token().unwrap_or_else(settings)
+    }
+
     /// Whether a refresh has led from the other record's tokens to those of this one.
     pub(crate) fn has_rotated(&self, other: &Self) -> bool {
         let token = other.grant_token();
@@ -208,9 +214,9 @@ impl Auth {
             || self.can_be_refreshed() && self.expiration_time().at().is_some_and(|end| end <= now)
     }
 
-    /// Whether the login is known to be over: the server refused the very token that the record has.
+    /// Whether the login is known to be over: the server refused the very token that the record has, or there is none.
     pub(crate) fn is_revoked(&self) -> bool {
-        self.revoked.is_some() && self.revoked == self.grant_token()
+        self.revoked.is_some_and(|over| over == self.login_token())
     }
 
     /// Whether what is shown is the end of a login, and not of the one that the record has, as far as is known.

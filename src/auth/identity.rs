@@ -57,13 +57,13 @@ impl Auth {
     }
 }
 
-/// Whether an attribute is a header of every request.
 /// The first eight bytes of a digest as a number.
 pub(crate) fn first_eight(digest: &[u8]) -> u64 {
     let first = digest.iter().take(8);
     first.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
+/// Whether an attribute is a header of every request.
 pub(super) fn is_header(attribute: &str) -> bool {
     let prefix = attribute.get(..HEADER.len());
     prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(HEADER))

@@ -101,7 +101,10 @@ impl Auth {
                 self.take_spent(stored.spent, former);
             }
         }
-        if stored.revoked.is_some() && stored.revoked == self.grant_token() {
+        if stored
+            .revoked
+            .is_some_and(|over| over == self.login_token())
+        {
             self.revoked = stored.revoked;
         }
         self.label = stored.label;
@@ -289,7 +292,7 @@ impl Auth {
         self.spent = durable.spent;
         // It may have become known while the record was being written.
         let known = durable.revoked.or(self.revoked);
-        self.revoked = known.filter(|revoked| Some(*revoked) == self.grant_token());
+        self.revoked = known.filter(|over| *over == self.login_token());
         self.last_refreshed_at = durable.last_refreshed_at;
         self.next_refresh_after = durable.next_refresh_after;
         self.switch(durable.disabled);

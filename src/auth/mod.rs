@@ -165,7 +165,8 @@ pub struct Auth {
     pub(crate) generation: u64,
     /// The tokens that its grant has spent.
     pub(crate) spent: SpentTokens,
-    /// The token that the token endpoint refused for good: a person must log in, as long as the record has it.
+    /// The token that the token endpoint refused for good: a person must log in, as long as the record has it. Or what
+    /// [`login_token`](Auth::login_token) says where there is none.
     pub(crate) revoked: Option<GrantToken>,
     /// Its token has ended, and it is not ready until a refresh brings another one, or until then. Never stored.
     pub(crate) awaits_token: Option<Timestamp>,

@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 use crate::backend::Saving;
 use crate::endpoint::{access_token, refresh_token};
 use crate::jobs::Change;
-use crate::logins::PENDING;
 use crate::operators::{expect_copy, fields};
 use crate::promises;
 use crate::random::Random;
@@ -18,8 +17,7 @@ fn pick(world: &World, random: &mut Random) -> Option<(String, Value)> {
     if world.unmounted {
         return None;
     }
-    // A record that waits for its login is for the program that made it.
-    let id = pick_record(world, random).filter(|id| id != PENDING)?;
+    let id = pick_record(world, random)?;
     let text = world.backend.text(&id)?;
     Some((id, text))
 }

@@ -201,7 +201,7 @@ impl RefreshAttempt<'_> {
         let changed = if failure == Failure::LoginOver {
             self.show_failure(id, Auth::NEEDS_LOGIN, error, |auth| {
                 auth.next_refresh_after = again;
-                auth.revoked = base.grant_token();
+                auth.revoked = (!base.is_api_key()).then(|| base.login_token());
             })
         } else {
             self.show_failure(id, Auth::REFRESH_FAILED, error, |auth| {
@@ -219,7 +219,7 @@ impl RefreshAttempt<'_> {
         let Some(refused) = &self.refused else { return };
         for id in self.coordinator.followers(refused) {
             let shown = self.show_failure(&id, Auth::NEEDS_LOGIN, error, |auth| {
-                auth.revoked = refused.grant_token();
+                auth.revoked = Some(refused.login_token());
             });
             self.coordinator.note_change(&id);
             if let Some(auth) = shown {
