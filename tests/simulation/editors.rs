@@ -26,6 +26,15 @@ fn draw_saving(random: &mut Random) -> Saving {
     *random.pick(&[Saving::InPlace, Saving::ByRename]).unwrap()
 }
 
+fn put(world: &World, id: &str, text: &Value, how: Saving) {
+    world.backend.put(id, text, how);
+    if !world.clocks_agree() {
+        // The record's JSON form does not say in which order its state came about: clocks decide then.
+        let mut truth = world.truth().lock();
+        truth.cooldowns.entry(id.into()).or_default().reset = None;
+    }
+}
+
 /// Changes one field of a text. The field, unless it is the expiry.
 fn change(
     world: &mut World,
@@ -40,17 +49,17 @@ fn change(
         } else {
             &["metadata", "expires_at"]
         };
-        put(text, path, "2025-01-01T10:00:01Z".into());
+        set(text, path, "2025-01-01T10:00:01Z".into());
         return None;
     }
     let fields = fields(world, id);
     let field = *random.pick(&fields).unwrap();
     let value = world.new_value(field);
-    put(text, field.path(is_token_file), value.clone());
+    set(text, field.path(is_token_file), value.clone());
     Some((field, value))
 }
 
-fn put(text: &mut Value, path: &[&str], value: Value) {
+fn set(text: &mut Value, path: &[&str], value: Value) {
     let (last, parents) = path.split_last().unwrap();
     let mut at = text;
     for name in parents {
@@ -71,7 +80,7 @@ pub fn edit(world: &mut World, random: &mut Random) {
     let changed = change(world, random, &id, &mut text);
     let how = draw_saving(random);
     world.note(format!("an edit of {id} ({how:?}): {changed:?}"));
-    world.backend.put(&id, &text, how);
+    put(world, &id, &text, how);
     acknowledge(world, &id, changed);
 }
 
@@ -103,7 +112,7 @@ pub fn log_in(world: &mut World, random: &mut Random) {
     tokens.remove("expires_at");
     let how = draw_saving(random);
     world.note(format!("a new login {grant} is put into {id} ({how:?})"));
-    world.backend.put(&id, &text, how);
+    put(world, &id, &text, how);
     let change = {
         let mut truth = world.truth().lock();
         truth.put_in.insert(grant);
@@ -154,7 +163,7 @@ fn put_old(
     how: Saving,
     changed: Option<(Field, Value)>,
 ) {
-    world.backend.put(id, text, how);
+    put(world, id, text, how);
     promises::forgiven::expect_older_text(world, id, text);
     acknowledge(world, id, changed);
 }

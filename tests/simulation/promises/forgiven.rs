@@ -64,17 +64,21 @@ fn forget_what_was_only_read(world: &World, id: &str) {
         .retain(|pid| received.contains(pid) || holders.contains(&(*pid, Some(name.clone()))));
 }
 
-/// Editors do not count their changes: where the store is back at the login before one that an editor has put in, nothing tells which of
-/// them is the newer one.
+/// Editors do not count their changes, and a removal ends the count: where the store is back at the login before one that an editor has
+/// put in, or before a removal, nothing tells which of them is the newer one.
 fn forgive_another_login(world: &World, id: &str) {
     let there = stored(world, id).and_then(|auth| sent_token(&auth));
     let there = there.and_then(|token| Some(parse("rt", &token)?.0));
     let mut truth = world.truth().lock();
     let Truth {
-        records, put_in, ..
+        records,
+        put_in,
+        ever_removed,
+        ..
     } = &mut *truth;
     if let Some(expected) = records.get_mut(id)
-        && expected.grant.is_some_and(|grant| put_in.contains(&grant))
+        && (ever_removed.contains(id)
+            || expected.grant.is_some_and(|grant| put_in.contains(&grant)))
         && there.is_some()
         && there != expected.grant
     {
@@ -106,8 +110,9 @@ pub fn forgive_what_only_the_dead_knew(world: &World) {
         }
     }
     drop(truth);
-    if recent || world.unmounted {
-        for id in present(world, Presence::Present) {
+    let poisoned = world.plant.trouble.poisoned();
+    for id in present(world, Presence::Present) {
+        if recent || world.unmounted || poisoned.as_ref() == Some(&id) {
             forgive_if_gone(world, &id);
         }
     }

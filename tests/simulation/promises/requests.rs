@@ -179,7 +179,7 @@ impl Truth {
 fn original(id: &str) -> &str {
     let name = id.rsplit('/').next().unwrap_or(id);
     let name = name.strip_suffix(".json").unwrap_or(name);
-    name.strip_suffix("-copy").unwrap_or(name)
+    name.trim_end_matches("-copy")
 }
 
 /// A request that is older may have been given up.
