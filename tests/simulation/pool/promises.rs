@@ -341,7 +341,20 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
         let mut sent = truth.sent.get(id).into_iter().flatten();
         is_chain && sent.any(|sent| sent.call == number)
     };
-    let long_ready = ready.iter().filter(|(_, id)| !was_tried(id)).find(|one| {
+    // Another attempt for a link whose last one ended in a fault of the provider draws on the budget, which may be spent.
+    let owes_retry = |link: &String| {
+        is_chain
+            && truth.sent.iter().any(|(id, sent)| {
+                let sent_as = truth.keys.get(id).and_then(|key| key.sent_as(link));
+                let mut sent = sent.iter().filter(|sent| sent.call == number);
+                sent.any(|sent| {
+                    Some(&*sent.model) == sent_as
+                        && sent.refused.is_some_and(|status| status >= 500)
+                })
+            })
+    };
+    let is_open = |(link, id): &&(String, String)| !was_tried(id) && !owes_retry(link);
+    let long_ready = ready.iter().filter(is_open).find(|one| {
         let since = settled.get(one);
         since.is_some_and(|since| *since + Duration::from_secs(1) < now)
     });
