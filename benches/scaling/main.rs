@@ -307,24 +307,26 @@ impl Bench {
         }
     }
 
-    /// What lists of models cost: without any, with 50 models each of which half the credentials serve the one that is asked for, and by
-    /// an alias of all.
+    /// What lists of models cost: without any; with 50 models each, ten lists in all or one of its own for each credential, of which half
+    /// serve the one that is asked for; and by an alias of all.
     fn models(&self) {
         let (size, options) = (1_000, Options::new());
         for (state, lists, asked) in [
-            ("no lists", false, MODEL),
-            ("50 models each", true, MODEL),
-            ("an alias of 50 models each", true, "alias"),
+            ("no lists", 0, MODEL),
+            ("50 models each, ten lists", 10, MODEL),
+            ("50 models each", size, MODEL),
+            ("an alias of 50 models each", size, "alias"),
         ] {
             let manager = Manager::builder().build().unwrap();
             manager.register_executor(Nothing { fails: false });
             for n in 0..size {
                 let mut auth = Auth::api_key("p", "k").with_id(name(n));
-                if lists {
-                    let others = (0..49).map(|m| format!("model-{}", (n + 17 * m) % 5_000));
+                if lists > 0 {
+                    let list = n % lists;
+                    let others = (0..49).map(|m| format!("model-{}", (list + 17 * m) % 5_000));
                     auth = auth
                         .with_models(others)
-                        .with_model_alias("alias", format!("target-{}", n % 10));
+                        .with_model_alias("alias", format!("target-{}", list % 10));
                     auth = auth.with_models([if n % 2 == 0 { MODEL } else { "another" }]);
                 }
                 manager.register(auth.runtime_only()).unwrap();

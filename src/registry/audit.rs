@@ -84,6 +84,15 @@ impl State {
                 Some(_) => record.readiness(&model, now),
                 None => Readiness::Blocked,
             };
+            if record.place().is_some() {
+                let [told, own] = [lane.picked(slots, slot), record.picked(&model)];
+                if told.sent_as != own.sent_as {
+                    found.push(format!(
+                        "{id} sends {model:?} as {:?}; the index says {:?}",
+                        own.sent_as, told.sent_as
+                    ));
+                }
+            }
             let end = lane.end_of(slot);
             if ready != (readiness == Readiness::Ready) || end != readiness.end() {
                 found.push(format!(

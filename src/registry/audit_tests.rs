@@ -17,14 +17,13 @@ const START: Timestamp = time::macros::utc_datetime!(2025-01-01 00:00);
 const PATIENCE: Duration = Duration::from_secs(10);
 const MODELS: [&str; 3] = ["", "m", "n"];
 const IDS: [&str; 3] = ["a", "b", "c"];
+/// What attribute `models` says.
+const LISTS: [&str; 6] = ["", "", "m", "n=m", "m, n=vendors-own", "!n"];
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Register {
-        id: usize,
-        key: u8,
-        limited: bool,
-    },
+    /// With a key, limits or none, and a list of models.
+    Register(usize, u8, bool, &'static str),
     Remove(usize),
     Disable(usize, bool),
     Pending(usize),
@@ -55,8 +54,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let time = || prop_oneof![0..15_u64, 0..2000_u64, 0..40_000_u64];
     prop::collection::vec(
         prop_oneof![
-            2 => (id(), 0..2_u8, any::<bool>())
-                .prop_map(|(id, key, limited)| Step::Register { id, key, limited }),
+            2 => (id(), 0..2_u8, any::<bool>(), prop::sample::select(&LISTS[..]))
+                .prop_map(|(id, key, limited, models)| Step::Register(id, key, limited, models)),
             1 => id().prop_map(Step::Remove),
             1 => (id(), any::<bool>()).prop_map(|(id, off)| Step::Disable(id, off)),
             1 => id().prop_map(Step::Pending),
@@ -180,8 +179,9 @@ impl Pool {
     fn take(&mut self, step: Step) {
         let registry = Arc::clone(&self.registry);
         match step {
-            Step::Register { id, key, limited } => {
+            Step::Register(id, key, limited, models) => {
                 let new = auth(IDS[id], &format!("k{key}"), limited);
+                let new = new.with_attribute("models", models);
                 if registry.contains(IDS[id]) {
                     registry.modify(IDS[id], |auth| auth.attributes = new.attributes.clone());
                     registry.forget_refusals(IDS[id], self.moment());

@@ -350,7 +350,7 @@ impl Registry {
                     && auth.access_token().is_some_and(|token| !token.is_empty())
                     && slots[*slot].is_ready_but_for_its_token(query.model, now.wall)
             })?;
-            Some(slots[slot].picked(query.model))
+            Some(lane.picked(slots, slot))
         })
     }
 

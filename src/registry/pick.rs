@@ -93,7 +93,7 @@ impl Registry {
                 }
                 _ => call.pinned(lane, slots),
             }?;
-            Some(slots[slot].picked(query.model))
+            Some(lane.picked(slots, slot))
         })
     }
 
@@ -122,7 +122,7 @@ impl Registry {
                 }
                 _ => drawn.push(call.pinned(lane, slots)?),
             }
-            let picked = drawn.iter().map(|slot| slots[*slot].picked(query.model));
+            let picked = drawn.iter().map(|slot| lane.picked(slots, *slot));
             Some(picked.collect())
         })
         .unwrap_or_default()
@@ -134,12 +134,12 @@ impl Registry {
             if call.who != Who::Anybody {
                 let slot = call.pinned(lane, slots)?;
                 let later = after.is_none_or(|after| &**slots.id(slot) > after);
-                return later.then(|| slots[slot].picked(query.model));
+                return later.then(|| lane.picked(slots, slot));
             }
             let tier = lane.top_tier(slots, call)?;
             let after = after.and_then(|after| lane.place_up_to(slots, tier, after));
             let slot = lane.next(tier, after, |slot| call.admits(slots, slot))?;
-            Some(slots[slot].picked(query.model))
+            Some(lane.picked(slots, slot))
         })
     }
 
@@ -149,7 +149,7 @@ impl Registry {
         let slot = state.slot(id)?;
         state.with_lane(query, |slots, lane, call| {
             let seat = slots[slot].seat().filter(|_| call.admits(slots, slot))?;
-            lane.is_ready(seat).then(|| slots[slot].picked(query.model))
+            lane.is_ready(seat).then(|| lane.picked(slots, slot))
         })
     }
 
@@ -170,7 +170,7 @@ impl Registry {
         const FEW: usize = 16;
         self.with_lane(query, |slots, lane, call| {
             let is_unlimited = |slot: &u32| {
-                let picked = slots[*slot].picked(query.model);
+                let picked = lane.picked(slots, *slot);
                 !picked.limited && !picked.needs_permit
             };
             match call.who {
@@ -251,7 +251,7 @@ impl Registry {
             let slot = returning.find(|slot| is_held_up(*slot) && call.admits(slots, *slot))?;
             Some(Picked {
                 hurried: true,
-                ..slots[slot].picked(query.model)
+                ..lane.picked(slots, slot)
             })
         })
     }

@@ -241,7 +241,11 @@ impl Record {
     /// Its pick, by a call that asks for a model which it serves.
     pub(super) fn picked(&self, asked: &str) -> Picked {
         let list = self.serves.as_ref();
-        let alias_of = list.and_then(|list| list.alias(asked));
+        self.picked_as(asked, list.and_then(|list| list.alias(asked)))
+    }
+
+    /// As [`picked`](Self::picked), where it is known what is an alias of what.
+    pub(super) fn picked_as(&self, asked: &str, alias_of: Option<&Arc<str>>) -> Picked {
         let model = alias_of.map_or(asked, |model| model);
         Picked {
             member: Arc::clone(&self.member),

@@ -76,6 +76,8 @@ pub(crate) struct ModelQueue {
     out: FastMap<u32, (Timestamp, Why)>,
     /// How many of those that return are unavailable for each reason.
     counts: [usize; Why::COUNT],
+    /// The vendor's names of what is an alias, by the list that says so: a pick does not look into lists.
+    aliases: FastMap<usize, Arc<str>>,
     /// The number of the pick that used it last.
     last_used: u64,
 }
@@ -148,7 +150,13 @@ impl ProviderIndex {
     /// Takes a credential in, which is in no pool yet. The model queues do not have its readiness yet.
     pub(crate) fn join(&mut self, slots: &mut Slots, slot: u32) {
         let tier = self.tier_for(slots[slot].ranks.priority);
-        self.listed.join(slots[slot].serves.as_ref(), slot);
+        if let Some(list) = &slots[slot].serves
+            && self.listed.join(list, slot)
+        {
+            for (model, lane) in &mut self.lanes {
+                lane.learn_alias(model, list);
+            }
+        }
         let Self { tiers, lanes, .. } = self;
         let order = &mut tiers[tier].order;
         let id = Arc::clone(slots.id(slot));
@@ -171,7 +179,13 @@ impl ProviderIndex {
             return;
         };
         slots[slot].put_at(None);
-        self.listed.leave(slots[slot].serves.as_ref(), slot);
+        if let Some(list) = &slots[slot].serves
+            && self.listed.leave(list, slot)
+        {
+            for lane in self.lanes.values_mut() {
+                lane.aliases.remove(&key(list));
+            }
+        }
         let Some(tier) = self.tier(ranks.priority) else {
             return;
         };
@@ -260,6 +274,9 @@ impl ProviderIndex {
             ready: self.tiers.iter().map(all_ready).collect(),
             ..ModelQueue::default()
         };
+        for class in self.listed.by_list.values() {
+            lane.learn_alias(model, &class.list);
+        }
         let others = self.listed.classes(model, false);
         let others = others.flat_map(|class| &class.members);
         let others =
@@ -301,24 +318,28 @@ impl ProviderIndex {
 }
 
 impl Listed {
-    fn join(&mut self, list: Option<&Arc<ModelList>>, slot: u32) {
-        let Some(list) = list else { return };
+    /// Whether it is the first one with that list.
+    fn join(&mut self, list: &Arc<ModelList>, slot: u32) -> bool {
         let class = self.by_list.entry(key(list)).or_insert_with(|| Class {
             list: Arc::clone(list),
             members: HashSet::default(),
         });
         class.members.insert(slot);
         self.members += 1;
+        class.members.len() == 1
     }
 
-    fn leave(&mut self, list: Option<&Arc<ModelList>>, slot: u32) {
-        let Some(list) = list else { return };
-        if let Some(class) = self.by_list.get_mut(&key(list)) {
-            self.members -= usize::from(class.members.remove(&slot));
-            if class.members.is_empty() {
-                self.by_list.remove(&key(list));
-            }
+    /// Whether it was the last one with that list.
+    fn leave(&mut self, list: &Arc<ModelList>, slot: u32) -> bool {
+        let Some(class) = self.by_list.get_mut(&key(list)) else {
+            return false;
+        };
+        self.members -= usize::from(class.members.remove(&slot));
+        let is_last = class.members.is_empty();
+        if is_last {
+            self.by_list.remove(&key(list));
         }
+        is_last
     }
 
     /// Those whose list serves a model, or those whose list does not.
@@ -389,6 +410,20 @@ impl ModelQueue {
                 self.next_return = self.returning.first().map(|(at, _)| *at);
             }
         }
+    }
+
+    fn learn_alias(&mut self, model: &str, list: &Arc<ModelList>) {
+        if let Some(sent_as) = list.alias(model) {
+            self.aliases.insert(key(list), Arc::clone(sent_as));
+        }
+    }
+
+    /// The vendor's name of the model for credentials with a list that has an alias for it.
+    fn alias_of(&self, list: Option<&Arc<ModelList>>) -> Option<&Arc<str>> {
+        if self.aliases.is_empty() {
+            return None;
+        }
+        self.aliases.get(&key(list?))
     }
 
     pub(crate) fn last_used(&self) -> u64 {

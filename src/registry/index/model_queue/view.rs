@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::failure_kind::FailureKind;
 use crate::registry::index::ordered_slots::Place;
 use crate::registry::index::weighted::WeightedScheduler;
-use crate::registry::pick::Restriction;
+use crate::registry::pick::{Picked, Restriction};
 use crate::registry::record::Slots;
 
 /// A model queue, with the order that its bits follow.
@@ -55,6 +55,12 @@ impl QueueView<'_> {
             seat.is_some_and(|seat| seat.ranks.priority == priority && bits.has(seat.place))
         });
         bits.count() - tried.count()
+    }
+
+    /// The pick of a member that serves the model.
+    pub(crate) fn picked(&self, slots: &Slots, slot: u32) -> Picked {
+        let record = &slots[slot];
+        record.picked_as(self.model, self.lane.alias_of(record.serves.as_ref()))
     }
 
     pub(crate) fn is_ready(&self, seat: Position) -> bool {
