@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use credpool::provider::{Anthropic, Gemini, OpenAi};
+use credpool::provider::{Anthropic, Bedrock, Cohere, Gemini, OpenAi, Vertex};
 use credpool::testing::{CallKind, ReceivedRequest, Reply, ScriptedExecutor, Upstream, audit};
 use credpool::{
     Auth, Availability, Builder, ChainLink, Error, ErrorCode, FailurePolicy, Hook, Manager,
@@ -590,6 +590,13 @@ fn models_come_from_lists_and_from_vendors() {
                 ("/v1beta/models", "pageSize=1000") => {
                     Reply::json(200, r#"{"models":[{"name":"models/gemini"}]}"#)
                 }
+                ("/v1/models", "page_size=1000") => Reply::json(
+                    200,
+                    r#"{"models":[{"name":"command"}],"next_page_token":"more"}"#,
+                ),
+                ("/v1/models", "page_size=1000&page_token=more") => {
+                    Reply::json(200, r#"{"models":[{"name":"embed"}]}"#)
+                }
                 _ => Reply::json(404, "{}"),
             },
         );
@@ -602,11 +609,13 @@ fn models_come_from_lists_and_from_vendors() {
     manager.register_executor(OpenAi::new());
     manager.register_executor(Anthropic::new());
     manager.register_executor(Gemini::new());
+    manager.register_executor(Cohere::new());
     for (provider, id, base, models) in [
         ("openai", "a", "/v1", "gpt-5*, !*-pro, fast=gpt-5-mini"),
         ("openai", "b", "/v1", "fast=gpt-5-nano, embed"),
         ("anthropic", "c", "", ""),
         ("gemini", "d", "", ""),
+        ("cohere", "e", "/v2", "*, !command"),
     ] {
         let auth = Auth::api_key(provider, "k").with_id(id);
         let auth = auth.with_attribute("base_url", format!("{}{base}", upstream.url()));
@@ -634,12 +643,13 @@ fn models_come_from_lists_and_from_vendors() {
         ]
     );
     assert_eq!(upstream.request_count(), 0, "nothing is sent");
-    let refresh = || manager.refresh_models(["openai", "anthropic", "gemini"], &Options::new());
+    let refresh =
+        || manager.refresh_models(["openai", "anthropic", "gemini", "cohere"], &Options::new());
     let expected = [
         "best: openai 1/1 gpt-5>fast",
         "claude 1: anthropic 1/1 ",
         "claude 2: anthropic 1/1 ",
-        "embed: openai 1/1 ",
+        "embed: cohere 1/1 ; openai 1/1 ",
         "fast: openai 2/2 gpt-5-mini+gpt-5-nano",
         "gemini: gemini 1/1 ",
         "gpt-5: openai 1/1 ",
@@ -661,10 +671,12 @@ fn models_come_from_lists_and_from_vendors() {
     );
     assert!(upstream.request_count() > sent);
     manager.register_executor(ScriptedExecutor::new("other"));
-    let error = manager
-        .refresh_models(["other"], &Options::new())
-        .unwrap_err();
-    assert_eq!(error.code(), ErrorCode::Unsupported);
+    manager.register_executor(Vertex::new());
+    manager.register_executor(Bedrock::new());
+    for provider in ["other", "vertex", "bedrock"] {
+        let asked = manager.refresh_models([provider], &Options::new());
+        assert_eq!(asked.unwrap_err().code(), ErrorCode::Unsupported);
+    }
 }
 
 /// Names that clients invent take no memory in a pool whose credentials have lists.

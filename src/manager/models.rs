@@ -270,18 +270,22 @@ fn name_of(model: &Value) -> Option<&str> {
 
 /// The parameter that asks for what comes after a page.
 ///
-/// Anthropic: <https://platform.claude.com/docs/en/api/models-list>. Gemini: <https://ai.google.dev/api/rest/v1/models/list>. Both looked at on
-/// 2026-11-27; OpenAI's list has one page.
+/// Anthropic: <https://platform.claude.com/docs/en/api/models-list>. Gemini: <https://ai.google.dev/api/rest/v1/models/list>. Cohere:
+/// <https://docs.cohere.com/v1/reference/list-models>. All looked at on 2026-11-27; OpenAI's list has one page.
 fn next_page(page: &Value) -> Option<(&'static str, &str)> {
-    let token = page["nextPageToken"]
-        .as_str()
-        .filter(|token| !token.is_empty());
-    let after = page["last_id"]
-        .as_str()
-        .filter(|_| page["has_more"] == true);
-    let token = token.map(|token| ("pageToken", token));
-    token.or_else(|| after.map(|id| ("after_id", id)))
+    let mut places = NEXT_PAGE.iter().filter_map(|(member, parameter)| {
+        let value = page[*member].as_str().filter(|value| !value.is_empty())?;
+        (*member != "last_id" || page["has_more"] == true).then_some((*parameter, value))
+    });
+    places.next()
 }
+
+/// The member of a page that says where the next one begins, and the parameter that takes it.
+const NEXT_PAGE: [(&str, &str); 3] = [
+    ("nextPageToken", "pageToken"),
+    ("next_page_token", "page_token"),
+    ("last_id", "after_id"),
+];
 
 /// For so long a vendor is not asked again.
 const LIFETIME: Duration = Duration::from_secs(3600);

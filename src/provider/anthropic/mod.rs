@@ -98,8 +98,8 @@ impl Vendor for AnthropicApi {
         request::BASE_URL
     }
 
-    fn models_path(&self) -> &'static str {
-        "/v1/models?limit=1000"
+    fn models_path(&self) -> Option<&'static str> {
+        Some("/v1/models?limit=1000")
     }
 
     fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {

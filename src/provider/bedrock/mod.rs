@@ -117,6 +117,11 @@ impl Vendor for BedrockApi {
         place::address(auth)
     }
 
+    // Another host, that of the control plane, lists them.
+    fn models_path(&self) -> Option<&'static str> {
+        None
+    }
+
     fn usage_reader(&self) -> fn(&Value) -> Option<Usage> {
         |answer| converse::usage(answer).or_else(|| anthropic::usage(answer))
     }

@@ -53,6 +53,11 @@ impl Vendor for CohereApi {
         "https://api.cohere.com/v2"
     }
 
+    // The second version has no list of its own.
+    fn models_path(&self) -> Option<&'static str> {
+        Some("/v1/models?page_size=1000")
+    }
+
     fn credential_headers(&self, auth: &Auth) -> Result<HeaderMap, Error> {
         bearer_headers(auth)
     }

@@ -115,8 +115,8 @@ impl Vendor for GeminiApi {
         Ok(format!("{}{version}{query}", place.trim_end_matches('/')))
     }
 
-    fn models_path(&self) -> &'static str {
-        "/models?pageSize=1000"
+    fn models_path(&self) -> Option<&'static str> {
+        Some("/models?pageSize=1000")
     }
 
     fn key_parameters(&self) -> &'static [&'static str] {

@@ -103,9 +103,10 @@ pub trait Vendor: Send + Sync {
         &[]
     }
 
-    /// Where the vendor lists its models, as [`ProviderExecutor::models_path`](crate::ProviderExecutor::models_path). `/models` by default.
-    fn models_path(&self) -> &'static str {
-        "/models"
+    /// Where the vendor lists its models, as [`ProviderExecutor::models_path`](crate::ProviderExecutor::models_path); `None` where the
+    /// list is not at this address. `/models` by default.
+    fn models_path(&self) -> Option<&'static str> {
+        Some("/models")
     }
 
     /// The query parameters in which clients of the API may show a key: raw calls do not pass them on. None by default.

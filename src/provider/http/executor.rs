@@ -172,7 +172,7 @@ impl<V: Vendor> ProviderExecutor for HttpExecutor<V> {
     }
 
     fn models_path(&self) -> Option<&str> {
-        Some(self.vendor.models_path())
+        self.vendor.models_path()
     }
 
     fn refresh(&self, attempt: &Attempt, auth: &Auth) -> Result<Auth, Error> {

@@ -95,6 +95,11 @@ impl Vendor for VertexApi {
         place::address(auth)
     }
 
+    // Publishers' models are listed outside of the project.
+    fn models_path(&self) -> Option<&'static str> {
+        None
+    }
+
     fn key_parameters(&self) -> &'static [&'static str] {
         &["key", "access_token", "oauth_token"]
     }
