@@ -79,6 +79,32 @@ fn rotation_under_load_loses_nothing() {
     }
 }
 
+#[test]
+fn a_write_under_way_while_keys_are_replaced_is_sealed_with_the_new_one() {
+    let keys = Keys::of([1, 2]);
+    let memory = Arc::new(MemoryStore::new());
+    let watched = Watched::new(memory.clone());
+    let writer = Arc::new(keys.seal(watched.clone()));
+    // Another process has the new key already, and has written with it.
+    keys.set([2, 1]);
+    let operator = keys.seal(memory);
+    operator.save(&record("a")).unwrap();
+    let gate = watched.hang_for("a");
+    let write = thread::spawn({
+        let writer = Arc::clone(&writer);
+        move || writer.save(&record("a").with_label("changed"))
+    });
+    eventually("the write", || watched.hanging() == 1);
+    writer.reload_keys().unwrap();
+    assert!(operator.reseal().unwrap().is_empty());
+    drop(gate);
+    write.join().unwrap().unwrap();
+    // The operator takes the former key away.
+    keys.set([2]);
+    operator.reload_keys().unwrap();
+    assert_eq!(loaded(&operator, "a").label, "changed");
+}
+
 /// Adds a member to the metadata, whatever others do meanwhile.
 fn add(store: &dyn Store, id: &str, name: &str) {
     let mut stored = loaded(store, id);

@@ -325,10 +325,14 @@ impl<S: Store> Sealed<S> {
             if !is_damaged && !may_replace(opened.as_ref()) {
                 return Ok(Saved::Conflict(opened.map(Box::new)));
             }
-            let sealed = parts::seal(auth, stored.as_ref(), &self.keys())?;
+            let keys = self.keys();
+            let sealed = parts::seal(auth, stored.as_ref(), &keys)?;
             let expected = stored.as_ref().map(Revision::of);
             match self.store.save_if(&sealed, expected.as_ref())? {
-                Saved::At(place) => return Ok(Saved::At(place)),
+                Saved::At(place) => {
+                    self.keep_up(auth, sealed, keys);
+                    return Ok(Saved::At(place));
+                }
                 Saved::Conflict(now) => {
                     stored = now.map(|now| *now);
                     is_damaged = false;
@@ -336,6 +340,32 @@ impl<S: Store> Sealed<S> {
             }
         }
         Err(overtaken(&auth.id))
+    }
+
+    /// Seals a record anew that was sealed while another key became the first: who has sealed all others since takes the former one away.
+    fn keep_up(&self, auth: &Auth, mut sealed: Auth, mut keys: Arc<KeySet>) {
+        loop {
+            let now = self.keys();
+            if now.first().id() == keys.first().id() {
+                return;
+            }
+            let again = parts::seal(auth, None, &now).and_then(|again| {
+                let saved = self.store.save_if(&again, Some(&Revision::of(&sealed)))?;
+                Ok((again, saved))
+            });
+            match again {
+                Ok((again, Saved::At(_))) => (sealed, keys) = (again, now),
+                // A later write, by the keys that there are then.
+                Ok((_, Saved::Conflict(_))) => return,
+                Err(error) => {
+                    let id = &auth.id;
+                    log::warn!(
+                        "credential {id} is sealed with a former key, which is still needed: {error}"
+                    );
+                    return;
+                }
+            }
+        }
     }
 }
 
