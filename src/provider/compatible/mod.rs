@@ -74,7 +74,7 @@ pub struct CompatibleVendor {
     pub dialect: Dialect,
     /// The vendor's page that says so. Default: empty.
     pub page: &'static str,
-    /// The day on which the page was looked at: `2026-11-27`. Default: empty.
+    /// The day on which the page, or a copy of it, was looked at: `2026-11-27`. Default: empty.
     pub looked_at: &'static str,
     /// What else there is to know. Default: empty.
     pub note: &'static str,

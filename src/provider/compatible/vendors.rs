@@ -3,7 +3,7 @@
 use super::{CompatibleVendor, KeyPlacement};
 use crate::provider::http::Dialect;
 
-/// When the pages were looked at.
+/// When the pages, or copies of them, were looked at.
 const DAY: &str = "2026-11-27";
 
 /// OpenRouter: many vendors' models behind one API.
@@ -57,7 +57,7 @@ pub const TOGETHER: CompatibleVendor =
 /// Fireworks.
 pub const FIREWORKS: CompatibleVendor =
     CompatibleVendor::new("fireworks", "https://api.fireworks.ai/inference/v1").with_page(
-        "https://docs.fireworks.ai/tools-sdks/openai-compatibility",
+        "https://docs.fireworks.ai/api-reference/post-chatcompletions",
         DAY,
     );
 
@@ -92,9 +92,10 @@ pub const MOONSHOT: CompatibleVendor =
             ("engine_overloaded_error", "overloaded"),
             ("exceeded_current_quota_error", "insufficient_quota"),
             ("invalid_authentication_error", "invalid_api_key"),
+            ("incorrect_api_key_error", "invalid_api_key"),
             ("resource_not_found_error", "model_not_found"),
         ]))
-        .with_page("https://platform.kimi.ai/docs/api/overview", DAY);
+        .with_page("https://platform.kimi.ai/docs/api/errors", DAY);
 
 /// Z.AI, the vendor of GLM; Zhipu in China.
 pub const ZAI: CompatibleVendor = CompatibleVendor::new("zai", "https://api.z.ai/api/paas/v4")
@@ -224,7 +225,9 @@ pub const LLAMA_CPP: CompatibleVendor =
         .with_page(
             "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
             DAY,
-        );
+        )
+        // https://github.com/ggml-org/llama.cpp/pull/26508
+        .with_note("later releases are to listen on port 9931 unless told otherwise");
 
 /// The whole table.
 pub const ALL: [CompatibleVendor; 19] = [
