@@ -133,7 +133,6 @@ pub const KINDS: &[&str] = &[
     "model",
     "sealed-file",
     "sealed-memory",
-    "sealed-model",
 ];
 
 pub fn create(kind: &str, truth: &Shared) -> Box<dyn Backend> {
@@ -145,7 +144,6 @@ pub fn create(kind: &str, truth: &Shared) -> Box<dyn Backend> {
         "model" => Box::new(Model(ModelStore::new(truth))),
         "sealed-file" => Box::new(SealedBackend::over(create("file", truth))),
         "sealed-memory" => Box::new(SealedBackend::over(create("memory", truth))),
-        "sealed-model" => Box::new(SealedBackend::over(create("model", truth))),
         #[cfg(any(feature = "postgres", feature = "redis"))]
         other if crate::servers::kinds().contains(&other) => crate::servers::create(other).unwrap(),
         other => panic!("no such store: {other}; there are {KINDS:?}"),

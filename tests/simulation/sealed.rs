@@ -105,14 +105,6 @@ impl Backend for SealedBackend {
         self.inner.remembers_removal(id)
     }
 
-    fn lose_all(&self) -> bool {
-        self.inner.lose_all()
-    }
-
-    fn forget_locks(&self) -> bool {
-        self.inner.forget_locks()
-    }
-
     fn put_half(&self, id: &str, _: &Value) -> bool {
         let text = self.inner.text(id);
         text.is_some_and(|text| self.inner.put_half(id, &text))

@@ -165,7 +165,7 @@ impl<S: Store> Sealed<S> {
     }
 
     /// Seals every record with the first key that is not: those of former keys, and plain ones. Each is swapped for what was read of it, so
-    /// that no concurrent write is lost. Gives back what could not be opened, and stays as it is; where that is nothing, former keys
+    /// that no concurrent write is lost; a state that another process saves in that moment is saved once more by that process. Gives back what could not be opened, and stays as it is; where that is nothing, former keys
     /// are no longer needed.
     ///
     /// # Errors
