@@ -571,35 +571,35 @@ fn each_vendor_is_sent_its_own_name() {
     }
 }
 
+/// The lists of four vendors.
+fn lists_of_models(request: &ReceivedRequest) -> Reply {
+    match (&*request.path, &*request.query) {
+        ("/v1/models", "") => Reply::json(200, r#"{"data":[{"id":"gpt-5"},{"id":"gpt-5-pro"}]}"#),
+        ("/v1/models", "limit=1000") => Reply::json(
+            200,
+            r#"{"data":[{"id":"claude 1"}],"has_more":true,"last_id":"claude 1"}"#,
+        ),
+        ("/v1/models", "limit=1000&after_id=claude%201") => Reply::json(
+            200,
+            r#"{"data":[{"id":"claude 2"}],"has_more":false,"last_id":"claude 2"}"#,
+        ),
+        ("/v1beta/models", "pageSize=1000") => {
+            Reply::json(200, r#"{"models":[{"name":"models/gemini"}]}"#)
+        }
+        ("/v1/models", "page_size=1000") => Reply::json(
+            200,
+            r#"{"models":[{"name":"command"}],"next_page_token":"more"}"#,
+        ),
+        ("/v1/models", "page_size=1000&page_token=more") => {
+            Reply::json(200, r#"{"models":[{"name":"embed"}]}"#)
+        }
+        _ => Reply::json(404, "{}"),
+    }
+}
+
 #[test]
 fn models_come_from_lists_and_from_vendors() {
-    let upstream =
-        Upstream::start(
-            |request: &ReceivedRequest| match (&*request.path, &*request.query) {
-                ("/v1/models", "") => {
-                    Reply::json(200, r#"{"data":[{"id":"gpt-5"},{"id":"gpt-5-pro"}]}"#)
-                }
-                ("/v1/models", "limit=1000") => Reply::json(
-                    200,
-                    r#"{"data":[{"id":"claude 1"}],"has_more":true,"last_id":"claude 1"}"#,
-                ),
-                ("/v1/models", "limit=1000&after_id=claude%201") => Reply::json(
-                    200,
-                    r#"{"data":[{"id":"claude 2"}],"has_more":false,"last_id":"claude 2"}"#,
-                ),
-                ("/v1beta/models", "pageSize=1000") => {
-                    Reply::json(200, r#"{"models":[{"name":"models/gemini"}]}"#)
-                }
-                ("/v1/models", "page_size=1000") => Reply::json(
-                    200,
-                    r#"{"models":[{"name":"command"}],"next_page_token":"more"}"#,
-                ),
-                ("/v1/models", "page_size=1000&page_token=more") => {
-                    Reply::json(200, r#"{"models":[{"name":"embed"}]}"#)
-                }
-                _ => Reply::json(404, "{}"),
-            },
-        );
+    let upstream = Upstream::start(lists_of_models);
     let clock = ManualClock::at(START);
     let manager = Manager::builder()
         .clock(clock.clone())
