@@ -1,0 +1,226 @@
+//! What is said of each credential: the shape of `--json`, and what the tables are made of.
+
+use credpool::{
+    AccountKind, Auth, Availability, CooldownSource, CredentialReport, Expiry, Timestamp,
+};
+use serde::Serialize;
+
+use crate::advice::{Action, Advice, kind_of, name_of, state_of};
+use crate::moment::{exact, until};
+use crate::pool::{ANY_OTHER, NO_MODEL};
+
+/// A credential and its state over all models that it is known for.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Credential {
+    pub(crate) id: String,
+    pub(crate) provider: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) label: Option<String>,
+    /// Whose login it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<String>,
+    pub(crate) kind: &'static str,
+    /// Of what is worst among its models.
+    #[serde(flatten)]
+    pub(crate) state: State,
+    /// How many models it can serve now: `all`, `some` or `none`.
+    pub(crate) serves: Serves,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_ends_at: Option<String>,
+    pub(crate) models: Vec<ModelState>,
+}
+
+/// A credential's state for a model.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ModelState {
+    /// `*`: every other one. Empty: calls without one.
+    pub(crate) model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sent_as: Option<String>,
+    #[serde(flatten)]
+    pub(crate) state: State,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct State {
+    pub(crate) state: &'static str,
+    pub(crate) ready: bool,
+    pub(crate) action: Action,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) what_to_do: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<&'static str>,
+    /// Where the end is from: `header`, `body`, `guess`, `operator` or `restored`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<&'static str>,
+    pub(crate) failures: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remaining_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) probe_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Problem>,
+    /// Why, for people.
+    #[serde(skip)]
+    pub(crate) why: String,
+    #[serde(skip)]
+    pub(crate) ends: Option<Timestamp>,
+    #[serde(skip)]
+    advice: Advice,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Problem {
+    pub(crate) code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) http_status: Option<u16>,
+    pub(crate) message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Serves {
+    All,
+    Some,
+    None,
+}
+
+impl Credential {
+    /// From its record and the reports about it, of which there is one at least.
+    pub(crate) fn of(auth: &Auth, reports: &[CredentialReport], now: Timestamp) -> Option<Self> {
+        let served = |report: &&CredentialReport| report.availability != Availability::NotServed;
+        let models: Vec<_> = reports
+            .iter()
+            .filter(served)
+            .map(|report| ModelState::of(report, auth, now))
+            .collect();
+        let worst = models.iter().max_by_key(|model| model.state.weight())?;
+        let ready = models.iter().filter(|model| model.state.ready).count();
+        let account = auth.account_info();
+        let account = account.filter(|account| account.kind == AccountKind::OAuth);
+        Some(Self {
+            id: auth.id.clone(),
+            provider: auth.provider.clone(),
+            label: Some(auth.label.clone()).filter(|label| !label.is_empty()),
+            account: account.map(|account| account.text.expose().to_owned()),
+            kind: kind_of(auth),
+            state: worst.state.clone(),
+            serves: match ready {
+                0 => Serves::None,
+                _ if ready == models.len() => Serves::All,
+                _ => Serves::Some,
+            },
+            token_ends_at: match auth.expiration_time() {
+                Expiry::At(end) => Some(exact(end)),
+                _ => None,
+            },
+            models,
+        })
+    }
+
+    /// The models that it cannot serve now.
+    pub(crate) fn unserved(&self) -> impl Iterator<Item = &str> {
+        let unserved = self.models.iter().filter(|model| !model.state.ready);
+        unserved.map(|model| shown_model(&model.model))
+    }
+
+    /// What it is listed by: what needs a person, then what returns last, then the others.
+    pub(crate) fn urgency(&self) -> impl Ord + use<> {
+        (std::cmp::Reverse(self.state.weight()), self.id.clone())
+    }
+
+    /// What to do, in words that many credentials may share.
+    pub(crate) fn errand(&self) -> Option<(Action, &'static str)> {
+        let Advice { action, text } = self.state.advice;
+        (action != Action::None).then_some((action, text))
+    }
+
+    pub(crate) fn is_well(&self) -> bool {
+        self.state.ready && self.serves == Serves::All
+    }
+}
+
+impl ModelState {
+    pub(crate) fn of(report: &CredentialReport, auth: &Auth, now: Timestamp) -> Self {
+        Self {
+            model: report.model.to_string(),
+            sent_as: report.sent_as.as_deref().map(str::to_owned),
+            state: State::of(report, auth, now),
+        }
+    }
+}
+
+impl State {
+    fn of(report: &CredentialReport, auth: &Auth, now: Timestamp) -> Self {
+        let ready = matches!(
+            report.availability,
+            Availability::Ready | Availability::Probe
+        );
+        let advice = Advice::of(report, auth);
+        let error = report.error.as_ref().filter(|_| !ready);
+        let text = Some(advice.text).filter(|text| !text.is_empty());
+        let ends = report.until.filter(|end| *end > now && !ready);
+        Self {
+            state: state_of(report),
+            ready,
+            action: advice.action,
+            what_to_do: text.map(|text| for_credential(text, auth)),
+            fault: report.fault.map(credpool::FailureKind::as_str),
+            source: report.origin.map(CooldownSource::as_str),
+            failures: report.failures,
+            until: ends.map(exact),
+            remaining_seconds: ends.map(|end| until(now, end).as_secs()),
+            probe_at: report.probe_at.map(exact),
+            error: error.map(|error| Problem {
+                code: error.code().as_str().to_owned(),
+                http_status: error.http_status(),
+                message: error.message().to_owned(),
+            }),
+            why: why(report, ready),
+            ends,
+            advice,
+        }
+    }
+
+    /// How much it counts beside other states.
+    fn weight(&self) -> (Action, bool, Option<Timestamp>) {
+        (self.action, !self.ready, self.ends)
+    }
+}
+
+/// The name of a model for people.
+pub(crate) fn shown_model(model: &str) -> &str {
+    match model {
+        ANY_OTHER => "other models",
+        NO_MODEL => "without a model",
+        name => name,
+    }
+}
+
+/// The sentence with the credential's own names in it.
+pub(crate) fn for_credential(text: &str, auth: &Auth) -> String {
+    text.replace("PROVIDER", &auth.provider)
+        .replace("ID", &auth.id)
+}
+
+fn why(report: &CredentialReport, ready: bool) -> String {
+    if ready {
+        return match report.availability {
+            Availability::Probe => "returns; the next call tries it".to_owned(),
+            _ => String::new(),
+        };
+    }
+    if report.origin == Some(CooldownSource::Operator) {
+        return "set by an operator".to_owned();
+    }
+    let fault = report.fault.map(name_of);
+    let message = report.error.as_ref().map(credpool::Error::message);
+    match (fault, message) {
+        (Some(fault), Some(message)) => format!("{fault}: {message}"),
+        (Some(fault), None) => fault.to_owned(),
+        (None, Some(message)) => message.to_owned(),
+        (None, None) => String::new(),
+    }
+}

@@ -1,0 +1,68 @@
+//! Secrets from a prompt without echo, or from standard input: never from an argument, which every user of the machine can read.
+
+use std::io::{self, IsTerminal, Read};
+
+use credpool::Secret;
+
+use crate::failure::Failed;
+
+/// Asks for a secret on a terminal; elsewhere it is what standard input holds, without space around it.
+pub(crate) fn ask(what: &str) -> Result<Secret, Failed> {
+    let is_asked = io::stdin().is_terminal();
+    let text = if is_asked {
+        rpassword::prompt_password(format!("{what} (not shown): ")).map(Secret::from)
+    } else {
+        read(io::stdin().lock())
+    };
+    let unread = |error| {
+        let message = format!("{what} could not be read: {error}");
+        Failed::usage(
+            message,
+            "type it at the prompt, or pipe it into the command",
+        )
+    };
+    let text = text.map_err(unread)?;
+    let trimmed = text.expose().trim();
+    if trimmed.is_empty() {
+        let hint =
+            "type it at the prompt, or pipe it into the command: `credpool add openai < key`";
+        return Err(Failed::usage(format!("{what} is empty"), hint));
+    }
+    Ok(Secret::new(trimmed))
+}
+
+/// Asks whether something is to be done. Where no person can answer, the answer is none.
+pub(crate) fn confirm(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).ok()?;
+    Some(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn read(from: impl Read) -> io::Result<Secret> {
+    let mut text = String::with_capacity(MOST);
+    let read = from.take(MOST as u64).read_to_string(&mut text)?;
+    let secret = Secret::from(text);
+    if read == MOST {
+        return Err(io::Error::other("it is too long"));
+    }
+    Ok(secret)
+}
+
+/// A key is shorter; room for all of it keeps a copy from being left behind by growth.
+const MOST: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_no_secret() {
+        assert_eq!(read(&b"sk-1\n"[..]).unwrap().expose(), "sk-1\n");
+        assert!(read(&vec![b'a'; MOST][..]).is_err());
+        assert!(read(&[0xff][..]).is_err());
+    }
+}

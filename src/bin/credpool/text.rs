@@ -1,0 +1,48 @@
+//! Texts from stores and vendors, fit for a terminal.
+
+use std::borrow::Cow;
+
+/// A text without control characters: a record or an answer could move the cursor otherwise.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) {
+        Cow::Owned(text.replace(char::is_control, " "))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// `1 credential`, `40 credentials`.
+pub(crate) fn count(number: usize, one: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{end}")
+}
+
+/// Some names, and how many more there are.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>, most: usize) -> String {
+    let mut names = names.into_iter();
+    let mut text: Vec<&str> = names.by_ref().take(most).collect();
+    let more = names.count();
+    let and = format!("and {more} more");
+    if more > 0 {
+        text.push(&and);
+    }
+    text.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_a_cursor_is_taken_out() {
+        assert_eq!(clean("a\x1b[2Jb\r\nc\u{9b}d"), "a [2Jb  c d");
+        assert!(matches!(clean("ordinary, größer"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_list_says_how_many_more_there_are() {
+        assert_eq!(listed(["a", "b"], 2), "a, b");
+        assert_eq!(listed(["a", "b", "c", "d"], 2), "a, b, and 2 more");
+        assert_eq!(count(1, "credential"), "1 credential");
+    }
+}
