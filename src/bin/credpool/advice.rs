@@ -39,24 +39,24 @@ impl Advice {
     pub(crate) fn of(report: &CredentialReport, auth: &Auth) -> Self {
         match report.availability {
             Availability::Cooling if report.origin == Some(CooldownSource::Operator) => {
-                wait("an operator wants it so; `credpool reset ID` ends it")
+                wait("wait, an operator wants it so; `credpool reset ID` ends it")
             }
             Availability::Cooling => Self::of_fault(report.fault.unwrap_or_default(), auth),
             Availability::Refreshing if needs_login(report) => act(LOG_IN),
             Availability::Refreshing if auth.attributes.get("held_by").is_some() => {
                 act("run the program that owns the login once: it alone renews the token")
             }
-            Availability::Refreshing => {
-                wait("the next call renews the token; `credpool refresh ID` does it now")
-            }
+            Availability::Refreshing => wait(
+                "wait for the next call, which renews the token; `credpool refresh ID` does it now",
+            ),
             Availability::Pending => act("log in for the first time: `credpool login ID`"),
             Availability::Misconfigured => act("correct the setting: `credpool show ID` names it"),
             Availability::Disabled => Self {
                 action: Action::None,
                 text: "an operator wants it so; `credpool enable ID` ends it",
             },
-            Availability::Probing => wait("a program is trying it just now"),
-            Availability::Busy => wait("it is at its limits; it returns by itself"),
+            Availability::Probing => wait("wait, a program is trying it just now"),
+            Availability::Busy => wait("wait, it is at its limits"),
             _ => NOTHING,
         }
     }
@@ -77,11 +77,11 @@ impl Advice {
             FailureKind::Quota => {
                 wait("wait for the quota's new period, or raise it and `credpool reset ID`")
             }
-            FailureKind::RateLimited => wait("it returns by itself"),
+            FailureKind::RateLimited => wait("wait, the limit ends by itself"),
             FailureKind::Transient | FailureKind::Overloaded => {
-                wait("the vendor fails, not the credential; it returns by itself")
+                wait("wait, the vendor fails and not the credential")
             }
-            _ => wait("it is tried again by itself; `credpool check ID` asks the vendor now"),
+            _ => wait("wait for the next try; `credpool check ID` asks the vendor now"),
         }
     }
 }

@@ -16,7 +16,7 @@ macro_rules! example {
 #[derive(Debug, Parser)]
 #[command(name = "credpool", version, propagate_version = true, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The store: a directory, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…`; else the variable CREDPOOL_STORE
+    /// The store: a directory, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…`; else the variable `CREDPOOL_STORE`
     ///
     /// A URL with a password goes into the variable: other users of the machine can read arguments.
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "STORE")]

@@ -1,5 +1,6 @@
 //! Moments and lengths of time, for people and for programs.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use credpool::{Clock, SystemClock, Timestamp};
@@ -45,7 +46,7 @@ pub(crate) fn short(time: Duration) -> String {
     let mut text = String::new();
     for (unit, length) in &units[first..] {
         if rest >= *length {
-            text += &format!("{}{unit}", rest / length);
+            let _ = write!(text, "{}{unit}", rest / length);
             rest %= length;
         }
     }

@@ -1,6 +1,6 @@
 //! What a command says: text for people, one JSON document for programs. Results go to standard output, everything else to standard error.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Stdout, Write};
 
 use console::{Style, Term};
 use serde::Serialize;
@@ -12,9 +12,13 @@ use crate::text::clean;
 pub(crate) struct Output {
     pub(crate) json: bool,
     pub(crate) is_terminal: bool,
-    colors: bool,
-    colors_of_errors: bool,
+    out: Stdout,
+    colors: Colors,
+    colors_of_errors: Colors,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct Colors(bool);
 
 /// What a line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +42,9 @@ impl Output {
         Self {
             json: args.json,
             is_terminal,
-            colors: wanted(console::colors_enabled() && is_terminal) && !args.json,
-            colors_of_errors: wanted(console::colors_enabled_stderr()),
+            out: io::stdout(),
+            colors: Colors(wanted(console::colors_enabled() && is_terminal) && !args.json),
+            colors_of_errors: Colors(wanted(console::colors_enabled_stderr())),
         }
     }
 
@@ -64,7 +69,7 @@ impl Output {
 
     /// Text as it is, all of it.
     pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = self.out.lock();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         match written {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
@@ -78,27 +83,27 @@ impl Output {
 
     /// A text in its colour, where there are colours.
     pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
-        paint(tone, text, self.colors)
-    }
-
-    /// Beside the results: what a person should know.
-    pub(crate) fn note(&self, text: &str) {
-        eprintln!("{}", clean(text));
+        self.colors.paint(tone, text)
     }
 
     /// Says why the command has failed: on standard error, and as the JSON document where that is wanted.
     pub(crate) fn failed(&self, failed: &Failed) {
         if self.json {
-            // Where it cannot be written there is nobody to read it; the exit code says so all the same.
+            // Where it cannot be written, the exit code says so all the same.
             let _ = self.document(&serde_json::json!({ "error": failed }));
             return;
         }
-        let prefix = paint(Tone::Bad, "error:", self.colors_of_errors);
+        let prefix = self.colors_of_errors.paint(Tone::Bad, "error:");
         eprintln!("{prefix} {}", clean(&sentence(failed)));
         if let Some(hint) = &failed.what_to_do {
             eprintln!("  {}", clean(hint));
         }
     }
+}
+
+/// Beside the results: what a person should know.
+pub(crate) fn note(text: &str) {
+    eprintln!("{}", clean(text));
 }
 
 /// What happened, and to which credential where the message does not say so.
@@ -111,16 +116,18 @@ pub(crate) fn sentence(failed: &Failed) -> String {
     }
 }
 
-fn paint(tone: Tone, text: &str, colors: bool) -> String {
-    let style = match tone {
-        Tone::Plain => return text.to_owned(),
-        Tone::Heading => Style::new().bold(),
-        Tone::Good => Style::new().green(),
-        Tone::Waiting => Style::new().yellow(),
-        Tone::Bad => Style::new().red(),
-        Tone::Quiet => Style::new().dim(),
-    };
-    style.force_styling(colors).apply_to(text).to_string()
+impl Colors {
+    fn paint(self, tone: Tone, text: &str) -> String {
+        let style = match tone {
+            Tone::Plain => return text.to_owned(),
+            Tone::Heading => Style::new().bold(),
+            Tone::Good => Style::new().green(),
+            Tone::Waiting => Style::new().yellow(),
+            Tone::Bad => Style::new().red(),
+            Tone::Quiet => Style::new().dim(),
+        };
+        style.force_styling(self.0).apply_to(text).to_string()
+    }
 }
 
 /// The columns of what is no terminal: nothing is cut.

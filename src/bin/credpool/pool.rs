@@ -9,10 +9,9 @@ use credpool::{
     Store,
 };
 
-use crate::args::Choice;
 use crate::failure::Failed;
 use crate::moment::now;
-use crate::report::{Credential, ModelState};
+use crate::report::{ANY_OTHER, Credential, ModelState, NO_MODEL};
 use crate::store::Opened;
 use crate::vendors;
 
@@ -61,15 +60,11 @@ impl Pool {
         Failed::from(Error::new(ErrorCode::AuthNotFound, message)).about(id)
     }
 
-    /// What is said of the credentials, those that need something first.
-    pub(crate) fn credentials(&self, choice: &Choice) -> Vec<Credential> {
-        let records = self.records();
-        let is_chosen = |auth: &Arc<Auth>| is_of(auth, choice.provider.as_deref());
-        let records: Vec<_> = records.into_iter().filter(is_chosen).collect();
+    /// What is said of the credentials of a provider, or of all, those that need something first.
+    pub(crate) fn credentials(&self, provider: Option<&str>) -> Vec<Credential> {
+        let mut records = self.records();
+        records.retain(|auth| is_of(auth, provider));
         let mut found = self.reported(&records);
-        if choice.unavailable {
-            found.retain(|credential| !credential.is_well());
-        }
         found.sort_by_cached_key(Credential::urgency);
         found
     }
@@ -179,11 +174,6 @@ fn telling(auth: &Auth, mut reports: Vec<CredentialReport>) -> Vec<CredentialRep
     });
     reports
 }
-
-/// Stands for every model that a credential was not asked for yet.
-pub(crate) const ANY_OTHER: &str = "*";
-/// Stands for calls without a model.
-pub(crate) const NO_MODEL: &str = "";
 
 /// Whether a record is of a provider, by its name in any form.
 pub(crate) fn is_of(auth: &Auth, provider: Option<&str>) -> bool {

@@ -1,13 +1,15 @@
 //! What is said of each credential: the shape of `--json`, and what the tables are made of.
 
+use std::cmp::Reverse;
+
 use credpool::{
-    AccountKind, Auth, Availability, CooldownSource, CredentialReport, Expiry, Timestamp,
+    AccountKind, Auth, Availability, CooldownSource, CredentialReport, Error, Expiry, Timestamp,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::advice::{Action, Advice, kind_of, name_of, state_of};
 use crate::moment::{exact, until};
-use crate::pool::{ANY_OTHER, NO_MODEL};
 
 /// A credential and its state over all models that it is known for.
 #[derive(Clone, Debug, Serialize)]
@@ -43,7 +45,8 @@ pub(crate) struct ModelState {
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct State {
-    pub(crate) state: &'static str,
+    #[serde(rename = "state")]
+    pub(crate) name: &'static str,
     pub(crate) ready: bool,
     pub(crate) action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,9 +129,15 @@ impl Credential {
         unserved.map(|model| shown_model(&model.model))
     }
 
-    /// What it is listed by: what needs a person, then what returns last, then the others.
+    /// What it is listed by: what needs a person, then what returns by itself, the soonest first, then the others.
     pub(crate) fn urgency(&self) -> impl Ord + use<> {
-        (std::cmp::Reverse(self.state.weight()), self.id.clone())
+        let State {
+            action,
+            ready,
+            ends,
+            ..
+        } = self.state;
+        (Reverse((action, !ready)), ends, self.id.clone())
     }
 
     /// What to do, in words that many credentials may share.
@@ -163,7 +172,7 @@ impl State {
         let text = Some(advice.text).filter(|text| !text.is_empty());
         let ends = report.until.filter(|end| *end > now && !ready);
         Self {
-            state: state_of(report),
+            name: state_of(report),
             ready,
             action: advice.action,
             what_to_do: text.map(|text| for_credential(text, auth)),
@@ -189,6 +198,11 @@ impl State {
         (self.action, !self.ready, self.ends)
     }
 }
+
+/// Stands for every model that a credential was not asked for yet.
+pub(crate) const ANY_OTHER: &str = "*";
+/// Stands for calls without a model.
+pub(crate) const NO_MODEL: &str = "";
 
 /// The name of a model for people.
 pub(crate) fn shown_model(model: &str) -> &str {
@@ -216,11 +230,50 @@ fn why(report: &CredentialReport, ready: bool) -> String {
         return "set by an operator".to_owned();
     }
     let fault = report.fault.map(name_of);
-    let message = report.error.as_ref().map(credpool::Error::message);
+    let message = report.error.as_ref().map(said);
     match (fault, message) {
         (Some(fault), Some(message)) => format!("{fault}: {message}"),
         (Some(fault), None) => fault.to_owned(),
-        (None, Some(message)) => message.to_owned(),
+        (None, Some(message)) => message,
         (None, None) => String::new(),
+    }
+}
+
+/// What an error says, for people: of a vendor's JSON the message alone.
+pub(crate) fn said(error: &Error) -> String {
+    let message = error.message();
+    let parts = message.split_once(": ");
+    let json =
+        parts.and_then(|(head, body)| Some((head, serde_json::from_str::<Value>(body).ok()?)));
+    let Some((head, json)) = json else {
+        return message.to_owned();
+    };
+    let places = ["/error/message", "/message", "/error", "/detail"];
+    let mut texts = places
+        .iter()
+        .filter_map(|place| json.pointer(place)?.as_str());
+    match texts.next() {
+        Some(text) => format!("{text} ({head})"),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_vendors_answer_the_message_is_said() {
+        let said = |status, body: &str| said(&Error::upstream(status, body));
+        for body in [
+            r#"{"error":{"message":"No credit","type":"billing"}}"#,
+            r#"{"message":"No credit"}"#,
+            r#"{"error":"No credit"}"#,
+        ] {
+            assert_eq!(said(402, body), "No credit (HTTP 402)");
+        }
+        assert_eq!(said(502, "bad: gateway"), "HTTP 502: bad: gateway");
+        assert_eq!(said(500, r#"{"error":{"#), r#"HTTP 500: {"error":{"#);
+        assert_eq!(said(500, ""), "HTTP 500");
     }
 }

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use credpool::{Error, FileStore, Sealed, SealingKey, Secret, Store};
+use credpool::{Error, ErrorCode, FileStore, Sealed, SealingKey, Secret, Store};
 
 use crate::args::Args;
 use crate::failure::Failed;
@@ -144,8 +144,7 @@ impl Kind {
         match self {
             Self::Directory(path) => path.display().to_string(),
             Self::Sqlite(path) => format!("sqlite:{}", path.display()),
-            Self::Postgres(url) => host_of(url.expose()),
-            Self::Redis(url, None) => host_of(url.expose()),
+            Self::Postgres(url) | Self::Redis(url, None) => host_of(url.expose()),
             Self::Redis(url, Some(name)) => format!("{} ({name})", host_of(url.expose())),
         }
     }
@@ -192,10 +191,8 @@ fn must_exist(path: &Path, if_missing: IfMissing) -> Result<(), Failed> {
     let message = format!("there is no store {}", path.display());
     let hint =
         "look at the path; `add`, `login`, `import` and `copy` make a store that is not there";
-    let mut failed = Failed::usage(message, hint);
-    failed.exit = crate::failure::Exit::Store;
-    failed.code = "store".to_owned();
-    Err(failed)
+    let error = Error::new(ErrorCode::Store, message);
+    Err(Failed::from(error).with_hint(hint))
 }
 
 /// An address from an argument, else from a variable.

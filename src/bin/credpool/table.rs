@@ -30,7 +30,7 @@ impl<'a> Table<'a> {
     }
 
     /// Adds a row, with a cell for each column.
-    pub(crate) fn row(&mut self, cells: Vec<String>, tone: Tone) {
+    pub(crate) fn row(&mut self, cells: &[String], tone: Tone) {
         let cells = cells.iter().map(|cell| clean(cell).into_owned()).collect();
         self.rows.push((cells, tone));
     }

@@ -1,5 +1,7 @@
 //! `check`: asks each credential's vendor whether it accepts the credential. Nothing is recorded, and no token is spent.
 
+use std::cmp::Reverse;
+use std::fmt::Write;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -15,9 +17,9 @@ use crate::advice::{Action, Advice, kind_of, name_of};
 use crate::args::Check;
 use crate::failure::{Exit, Failed, Failure};
 use crate::moment::{exact, now};
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, note};
 use crate::pool::{Editor, Pool, is_of};
-use crate::report::{Problem, for_credential};
+use crate::report::{Problem, for_credential, said};
 use crate::store::{IfMissing, Opened, Place};
 use crate::table::{Column, Table};
 use crate::text::count;
@@ -59,10 +61,10 @@ pub(super) fn run(place: &Place, check: &Check, output: &Output) -> Result<Exit,
     let opened = place.open(IfMissing::Refuse)?;
     let mut records = chosen(&opened, check)?;
     if check.refresh {
-        records = refreshed(&opened, check, &records, output)?;
+        records = refreshed(&opened, check, &records)?;
     }
     let mut verdicts = ask_all(&records, check)?;
-    verdicts.sort_by(|one, other| (other.action, other.result).cmp(&(one.action, one.result)));
+    verdicts.sort_by_key(|verdict| Reverse((verdict.action, verdict.result)));
     let is_well = verdicts
         .iter()
         .all(|verdict| verdict.result < Answer::Unclear);
@@ -97,7 +99,6 @@ fn refreshed(
     opened: &Opened,
     check: &Check,
     records: &[Arc<Auth>],
-    output: &Output,
 ) -> Result<Vec<Arc<Auth>>, Failed> {
     let ended: Vec<_> = records
         .iter()
@@ -109,7 +110,7 @@ fn refreshed(
     let editor = Editor::open_with_keys(opened)?;
     for auth in ended {
         if let Err(error) = editor.manager.refresh_now(&auth.id) {
-            output.note(&format!("{} was not refreshed: {error}", auth.id));
+            note(&format!("{} was not refreshed: {error}", auth.id));
         }
     }
     editor.close()?;
@@ -303,7 +304,7 @@ impl Verdict {
             fault: fault.map(FailureKind::as_str),
             what_to_do: advice.map(|advice| for_credential(advice.text, auth)),
             why: match (&answer, fault) {
-                (Err(error), Some(fault)) => format!("{}: {}", name_of(fault), error.message()),
+                (Err(error), Some(fault)) => format!("{}: {}", name_of(fault), said(error)),
                 _ => String::new(),
             },
             error: answer.as_ref().err().map(|error| Problem {
@@ -375,7 +376,7 @@ fn lines(verdicts: &[Verdict], output: &Output) -> Vec<String> {
             verdict.why.clone(),
             verdict.what_to_do.clone().unwrap_or_default(),
         ];
-        table.row(cells, tone);
+        table.row(&cells, tone);
     }
     let width = output.width();
     let mut lines = if verdicts.is_empty() {
@@ -400,7 +401,7 @@ fn lines(verdicts: &[Verdict], output: &Output) -> Vec<String> {
         (Answer::NotAsked, "not asked"),
     ] {
         if of(answer) > 0 {
-            sums += &format!(", {} {what}", of(answer));
+            let _ = write!(sums, ", {} {what}", of(answer));
         }
     }
     lines.push(String::new());

@@ -5,7 +5,7 @@ use credpool::{Auth, Error, ErrorCode, Revision, Saved, Store};
 use super::change::{Outcome, tell};
 use crate::args::Copy;
 use crate::failure::{Exit, Failed, Failure};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::store::{IfMissing, Opened, Place};
 use crate::text::{count, listed};
 
@@ -23,7 +23,7 @@ pub(super) fn run(place: &Place, copy: &Copy, output: &Output) -> Result<Exit, F
     }
     let listing = from.store().list()?;
     for skipped in &listing.skipped {
-        output.note(&format!("not copied: {skipped}"));
+        note(&format!("not copied: {skipped}"));
     }
     let chosen = chosen(&copy.ids, &listing.records, &from)?;
     let to = to.open(IfMissing::Make)?;
@@ -35,7 +35,7 @@ pub(super) fn run(place: &Place, copy: &Copy, output: &Output) -> Result<Exit, F
     let logins = chosen.iter().filter(|auth| is_login(auth));
     let logins: Vec<&str> = logins.map(|auth| auth.id.as_str()).collect();
     if !logins.is_empty() {
-        output.note(&format!(
+        note(&format!(
             "{} with a refresh token now in two stores ({}): use one of the stores alone, since the second refresh of such a token ends the login",
             count(logins.len(), "login"),
             listed(logins.iter().copied(), 8),

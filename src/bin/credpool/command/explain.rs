@@ -157,12 +157,12 @@ fn say(explained: &Explained, output: &Output) -> Result<(), Failure> {
         let state = &line.state.state;
         let cells = vec![
             line.id.clone(),
-            state.state.to_owned(),
+            state.name.to_owned(),
             returns(state),
             state.why.clone(),
             state.what_to_do.clone().unwrap_or_default(),
         ];
-        table.row(cells, tone(state));
+        table.row(&cells, tone(state));
     }
     for line in table.lines(output, output.width()) {
         output.line(&line)?;

@@ -8,7 +8,7 @@ use super::change::{Outcome, tell};
 use crate::args::Import;
 use crate::failure::{Exit, Failed, Failure};
 use crate::moment::exact;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, note};
 use crate::pool::Editor;
 use crate::store::{IfMissing, Place};
 use crate::text::clean;
@@ -67,7 +67,7 @@ pub(super) fn run(place: &Place, wanted: &Import, output: &Output) -> Result<Exi
         .map(|credential| (id_of(&prefix, credential), credential))
         .collect();
     for problem in file.not_understood() {
-        output.note(&format!("not understood: {problem}"));
+        note(&format!("not understood: {problem}"));
     }
     if found.is_empty() {
         let message = format!("there is no credential in {}", wanted.file.display());

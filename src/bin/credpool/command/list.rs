@@ -1,6 +1,8 @@
 //! `list`: the credentials, those that need something first.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use credpool::Skipped;
 use serde::Serialize;
@@ -9,7 +11,7 @@ use crate::advice::Action;
 use crate::args::Choice;
 use crate::failure::{Exit, Failure};
 use crate::moment::{exact, now, of_day, short, until};
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, note};
 use crate::pool::Pool;
 use crate::report::{Credential, Serves, State};
 use crate::store::{IfMissing, Place};
@@ -21,8 +23,19 @@ use crate::text::{clean, count, listed};
 pub(super) struct Document<'a> {
     store: &'a str,
     at: String,
-    credentials: &'a [Credential],
+    summary: Summary,
+    credentials: Vec<&'a Credential>,
     skipped: Vec<SkippedEntry>,
+}
+
+/// How many there are, of which many may not be shown.
+#[derive(Debug, Serialize)]
+struct Summary {
+    credentials: usize,
+    ready: usize,
+    act: usize,
+    wait: usize,
+    disabled: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -32,7 +45,12 @@ struct SkippedEntry {
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn of(store: &'a str, credentials: &'a [Credential], skipped: &[Skipped]) -> Self {
+    pub(super) fn of(
+        store: &'a str,
+        credentials: &'a [Credential],
+        choice: &Choice,
+        skipped: &[Skipped],
+    ) -> Self {
         let entry = |skipped: &Skipped| SkippedEntry {
             location: skipped.location.clone(),
             reason: skipped.reason.clone(),
@@ -40,7 +58,8 @@ impl<'a> Document<'a> {
         Self {
             store,
             at: exact(now()),
-            credentials,
+            summary: Summary::of(credentials),
+            credentials: shown(credentials, choice),
             skipped: skipped.iter().map(entry).collect(),
         }
     }
@@ -49,28 +68,45 @@ impl<'a> Document<'a> {
 pub(super) fn run(place: &Place, choice: &Choice, output: &Output) -> Result<Exit, Failure> {
     let opened = place.open(IfMissing::Refuse)?;
     let pool = Pool::look(&*opened.store())?;
-    let credentials = pool.credentials(choice);
+    let credentials = pool.credentials(choice.provider.as_deref());
     if output.json {
-        output.document(&Document::of(&opened.name, &credentials, &pool.skipped))?;
+        output.document(&Document::of(
+            &opened.name,
+            &credentials,
+            choice,
+            &pool.skipped,
+        ))?;
         return Ok(Exit::Well);
     }
-    for line in lines(&credentials, output, output.width()) {
+    for line in lines(&credentials, choice, output, output.width()) {
         output.line(&line)?;
     }
     for skipped in &pool.skipped {
-        output.note(&format!("not read: {skipped}"));
+        note(&format!("not read: {skipped}"));
     }
     Ok(Exit::Well)
 }
 
+fn shown<'a>(credentials: &'a [Credential], choice: &Choice) -> Vec<&'a Credential> {
+    let is_shown = |credential: &&Credential| !(choice.unavailable && credential.is_well());
+    credentials.iter().filter(is_shown).collect()
+}
+
 /// The table, the sums, and what to do.
-pub(super) fn lines(credentials: &[Credential], output: &Output, width: usize) -> Vec<String> {
+pub(super) fn lines(
+    credentials: &[Credential],
+    choice: &Choice,
+    output: &Output,
+    width: usize,
+) -> Vec<String> {
     let mut lines = Vec::new();
-    if !credentials.is_empty() {
-        lines.extend(table(credentials).lines(output, width));
+    let shown = shown(credentials, choice);
+    if !shown.is_empty() {
+        lines.extend(table(&shown).lines(output, width));
         lines.push(String::new());
     }
-    lines.push(output.paint(Tone::Heading, &sums(credentials)));
+    let sums = Summary::of(credentials).to_string();
+    lines.push(output.paint(Tone::Heading, &sums));
     lines.extend(errands(credentials, output, width));
     lines
 }
@@ -108,19 +144,19 @@ const COLUMNS: [Column; 6] = [
     },
 ];
 
-fn table(credentials: &[Credential]) -> Table<'static> {
+fn table(credentials: &[&Credential]) -> Table<'static> {
     let mut table = Table::of(&COLUMNS);
     for credential in credentials {
         let state = &credential.state;
         let cells = vec![
             credential.id.clone(),
             credential.provider.clone(),
-            state.state.to_owned(),
+            state.name.to_owned(),
             returns(state),
             models(credential),
             state.why.clone(),
         ];
-        table.row(cells, tone(state));
+        table.row(&cells, tone(state));
     }
     table
 }
@@ -158,35 +194,44 @@ fn models(credential: &Credential) -> String {
     }
 }
 
-/// `40 credentials: 31 ready, 9 unavailable (2 need you, 7 return by themselves)`.
-pub(super) fn sums(credentials: &[Credential]) -> String {
-    let of = |is: &dyn Fn(&&Credential) -> bool| credentials.iter().filter(is).count();
-    let ready = of(&|credential| credential.is_well());
-    let disabled = of(&|credential| credential.state.state == "disabled");
-    let act = of(&|credential| credential.state.action == Action::Act);
-    let wait = of(&|credential| credential.state.action == Action::Wait);
-    let mut text = format!("{}: {ready} ready", count(credentials.len(), "credential"));
-    for (number, what) in [
-        (act, "need you"),
-        (wait, "return by themselves"),
-        (disabled, "disabled"),
-    ] {
-        if number > 0 {
-            text += &format!(", {number} {what}");
+impl Summary {
+    fn of(credentials: &[Credential]) -> Self {
+        let of =
+            |is: &dyn Fn(&Credential) -> bool| credentials.iter().filter(|one| is(one)).count();
+        Self {
+            credentials: credentials.len(),
+            ready: of(&Credential::is_well),
+            act: of(&|credential| credential.state.action == Action::Act),
+            wait: of(&|credential| credential.state.action == Action::Wait),
+            disabled: of(&|credential| credential.state.name == "disabled"),
         }
     }
-    text
+}
+
+/// `40 credentials: 27 ready, 3 need you, 9 return by themselves, 1 disabled`
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = count(self.credentials, "credential");
+        write!(f, "{total}: {} ready", self.ready)?;
+        for (number, what) in [
+            (self.act, "need you"),
+            (self.wait, "return by themselves"),
+            (self.disabled, "disabled"),
+        ] {
+            if number > 0 {
+                write!(f, ", {number} {what}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What to do, and for which credentials; what a person has to do comes first.
 fn errands(credentials: &[Credential], output: &Output, width: usize) -> Vec<String> {
-    let mut errands: BTreeMap<(std::cmp::Reverse<Action>, &str), Vec<&Credential>> =
-        BTreeMap::new();
+    let mut errands: BTreeMap<(Reverse<Action>, &str), Vec<&Credential>> = BTreeMap::new();
     for credential in credentials {
         if let Some((action, text)) = credential.errand() {
-            let errand = errands
-                .entry((std::cmp::Reverse(action), text))
-                .or_default();
+            let errand = errands.entry((Reverse(action), text)).or_default();
             errand.push(credential);
         }
     }
@@ -205,8 +250,9 @@ fn errands(credentials: &[Credential], output: &Output, width: usize) -> Vec<Str
             of.iter().map(|credential| credential.id.as_str()),
             MOST_NAMED,
         );
-        let worst = of.iter().map(|credential| tone(&credential.state));
-        let tone = worst.last().unwrap_or(Tone::Plain);
+        let tone = of
+            .first()
+            .map_or(Tone::Plain, |credential| tone(&credential.state));
         for line in wrapped(&format!("{names}: {text}"), width.min(100)) {
             lines.push(output.paint(tone, &line));
         }

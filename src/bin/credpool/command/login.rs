@@ -7,7 +7,7 @@ use crate::args::Login as Wanted;
 use crate::failure::{Exit, Failed, Failure};
 use crate::interrupt;
 use crate::moment::{exact, short};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::pool::Editor;
 use crate::secret::ask;
 use crate::store::{IfMissing, Place};
@@ -29,11 +29,11 @@ pub(super) fn run(place: &Place, wanted: &Wanted, output: &Output) -> Result<Exi
     }
     let logged_in = editor.manager.log_in(&wanted.id, &login, |prompt| {
         let time = short(prompt.expires_in);
-        output.note(&format!("{prompt}"));
+        note(&format!("{prompt}"));
         if let Some(url) = &prompt.complete_url {
-            output.note(&format!("With the code in it: {url}"));
+            note(&format!("With the code in it: {url}"));
         }
-        output.note(&format!("This waits for {time}; Ctrl-C ends it."));
+        note(&format!("This waits for {time}; Ctrl-C ends it."));
     });
     if logged_in.is_err() && is_new {
         forget(&editor.manager, &wanted.id);

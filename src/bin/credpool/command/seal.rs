@@ -9,7 +9,7 @@ use credpool::{Auth, Error, ErrorCode, Revision, Saved, SealingKey};
 use super::change::{Outcome, tell};
 use crate::args::{Seal, Unseal};
 use crate::failure::{Exit, Failed, Failure};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::secret::confirm;
 use crate::store::{IfMissing, Opened, Place};
 
@@ -19,7 +19,7 @@ pub(super) fn seal(place: &Place, seal: &Seal, output: &Output) -> Result<Exit, 
         // Before a key is made, the store is looked for.
         place.look_for()?;
         make_key(path)?;
-        output.note(&format!(
+        note(&format!(
             "a new key is in {}: keep it safe, for without it the store cannot be read",
             path.display()
         ));
@@ -59,7 +59,7 @@ pub(super) fn unseal(place: &Place, unseal: &Unseal, output: &Output) -> Result<
     let outcomes: Vec<_> = closed
         .map(|auth| Outcome::of(&auth.id, open(&opened, sealed, &auth.id)))
         .collect();
-    output.note("programs that still have the key seal a record again when they next write it");
+    note("programs that still have the key seal a record again when they next write it");
     tell(&outcomes, output)
 }
 

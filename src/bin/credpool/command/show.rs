@@ -95,7 +95,7 @@ pub(super) fn say_state(name: &str, state: &State, output: &Output) -> Result<()
     } else {
         format!(", returns {returns}")
     };
-    let line = format!("  {name:<16}{}{when}", state.state);
+    let line = format!("  {name:<16}{}{when}", state.name);
     output.line(&output.paint(tone(state), &clean(&line)))?;
     let width = output.width().min(100);
     let source = match state.source {

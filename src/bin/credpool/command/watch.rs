@@ -38,13 +38,13 @@ pub(super) fn run(place: &Place, watch: &Watch, output: &Output) -> Result<Exit,
 
 /// Where it goes to a file or a program: what there is, whenever it has changed.
 fn print(opened: &Opened, view: &View, choice: &Choice, output: &Output) -> Result<(), Failure> {
-    let credentials = view.pool.credentials(choice);
+    let credentials = view.pool.credentials(choice.provider.as_deref());
     if output.json {
-        let document = Document::of(&opened.name, &credentials, &view.pool.skipped);
+        let document = Document::of(&opened.name, &credentials, choice, &view.pool.skipped);
         return output.line(&serde_json::to_string(&document).unwrap_or_default());
     }
     output.line(&exact(now()))?;
-    for line in lines(&credentials, output, output.width()) {
+    for line in lines(&credentials, choice, output, output.width()) {
         output.line(&line)?;
     }
     output.line("")
@@ -90,7 +90,9 @@ fn frame(
         let text = format!("not up to date: {}", error.message());
         screen.push(output.paint(Tone::Bad, &cut(&text)));
     }
-    let list = lines(&view.pool.credentials(&watch.choice), output, columns);
+    let choice = &watch.choice;
+    let credentials = view.pool.credentials(choice.provider.as_deref());
+    let list = lines(&credentials, choice, output, columns);
     let room = rows.saturating_sub(screen.len() + 1);
     if list.len() > room {
         let shown = room.saturating_sub(1);
