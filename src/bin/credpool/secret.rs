@@ -1,20 +1,23 @@
 //! Secrets from a prompt without echo, or from standard input: never from an argument, which every user of the machine can read.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, ErrorKind, IsTerminal, Read};
 
-use credpool::Secret;
+use credpool::{Error, ErrorCode, Secret};
 
 use crate::failure::Failed;
+use crate::interrupt;
 
 /// Asks for a secret on a terminal; elsewhere it is what standard input holds, without space around it.
 pub(crate) fn ask(what: &str) -> Result<Secret, Failed> {
-    let is_asked = io::stdin().is_terminal();
-    let text = if is_asked {
-        rpassword::prompt_password(format!("{what} (not shown): ")).map(Secret::from)
+    let text = if io::stdin().is_terminal() {
+        prompt(what)
     } else {
         read(io::stdin().lock())
     };
-    let unread = |error| {
+    let unread = |error: io::Error| {
+        if error.kind() == ErrorKind::Interrupted {
+            return Error::new(ErrorCode::Cancelled, "nothing was done").into();
+        }
         let message = format!("{what} could not be read: {error}");
         Failed::usage(
             message,
@@ -29,6 +32,42 @@ pub(crate) fn ask(what: &str) -> Result<Secret, Failed> {
         return Err(Failed::usage(format!("{what} is empty"), hint));
     }
     Ok(Secret::new(trimmed))
+}
+
+/// On the terminal. An interruption is heard, so that the terminal is what it was afterwards.
+fn prompt(what: &str) -> io::Result<Secret> {
+    let _heard = interrupt::hear().map_err(io::Error::other)?;
+    #[cfg(unix)]
+    let _quiet = quiet::Quiet::begin()?;
+    let typed = rpassword::prompt_password(format!("{what} (not shown): "));
+    eprintln!();
+    typed.map(Secret::from)
+}
+
+#[cfg(unix)]
+mod quiet {
+    use std::io;
+
+    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+    /// A terminal without echo. It begins before the prompt is there: what is typed as soon as that is seen would be shown otherwise.
+    pub(super) struct Quiet(Termios);
+
+    impl Quiet {
+        pub(super) fn begin() -> io::Result<Self> {
+            let former = tcgetattr(io::stdin())?;
+            let mut quiet = former.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            tcsetattr(io::stdin(), OptionalActions::Now, &quiet)?;
+            Ok(Self(former))
+        }
+    }
+
+    impl Drop for Quiet {
+        fn drop(&mut self) {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        }
+    }
 }
 
 /// Asks whether something is to be done. Where no person can answer, the answer is none.

@@ -21,7 +21,9 @@ pub(super) fn run(place: &Place, wanted: &Wanted, output: &Output) -> Result<Exi
         let hint = "`--provider NAME` makes a new one; `credpool list` names those that are there";
         return Err(Failed::from(error).about(&wanted.id).with_hint(hint).into());
     }
-    let login = login(wanted)?.with_cancel(interrupt::token()?);
+    let login = login(wanted)?;
+    let interrupted = interrupt::hear()?;
+    let login = login.with_cancel(interrupted.clone());
     if let Some(provider) = wanted.provider.as_deref().filter(|_| is_new) {
         editor
             .manager

@@ -19,7 +19,7 @@ use crate::text::clean;
 
 pub(super) fn run(place: &Place, watch: &Watch, output: &Output) -> Result<Exit, Failure> {
     let opened = place.open(IfMissing::Refuse)?;
-    let interrupted = interrupt::token()?;
+    let interrupted = interrupt::hear()?;
     if output.is_terminal && !output.json {
         return on_terminal(&opened, watch, output, &interrupted);
     }
