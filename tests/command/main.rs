@@ -8,6 +8,7 @@ mod store_support;
 mod beside;
 mod canary;
 mod checks;
+mod errors;
 mod logins;
 mod night;
 mod pictures;

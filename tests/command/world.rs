@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::testing::{ReceivedRequest, Reply, Upstream};
-use credpool::{
-    Auth, Clock, Error, FileStore, Manager, Metadata, OAuthTokens, Outcome, Store, SystemClock,
-};
+use credpool::{Auth, Clock, Error, FileStore, Manager, OAuthTokens, Outcome, Store, SystemClock};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -181,12 +179,6 @@ pub(crate) fn login(token_url: &str, ends_in: i64) -> Auth {
         .with_attribute("token_url", token_url)
         .with_attribute("client_id", "my-app")
         .with_attribute("client_secret", "canary-client")
-}
-
-/// Without what may be another value at each run.
-pub(crate) fn metadata_names(auth: &Auth) -> Vec<String> {
-    let members = auth.metadata.iter().flat_map(Metadata::iter);
-    members.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// Keys are what their names say.

@@ -1,6 +1,6 @@
 //! What is wrong with a credential, in a word, and what to do about it.
 
-use credpool::{Auth, Availability, CooldownSource, CredentialReport, ErrorCode, FailureKind};
+use credpool::{Auth, Availability, CooldownSource, CredentialReport, FailureKind};
 use serde::Serialize;
 
 /// Whether a person has to do something.
@@ -35,14 +35,18 @@ const fn act(text: &'static str) -> Advice {
 }
 
 impl Advice {
-    /// For a credential's report about a model.
-    pub(crate) fn of(report: &CredentialReport, auth: &Auth) -> Self {
+    /// For a credential's report about a model. Where its login has ended a person has to log in, although the last token may still serve.
+    pub(crate) fn of(report: &CredentialReport, auth: &Auth, login_has_ended: bool) -> Self {
         match report.availability {
+            Availability::Ready | Availability::Probe | Availability::Refreshing
+                if login_has_ended =>
+            {
+                act(LOG_IN)
+            }
             Availability::Cooling if report.origin == Some(CooldownSource::Operator) => {
                 wait("wait, an operator wants it so; `credpool reset ID` ends it")
             }
             Availability::Cooling => Self::of_fault(report.fault.unwrap_or_default(), auth),
-            Availability::Refreshing if needs_login(report) => act(LOG_IN),
             Availability::Refreshing if auth.attributes.get("held_by").is_some() => {
                 act("run the program that owns the login once: it alone renews the token")
             }
@@ -88,11 +92,6 @@ impl Advice {
 
 const LOG_IN: &str = "log in again: `credpool login ID`";
 
-fn needs_login(report: &CredentialReport) -> bool {
-    let error = report.error.as_ref();
-    error.is_some_and(|error| error.code() == ErrorCode::NeedsLogin)
-}
-
 /// A kind of failure in a few words.
 pub(crate) fn name_of(fault: FailureKind) -> &'static str {
     match fault {
@@ -113,14 +112,16 @@ pub(crate) fn name_of(fault: FailureKind) -> &'static str {
 }
 
 /// The state in a word, for people and for programs.
-pub(crate) fn state_of(report: &CredentialReport) -> &'static str {
+pub(crate) fn state_of(report: &CredentialReport, login_has_ended: bool) -> &'static str {
     match report.availability {
+        Availability::Ready | Availability::Probe | Availability::Refreshing if login_has_ended => {
+            "needs-login"
+        }
         Availability::Ready => "ready",
         Availability::Probe => "probe",
         Availability::Probing => "probing",
         Availability::Busy => "busy",
         Availability::Cooling => "cooling",
-        Availability::Refreshing if needs_login(report) => "needs-login",
         Availability::Refreshing => "refreshing",
         Availability::Pending => "pending",
         Availability::Misconfigured => "misconfigured",

@@ -14,7 +14,7 @@ macro_rules! example {
 
 /// Sees to the credentials of a pool: which are unavailable, why, until when, and what to do.
 #[derive(Debug, Parser)]
-#[command(name = "credpool", version, propagate_version = true, after_help = AFTER_HELP)]
+#[command(name = "credpool", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// The store: a directory, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…`; else the variable `CREDPOOL_STORE`
     ///

@@ -18,6 +18,8 @@ use crate::vendors;
 /// What a store holds at a moment. Nothing that is done with it reaches the store.
 pub(crate) struct Pool {
     manager: Manager,
+    /// Whose logins have ended.
+    ended: BTreeSet<String>,
     pub(crate) skipped: Vec<Skipped>,
 }
 
@@ -35,7 +37,12 @@ impl Pool {
         let report = manager.load()?;
         let mut skipped = listing.skipped;
         skipped.extend(report.skipped);
-        Ok(Self { manager, skipped })
+        let ended = manager.refresh_health().needs_login.into_iter().collect();
+        Ok(Self {
+            manager,
+            ended,
+            skipped,
+        })
     }
 
     pub(crate) fn records(&self) -> Vec<Arc<Auth>> {
@@ -89,7 +96,8 @@ impl Pool {
         let now = now();
         let of = |auth: &Arc<Auth>| {
             let reports = reports.remove(auth.id.as_str())?;
-            Credential::of(auth, &telling(auth, reports), now)
+            let has_ended = self.ended.contains(&auth.id);
+            Credential::of(auth, &telling(auth, reports), has_ended, now)
         };
         records.iter().filter_map(of).collect()
     }
@@ -116,7 +124,7 @@ impl Pool {
         let reports = self.manager.explain(provider, model);
         let of = |report: CredentialReport| {
             let auth = self.manager.get_by_id(&report.auth_id)?;
-            let state = ModelState::of(&report, &auth, now);
+            let state = ModelState::of(&report, &auth, self.ended.contains(&auth.id), now);
             Some((auth, state))
         };
         reports.into_iter().filter_map(of).collect()

@@ -92,12 +92,17 @@ pub(crate) enum Serves {
 
 impl Credential {
     /// From its record and the reports about it, of which there is one at least.
-    pub(crate) fn of(auth: &Auth, reports: &[CredentialReport], now: Timestamp) -> Option<Self> {
+    pub(crate) fn of(
+        auth: &Auth,
+        reports: &[CredentialReport],
+        login_has_ended: bool,
+        now: Timestamp,
+    ) -> Option<Self> {
         let served = |report: &&CredentialReport| report.availability != Availability::NotServed;
         let models: Vec<_> = reports
             .iter()
             .filter(served)
-            .map(|report| ModelState::of(report, auth, now))
+            .map(|report| ModelState::of(report, auth, login_has_ended, now))
             .collect();
         let worst = models.iter().max_by_key(|model| model.state.weight())?;
         let ready = models.iter().filter(|model| model.state.ready).count();
@@ -147,32 +152,37 @@ impl Credential {
     }
 
     pub(crate) fn is_well(&self) -> bool {
-        self.state.ready && self.serves == Serves::All
+        self.state.action == Action::None && self.serves == Serves::All
     }
 }
 
 impl ModelState {
-    pub(crate) fn of(report: &CredentialReport, auth: &Auth, now: Timestamp) -> Self {
+    pub(crate) fn of(
+        report: &CredentialReport,
+        auth: &Auth,
+        login_has_ended: bool,
+        now: Timestamp,
+    ) -> Self {
         Self {
             model: report.model.to_string(),
             sent_as: report.sent_as.as_deref().map(str::to_owned),
-            state: State::of(report, auth, now),
+            state: State::of(report, auth, login_has_ended, now),
         }
     }
 }
 
 impl State {
-    fn of(report: &CredentialReport, auth: &Auth, now: Timestamp) -> Self {
+    fn of(report: &CredentialReport, auth: &Auth, login_has_ended: bool, now: Timestamp) -> Self {
         let ready = matches!(
             report.availability,
             Availability::Ready | Availability::Probe
         );
-        let advice = Advice::of(report, auth);
+        let advice = Advice::of(report, auth, login_has_ended);
         let error = report.error.as_ref().filter(|_| !ready);
         let text = Some(advice.text).filter(|text| !text.is_empty());
         let ends = report.until.filter(|end| *end > now && !ready);
         Self {
-            name: state_of(report),
+            name: state_of(report, login_has_ended),
             ready,
             action: advice.action,
             what_to_do: text.map(|text| for_credential(text, auth)),
@@ -187,7 +197,7 @@ impl State {
                 http_status: error.http_status(),
                 message: error.message().to_owned(),
             }),
-            why: why(report, ready),
+            why: why(report, ready, login_has_ended),
             ends,
             advice,
         }
@@ -219,12 +229,16 @@ pub(crate) fn for_credential(text: &str, auth: &Auth) -> String {
         .replace("ID", &auth.id)
 }
 
-fn why(report: &CredentialReport, ready: bool) -> String {
-    if ready {
-        return match report.availability {
-            Availability::Probe => "returns; the next call tries it".to_owned(),
-            _ => String::new(),
-        };
+fn why(report: &CredentialReport, ready: bool, login_has_ended: bool) -> String {
+    let known = match report.availability {
+        _ if ready && login_has_ended => "the login has ended; its last token still serves",
+        Availability::Probe => "returns; the next call tries it",
+        Availability::Pending => "no login yet",
+        Availability::Disabled => "by an operator",
+        _ => "",
+    };
+    if ready || !known.is_empty() {
+        return known.to_owned();
     }
     if report.origin == Some(CooldownSource::Operator) {
         return "set by an operator".to_owned();
@@ -242,18 +256,17 @@ fn why(report: &CredentialReport, ready: bool) -> String {
 /// What an error says, for people: of a vendor's JSON the message alone.
 pub(crate) fn said(error: &Error) -> String {
     let message = error.message();
-    let parts = message.split_once(": ");
-    let json =
-        parts.and_then(|(head, body)| Some((head, serde_json::from_str::<Value>(body).ok()?)));
-    let Some((head, json)) = json else {
-        return message.to_owned();
-    };
+    let body = message.find('{').map(|at| &message[at..]);
+    let json = body.and_then(|body| serde_json::from_str::<Value>(body).ok());
     let places = ["/error/message", "/message", "/error", "/detail"];
-    let mut texts = places
+    let mut texts = json
         .iter()
-        .filter_map(|place| json.pointer(place)?.as_str());
-    match texts.next() {
-        Some(text) => format!("{text} ({head})"),
+        .flat_map(|json| places.iter().filter_map(|place| json.pointer(place)));
+    match texts.find_map(Value::as_str) {
+        Some(text) => match error.http_status() {
+            Some(status) => format!("{text} (HTTP {status})"),
+            None => text.to_owned(),
+        },
         None => message.to_owned(),
     }
 }

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind, IsTerminal, Read};
 use credpool::{Error, ErrorCode, Secret};
 
 use crate::failure::Failed;
-use crate::interrupt;
 
 /// Asks for a secret on a terminal; elsewhere it is what standard input holds, without space around it.
 pub(crate) fn ask(what: &str) -> Result<Secret, Failed> {
@@ -34,14 +33,11 @@ pub(crate) fn ask(what: &str) -> Result<Secret, Failed> {
     Ok(Secret::new(trimmed))
 }
 
-/// On the terminal. An interruption is heard, so that the terminal is what it was afterwards.
+/// On the terminal.
 fn prompt(what: &str) -> io::Result<Secret> {
-    let _heard = interrupt::hear().map_err(io::Error::other)?;
     #[cfg(unix)]
     let _quiet = quiet::Quiet::begin()?;
-    let typed = rpassword::prompt_password(format!("{what} (not shown): "));
-    eprintln!();
-    typed.map(Secret::from)
+    rpassword::prompt_password(format!("{what} (not shown): ")).map(Secret::from)
 }
 
 #[cfg(unix)]
@@ -50,23 +46,41 @@ mod quiet {
 
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
+    use crate::interrupt::{Heard, end_after};
+
     /// A terminal without echo. It begins before the prompt is there: what is typed as soon as that is seen would be shown otherwise.
-    pub(super) struct Quiet(Termios);
+    pub(super) struct Quiet {
+        former: Termios,
+        _restores_when_interrupted: Heard,
+    }
 
     impl Quiet {
         pub(super) fn begin() -> io::Result<Self> {
             let former = tcgetattr(io::stdin())?;
-            let mut quiet = former.clone();
-            quiet.local_modes.remove(LocalModes::ECHO);
-            tcsetattr(io::stdin(), OptionalActions::Now, &quiet)?;
-            Ok(Self(former))
+            let at_interruption = former.clone();
+            let heard = end_after(move || {
+                restore(&at_interruption);
+                eprintln!();
+            });
+            let quiet = Self {
+                former,
+                _restores_when_interrupted: heard.map_err(io::Error::other)?,
+            };
+            let mut modes = quiet.former.clone();
+            modes.local_modes.remove(LocalModes::ECHO);
+            tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
+            Ok(quiet)
         }
     }
 
     impl Drop for Quiet {
         fn drop(&mut self) {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+            restore(&self.former);
         }
+    }
+
+    fn restore(modes: &Termios) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
     }
 }
 

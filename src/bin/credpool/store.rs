@@ -216,22 +216,18 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Whether a URL has a password, before its host or as a parameter.
+/// Whether a URL has a password, before its host or as a parameter. A doubtful one counts as one that has.
 fn shows_password(address: &str) -> bool {
     let Some((_, rest)) = address.split_once("://") else {
         return false;
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let user = rest.rsplit_once('@').map(|(user, _)| user);
-    let in_front = authority.contains('@') || user.is_some_and(|user| !user.contains(['/', '?']));
-    let parameters = rest.split_once('?').map_or("", |(_, query)| query);
-    let is_password = |parameter: &str| {
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let user = place.rsplit_once('@').map_or("", |(user, _)| user);
+    let names_password = |parameter: &str| {
         let name = parameter.split('=').next().unwrap_or_default();
-        let name = name.to_ascii_lowercase();
-        name.contains("pass")
+        name.to_ascii_lowercase().contains("pass")
     };
-    in_front && user.is_some_and(|user| user.contains(':'))
-        || parameters.split('&').any(is_password)
+    user.contains(':') || parameters.split('&').any(names_password)
 }
 
 /// Scheme, host and path of a URL, without user, password and parameters.

@@ -128,12 +128,12 @@ fn ask_all(records: &[Arc<Auth>], check: &Check) -> Result<Vec<Verdict>, Failed>
     let mut verdicts = Vec::new();
     let mut asked: Vec<(&Arc<Auth>, CallHandle)> = Vec::new();
     for auth in records {
-        match obstacle(auth, !check.ids.is_empty()) {
-            Some(verdict) => {
+        match ask_for(auth, !check.ids.is_empty()) {
+            Ok(ask) => asked.push((auth, submit(&manager, auth, ask, check, &bar)?)),
+            Err(verdict) => {
                 bar.inc(1);
-                verdicts.push(verdict);
+                verdicts.push(*verdict);
             }
-            None => asked.push((auth, submit(&manager, auth, check, &bar)?)),
         }
     }
     for (auth, answer) in asked {
@@ -155,6 +155,7 @@ fn once() -> FailurePolicy {
 fn submit(
     manager: &Manager,
     auth: &Auth,
+    ask: Ask,
     check: &Check,
     bar: &ProgressBar,
 ) -> Result<CallHandle, Failed> {
@@ -167,13 +168,13 @@ fn submit(
     for name in LIMITS {
         asked.attributes.remove(name);
     }
+    if let Some(address) = ask.address {
+        asked.attributes.insert("base_url", address);
+    }
     manager.register_executor(Asker {
         provider: asked.provider.clone(),
         vendor: executor(&auth.provider),
-        path: match call_for(&auth.provider, true) {
-            Call::Get(path) => path,
-            Call::None(_) => "/models",
-        },
+        path: ask.path,
         bar: bar.clone(),
     });
     let provider = asked.provider.clone();
@@ -183,6 +184,12 @@ fn submit(
         .with_timeout(check.timeout)
         .with_max_attempts(1);
     Ok(manager.submit([provider], request, options)?)
+}
+
+/// What a credential's vendor is asked for, and where that is not at the vendor's own address.
+struct Ask {
+    path: &'static str,
+    address: Option<String>,
 }
 
 /// What would keep a credential from being asked, here alone.
@@ -239,10 +246,10 @@ fn has_ended(auth: &Auth) -> bool {
         && auth.attributes.get("api_key").is_none()
 }
 
-/// Why a credential is not asked.
-fn obstacle(auth: &Auth, is_named: bool) -> Option<Verdict> {
+/// What the vendor is asked; else why it is not.
+fn ask_for(auth: &Auth, is_named: bool) -> Result<Ask, Box<Verdict>> {
     let verdict = |result, action, why: &str, what: &str| {
-        Some(Verdict {
+        Err(Box::new(Verdict {
             id: auth.id.clone(),
             provider: auth.provider.clone(),
             kind: kind_of(auth),
@@ -252,7 +259,7 @@ fn obstacle(auth: &Auth, is_named: bool) -> Option<Verdict> {
             what_to_do: Some(for_credential(what, auth)).filter(|what| !what.is_empty()),
             error: None,
             why: why.to_owned(),
-        })
+        }))
     };
     if auth.disabled && !is_named {
         return verdict(Answer::NotAsked, Action::None, "disabled", "");
@@ -261,10 +268,24 @@ fn obstacle(auth: &Auth, is_named: bool) -> Option<Verdict> {
         let what = "name the keys of the store: `--seal-key-file FILE`";
         return verdict(Answer::Refused, Action::Act, "sealed", what);
     }
-    let has_address = auth.attributes.get("base_url").is_some();
-    if let Call::None(why) = call_for(&auth.provider, has_address) {
-        return verdict(Answer::NotAsked, Action::None, why, "");
-    }
+    let address = auth.attributes.get("base_url");
+    let ask = match call_for(&auth.provider, address.is_some()) {
+        Call::Get(path) => Ask {
+            path,
+            address: address.map(str::to_owned),
+        },
+        Call::GetBeside(root, version, path) => {
+            let root = address.map_or(root, |address| {
+                let address = address.trim_end_matches('/');
+                address.strip_suffix(version).unwrap_or(address)
+            });
+            Ask {
+                path,
+                address: Some(root.to_owned()),
+            }
+        }
+        Call::None(why) => return verdict(Answer::NotAsked, Action::None, why, ""),
+    };
     if auth.status == credpool::Status::Pending && auth.generation() == 0 {
         let what = "log in for the first time: `credpool login ID`";
         return verdict(Answer::Refused, Action::Act, "no login yet", what);
@@ -277,7 +298,7 @@ fn obstacle(auth: &Auth, is_named: bool) -> Option<Verdict> {
         let what = "the next call renews it; `credpool check ID --refresh` does it now";
         return verdict(Answer::NotAsked, Action::Wait, "the token has ended", what);
     }
-    None
+    Ok(ask)
 }
 
 impl Verdict {

@@ -1,21 +1,26 @@
 //! By which call a vendor is asked whether it accepts a credential: documented, and free of charge.
 
+use credpool::provider::compatible;
+
 /// What there is to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// A `GET` of this path below the API's address, which is refused without a good credential.
     Get(&'static str),
+    /// The same beside the API's version, which is the end of its address: the address without it, the version, the path.
+    GetBeside(&'static str, &'static str, &'static str),
     /// There is none, and why.
     None(&'static str),
 }
 
-/// The call for a provider. A server that is not known is one that is compatible with OpenAI's, and lists its models as that does, if its
-/// credential names where it is.
+/// The call for a provider. A server that is compatible with OpenAI's API lists its models as that does, unless the table says otherwise: a
+/// vendor of the library's list, or one that is not known at the address that its credential names.
 pub(super) fn call_for(provider: &str, has_address: bool) -> Call {
-    let row = CALLS.iter().find(|(name, ..)| *name == provider);
-    match row {
+    let mut compatible = compatible::ALL.into_iter();
+    let mut rows = CALLS.iter();
+    match rows.find(|(name, ..)| *name == provider) {
         Some((_, call, _)) => *call,
-        None if has_address => MODELS,
+        None if has_address || compatible.any(|vendor| vendor.name == provider) => MODELS,
         None => Call::None("its vendor is not known, and it names no base_url"),
     }
 }
@@ -23,11 +28,11 @@ pub(super) fn call_for(provider: &str, has_address: bool) -> Call {
 const MODELS: Call = Call::Get("/models");
 
 /// Provider, call, and the vendor's page, looked at on 2026-11-27.
-const CALLS: [(&str, Call, &str); 25] = [
+const CALLS: [(&str, Call, &str); 16] = [
     (
         "openai",
         MODELS,
-        "https://platform.openai.com/docs/api-reference/models/list",
+        "https://developers.openai.com/api/reference/resources/models/methods/list",
     ),
     (
         "anthropic",
@@ -41,42 +46,19 @@ const CALLS: [(&str, Call, &str); 25] = [
     ),
     (
         "cohere",
-        Call::Get("/v1/models?page_size=1"),
+        Call::GetBeside("https://api.cohere.com", "/v2", "/v1/models?page_size=1"),
         "https://docs.cohere.com/reference/list-models",
     ),
-    // Its list of models is public.
+    // Its list of models needs no key.
     (
         "openrouter",
         Call::Get("/key"),
         "https://openrouter.ai/docs/api/api-reference/api-keys/get-current-key",
     ),
     (
-        "groq",
-        MODELS,
-        "https://console.groq.com/docs/api-reference",
-    ),
-    ("mistral", MODELS, "https://docs.mistral.ai/api"),
-    (
         "deepseek",
         MODELS,
         "https://api-docs.deepseek.com/api/list-models",
-    ),
-    ("xai", MODELS, "https://docs.x.ai/docs/api-reference"),
-    (
-        "together",
-        MODELS,
-        "https://docs.together.ai/reference/models",
-    ),
-    ("fireworks", MODELS, ""),
-    (
-        "cerebras",
-        MODELS,
-        "https://inference-docs.cerebras.ai/api-reference/models",
-    ),
-    (
-        "moonshot",
-        MODELS,
-        "https://platform.kimi.ai/docs/api/list-models",
     ),
     (
         "minimax",
@@ -86,41 +68,26 @@ const CALLS: [(&str, Call, &str); 25] = [
     (
         "azure-openai",
         MODELS,
-        "https://learn.microsoft.com/rest/api/microsoft-foundry/azureopenai/models",
-    ),
-    (
-        "ollama",
-        MODELS,
-        "https://docs.ollama.com/api/openai-compatibility",
-    ),
-    (
-        "vllm",
-        MODELS,
-        "https://docs.vllm.ai/en/stable/serving/openai_compatible_server",
-    ),
-    (
-        "llama-cpp",
-        MODELS,
-        "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
+        "https://learn.microsoft.com/azure/foundry/reference/rest/open-ai-models-list-models",
     ),
     (
         "azure-openai-dated",
         Call::None("a deployment has no call that costs nothing"),
-        "",
+        "https://learn.microsoft.com/rest/api/azureopenai/models/list",
     ),
     (
-        "bedrock",
-        Call::None("models are listed by another service, with other rights"),
-        "",
-    ),
-    (
-        "vertex",
-        Call::None("models are listed by another service, with other rights"),
-        "",
+        "fireworks",
+        Call::None("the vendor's call needs the id of the account"),
+        "https://docs.fireworks.ai/api-reference/list-models",
     ),
     (
         "perplexity",
-        Call::None("the vendor documents no call that costs nothing"),
+        Call::None("the vendor lists the models of another API alone"),
+        "https://docs.perplexity.ai/api-reference/gateway-models-get",
+    ),
+    (
+        "huggingface",
+        Call::None("the list of models needs no token, and tells nothing of one"),
         "",
     ),
     (
@@ -129,13 +96,18 @@ const CALLS: [(&str, Call, &str); 25] = [
         "",
     ),
     (
-        "huggingface",
-        Call::None("the list of models needs no token, and tells nothing of one"),
+        "bedrock",
+        Call::None("another service lists the models, with other rights"),
+        "",
+    ),
+    (
+        "vertex",
+        Call::None("another service lists the models, with other rights"),
         "",
     ),
     (
         "github-models",
         Call::None("the service ended on 2026-07-30"),
-        "",
+        "https://github.blog/changelog/2026-07-30-github-models-is-now-retired/",
     ),
 ];

@@ -78,7 +78,8 @@ pub(super) fn run(place: &Place, choice: &Choice, output: &Output) -> Result<Exi
         ))?;
         return Ok(Exit::Well);
     }
-    for line in lines(&credentials, choice, output, output.width()) {
+    let lines = Lines::of(&credentials, choice, output, output.width());
+    for line in lines.all() {
         output.line(&line)?;
     }
     for skipped in &pool.skipped {
@@ -92,23 +93,47 @@ fn shown<'a>(credentials: &'a [Credential], choice: &Choice) -> Vec<&'a Credenti
     credentials.iter().filter(is_shown).collect()
 }
 
-/// The table, the sums, and what to do.
-pub(super) fn lines(
-    credentials: &[Credential],
-    choice: &Choice,
-    output: &Output,
-    width: usize,
-) -> Vec<String> {
-    let mut lines = Vec::new();
-    let shown = shown(credentials, choice);
-    if !shown.is_empty() {
-        lines.extend(table(&shown).lines(output, width));
-        lines.push(String::new());
+/// What a list says, as lines.
+pub(super) struct Lines {
+    pub(super) table: Vec<String>,
+    pub(super) sums: String,
+    /// What to do, and for which credentials.
+    pub(super) errands: Vec<String>,
+}
+
+impl Lines {
+    pub(super) fn of(
+        credentials: &[Credential],
+        choice: &Choice,
+        output: &Output,
+        width: usize,
+    ) -> Self {
+        let shown = shown(credentials, choice);
+        let table = match shown.as_slice() {
+            [] => Vec::new(),
+            shown => table(shown).lines(output, width),
+        };
+        let sums = Summary::of(credentials).to_string();
+        Self {
+            table,
+            sums: output.paint(Tone::Heading, &sums),
+            errands: errands(credentials, output, width),
+        }
     }
-    let sums = Summary::of(credentials).to_string();
-    lines.push(output.paint(Tone::Heading, &sums));
-    lines.extend(errands(credentials, output, width));
-    lines
+
+    /// The sums below the table, then what to do: what is read first stands last on a terminal.
+    pub(super) fn all(self) -> Vec<String> {
+        let mut lines = self.table;
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.push(self.sums);
+        if !self.errands.is_empty() {
+            lines.push(String::new());
+            lines.extend(self.errands);
+        }
+        lines
+    }
 }
 
 const COLUMNS: [Column; 6] = [
@@ -238,7 +263,7 @@ fn errands(credentials: &[Credential], output: &Output, width: usize) -> Vec<Str
     if errands.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![String::new(), output.paint(Tone::Heading, "What to do")];
+    let mut lines = vec![output.paint(Tone::Heading, "What to do")];
     for ((_, text), of) in errands {
         let text = match of.as_slice() {
             [one] => text

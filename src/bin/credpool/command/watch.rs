@@ -7,7 +7,7 @@ use console::Term;
 use credpool::{CancelToken, Clock, Cursor, Error, Store, SystemClock};
 use crossbeam_channel::select;
 
-use super::list::{Document, lines};
+use super::list::{Document, Lines};
 use crate::args::{Choice, Watch};
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
@@ -44,7 +44,7 @@ fn print(opened: &Opened, view: &View, choice: &Choice, output: &Output) -> Resu
         return output.line(&serde_json::to_string(&document).unwrap_or_default());
     }
     output.line(&exact(now()))?;
-    for line in lines(&credentials, choice, output, output.width()) {
+    for line in Lines::of(&credentials, choice, output, output.width()).all() {
         output.line(&line)?;
     }
     output.line("")
@@ -83,27 +83,32 @@ fn frame(
 ) -> String {
     let (rows, columns) = Term::stdout().size_checked().unwrap_or((24, 80));
     let (rows, columns) = (usize::from(rows), usize::from(columns));
-    let cut = |text: &str| console::truncate_str(&clean(text), columns, "…").into_owned();
-    let heading = format!("{}  {}  Ctrl-C ends", exact(now()), opened.name);
+    let cut = |text: &str| console::truncate_str(text, columns, "…").into_owned();
+    let heading = format!("{}  {}  Ctrl-C ends", exact(now()), clean(&opened.name));
     let mut screen = vec![output.paint(Tone::Quiet, &cut(&heading))];
     if let Some(error) = trouble {
-        let text = format!("not up to date: {}", error.message());
+        let text = format!("not up to date: {}", clean(error.message()));
         screen.push(output.paint(Tone::Bad, &cut(&text)));
     }
     let choice = &watch.choice;
     let credentials = view.pool.credentials(choice.provider.as_deref());
-    let list = lines(&credentials, choice, output, columns);
+    let list = Lines::of(&credentials, choice, output, columns);
+    screen.push(cut(&list.sums));
+    let below = [list.table, list.errands];
+    let below: Vec<String> = below
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .flat_map(|part| std::iter::once(String::new()).chain(part))
+        .collect();
     let room = rows.saturating_sub(screen.len() + 1);
-    if list.len() > room {
+    if below.len() > room {
         let shown = room.saturating_sub(1);
-        let more = format!(
-            "… {} more lines: a higher terminal, or --unavailable",
-            list.len() - shown
-        );
-        screen.extend(list.into_iter().take(shown));
+        let more = below.len() - shown;
+        let more = format!("… {more} more lines: a higher terminal, or --unavailable");
+        screen.extend(below.into_iter().take(shown));
         screen.push(output.paint(Tone::Quiet, &cut(&more)));
     } else {
-        screen.extend(list);
+        screen.extend(below);
     }
     let mut frame = String::from("\x1b[H");
     for line in screen {
