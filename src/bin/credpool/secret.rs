@@ -1,8 +1,8 @@
 //! Secrets from a prompt without echo, or from standard input: never from an argument, which every user of the machine can read.
 
-use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 
-use credpool::{Error, ErrorCode, Secret};
+use credpool::Secret;
 
 use crate::failure::Failed;
 
@@ -14,9 +14,6 @@ pub(crate) fn ask(what: &str) -> Result<Secret, Failed> {
         read(io::stdin().lock())
     };
     let unread = |error: io::Error| {
-        if error.kind() == ErrorKind::Interrupted {
-            return Error::new(ErrorCode::Cancelled, "nothing was done").into();
-        }
         let message = format!("{what} could not be read: {error}");
         Failed::usage(
             message,
@@ -33,29 +30,67 @@ pub(crate) fn ask(what: &str) -> Result<Secret, Failed> {
     Ok(Secret::new(trimmed))
 }
 
-/// On the terminal.
+/// On the terminal, in a line of its own.
 fn prompt(what: &str) -> io::Result<Secret> {
+    let prompt = format!("{what} (not shown): ");
     #[cfg(unix)]
-    let _quiet = quiet::Quiet::begin()?;
-    rpassword::prompt_password(format!("{what} (not shown): ")).map(Secret::from)
+    let typed = quiet::ask(&prompt);
+    #[cfg(not(unix))]
+    let typed = {
+        eprint!("{prompt}");
+        console::Term::stderr().read_secure_line().map(Secret::from)
+    };
+    typed
 }
 
 #[cfg(unix)]
 mod quiet {
-    use std::io;
+    use std::io::{self, ErrorKind};
+    use std::str;
 
+    use credpool::Secret;
+    use rustix::io::{Errno, read};
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+    use zeroize::Zeroizing;
 
     use crate::interrupt::{Heard, end_after};
 
-    /// A terminal without echo. It begins before the prompt is there: what is typed as soon as that is seen would be shown otherwise.
-    pub(super) struct Quiet {
+    /// A terminal without echo.
+    struct Quiet {
         former: Termios,
         _restores_when_interrupted: Heard,
     }
 
+    /// Prompts, and reads a line without echo. That ends before the prompt is there: what is typed as soon as it is seen would show
+    /// otherwise.
+    pub(super) fn ask(prompt: &str) -> io::Result<Secret> {
+        let quiet = Quiet::begin()?;
+        eprint!("{prompt}");
+        let line = line();
+        drop(quiet);
+        eprintln!();
+        line
+    }
+
+    /// What the terminal gives at a time is a line.
+    fn line() -> io::Result<Secret> {
+        let mut bytes = Zeroizing::new([0; LONGEST_LINE]);
+        let length = loop {
+            match read(io::stdin(), &mut bytes[..]) {
+                Err(Errno::INTR) => {}
+                read => break read?,
+            }
+        };
+        let text = str::from_utf8(&bytes[..length]);
+        let text = text.map_err(|_| io::Error::from(ErrorKind::InvalidData))?;
+        Ok(Secret::new(text))
+    }
+
+    /// A terminal takes no longer one.
+    const LONGEST_LINE: usize = 4096;
+
     impl Quiet {
-        pub(super) fn begin() -> io::Result<Self> {
+        fn begin() -> io::Result<Self> {
             let former = tcgetattr(io::stdin())?;
             let at_interruption = former.clone();
             let heard = end_after(move || {
