@@ -7,6 +7,7 @@ use std::process::Stdio;
 use credpool::testing::{Reply, Upstream};
 use serde_json::json;
 
+use crate::terminal::Terminal;
 use crate::world::{World, command};
 
 /// An authorization server: the person is done at once.
@@ -136,4 +137,42 @@ fn a_person_logs_in_in_a_browser() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert_eq!(world.stored("ada").generation(), 1);
+}
+
+#[test]
+fn a_login_that_is_interrupted_leaves_nothing_behind() {
+    let server = Upstream::start(|request| {
+        match request.path.as_str() {
+        "/device" => Reply::json(
+            200,
+            json!({
+                "device_code": "canary-device", "user_code": "WDJB-MJHT", "interval": 1, "expires_in": 600,
+                "verification_uri": "https://login.example.org/device",
+            })
+            .to_string(),
+        ),
+        _ => Reply::json(400, r#"{"error":"authorization_pending"}"#),
+    }
+    });
+    let world = World::new();
+    let (begin, token) = (
+        format!("{}/device", server.url()),
+        format!("{}/token", server.url()),
+    );
+    let login = "login ada --provider my-llm --device --client-id my-app --begin-url";
+    let mut arguments: Vec<&str> = login.split(' ').collect();
+    arguments.extend([&*begin, "--token-url", &*token]);
+    let mut terminal = Terminal::start(command(&world.store(), &arguments), 24, 100);
+    terminal.until_shown("Ctrl-C ends it");
+    terminal.enter("\x03");
+    let (code, ended) = terminal.end();
+    assert_eq!(code, 130, "{}", ended.screen);
+    assert!(
+        ended
+            .screen
+            .contains("credential ada: the login was cancelled"),
+        "{}",
+        ended.screen
+    );
+    world.run(&["show", "ada"]).expect(4);
 }

@@ -353,7 +353,7 @@ fn what_another_program_holds_is_imported() {
             .get("api_key"),
         Some("sk-or-canary")
     );
-    let again = world.run(&["import", file]).expect(2);
+    let again = world.run(&["import", file]).expect(1);
     assert!(again.out.contains("already"), "{again:?}");
 
     let taken = world
@@ -417,7 +417,7 @@ fn credentials_are_copied_with_their_state() {
             "good-canary-2",
         )
         .expect(0);
-    world.run(&["copy", "--to", &database]).expect(2);
+    world.run(&["copy", "--to", &database]).expect(1);
     let key = || {
         let store = credpool::SqliteStore::open(world.path("copy.db")).unwrap();
         let auth = credpool::Store::load(&store, "a").unwrap().unwrap();

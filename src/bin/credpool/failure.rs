@@ -52,6 +52,15 @@ impl Failed {
         }
     }
 
+    /// Of one credential among several, of which others were seen to.
+    pub(crate) fn of_one(message: impl Into<String>, what_to_do: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Unwell,
+            code: "conflict".to_owned(),
+            ..Self::usage(message, what_to_do)
+        }
+    }
+
     pub(crate) fn about(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self

@@ -13,6 +13,7 @@ use crate::failure::Failed;
 use crate::moment::now;
 use crate::report::{ANY_OTHER, Credential, ModelState, NO_MODEL};
 use crate::store::Opened;
+use crate::text::is_place_of;
 use crate::vendors;
 
 /// What a store holds at a moment. Nothing that is done with it reaches the store.
@@ -59,7 +60,7 @@ impl Pool {
         let skipped = self
             .skipped
             .iter()
-            .find(|skipped| skipped.location.contains(id));
+            .find(|skipped| is_place_of(&skipped.location, id));
         let message = match skipped {
             Some(skipped) => format!("credential {id} cannot be read: {}", skipped.reason),
             None => format!("there is no credential {id}"),

@@ -29,6 +29,15 @@ pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>, most: usize) 
     text.join(", ")
 }
 
+/// Whether a store's place of a record (an id, a path, a key) is that of this id.
+pub(crate) fn is_place_of(place: &str, id: &str) -> bool {
+    let name = place.rsplit(['/', '#']).next().unwrap_or_default();
+    let file = [".credential", ".json"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end));
+    [place, name].contains(&id) || file == Some(id) || place == format!("{id:?}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +53,15 @@ mod tests {
         assert_eq!(listed(["a", "b"], 2), "a, b");
         assert_eq!(listed(["a", "b", "c", "d"], 2), "a, b, and 2 more");
         assert_eq!(count(1, "credential"), "1 credential");
+    }
+
+    #[test]
+    fn a_place_is_that_of_an_id() {
+        for place in ["a", "\"a\"", "a.credential", "sub/a.json", "/x.db#a"] {
+            assert!(is_place_of(place, "a"), "{place}");
+        }
+        for place in ["banana", "banana.credential", "a.state", ""] {
+            assert!(!is_place_of(place, "a"), "{place}");
+        }
     }
 }

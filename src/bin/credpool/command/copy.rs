@@ -70,7 +70,7 @@ fn put(auth: &Auth, target: &dyn Store, replace: bool) -> Result<String, Failed>
             auth.id
         );
         let hint = "`--replace` replaces it";
-        return Err(Failed::usage(message, hint).about(&auth.id));
+        return Err(Failed::of_one(message, hint).about(&auth.id));
     }
     for _ in 0..MOST_RACES {
         let revision = there.as_deref().map(Revision::of);

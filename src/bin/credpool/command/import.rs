@@ -94,7 +94,7 @@ fn register(
     if editor.manager.get_by_id(id).is_some() {
         let message = format!("there is a credential {id} already");
         let hint = "`--prefix TEXT` gives the new ones other ids";
-        return Err(Failed::usage(message, hint).about(id));
+        return Err(Failed::of_one(message, hint).about(id));
     }
     let (auth, done): (Auth, String) = if wanted.take_over {
         let taken = credential.take_over();

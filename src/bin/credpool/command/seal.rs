@@ -12,6 +12,7 @@ use crate::failure::{Exit, Failed, Failure};
 use crate::output::{Output, note};
 use crate::secret::confirm;
 use crate::store::{IfMissing, Opened, Place};
+use crate::text::is_place_of;
 
 pub(super) fn seal(place: &Place, seal: &Seal, output: &Output) -> Result<Exit, Failure> {
     if seal.make_key {
@@ -34,7 +35,7 @@ pub(super) fn seal(place: &Place, seal: &Seal, output: &Output) -> Result<Exit, 
         .filter(|auth| {
             !skipped
                 .iter()
-                .any(|skipped| skipped.location.contains(&auth.id))
+                .any(|skipped| is_place_of(&skipped.location, &auth.id))
         })
         .map(|auth| Outcome::of(&auth.id, Ok("sealed".to_owned())))
         .collect();
