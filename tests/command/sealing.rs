@@ -2,7 +2,7 @@
 
 use credpool::{FileStore, Sealed, SealingKey, Store};
 
-use crate::world::World;
+use crate::world::{World, login};
 
 #[test]
 fn a_store_is_sealed_used_and_unsealed() {
@@ -10,6 +10,10 @@ fn a_store_is_sealed_used_and_unsealed() {
     let manager = world.manager();
     manager.register(world.key("a", "good-canary")).unwrap();
     manager.register(world.key("b", "good-canary-2")).unwrap();
+    let ada = login("http://127.0.0.1:9/token", 3600).with_id("z-ada");
+    manager
+        .register(ada.with_attribute("base_url", "http://127.0.0.1:9"))
+        .unwrap();
     manager.shutdown(crate::world::LONG).unwrap();
     let key = world.path("key");
     let key_text = key.to_str().unwrap();
@@ -30,7 +34,14 @@ fn a_store_is_sealed_used_and_unsealed() {
 
     // Without the key: what is not secret is told and changed, what is secret is not.
     let list = world.run(&["list", "--json"]).expect(0).json();
-    assert_eq!(list["credentials"][0]["kind"], "sealed");
+    let all = list["credentials"].as_array().unwrap();
+    assert!(all.iter().all(|one| one["kind"] == "sealed"), "{list}");
+    let ada = all.iter().find(|one| one["id"] == "z-ada").unwrap();
+    assert!(ada["token_ends_at"].is_string(), "{ada}");
+    assert!(
+        ["ready", "sealed"].contains(&ada["state"].as_str().unwrap()),
+        "{ada}"
+    );
     world.run(&["disable", "b"]).expect(0);
     world.run(&["enable", "b"]).expect(0);
     let add = world
@@ -46,7 +57,9 @@ fn a_store_is_sealed_used_and_unsealed() {
     let copy = copy.to_str().unwrap();
 
     // With it, everything.
-    world.run(&["check", "--seal-key-file", key_text]).expect(0);
+    world
+        .run(&["check", "a", "b", "--seal-key-file", key_text])
+        .expect(0);
     world
         .run_with(
             &["add", "openai", "--id", "c", "--seal-key-file", key_text],
@@ -85,7 +98,7 @@ fn a_store_is_sealed_used_and_unsealed() {
     world.run(&["seal", "--seal-key-file", key_text]).expect(0);
     let store = FileStore::open(world.store()).unwrap();
     let only_new = Sealed::new(store, move || Ok(vec![new.clone()])).unwrap();
-    assert_eq!(only_new.list().unwrap().records.len(), 3);
+    assert_eq!(only_new.list().unwrap().records.len(), 4);
 
     world
         .run(&["unseal", "--seal-key-file", key_text])

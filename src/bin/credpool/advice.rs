@@ -43,6 +43,9 @@ impl Advice {
             {
                 act(LOG_IN)
             }
+            Availability::Refreshing | Availability::Misconfigured if auth.is_sealed() => {
+                act("name the keys of the store to see more: `--seal-key-file FILE`")
+            }
             Availability::Cooling if report.origin == Some(CooldownSource::Operator) => {
                 wait("wait, an operator wants it so; `credpool reset ID` ends it")
             }
@@ -71,7 +74,9 @@ impl Advice {
             FailureKind::Unauthorized if is_key(auth) => {
                 act("make a new key at the vendor: `credpool add PROVIDER --id ID --replace`")
             }
-            FailureKind::Unauthorized | FailureKind::TokenEnded => act(LOG_IN),
+            FailureKind::Unauthorized | FailureKind::TokenEnded => {
+                act("refresh it, `credpool refresh ID`, or log in again, `credpool login ID`")
+            }
             FailureKind::Billing => act("pay at the vendor, then `credpool reset ID`"),
             FailureKind::Forbidden => act("allow it at the vendor, then `credpool reset ID`"),
             FailureKind::NotFound => {
@@ -112,8 +117,13 @@ pub(crate) fn name_of(fault: FailureKind) -> &'static str {
 }
 
 /// The state in a word, for people and for programs.
-pub(crate) fn state_of(report: &CredentialReport, login_has_ended: bool) -> &'static str {
+pub(crate) fn state_of(
+    report: &CredentialReport,
+    auth: &Auth,
+    login_has_ended: bool,
+) -> &'static str {
     match report.availability {
+        Availability::Refreshing | Availability::Misconfigured if auth.is_sealed() => "sealed",
         Availability::Ready | Availability::Probe | Availability::Refreshing if login_has_ended => {
             "needs-login"
         }

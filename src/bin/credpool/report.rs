@@ -182,7 +182,7 @@ impl State {
         let text = Some(advice.text).filter(|text| !text.is_empty());
         let ends = report.until.filter(|end| *end > now && !ready);
         Self {
-            name: state_of(report, login_has_ended),
+            name: state_of(report, auth, login_has_ended),
             ready,
             action: advice.action,
             what_to_do: text.map(|text| for_credential(text, auth)),

@@ -159,9 +159,8 @@ fn submit(
     check: &Check,
     bar: &ProgressBar,
 ) -> Result<CallHandle, Failed> {
-    // Each has a provider of its own: what one answers says nothing of the others. Its state stays behind.
-    let name = format!("{} {}", auth.provider, auth.id);
-    let mut asked = Auth::new(name.to_lowercase()).with_id(&*auth.id);
+    // Without its state: a cooldown keeps no credential from being asked.
+    let mut asked = Auth::new(&*auth.provider).with_id(&*auth.id);
     asked.attributes = auth.attributes.clone();
     asked.metadata.clone_from(&auth.metadata);
     asked.proxy_url = auth.proxy_url.clone();
@@ -172,18 +171,18 @@ fn submit(
         asked.attributes.insert("base_url", address);
     }
     manager.register_executor(Asker {
-        provider: asked.provider.clone(),
+        provider: auth.provider.clone(),
         vendor: executor(&auth.provider),
         path: ask.path,
         bar: bar.clone(),
     });
-    let provider = asked.provider.clone();
     manager.register(asked.runtime_only())?;
     let request = Request::new("", "{}");
     let options = Options::new()
+        .with_pinned(&*auth.id)
         .with_timeout(check.timeout)
         .with_max_attempts(1);
-    Ok(manager.submit([provider], request, options)?)
+    Ok(manager.submit([&auth.provider], request, options)?)
 }
 
 /// What a credential's vendor is asked for, and where that is not at the vendor's own address.
@@ -193,7 +192,7 @@ struct Ask {
 }
 
 /// What would keep a credential from being asked, here alone.
-const LIMITS: [&str; 4] = ["models", "rpm", "tpm", "max_concurrent"];
+const LIMITS: [&str; 5] = ["limit_group", "max_concurrent", "models", "rpm", "tpm"];
 
 /// Asks a vendor by its call, and never refreshes a token.
 struct Asker {
