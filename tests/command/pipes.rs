@@ -88,3 +88,30 @@ fn a_program_that_watches_gets_a_line_for_each_change() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn many_warnings_are_few_lines() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let world = World::new();
+    world.at_night();
+    let open_all = || {
+        for number in 1..=39 {
+            let path = world.path(&format!("credentials/key-{number:02}.credential"));
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+    };
+    open_all();
+    let few = world.run(&["list"]).expect(0).err;
+    assert_eq!(few.lines().count(), 11, "{few}");
+    assert!(
+        few.contains("29 more warnings: `--verbose` shows all"),
+        "{few}"
+    );
+    open_all();
+    let all = world.run(&["list", "--verbose"]).expect(0).err;
+    assert!(
+        all.matches("was accessible to other users").count() == 39,
+        "{all}"
+    );
+}

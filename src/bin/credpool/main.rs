@@ -38,5 +38,6 @@ fn main() -> ExitCode {
             error.exit
         }
     };
+    logging::end();
     ExitCode::from(exit as u8)
 }
