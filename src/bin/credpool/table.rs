@@ -1,4 +1,5 @@
-//! Tables that fit their terminal: columns that there is no room for are left out, texts that are too long are cut.
+//! Tables that fit their terminal: columns that there is no room for, or in which nothing stands, are left out; texts that are too long
+//! are cut.
 
 use console::{Alignment, measure_text_width, pad_str};
 
@@ -54,7 +55,8 @@ impl<'a> Table<'a> {
         let mut left = width;
         let mut widths = Vec::new();
         for (at, column) in self.columns.iter().enumerate() {
-            if column.from_width > width {
+            let is_empty = self.rows[1..].iter().all(|(cells, _)| cells[at].is_empty());
+            if column.from_width > width || is_empty {
                 continue;
             }
             let between = if widths.is_empty() { 0 } else { BETWEEN.len() };
@@ -78,3 +80,50 @@ impl<'a> Table<'a> {
 }
 
 const BETWEEN: &str = "  ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 4] = [
+        Column {
+            name: "A",
+            from_width: 0,
+            most: 10,
+        },
+        Column {
+            name: "EMPTY",
+            from_width: 0,
+            most: 10,
+        },
+        Column {
+            name: "WIDE",
+            from_width: 40,
+            most: 4,
+        },
+        Column {
+            name: "LAST",
+            from_width: 0,
+            most: 100,
+        },
+    ];
+
+    #[test]
+    fn columns_fit_and_what_is_empty_is_left_out() {
+        let mut table = Table::of(&COLUMNS);
+        let cells = |texts: [&str; 4]| texts.map(str::to_owned);
+        table.row(
+            &cells(["größer", "", "abcdef", "x".repeat(90).as_str()]),
+            Tone::Plain,
+        );
+        table.row(&cells(["中文", "", "b", "short"]), Tone::Plain);
+        assert_eq!(table.widths(30), [(0, 6), (3, 22)]);
+        assert_eq!(table.widths(40), [(0, 6), (2, 4), (3, 26)]);
+        assert_eq!(table.widths(10_000), [(0, 6), (2, 4), (3, 90)]);
+        // However narrow it is, nothing is wider than the terminal.
+        for width in 1..60 {
+            let sum: usize = table.widths(width).iter().map(|(_, given)| given + 2).sum();
+            assert!(sum <= width + 2 || table.widths(width).iter().any(|(_, given)| *given == 0));
+        }
+    }
+}

@@ -27,12 +27,12 @@ pub(super) fn call_for(provider: &str, has_address: bool) -> Call {
 
 const MODELS: Call = Call::Get("/models");
 
-/// Provider, call, and the vendor's page, looked at on 2026-11-27.
+/// Provider, call, and the vendor's page, looked at on 2026-11-27; empty where no page of the vendor's has such a call.
 const CALLS: [(&str, Call, &str); 16] = [
     (
         "openai",
         MODELS,
-        "https://developers.openai.com/api/reference/resources/models/methods/list",
+        "https://developers.openai.com/api/reference/cli/resources/models/methods/list",
     ),
     (
         "anthropic",
@@ -58,7 +58,7 @@ const CALLS: [(&str, Call, &str); 16] = [
     (
         "deepseek",
         MODELS,
-        "https://api-docs.deepseek.com/api/list-models",
+        "https://api-docs.deepseek.com/zh-cn/api/list-models",
     ),
     (
         "minimax",
@@ -68,12 +68,12 @@ const CALLS: [(&str, Call, &str); 16] = [
     (
         "azure-openai",
         MODELS,
-        "https://learn.microsoft.com/azure/foundry/reference/rest/open-ai-models-list-models",
+        "https://learn.microsoft.com/en-us/azure/foundry/reference/rest/open-ai-models-list-models",
     ),
     (
         "azure-openai-dated",
         Call::None("a deployment has no call that costs nothing"),
-        "https://learn.microsoft.com/rest/api/azureopenai/models/list",
+        "https://learn.microsoft.com/en-us/rest/api/azureopenai/models/list",
     ),
     (
         "fireworks",

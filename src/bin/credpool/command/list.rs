@@ -136,11 +136,16 @@ impl Lines {
     }
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column {
         name: "CREDENTIAL",
         from_width: 0,
         most: 28,
+    },
+    Column {
+        name: "LABEL",
+        from_width: 120,
+        most: 20,
     },
     Column {
         name: "PROVIDER",
@@ -175,6 +180,7 @@ fn table(credentials: &[&Credential]) -> Table<'static> {
         let state = &credential.state;
         let cells = vec![
             credential.id.clone(),
+            credential.label.clone().unwrap_or_default(),
             credential.provider.clone(),
             state.name.to_owned(),
             returns(state),
