@@ -3,6 +3,8 @@
 use credpool::{Auth, Availability, CooldownSource, CredentialReport, FailureKind};
 use serde::Serialize;
 
+use crate::output::Tone;
+
 /// Whether a person has to do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,11 +21,6 @@ pub(crate) struct Advice {
     pub(crate) text: &'static str,
 }
 
-const NOTHING: Advice = Advice {
-    action: Action::None,
-    text: "",
-};
-
 const fn wait(text: &'static str) -> Advice {
     let action = Action::Wait;
     Advice { action, text }
@@ -34,7 +31,22 @@ const fn act(text: &'static str) -> Advice {
     Advice { action, text }
 }
 
+impl Action {
+    pub(crate) fn tone(self) -> Tone {
+        match self {
+            Self::Act => Tone::Bad,
+            Self::Wait => Tone::Waiting,
+            Self::None => Tone::Plain,
+        }
+    }
+}
+
 impl Advice {
+    pub(crate) const NONE: Self = Self {
+        action: Action::None,
+        text: "",
+    };
+
     /// For a credential's report about a model. Where its login has ended a person has to log in, although the last token may still serve.
     pub(crate) fn of(report: &CredentialReport, auth: &Auth, login_has_ended: bool) -> Self {
         match report.availability {
@@ -64,7 +76,7 @@ impl Advice {
             },
             Availability::Probing => wait("wait, a program is trying it just now"),
             Availability::Busy => wait("wait, it is at its limits"),
-            _ => NOTHING,
+            _ => Self::NONE,
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) struct State {
     #[serde(skip)]
     pub(crate) ends: Option<Timestamp>,
     #[serde(skip)]
-    advice: Advice,
+    pub(crate) advice: Advice,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -145,12 +145,6 @@ impl Credential {
         (Reverse((action, !ready)), ends, self.id.clone())
     }
 
-    /// What to do, in words that many credentials may share.
-    pub(crate) fn errand(&self) -> Option<(Action, &'static str)> {
-        let Advice { action, text } = self.state.advice;
-        (action != Action::None).then_some((action, text))
-    }
-
     pub(crate) fn is_well(&self) -> bool {
         self.state.action == Action::None && self.serves == Serves::All
     }
@@ -185,7 +179,7 @@ impl State {
             name: state_of(report, auth, login_has_ended),
             ready,
             action: advice.action,
-            what_to_do: text.map(|text| for_credential(text, auth)),
+            what_to_do: text.map(|text| named(text, &auth.provider, &auth.id)),
             fault: report.fault.map(credpool::FailureKind::as_str),
             source: report.origin.map(CooldownSource::as_str),
             failures: report.failures,
@@ -223,10 +217,9 @@ pub(crate) fn shown_model(model: &str) -> &str {
     }
 }
 
-/// The sentence with the credential's own names in it.
-pub(crate) fn for_credential(text: &str, auth: &Auth) -> String {
-    text.replace("PROVIDER", &auth.provider)
-        .replace("ID", &auth.id)
+/// A sentence of advice with the credential's own names in it.
+pub(crate) fn named(text: &str, provider: &str, id: &str) -> String {
+    text.replace("PROVIDER", provider).replace("ID", id)
 }
 
 fn why(report: &CredentialReport, ready: bool, login_has_ended: bool) -> String {

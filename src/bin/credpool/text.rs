@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use console::measure_text_width;
+
 /// A text without control characters: a record or an answer could move the cursor otherwise.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
@@ -27,6 +29,23 @@ pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>, most: usize) 
         text.push(&and);
     }
     text.join(", ")
+}
+
+/// A paragraph as lines that fit, all but the first indented.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(20);
+    let mut lines = Vec::new();
+    let mut line = String::from(" ");
+    for word in clean(text).split_whitespace() {
+        let is_begun = !line.trim().is_empty();
+        if is_begun && measure_text_width(&line) + 1 + measure_text_width(word) > width {
+            lines.push(std::mem::replace(&mut line, String::from("   ")));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
 }
 
 /// Whether a store's place of a record (an id, a path, a key) is that of this id.

@@ -13,13 +13,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::check_calls::{Call, call_for};
+use super::errands::{self, Errand};
 use crate::advice::{Action, Advice, kind_of, name_of};
 use crate::args::Check;
 use crate::failure::{Exit, Failed, Failure};
 use crate::moment::{exact, now};
 use crate::output::{Output, Tone, note};
 use crate::pool::{Editor, Pool, is_of};
-use crate::report::{Problem, for_credential, said};
+use crate::report::{Problem, named, said};
 use crate::store::{IfMissing, Opened, Place};
 use crate::table::{Column, Table};
 use crate::text::count;
@@ -42,6 +43,8 @@ struct Verdict {
     /// Why it was not asked, or in a few words what is wrong.
     #[serde(skip_serializing_if = "String::is_empty")]
     why: String,
+    #[serde(skip)]
+    advice: Advice,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -247,7 +250,7 @@ fn has_ended(auth: &Auth) -> bool {
 
 /// What the vendor is asked; else why it is not.
 fn ask_for(auth: &Auth, is_named: bool) -> Result<Ask, Box<Verdict>> {
-    let verdict = |result, action, why: &str, what: &str| {
+    let verdict = |result, action, why: &str, text: &'static str| {
         Err(Box::new(Verdict {
             id: auth.id.clone(),
             provider: auth.provider.clone(),
@@ -255,9 +258,10 @@ fn ask_for(auth: &Auth, is_named: bool) -> Result<Ask, Box<Verdict>> {
             result,
             action,
             fault: None,
-            what_to_do: Some(for_credential(what, auth)).filter(|what| !what.is_empty()),
+            what_to_do: what_to_do(text, auth),
             error: None,
             why: why.to_owned(),
+            advice: Advice { action, text },
         }))
     };
     if auth.disabled && !is_named {
@@ -303,14 +307,15 @@ fn ask_for(auth: &Auth, is_named: bool) -> Result<Ask, Box<Verdict>> {
 impl Verdict {
     fn of(auth: &Auth, answer: &Result<Response, Error>) -> Self {
         let fault = answer.as_ref().err().map(fault_of);
-        let advice = fault.map(|fault| match fault {
-            FailureKind::NotFound => Advice {
+        let advice = match fault {
+            None => Advice::NONE,
+            Some(FailureKind::NotFound) => Advice {
                 action: Action::Act,
                 text: "correct its address, the setting base_url: `credpool show ID`",
             },
-            fault => Advice::of_fault(fault, auth),
-        });
-        let action = advice.as_ref().map_or(Action::None, |advice| advice.action);
+            Some(fault) => Advice::of_fault(fault, auth),
+        };
+        let action = advice.action;
         Self {
             id: auth.id.clone(),
             provider: auth.provider.clone(),
@@ -322,7 +327,7 @@ impl Verdict {
             },
             action,
             fault: fault.map(FailureKind::as_str),
-            what_to_do: advice.map(|advice| for_credential(advice.text, auth)),
+            what_to_do: what_to_do(advice.text, auth),
             why: match (&answer, fault) {
                 (Err(error), Some(fault)) => format!("{}: {}", name_of(fault), said(error)),
                 _ => String::new(),
@@ -332,8 +337,13 @@ impl Verdict {
                 http_status: error.http_status(),
                 message: error.message().to_owned(),
             }),
+            advice,
         }
     }
+}
+
+fn what_to_do(text: &str, auth: &Auth) -> Option<String> {
+    (!text.is_empty()).then(|| named(text, &auth.provider, &auth.id))
 }
 
 /// What an error means. One that is no vendor's answer is about the way to it, or about the credential's settings.
@@ -352,7 +362,7 @@ fn progress(length: usize) -> ProgressBar {
     bar
 }
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 4] = [
     Column {
         name: "CREDENTIAL",
         from_width: 0,
@@ -371,11 +381,6 @@ const COLUMNS: [Column; 5] = [
     Column {
         name: "WHY",
         from_width: 0,
-        most: 60,
-    },
-    Column {
-        name: "WHAT TO DO",
-        from_width: 120,
         most: 200,
     },
 ];
@@ -394,7 +399,6 @@ fn lines(verdicts: &[Verdict], output: &Output) -> Vec<String> {
             verdict.provider.clone(),
             result.to_owned(),
             verdict.why.clone(),
-            verdict.what_to_do.clone().unwrap_or_default(),
         ];
         table.row(&cells, tone);
     }
@@ -426,15 +430,13 @@ fn lines(verdicts: &[Verdict], output: &Output) -> Vec<String> {
     }
     lines.push(String::new());
     lines.push(output.paint(Tone::Heading, &sums));
-    let to_do = verdicts
-        .iter()
-        .filter(|verdict| verdict.action == Action::Act);
-    for verdict in to_do {
-        if let Some(what) = &verdict.what_to_do {
-            let text = format!("{}: {what}", verdict.id);
-            let wrapped = super::list::wrapped(&text, width.min(100));
-            lines.extend(wrapped.iter().map(|line| output.paint(Tone::Bad, line)));
-        }
-    }
+    let errands = verdicts.iter().map(|verdict| Errand {
+        id: &verdict.id,
+        provider: &verdict.provider,
+        advice: &verdict.advice,
+    });
+    let errands = errands::lines(errands, output, width);
+    lines.extend((!errands.is_empty()).then(String::new));
+    lines.extend(errands);
     lines
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::errands::{self, Errand};
 use super::list::{returns, tone};
 use crate::args::Explain;
 use crate::failure::{Exit, Failed, Failure};
@@ -30,7 +31,7 @@ struct Line {
     state: ModelState,
 }
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 4] = [
     Column {
         name: "CREDENTIAL",
         from_width: 0,
@@ -49,11 +50,6 @@ const COLUMNS: [Column; 5] = [
     Column {
         name: "WHY",
         from_width: 0,
-        most: 200,
-    },
-    Column {
-        name: "WHAT TO DO",
-        from_width: 120,
         most: 200,
     },
 ];
@@ -160,11 +156,20 @@ fn say(explained: &Explained, output: &Output) -> Result<(), Failure> {
             state.name.to_owned(),
             returns(state),
             state.why.clone(),
-            state.what_to_do.clone().unwrap_or_default(),
         ];
         table.row(&cells, tone(state));
     }
-    for line in table.lines(output, output.width()) {
+    let width = output.width();
+    let errands = credentials.iter();
+    let errands = errands.map(|line| Errand::of(&line.id, provider, &line.state.state));
+    let errands = errands::lines(errands, output, width);
+    let between = (!errands.is_empty()).then(String::new);
+    for line in table
+        .lines(output, width)
+        .into_iter()
+        .chain(between)
+        .chain(errands)
+    {
         output.line(&line)?;
     }
     Ok(())

@@ -1,12 +1,11 @@
 //! `list`: the credentials, those that need something first.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use credpool::Skipped;
 use serde::Serialize;
 
+use super::errands::{self, Errand};
 use crate::advice::Action;
 use crate::args::Choice;
 use crate::failure::{Exit, Failure};
@@ -16,7 +15,7 @@ use crate::pool::Pool;
 use crate::report::{Credential, Serves, State};
 use crate::store::{IfMissing, Place};
 use crate::table::{Column, Table};
-use crate::text::{clean, count, listed};
+use crate::text::count;
 
 /// The document of `list` and `watch`.
 #[derive(Debug, Serialize)]
@@ -117,7 +116,7 @@ impl Lines {
         Self {
             table,
             sums: output.paint(Tone::Heading, &sums),
-            errands: errands(credentials, output, width),
+            errands: errands::lines(credentials.iter().map(errand), output, width),
         }
     }
 
@@ -201,11 +200,9 @@ pub(super) fn returns(state: &State) -> String {
 }
 
 pub(super) fn tone(state: &State) -> Tone {
-    match (state.action, state.ready) {
-        (Action::Act, _) => Tone::Bad,
-        (Action::Wait, _) => Tone::Waiting,
-        (Action::None, true) => Tone::Plain,
-        (Action::None, false) => Tone::Quiet,
+    match state.action {
+        Action::None if !state.ready => Tone::Quiet,
+        action => action.tone(),
     }
 }
 
@@ -257,58 +254,6 @@ impl fmt::Display for Summary {
     }
 }
 
-/// What to do, and for which credentials; what a person has to do comes first.
-fn errands(credentials: &[Credential], output: &Output, width: usize) -> Vec<String> {
-    let mut errands: BTreeMap<(Reverse<Action>, &str), Vec<&Credential>> = BTreeMap::new();
-    for credential in credentials {
-        if let Some((action, text)) = credential.errand() {
-            let errand = errands.entry((Reverse(action), text)).or_default();
-            errand.push(credential);
-        }
-    }
-    if errands.is_empty() {
-        return Vec::new();
-    }
-    let mut lines = vec![output.paint(Tone::Heading, "What to do")];
-    for ((_, text), of) in errands {
-        let text = match of.as_slice() {
-            [one] => text
-                .replace("PROVIDER", &one.provider)
-                .replace("ID", &one.id),
-            _ => text.to_owned(),
-        };
-        let names = listed(
-            of.iter().map(|credential| credential.id.as_str()),
-            MOST_NAMED,
-        );
-        let tone = of
-            .first()
-            .map_or(Tone::Plain, |credential| tone(&credential.state));
-        for line in wrapped(&format!("{names}: {text}"), width.min(100)) {
-            lines.push(output.paint(tone, &line));
-        }
-    }
-    lines
+fn errand(credential: &Credential) -> Errand<'_> {
+    Errand::of(&credential.id, &credential.provider, &credential.state)
 }
-
-/// A paragraph as lines that fit, all but the first indented.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(20);
-    let mut lines = Vec::new();
-    let mut line = String::from(" ");
-    for word in clean(text).split_whitespace() {
-        let is_begun = !line.trim().is_empty();
-        if is_begun
-            && console::measure_text_width(&line) + 1 + console::measure_text_width(word) > width
-        {
-            lines.push(std::mem::replace(&mut line, String::from("   ")));
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
-}
-
-/// Of more credentials the number is enough.
-const MOST_NAMED: usize = 8;

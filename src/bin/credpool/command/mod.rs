@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod check_calls;
 mod copy;
+mod errands;
 mod explain;
 mod import;
 mod list;

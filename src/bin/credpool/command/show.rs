@@ -3,7 +3,7 @@
 use credpool::Auth;
 use serde::Serialize;
 
-use super::list::{returns, tone, wrapped};
+use super::list::{returns, tone};
 use crate::args::Ids;
 use crate::failure::{Exit, Failure};
 use crate::moment::exact;
@@ -12,7 +12,7 @@ use crate::pool::Pool;
 use crate::report::{Credential, State, shown_model};
 use crate::settings;
 use crate::store::{IfMissing, Place};
-use crate::text::clean;
+use crate::text::{clean, wrapped};
 
 /// A credential with its settings and its history.
 #[derive(Debug, Serialize)]
