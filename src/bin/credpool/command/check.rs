@@ -24,7 +24,7 @@ use crate::report::{Problem, named, said};
 use crate::store::{IfMissing, Opened, Place};
 use crate::table::{Column, Table};
 use crate::text::count;
-use crate::vendors::executor;
+use crate::vendors::{executor, is_known};
 
 /// What a vendor says of a credential: the element of `checked` in the document.
 #[derive(Debug, Serialize)]
@@ -170,13 +170,9 @@ fn submit(
     for name in LIMITS {
         asked.attributes.remove(name);
     }
-    if let Some(address) = ask.address {
-        asked.attributes.insert("base_url", address);
-    }
     manager.register_executor(Asker {
         provider: auth.provider.clone(),
-        vendor: executor(&auth.provider),
-        path: ask.path,
+        ask,
         bar: bar.clone(),
     });
     manager.register(asked.runtime_only())?;
@@ -188,10 +184,10 @@ fn submit(
     Ok(manager.submit([&auth.provider], request, options)?)
 }
 
-/// What a credential's vendor is asked for, and where that is not at the vendor's own address.
+/// What a vendor is asked.
 struct Ask {
-    path: &'static str,
-    address: Option<String>,
+    vendor: Box<dyn ProviderExecutor>,
+    path: String,
 }
 
 /// What would keep a credential from being asked, here alone.
@@ -200,8 +196,7 @@ const LIMITS: [&str; 5] = ["limit_group", "max_concurrent", "models", "rpm", "tp
 /// Asks a vendor by its call, and never refreshes a token.
 struct Asker {
     provider: String,
-    vendor: Box<dyn ProviderExecutor>,
-    path: &'static str,
+    ask: Ask,
     bar: ProgressBar,
 }
 
@@ -229,9 +224,10 @@ impl ProviderExecutor for Asker {
 
 impl Asker {
     fn ask(&self, attempt: &Attempt, auth: &Auth, options: &Options) -> Result<Response, Error> {
-        let request = http::Request::get(self.path).body(RequestBody::empty());
+        let Ask { vendor, path } = &self.ask;
+        let request = http::Request::get(&**path).body(RequestBody::empty());
         let request = RawRequest::from(request.map_err(Error::other)?);
-        let answer = self.vendor.execute_raw(attempt, auth, &request, options)?;
+        let answer = vendor.execute_raw(attempt, auth, &request, options)?;
         // The connection is not needed again; what a vendor lists does not matter.
         let mut start = Vec::new();
         let read = answer.body.take(START).read_to_end(&mut start);
@@ -271,22 +267,10 @@ fn ask_for(auth: &Auth, is_named: bool) -> Result<Ask, Box<Verdict>> {
         let what = "name the keys of the store: `--seal-key-file FILE`";
         return verdict(Answer::Refused, Action::Act, "sealed", what);
     }
-    let address = auth.attributes.get("base_url");
-    let ask = match call_for(&auth.provider, address.is_some()) {
-        Call::Get(path) => Ask {
-            path,
-            address: address.map(str::to_owned),
-        },
-        Call::GetBeside(root, version, path) => {
-            let root = address.map_or(root, |address| {
-                let address = address.trim_end_matches('/');
-                address.strip_suffix(version).unwrap_or(address)
-            });
-            Ask {
-                path,
-                address: Some(root.to_owned()),
-            }
-        }
+    let vendor = executor(&auth.provider);
+    let is_placed = is_known(&auth.provider) || auth.attributes.get("base_url").is_some();
+    let path = match call_for(&auth.provider, &*vendor, is_placed) {
+        Call::Get(path) => path,
         Call::None(why) => return verdict(Answer::NotAsked, Action::None, why, ""),
     };
     if auth.status == credpool::Status::Pending && auth.generation() == 0 {
@@ -301,7 +285,7 @@ fn ask_for(auth: &Auth, is_named: bool) -> Result<Ask, Box<Verdict>> {
         let what = "the next call renews it; `credpool check ID --refresh` does it now";
         return verdict(Answer::NotAsked, Action::Wait, "the token has ended", what);
     }
-    Ok(ask)
+    Ok(Ask { vendor, path })
 }
 
 impl Verdict {
