@@ -2,9 +2,32 @@
 
 use serde_json::Value;
 
-use super::EXPIRY_NAMES;
 use super::numbers::is_number;
 use super::scrub::names_a_secret;
+use super::{Auth, EXPIRY_NAMES};
+
+impl Auth {
+    /// Whether the record was read from a [`Sealed`](crate::Sealed) store without the wrapper: its secrets are there, encrypted, and it
+    /// cannot serve.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use credpool::{Auth, MemoryStore, Sealed, SealingKey, Store};
+    ///
+    /// let (memory, key) = (Arc::new(MemoryStore::new()), SealingKey::generate()?);
+    /// let sealed = Sealed::new(Arc::clone(&memory), move || Ok(vec![key.clone()]))?;
+    /// sealed.save(&Auth::api_key("openai", "sk-1").with_id("a"))?;
+    /// assert!(memory.list()?.records[0].is_sealed());
+    /// assert!(!sealed.list()?.records[0].is_sealed());
+    /// # Ok::<(), credpool::Error>(())
+    /// ```
+    #[doc(alias = "encryption")]
+    pub fn is_sealed(&self) -> bool {
+        let metadata = self.metadata.as_ref();
+        metadata.is_some_and(|metadata| metadata.get(ENVELOPE).is_some())
+    }
+}
 
 /// Whether a setting, or a member of the metadata, may be read without the key of a store. A name that is not known to be public is
 /// that of a secret: a program may keep anything in it.

@@ -8,6 +8,7 @@
 //! | [`tokens_and_stores`] | kinds of credentials, refreshes, what is durable and when; a store of your own |
 //! | [`logins`] | how a credential gets its first token: a person's login, the identity of a workload |
 //! | [`fleets`] | several processes with one store; logs, health and events; shutdown |
+//! | [`command`] | the command `credpool`: which credentials are unavailable, why, until when, and what to do; its documents and exit codes |
 //! | [`streams`] | iterating, cancelling, failover, when a stream is complete; what each fault looks like |
 //! | [`providers`] | OpenAI, Anthropic, Gemini, Vertex AI, Bedrock, Cohere, compatible vendors and servers; connections, certificates, proxies; an executor of your own |
 //! | [`testing`] | loopback upstreams, scripted executors, a manual clock, the policy as a pure function |
@@ -16,6 +17,9 @@
 
 #[doc = include_str!("coming_from_go.md")]
 pub mod coming_from_go {}
+
+#[doc = include_str!("command.md")]
+pub mod command {}
 
 #[doc = include_str!("errors_and_cooldowns.md")]
 pub mod errors_and_cooldowns {}

@@ -249,7 +249,7 @@ impl<S: Store> Sealed<S> {
     /// Opens a record, or says why that is skipped.
     fn open(&self, raw: Auth, keys: &KeySet) -> Result<Auth, Skipped> {
         let skipped = |reason: String| Skipped::new(shown(&raw.id), reason);
-        if self.refuses_plain && (!parts::is_sealed(&raw) || parts::shows_secrets(&raw)) {
+        if self.refuses_plain && (!raw.is_sealed() || parts::shows_secrets(&raw)) {
             return Err(skipped(NOT_SEALED.to_owned()));
         }
         let id = raw.id.clone();

@@ -78,10 +78,6 @@ pub(super) fn shows_secrets(raw: &Auth) -> bool {
         || !raw.proxy_url.is_empty()
 }
 
-pub(super) fn is_sealed(raw: &Auth) -> bool {
-    envelope_of(raw).is_some()
-}
-
 fn envelope_of(raw: &Auth) -> Option<Result<Envelope<'_>, Closed>> {
     let envelope = raw.metadata.as_ref()?.get(ENVELOPE)?;
     let text = envelope.as_str().ok_or(Closed::Damaged);
@@ -276,7 +272,7 @@ mod tests {
     fn a_plain_record_stays_as_it_is() {
         let plain = open(record(), &keys(&[1])).unwrap();
         assert_eq!(text(&plain), text(&record()));
-        assert!(!is_sealed(&plain));
+        assert!(!plain.is_sealed());
     }
 
     #[test]
