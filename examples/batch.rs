@@ -238,7 +238,7 @@ impl Results {
     }
 }
 
-/// In billionths of a dollar, by the vendors' prices of November 2026 for a token: of the prompt, from the cache, into the cache, of the reply.
+/// In billionths of a dollar for a token: of the prompt, from the cache, into the cache, of the reply. Put the prices of your own models here.
 fn cost(model: &str, usage: &Usage) -> u64 {
     let [input, cached, cache_written, output] = match model {
         GPT => [250, 25, 250, 2_000],
