@@ -39,7 +39,7 @@
 //! * Read limits: [`RateLimits`], from headers and errors. Report availability: [`Manager::explain`], [`Error::exhaustion`].
 //! * Encrypt what is stored: [`Sealed`]. Use keys from mounted files: [`MountedKeys`].
 //! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite`, `postgres` and `redis`.
-//! * Observe: [`Hook`], and the `log` crate ([levels](guide::fleets#watching-it)).
+//! * Observe: [`Manager::stats`], [`Hook`], [`JsonLines`] ([guide](guide::observing)), and the `log` crate ([levels](guide::fleets#watching-it)).
 //! * Test your own code: feature `testing`, with loopback upstreams and a scripted executor; [`ManualClock`].
 //!
 //! # What holds
@@ -75,6 +75,7 @@ mod login;
 mod manager;
 mod observe;
 mod panic;
+mod per_thread;
 mod percent;
 mod persistence;
 mod policy;
@@ -129,7 +130,9 @@ pub use failure_kind::{CooldownSource, FailureKind};
 pub use limits::{Exhausted, HintSource, LimitWindow, RateLimits};
 
 pub use observe::{
-    DeferredRefresh, Hook, NoopHook, Outcome, OutcomeKind, RefreshEvent, RefreshHealth,
+    BudgetStats, CallStats, CooldownStats, Counts, CredentialStats, DeferredRefresh, Histogram,
+    Hook, JsonLines, ModelStats, NoopHook, Operation, Outcome, OutcomeKind, RefreshEvent,
+    RefreshHealth, RefreshStats, Stats, TokenState,
 };
 
 pub use auth::{
