@@ -39,7 +39,7 @@
 //! * Read limits: [`RateLimits`], from headers and errors. Report availability: [`Manager::explain`], [`Error::exhaustion`].
 //! * Encrypt what is stored: [`Sealed`]. Use keys from mounted files: [`MountedKeys`].
 //! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite`, `postgres` and `redis`.
-//! * Observe: [`Manager::stats`], [`Hook`], [`JsonLines`] ([guide](guide::observing)), and the `log` crate ([levels](guide::fleets#watching-it)).
+//! * Observe: [`Manager::stats`], [`Hook`], [`JsonLines`], the feature `metrics` ([guide](guide::observing)), and the `log` crate ([levels](guide::fleets#watching-it)).
 //! * Test your own code: feature `testing`, with loopback upstreams and a scripted executor; [`ManualClock`].
 //!
 //! # What holds
@@ -73,6 +73,9 @@ mod json;
 mod limits;
 mod login;
 mod manager;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub mod metrics;
 mod observe;
 mod panic;
 mod per_thread;

@@ -193,6 +193,21 @@ impl Exhaustion {
 }
 
 impl Availability {
+    /// All of them.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Ready,
+        Self::Probe,
+        Self::Probing,
+        Self::Busy,
+        Self::Cooling,
+        Self::Refreshing,
+        Self::Pending,
+        Self::Misconfigured,
+        Self::NotServed,
+        Self::Disabled,
+    ];
+
     /// `not_served`, for example.
     ///
     /// ```

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["cancel", "import"],
     &["request", "runtime"],
     &["observe", "policy", "store", "transport"],
-    &["executor", "health"],
+    &["executor", "health", "metrics"],
     &["provider", "registry"],
     &["login", "persistence", "selection"],
     &["resources"],

@@ -6,7 +6,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 /// How long something took, how often: in the buckets that the
-/// [OpenTelemetry conventions for generative AI](https://github.com/open-telemetry/semantic-conventions-genai/tree/v0.1.0) name for durations.
+/// [OpenTelemetry conventions for generative AI](crate::guide::observing#the-conventions) name for durations.
 ///
 /// Serializes as an object with the number for each bucket, `count`, and `sum` in seconds.
 ///

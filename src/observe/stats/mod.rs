@@ -317,6 +317,18 @@ impl AddAssign for Counts {
 }
 
 impl TokenState {
+    /// All of them.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 7] = [
+        Self::None,
+        Self::Good,
+        Self::Ended,
+        Self::Deferred,
+        Self::InDoubt,
+        Self::Unsaved,
+        Self::NeedsLogin,
+    ];
+
     /// `needs_login`, for example.
     pub const fn as_str(self) -> &'static str {
         match self {
