@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
+use time::format_description::well_known::Rfc3339;
 
 /// A moment of the wall clock, in UTC by its type.
 ///
@@ -198,6 +199,50 @@ pub(crate) fn deadline(from: Instant, by: Duration) -> Instant {
     from.checked_add(by)
         .or_else(|| from.checked_add(FAR))
         .unwrap_or(from)
+}
+
+/// RFC 3339 in UTC with as many fraction digits as needed.
+pub(crate) fn time_text(at: Timestamp) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| UNSET.to_owned())
+}
+
+/// How a time that is not set is written.
+pub(crate) const UNSET: &str = "0001-01-01T00:00:00Z";
+
+/// Times and durations as members of JSON: RFC 3339, and seconds.
+pub(crate) mod serial {
+    use std::time::Duration;
+
+    use serde::{Serialize, Serializer};
+
+    use super::{Timestamp, time_text};
+
+    pub(crate) fn time<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        time_text(*at).serialize(serializer)
+    }
+
+    #[expect(clippy::ref_option, reason = "serde passes the field")]
+    pub(crate) fn optional_time<S: Serializer>(
+        at: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        at.map(time_text).serialize(serializer)
+    }
+
+    pub(crate) fn seconds<S: Serializer>(
+        time: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.as_secs_f64().serialize(serializer)
+    }
+
+    #[expect(clippy::ref_option, reason = "serde passes the field")]
+    pub(crate) fn optional_seconds<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.as_secs_f64()).serialize(serializer)
+    }
 }
 
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

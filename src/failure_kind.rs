@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// Kinds of fault.
 ///
 /// ```
@@ -144,6 +146,20 @@ impl CooldownSource {
             Self::Operator => "operator",
             Self::Restored => "restored",
         }
+    }
+}
+
+/// By name.
+impl Serialize for FailureKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// By name.
+impl Serialize for CooldownSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -39,7 +39,7 @@
 //! * Read limits: [`RateLimits`], from headers and errors. Report availability: [`Manager::explain`], [`Error::exhaustion`].
 //! * Encrypt what is stored: [`Sealed`]. Use keys from mounted files: [`MountedKeys`].
 //! * Share credentials among processes: [`Manager::start_hot_reload`], and the features `sqlite`, `postgres` and `redis`.
-//! * Observe: [`Hook`], and the `log` crate ([levels](guide::fleets#watching-it)).
+//! * Observe: [`Manager::stats`], [`Hook`], [`JsonLines`], the feature `metrics` ([guide](guide::observing)), and the `log` crate ([levels](guide::fleets#watching-it)).
 //! * Test your own code: feature `testing`, with loopback upstreams and a scripted executor; [`ManualClock`].
 //!
 //! # What holds
@@ -73,8 +73,12 @@ mod json;
 mod limits;
 mod login;
 mod manager;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub mod metrics;
 mod observe;
 mod panic;
+mod per_thread;
 mod percent;
 mod persistence;
 mod policy;
@@ -129,7 +133,9 @@ pub use failure_kind::{CooldownSource, FailureKind};
 pub use limits::{Exhausted, HintSource, LimitWindow, RateLimits};
 
 pub use observe::{
-    DeferredRefresh, Hook, NoopHook, Outcome, OutcomeKind, RefreshEvent, RefreshHealth,
+    BudgetStats, CallStats, CooldownStats, Counts, CredentialStats, DeferredRefresh, Histogram,
+    Hook, JsonLines, ModelStats, NoopHook, Operation, Outcome, OutcomeKind, RefreshEvent,
+    RefreshHealth, RefreshStats, Stats, TokenState,
 };
 
 pub use auth::{

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::clock::{Timestamp, serial};
 
 /// What an upstream's answer says of its limits: in headers, and in the body of an error.
 ///
@@ -294,6 +296,53 @@ impl LimitWindow {
     /// As [`with_used_ratio`](Self::with_used_ratio), unless it is known.
     pub(crate) fn note_used_ratio(&mut self, ratio: f64) {
         self.used = self.used.or_else(|| millionths(ratio));
+    }
+}
+
+/// As an object with the fields that are known, `length` in seconds, and `used_ratio`.
+///
+/// ```
+/// use credpool::LimitWindow;
+///
+/// let window = LimitWindow::new("requests").with_limit(100).with_remaining(25);
+/// let json = serde_json::to_string(&window)?;
+/// assert_eq!(json, r#"{"name":"requests","limit":100,"remaining":25,"used_ratio":0.75}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+impl Serialize for LimitWindow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Form<'a> {
+            name: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            limit: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            remaining: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            used_ratio: Option<f64>,
+            #[serde(
+                skip_serializing_if = "Option::is_none",
+                serialize_with = "serial::optional_time"
+            )]
+            resets_at: Option<Timestamp>,
+            #[serde(
+                skip_serializing_if = "Option::is_none",
+                serialize_with = "serial::optional_seconds"
+            )]
+            length: Option<Duration>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            status: Option<&'a str>,
+        }
+        Form {
+            name: &self.name,
+            limit: self.limit,
+            remaining: self.remaining,
+            used_ratio: self.used_ratio(),
+            resets_at: self.resets_at,
+            length: self.length,
+            status: self.status.as_deref(),
+        }
+        .serialize(serializer)
     }
 }
 

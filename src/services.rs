@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::executor::{Context, Executors};
-use crate::observe::Hooks;
+use crate::observe::{CallCounters, Hooks, Prices};
 use crate::persistence::StoreHandle;
 use crate::random::Random;
 use crate::registry::{Moment, Registry, SharedState};
@@ -22,6 +22,8 @@ pub(crate) struct Services {
     /// The chains of models that have names.
     pub(crate) chains: Chains,
     pub(crate) hooks: Hooks,
+    pub(crate) call_counters: CallCounters,
+    pub(crate) prices: Prices,
     pub(crate) store_handle: Arc<StoreHandle>,
     pub(crate) resources: Resources,
     pub(crate) transport: Arc<Transport>,

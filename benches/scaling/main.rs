@@ -1,5 +1,5 @@
 //! What a pick, a call and a result cost against the size of the pool: `cargo bench --bench scaling`, or `-- --quick`; parts of it by
-//! their names (`-- threads streams`): sizes, store, selectors, threads, storm, membership, limits, models, streams.
+//! their names (`-- threads streams`): sizes, execute, stats, store, selectors, threads, storm, membership, limits, models, streams.
 //!
 //! A line of JSON for each figure. Beside the nanoseconds stand the machine's own units, measured in the same rounds: an uncontended
 //! lock and unlock of a mutex (`mutex_ns`), and a message through a channel (`channel_ns`). Figures of two runs compare only in those. `allocs`
@@ -45,7 +45,7 @@ fn main() {
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let parts: [(&str, &dyn Fn()); 9] = [
+    let parts: [(&str, &dyn Fn()); 11] = [
         ("sizes", &|| {
             let (plot, mutex) = bench.by_size();
             if !quick {
@@ -53,6 +53,8 @@ fn main() {
                 std::fs::write(path, plot.svg(mutex)).unwrap();
             }
         }),
+        ("execute", &|| bench.execute()),
+        ("stats", &|| bench.stats()),
         ("store", &|| bench.with_a_store()),
         ("selectors", &|| bench.by_selector()),
         ("threads", &|| bench.by_threads()),
@@ -130,6 +132,38 @@ impl Bench {
             }
         }
         (plot, mutex)
+    }
+
+    /// A call that does nothing, where all are ready.
+    fn execute(&self) {
+        let (options, request) = (Options::new(), Request::new(MODEL, ""));
+        for size in [10, 1_000] {
+            let manager = pool(size, State::Ready, Order::Id, round_robin());
+            let figure = self.effort.measure(|| {
+                black_box(manager.execute(["p"], &request, &options)).unwrap();
+            });
+            Line::of("execute")
+                .text("selector", "RoundRobin")
+                .count("n", size)
+                .text("state", "all ready")
+                .figure(&figure)
+                .print();
+        }
+    }
+
+    /// What it costs to take the statistics of credentials that have all served.
+    fn stats(&self) {
+        let (options, request) = (Options::new(), Request::new(MODEL, ""));
+        for &size in self.sizes {
+            let manager = pool(size, State::Half, Order::Id, round_robin());
+            for _ in 0..size {
+                manager.execute(["p"], &request, &options).unwrap();
+            }
+            let figure = self.effort.collect(self.effort.rounds, || {
+                timed(1, || drop(black_box(manager.stats())))
+            });
+            Line::of("stats").count("n", size).figure(&figure).print();
+        }
     }
 
     /// Results in a pool that a store of files keeps.

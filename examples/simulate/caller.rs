@@ -9,7 +9,7 @@ use credpool::testing::ScriptedExecutor;
 use credpool::{Auth, Availability, Error, FailurePolicy, Manager, Options, Request, Response};
 
 use crate::clock::JumpingClock;
-use crate::log::OutcomeLog;
+use crate::log;
 use crate::script::Script;
 
 pub(crate) struct Run<'a> {
@@ -73,13 +73,15 @@ impl Upstream {
 impl Run<'_> {
     pub(crate) fn make(&self) -> Result<Summary, Error> {
         let clock = JumpingClock::new();
-        let log = OutcomeLog::new(self.log, clock.clone());
-        let manager = Manager::builder()
+        let mut builder = Manager::builder()
             .clock(clock.clone())
             .policy(self.policy.clone())
-            .seed(self.seed)
-            .hook(log)
-            .build()?;
+            .seed(self.seed);
+        if let Some(path) = self.log {
+            let log = log::to(path, clock.clone());
+            builder = builder.hook(log.map_err(|error| Error::message_only(error.to_string()))?);
+        }
+        let manager = builder.build()?;
         let upstream = Arc::new(Mutex::new(Upstream::default()));
         manager.register_executor(self.executor(&clock, &upstream));
         for id in &self.script.credentials {

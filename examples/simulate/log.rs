@@ -1,68 +1,25 @@
-//! A log of outcomes, as a hook writes it and a replay reads it: a JSON object on each line.
+//! A log that [`credpool::JsonLines`] has written, replayed: the lines of `kind` `result` become what the upstream answers.
 //!
-//! | member | what it is |
-//! |---|---|
-//! | `at_ms` | when, in milliseconds since the epoch |
-//! | `auth_id`, `provider`, `model` | who was asked what |
-//! | `result` | `success`, `failure` or `abandoned` |
-//! | `status`, `error`, `retry_after_ms` | of a failure: its status, its text without secrets, and the server's word |
-//!
-//! A replay knows of each credential only what was asked of it: between two outcomes it takes the last one to hold. So it tells what
-//! another policy would have made of the same weather; not what an upstream would have said that was never asked.
+//! Of those, `at`, `auth_id`, `result`, `status`, `error` and `retry_after` count. A replay knows of each credential only what was asked of it:
+//! between two outcomes it takes the last one to hold. So it tells what another policy would have made of the same weather; not what an
+//! upstream would have said that was never asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use credpool::{Clock, Hook, Outcome, Timestamp};
-use serde_json::{Value, json};
+use credpool::{JsonLines, Timestamp};
+use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
 
+use crate::clock::JumpingClock;
 use crate::script::{Fault, Script};
 
-/// Writes every outcome to a file. To log what a program does, give it [`credpool::SystemClock`].
-pub(crate) struct OutcomeLog<C> {
-    file: Option<Mutex<File>>,
-    clock: C,
-}
-
-impl<C: Clock> OutcomeLog<C> {
-    pub(crate) fn new(path: Option<&Path>, clock: C) -> Self {
-        let open = |path: &Path| OpenOptions::new().create(true).append(true).open(path).ok();
-        Self {
-            file: path.and_then(open).map(Mutex::new),
-            clock,
-        }
-    }
-}
-
-impl<C: Clock> Hook for OutcomeLog<C> {
-    fn on_result(&self, outcome: &Outcome<'_>) {
-        let Some(file) = &self.file else {
-            return;
-        };
-        let result = match (outcome.is_success(), outcome.is_abandoned()) {
-            (true, _) => "success",
-            (_, true) => "abandoned",
-            _ => "failure",
-        };
-        let cause = outcome.cause();
-        let line = json!({
-            "at_ms": millis(self.clock.now()),
-            "auth_id": outcome.auth_id,
-            "provider": outcome.provider,
-            "model": outcome.model,
-            "result": result,
-            "status": cause.and_then(credpool::Error::http_status),
-            "error": cause.map(|error| error.message().to_owned()),
-            "retry_after_ms": cause.and_then(credpool::Error::retry_after).map(|wait| wait.as_millis().min(u128::from(u32::MAX))),
-        });
-        if let Ok(mut file) = file.lock() {
-            let _ = writeln!(file, "{line}");
-        }
-    }
+/// A hook that adds what happens to a file.
+pub(crate) fn to(path: &Path, clock: JumpingClock) -> std::io::Result<JsonLines<File>> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    Ok(JsonLines::new(file).with_clock(clock))
 }
 
 /// The weather of a log, as a script.
@@ -73,16 +30,22 @@ pub(crate) fn replay(path: &str) -> Result<Script, String> {
         .filter(|line| !line.trim().is_empty())
         .map(|line| serde_json::from_str(line).map_err(|error| format!("{path}: {error}")))
         .collect::<Result<_, _>>()?;
-    lines.retain(|line| line["result"] != "abandoned");
-    let at = |line: &Value| line["at_ms"].as_u64().unwrap_or(0);
+    lines.retain(|line| line["kind"] == "result" && line["result"] != "abandoned");
+    if let Some(other) = lines.iter().find(|line| line["v"] != 1) {
+        return Err(format!("{path} has lines of another form: {other}"));
+    }
+    let at = |line: &Value| {
+        let text = line["at"].as_str().unwrap_or_default();
+        Timestamp::parse(text, &Rfc3339).unwrap_or(Timestamp::UNIX_EPOCH)
+    };
     lines.sort_by_key(at);
-    let start = lines.first().map_or(0, at);
+    let start = lines.first().map_or(Timestamp::UNIX_EPOCH, at);
     let mut by_id: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for line in &lines {
         let id = line["auth_id"].as_str().ok_or("a line without `auth_id`")?;
         by_id.entry(id).or_default().push(line);
     }
-    let since_start = |line: &Value| Duration::from_millis(at(line) - start);
+    let since_start = |line: &Value| Duration::try_from(at(line) - start).unwrap_or_default();
     let mut faults = Vec::new();
     for (id, outcomes) in &by_id {
         let ends = outcomes
@@ -99,9 +62,9 @@ pub(crate) fn replay(path: &str) -> Result<Script, String> {
                 continue;
             }
             let from = since_start(outcome);
-            let hint = outcome["retry_after_ms"]
-                .as_u64()
-                .map(Duration::from_millis);
+            let hint = outcome["retry_after"]
+                .as_f64()
+                .and_then(|wait| Duration::try_from_secs_f64(wait).ok());
             faults.push(Fault {
                 who: Some((*id).to_owned()),
                 from,
@@ -129,8 +92,4 @@ pub(crate) fn replay(path: &str) -> Result<Script, String> {
         limit: None,
         wrong_every: None,
     })
-}
-
-fn millis(at: Timestamp) -> u64 {
-    u64::try_from((at - Timestamp::UNIX_EPOCH).whole_milliseconds()).unwrap_or(0)
 }

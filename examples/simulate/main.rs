@@ -11,7 +11,7 @@
 //! ```
 //!
 //! One caller makes a call, pauses, and makes the next; while it waits, time jumps. So a wait or a slow failure costs it calls, as it
-//! would a program. `log.rs` has a hook to copy into a program, which writes a log that can be replayed.
+//! would a program. What `--replay` reads is what the hook `credpool::JsonLines` writes, here and in a program.
 
 mod caller;
 mod clock;

@@ -8,13 +8,12 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value};
-use time::format_description::well_known::Rfc3339;
 
 use super::{
     Attributes, Auth, BreakerState, HalfOpen, Metadata, ModelState, OrderedBy, QuotaState,
     SpentTokens, Status, Version, Wiped, expiry,
 };
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, UNSET, time_text};
 use crate::error::Error;
 
 /// Why a stored record cannot be parsed. It names the member, never its value.
@@ -194,11 +193,6 @@ pub(super) fn put_time(json: &mut Map<String, Value>, name: &str, at: Option<Tim
     json.insert(name.into(), text.into());
 }
 
-/// RFC 3339 in UTC with as many fraction digits as needed.
-pub(crate) fn time_text(at: Timestamp) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| UNSET.to_owned())
-}
-
 /// The members of an object, taken out one by one.
 pub(super) struct Members {
     json: Wiped<Map<String, Value>>,
@@ -363,8 +357,6 @@ impl fmt::Display for Malformed {
         write!(f, "member `{}` is not {}", self.member, self.expected)
     }
 }
-
-const UNSET: &str = "0001-01-01T00:00:00Z";
 
 /// Why a record, or a model of it, is cooling down; beyond the reference's members.
 const CAUSE: &str = "cooldown_cause";

@@ -52,7 +52,7 @@ pub use fields::{Attributes, Metadata};
 pub(crate) use grant::{GrantToken, SpentTokens, has_tokens, same_tokens};
 pub(crate) use half_open::HalfOpen;
 pub(crate) use identity::{Identity, first_eight};
-pub(crate) use json::{from_json, state_from_json, state_to_json, time_text, to_json};
+pub(crate) use json::{from_json, state_from_json, state_to_json, to_json};
 pub(crate) use merge::Base;
 pub(crate) use model_list::ModelList;
 pub use model_state::{ModelState, QuotaState};
@@ -72,7 +72,7 @@ pub(crate) use wipe::{Wipe, Wiped, WipedBytes, make_room, read_wiped, wiped_json
 
 use serde_json::Value;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, time_text};
 use crate::error::Error;
 
 /// A credential: an API key or a login, with its settings, its tokens and its state.
@@ -237,7 +237,7 @@ impl Auth {
             metadata.insert("refresh_token", refresh_token.expose());
         }
         if let Some(at) = tokens.expires_at {
-            metadata.insert("expires_at", json::time_text(at));
+            metadata.insert("expires_at", time_text(at));
         }
         let mut auth = Self::new(provider);
         auth.metadata = Some(metadata);

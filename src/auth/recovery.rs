@@ -4,9 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::expiry::from_calendar;
-use super::json::time_text;
 use super::{Auth, OrderedBy};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, time_text};
 
 /// By model; of the credential as a whole, by the empty one.
 pub(crate) fn recoveries_to_json(auth: &Auth) -> Map<String, Value> {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::failure_kind::{CooldownSource, FailureKind};
@@ -187,6 +189,50 @@ impl Exhaustion {
         } else {
             Remedy::Act
         }
+    }
+}
+
+impl Availability {
+    /// All of them.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Ready,
+        Self::Probe,
+        Self::Probing,
+        Self::Busy,
+        Self::Cooling,
+        Self::Refreshing,
+        Self::Pending,
+        Self::Misconfigured,
+        Self::NotServed,
+        Self::Disabled,
+    ];
+
+    /// `not_served`, for example.
+    ///
+    /// ```
+    /// assert_eq!(credpool::Availability::Cooling.as_str(), "cooling");
+    /// ```
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Probe => "probe",
+            Self::Probing => "probing",
+            Self::Busy => "busy",
+            Self::Cooling => "cooling",
+            Self::Refreshing => "refreshing",
+            Self::Pending => "pending",
+            Self::Misconfigured => "misconfigured",
+            Self::NotServed => "not_served",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// By name.
+impl Serialize for Availability {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

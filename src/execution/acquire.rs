@@ -106,9 +106,7 @@ impl Engine {
             }
             Acquire::Queued { place, wait } => {
                 log::debug!("no credential is ready: waiting {wait:?}");
-                let started = self.services.clock.monotonic();
-                self.pause(call, wait, place.woken());
-                let waited = self.services.clock.monotonic() - started;
+                let waited = self.pause(call, wait, place.woken());
                 progress.waited = progress.waited.saturating_add(waited);
                 Step::To(Acquire::Look(Look {
                     place: Some(place),
@@ -384,8 +382,9 @@ impl Engine {
         call.options.max_wait.unwrap_or(self.policy.max_wait())
     }
 
-    /// Waits until the time is over, the call is woken, or the call or the pool ends.
-    fn pause(&self, call: &Call<'_>, wait: Duration, woken: &Receiver<()>) {
+    /// Waits until the time is over, the call is woken, or the call or the pool ends. How long that was.
+    fn pause(&self, call: &Call<'_>, wait: Duration, woken: &Receiver<()>) -> Duration {
+        let started = self.services.clock.monotonic();
         let timer: Receiver<Instant> = self.services.clock.after(wait);
         select! {
             recv(timer) -> _ => {}
@@ -393,6 +392,9 @@ impl Engine {
             recv(call.cancelled()) -> _ => {}
             recv(self.services.pool.stopping().cancelled()) -> _ => {}
         }
+        let waited = self.services.clock.monotonic() - started;
+        self.services.call_counters.waited(waited);
+        waited
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct CallState {
     /// Credentials with a proxy or certificate that no retry heals: not tried again in this call.
     pub(super) cut_off: Attempted,
     pub(super) attempts: u32,
+    /// The credential of the last one, where it failed.
+    pub(super) last_member: Option<Arc<SharedState>>,
     /// Those that ended in a fault of a provider.
     pub(super) transient: u32,
     /// Those that were refused for a rate.

@@ -11,7 +11,7 @@ use crate::cancel::{CancelToken, Never};
 use crate::clock::{Clock, deadline};
 use crate::error::{Error, ErrorCode};
 use crate::executor::Attempt;
-use crate::observe::{Outcome, OutcomeKind};
+use crate::observe::{CallCounters, Operation, Outcome, OutcomeKind};
 use crate::request::{Options, Request, RequestBody};
 use crate::resources::Resource;
 use crate::services::Services;
@@ -31,6 +31,7 @@ pub(super) struct Call<'a> {
     pub(super) pinned: Option<Pinned>,
     /// How long it has waited for a worker's place.
     pub(super) waited: Duration,
+    operation: Operation,
     id: u64,
     /// The attempt that is under way, or was the last.
     attempt: Cell<UnderWay>,
@@ -39,6 +40,7 @@ pub(super) struct Call<'a> {
     never: Receiver<Never>,
     clock: &'a dyn Clock,
     stopping: &'a CancelToken,
+    counters: &'a CallCounters,
 }
 
 /// Why one credential alone may serve a call.
@@ -58,6 +60,7 @@ struct UnderWay {
 
 impl<'a> Call<'a> {
     pub(super) fn begin(
+        operation: Operation,
         services: &'a Services,
         providers: Providers,
         request: &'a Request,
@@ -73,12 +76,14 @@ impl<'a> Call<'a> {
             body: None,
             pinned: None,
             waited: Duration::ZERO,
+            operation,
             id: next_id(),
             attempt: Cell::default(),
             cancel,
             never: crossbeam_channel::never(),
             clock,
             stopping: services.pool.stopping(),
+            counters: &services.call_counters,
         }
     }
 
@@ -170,6 +175,10 @@ impl<'a> Call<'a> {
         self.attempt.get().started
     }
 
+    pub(super) fn operation(&self) -> Operation {
+        self.operation
+    }
+
     /// The same for all its attempts, and for no other call's in this process.
     pub(super) fn id(&self) -> u64 {
         self.id
@@ -189,7 +198,9 @@ impl<'a> Call<'a> {
             provider,
             model,
             asked_for: &self.request.model,
+            operation: self.operation,
             kind,
+            fault: None,
             usage: None,
             counted: None,
             rate_limits: None,
@@ -229,6 +240,14 @@ impl<'a> Call<'a> {
     fn is_late(&self) -> bool {
         self.deadline
             .is_some_and(|deadline| self.clock.monotonic() >= deadline)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if self.attempt.get().number == 0 {
+            self.counters.refused();
+        }
     }
 }
 

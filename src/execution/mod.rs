@@ -8,6 +8,7 @@ mod call_state;
 mod collect;
 mod context;
 mod correlation;
+mod count;
 mod hops;
 mod ownership;
 mod pick;
@@ -43,7 +44,7 @@ use crate::executor::Provider;
 use crate::failure_kind::FailureKind;
 use crate::health::Transition;
 use crate::limits::RateLimits;
-use crate::observe::{Outcome, OutcomeKind};
+use crate::observe::{BudgetStats, LineNumber, Operation, Outcome, OutcomeKind};
 use crate::panic::guard;
 use crate::policy::{FailurePolicy, Scope, Verdict};
 use crate::refresh::RefreshCoordinator;
@@ -100,6 +101,8 @@ struct Held {
     /// changes.
     auth: Option<Arc<Auth>>,
     lease: Lease,
+    /// Where the attempt is counted.
+    line: LineNumber,
     /// Until a success is recorded, at the latest.
     permit: Option<Box<ProbeGuard>>,
 }
@@ -142,7 +145,12 @@ impl Engine {
         options: &Options,
     ) -> Result<Response, Error> {
         let cancel = options.cancel.clone();
-        let mut call = Call::begin(&self.services, providers, request, options, cancel);
+        let operation = match kind {
+            Plain::Execute => Operation::Execute,
+            Plain::CountTokens => Operation::Count,
+        };
+        let services = &self.services;
+        let mut call = Call::begin(operation, services, providers, request, options, cancel);
         self.route(&mut call, None)?;
         let mut answer = None;
         let served = self.run(&call, &mut |executor, attempt, auth, request| {
@@ -179,7 +187,7 @@ impl Engine {
         outcome.rate_limits = response.rate_limits.as_deref();
         outcome.reply_text = response.reply_text.as_deref();
         outcome.first_byte = Some(first_byte);
-        let recorded = self.enter(&outcome, Some(held));
+        let recorded = self.enter(&mut outcome, response.rate_limits.as_ref(), Some(held));
         self.tell_recorded(outcome, recorded);
         response.provider = Arc::clone(provider);
         response.auth_id = auth_id;
@@ -190,18 +198,24 @@ impl Engine {
     }
 
     /// Records a result: state first, then hook and selector.
-    pub(crate) fn record(&self, outcome: Outcome<'_>) {
-        let recorded = self.enter(&outcome, None);
+    pub(crate) fn record(&self, mut outcome: Outcome<'_>) {
+        let recorded = self.enter(&mut outcome, None, None);
         self.tell_recorded(outcome, recorded);
     }
 
-    /// Records an attempt's result, then releases what it held: others may have it when they hear of the
+    /// Records an attempt's result and counts it, then releases what it held: others may have it when they hear of the
     /// result. `None` for a result that names no credential.
-    fn enter(&self, outcome: &Outcome<'_>, held: Option<Held>) -> Option<Recorded> {
+    fn enter(
+        &self,
+        outcome: &mut Outcome<'_>,
+        limits: Option<&Arc<RateLimits>>,
+        held: Option<Held>,
+    ) -> Option<Recorded> {
         if outcome.auth_id.is_empty() {
             return None;
         }
         let now = self.services.moment();
+        let mut fault = None;
         let known = match &outcome.kind {
             OutcomeKind::Abandoned => true,
             OutcomeKind::Success => {
@@ -213,9 +227,13 @@ impl Engine {
                 if let Some(auth) = held.as_ref().and_then(|held| held.auth.as_deref()) {
                     self.excuse_other_settings(&mut verdict, auth);
                 }
+                fault = Some(verdict.fault);
                 self.apply_failure(outcome, error.as_ref(), &verdict, now)
             }
         };
+        let line = held.as_ref().map(|held| (held.lease.member(), held.line));
+        outcome.fault = fault;
+        self.count(line, outcome, limits, now.wall);
         drop(held);
         Some(Recorded {
             known,
@@ -302,6 +320,11 @@ impl Engine {
             let _ = guard(|| "the selector".to_owned(), || selector.observe(&outcome));
         }
         self.services.hooks.result(&outcome);
+    }
+
+    /// What is left of a provider's retry budget, where the policy has one.
+    pub(crate) fn retry_budget(&self, provider: &Arc<str>) -> Option<BudgetStats> {
+        self.budgets.left(provider)
     }
 
     pub(crate) fn selector(&self) -> &Arc<dyn Selector> {

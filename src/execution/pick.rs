@@ -13,6 +13,8 @@ use super::retry_loop::Dispatch;
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::executor::ProviderExecutor;
+#[cfg(feature = "testing")]
+use crate::observe::Operation;
 use crate::panic::guard;
 use crate::registry::{Attempted, Lease, Moment, Picked, ProbeGuard, Query, SharedState, Supply};
 use crate::request::Addressed;
@@ -91,8 +93,10 @@ impl Engine {
                 None if lost.is_some() => return Ok(Choice::Lost),
                 None => return Ok(Choice::None),
             };
-            let member = Arc::clone(&picked.member);
-            if self.refresh.has_token(&picked.auth) {
+            let has_token = self.refresh.has_token(&picked.auth);
+            let may_be_lost = !has_token || picked.needs_permit || picked.limited;
+            let member = may_be_lost.then(|| Arc::clone(&picked.member));
+            if has_token {
                 if now == Moment::TIMELESS && (picked.needs_permit || picked.limited) {
                     // A credential has failed in this moment.
                     now = self.services.moment();
@@ -103,6 +107,9 @@ impl Engine {
                 }
             }
             call.check(None)?;
+            let Some(member) = member else {
+                return Ok(Choice::Lost);
+            };
             now = self.services.moment();
             lost.get_or_insert_with(|| tried.cloned().unwrap_or_default())
                 .note(&member);
@@ -251,7 +258,15 @@ impl Engine {
     #[cfg(feature = "testing")]
     pub(crate) fn picks(&self, provider: &str, model: &str, options: &Options) -> bool {
         let request = Request::new("", "");
-        let call = Call::begin(&self.services, SmallVec::new(), &request, options, None);
+        let services = &self.services;
+        let call = Call::begin(
+            Operation::Execute,
+            services,
+            SmallVec::new(),
+            &request,
+            options,
+            None,
+        );
         let wanted = Wanted {
             provider,
             model,

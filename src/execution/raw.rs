@@ -15,6 +15,7 @@ use super::{Engine, Held, Providers};
 use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Body, RawAnswer, ReadAnswer};
+use crate::observe::Operation;
 use crate::panic::guard;
 use crate::request::{Options, RawRequest, Usage};
 use crate::resources::AnswerReader;
@@ -71,6 +72,7 @@ impl Engine {
         });
         let asked = request.outline();
         let mut call = Call::begin(
+            Operation::Raw,
             &self.services,
             providers,
             &asked,

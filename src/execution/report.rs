@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::context::Call;
 use super::{Engine, Held, Recorded, Served};
 use crate::error::Error;
+use crate::failure_kind::FailureKind;
 use crate::limits::RateLimits;
-use crate::observe::{Outcome, OutcomeKind};
+use crate::observe::{Operation, Outcome, OutcomeKind};
 use crate::policy::FailurePolicy;
 use crate::request::{Message, StreamChunk, Usage};
 
@@ -19,6 +20,7 @@ pub(super) struct Report {
     pub(super) asked_for: String,
     pub(super) messages: Vec<Message>,
     pub(super) session_key: Option<String>,
+    pub(super) operation: Operation,
     pub(super) call_id: u64,
     pub(super) attempt: u32,
     pub(super) started: Option<Instant>,
@@ -39,6 +41,7 @@ pub(super) enum End {
 pub(super) struct Concluded {
     pub(super) result: Result<(), Error>,
     kind: OutcomeKind,
+    fault: Option<FailureKind>,
     elapsed: Duration,
     recorded: Option<Recorded>,
 }
@@ -68,10 +71,12 @@ impl Engine {
             }
             End::Abandoned(error) => (OutcomeKind::Abandoned, Err(error)),
         };
-        let outcome = report.outcome(kind.clone(), elapsed);
+        let mut outcome = report.outcome(kind.clone(), elapsed);
+        let recorded = self.enter(&mut outcome, report.rate_limits.as_ref(), Some(held));
         Concluded {
-            recorded: self.enter(&outcome, Some(held)),
+            recorded,
             result,
+            fault: outcome.fault,
             kind,
             elapsed,
         }
@@ -79,7 +84,8 @@ impl Engine {
 
     /// Notifies hook and selector.
     pub(super) fn tell_concluded(&self, report: &Report, concluded: Concluded) {
-        let outcome = report.outcome(concluded.kind, concluded.elapsed);
+        let mut outcome = report.outcome(concluded.kind, concluded.elapsed);
+        outcome.fault = concluded.fault;
         self.tell_recorded(outcome, concluded.recorded);
     }
 }
@@ -94,6 +100,7 @@ impl Report {
             asked_for: call.request.model.clone(),
             messages: options.messages.clone(),
             session_key: options.session_key.clone(),
+            operation: call.operation(),
             call_id: call.id(),
             attempt: served.attempts,
             started: call.attempt_started(),
@@ -139,7 +146,9 @@ impl Report {
             provider: &self.provider,
             model: &self.model,
             asked_for: &self.asked_for,
+            operation: self.operation,
             kind,
+            fault: None,
             usage: self.usage,
             counted: None,
             rate_limits: self.rate_limits.as_deref(),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::observe::BudgetStats;
 use crate::policy::RetryBudget;
 
 /// What was taken out of each provider's bucket.
@@ -48,6 +49,19 @@ impl Budgets {
         if attempt == 1 && self.any_spent.load(Ordering::Relaxed) {
             self.deposit(provider, settings.success);
         }
+    }
+
+    /// What is left for a provider. `None`: there is no budget.
+    pub(super) fn left(&self, provider: &Arc<str>) -> Option<BudgetStats> {
+        let settings = self.settings?;
+        let spent = self.spent.lock().get(provider).copied().unwrap_or_default();
+        let left = settings.capacity.saturating_sub(spent);
+        Some(BudgetStats {
+            provider: Arc::clone(provider),
+            left,
+            capacity: settings.capacity,
+            retries_left: left.checked_div(settings.retry).unwrap_or(u32::MAX),
+        })
     }
 
     fn deposit(&self, provider: &str, amount: u32) {

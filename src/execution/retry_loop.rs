@@ -11,12 +11,13 @@ use super::pick::ask_for;
 use super::refusals::{Refusal, no_provider, token_ended};
 use super::{Engine, Held, Served};
 use crate::auth::{Auth, scrub};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
 use crate::executor::{Attempt, ProviderExecutor};
 use crate::failure_kind::FailureKind;
 use crate::health::Transition;
 use crate::limits::RateLimits;
-use crate::observe::{Outcome, OutcomeKind};
+use crate::observe::{LineNumber, Outcome, OutcomeKind};
 use crate::panic::guard;
 use crate::policy::{FailurePolicy, Scope, Verdict};
 use crate::registry::{Lease, ProbeGuard, SharedState, Supply, Target};
@@ -53,6 +54,8 @@ struct Failed<'a> {
     had_ended: bool,
     /// Nothing was sent: a setting is wrong, of the credential or of something else.
     unsent: Option<Setting>,
+    /// Where it is counted.
+    line: LineNumber,
     held: Option<Held>,
 }
 
@@ -79,12 +82,20 @@ impl Engine {
         loop {
             let turn = self.acquire(call, &mut progress, next)?;
             progress.attempts += 1;
+            let member = turn.lease.member();
+            if let Some(last) = &progress.last_member {
+                let with_the_same = Arc::ptr_eq(last, member) || last.id == member.id;
+                self.services.call_counters.tried_again(with_the_same);
+            }
             match self.attempt(call, &progress, turn, ask) {
                 Ok(served) => {
                     self.budgets.served(served.provider, progress.attempts);
                     return Ok(served);
                 }
-                Err(failed) => next = self.after(call, &mut progress, *failed)?,
+                Err(failed) => {
+                    progress.last_member = Some(Arc::clone(&failed.member));
+                    next = self.after(call, &mut progress, *failed)?;
+                }
             }
         }
     }
@@ -110,6 +121,7 @@ impl Engine {
         let number = progress.attempts;
         let attempt = call.attempt(number, progress.last_attempt.as_ref(), &self.services);
         log::trace!("attempt {number} of the call: {} of {provider}", lease.id());
+        let line = lease.member().tally().begin(&request.model);
         let answer = guard(
             || format!("the executor for {provider}"),
             || ask(executor, &attempt, &auth, &request),
@@ -125,6 +137,7 @@ impl Engine {
                 held: Held {
                     auth: Some(auth),
                     lease,
+                    line,
                     permit,
                 },
             }),
@@ -154,9 +167,11 @@ impl Engine {
                     error,
                     had_ended: has_ended,
                     unsent,
+                    line,
                     held: Some(Held {
                         auth: None,
                         lease,
+                        line,
                         permit,
                     }),
                 }))
@@ -192,7 +207,7 @@ impl Engine {
         }
         if call.ended_by_caller(error) {
             drop(held);
-            self.tell(outcome(OutcomeKind::Abandoned), true, now());
+            self.tell_failed(failed, outcome(OutcomeKind::Abandoned), true, now());
             call.check(progress.last_attempt.as_ref())?;
             return Err(error.clone());
         }
@@ -202,7 +217,7 @@ impl Engine {
         ) {
             // Not the credential's fault: no other one of this provider can do it either.
             drop(held);
-            self.tell(outcome(OutcomeKind::Abandoned), true, now());
+            self.tell_failed(failed, outcome(OutcomeKind::Abandoned), true, now());
             progress.round(hop).closed = Some(Closed::ForGood);
             progress.note_tried(hop, member);
             return self.go_on(call, progress);
@@ -210,19 +225,22 @@ impl Engine {
         if failed.had_ended && verdict.refresh {
             // It says nothing new, and is not held against the credential.
             drop(held);
-            self.tell(outcome(OutcomeKind::Abandoned), true, now());
+            self.tell_failed(failed, outcome(OutcomeKind::Abandoned), true, now());
             let is_over = self.services.registry.is_revoked(id);
             progress.last_attempt = Some(token_ended(id, error, is_over));
             progress.note_tried(hop, member);
             return self.go_on(call, progress);
         }
         let recorded = error.recorded();
-        let outcome = outcome(OutcomeKind::Failure(Some(recorded.clone())));
+        let outcome = Outcome {
+            fault: Some(verdict.fault),
+            ..outcome(OutcomeKind::Failure(Some(recorded.clone())))
+        };
         if call.is_spent() {
             if verdict.refresh && self.refresh.begin_for(id) {
                 // The old token was refused, not the credential.
                 drop(held);
-                self.tell(outcome, true, now());
+                self.tell_failed(failed, outcome, true, now());
             } else {
                 self.record_failure(outcome, failed, held, &recorded, &verdict);
             }
@@ -235,13 +253,13 @@ impl Engine {
             let _permit = held.and_then(|held| held.permit);
             if self.another_is_ready(call, progress, failed) && self.refresh.begin_for(id) {
                 // The old token was refused, not the credential. Another one serves meanwhile.
-                self.tell(outcome, true, now());
+                self.tell_failed(failed, outcome, true, now());
                 return self.go_on(call, progress);
             }
             progress.retain_tried(hop, |tried| tried.id != *id);
             if self.renew(call, failed) {
                 // The old token was refused, not the credential.
-                self.tell(outcome, true, now());
+                self.tell_failed(failed, outcome, true, now());
                 self.check_attempts(call, progress)?;
                 return Ok(Acquire::Renewed {
                     hop,
@@ -334,6 +352,13 @@ impl Engine {
                 moment,
             ));
         }
+        self.tell_failed(failed, outcome, known, now);
+    }
+
+    /// Counts a failed attempt and notifies hook and selector.
+    fn tell_failed(&self, failed: &Failed<'_>, outcome: Outcome<'_>, known: bool, now: Timestamp) {
+        let line = Some((&failed.member, failed.line));
+        self.count(line, &outcome, None, now);
         self.tell(outcome, known, now);
     }
 

@@ -9,6 +9,7 @@ use crossbeam_channel::{Sender, TrySendError, select};
 use crate::cancel::{CancelToken, OnCancel};
 use crate::error::{Error, ErrorCode};
 use crate::executor::ChunkSource;
+use crate::observe::Operation;
 use crate::panic::guard;
 use crate::policy::StreamCommit;
 use crate::request::{Options, Request, StreamChunk};
@@ -60,6 +61,7 @@ impl Engine {
             move || cancel.cancel()
         });
         let mut call = Call::begin(
+            Operation::Stream,
             &self.services,
             providers,
             request,
@@ -69,6 +71,9 @@ impl Engine {
         // A worker first: a stream that no worker can read must not be opened.
         let slot = self.place(Lane::Streams, options, call.deadline, &cancel)?;
         call.waited = slot.waited();
+        if !call.waited.is_zero() {
+            self.services.call_counters.waited(call.waited);
+        }
         self.route(&mut call, None)?;
         let commit = self.policy.commit();
         let mut committed = Committed::default();

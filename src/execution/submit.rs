@@ -118,6 +118,7 @@ impl Engine {
         let slot = self.place(Lane::Jobs, &options, options.deadline, &cancel)?;
         let waited = slot.waited();
         if !waited.is_zero() {
+            self.services.call_counters.waited(waited);
             let most = options.max_wait.unwrap_or(self.policy.max_wait());
             options.max_wait = Some(most.saturating_sub(waited));
         }

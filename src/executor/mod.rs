@@ -1,7 +1,6 @@
 //! The [`ProviderExecutor`] trait, which calls a provider, and the [`Attempt`] that an executor gets.
 
 mod attempt;
-mod per_thread;
 mod raw;
 mod send;
 
@@ -19,9 +18,8 @@ use arc_swap::ArcSwap;
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
 use crate::panic::guard;
+use crate::per_thread::PerThread;
 use crate::request::{Format, Options, RawRequest, Request, Response, StreamChunk, normalized};
-
-use per_thread::PerThread;
 
 /// Calls one provider: the seam between the pool and an upstream.
 ///

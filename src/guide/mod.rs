@@ -9,6 +9,7 @@
 //! | [`logins`] | how a credential gets its first token: a person's login, the identity of a workload |
 //! | [`fleets`] | several processes with one store; logs, health and events; shutdown |
 //! | [`command`] | the command `credpool`: which credentials are unavailable, why, until when, and what to do; its documents and exit codes |
+//! | [`observing`] | what a manager counts, metrics by the OpenTelemetry conventions, a log of outcomes |
 //! | [`streams`] | iterating, cancelling, failover, when a stream is complete; what each fault looks like |
 //! | [`providers`] | OpenAI, Anthropic, Gemini, Vertex AI, Bedrock, Cohere, compatible vendors and servers; connections, certificates, proxies; an executor of your own |
 //! | [`testing`] | loopback upstreams, scripted executors, a manual clock, the policy as a pure function |
@@ -35,6 +36,9 @@ pub mod logins {}
 
 #[doc = include_str!("models.md")]
 pub mod models {}
+
+#[doc = include_str!("observing.md")]
+pub mod observing {}
 
 #[doc = include_str!("providers.md")]
 pub mod providers {}

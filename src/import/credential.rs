@@ -4,7 +4,8 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::program::{Program, Rotation};
-use crate::auth::{Auth, Expiry, time_text};
+use crate::auth::{Auth, Expiry};
+use crate::clock::time_text;
 
 /// What a credential is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

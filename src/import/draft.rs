@@ -2,8 +2,8 @@
 
 use super::credential::{Credential, Kind, Missing};
 use super::program::{Program, Rotation};
-use crate::auth::{Auth, time_text};
-use crate::clock::Timestamp;
+use crate::auth::Auth;
+use crate::clock::{Timestamp, time_text};
 
 /// The parts that the forms have in common; the rest follows from them.
 pub(super) struct Draft {

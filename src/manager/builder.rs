@@ -11,7 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::execution::{Engine, StreamSettings};
 use crate::executor::{Context, Executors};
-use crate::observe::{Hook, Hooks, NoopHook};
+use crate::observe::{CallCounters, Hook, Hooks, NoopHook, Prices};
 use crate::persistence::{StoreHandle, start_writer};
 use crate::policy::FailurePolicy;
 use crate::random::Random;
@@ -61,6 +61,7 @@ pub struct Builder {
     use_limits: UseLimits,
     remembered: Remembered,
     chains: Chains,
+    pub(super) prices: Prices,
 }
 
 impl Default for Builder {
@@ -100,6 +101,7 @@ impl Builder {
             use_limits: UseLimits::default(),
             remembered: Remembered::default(),
             chains: Chains::default(),
+            prices: Prices::default(),
         }
     }
 
@@ -413,6 +415,8 @@ impl Builder {
             executors: Executors::default(),
             chains: self.chains,
             hooks: Hooks::new(self.hook),
+            call_counters: CallCounters::default(),
+            prices: self.prices,
             transport,
             pool,
             process: Process::current(),

@@ -7,6 +7,7 @@ mod records;
 mod reload;
 mod report;
 mod shutdown;
+mod stats;
 #[cfg(test)]
 mod tests;
 

@@ -99,6 +99,41 @@ impl<H: Hook + ?Sized> Hook for Arc<H> {
     }
 }
 
+/// Both, one after the other. A panic of the first one keeps the event from the second.
+///
+/// ```
+/// use credpool::{JsonLines, Manager, NoopHook};
+///
+/// let manager = Manager::builder().hook((JsonLines::new(std::io::sink()), NoopHook)).build()?;
+/// # Ok::<(), credpool::Error>(())
+/// ```
+impl<A: Hook, B: Hook> Hook for (A, B) {
+    fn on_auth_registered(&self, auth: &Auth) {
+        self.0.on_auth_registered(auth);
+        self.1.on_auth_registered(auth);
+    }
+
+    fn on_auth_updated(&self, auth: &Auth) {
+        self.0.on_auth_updated(auth);
+        self.1.on_auth_updated(auth);
+    }
+
+    fn on_auth_removed(&self, auth: &Auth) {
+        self.0.on_auth_removed(auth);
+        self.1.on_auth_removed(auth);
+    }
+
+    fn on_result(&self, outcome: &Outcome<'_>) {
+        self.0.on_result(outcome);
+        self.1.on_result(outcome);
+    }
+
+    fn on_refresh_event(&self, event: &RefreshEvent<'_>) {
+        self.0.on_refresh_event(event);
+        self.1.on_refresh_event(event);
+    }
+}
+
 /// A manager's hook; its panics are caught.
 #[derive(Clone)]
 pub(crate) struct Hooks(Arc<dyn Hook>);

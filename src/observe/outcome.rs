@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::failure_kind::FailureKind;
 use crate::limits::RateLimits;
 use crate::request::{Message, Usage};
 
@@ -29,8 +30,12 @@ pub struct Outcome<'a> {
     pub model: &'a str,
     /// The model as the call asked for it: an alias of the credential, or the name of a chain of models; else the same as `model`.
     pub asked_for: &'a str,
+    /// What kind of call it belonged to.
+    pub operation: Operation,
     /// How it ended.
     pub kind: OutcomeKind,
+    /// What the policy takes the failure for, where it is one: the manager adds it for hooks and selectors.
+    pub fault: Option<FailureKind>,
     /// Tokens used, where the upstream said so.
     pub usage: Option<Usage>,
     /// The tokens that were counted, where the attempt was a token count ([`Manager::execute_count`](crate::Manager::execute_count)): they
@@ -56,6 +61,41 @@ pub struct Outcome<'a> {
     /// From the start of the attempt to its end, failures too: for a plain call, to its answer; for a stream, to its last chunk. Zero
     /// where it is not known.
     pub elapsed: Duration,
+}
+
+/// Which kind of call an attempt belonged to.
+///
+/// ```
+/// use credpool::{Operation, Outcome};
+///
+/// let outcome = Outcome::success("a", "openai", "gpt-5");
+/// assert_eq!(outcome.operation, Operation::Execute);
+/// assert_eq!(Operation::Stream.as_str(), "stream");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// A plain call ([`Manager::execute`](crate::Manager::execute)), or one that a program made itself.
+    #[default]
+    Execute,
+    /// A stream ([`Manager::execute_stream`](crate::Manager::execute_stream)).
+    Stream,
+    /// A token count ([`Manager::execute_count`](crate::Manager::execute_count)).
+    Count,
+    /// A raw call ([`Manager::execute_raw`](crate::Manager::execute_raw)).
+    Raw,
+}
+
+impl Operation {
+    /// `stream`, for example.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Execute => "execute",
+            Self::Stream => "stream",
+            Self::Count => "count",
+            Self::Raw => "raw",
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -107,7 +147,9 @@ impl<'a> Outcome<'a> {
             provider,
             model,
             asked_for: model,
+            operation: Operation::Execute,
             kind,
+            fault: None,
             usage: None,
             counted: None,
             rate_limits: None,

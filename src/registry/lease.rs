@@ -201,7 +201,12 @@ mod tests {
     #[test]
     fn leases_are_counted_until_they_are_dropped() {
         let of_provider = Arc::<InFlight>::default();
-        let member = Arc::new(SharedState::new("a".into(), 0, Arc::clone(&of_provider)));
+        let member = Arc::new(SharedState::new(
+            "a".into(),
+            0,
+            Arc::clone(&of_provider),
+            Arc::default(),
+        ));
         let lease = || Lease::new(Arc::clone(&member), 0, None);
         let before = lease();
         assert_eq!(of_provider.count(), 0, "nobody had asked");

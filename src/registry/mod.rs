@@ -19,6 +19,7 @@ mod record_result;
 mod report;
 mod seat;
 mod shared;
+mod stats;
 mod timeline;
 mod unhealthy;
 mod wait_queue;
@@ -44,6 +45,7 @@ pub(crate) use report::ExhaustionReport;
 use seat::ModelLists;
 use shared::InFlight;
 pub(crate) use shared::SharedState;
+pub(crate) use stats::CredentialState;
 pub(crate) use timeline::Moment;
 use timeline::Timeline;
 use unhealthy::Unhealthy;
@@ -53,6 +55,7 @@ use wait_queue::WaitQueue;
 use crate::auth::{Auth, Version};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::observe::Line;
 use crate::panic::guard;
 use crate::random::Random;
 
@@ -69,6 +72,8 @@ pub(crate) struct Registry {
     troubled: Arc<AtomicUsize>,
     /// Whether a credential has ever had a list of models.
     has_lists: Arc<AtomicBool>,
+    /// What is counted of credentials that were removed.
+    removed: Arc<Line>,
 }
 
 /// How much of a record its store does not have yet.
@@ -128,6 +133,7 @@ impl Registry {
             random,
             default_limits,
             honours_pending: false,
+            removed: Arc::default(),
         }
     }
 
@@ -166,7 +172,12 @@ impl Registry {
             state.touched.extend_if_watched(&id);
             let slot = state.slots.next();
             let of_provider = state.in_flight_of(&auth.provider);
-            let member = Arc::new(SharedState::new(Arc::clone(&id), slot, of_provider));
+            let tally = former
+                .as_ref()
+                .map(|former| Arc::clone(former.member.tally()));
+            let tally = tally.unwrap_or_default();
+            let member = SharedState::new(Arc::clone(&id), slot, of_provider, tally);
+            let member = Arc::new(member);
             let record = Record::new(Arc::clone(&member), Arc::clone(&auth));
             state.slots.insert(record);
             state.by_id.insert(id, member);
@@ -286,6 +297,7 @@ impl Registry {
         let mut state = self.state.lock();
         let record = state.take_out(id)?;
         state.touched.extend_if_watched(id);
+        record.member.tally().bequeath(&self.removed);
         Some(record.snapshot())
     }
 

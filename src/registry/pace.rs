@@ -88,6 +88,12 @@ impl Paces {
         Some(self.models.get(model)?.due)
     }
 
+    /// How many starts a second a model is found to be allowed, where a refusal has taught that.
+    pub(super) fn rate(&self, model: &str) -> Option<f64> {
+        let learnt = self.models.get(model)?.learnt?;
+        Some(1.0 / learnt.gap().max(SHORTEST))
+    }
+
     /// Counts a start for a model, if it has a pace.
     pub(super) fn start(&mut self, model: &str, now: Timestamp) -> Option<Start> {
         let pace = self.models.get_mut(model)?;

@@ -395,7 +395,12 @@ mod tests {
     }
 
     fn well() -> Record {
-        let member = Arc::new(SharedState::new("a".into(), 0, Arc::default()));
+        let member = Arc::new(SharedState::new(
+            "a".into(),
+            0,
+            Arc::default(),
+            Arc::default(),
+        ));
         Record::new(member, Arc::new(Auth::api_key("p", "k").with_id("a")))
     }
 

@@ -127,7 +127,12 @@ impl Registry {
 }
 
 impl Record {
-    fn standing(&self, provider: Arc<str>, asked: &str, now: Timestamp) -> CredentialReport {
+    pub(super) fn standing(
+        &self,
+        provider: Arc<str>,
+        asked: &str,
+        now: Timestamp,
+    ) -> CredentialReport {
         let auth = &*self.auth;
         let serves = self.sent_as(asked);
         let model = serves.unwrap_or(asked);

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::auth::Auth;
 use crate::clock::Timestamp;
+use crate::observe::Tally;
 
 use super::Registry;
 use crate::health::{healthy::is_healthy, model_states};
@@ -21,6 +22,8 @@ pub(crate) struct SharedState {
     /// The registry waits for the ends of requests that it has not counted.
     is_watched: AtomicBool,
     of_provider: Arc<InFlight>,
+    /// What is counted of it: the same as before where a record of the same id replaced another one.
+    tally: Arc<Tally>,
     pub(crate) id: Arc<str>,
     served: Mutex<PendingSuccesses>,
     registry: OnceLock<Weak<Registry>>,
@@ -42,13 +45,24 @@ struct PendingSuccesses {
 }
 
 impl SharedState {
-    pub(super) fn new(id: Arc<str>, slot: u32, of_provider: Arc<InFlight>) -> Self {
+    pub(super) fn new(
+        id: Arc<str>,
+        slot: u32,
+        of_provider: Arc<InFlight>,
+        tally: Arc<Tally>,
+    ) -> Self {
         Self {
             slot,
             of_provider,
+            tally,
             id,
             ..Self::default()
         }
+    }
+
+    /// What is counted of its attempts.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     pub(crate) fn in_flight(&self) -> u32 {

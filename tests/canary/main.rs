@@ -15,9 +15,9 @@ use credpool::provider::OpenAi;
 use credpool::testing::{Gate, ReceivedRequest, Reply, Upstream, service_account_file};
 use credpool::{
     Affinity, Attempt, Auth, Candidate, Candidates, ChunkSource, Error, ErrorCode, FileStore, Hook,
-    Listing, Manager, MemoryStore, OAuthTokens, Options, Outcome, ProviderExecutor, RawAnswer,
-    RawRequest, Request, Response, ResponseHead, RoundRobin, Selector, Store, StreamChunk,
-    SystemClock, Timeouts,
+    JsonLines, Listing, Manager, MemoryStore, OAuthTokens, Options, Outcome, ProviderExecutor,
+    RawAnswer, RawRequest, Request, Response, ResponseHead, RoundRobin, Selector, Store,
+    StreamChunk, SystemClock, Timeouts,
 };
 use serde_json::json;
 
@@ -49,6 +49,20 @@ impl Hook for Renders {
         show(outcome);
         outcome.error().into_iter().for_each(show_error);
         outcome.cause().into_iter().for_each(show_error);
+    }
+}
+
+/// Notes the lines of a log.
+struct Says;
+
+impl std::io::Write for Says {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        note(String::from_utf8_lossy(bytes).into_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -116,7 +130,7 @@ fn manager(store: impl Store + 'static) -> Manager {
     begin();
     let builder = Manager::builder()
         .store(store)
-        .hook(Renders)
+        .hook((Renders, JsonLines::new(Says)))
         .selector(RendersCandidates)
         .policy(credpool::FailurePolicy::empty())
         .proxy("");
@@ -166,6 +180,9 @@ fn call_all(manager: &Manager) -> usize {
         Err(error) => failed(&error),
     }
     raw::call_each(manager, &options);
+    let stats = manager.stats();
+    show(&stats);
+    say(&serde_json::to_value(&stats).unwrap());
     for auth in manager.list() {
         show_auth(&auth);
         let (mut head, ()) = http::Request::get("https://api.openai.com/v1/models")

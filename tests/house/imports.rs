@@ -6,7 +6,7 @@ use crate::sources;
 
 /// The rooms from the ground up. A room imports from lower floors alone.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "failure_kind", "percent", "random"],
+    &["clock", "failure_kind", "per_thread", "percent", "random"],
     &["expiring", "head", "limits"],
     &["error", "json"],
     &["panic"],
@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["cancel", "import"],
     &["request", "runtime"],
     &["observe", "policy", "store", "transport"],
-    &["executor", "health"],
+    &["executor", "health", "metrics"],
     &["provider", "registry"],
     &["login", "persistence", "selection"],
     &["resources"],

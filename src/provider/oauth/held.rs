@@ -1,7 +1,7 @@
 //! The tokens of a login that another program holds: read from that program's file anew, never asked for.
 
-use crate::auth::{Auth, EXPIRY_NAMES, Metadata, time_text};
-use crate::clock::Timestamp;
+use crate::auth::{Auth, EXPIRY_NAMES, Metadata};
+use crate::clock::{Timestamp, time_text};
 use crate::error::{Error, ErrorCode};
 use crate::import;
 use crate::transport::NotSent;

@@ -1,14 +1,12 @@
 //! Merges a token endpoint's answer into the metadata.
 
 use serde_json::{Map, Value};
-use time::format_description::well_known::Rfc3339;
 
 use super::endpoint::text;
 use crate::auth::{
     Auth, EXPIRY_DATE, EXPIRY_NAMES, Metadata, TOKEN_OBJECTS, Wipe, read_lifetime, read_time_text,
 };
-use crate::clock;
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp, time_text};
 
 /// An answer with tokens.
 pub(crate) struct Answer<'a> {
@@ -139,7 +137,7 @@ impl Place {
             }
         });
         if let Some(at) = at.filter(|_| !replaced) {
-            self.insert(metadata, "expires_at", rfc3339(at).into());
+            self.insert(metadata, "expires_at", time_text(at).into());
         }
     }
 
@@ -183,7 +181,7 @@ fn time_like(name: &str, old: &Value, at: Timestamp) -> Value {
         Value::Number(number) => unix_like(name, number.as_f64().unwrap_or(0.0), at).into(),
         Value::String(text) => text_like(text.trim(), at).into(),
         _ if name == EXPIRY_DATE => milliseconds(at).into(),
-        _ => rfc3339(at).into(),
+        _ => time_text(at).into(),
     }
 }
 
@@ -201,7 +199,7 @@ fn text_like(old: &str, at: Timestamp) -> String {
         let number = old.parse().unwrap_or(0.0);
         return unix_like("", number, at).to_string();
     }
-    let text = rfc3339(at);
+    let text = time_text(at);
     let has_no_zone = old.as_bytes().get(10) == Some(&b' ') && read_time_text(old).is_some();
     if has_no_zone {
         text.replace('T', " ").replace('Z', "")
@@ -212,10 +210,6 @@ fn text_like(old: &str, at: Timestamp) -> String {
 
 fn milliseconds(at: Timestamp) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
-}
-
-fn rfc3339(at: Timestamp) -> String {
-    at.format(&Rfc3339).unwrap_or_default()
 }
 
 /// What is kept of every answer.

@@ -330,6 +330,9 @@ impl RefreshCoordinator {
             queue.flights.complete(id)
         };
         self.settle_waits(id);
+        if let Some(member) = self.services.registry.find(id) {
+            member.tally().refreshed(done.outcome.is_ok());
+        }
         // The refresh is over: the hook may change the credential, or ask for another refresh.
         for auth in &done.changed {
             self.note_change(&auth.id);

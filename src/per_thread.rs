@@ -5,15 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// As many copies as threads are likely to work concurrently. More threads share them.
 #[derive(Clone, Debug)]
-pub(super) struct PerThread<T>([T; COPIES]);
+pub(crate) struct PerThread<T>([T; COPIES]);
 
 impl<T> PerThread<T> {
-    pub(super) fn new(mut copy: impl FnMut() -> T) -> Self {
+    pub(crate) fn new(mut copy: impl FnMut() -> T) -> Self {
         Self(std::array::from_fn(|_| copy()))
     }
 
+    /// All copies.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
     /// This thread's copy.
-    pub(super) fn own(&self) -> &T {
+    pub(crate) fn own(&self) -> &T {
         &self.0[THREAD.get() % COPIES]
     }
 }
