@@ -1,6 +1,6 @@
 //! [`ModelList`]: the models that a credential serves, and their names at its vendor, parsed from attribute `models`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Auth;
@@ -8,8 +8,8 @@ use super::Auth;
 /// Which models a credential serves. A credential without a list serves every model under the name that was asked for.
 #[derive(Debug)]
 pub(crate) struct ModelList {
-    /// What is said of single names. A pick asks it for the name that it was asked for.
-    named: HashMap<Arc<str>, Entry, foldhash::fast::RandomState>,
+    /// What is said of single names.
+    named: BTreeMap<Arc<str>, Entry>,
     /// Names with wildcards that are served, and those that are not.
     served: Vec<Box<str>>,
     excluded: Vec<Box<str>>,
@@ -42,7 +42,7 @@ impl ModelList {
 
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut list = Self {
-            named: HashMap::default(),
+            named: BTreeMap::new(),
             served: Vec::new(),
             excluded: Vec::new(),
             is_open: true,
