@@ -20,9 +20,10 @@ fuzz_target!(|input: &[u8]| {
     };
     for credential in import.credentials() {
         let (auth, taken) = (credential.auth(), credential.take_over());
-        // Names of members and of accounts are shown as they are.
+        // Names of members, accounts and providers are shown as they are.
         let names = auth.metadata.iter().flat_map(|all| all.iter());
-        let mut names = names.map(|(name, _)| name).chain([credential.member()]);
+        let names = names.map(|(name, _)| name);
+        let mut names = names.chain([credential.member(), &auth.provider, &auth.label]);
         if !names.any(|name| name.contains(SECRET)) && credential.account().is_none() {
             holds_no_secret(credential);
         }
