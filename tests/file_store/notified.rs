@@ -143,7 +143,7 @@ fn take(step: &Step, home: &Path, directory: &Path, follower: &mut Follower) {
         }
         Step::Cut(path) => drop(fs::write(at(path), "{")),
         Step::Rename(from, to) | Step::MoveDirectory(from, to) => {
-            drop(fs::rename(at(from), at(to)))
+            drop(fs::rename(at(from), at(to)));
         }
         Step::Remove(path) => drop(fs::remove_file(at(path))),
         Step::Link(path) => {

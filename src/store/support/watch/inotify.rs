@@ -154,3 +154,36 @@ const LOCAL: [u32; 9] = [
 
 /// Some tens of notes. One is at most 16 bytes and a name long.
 const BUFFER: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::runtime::process::testing::forked;
+
+    #[test]
+    fn a_forked_child_leaves_the_notes_to_its_parent() {
+        let home = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(home.path()).unwrap();
+        watch.add(home.path(), "").unwrap();
+        fs::write(home.path().join("a"), "x").unwrap();
+        let noted = forked(|| watch.ask());
+        assert!(noted.is_incomplete && noted.files.is_empty());
+        let noted = watch.ask();
+        assert!(!noted.is_incomplete);
+        assert_eq!(noted.files, ["a"]);
+    }
+
+    #[test]
+    fn a_file_system_that_others_change_unseen_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(home.path()).unwrap();
+        watch.add(&home.path().join("gone"), "gone/").unwrap();
+        let error = watch.add(Path::new("/proc"), "").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+        watch.add(home.path(), "").unwrap();
+        let error = watch.add(home.path(), "again/").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+    }
+}
