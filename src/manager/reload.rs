@@ -58,9 +58,11 @@ enum Taken {
 impl Manager {
     /// Follows changes of the store from the last [`load`](Self::load) on: an operator who adds, edits, disables or removes a
     /// credential, another process that shares the store. The store is polled every `interval` (100 ms at least); a second is a
-    /// good one. One that is notified of changes ([`Changes::is_notified`](crate::Changes::is_notified)), as a [`FileStore`](crate::FileStore)
-    /// on Linux, is asked every 250 ms where that is sooner: what changes there is seen within half a second, and an idle process
-    /// costs next to nothing, however many records there are. What was observed here stays; a cooldown that another process has recorded since is taken over, and so is its end. A
+    /// good one. One that is notified of changes ([`Changes::is_notified`](crate::Changes::is_notified)), as a
+    /// [`FileStore`](crate::FileStore) on Linux, is asked every 250 ms where that is sooner: what changes there is seen within half a
+    /// second, and an idle process costs next to nothing, however many records there are.
+    ///
+    /// What was observed here stays; a cooldown that another process has recorded since is taken over, and so is its end. A
     /// request that was in flight then ends neither. Calling it again replaces the running one.
     ///
     /// A shutdown looks once more, so that what the store has lost is in it again.
