@@ -111,7 +111,7 @@ use crate::random;
 ///
 /// On Linux, the system notes which files change (inotify), and [`changes`](Store::changes) looks at these alone: with nothing changed, it
 /// costs the same for ten files and for a hundred thousand. All files are looked at (about 5 µs each) when directories are made, moved,
-/// mounted or removed, and from time to time: a minute after the last time, or 2,000 times as long as that took. They are looked at every
+/// mounted or removed, and from time to time: a minute after the last time, or 3,000 times as long as that took. They are looked at every
 /// time on other systems, where the limits of inotify are reached (`fs.inotify.max_user_instances`, `max_user_watches`; each directory is
 /// a watch), and on file systems that others may change unseen: those of a network, FUSE, and any that is neither Btrfs, bcachefs, ext2
 /// to ext4, F2FS, overlay, ramfs, tmpfs, XFS nor ZFS.

@@ -180,8 +180,8 @@ fn is_of_record(path: &str) -> bool {
 /// All files are looked at again after this long, for changes that the system does not note.
 const LEAST_PAUSE: Duration = Duration::from_secs(60);
 
-/// And after so many times as long as the last time took: with many files it costs no more of a core than with few, 0.05 % at most.
-const PAUSE: u32 = 2000;
+/// And after so many times as long as the last time took: with many files it costs no more of a core than with few, 0.033 % at most.
+const PAUSE: u32 = 3000;
 
 #[cfg(test)]
 mod tests {
