@@ -154,6 +154,32 @@ fn a_cooldown_that_another_process_has_met_is_respected() {
     eventually("the cooldown", seen);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_store_is_notified_of_is_not_awaited_for_an_interval() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::over(directory.path());
+    process.sees("a look", |_| true);
+    let interval = 3600 * SECOND;
+    process.manager.start_hot_reload(interval).unwrap();
+    let looks = process.store.looks();
+    eventually("the first look", || {
+        process.clock.advance(interval);
+        process.store.looks() > looks
+    });
+    let file = directory.path().join("team.json");
+    fs::write(&file, r#"{"type":"p","access_token":"one"}"#).unwrap();
+    let mut advanced = Duration::ZERO;
+    eventually("the file", || {
+        if process.clock.timers() > 0 && advanced < interval / 2 {
+            advanced += SECOND / 4;
+            process.clock.advance(SECOND / 4);
+        }
+        process.manager.get_by_id("team.json").is_some()
+    });
+    process.manager.shutdown(SOON).unwrap();
+}
+
 #[test]
 fn what_a_process_writes_itself_is_no_news_to_it() {
     let directory = tempfile::tempdir().unwrap();

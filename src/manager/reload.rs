@@ -40,6 +40,12 @@ pub(super) struct Intake {
     pub(super) seen: Mutex<Progress>,
 }
 
+/// Where the next look begins, and whether it is cheap.
+struct Position {
+    cursor: Cursor,
+    is_notified: bool,
+}
+
 /// What became of a record.
 enum Taken {
     /// It has changed here since the store was read.
@@ -52,7 +58,11 @@ enum Taken {
 impl Manager {
     /// Follows changes of the store from the last [`load`](Self::load) on: an operator who adds, edits, disables or removes a
     /// credential, another process that shares the store. The store is polled every `interval` (100 ms at least); a second is a
-    /// good one. What was observed here stays; a cooldown that another process has recorded since is taken over, and so is its end. A
+    /// good one. One that is notified of changes ([`Changes::is_notified`](crate::Changes::is_notified)), as a
+    /// [`FileStore`](crate::FileStore) on Linux, is asked every 250 ms where that is sooner: what changes there is seen within half a
+    /// second, and an idle process costs next to nothing, however many records there are.
+    ///
+    /// What was observed here stays; a cooldown that another process has recorded since is taken over, and so is its end. A
     /// request that was in flight then ends neither. Calling it again replaces the running one.
     ///
     /// A shutdown looks once more, so that what the store has lost is in it again.
@@ -96,12 +106,12 @@ impl Manager {
         let former = {
             let mut current = inner.reloader.lock();
             services.pool.check_open()?;
-            let worker = Worker::spawn(
-                "credpool-reloader",
-                move |stop| {
-                    while reloader.wait(&stop) {}
-                },
-            )?;
+            let worker = Worker::spawn("credpool-reloader", move |stop| {
+                let mut pause = reloader.interval;
+                while let Some(next) = reloader.wait(pause, &stop) {
+                    pause = next;
+                }
+            })?;
             current.replace(worker)
         };
         if let Some(mut former) = former {
@@ -146,7 +156,7 @@ impl Intake {
 
     /// Takes over what has changed since, and says where the next look begins. A record that is being written here is left for
     /// the next look: a write that hangs holds up no other record.
-    fn catch_up(&self, since: &Cursor) -> Result<Option<Cursor>, Error> {
+    fn catch_up(&self, since: &Cursor) -> Result<Option<Position>, Error> {
         self.take_busy();
         self.watching(|| {
             let Some(changes) = self.services.store_handle.changes(Some(since))? else {
@@ -176,7 +186,10 @@ impl Intake {
             if changes.complete {
                 self.look_for_missing(&present);
             }
-            Ok(Some(changes.cursor))
+            Ok(Some(Position {
+                cursor: changes.cursor,
+                is_notified: changes.is_notified,
+            }))
         })
     }
 
@@ -331,17 +344,13 @@ struct Reloader {
 }
 
 impl Reloader {
-    /// Sleeps, then looks. False: that was the last time.
-    fn wait(&self, stop: &Receiver<Never>) -> bool {
-        let Some(intake) = self.intake.upgrade() else {
-            return false;
-        };
-        let timer = intake.services.clock.after(self.interval);
-        drop(intake);
+    /// Sleeps, then looks, and says how long to sleep next. None: that was the last time.
+    fn wait(&self, pause: Duration, stop: &Receiver<Never>) -> Option<Duration> {
+        let timer = self.intake.upgrade()?.services.clock.after(pause);
         select! {
             recv(stop) -> _ => {
                 self.look_before_shutdown();
-                return false;
+                return None;
             }
             recv(timer) -> _ => {}
         }
@@ -356,24 +365,28 @@ impl Reloader {
         }
     }
 
-    /// False: that was the last time.
-    fn look(&self) -> bool {
-        let Some(intake) = self.intake.upgrade() else {
-            return false;
-        };
-        let Some(seen) = intake.seen.lock().cursor.clone() else {
-            return false;
-        };
+    /// How long to sleep before the next look. None: that was the last time.
+    fn look(&self) -> Option<Duration> {
+        let intake = self.intake.upgrade()?;
+        let seen = intake.seen.lock().cursor.clone()?;
         match intake.catch_up(&seen) {
-            Ok(Some(cursor)) => intake.seen.lock().cursor = Some(cursor),
+            Ok(Some(Position {
+                cursor,
+                is_notified,
+            })) => {
+                intake.seen.lock().cursor = Some(cursor);
+                if is_notified {
+                    return Some(self.interval.min(PAUSE_WHEN_NOTIFIED));
+                }
+            }
             Ok(None) => {
                 log::warn!("the store no longer reports changes: hot reload has ended");
-                return false;
+                return None;
             }
             // The store's health has it, and so has the log, once.
             Err(error) => log::debug!("changes of the store could not be read: {error}"),
         }
-        true
+        Some(self.interval)
     }
 }
 
@@ -390,3 +403,6 @@ fn is_same(one: &Auth, other: &Auth) -> bool {
 }
 
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Between two looks at a store that is notified of changes.
+const PAUSE_WHEN_NOTIFIED: Duration = Duration::from_millis(250);

@@ -327,6 +327,9 @@ pub struct Changes {
     /// store, or was ahead of it, as after a server lost its last writes or an older copy was restored. What `written` and `skipped`
     /// then do not name is not in the store; [`Store::missing`](super::Store::missing) tells what that means.
     pub complete: bool,
+    /// Whether the store is notified of changes, so that the next look costs next to nothing while nothing has changed. Hot reload then asks
+    /// four times a second, where its interval is longer. Default: false.
+    pub is_notified: bool,
 }
 
 impl Changes {
@@ -338,6 +341,7 @@ impl Changes {
             removed: Vec::new(),
             skipped: Vec::new(),
             complete: false,
+            is_notified: false,
         }
     }
 

@@ -4,6 +4,8 @@
 mod bad_files;
 mod former;
 mod left_behind;
+#[cfg(target_os = "linux")]
+mod notified;
 mod operators;
 mod place;
 mod records;

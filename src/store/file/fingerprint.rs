@@ -115,6 +115,11 @@ impl Marks {
         states.all(|(path, mark)| mark.stands(now(path)))
     }
 
+    /// Whether the file at `path` is a further one with a state.
+    pub(super) fn has_further(&self, path: &str) -> bool {
+        self.further(path).is_some()
+    }
+
     /// Notes a further file with a state.
     pub(super) fn set(&mut self, path: &str, mark: Mark) {
         self.states.retain(|(known, _)| known != path);

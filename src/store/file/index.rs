@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fingerprint::Marks;
+use super::names;
 use super::record::{Form, Home};
 
 /// May be out of date: what it says is verified before it is used.
@@ -133,27 +134,66 @@ impl Index {
         self.lost.remove(id);
     }
 
-    /// Takes in what was read since `writes`. Own writes that came meanwhile are newer. `paths`: all that there are;
-    /// `is_known`: whether the directory of a path was read at all.
-    pub(super) fn seen(
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The files of records to look at, for files that have changed: their states' too.
+    pub(super) fn owners(&self, noted: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut owners = BTreeSet::new();
+        for path in noted {
+            let Some(owner) = names::owner_of_state(path) else {
+                owners.insert(path.clone());
+                continue;
+            };
+            if !self.files.contains_key(&owner) {
+                // Another program's file may have several.
+                let held = self.files.iter();
+                let held = held.filter(|(_, seen)| seen.marks.has_further(path));
+                owners.extend(held.map(|(path, _)| path.clone()));
+            }
+            owners.insert(owner);
+        }
+        owners
+    }
+
+    /// Takes in what was read since `writes`. Own writes that came meanwhile are newer. `present`: those of the files that were looked at
+    /// that are there; `covers`: whether a path was looked at.
+    pub(super) fn seen_all(
         &mut self,
         writes: u64,
-        paths: &[String],
+        present: &[String],
+        covers: impl Fn(&str) -> bool,
         sights: Vec<Sight>,
-        is_known: impl Fn(&str) -> bool,
     ) -> u64 {
+        let present: BTreeSet<&String> = present.iter().collect();
+        let known = self.files.keys();
+        let gone = known.filter(|path| !present.contains(path) && covers(path));
+        let gone = gone.cloned().collect();
+        self.scanned = true;
+        self.take_all(writes, sights, gone)
+    }
+
+    /// The same where only the files at `paths` were looked at.
+    pub(super) fn seen_some(
+        &mut self,
+        writes: u64,
+        present: &[String],
+        paths: &BTreeSet<String>,
+        sights: Vec<Sight>,
+    ) -> u64 {
+        let present: BTreeSet<&String> = present.iter().collect();
+        let known = paths.iter().filter(|path| self.files.contains_key(*path));
+        let gone = known.filter(|path| !present.contains(path));
+        let gone = gone.cloned().collect();
+        self.take_all(writes, sights, gone)
+    }
+
+    fn take_all(&mut self, writes: u64, sights: Vec<Sight>, gone: Vec<String>) -> u64 {
         let version = self.version + 1;
         let mut changed = BTreeSet::new();
         let mut news = false;
-        let present: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
-        let gone = self
-            .files
-            .iter()
-            .filter(|(path, seen)| {
-                seen.write <= writes && !present.contains(path.as_str()) && is_known(path)
-            })
-            .map(|(path, _)| Sight::gone(path.clone()))
-            .collect::<Vec<_>>();
+        let gone = gone.into_iter().map(Sight::gone);
         for sight in sights.into_iter().chain(gone) {
             news |= self.take(sight, writes, version, &mut changed);
         }
@@ -162,12 +202,14 @@ impl Index {
         }
         self.changed
             .extend(changed.into_iter().map(|id| (id, version)));
-        self.scanned = true;
         self.version
     }
 
     /// `None`: everything.
     pub(super) fn since(&self, version: Option<u64>) -> News {
+        if version == Some(self.version) {
+            return News::default();
+        }
         let everything = version.is_none();
         let version = version.unwrap_or(0);
         let changed = self.changed.iter();

@@ -25,6 +25,21 @@ pub(super) fn state_file(path: &str) -> String {
     format!("{}{STATE}", path.strip_suffix(CREDENTIAL).unwrap_or(path))
 }
 
+/// Whether it may be the file of a runtime state.
+pub(super) fn is_state(name: &str) -> bool {
+    name.ends_with(STATE)
+}
+
+/// The file beside which a file of a runtime state is, if it is one.
+pub(super) fn owner_of_state(path: &str) -> Option<String> {
+    let owner = path.strip_suffix(STATE)?;
+    Some(if is_json(owner) {
+        owner.to_owned()
+    } else {
+        format!("{owner}{CREDENTIAL}")
+    })
+}
+
 /// A name that is one plain path component, and another one for every id, also where upper and lower case are one.
 pub(in crate::store) fn safe_name(id: &str) -> String {
     if is_plain(id) && is_portable_part(id) {

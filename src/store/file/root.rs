@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use super::locks::DIR;
+use super::notices::Watching;
 use super::{read, scan};
 use crate::error::Error;
 use crate::random;
@@ -128,7 +129,8 @@ impl Root {
     }
 
     fn holds_records(&self) -> Result<bool, Error> {
-        let files = scan::files(&self.path).map_err(|error| self.unreadable(error))?;
+        let files = scan::files(&self.path, &mut Watching::nothing())
+            .map_err(|error| self.unreadable(error))?;
         Ok(!files.paths.is_empty())
     }
 

@@ -1,12 +1,13 @@
 //! Scans the directory for records, and reports what else looks like one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
 
 use super::fingerprint::{Marks, Stamp};
 use super::index::Sight;
+use super::notices::Watching;
 use super::read::{self, Unreadable};
 use super::record::{self, Contents, Home};
 use super::{atomic, locks, names, recovery};
@@ -24,14 +25,20 @@ pub(super) struct Files {
 }
 
 /// Searches below `root`, and recovers what was left half saved. Only a `root` that cannot be read is an error.
-pub(super) fn files(root: &Path) -> io::Result<Files> {
+pub(super) fn files(root: &Path, watching: &mut Watching) -> io::Result<Files> {
     let mut walk = Walk::default();
+    watching.add(root, "");
     walk.enter("", fs::read_dir(root)?);
     while let Some(dir) = walk.dirs.pop() {
-        match fs::read_dir(root.join(&dir)) {
-            Ok(entries) => walk.enter(&format!("{dir}/"), entries),
-            Err(error) => walk.cannot_read(&format!("{dir}/"), &error),
+        let (place, start) = (root.join(&dir), format!("{dir}/"));
+        watching.add(&place, &start);
+        match fs::read_dir(&place) {
+            Ok(entries) => walk.enter(&start, entries),
+            Err(error) => walk.cannot_read(&start, error),
         }
+    }
+    if let Some(error) = walk.fault {
+        watching.fail(error);
     }
     let mut files = walk.files;
     if !walk.temps.is_empty() {
@@ -59,7 +66,34 @@ pub(super) fn holds_any(root: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Those of `paths` that are new files, not in their place yet.
+pub(super) fn staged(root: &Path, paths: &BTreeSet<String>) -> BTreeSet<String> {
+    let paths = paths.iter().filter(|path| {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        atomic::is_temp(name) && Stamp::at(&root.join(path)).is_some()
+    });
+    paths.cloned().collect()
+}
+
 impl Files {
+    /// Those of `paths` that are there and should be records.
+    pub(super) fn at(root: &Path, paths: &BTreeSet<String>) -> Self {
+        let is_there = |path: &&String| {
+            let is_wanted = if names::is_json(path) {
+                names::is_token_path(path)
+            } else {
+                names::is_credential(path) && !path.contains('/')
+            };
+            let place = read::place(root, path).ok().flatten();
+            let found = place.and_then(|place| fs::symlink_metadata(place).ok());
+            is_wanted && found.is_some_and(|found| read::refused(found.file_type()).is_none())
+        };
+        Self {
+            paths: paths.iter().filter(is_there).cloned().collect(),
+            ..Self::default()
+        }
+    }
+
     /// Whether every directory was read.
     pub(super) fn are_all(&self) -> bool {
         self.unread.is_empty()
@@ -191,6 +225,8 @@ struct Walk {
     dirs: Vec<String>,
     /// New files that are not in their place.
     temps: Vec<String>,
+    /// Why a directory cannot be read, where that may end without a change of it.
+    fault: Option<io::Error>,
 }
 
 impl Walk {
@@ -198,7 +234,7 @@ impl Walk {
         for entry in entries {
             match entry {
                 Ok(entry) => self.look_at(prefix, &entry),
-                Err(error) => self.cannot_read(prefix, &error),
+                Err(error) => self.cannot_read(prefix, error),
             }
         }
     }
@@ -246,12 +282,14 @@ impl Walk {
         self.files.skipped.push(Skipped::new(path, reason));
     }
 
-    fn cannot_read(&mut self, prefix: &str, error: &io::Error) {
+    fn cannot_read(&mut self, prefix: &str, error: io::Error) {
         let path = prefix.strip_suffix('/').unwrap_or(prefix).to_owned();
         // Gone since its name was read.
         if error.kind() != io::ErrorKind::NotFound {
             self.skip(&path, format!("could not be read: {error}"));
             self.files.unread.push(prefix.to_owned());
+            let may_end = error.kind() != io::ErrorKind::PermissionDenied;
+            self.fault = Some(error).filter(|_| may_end).or(self.fault.take());
         }
     }
 }

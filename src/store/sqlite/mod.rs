@@ -130,8 +130,8 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn list(&self) -> Result<Listing, Error> {
         self.inner.rows("list the credentials", |rows| {
-            let mut listing =
-                Listing::default().with_cursor(cursor(rows.version()?, &rows.history()?));
+            let (version, history) = rows.position()?;
+            let mut listing = Listing::default().with_cursor(cursor(version, &history));
             rows.each(|id, credential, state| listing.add(id, credential, state))?;
             Ok(listing)
         })
@@ -211,7 +211,7 @@ impl Store for SqliteStore {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         self.inner.rows("look for changes", |rows| {
-            let (version, history) = (rows.version()?, rows.history()?);
+            let (version, history) = rows.position()?;
             let mut changes = Changes::none(cursor(version, &history));
             if let Some(since) = since {
                 // One of another history begins at the beginning.
@@ -220,10 +220,13 @@ impl Store for SqliteStore {
                 let since = since.and_then(|(since, _)| since.parse().ok());
                 let since = since.filter(|since| (0..=version).contains(since));
                 changes.complete = since.is_none();
-                rows.each_since(since, |id, credential, state| match credential {
-                    Some(credential) => changes.add(id, credential, state),
-                    None => changes.removed.push(id.to_owned()),
-                })?;
+                // Records are looked at where anything was written at all.
+                if since != Some(version) {
+                    rows.each_since(since, |id, credential, state| match credential {
+                        Some(credential) => changes.add(id, credential, state),
+                        None => changes.removed.push(id.to_owned()),
+                    })?;
+                }
             }
             Ok(Some(changes))
         })

@@ -1,6 +1,6 @@
 //! Queries: the tables and the statements over them, within one transaction.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use zeroize::Zeroizing;
 
 use crate::store::codec::{Parts, Texts};
@@ -138,18 +138,14 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// The version of the last write. Writers take turns, so that it is also that of the last commit.
-    pub(super) fn version(&self) -> rusqlite::Result<i64> {
-        let sql = "SELECT version FROM credpool_version";
-        self.tables.query_row(sql, [], |row| row.get(0))
-    }
-
-    /// Of which history a version is: of another one where the tables were made anew, or the file is another.
-    pub(super) fn history(&self) -> rusqlite::Result<String> {
-        let sql = "SELECT history FROM credpool_history";
-        let history: i64 = self.tables.query_row(sql, [], |row| row.get(0))?;
+    /// The version of the last write, and of which history it is. Writers take turns, so that it is also that of the last commit; the
+    /// history is another one where the tables were made anew, or the file is another.
+    pub(super) fn position(&self) -> rusqlite::Result<(i64, String)> {
+        let sql = "SELECT version, history FROM credpool_version, credpool_history";
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (version, history): (_, i64) = self.tables.query_row(sql, [], read)?;
         let (device, number) = self.file;
-        Ok(format!("{history} {device}:{number}"))
+        Ok((version, format!("{history} {device}:{number}")))
     }
 
     fn next_version(&self) -> rusqlite::Result<i64> {
@@ -209,7 +205,7 @@ impl Rows<'_> {
     }
 }
 
-fn id_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<String> {
+fn id_of(row: &Row<'_>) -> rusqlite::Result<String> {
     let bytes = row.get_ref(0)?.as_blob()?;
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }

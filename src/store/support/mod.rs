@@ -1,4 +1,4 @@
-//! What backends share: kept connections, polling for a lock, lock files, permissions, files of secrets, when to remove what is too much. Knows nothing of records.
+//! What backends share: kept connections, polling for a lock, lock files, permissions, files of secrets, when to remove what is too much, watched directories. Knows nothing of records.
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) mod connection_pool;
@@ -8,3 +8,4 @@ pub(crate) mod poll;
 pub(crate) mod secret_file;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod truncation;
+pub(crate) mod watch;
