@@ -37,6 +37,10 @@ fn use_store(store: Arc<dyn Store>) {
 #[test]
 fn no_secret_is_in_any_file() {
     let home = tempfile::tempdir().unwrap();
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        allow(unused_mut, reason = "one more is added")
+    )]
     let mut stores = vec![(
         "file",
         format!("file|{}", home.path().join("file").display()),
