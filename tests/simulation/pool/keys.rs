@@ -288,6 +288,8 @@ pub fn setting_is_wrong(pool: &mut Pool, random: &mut Random) {
         .manager
         .register(record(&id, &key, random.next()))
         .unwrap();
+    // What was tried meanwhile was tried with the former setting.
+    pool.truth().lock().tried_unusable.remove(&id);
 }
 
 pub fn limits_change(pool: &mut Pool, random: &mut Random) {
