@@ -107,6 +107,7 @@ impl Engine {
                 }
             }
             call.check(None)?;
+            // What has a token and neither limits nor a probe is always taken.
             let Some(member) = member else {
                 return Ok(Choice::Lost);
             };
