@@ -46,6 +46,7 @@ pub fn add_key(pool: &mut Pool, random: &mut Random, number: usize) {
 }
 
 fn add(pool: &Pool, random: &mut Random, id: &str, key: &Key) {
+    note_change(pool, id);
     pool.note(format!("{id} is registered: {key:?}"));
     pool.truth().lock().keys.insert(id.to_owned(), key.clone());
     pool.truth().lock().tried_unusable.remove(id);
@@ -81,9 +82,18 @@ fn record(id: &str, key: &Key, secret: u64) -> Auth {
     auth
 }
 
+/// A key that is to be changed.
 pub fn pick(pool: &Pool, random: &mut Random) -> Option<String> {
     let ids: Vec<_> = pool.truth().lock().keys.keys().cloned().collect();
-    random.pick(&ids).cloned()
+    let id = random.pick(&ids)?;
+    note_change(pool, id);
+    Some(id.clone())
+}
+
+fn note_change(pool: &Pool, id: &str) {
+    let mut truth = pool.truth().lock();
+    let now = truth.now();
+    truth.changed.insert(id.to_owned(), now);
 }
 
 fn change(
@@ -333,6 +343,7 @@ pub fn use_up(pool: &mut Pool, random: &mut Random) {
 
 /// Another key under the same id, with other properties.
 fn set_again(pool: &Pool, random: &mut Random, id: &str, change: impl FnOnce(&mut Key)) {
+    note_change(pool, id);
     let key = {
         let mut truth = pool.truth().lock();
         truth.tried_unusable.remove(id);

@@ -69,7 +69,8 @@ pub fn check_model(truth: &mut Truth, id: &str, key: &Key, model: &str, call: u6
         return;
     };
     let mut links = links_of(&asked).iter();
-    if !links.any(|link| key.sent_as(link) == Some(model)) {
+    let is_served = links.any(|link| key.sent_as(link) == Some(model));
+    if !is_served && !truth.is_changing(id) {
         let what = format!(
             "call {call} for {asked} asks {id} for {model}: {:?}",
             key.models
@@ -97,7 +98,9 @@ pub fn check_first(truth: &mut Truth, manager: &Manager, key: &Key, model: &str,
         .take_while(|link| key.sent_as(link) != Some(model));
     for link in earlier {
         let reports = manager.explain(PROVIDER, link).into_iter();
-        let mut ready = reports.filter(|one| one.availability == Availability::Ready);
+        let mut ready = reports.filter(|one| {
+            one.availability == Availability::Ready && truth.is_at_rest(&one.auth_id)
+        });
         let settled = truth.settled.lock().clone();
         let found = ready.find(|one| {
             let since = settled.get(&((*link).to_owned(), one.auth_id.to_string()));

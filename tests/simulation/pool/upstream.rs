@@ -91,6 +91,10 @@ pub struct Truth {
     pub in_flight: BTreeMap<String, usize>,
     /// When an unusable key was first tried since it is so.
     pub tried_unusable: BTreeMap<String, Duration>,
+    /// When an operator last changed a key, and when a request to it last came to its end. What the pool knew a moment before may
+    /// have been right at that time.
+    pub changed: BTreeMap<String, Duration>,
+    pub ended: BTreeMap<String, Duration>,
     /// When the program last told of a fault of the key that no server has seen.
     pub marked: BTreeMap<String, Duration>,
     /// When the machine was last suspended, and its wall clock set.
@@ -128,6 +132,8 @@ impl Truth {
             sent: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             tried_unusable: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            ended: BTreeMap::new(),
             marked: BTreeMap::new(),
             slept: Duration::ZERO,
             clock_set: Duration::ZERO,
@@ -149,6 +155,20 @@ impl Truth {
 
     pub fn now(&self) -> Duration {
         self.timeline.now()
+    }
+
+    /// An operator is changing a key: what calls do with it at this moment may be right by what it was before.
+    pub fn is_changing(&self, id: &str) -> bool {
+        self.changed.get(id) == Some(&self.now())
+    }
+
+    /// Nothing has happened to a key at this moment.
+    pub fn is_at_rest(&self, id: &str) -> bool {
+        let now = self.now();
+        let last_sent = self.sent.get(id).and_then(|sent| sent.last());
+        !self.is_changing(id)
+            && self.ended.get(id) != Some(&now)
+            && last_sent.is_none_or(|sent| sent.at != now)
     }
 
     pub fn mischief(&self) -> usize {
@@ -232,8 +252,10 @@ impl Upstream {
         }
         let call = call_of(request);
         if key.pending {
-            let what = format!("call {call} asks {id}, which waits for its login");
-            truth.breach("no_request_is_sent_for_a_pending_credential", what);
+            if !truth.is_changing(&id) {
+                let what = format!("call {call} asks {id}, which waits for its login");
+                truth.breach("no_request_is_sent_for_a_pending_credential", what);
+            }
             let error = Error::new(ErrorCode::Config, "it has no key").with_auth_id(&id);
             return Fate::Refused(error);
         }
@@ -343,13 +365,21 @@ impl Upstream {
             .entry(auth.id.clone())
             .or_default() += 1;
         let result = self.wait(attempt, latency);
-        if let Some(count) = self.truth.lock().in_flight.get_mut(&auth.id) {
-            *count -= 1;
-        }
+        self.leave(&auth.id);
         result?;
         let mut response = Response::new("ok");
         response.rate_limits = limits.map(Arc::new);
         Ok(response)
+    }
+
+    /// A request comes to its end.
+    fn leave(&self, id: &str) {
+        let mut truth = self.truth.lock();
+        let now = truth.now();
+        truth.ended.insert(id.to_owned(), now);
+        if let Some(count) = truth.in_flight.get_mut(id) {
+            *count -= 1;
+        }
     }
 
     /// As a connection does that can be closed.

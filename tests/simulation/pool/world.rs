@@ -133,7 +133,7 @@ impl Pool {
         let thread = std::thread::spawn(move || work(&manager));
         let end = self.now() + Duration::from_secs(3600);
         loop {
-            wait_until_quiet(&self.busy);
+            self.rest();
             if thread.is_finished() || !self.ground.timeline.fire_next(end) {
                 break;
             }
