@@ -267,7 +267,14 @@ impl Engine {
             })
         };
         // From here on the return of no credential is missed, and no later call overtakes this one.
-        let place = look.place.unwrap_or_else(|| registry.wait(queries()));
+        let place = match look.place {
+            Some(place) => {
+                // A link may be closed to it by now: it keeps nobody waiting there.
+                registry.wait_for(&place, queries());
+                place
+            }
+            None => registry.wait(queries()),
+        };
         let now = self.services.clock.now();
         let mut wait: Option<Duration> = None;
         let mut wait_for = |time: Duration| wait = Some(wait.map_or(time, |wait| wait.min(time)));

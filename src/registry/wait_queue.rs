@@ -118,11 +118,7 @@ impl WaitQueue {
         let mut line = self.line.lock();
         let place = line.next_place;
         line.next_place += 1;
-        for id in &ids {
-            let queues = line.queues.entry(id.lane).or_default();
-            queues.provider = id.provider;
-            queues.queue_mut(*id).insert(place);
-        }
+        line.enter_queues(place, &ids);
         line.calls.insert(place, Call { queues: ids, waker });
         self.count.store(line.calls.len(), Ordering::SeqCst);
         (place, woken)
@@ -130,20 +126,26 @@ impl WaitQueue {
 
     fn leave(&self, place: u64) {
         let mut line = self.line.lock();
-        let Line { calls, queues, .. } = &mut *line;
-        let Some(call) = calls.remove(&place) else {
-            return;
-        };
-        for id in &call.queues {
-            let Some(of_lane) = queues.get_mut(&id.lane) else {
-                continue;
-            };
-            of_lane.leave(*id, place, calls);
-            if of_lane.are_empty() {
-                queues.remove(&id.lane);
-            }
+        if let Some(call) = line.calls.remove(&place) {
+            line.leave_queues(place, &call.queues);
         }
         self.count.store(line.calls.len(), Ordering::SeqCst);
+    }
+
+    /// The call at `place` waits for something else from now on, and is as early in those queues as it was in its own.
+    fn change(&self, place: u64, ids: SmallVec<[QueueId; 2]>) {
+        let mut line = self.line.lock();
+        let Some(call) = line.calls.get_mut(&place) else {
+            return;
+        };
+        if call.queues == ids {
+            return;
+        }
+        let former = std::mem::replace(&mut call.queues, ids.clone());
+        let left: SmallVec<[QueueId; 2]> =
+            former.into_iter().filter(|id| !ids.contains(id)).collect();
+        line.enter_queues(place, &ids);
+        line.leave_queues(place, &left);
     }
 
     /// Whether a call waits for the same that came before the one at `place`, or any where that has none.
@@ -175,6 +177,28 @@ impl WaitQueue {
 
     fn hash(&self, of: impl std::hash::Hash) -> u64 {
         self.hashes.hash_one(of)
+    }
+}
+
+impl Line {
+    fn enter_queues(&mut self, place: u64, ids: &[QueueId]) {
+        for id in ids {
+            let queues = self.queues.entry(id.lane).or_default();
+            queues.provider = id.provider;
+            queues.queue_mut(*id).insert(place);
+        }
+    }
+
+    fn leave_queues(&mut self, place: u64, ids: &[QueueId]) {
+        for id in ids {
+            let Some(of_lane) = self.queues.get_mut(&id.lane) else {
+                continue;
+            };
+            of_lane.leave(*id, place, &self.calls);
+            if of_lane.are_empty() {
+                self.queues.remove(&id.lane);
+            }
+        }
     }
 }
 
@@ -256,6 +280,16 @@ impl Registry {
             place,
             woken,
         }
+    }
+
+    /// The call waits for something else: what it can use no more is the next call's, and it keeps its place.
+    pub(crate) fn wait_for<'q>(
+        &self,
+        ticket: &Ticket,
+        queries: impl IntoIterator<Item = Query<'q>>,
+    ) {
+        let ids = queries.into_iter().map(|query| self.waiters.id_of(query));
+        self.waiters.change(ticket.place, ids.collect());
     }
 
     /// A call that is behind others finds a credential ready: the first of them may sleep for longer than it has to, after a suspend or a
@@ -381,6 +415,28 @@ mod tests {
         assert!(!waiters.is_behind(two, Some(other)) && !waiters.is_behind(three, None));
         waiters.leave(first);
         assert!(!waiters.is_behind(one, Some(second)));
+    }
+
+    #[test]
+    fn who_waits_for_less_hands_on_and_keeps_its_place() {
+        let waiters = WaitQueue::default();
+        let [one, two, three] = ["1", "2", "3"].map(|model| waiters.queue("p", model, None));
+        let (first, first_woken) = waiters.join(SmallVec::from_slice(&[one, two]));
+        let (second, second_woken) = waiters.enter(one);
+        let (third, third_woken) = waiters.enter(two);
+        waiters.change(first, SmallVec::from_slice(&[one, two]));
+        assert_eq!(woken(&[&second_woken, &third_woken]), [false, false]);
+        waiters.change(first, SmallVec::from_slice(&[two, three]));
+        assert_eq!(woken(&[&second_woken, &third_woken]), [true, false]);
+        assert!(!waiters.is_behind(one, Some(second)));
+        assert!(waiters.is_behind(two, Some(third)) && waiters.is_behind(three, None));
+        waiters.wake_for("p", "1", "a");
+        assert_eq!(woken(&[&first_woken, &second_woken]), [false, true]);
+        for place in [first, second, third] {
+            waiters.leave(place);
+        }
+        let line = waiters.line.lock();
+        assert!(line.calls.is_empty() && line.queues.is_empty());
     }
 
     #[test]
