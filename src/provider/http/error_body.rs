@@ -31,6 +31,9 @@ pub struct ReportedError {
     pub(crate) code: Option<String>,
     /// `error.type`, `invalid_request_error` for example; else Google's `status`, `UNAVAILABLE` for example.
     pub(crate) kind: Option<String>,
+    /// `error_type`, which stands for the same in all APIs of OpenRouter
+    /// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>); elsewhere what Together and Hugging Face's servers call it.
+    typed: Option<String>,
     /// `error.message`, or `error_description`.
     pub(crate) message: Option<String>,
     /// A status written as a number.
@@ -50,7 +53,7 @@ impl ReportedError {
             Some(Value::String(text)) if embedded(text).is_none() => {
                 Some(Self::in_words(text, body))
             }
-            Some(error) => Some(Self::of(error)),
+            Some(error) => Some(Self::of(error).typed_by(body)),
             None if is_error("type") || is_error("object") || has_type() => Some(Self::of(body)),
             None => Self::by_another_name(body),
         }
@@ -60,7 +63,8 @@ impl ReportedError {
     fn in_words(text: &str, body: &Value) -> Self {
         let mut problem = Self {
             message: text_of(body, "error_description").or_else(|| text_of(body, "message")),
-            number: number_of(body, "status").or_else(|| number_of(body, "code")),
+            typed: text_of(body, "error_type"),
+            number: number_in(body),
             ..Self::default()
         };
         if text.contains(char::is_whitespace) {
@@ -103,9 +107,9 @@ impl ReportedError {
     pub fn named(name: &str, status: Option<u16>, message: &str) -> Self {
         Self {
             code: Some(name.to_owned()),
-            kind: None,
             message: Some(message.to_owned()),
             number: status,
+            ..Self::default()
         }
     }
 
@@ -164,10 +168,22 @@ impl ReportedError {
         };
         self.code = self.code.take().or_else(code);
         self.kind = self.kind.take().or_else(kind);
-        self.number = self
-            .number
-            .or_else(|| number_of(layer, "code"))
-            .or_else(|| number_of(layer, "status"));
+        self.number = self.number.or_else(|| number_in(layer));
+        let typed = || text_of(layer.get("metadata")?, "error_type");
+        self.typed = self.typed.take().or_else(typed);
+        self.add_type(layer);
+    }
+
+    fn add_type(&mut self, layer: &Value) {
+        let typed = self.typed.take();
+        self.typed = typed.or_else(|| text_of(layer, "error_type"));
+    }
+
+    /// The same with the `error_type` that stands beside it, unless it has one, and with the status there.
+    pub(crate) fn typed_by(mut self, whole: &Value) -> Self {
+        self.add_type(whole);
+        self.number = self.number.or_else(|| number_of(whole, "status_code"));
+        self
     }
 
     /// The same under this name, unless it has one.
@@ -183,14 +199,14 @@ impl ReportedError {
         match (&self.code, &self.kind) {
             (Some(code), Some(kind)) if code != kind => Some(format!("{code} ({kind})")),
             (Some(name), _) | (None, Some(name)) => Some(name.clone()),
-            (None, None) => None,
+            (None, None) => self.typed.clone(),
         }
     }
 
-    /// The HTTP status that this error has where it comes without one, as far as its code, else its type, is known.
+    /// The HTTP status that this error has where it comes without one, as far as one of its names is known.
     pub(crate) fn status(&self) -> Option<u16> {
         self.number.or_else(|| {
-            [&self.code, &self.kind]
+            [&self.typed, &self.code, &self.kind]
                 .into_iter()
                 .flatten()
                 .find_map(|name| status_of(name))
@@ -228,6 +244,12 @@ fn reason_of(error: &Value) -> Option<String> {
             kind.is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
         })
         .find_map(|detail| text_of(detail, "reason"))
+}
+
+/// The error status that an error names.
+fn number_in(error: &Value) -> Option<u16> {
+    let names = ["code", "status", "status_code"];
+    names.iter().find_map(|name| number_of(error, name))
 }
 
 /// An error status, as a number or as text.
@@ -282,17 +304,29 @@ fn status_of(name: &str) -> Option<u16> {
         | "unsupported_image_media_type"
         | "empty_image_file"
         | "failed_to_download_image"
-        | "image_file_not_found" => 400,
+        | "image_file_not_found"
+        // OpenRouter's `error_type` (<https://openrouter.ai/docs/api/reference/errors-and-debugging>), and that of Hugging Face's servers
+        // (`validation`).
+        | "max_tokens_exceeded"
+        | "token_limit_exceeded"
+        | "string_too_long"
+        | "precondition_failed"
+        | "unprocessable"
+        | "refusal"
+        | "unsupported_image_format"
+        | "image_not_found"
+        | "image_download_failed"
+        | "validation" => 400,
         "invalid_api_key"
         | "authentication_error"
         | "invalid_authentication"
         | "authentication"
         | "unauthorized" => 401,
-        "billing_error" => 402,
+        "billing_error" | "payment_required" => 402,
         "permission_error" | "permission_denied" | "unsupported_country_region_territory" => 403,
-        "model_not_found" | "not_found_error" => 404,
+        "model_not_found" | "not_found_error" | "not_found" => 404,
         "timeout" | "request_timeout" => 408,
-        "request_too_large" => 413,
+        "request_too_large" | "payload_too_large" => 413,
         // OpenAI names the exhausted limit in `type`: requests or tokens.
         "rate_limit_exceeded"
         | "rate_limit_error"
@@ -333,10 +367,17 @@ fn status_of(name: &str) -> Option<u16> {
         | "1319"
         | "1320"
         | "1321"
+        | "1313"
+        | "1315"
         | "1113"
+        // Together's (https://docs.together.ai/docs/rate-limits).
+        | "dynamic_request_limited"
+        | "dynamic_token_limited"
         | "too_many_requests" => 429,
-        "server_error" | "internal_error" | "internal_server_error" | "api_error" => 500,
+        "server_error" | "internal_error" | "internal_server_error" | "api_error" | "server" | "unmapped" => 500,
+        "provider_unavailable" => 502,
         "overloaded"
+        | "provider_overloaded"
         | "server_overloaded"
         | "server_is_overloaded"
         | "engine_overloaded"
@@ -458,6 +499,30 @@ mod tests {
                 None,
             ),
             (r#"{"error":[1]}"#, None, None, None),
+            (
+                r#"{"error":{"code":"server_error","message":"m"},"error_type":"authentication"}"#,
+                Some("server_error"),
+                Some("m"),
+                Some(401),
+            ),
+            (
+                r#"{"error":{"message":"m","metadata":{"error_type":"provider_overloaded"}}}"#,
+                Some("provider_overloaded"),
+                Some("m"),
+                Some(503),
+            ),
+            (
+                r#"{"error":{"type":"too_many_requests_error","message":"m"},"status_code":429}"#,
+                Some("too_many_requests_error"),
+                Some("m"),
+                Some(429),
+            ),
+            (
+                r#"{"error":"Model is overloaded","error_type":"overloaded"}"#,
+                Some("overloaded"),
+                Some("Model is overloaded"),
+                Some(503),
+            ),
             (
                 r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"no"},
                     {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#,
