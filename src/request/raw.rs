@@ -6,10 +6,11 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Uri;
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 use parking_lot::Mutex;
 
+use super::form::{Form, Refusal};
 use super::{ChainLink, Request};
 use crate::error::{Error, ErrorCode};
 use crate::percent::encoded;
@@ -38,7 +39,8 @@ pub struct RawRequest {
     /// The body.
     pub body: RequestBody,
     /// The model that it is about: cooldowns and limits are kept for each. Empty: about none. Where that is an alias, or the name of a chain
-    /// of models, the vendor's name takes its place in the path, and in the member `model` of a JSON body.
+    /// of models, the vendor's name takes its place in the path, and in a body in memory: in the member `model` of JSON, or in the one
+    /// part `model` of a form (`multipart/form-data`). All other bytes stay as they are.
     pub model: String,
     chain: Vec<ChainLink>,
 }
@@ -117,7 +119,8 @@ impl RawRequest {
     /// The request as it goes out where `asked` is what its outline has become.
     ///
     /// # Errors
-    /// Code `unsupported` where it names its model neither in its path nor in JSON that is in memory.
+    /// Code `unsupported` where the model cannot be put in its place: neither in its path nor in a body in memory, or in a form that servers
+    /// may read in two ways.
     pub(crate) fn addressed(&self, asked: &Request) -> Result<Cow<'_, Self>, Error> {
         let has_other_body = match self.body.as_bytes() {
             Some(own) => own.as_ptr() != asked.payload.as_ptr(),
@@ -126,24 +129,45 @@ impl RawRequest {
         if asked.model == self.model && !has_other_body {
             return Ok(Cow::Borrowed(self));
         }
-        let uri = renamed_in(&self.head.uri, &self.model, &asked.model);
-        let names_none = self.body.as_bytes().is_some_and(Bytes::is_empty);
-        if uri.is_none() && !has_other_body && !names_none {
+        let unsupported = |why: &str| {
             let what = format!(
-                "the request names model {:?} where {:?} cannot take its place: neither in the path nor in a JSON body in memory",
+                "the request names model {:?} where {:?} cannot take its place: {why}",
                 self.model, asked.model
             );
-            return Err(Error::new(ErrorCode::Unsupported, what));
+            Error::new(ErrorCode::Unsupported, what)
+        };
+        let uri = renamed_in(&self.head.uri, &self.model, &asked.model);
+        let body = match self.body.as_bytes() {
+            _ if has_other_body => Some(asked.payload.clone()),
+            Some(own) => form_with(&self.head.headers, own, &asked.model)
+                .map_err(|why| unsupported(&format!("{why}; name the vendor's model in it")))?,
+            None => None,
+        };
+        let names_none = self.body.as_bytes().is_some_and(Bytes::is_empty);
+        if uri.is_none() && body.is_none() && !names_none {
+            return Err(unsupported(if self.body.as_bytes().is_some() {
+                "it stands neither in the path, nor as the member model of a JSON body, nor as the part model of a form"
+            } else {
+                "it does not stand in the path, and the body comes from a reader; hold the body in memory, or name the vendor's model in it"
+            }));
         }
         let mut changed = self.clone();
         changed.model.clone_from(&asked.model);
         if let Some(uri) = uri {
             changed.head.uri = uri;
         }
-        if has_other_body {
-            changed.body = asked.payload.clone().into();
+        if let Some(body) = body {
+            changed.body = body.into();
         }
         Ok(Cow::Owned(changed))
+    }
+}
+
+/// A form with this model in its part `model`; `None` where it has no such part, or is no form.
+fn form_with(headers: &HeaderMap, body: &Bytes, model: &str) -> Result<Option<Bytes>, Refusal> {
+    match Form::of(headers, body) {
+        Some(form) => form?.with_text("model", model),
+        None => Ok(None),
     }
 }
 
