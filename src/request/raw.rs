@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::form::{Form, Refusal};
 use super::{ChainLink, Request};
 use crate::error::{Error, ErrorCode};
+use crate::json::text_of;
 use crate::percent::encoded;
 
 /// A request for any endpoint of a provider: method, path, query, headers and body as they are to go out.
@@ -91,6 +92,39 @@ impl RawRequest {
     pub fn with_model(mut self, model: impl Into<String>) -> Self {
         self.model = model.into();
         self
+    }
+
+    /// Says that it is about the model that it names itself, if it does: behind `/models/` in its path, in the member `model` of a JSON body, or
+    /// in the part `model` of a form (`multipart/form-data`). A body from a reader is not looked at.
+    ///
+    /// ```
+    /// use credpool::RawRequest;
+    ///
+    /// let form = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--x--\r\n";
+    /// let request = http::Request::post("/v1/audio/transcriptions")
+    ///     .header("content-type", "multipart/form-data; boundary=x")
+    ///     .body(form)
+    ///     .unwrap();
+    /// assert_eq!(RawRequest::from(request).with_named_model().model, "whisper-1");
+    /// ```
+    pub fn with_named_model(mut self) -> Self {
+        if let Some(model) = self.named_model() {
+            self.model = model;
+        }
+        self
+    }
+
+    fn named_model(&self) -> Option<String> {
+        if let Some((_, rest)) = self.head.uri.path().split_once("/models/") {
+            let name = rest.split(':').next().filter(|name| !name.is_empty());
+            return name.map(str::to_owned);
+        }
+        let body = self.body.as_bytes()?;
+        let name = match Form::of(&self.head.headers, body) {
+            Some(form) => form.ok()?.text("model")?.to_owned(),
+            None => text_of(body, "model")?,
+        };
+        Some(name).filter(|name| !name.is_empty())
     }
 
     /// Adds a link to its chain of models, as [`Request::or`](crate::Request::or). A link's payload takes the place of the body.
@@ -440,6 +474,30 @@ mod tests {
         let raw = raw("/v1/chat", json.into());
         let own = raw.outline();
         assert!(matches!(raw.addressed(&own), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn a_request_names_its_model_in_its_path_or_body() {
+        let form = "--x\r\nContent-Disposition: form-data; name=model\r\n\r\nm\r\n--x--";
+        for (path, body, model) in [
+            ("/v1/chat", r#"{"a":{"model":"x"},"model":"m\u0031"}"#, "m1"),
+            ("/v1beta/models/m:run?alt=sse", r#"{"model":"x"}"#, "m"),
+            ("/v1/models/team/m", "", "team/m"),
+            ("/v1/models", "", "own"),
+            ("/v1/models/", "", "own"),
+            ("/v1/chat", r#"{"model":7}"#, "own"),
+            ("/v1/chat", r#"{"model":""}"#, "own"),
+            ("/v1/audio", form, "m"),
+            ("/v1/audio", &form[..40], "own"),
+        ] {
+            let mut request = http::Request::post(path);
+            if body.starts_with("--") {
+                request = request.header("content-type", "multipart/form-data; boundary=x");
+            }
+            let raw = RawRequest::from(request.body(body.to_owned()).unwrap());
+            let raw = raw.with_model("own").with_named_model();
+            assert_eq!(raw.model, model, "{path} {body}");
+        }
     }
 
     #[test]
