@@ -115,10 +115,9 @@ fn converse(stream: TcpStream, gateway: &Gateway) -> io::Result<()> {
         }
         let cancel = CancelToken::new();
         let _watch = client.watch(&cancel)?;
-        let names = match models::is_list(&request) {
-            true => models::own_names(&gateway.manager, provider),
-            false => Vec::new(),
-        };
+        let is_list = models::is_list(&request);
+        let names = is_list.then(|| models::own_names(&gateway.manager, provider));
+        let names = names.unwrap_or_default();
         match gateway.call(provider, request, &cancel) {
             Ok(list) if !names.is_empty() && list.status() == 200 => {
                 match models::with_own(list, provider, &names) {

@@ -304,29 +304,17 @@ fn status_of(name: &str) -> Option<u16> {
         | "unsupported_image_media_type"
         | "empty_image_file"
         | "failed_to_download_image"
-        | "image_file_not_found"
-        // OpenRouter's `error_type` (<https://openrouter.ai/docs/api/reference/errors-and-debugging>), and that of Hugging Face's servers
-        // (`validation`).
-        | "max_tokens_exceeded"
-        | "token_limit_exceeded"
-        | "string_too_long"
-        | "precondition_failed"
-        | "unprocessable"
-        | "refusal"
-        | "unsupported_image_format"
-        | "image_not_found"
-        | "image_download_failed"
-        | "validation" => 400,
+        | "image_file_not_found" => 400,
         "invalid_api_key"
         | "authentication_error"
         | "invalid_authentication"
         | "authentication"
         | "unauthorized" => 401,
-        "billing_error" | "payment_required" => 402,
+        "billing_error" => 402,
         "permission_error" | "permission_denied" | "unsupported_country_region_territory" => 403,
-        "model_not_found" | "not_found_error" | "not_found" => 404,
+        "model_not_found" | "not_found_error" => 404,
         "timeout" | "request_timeout" => 408,
-        "request_too_large" | "payload_too_large" => 413,
+        "request_too_large" => 413,
         // OpenAI names the exhausted limit in `type`: requests or tokens.
         "rate_limit_exceeded"
         | "rate_limit_error"
@@ -370,14 +358,9 @@ fn status_of(name: &str) -> Option<u16> {
         | "1313"
         | "1315"
         | "1113"
-        // Together's (https://docs.together.ai/docs/rate-limits).
-        | "dynamic_request_limited"
-        | "dynamic_token_limited"
         | "too_many_requests" => 429,
-        "server_error" | "internal_error" | "internal_server_error" | "api_error" | "server" | "unmapped" => 500,
-        "provider_unavailable" => 502,
+        "server_error" | "internal_error" | "internal_server_error" | "api_error" => 500,
         "overloaded"
-        | "provider_overloaded"
         | "server_overloaded"
         | "server_is_overloaded"
         | "engine_overloaded"
@@ -387,7 +370,37 @@ fn status_of(name: &str) -> Option<u16> {
         "timeout_error" | "vector_store_timeout" => 504,
         // Anthropic's own; the others call it 503.
         "overloaded_error" => 529,
-        _ => return rpc_status_of(name).or_else(|| aws_status_of(name)),
+        _ => {
+            let others = [error_type_status_of, rpc_status_of, aws_status_of];
+            return others.iter().find_map(|status_of| status_of(name));
+        }
+    })
+}
+
+/// What servers write into `error_type`, as far as it is no code of others: OpenRouter
+/// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>), Together (<https://docs.together.ai/docs/rate-limits>), and Hugging
+/// Face's servers (`validation`).
+fn error_type_status_of(name: &str) -> Option<u16> {
+    Some(match name {
+        "max_tokens_exceeded"
+        | "token_limit_exceeded"
+        | "string_too_long"
+        | "precondition_failed"
+        | "unprocessable"
+        | "refusal"
+        | "unsupported_image_format"
+        // A file of the request's, and no model.
+        | "image_not_found"
+        | "image_download_failed"
+        | "validation" => 400,
+        "payment_required" => 402,
+        "not_found" => 404,
+        "payload_too_large" => 413,
+        "dynamic_request_limited" | "dynamic_token_limited" => 429,
+        "server" | "unmapped" => 500,
+        "provider_unavailable" => 502,
+        "provider_overloaded" => 503,
+        _ => return None,
     })
 }
 
