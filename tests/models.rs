@@ -532,16 +532,105 @@ fn raw_calls_know_aliases_and_chains() {
     send("gemini", path, "{}".into(), "fast").unwrap();
     let last = upstream.requests().pop().unwrap();
     assert_eq!(last.path, "/v1/models/gpt-5-mini:embedContent");
-    // A form names it where it cannot be rewritten: nothing is sent.
-    let before = upstream.request_count();
-    let form = RequestBody::from(
-        "--x\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nfast\r\n--x--",
-    );
-    let error = send("openai", "/v1/audio/transcriptions", form, "fast").unwrap_err();
+}
+
+/// A transcription: a model, and a file whose bytes are no text.
+fn form(parts: &[&str]) -> Vec<u8> {
+    let mut form = Vec::new();
+    for part in parts {
+        form.extend(format!("--x7\r\nContent-Disposition: form-data; {part}\r\n").into_bytes());
+    }
+    let file = "--x7\r\nContent-Disposition: form-data; name=\"file\"; filename=\"--x7\"\r\n\r\n";
+    form.extend(file.as_bytes());
+    form.extend(b"\x00\xff--x7\r\r\n-\r\n--x\xf0\r\n--x7--\r\n");
+    form
+}
+
+#[test]
+fn raw_calls_put_the_vendors_name_into_forms() {
+    let upstream = Upstream::start(|request: &ReceivedRequest| {
+        let busy = request
+            .body
+            .windows(12)
+            .any(|text| text == b"\r\nwhisper-0\r");
+        let reply = if busy { 429 } else { 200 };
+        Reply::json(reply, "{}").header("retry-after", "60")
+    });
+    let clock = ManualClock::at(START);
+    let manager = Manager::builder()
+        .clock(clock)
+        .policy(FailurePolicy::default().without_waiting())
+        .model_chain("hear", ["old", "fast"])
+        .build()
+        .unwrap();
+    manager.register_executor(OpenAi::new());
+    let auth = Auth::api_key("openai", "k").with_id("team-a");
+    let auth = auth.with_attribute("base_url", format!("{}/v1", upstream.url()));
+    let auth = auth.with_model_alias("fast", "whisper-1");
+    manager
+        .register(auth.with_model_alias("old", "whisper-0"))
+        .unwrap();
+    let send = |body: RequestBody, model: &str| {
+        let request = http::Request::post("/v1/audio/transcriptions")
+            .header("content-type", "multipart/form-data; boundary=\"x7\"")
+            .body(body)
+            .unwrap();
+        let request = RawRequest::from(request).with_model(model);
+        let answer = manager.execute_raw(["openai"], request, &Options::new())?;
+        Ok::<_, Error>(answer.body().sent_as().map(str::to_owned))
+    };
+    for (named, model) in [
+        ("name=\"model\"\r\n\r\n", "fast"),
+        ("name=model\r\nContent-Type: text/plain\r\n\r\n", "fast"),
+        ("name=\"model\"\r\n\r\n", "hear"),
+    ] {
+        let body = |model: &str| form(&[&format!("{named}{model}"), "name=\"language\"\r\n\r\nit"]);
+        let sent_as = send(body(model).into(), model).unwrap();
+        assert_eq!(sent_as.as_deref(), Some("whisper-1"));
+        let sent = upstream.requests().pop().unwrap();
+        assert_eq!(sent.body, body("whisper-1"), "{named:?} {model}");
+        let length = sent.header("content-length").unwrap().to_owned();
+        assert_eq!(length, body("whisper-1").len().to_string());
+    }
     assert_eq!(
-        (error.code(), upstream.request_count()),
-        (&ErrorCode::Unsupported, before)
+        upstream.request_count(),
+        4,
+        "the chain's first link was tried"
     );
+
+    let before = upstream.request_count();
+    let model = "name=\"model\"\r\n\r\nfast";
+    let reader = || std::io::Cursor::new(form(&[model]));
+    for (body, why) in [
+        (form(&[model, model]).into(), "more than one part"),
+        (
+            form(&["name=\"model\"; filename=\"m\"\r\n\r\nfast"]).into(),
+            "no plain text",
+        ),
+        (
+            form(&["name=\"language\"\r\n\r\nit"]).into(),
+            "neither in the path",
+        ),
+        (form(&[model])[..90].to_vec().into(), "no closing boundary"),
+        (RequestBody::once(reader()), "comes from a reader"),
+        (
+            RequestBody::reopened(move || Ok(reader())),
+            "comes from a reader",
+        ),
+    ] {
+        let error = send(body, "fast").unwrap_err();
+        assert_eq!(*error.code(), ErrorCode::Unsupported, "{error}");
+        assert!(error.message().contains(why), "{error}");
+        assert!(error.message().contains("\"whisper-1\""), "{error}");
+        assert_eq!(error.auth_id(), Some("team-a"), "{error}");
+    }
+    assert_eq!(upstream.request_count(), before, "nothing was sent");
+    // What names the vendor's model goes out as it is, from a reader, too: the credential is not out.
+    assert_eq!(
+        send(RequestBody::once(reader()), "whisper-1").unwrap(),
+        None
+    );
+    assert_eq!(upstream.requests().pop().unwrap().body, form(&[model]));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! A gateway on loopback: `/v1/*` for OpenAI and Anthropic and `/v1beta/*` for Gemini, over one pool of credentials.
 //!
 //! `cargo run --example gateway` shows a few requests against a server of its own; `cargo run --example gateway -- 127.0.0.1:8080 DIRECTORY`
-//! serves with the credential files of a directory until it is ended. `/` is a page that shows credentials, cooldowns and usage, `/health`
+//! serves with the credential files of a directory until it is ended. Each `NAME=MODEL,MODEL` behind them is a chain of models. `/` is a page that shows credentials, cooldowns and usage, `/health`
 //! says whether anything can be served.
 //!
 //! What it proves: raw calls pass on whatever the vendors' own SDKs send, errors have the form that these understand, and a client that goes
 //! away ends the work upstream.
 
 mod http;
+mod models;
 mod status;
 
 use std::error::Error as StdError;
@@ -26,7 +27,6 @@ use credpool::{
     Auth, CancelToken, Error, FileStore, Format, Manager, Options, RawRequest, RequestBody,
     ResponseBody,
 };
-use serde_json::Value;
 
 use self::http::Client;
 use self::status::Status;
@@ -47,6 +47,16 @@ fn main() -> Result<(), Failure> {
         return show(Gateway::new(builder.build()?, status));
     };
     let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
+    let chains = arguments.filter_map(|chain| {
+        let (name, links) = chain.split_once('=')?;
+        Some((
+            name.to_owned(),
+            links.split(',').map(str::to_owned).collect(),
+        ))
+    });
+    let builder = chains.fold(builder, |builder, (name, links): (String, Vec<String>)| {
+        builder.model_chain(name, links)
+    });
     let manager = builder.store(FileStore::open(directory)?).build()?;
     println!("{:?}", manager.load()?);
     manager.start_auto_refresh(Duration::from_secs(60))?;
@@ -68,9 +78,8 @@ impl Gateway {
         request: Request<RequestBody>,
         cancel: &CancelToken,
     ) -> Result<Response<ResponseBody>, Error> {
-        let model = model_of(&request);
         let options = Options::new().with_cancel(cancel.clone());
-        let request = RawRequest::from(request).with_model(model);
+        let request = RawRequest::from(request).with_named_model();
         self.manager.execute_raw([provider], request, &options)
     }
 }
@@ -106,7 +115,16 @@ fn converse(stream: TcpStream, gateway: &Gateway) -> io::Result<()> {
         }
         let cancel = CancelToken::new();
         let _watch = client.watch(&cancel)?;
+        let is_list = models::is_list(&request);
+        let names = is_list.then(|| models::own_names(&gateway.manager, provider));
+        let names = names.unwrap_or_default();
         match gateway.call(provider, request, &cancel) {
+            Ok(list) if !names.is_empty() && list.status() == 200 => {
+                match models::with_own(list, provider, &names) {
+                    Ok(list) => client.say(list)?,
+                    Err(error) => client.say(error.to_http_response(&format))?,
+                }
+            }
             Ok(answer) if says_stream(&answer) => {
                 let last = |error| ResponseBody::error_in(error).to_sse_event(&format);
                 client.answer(answer, last)?;
@@ -129,16 +147,6 @@ fn provider_of(request: &Request<RequestBody>) -> &'static str {
     } else {
         "openai"
     }
-}
-
-/// The model that a request names: in its JSON, or, for Gemini, in its path.
-fn model_of(request: &Request<RequestBody>) -> String {
-    if let Some((_, rest)) = request.uri().path().split_once("/models/") {
-        return rest.split(':').next().unwrap_or_default().to_owned();
-    }
-    let body = request.body().as_bytes().cloned().unwrap_or_default();
-    let json = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-    json["model"].as_str().unwrap_or_default().to_owned()
 }
 
 fn says_stream(answer: &Response<ResponseBody>) -> bool {

@@ -85,7 +85,9 @@ impl Engine {
         self.route(&mut call, url)?;
         let mut answer = None;
         let served = self.run(&call, &mut |executor, attempt, auth, asked| {
-            let request = request.addressed(asked)?;
+            let request = request
+                .addressed(asked)
+                .map_err(|refused| refused.with_auth_id(&auth.id))?;
             answer = Some(executor.execute_raw(attempt, auth, &request, options)?);
             Ok(())
         })?;

@@ -17,6 +17,12 @@ pub(crate) fn with_text(json: &[u8], name: &str, text: &str) -> Option<Bytes> {
     )
 }
 
+/// The string in a member of the top level of JSON.
+pub(crate) fn text_of(json: &[u8], name: &str) -> Option<String> {
+    let place = Members::of(json)?.value(name)?;
+    serde_json::from_slice(&json[place]).ok()
+}
+
 /// The top level of a JSON object, as text.
 pub(crate) struct Members<'a> {
     json: &'a [u8],

@@ -10,4 +10,4 @@ pub(crate) use error_layers::{embedded, error_body, error_layers};
 pub(crate) use input::{
     BYTE_ORDER_MARK, Halves, parse_lenient, parse_piece, scalar_end, without_mark,
 };
-pub(crate) use members::{Member, Members, with_text};
+pub(crate) use members::{Member, Members, text_of, with_text};

@@ -65,6 +65,21 @@ fn plans() -> Vec<Rule> {
                 .or_named("1321"),
         )
         .scope(Scope::Credential),
+        // Z.AI again, as clients meet it: more requests of a kind that its policy of fair use does not allow make it last longer.
+        quota(Rule::status(429).or_named("1313")).scope(Scope::Credential),
+        // A key for other plans' endpoints.
+        forbidden(Rule::status(429).or_named("1315")).scope(Scope::Credential),
+        // OpenRouter's 402 that is no want of money: https://openrouter.ai/docs/api/reference/limits. What runs at the moment fills the
+        // account's budget; or this request alone would, and smaller ones still go.
+        rate_limited(
+            Rule::status(402)
+                .or_named("openrouter_in_flight_budget")
+                .or_named("in_flight_budget_exhausted"),
+        )
+        .scope(Scope::Credential),
+        Rule::status(402)
+            .or_named("weight_exceeds_budget")
+            .fault(FailureKind::Forbidden),
         // A model that the plan does not hold.
         forbidden(Rule::status(429).or_named("1311")),
         forbidden(
@@ -349,7 +364,20 @@ fn limits() -> Vec<Rule> {
                 .with_text("reached your usage limit")
                 .with_text("out of call volume quota")
                 .with_text("out of bandwidth quota")
+                // https://openrouter.ai/docs/guides/features/workspaces/workspace-budgets
+                .with_text("daily budget of $")
+                .with_text("weekly budget of $")
+                .with_text("monthly budget of $")
+                .with_text("lifetime budget of $")
                 .undenied(),
+        )
+        .scope(Scope::Credential),
+        // https://openrouter.ai/docs/api/reference/limits, and as its clients meet them.
+        quota(
+            Rule::status(403)
+                .or_named("openrouter_guardrail_budget")
+                .or_named("openrouter_workspace_budget")
+                .or_named("openrouter_key_limit"),
         )
         .scope(Scope::Credential),
         // AWS says it with 400: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html,
@@ -378,6 +406,7 @@ fn refusals() -> Vec<Rule> {
         bad_request(
             Rule::status(403)
                 .with_text("input was flagged")
+                .with_text("request blocked: ")
                 // Together's word for a request that is longer than the model can take: https://docs.together.ai/docs/error-codes
                 .with_text("must be less than the context length")
                 // Perplexity, of an API that it no longer has: https://docs.perplexity.ai/docs/agent-api/migrate-from-sonar/overview
@@ -386,16 +415,24 @@ fn refusals() -> Vec<Rule> {
                 .with_text("flagged_input")
                 .with_text("permission to access the file"),
         ),
+        bad_request(
+            Rule::status(403)
+                .or_named("content_policy_violation")
+                .or_named("refusal"),
+        ),
         forbidden(
             Rule::status(403)
                 .or_named("model_not_found")
                 .or_named("model_not_allowed"),
         ),
+        // AWS says some of them with 400: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
         forbidden(
-            Rule::status(403)
+            Rule::any_of([400, 403])
                 .with_text("access to model")
                 .with_text("access to this model")
                 .with_text("use this model")
+                // Ollama's cloud, of a model that the plan does not hold.
+                .with_text("this model requires a subscription")
                 // https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
                 .with_text("access to the model")
                 .with_text("not authorized to perform: bedrock:invokemodel")
@@ -409,8 +446,21 @@ fn refusals() -> Vec<Rule> {
                 .with_text("organization must be verified")
                 .with_text("only accessible to billed users"),
         ),
+        forbidden(
+            Rule::status(400)
+                .or_named("accessdeniedexception")
+                .or_named("notauthorized")
+                .or_named("optinrequired"),
+        )
+        .scope(Scope::Credential),
         forbidden(Rule::status(403)).scope(Scope::Credential),
-        not_found(Rule::any_of([400, 404]).or_named("model_not_found")),
+        // Mistral has two names for it: https://docs.mistral.ai/resources/error-glossary
+        not_found(
+            Rule::any_of([400, 404])
+                .or_named("model_not_found")
+                .or_named("unknown_model")
+                .or_named("invalid_model"),
+        ),
         // https://www.rfc-editor.org/rfc/rfc9110#section-15.5.11: what was there is gone.
         not_found(Rule::any_of([404, 410])),
     ]

@@ -92,8 +92,19 @@ fn collect(body: &Value, names: &mut Vec<String>) {
     error_layers(body, &mut |layer| {
         add(Some(layer));
         // MiniMax and others have codes of their own beside an empty reply.
-        for member in ["code", "type", "status", "reason", "error_code"] {
+        for member in [
+            "code",
+            "type",
+            "status",
+            "reason",
+            "error_code",
+            "error_type",
+        ] {
             add(layer.get(member));
+        }
+        // OpenRouter's own: what its upstream called it stands beside these, and is that one's concern.
+        for path in OF_METADATA {
+            add(layer.pointer(path));
         }
         // AWS has a type behind its name space.
         if let Some(kind) = layer.get("__type").and_then(Value::as_str) {
@@ -107,6 +118,15 @@ fn collect(body: &Value, names: &mut Vec<String>) {
         }
     });
 }
+
+/// Where OpenRouter names an error, and the limit that was met (<https://openrouter.ai/docs/api/reference/errors-and-debugging>,
+/// <https://openrouter.ai/docs/api/reference/limits>).
+const OF_METADATA: [&str; 4] = [
+    "/metadata/error_type",
+    "/metadata/limit_source",
+    "/metadata/reason",
+    "/response/error_type",
+];
 
 /// What denies the name of a limit that it stands before.
 const DENIALS: [&str; 12] = [
@@ -181,6 +201,12 @@ mod tests {
             (r#"{"error":{"code":429,"status":"B"}}"#, "b"),
             (r#"[{"error":{"details":[{"x":1},{"reason":"C"}]}}]"#, "c"),
             (r#"{"error":{"details":{"error_code":"d"}}}"#, "d"),
+            (r#"{"error":{"message":"m"},"error_type":"E"}"#, "e"),
+            (r#"{"error":{"metadata":{"limit_source":"F"}}}"#, "f"),
+            (
+                r#"{"type":"response.failed","response":{"error_type":"G"}}"#,
+                "g",
+            ),
         ] {
             assert!(
                 Said::by(&Error::upstream(400, body)).is_named(name),

@@ -98,8 +98,8 @@ impl Rule {
         }
     }
 
-    /// For errors with this name: the [`ErrorCode`](crate::ErrorCode) in text, or code, type, status, reason or `error_code` in
-    /// the JSON body of the upstream's answer. The letter case does not count.
+    /// For errors with this name: the [`ErrorCode`](crate::ErrorCode) in text, or code, type, status, reason, `error_code` or
+    /// `error_type` in the JSON body of the upstream's answer. The letter case does not count.
     pub fn named(name: &str) -> Self {
         Self::any().or_named(name)
     }

@@ -1,6 +1,7 @@
 //! Input and output of a call: [`Request`], [`Options`], [`Response`], [`StreamChunk`].
 
 mod chain;
+mod form;
 mod json;
 mod raw;
 mod response;

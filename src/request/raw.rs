@@ -6,12 +6,14 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Uri;
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 use parking_lot::Mutex;
 
+use super::form::{Form, Refusal};
 use super::{ChainLink, Request};
 use crate::error::{Error, ErrorCode};
+use crate::json::text_of;
 use crate::percent::encoded;
 
 /// A request for any endpoint of a provider: method, path, query, headers and body as they are to go out.
@@ -38,7 +40,8 @@ pub struct RawRequest {
     /// The body.
     pub body: RequestBody,
     /// The model that it is about: cooldowns and limits are kept for each. Empty: about none. Where that is an alias, or the name of a chain
-    /// of models, the vendor's name takes its place in the path, and in the member `model` of a JSON body.
+    /// of models, the vendor's name takes its place in the path, and in a body in memory: in the member `model` of JSON, or in the one
+    /// part `model` of a form (`multipart/form-data`). All other bytes stay as they are.
     pub model: String,
     chain: Vec<ChainLink>,
 }
@@ -91,6 +94,39 @@ impl RawRequest {
         self
     }
 
+    /// Says that it is about the model that it names itself, if it does: behind `/models/` in its path, in the member `model` of a JSON body, or
+    /// in the part `model` of a form (`multipart/form-data`). A body from a reader is not looked at.
+    ///
+    /// ```
+    /// use credpool::RawRequest;
+    ///
+    /// let form = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--x--\r\n";
+    /// let request = http::Request::post("/v1/audio/transcriptions")
+    ///     .header("content-type", "multipart/form-data; boundary=x")
+    ///     .body(form)
+    ///     .unwrap();
+    /// assert_eq!(RawRequest::from(request).with_named_model().model, "whisper-1");
+    /// ```
+    pub fn with_named_model(mut self) -> Self {
+        if let Some(model) = self.named_model() {
+            self.model = model;
+        }
+        self
+    }
+
+    fn named_model(&self) -> Option<String> {
+        if let Some((_, rest)) = self.head.uri.path().split_once("/models/") {
+            let name = rest.split(':').next().filter(|name| !name.is_empty());
+            return name.map(str::to_owned);
+        }
+        let body = self.body.as_bytes()?;
+        let name = match Form::of(&self.head.headers, body) {
+            Some(form) => form.ok()?.text("model")?.to_owned(),
+            None => text_of(body, "model")?,
+        };
+        Some(name).filter(|name| !name.is_empty())
+    }
+
     /// Adds a link to its chain of models, as [`Request::or`](crate::Request::or). A link's payload takes the place of the body.
     ///
     /// ```
@@ -117,7 +153,8 @@ impl RawRequest {
     /// The request as it goes out where `asked` is what its outline has become.
     ///
     /// # Errors
-    /// Code `unsupported` where it names its model neither in its path nor in JSON that is in memory.
+    /// Code `unsupported` where the model cannot be put in its place: neither in its path nor in a body in memory, or in a form that servers
+    /// may read in two ways.
     pub(crate) fn addressed(&self, asked: &Request) -> Result<Cow<'_, Self>, Error> {
         let has_other_body = match self.body.as_bytes() {
             Some(own) => own.as_ptr() != asked.payload.as_ptr(),
@@ -126,24 +163,45 @@ impl RawRequest {
         if asked.model == self.model && !has_other_body {
             return Ok(Cow::Borrowed(self));
         }
-        let uri = renamed_in(&self.head.uri, &self.model, &asked.model);
-        let names_none = self.body.as_bytes().is_some_and(Bytes::is_empty);
-        if uri.is_none() && !has_other_body && !names_none {
+        let unsupported = |why: &str| {
             let what = format!(
-                "the request names model {:?} where {:?} cannot take its place: neither in the path nor in a JSON body in memory",
+                "the request names model {:?} where {:?} cannot take its place: {why}",
                 self.model, asked.model
             );
-            return Err(Error::new(ErrorCode::Unsupported, what));
+            Error::new(ErrorCode::Unsupported, what)
+        };
+        let uri = renamed_in(&self.head.uri, &self.model, &asked.model);
+        let body = match self.body.as_bytes() {
+            _ if has_other_body => Some(asked.payload.clone()),
+            Some(own) => form_with(&self.head.headers, own, &asked.model)
+                .map_err(|why| unsupported(&format!("{why}; name the vendor's model in it")))?,
+            None => None,
+        };
+        let names_none = self.body.as_bytes().is_some_and(Bytes::is_empty);
+        if uri.is_none() && body.is_none() && !names_none {
+            return Err(unsupported(if self.body.as_bytes().is_some() {
+                "it stands neither in the path, nor as the member model of a JSON body, nor as the part model of a form"
+            } else {
+                "it does not stand in the path, and the body comes from a reader; hold the body in memory, or name the vendor's model in it"
+            }));
         }
         let mut changed = self.clone();
         changed.model.clone_from(&asked.model);
         if let Some(uri) = uri {
             changed.head.uri = uri;
         }
-        if has_other_body {
-            changed.body = asked.payload.clone().into();
+        if let Some(body) = body {
+            changed.body = body.into();
         }
         Ok(Cow::Owned(changed))
+    }
+}
+
+/// A form with this model in its part `model`; `None` where it has no such part, or is no form.
+fn form_with(headers: &HeaderMap, body: &Bytes, model: &str) -> Result<Option<Bytes>, Refusal> {
+    match Form::of(headers, body) {
+        Some(form) => form?.with_text("model", model),
+        None => Ok(None),
     }
 }
 
@@ -416,6 +474,30 @@ mod tests {
         let raw = raw("/v1/chat", json.into());
         let own = raw.outline();
         assert!(matches!(raw.addressed(&own), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn a_request_names_its_model_in_its_path_or_body() {
+        let form = "--x\r\nContent-Disposition: form-data; name=model\r\n\r\nm\r\n--x--";
+        for (path, body, model) in [
+            ("/v1/chat", r#"{"a":{"model":"x"},"model":"m\u0031"}"#, "m1"),
+            ("/v1beta/models/m:run?alt=sse", r#"{"model":"x"}"#, "m"),
+            ("/v1/models/team/m", "", "team/m"),
+            ("/v1/models", "", "own"),
+            ("/v1/models/", "", "own"),
+            ("/v1/chat", r#"{"model":7}"#, "own"),
+            ("/v1/chat", r#"{"model":""}"#, "own"),
+            ("/v1/audio", form, "m"),
+            ("/v1/audio", &form[..40], "own"),
+        ] {
+            let mut request = http::Request::post(path);
+            if body.starts_with("--") {
+                request = request.header("content-type", "multipart/form-data; boundary=x");
+            }
+            let raw = RawRequest::from(request.body(body.to_owned()).unwrap());
+            let raw = raw.with_model("own").with_named_model();
+            assert_eq!(raw.model, model, "{path} {body}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #[path = "../chromium/mod.rs"]
 mod browser;
 mod clients;
+mod models;
 mod page;
 mod passing;
 mod programs;

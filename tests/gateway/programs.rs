@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A program that says its address on a line of its own, and runs until it is dropped.
@@ -45,13 +45,25 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// With keys, each of a provider, for an API at an address: `sk-` and the credential's id.
     pub(crate) fn start<'a>(keys: impl IntoIterator<Item = (&'a str, String, String)>) -> Self {
+        let keys = keys.into_iter();
+        Self::with(
+            keys.map(|(provider, id, base_url)| {
+                let key = format!("sk-{id}");
+                json!({
+                    "id": id,
+                    "provider": provider,
+                    "attributes": { "api_key": key, "base_url": base_url },
+                })
+            }),
+            &[],
+        )
+    }
+
+    /// With these records, and these chains of models.
+    pub(crate) fn with(records: impl IntoIterator<Item = Value>, chains: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        for (provider, id, base_url) in keys {
-            let record = json!({
-                "id": id,
-                "provider": provider,
-                "attributes": { "api_key": format!("sk-{id}"), "base_url": base_url },
-            });
+        for record in records {
+            let id = record["id"].as_str().unwrap();
             let file = directory.path().join(format!("{id}.json"));
             fs::write(file, record.to_string()).unwrap();
         }
@@ -60,7 +72,7 @@ impl Gateway {
         let profile = test.parent().and_then(Path::parent).unwrap();
         let mut serve = Command::new(profile.join("examples/gateway"));
         Self {
-            program: Program::start(serve.arg("127.0.0.1:0").arg(directory.path())),
+            program: Program::start(serve.arg("127.0.0.1:0").arg(directory.path()).args(chains)),
             _keys: directory,
         }
     }

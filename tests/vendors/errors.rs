@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use credpool::testing::Reply;
-use credpool::{Error, FailureKind, FailurePolicy, RateLimits, Scope};
-use http::{HeaderMap, HeaderName};
+use credpool::{Error, FailureKind, FailurePolicy, RateLimits, ResponseHead, Scope};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::replay::{Api, Play};
 
@@ -23,6 +23,7 @@ type Row = (
 
 const NOW: credpool::Timestamp = time::macros::utc_datetime!(2026-11-27 04:00);
 
+const AWS: &str = "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html";
 const APIM: &str = "https://learn.microsoft.com/azure/api-management/quota-policy";
 const AZURE: &str = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota";
 const BEDROCK: &str =
@@ -49,6 +50,7 @@ const MOONSHOT: &str = "https://platform.moonshot.ai/docs/api/chat";
 const NEW_API: &str = "https://github.com/QuantumNous/new-api";
 const NOVITA: &str = "https://novita.ai/docs/api-reference/basic-error-code";
 const OPENROUTER: &str = "https://openrouter.ai/docs/api/reference/errors-and-debugging";
+const OPENROUTER_LIMITS: &str = "https://openrouter.ai/docs/api/reference/limits";
 const PERPLEXITY: &str = "https://docs.perplexity.ai/guides/usage-tiers";
 const TOGETHER: &str = "https://docs.together.ai/docs/error-codes";
 const VERTEX: &str =
@@ -119,6 +121,9 @@ const ROWS: &[Row] = &[
     ("Mistral", MISTRAL, 429, &[("x-ratelimit-limit-req-minute", "60"), ("x-ratelimit-remaining-req-minute", "0")], r#"{"object":"error","message":"Requests rate limit exceeded","type":"rate_limited","param":null,"code":"1300"}"#, FailureKind::RateLimited, Scope::Model, Some(60)),
     ("Mistral", MISTRAL, 429, &[("x-ratelimit-remaining-req-minute", "59"), ("x-ratelimit-remaining-tokens-month", "0")], r#"{"message":"Rate limit exceeded"}"#, FailureKind::Quota, Scope::Model, None),
     ("Mistral", MISTRAL, 429, &[("ratelimitbysize-remaining", "0"), ("ratelimitbysize-reset", "28")], r#"{"message":"Requests rate limit exceeded"}"#, FailureKind::RateLimited, Scope::Model, Some(28)),
+    ("Mistral", "https://docs.mistral.ai/resources/error-glossary", 400, &[], r#"{"object":"error","message":"Invalid model: x","type":"invalid_request_error","param":"model","code":"unknown_model"}"#, FailureKind::NotFound, Scope::Model, None),
+    ("Mistral", "public clients; the page was not seen", 400, &[], r#"{"object":"error","message":"Invalid model: x","type":"invalid_model","param":null,"code":"1500"}"#, FailureKind::NotFound, Scope::Model, None),
+    ("Mistral", "https://docs.mistral.ai/resources/error-glossary", 402, &[], r#"{"object":"error","message":"Payment required","type":"invalid_request_error","param":null,"code":null}"#, FailureKind::Billing, Scope::Credential, None),
     ("Mistral", MISTRAL, 401, &[], r#"{"detail":"Unauthorized"}"#, FailureKind::Unauthorized, Scope::Credential, None),
     ("Moonshot", MOONSHOT, 429, &[], r#"{"error":{"type":"engine_overloaded_error","message":"The engine is currently overloaded, please try again later"}}"#, FailureKind::Overloaded, Scope::Provider, None),
     ("Moonshot", MOONSHOT, 429, &[], r#"{"error":{"type":"rate_limit_reached_error","message":"Your account reached max request, please try again after 1 seconds"}}"#, FailureKind::RateLimited, Scope::Model, Some(1)),
@@ -130,10 +135,23 @@ const ROWS: &[Row] = &[
     ("OpenRouter", OPENROUTER, 403, &[], r#"{"error":{"code":403,"message":"Your chosen model requires moderation and your input was flagged","metadata":{"reasons":["x"],"flagged_input":"y"}}}"#, FailureKind::BadRequest, Scope::Request, None),
     ("OpenRouter", OPENROUTER, 429, &[], r#"{"error":{"code":429,"message":"Rate limit exceeded: free-models-per-min.","metadata":{"headers":{"X-RateLimit-Limit":"20","X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1795752030000"}}}}"#, FailureKind::RateLimited, Scope::Model, Some(30)),
     ("OpenRouter", "Gitlawb/openclaude#936", 429, &[], r#"{"error":{"code":429,"message":"Rate limit exceeded: free-models-per-day. Add credits to unlock more free model requests per day","metadata":{"headers":{"X-RateLimit-Limit":"50","X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1795757400000"}}}}"#, FailureKind::Quota, Scope::Model, Some(5400)),
+    ("OpenRouter", OPENROUTER_LIMITS, 429, &[("x-ratelimit-limit", "20"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1795752030000")], r#"{"error":{"code":429,"message":"Rate limit exceeded","metadata":{"error_type":"rate_limit_exceeded"}}}"#, FailureKind::RateLimited, Scope::Model, Some(30)),
+    // What runs at the moment fills the account's budget; the balance is there.
+    ("OpenRouter", OPENROUTER_LIMITS, 402, &[("retry-after", "9")], r#"{"error":{"code":402,"message":"This request would exceed your available credits given your current requests.","metadata":{"reason":"in_flight_budget_exhausted","limit_source":"openrouter_in_flight_budget"}}}"#, FailureKind::RateLimited, Scope::Credential, Some(9)),
+    ("OpenRouter", OPENROUTER_LIMITS, 402, &[], r#"{"error":{"code":402,"message":"This request costs more than your budget.","metadata":{"reason":"weight_exceeds_budget","limit_source":"openrouter_credits"}}}"#, FailureKind::Forbidden, Scope::Model, None),
+    ("OpenRouter", OPENROUTER_LIMITS, 402, &[], r#"{"error":{"code":402,"message":"This key has no credits left.","metadata":{"limit_source":"openrouter_key_limit"}}}"#, FailureKind::Billing, Scope::Credential, None),
+    ("OpenRouter", "public clients; the page was not seen", 403, &[], r#"{"error":{"code":403,"message":"Budget limit exceeded","metadata":{"limit_source":"openrouter_guardrail_budget","limit_usd":50,"spend_usd":50.2,"resets_at":"2026-11-28T00:00:00.000Z"}}}"#, FailureKind::Quota, Scope::Credential, Some(72_000)),
+    ("OpenRouter", "https://openrouter.ai/docs/guides/features/workspaces/workspace-budgets", 403, &[], r#"{"error":{"code":403,"message":"Workspace monthly budget of $500.00 exceeded. Contact your workspace admin."}}"#, FailureKind::Quota, Scope::Credential, None),
+    ("OpenRouter", OPENROUTER, 403, &[], r#"{"error":{"code":403,"message":"Request blocked: prompt injection patterns detected","metadata":{"patterns":["ignore all previous"]}}}"#, FailureKind::BadRequest, Scope::Request, None),
+    ("OpenRouter", OPENROUTER, 403, &[], r#"{"error":{"code":403,"message":"Not served","metadata":{"error_type":"content_policy_violation"}}}"#, FailureKind::BadRequest, Scope::Request, None),
+    ("OpenRouter", OPENROUTER, 503, &[("retry-after", "5")], r#"{"error":{"code":503,"message":"Try again","metadata":{"error_type":"provider_overloaded"}}}"#, FailureKind::Overloaded, Scope::Provider, Some(5)),
     ("OpenRouter", OPENROUTER, 502, &[], r#"{"error":{"code":502,"message":"Provider returned error","metadata":{"provider_name":"X"}}}"#, FailureKind::Transient, Scope::Provider, None),
     ("Perplexity", PERPLEXITY, 401, &[], "<html><head><title>401 Authorization Required</title></head></html>", FailureKind::Unauthorized, Scope::Credential, None),
     ("Perplexity", PERPLEXITY, 429, &[], r#"{"error":{"message":"Request rate limit exceeded, please try again later.","type":"request_rate_limit_exceeded","code":429}}"#, FailureKind::RateLimited, Scope::Model, None),
     ("Together", TOGETHER, 429, &[("x-ratelimit-reset", "3"), ("x-ratelimit-remaining", "0")], r#"{"error":{"message":"You have been rate limited.","type":"rate_limit","code":null}}"#, FailureKind::RateLimited, Scope::Model, Some(3)),
+    // The type is that of accounts that have paid nothing yet; what they meet is a rate.
+    ("Together", "togethercomputer/MoA#27", 429, &[], r#"{"error":{"message":"You have been rate limited. Your rate limit is 60 queries per minute.","type":"credit_limit","param":null,"code":null}}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("Together", "https://docs.together.ai/docs/rate-limits", 429, &[], r#"{"error":{"message":"Too many requests","type":"dynamic_token_limited"}}"#, FailureKind::RateLimited, Scope::Model, None),
     ("Together", TOGETHER, 503, &[], r#"{"error":{"message":"The engine is currently overloaded","type":"service_unavailable"}}"#, FailureKind::Overloaded, Scope::Provider, None),
     ("Together", TOGETHER, 402, &[], r#"{"error":{"message":"Payment required","type":"credit_limit"}}"#, FailureKind::Billing, Scope::Credential, None),
     ("Vertex AI", "vybestack/llxprt-code#813", 429, &[], r#"[{"error":{"code":429,"message":"You have exhausted your capacity on this model. Your quota will reset after 3s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"RATE_LIMIT_EXCEEDED","domain":"cloudcode-pa.googleapis.com"}]}}]"#, FailureKind::RateLimited, Scope::Model, Some(3)),
@@ -147,6 +165,9 @@ const ROWS: &[Row] = &[
     ("vLLM", VLLM, 503, &[], r#"{"error":{"message":"The server is shutting down","type":"ServiceUnavailableError","code":503}}"#, FailureKind::Transient, Scope::Provider, None),
     ("xAI", XAI, 403, &[], r#"{"code":"The caller does not have permission to execute the specified operation","error":"Your newly created team doesn't have any credits yet. You can purchase credits on https://console.x.ai"}"#, FailureKind::Billing, Scope::Credential, None),
     ("xAI", XAI, 429, &[], r#"{"code":"Some resource has been exhausted","error":"Too many requests for team x and model grok. Your team's rate limit is 60 requests per minute."}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("xAI", "continuedev/continue#10373", 429, &[], r#"{"code":"Some resource has been exhausted","error":"Your team x has either used all available credits or reached its monthly spending limit. To continue making API requests, please purchase more credits or raise your spending limit."}"#, FailureKind::Billing, Scope::Credential, None),
+    ("xAI", "Anantys-oss/koan#2412", 403, &[], r#"{"code":"permission-denied","error":"Your team x has either used all available credits or reached its monthly spending limit. To continue making API requests, please purchase more credits or raise your spending limit."}"#, FailureKind::Billing, Scope::Credential, None),
+    ("xAI", "Wei-Shaw/sub2api#4069", 403, &[], r#"{"code":"personal-team-blocked","error":"You have run out of credits or need a Grok subscription."}"#, FailureKind::Billing, Scope::Credential, None),
     ("xAI", XAI, 400, &[], r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***. You can obtain an API key from https://console.x.ai."}"#, FailureKind::Unauthorized, Scope::Credential, None),
     ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1302","message":"Rate limit reached for requests"}}"#, FailureKind::RateLimited, Scope::Model, None),
     ("Zhipu", "dirge-code/dirge#818", 429, &[], r#"{"error":{"code":"1308","message":"Usage limit reached for 5 hour. Your limit will reset at 2026-11-27 14:00:00"}}"#, FailureKind::Quota, Scope::Credential, Some(7200)),
@@ -160,6 +181,8 @@ const ROWS: &[Row] = &[
     // Through the endpoint in Anthropic's form.
     ("Zhipu", "Yeachan-Heo/gajae-code#1821", 429, &[], r#"{"type":"error","error":{"type":"rate_limit_error","code":"1310","message":"[1310][Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-11-29 12:00:00]"}}"#, FailureKind::Quota, Scope::Credential, Some(172_800)),
     ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1311","message":"Your current subscription plan does not yet include access to GLM-5V-Turbo"}}"#, FailureKind::Forbidden, Scope::Model, None),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1313","message":"Your account's current usage pattern does not comply with the Fair Usage Policy, and your request frequency has been limited."}}"#, FailureKind::Quota, Scope::Credential, None),
+    ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1315","message":"This API Key is limited to enterprise coding package scenarios."}}"#, FailureKind::Forbidden, Scope::Credential, None),
     ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1113","message":"Your account is in arrears, please recharge and try again"}}"#, FailureKind::Billing, Scope::Credential, None),
     ("Zhipu", ZAI, 429, &[], r#"{"error":{"code":"1309","message":"Your GLM Coding Plan package has expired"}}"#, FailureKind::Billing, Scope::Credential, None),
     ("Zhipu", ZHIPU, 429, &[], "{\"error\":{\"code\":\"1305\",\"message\":\"该模型当前访问量过大，请您稍后再试\"}}", FailureKind::Overloaded, Scope::Provider, None),
@@ -169,9 +192,18 @@ const ROWS: &[Row] = &[
     ("Anthropic", "https://platform.claude.com/docs/en/api/rate-limits", 429, &[], r#"{"type":"error","error":{"type":"rate_limit_error","message":"Too many requests; this is not your usage limit"}}"#, FailureKind::RateLimited, Scope::Model, None),
     ("Anthropic", "https://platform.claude.com/docs/en/api/errors", 400, &[], r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#, FailureKind::Billing, Scope::Credential, None),
     ("Bedrock", "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html", 400, &[("x-amzn-errortype", "ServiceQuotaExceededException")], r#"{"message":"Your request exceeds the service quota for your account. You can view your quotas at Viewing service quotas. You can resubmit your request later."}"#, FailureKind::RateLimited, Scope::Model, None),
-    ("AWS", "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html", 400, &[], r#"{"__type":"com.amazon.coral.service#ThrottlingException","message":"Rate exceeded"}"#, FailureKind::RateLimited, Scope::Model, None),
-    ("AWS", "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html", 403, &[], r#"{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}"#, FailureKind::Unauthorized, Scope::Credential, None),
-    ("AWS", "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html", 400, &[], r#"{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"The security token included in the request is invalid."}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("AWS", AWS, 400, &[], r#"{"__type":"AccessDeniedException","message":"You do not have sufficient access to perform this action."}"#, FailureKind::Forbidden, Scope::Credential, None),
+    ("AWS", AWS, 400, &[], r#"{"__type":"NotAuthorized","message":"You do not have permission to perform this action."}"#, FailureKind::Forbidden, Scope::Credential, None),
+    ("AWS", AWS, 403, &[("x-amzn-errortype", "IncompleteSignature")], r#"{"message":"The request signature does not conform to AWS standards."}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("AWS", AWS, 400, &[("x-amzn-errortype", "IncompleteSignature")], r#"{"message":"The request signature does not conform to AWS standards."}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("AWS", AWS, 403, &[("x-amzn-errortype", "UnrecognizedClientException:http://internal.amazon.com/coral/")], r#"{"message":"The security token included in the request is invalid."}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("AWS", AWS, 403, &[("x-amzn-errortype", "OptInRequired")], r#"{"message":"The AWS access key ID needs a subscription for the service."}"#, FailureKind::Forbidden, Scope::Credential, None),
+    ("AWS", AWS, 400, &[("x-amzn-errortype", "RequestExpired")], r#"{"message":"The request reached the service more than 15 minutes after the date stamp on the request."}"#, FailureKind::Transient, Scope::Provider, None),
+    ("AWS", AWS, 400, &[("x-amzn-errortype", "MalformedHttpRequestException")], r#"{"message":"Problems with the request at the HTTP level."}"#, FailureKind::BadRequest, Scope::Request, None),
+    ("Bedrock", "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html", 400, &[("x-amzn-errortype", "AccessDeniedException")], r#"{"message":"You don't have access to the model with the specified model ID."}"#, FailureKind::Forbidden, Scope::Model, None),
+    ("AWS", AWS, 400, &[], r#"{"__type":"com.amazon.coral.service#ThrottlingException","message":"Rate exceeded"}"#, FailureKind::RateLimited, Scope::Model, None),
+    ("AWS", AWS, 403, &[], r#"{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}"#, FailureKind::Unauthorized, Scope::Credential, None),
+    ("AWS", AWS, 400, &[], r#"{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"The security token included in the request is invalid."}"#, FailureKind::Unauthorized, Scope::Credential, None),
     ("Azure API Management", APIM, 429, &[], r#"{"statusCode":429,"message":"Rate limit is exceeded. Try again in 20 seconds."}"#, FailureKind::RateLimited, Scope::Model, Some(20)),
     ("Azure API Management", APIM, 403, &[], r#"{"statusCode":403,"message":"Out of call volume quota. Quota will be replenished in 1.02:03:04."}"#, FailureKind::Quota, Scope::Credential, Some(93_784)),
     ("Azure API Management", APIM, 403, &[], r#"{"statusCode":403,"message":"Out of bandwidth quota. Quota will be replenished in 2.5 days."}"#, FailureKind::Quota, Scope::Credential, Some(216_000)),
@@ -208,6 +240,7 @@ const ROWS: &[Row] = &[
     ("Codex", "NousResearch/hermes-agent#93455", 429, &[], r#"{"error":{"message":"Weekly usage limit reached. Resets in 6hr 29min."}}"#, FailureKind::Quota, Scope::Credential, Some(23_340)),
     ("SiliconFlow", "public clients; the page was not seen", 403, &[], r#"{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}"#, FailureKind::Billing, Scope::Credential, None),
     ("SiliconFlow", "public clients; the page was not seen", 503, &[], r#"{"code":50505,"message":"Model service overloaded. Please try again later.","data":null}"#, FailureKind::Overloaded, Scope::Provider, None),
+    ("Ollama", "public clients; the page was not seen", 403, &[], r#"{"error":{"message":"this model requires a subscription, upgrade for access: https://ollama.com/upgrade","type":"api_error","param":null,"code":null}}"#, FailureKind::Forbidden, Scope::Model, None),
     ("Ollama", "continuedev/continue#9233", 429, &[], r#"{"error":"you've reached your hourly usage limit, please wait or upgrade to continue"}"#, FailureKind::Quota, Scope::Credential, None),
     ("IBM", "public clients; the page was not seen", 429, &[], r#"{"errors":[{"code":"consumption_limit_reached","message":"Consumption limit reached for project"}],"trace":"t","status_code":429}"#, FailureKind::RateLimited, Scope::Model, None),
     ("IBM", "https://cloud.ibm.com/apidocs/watsonx-ai", 401, &[], r#"{"errors":[{"code":"authentication_token_expired","message":"Failed to authenticate the request due to an expired token"}],"trace":"t","status_code":401}"#, FailureKind::Unauthorized, Scope::Credential, None),
@@ -221,7 +254,10 @@ fn error(row: &Row) -> Error {
         .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
         .collect();
     let limits = RateLimits::from_error(*status, &headers, body.as_bytes(), NOW);
-    Error::upstream(*status, *body).with_rate_limits(limits)
+    let mut head = ResponseHead::new(StatusCode::from_u16(*status).unwrap());
+    head.headers = headers;
+    let error = Error::upstream(*status, *body).with_rate_limits(limits);
+    error.with_head(head)
 }
 
 #[test]

@@ -41,12 +41,11 @@ pub const XAI: CompatibleVendor = CompatibleVendor::new("xai", "https://api.x.ai
 /// Together.
 pub const TOGETHER: CompatibleVendor =
     CompatibleVendor::new("together", "https://api.together.ai/v1")
+        // Type `credit_limit` comes with a 402 where no money is left, and with a 429 where an account that has paid nothing yet is too
+        // fast: it means neither.
         .with_dialect(
             Dialect::new()
-                .with_errors(&[
-                    ("rate_limit", "rate_limit_exceeded"),
-                    ("credit_limit", "insufficient_quota"),
-                ])
+                .with_errors(&[("rate_limit", "rate_limit_exceeded")])
                 .with_ends(&[("eos", "stop")]),
         )
         .with_page(

@@ -31,6 +31,9 @@ pub struct ReportedError {
     pub(crate) code: Option<String>,
     /// `error.type`, `invalid_request_error` for example; else Google's `status`, `UNAVAILABLE` for example.
     pub(crate) kind: Option<String>,
+    /// `error_type`, which stands for the same in all APIs of OpenRouter
+    /// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>); elsewhere what Together and Hugging Face's servers call it.
+    typed: Option<String>,
     /// `error.message`, or `error_description`.
     pub(crate) message: Option<String>,
     /// A status written as a number.
@@ -50,7 +53,7 @@ impl ReportedError {
             Some(Value::String(text)) if embedded(text).is_none() => {
                 Some(Self::in_words(text, body))
             }
-            Some(error) => Some(Self::of(error)),
+            Some(error) => Some(Self::of(error).typed_by(body)),
             None if is_error("type") || is_error("object") || has_type() => Some(Self::of(body)),
             None => Self::by_another_name(body),
         }
@@ -60,7 +63,8 @@ impl ReportedError {
     fn in_words(text: &str, body: &Value) -> Self {
         let mut problem = Self {
             message: text_of(body, "error_description").or_else(|| text_of(body, "message")),
-            number: number_of(body, "status").or_else(|| number_of(body, "code")),
+            typed: text_of(body, "error_type"),
+            number: number_in(body),
             ..Self::default()
         };
         if text.contains(char::is_whitespace) {
@@ -103,9 +107,9 @@ impl ReportedError {
     pub fn named(name: &str, status: Option<u16>, message: &str) -> Self {
         Self {
             code: Some(name.to_owned()),
-            kind: None,
             message: Some(message.to_owned()),
             number: status,
+            ..Self::default()
         }
     }
 
@@ -164,10 +168,22 @@ impl ReportedError {
         };
         self.code = self.code.take().or_else(code);
         self.kind = self.kind.take().or_else(kind);
-        self.number = self
-            .number
-            .or_else(|| number_of(layer, "code"))
-            .or_else(|| number_of(layer, "status"));
+        self.number = self.number.or_else(|| number_in(layer));
+        let typed = || text_of(layer.get("metadata")?, "error_type");
+        self.typed = self.typed.take().or_else(typed);
+        self.add_type(layer);
+    }
+
+    fn add_type(&mut self, layer: &Value) {
+        let typed = self.typed.take();
+        self.typed = typed.or_else(|| text_of(layer, "error_type"));
+    }
+
+    /// The same with the `error_type` that stands beside it, unless it has one, and with the status there.
+    pub(crate) fn typed_by(mut self, whole: &Value) -> Self {
+        self.add_type(whole);
+        self.number = self.number.or_else(|| number_of(whole, "status_code"));
+        self
     }
 
     /// The same under this name, unless it has one.
@@ -183,14 +199,14 @@ impl ReportedError {
         match (&self.code, &self.kind) {
             (Some(code), Some(kind)) if code != kind => Some(format!("{code} ({kind})")),
             (Some(name), _) | (None, Some(name)) => Some(name.clone()),
-            (None, None) => None,
+            (None, None) => self.typed.clone(),
         }
     }
 
-    /// The HTTP status that this error has where it comes without one, as far as its code, else its type, is known.
+    /// The HTTP status that this error has where it comes without one, as far as one of its names is known.
     pub(crate) fn status(&self) -> Option<u16> {
         self.number.or_else(|| {
-            [&self.code, &self.kind]
+            [&self.typed, &self.code, &self.kind]
                 .into_iter()
                 .flatten()
                 .find_map(|name| status_of(name))
@@ -228,6 +244,12 @@ fn reason_of(error: &Value) -> Option<String> {
             kind.is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
         })
         .find_map(|detail| text_of(detail, "reason"))
+}
+
+/// The error status that an error names.
+fn number_in(error: &Value) -> Option<u16> {
+    let names = ["code", "status", "status_code"];
+    names.iter().find_map(|name| number_of(error, name))
 }
 
 /// An error status, as a number or as text.
@@ -333,6 +355,8 @@ fn status_of(name: &str) -> Option<u16> {
         | "1319"
         | "1320"
         | "1321"
+        | "1313"
+        | "1315"
         | "1113"
         | "too_many_requests" => 429,
         "server_error" | "internal_error" | "internal_server_error" | "api_error" => 500,
@@ -346,7 +370,37 @@ fn status_of(name: &str) -> Option<u16> {
         "timeout_error" | "vector_store_timeout" => 504,
         // Anthropic's own; the others call it 503.
         "overloaded_error" => 529,
-        _ => return rpc_status_of(name).or_else(|| aws_status_of(name)),
+        _ => {
+            let others = [error_type_status_of, rpc_status_of, aws_status_of];
+            return others.iter().find_map(|status_of| status_of(name));
+        }
+    })
+}
+
+/// What servers write into `error_type`, as far as it is no code of others: OpenRouter
+/// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>), Together (<https://docs.together.ai/docs/rate-limits>), and Hugging
+/// Face's servers (`validation`).
+fn error_type_status_of(name: &str) -> Option<u16> {
+    Some(match name {
+        "max_tokens_exceeded"
+        | "token_limit_exceeded"
+        | "string_too_long"
+        | "precondition_failed"
+        | "unprocessable"
+        | "refusal"
+        | "unsupported_image_format"
+        // A file of the request's, and no model.
+        | "image_not_found"
+        | "image_download_failed"
+        | "validation" => 400,
+        "payment_required" => 402,
+        "not_found" => 404,
+        "payload_too_large" => 413,
+        "dynamic_request_limited" | "dynamic_token_limited" => 429,
+        "server" | "unmapped" => 500,
+        "provider_unavailable" => 502,
+        "provider_overloaded" => 503,
+        _ => return None,
     })
 }
 
@@ -458,6 +512,30 @@ mod tests {
                 None,
             ),
             (r#"{"error":[1]}"#, None, None, None),
+            (
+                r#"{"error":{"code":"server_error","message":"m"},"error_type":"authentication"}"#,
+                Some("server_error"),
+                Some("m"),
+                Some(401),
+            ),
+            (
+                r#"{"error":{"message":"m","metadata":{"error_type":"provider_overloaded"}}}"#,
+                Some("provider_overloaded"),
+                Some("m"),
+                Some(503),
+            ),
+            (
+                r#"{"error":{"type":"too_many_requests_error","message":"m"},"status_code":429}"#,
+                Some("too_many_requests_error"),
+                Some("m"),
+                Some(429),
+            ),
+            (
+                r#"{"error":"Model is overloaded","error_type":"overloaded"}"#,
+                Some("overloaded"),
+                Some("Model is overloaded"),
+                Some(503),
+            ),
             (
                 r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"no"},
                     {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#,

@@ -202,18 +202,22 @@ pub(super) fn content(content: &Value) -> Option<String> {
 
 /// The reasoning in a message, or in a piece of one: `reasoning_content` (<https://api-docs.deepseek.com/guides/reasoning_model>),
 /// `reasoning` (<https://openrouter.ai/docs/use-cases/reasoning-tokens>, <https://console.groq.com/docs/reasoning>), which some servers send
-/// both with the same text, or the thinking parts of the content (<https://docs.mistral.ai/studio-api/conversations/reasoning>).
+/// both with the same text, the thinking parts of the content (<https://docs.mistral.ai/studio-api/conversations/reasoning>), or
+/// `reasoning_details` alone (<https://platform.minimax.io/docs/api-reference/text-openai-api>).
 pub(super) fn reasoning(message: &Value) -> Option<String> {
     let named = ["reasoning_content", "reasoning"]
         .iter()
         .find_map(|name| message.get(*name)?.as_str().filter(|text| !text.is_empty()));
-    named.map(str::to_owned).or_else(|| {
-        let parts = message.get("content")?.as_array()?;
-        let texts = parts
-            .iter()
-            .filter_map(|part| content(part.get("thinking")?));
-        Some(texts.collect()).filter(|text: &String| !text.is_empty())
-    })
+    let texts = |list: &str, of: &dyn Fn(&Value) -> Option<String>| {
+        let parts = message.get(list)?.as_array()?;
+        let texts: String = parts.iter().filter_map(of).collect();
+        Some(texts).filter(|text| !text.is_empty())
+    };
+    let detail = |detail: &Value| content(detail.get("text").or_else(|| detail.get("summary"))?);
+    named
+        .map(str::to_owned)
+        .or_else(|| texts("content", &|part| content(part.get("thinking")?)))
+        .or_else(|| texts("reasoning_details", &detail))
 }
 
 /// The tokens used, where at least one of the numbers is there. The names are those of the

@@ -123,7 +123,8 @@ fn why(response: &Value) -> ReportedError {
     let mut problem = response
         .get("error")
         .map(ReportedError::of)
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .typed_by(response);
     if problem == ReportedError::default() {
         problem.message = Some("the response failed without a reason".into());
     }

@@ -189,6 +189,8 @@ struct GlanceDelta<'a> {
     /// None, or the chunk is read in full.
     #[serde(rename = "tool_calls")]
     _tool_calls: Option<[IgnoredAny; 0]>,
+    #[serde(rename = "reasoning_details")]
+    _reasoning_details: Option<[IgnoredAny; 0]>,
 }
 
 /// The text of a chunk that brings nothing else.
@@ -288,6 +290,13 @@ mod tests {
                 false,
                 choice(
                     json!({"content": "a", "tool_calls": [{"function": {"name": "f"}}]}),
+                    json!({}),
+                ),
+            ),
+            (
+                false,
+                choice(
+                    json!({"content": "a", "reasoning_details": [{"text": "b"}]}),
                     json!({}),
                 ),
             ),
@@ -406,6 +415,7 @@ mod tests {
             "refusal",
             "reasoning_content",
             "reasoning",
+            "reasoning_details",
             "id",
             "tool_calls",
         ])
@@ -430,6 +440,7 @@ mod tests {
             json!({"error": "x"}),
             json!({"prompt_tokens": 1, "completion_tokens": 2}),
             json!({"message": "m"}),
+            json!([{"text": "t"}]),
         ])
     }
 

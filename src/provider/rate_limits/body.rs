@@ -63,7 +63,9 @@ impl Found {
         };
         let [by_google, by_member, by_header, _] = &mut self.waits;
         *by_google = by_google.or(google.wait);
-        *by_member = by_member.or_else(|| member(layer, now));
+        // OpenRouter says when a budget is there again: https://openrouter.ai/docs/api/reference/limits
+        let metadata = || member(layer.get("metadata")?, now);
+        *by_member = by_member.or_else(|| member(layer, now).or_else(metadata));
         *by_header = by_header.or_else(by_headers);
         self.by_google = self.by_google.or(google.exhausted);
         self.by_name = self.by_name.or_else(|| exhausted_by_name(layer));
@@ -132,9 +134,17 @@ fn member(layer: &Value, now: Timestamp) -> Option<Duration> {
 /// OpenAI](https://platform.openai.com/docs/guides/error-codes), the [error page of
 /// Anthropic](https://docs.anthropic.com/en/api/errors) and [Google's](https://cloud.google.com/apis/design/errors) name them.
 fn exhausted_by_name(error: &Value) -> Option<Exhausted> {
-    ["code", "type", "status"]
+    let paths = [
+        "/code",
+        "/type",
+        "/status",
+        "/error_type",
+        "/metadata/error_type",
+    ];
+    let mut names = paths
         .iter()
-        .find_map(|name| of_name(error.get(*name)?.as_str()?))
+        .filter_map(|path| error.pointer(path)?.as_str());
+    names.find_map(of_name)
 }
 
 fn exhausted_by_words(message: &str) -> Option<Exhausted> {
@@ -167,6 +177,7 @@ fn of_name(name: &str) -> Option<Exhausted> {
         | "payment_required" => Exhausted::Billing,
         "overloaded"
         | "overloaded_error"
+        | "provider_overloaded"
         | "server_overloaded"
         | "server_is_overloaded"
         | "engine_overloaded"
@@ -363,6 +374,10 @@ mod tests {
             (json!({"resets_at": "2026-11-27T04:01:00Z"}), 60.0),
             (json!({"reset_at": 1_795_752_060}), 60.0),
             (json!({"reset_time": 1_795_752_060_000_u64}), 60.0),
+            (
+                json!({"code": 403, "metadata": {"resets_at": "2026-11-27T04:01:00Z"}}),
+                60.0,
+            ),
             (json!({"headers": {"retry-after": "11"}}), 11.0),
             (
                 json!({"metadata": {"headers": {"Retry-After": ["11"]}}}),

@@ -40,7 +40,7 @@ pub(crate) fn read(header: &str, text: &str, now: Timestamp) -> Vec<(String, Fie
 /// | `anthropic-ratelimit-NAME-FIELD` | <https://docs.anthropic.com/en/api/rate-limits> |
 /// | `x-codex-NAME-FIELD` | subscriptions to OpenAI (openai/codex, `codex-rs/codex-api/src/rate_limits.rs`) |
 /// | `[x-]ratelimitbysize-FIELD[-NAME]` | Mistral |
-/// | `x-tokenlimit-FIELD` | Together (<https://docs.together.ai/docs/rate-limits>) |
+/// | `x-tokenlimit-FIELD[-dynamic]` | Together (<https://docs.together.ai/docs/rate-limits>) |
 /// | `x-trial-endpoint-call-FIELD` | Cohere's trial keys |
 /// | `ratelimit-FIELD` | drafts 00 to 06 of the IETF, and gateways |
 fn part(header: &str) -> Option<(String, &str)> {
@@ -60,7 +60,11 @@ fn part(header: &str) -> Option<(String, &str)> {
     }
     if let Some(rest) = plain.strip_prefix("tokenlimit-") {
         let (window, field) = window_and_field(rest)?;
-        return window.is_none().then(|| ("tokens".to_owned(), field));
+        return match window {
+            None => Some(("tokens".to_owned(), field)),
+            Some("dynamic") => Some(("tokens-dynamic".to_owned(), field)),
+            Some(_) => None,
+        };
     }
     if let Some(field) = plain.strip_prefix("trial-endpoint-call-") {
         return Some(("trial-endpoint-call-minute".to_owned(), field));
@@ -274,6 +278,12 @@ mod tests {
             ),
             ("x-ratelimitbysize-limit", "5", "size has 5"),
             ("x-tokenlimit-remaining", "0", "tokens left 0"),
+            (
+                "x-tokenlimit-remaining-dynamic",
+                "0",
+                "tokens-dynamic left 0",
+            ),
+            ("x-ratelimit-limit-dynamic", "1", "dynamic has 1"),
             ("x-ratelimit-remaining-tokens", "0, 0", "tokens left 0"),
             ("x-ratelimit-limit", "100, 100;w=60", "default has 100"),
             ("x-ratelimit-reset-tokens", "PT1M", "tokens resets in 60"),

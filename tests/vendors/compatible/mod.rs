@@ -20,25 +20,57 @@ pub struct Sheet {
     /// The vendor's name as its users know it.
     pub title: &'static str,
     pub vendor: CompatibleVendor,
-    /// The pages, SDKs and reports.
-    pub sources: &'static [&'static str],
+    /// Where its shapes were seen.
+    pub sources: Vec<Source>,
+    /// The shapes of which no page, SDK or report was seen: they are OpenAI's, or what people remember of the vendor.
+    pub unseen: &'static [Shape],
+    /// Places that are named for it, and were not seen on [`DAY`].
+    pub more: &'static [&'static str],
     /// A plain reply: `Hi there`, for 3 tokens and 2.
     pub reply: Value,
     /// The same as a stream.
     pub stream: Vec<Value>,
     /// A stream that calls `weather` with `{"city":"Rome"}` under the id `call_1`.
     pub tools: Vec<Value>,
+    /// A piece with the reasoning `hm`, where the vendor has models that think.
+    pub thought: Option<Value>,
+    /// The comment that a stream has while there is nothing to say; empty where none is known.
+    pub silence: &'static str,
     /// A 429: headers, body, what it is, and the wait that it tells in seconds.
-    pub limited: (
-        &'static [(&'static str, &'static str)],
-        &'static str,
-        FailureKind,
-        Option<u64>,
-    ),
-    /// Another error.
-    pub refused: (u16, &'static str, FailureKind, Scope),
+    pub limited: (Headers, &'static str, FailureKind, Option<u64>),
+    /// Other errors: status, headers, body, what each is and what it counts against, and the wait that it tells in seconds.
+    pub errors: &'static [(u16, Headers, &'static str, FailureKind, Scope, Option<u64>)],
     /// Reasons for the end of a reply, and whether it has failed then.
     pub ends: &'static [(&'static str, bool)],
+}
+
+type Headers = &'static [(&'static str, &'static str)];
+
+/// A page, a file of an SDK or a report, the day on which it or a copy of it was looked at, and the shapes that it shows.
+pub struct Source {
+    pub place: &'static str,
+    pub day: &'static str,
+    pub shows: &'static [Shape],
+}
+
+/// What a sheet has of a vendor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Reply,
+    Stream,
+    Tools,
+    Thought,
+    Silence,
+    Limits,
+    Errors,
+    Ends,
+}
+
+const DAY: &str = "2026-11-28";
+
+fn seen(place: &'static str, shows: &'static [Shape]) -> Source {
+    let day = DAY;
+    Source { place, day, shows }
 }
 
 impl Sheet {
@@ -60,13 +92,33 @@ impl Sheet {
     }
 
     fn check(&self, what: &str, is_right: bool, played: &Played) {
-        let (name, sources) = (&self.vendor.name, self.sources);
-        assert!(is_right, "{name}, {what}: {played:?} ({sources:?})");
+        let name = &self.vendor.name;
+        assert!(is_right, "{name}, {what}: {played:?}");
+    }
+
+    /// The shapes that the sheet has.
+    fn shapes(&self) -> Vec<Shape> {
+        use Shape::{Ends, Errors, Limits, Reply, Silence, Stream, Thought, Tools};
+        let mut shapes = vec![Reply, Stream, Tools, Limits, Errors, Ends];
+        shapes.extend(self.thought.is_some().then_some(Thought));
+        shapes.extend((!self.silence.is_empty()).then_some(Silence));
+        shapes
     }
 
     fn check_replies(&self) {
-        let played = self.play().plain(Reply::json(200, self.reply.to_string()));
-        for (what, played) in [("plain", played), ("by stream", self.stream(&self.stream))] {
+        let plain = self.reply.to_string();
+        // DeepSeek's connections are held open so, and JSON allows it to all.
+        let late = format!("\n\n\n{plain}");
+        let ways = [
+            ("plain", self.play().plain(Reply::json(200, plain))),
+            (
+                "behind blank lines",
+                self.play().plain(Reply::json(200, late)),
+            ),
+            ("by stream", self.stream(&self.stream)),
+            ("by stream, with comments", self.spaced(&self.stream)),
+        ];
+        for (what, played) in ways {
             let used = played.usage.map(|usage| (usage.input, usage.output));
             let is_right = played.text == "Hi there"
                 && used == Some((3, 2))
@@ -82,6 +134,45 @@ impl Sheet {
         };
         let is_right = is_cut(&played) || (played.text == "fine" && played.second == 1);
         self.check("cut", is_right, &played);
+    }
+
+    /// The stream with a comment before each event, as the vendor writes one.
+    fn spaced(&self, events_of: &[Value]) -> Played {
+        let comment = if self.silence.is_empty() {
+            ":"
+        } else {
+            self.silence
+        };
+        let texts = events_of.iter();
+        let texts = texts.map(|event| format!("{comment}\n\ndata: {event}\n\n"));
+        self.play().stream(events(texts.collect::<String>()))
+    }
+
+    fn check_thoughts(&self) {
+        let Some(thought) = &self.thought else {
+            return;
+        };
+        let piece =
+            serde_json::json!({"choices": [{"index": 0, "delta": thought, "finish_reason": null}]});
+        let mut stream = self.stream.clone();
+        stream.insert(1, piece);
+        let (mut reply, mut message) = (self.reply.clone(), thought.clone());
+        match message.get_mut("content").and_then(Value::as_array_mut) {
+            Some(parts) => parts.push(serde_json::json!({"type": "text", "text": "Hi there"})),
+            None => message["content"] = "Hi there".into(),
+        }
+        reply["choices"][0]["message"] = message;
+        for (what, played) in [
+            ("thinks, by stream", self.stream(&stream)),
+            (
+                "thinks",
+                self.play().plain(Reply::json(200, reply.to_string())),
+            ),
+        ] {
+            let is_right = (&*played.reasoning, &*played.text) == ("hm", "Hi there")
+                && (played.first, played.second) == (1, 0);
+            self.check(what, is_right, &played);
+        }
     }
 
     fn check_tools(&self) {
@@ -107,22 +198,33 @@ impl Sheet {
             && (played.first, played.second) == (1, 1)
             && as_told;
         self.check("limits", is_right, &played);
-        let error = self.alone(429, body);
+        let error = self.alone(429, headers, body);
         assert_eq!(error.0, fault, "{}", self.vendor.name);
     }
 
     fn check_errors(&self) {
-        let (status, body, fault, scope) = self.refused;
-        let found = self.alone(status, body);
-        let name = &self.vendor.name;
-        assert_eq!(found, (fault, scope), "{name}: {body}");
+        for (status, headers, body, fault, scope, wait) in self.errors {
+            let found = self.alone(*status, headers, body);
+            let name = &self.vendor.name;
+            assert_eq!(found, (*fault, *scope, *wait), "{name}: {body}");
+        }
     }
 
-    /// What an error is, where one key meets it.
-    fn alone(&self, status: u16, body: &'static str) -> (FailureKind, Scope) {
-        let played = self.play().alone().plain(Reply::json(status, body));
-        let verdict = FailurePolicy::default().classify(&played.error.unwrap());
-        (verdict.fault, verdict.scope)
+    /// What an error is, where one key meets it, and the wait that it tells.
+    fn alone(
+        &self,
+        status: u16,
+        headers: Headers,
+        body: &'static str,
+    ) -> (FailureKind, Scope, Option<u64>) {
+        let mut reply = Reply::json(status, body);
+        for (name, value) in headers {
+            reply = reply.header(name, value);
+        }
+        let error = self.play().alone().plain(reply).error.unwrap();
+        let verdict = FailurePolicy::default().classify(&error);
+        let wait = error.retry_after().map(|wait| wait.as_secs());
+        (verdict.fault, verdict.scope, wait)
     }
 
     fn check_ends(&self) {
@@ -175,13 +277,75 @@ fn every_vendor_of_the_table_has_a_sheet() {
     let rows: Vec<_> = compatible::ALL.iter().map(|row| row.name.clone()).collect();
     assert_eq!(names, rows);
     for sheet in &sheets {
-        assert!(!sheet.sources.is_empty() && !sheet.ends.is_empty());
+        assert!(!sheet.sources.is_empty() || !sheet.more.is_empty());
+        assert!(!sheet.errors.is_empty() && !sheet.ends.is_empty());
+    }
+}
+
+/// A reader of a sheet knows of each shape whether it was seen.
+#[test]
+fn each_shape_was_seen_somewhere_or_is_said_to_be_unseen() {
+    for sheet in sheets::all() {
+        let title = sheet.title;
+        for shape in sheet.shapes() {
+            let mut sources = sheet.sources.iter();
+            let is_seen = sources.any(|source| source.shows.contains(&shape));
+            let is_unseen = sheet.unseen.contains(&shape);
+            assert_ne!(is_seen, is_unseen, "{title}: {shape:?}");
+        }
+        let has = sheet.shapes();
+        assert!(
+            sheet.unseen.iter().all(|shape| has.contains(shape)),
+            "{title}"
+        );
+        for source in &sheet.sources {
+            let day = source.day.split('-').map(str::len);
+            let is_dated = day.eq([4, 2, 2]);
+            assert!(is_dated && !source.place.is_empty(), "{title}");
+            assert!(!source.shows.is_empty(), "{title}: {}", source.place);
+        }
+    }
+}
+
+/// Where the row says that its API is, with its list of models behind it. An address of the API with dates is one deployment's, which
+/// lists none.
+#[test]
+fn lists_of_models_are_below_every_vendors_address() {
+    for sheet in sheets::all() {
+        let vendor = sheet.vendor;
+        if vendor.name == "azure-openai-dated" {
+            continue;
+        }
+        let address = match &vendor.address {
+            Address::Common(address) => address.clone(),
+            Address::OfAccount(form) => (*form).into(),
+            _ => unreachable!(),
+        };
+        let address: http::Uri = address.parse().unwrap();
+        let path = address.path().trim_end_matches('/').to_owned();
+        let upstream = Upstream::start(|_| Reply::json(200, r#"{"data":[{"id":"m"}]}"#));
+        let manager = Manager::builder().build().unwrap();
+        manager.register_executor(vendor.executor());
+        let auth = Auth::api_key(&*vendor.name, "key")
+            .with_attribute("base_url", format!("{}{path}", upstream.url()));
+        manager.register(auth).unwrap();
+        let models = manager
+            .refresh_models([&*vendor.name], &Options::new())
+            .unwrap();
+        assert!(models.iter().any(|model| model.name == "m"), "{models:?}");
+        let asked = upstream.requests().pop().unwrap();
+        assert_eq!(asked.path, format!("{path}/models"), "{}", vendor.name);
     }
 }
 
 #[test]
 fn replies_and_streams_of_every_vendor_are_read() {
     sheets::all().iter().for_each(Sheet::check_replies);
+}
+
+#[test]
+fn reasoning_of_every_vendor_is_read() {
+    sheets::all().iter().for_each(Sheet::check_thoughts);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Body, Case, DONE, Want, data, named};
 use crate::replay::Api;
 
+const OPENROUTER: &str = "https://openrouter.ai/docs/api/reference/errors-and-debugging";
 const EVENTS: &str = "https://platform.openai.com/docs/api-reference/responses-streaming";
 
 fn response(status: &str, more: Value) -> Value {
@@ -263,6 +264,50 @@ pub fn cases() -> Vec<Case> {
             Want::Fails("Hi", "upstream"),
         ));
     }
+    // Its code says less than its type, which stands beside the error.
+    let typed = |kind: &str| {
+        let error = json!({"code": "server_error", "message": "m"});
+        let response = response("failed", json!({"error": error, "error_type": kind}));
+        json!({"type": "response.failed", "response": response})
+    };
+    for (kind, fault) in [
+        ("authentication", FailureKind::Unauthorized),
+        ("provider_overloaded", FailureKind::Overloaded),
+        ("payment_required", FailureKind::Billing),
+        ("rate_limit_exceeded", FailureKind::RateLimited),
+        ("server", FailureKind::Transient),
+    ] {
+        rows.push((
+            "OpenRouter",
+            format!("fails by type {kind}, before content"),
+            OPENROUTER,
+            named(&[created(), typed(kind)]),
+            Want::Next(Some(fault)),
+        ));
+    }
+    rows.push((
+        "OpenRouter",
+        "an error of another name".into(),
+        OPENROUTER,
+        named(&[
+            created(),
+            json!({"type": "response.error", "error": {"code": "rate_limit_exceeded", "message": "m"}}),
+        ]),
+        Want::Next(Some(FailureKind::RateLimited)),
+    ));
+    rows.push((
+        "OpenRouter",
+        "what was sent on, first".into(),
+        OPENROUTER,
+        named(&[
+            json!({"type": "response.debug", "debug": {"echo_upstream_body": {"error": "x"}}, "sequence_number": 0}),
+            created(),
+            hi.clone(),
+            there.clone(),
+            completed(),
+        ]),
+        whole(),
+    ));
     rows.into_iter()
         .map(|(vendor, name, source, body, want)| Case {
             vendor,
