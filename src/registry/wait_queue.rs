@@ -133,18 +133,18 @@ impl WaitQueue {
     }
 
     /// The call at `place` waits for something else from now on, and is as early in those queues as it was in its own.
-    fn change(&self, place: u64, ids: SmallVec<[QueueId; 2]>) {
+    fn change(&self, place: u64, ids: &[QueueId]) {
         let mut line = self.line.lock();
         let Some(call) = line.calls.get_mut(&place) else {
             return;
         };
-        if call.queues == ids {
+        if *call.queues == *ids {
             return;
         }
-        let former = std::mem::replace(&mut call.queues, ids.clone());
+        let former = std::mem::replace(&mut call.queues, SmallVec::from_slice(ids));
         let left: SmallVec<[QueueId; 2]> =
             former.into_iter().filter(|id| !ids.contains(id)).collect();
-        line.enter_queues(place, &ids);
+        line.enter_queues(place, ids);
         line.leave_queues(place, &left);
     }
 
@@ -289,7 +289,8 @@ impl Registry {
         queries: impl IntoIterator<Item = Query<'q>>,
     ) {
         let ids = queries.into_iter().map(|query| self.waiters.id_of(query));
-        self.waiters.change(ticket.place, ids.collect());
+        let ids: SmallVec<[QueueId; 2]> = ids.collect();
+        self.waiters.change(ticket.place, &ids);
     }
 
     /// A call that is behind others finds a credential ready: the first of them may sleep for longer than it has to, after a suspend or a
@@ -424,9 +425,9 @@ mod tests {
         let (first, first_woken) = waiters.join(SmallVec::from_slice(&[one, two]));
         let (second, second_woken) = waiters.enter(one);
         let (third, third_woken) = waiters.enter(two);
-        waiters.change(first, SmallVec::from_slice(&[one, two]));
+        waiters.change(first, &[one, two]);
         assert_eq!(woken(&[&second_woken, &third_woken]), [false, false]);
-        waiters.change(first, SmallVec::from_slice(&[two, three]));
+        waiters.change(first, &[two, three]);
         assert_eq!(woken(&[&second_woken, &third_woken]), [true, false]);
         assert!(!waiters.is_behind(one, Some(second)));
         assert!(waiters.is_behind(two, Some(third)) && waiters.is_behind(three, None));
