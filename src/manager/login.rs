@@ -43,7 +43,8 @@ impl Manager {
         login: &Login,
         prompt: impl FnOnce(&LoginPrompt),
     ) -> Result<Arc<Auth>, Error> {
-        let services = &self.inner()?.services;
+        let services = &self.inner.services;
+        services.process.check()?;
         services.pool.check_open()?;
         let record = self.known(id)?;
         let cancel = login.cancel().child();

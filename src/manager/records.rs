@@ -42,7 +42,7 @@ impl Manager {
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
     pub fn load(&self) -> Result<LoadReport, Error> {
-        self.inner()?.intake.load()
+        self.inner.intake.load()
     }
 
     /// Adds a credential. Its provider is trimmed and lower-cased; an empty id is replaced by a unique one. An id that is
@@ -54,8 +54,7 @@ impl Manager {
     /// a line end or another control character, a `base_url` that is no HTTP URL, a `proxy_url` that is none. What the store says:
     /// then nothing is registered.
     pub fn register(&self, mut auth: Auth) -> Result<Arc<Auth>, Error> {
-        let inner = self.inner()?;
-        let services = &inner.services;
+        let services = &self.inner.services;
         auth.provider = normalized(&auth.provider);
         if auth.provider.is_empty() {
             return Err(Error::config("the credential names no provider"));
@@ -89,12 +88,12 @@ impl Manager {
             return replaced;
         }
         services.registry.insert(new);
-        let auth = inner.refresh.forget_refusals(&id);
+        let auth = self.inner.refresh.forget_refusals(&id);
         let auth = auth.ok_or_else(|| Error::not_registered(&id))?;
         drop(turn);
         log::debug!("registered credential {id} of {}", auth.provider);
         services.hooks.registered(&auth);
-        inner.refresh.note_change(&id);
+        self.inner.refresh.note_change(&id);
         Ok(auth)
     }
 
@@ -133,7 +132,7 @@ impl Manager {
     )]
     pub fn update(&self, auth: Auth) -> Result<Arc<Auth>, Error> {
         auth.check()?;
-        let turn = self.inner()?.services.store_handle.turn(&auth.id)?;
+        let turn = self.inner.services.store_handle.turn(&auth.id)?;
         let current = self.known(&auth.id)?;
         let replaced = self.replace(turn, &current, &auth);
         release(current);
@@ -156,7 +155,7 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn set_disabled(&self, id: &str, disabled: bool) -> Result<Arc<Auth>, Error> {
-        let turn = self.inner()?.services.store_handle.turn(id)?;
+        let turn = self.inner.services.store_handle.turn(id)?;
         let current = self.known(id)?;
         self.rewrite(turn, &current, |auth| {
             auth.switch(disabled);
@@ -179,8 +178,7 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn remove(&self, id: &str) -> Result<Arc<Auth>, Error> {
-        let inner = self.inner()?;
-        let services = &inner.services;
+        let services = &self.inner.services;
         let turn = services.store_handle.turn(id)?;
         if !services.registry.contains(id) {
             return Err(Error::not_registered(id));
@@ -192,22 +190,22 @@ impl Manager {
             .ok_or_else(|| Error::not_registered(id))?;
         drop(turn);
         log::debug!("removed {id}");
-        let selector = inner.engine.selector();
+        let selector = self.inner.engine.selector();
         let _ = guard(|| "the selector".to_owned(), || selector.forget(id));
         services.hooks.removed(&removed);
-        inner.refresh.note_change(id);
+        self.inner.refresh.note_change(id);
         Ok(removed)
     }
 
     /// Snapshots of all credentials, in the order of their ids.
     pub fn list(&self) -> Vec<Arc<Auth>> {
-        self.view().services.registry.list()
+        self.inner.services.registry.list()
     }
 
     /// A snapshot of one credential.
     #[doc(alias = "GetByID")]
     pub fn get_by_id(&self, id: &str) -> Option<Arc<Auth>> {
-        self.view().services.registry.get(id)
+        self.inner.services.registry.get(id)
     }
 
     /// Gives a known record the host's part of another one.
@@ -230,8 +228,7 @@ impl Manager {
         current: &Auth,
         mut change: impl FnMut(&mut Auth) -> Result<(), Error>,
     ) -> Result<Arc<Auth>, Error> {
-        let inner = self.inner()?;
-        let services = &inner.services;
+        let services = &self.inner.services;
         let id = current.id.as_str();
         let mut only_in_memory = current.clone();
         change(&mut only_in_memory)?;
@@ -243,16 +240,16 @@ impl Manager {
                 Committed::Saved(record) => *record,
                 Committed::Removed => {
                     drop(turn);
-                    inner.intake.removed_from_store(id);
+                    self.inner.intake.removed_from_store(id);
                     return Err(Error::not_registered(id));
                 }
             }
         };
         let renewed = record.grant_token() != current.grant_token();
-        let auth = inner.refresh.publish(id, record, renewed);
+        let auth = self.inner.refresh.publish(id, record, renewed);
         let auth = auth.ok_or_else(|| Error::not_registered(id))?;
         drop(turn);
-        inner.refresh.note_change(id);
+        self.inner.refresh.note_change(id);
         services.hooks.updated(&auth);
         Ok(auth)
     }

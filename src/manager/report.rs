@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::error::{CredentialReport, Error};
 use crate::registry::{ApplyResult, Query, Supply};
 use crate::request::normalized;
-use crate::services::Services;
 
 use super::Manager;
 
@@ -36,7 +35,7 @@ impl Manager {
     #[doc(alias = "status")]
     #[doc(alias = "circuit breaker")]
     pub fn explain(&self, provider: &str, model: &str) -> Vec<CredentialReport> {
-        let services = &self.view().services;
+        let services = &self.inner.services;
         let (provider, now) = (normalized(provider), services.moment());
         let models = services.chains.models_of(model, &provider);
         let reports = models.flat_map(|model| services.registry.explain(&provider, model, now));
@@ -61,7 +60,7 @@ impl Manager {
     #[doc(alias = "readiness")]
     #[doc(alias = "health")]
     pub fn is_ready(&self, provider: &str, model: &str) -> bool {
-        let services = &self.view().services;
+        let services = &self.inner.services;
         let (provider, now) = (normalized(provider), services.moment());
         let mut models = services.chains.models_of(model, &provider);
         models.any(|model| {
@@ -92,7 +91,8 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`.
     pub fn reset(&self, id: &str) -> Result<(), Error> {
-        self.changed(id, |services| {
+        self.changed(id, |manager| {
+            let services = &manager.inner.services;
             services.registry.reset(id, None, services.moment())
         })
     }
@@ -115,7 +115,8 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn reset_model(&self, id: &str, model: &str) -> Result<(), Error> {
-        self.changed(id, |services| {
+        self.changed(id, |manager| {
+            let services = &manager.inner.services;
             let now = services.moment();
             let alias_of = services.registry.unaliased(id, model);
             let model = alias_of.as_deref().unwrap_or(model);
@@ -140,7 +141,8 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`.
     pub fn cool_down(&self, id: &str, model: Option<&str>, time: Duration) -> Result<(), Error> {
-        self.changed(id, |services| {
+        self.changed(id, |manager| {
+            let services = &manager.inner.services;
             let model = model.filter(|model| !model.is_empty());
             let alias_of = model.and_then(|model| services.registry.unaliased(id, model));
             let model = alias_of.as_deref().or(model);
@@ -149,17 +151,12 @@ impl Manager {
         })
     }
 
-    fn changed(
-        &self,
-        id: &str,
-        change: impl FnOnce(&Services) -> ApplyResult,
-    ) -> Result<(), Error> {
-        let inner = self.inner()?;
-        if !inner.engine.note_for_store(change(&inner.services)) {
+    fn changed(&self, id: &str, change: impl FnOnce(&Self) -> ApplyResult) -> Result<(), Error> {
+        if !self.inner.engine.note_for_store(change(self)) {
             return Err(Error::not_registered(id));
         }
         if let Some(auth) = self.get_by_id(id) {
-            inner.services.hooks.updated(&auth);
+            self.inner.services.hooks.updated(&auth);
         }
         Ok(())
     }
