@@ -269,7 +269,7 @@ impl Engine {
         // From here on the return of no credential is missed, and no later call overtakes this one.
         let place = match look.place {
             Some(place) => {
-                // A link may be closed to it by now: it keeps nobody waiting there.
+                // A link may be closed to it by now: there, no other call waits for this one.
                 registry.wait_for(&place, queries());
                 place
             }

@@ -53,6 +53,7 @@ fn add(pool: &Pool, random: &mut Random, id: &str, key: &Key) {
     pool.truth().lock().sent.remove(id);
     let auth = record(id, key, random.next());
     pool.ground.manager.register(auth).unwrap();
+    pool.truth().lock().tried_unusable.remove(id);
 }
 
 fn record(id: &str, key: &Key, secret: u64) -> Auth {
@@ -354,6 +355,7 @@ fn set_again(pool: &Pool, random: &mut Random, id: &str, change: impl FnOnce(&mu
     };
     let record = record(id, &key, random.next());
     pool.ground.manager.register(record).unwrap();
+    pool.truth().lock().tried_unusable.remove(id);
 }
 
 /// In place of all others: so many keys that are well.

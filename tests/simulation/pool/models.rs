@@ -134,4 +134,6 @@ pub fn list_changes(pool: &mut Pool, random: &mut Random) {
     }
     drop(truth);
     pool.ground.manager.update(auth).unwrap();
+    // What was tried meanwhile was tried before the change was whole.
+    pool.truth().lock().tried_unusable.remove(&id);
 }
