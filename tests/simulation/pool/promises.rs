@@ -353,7 +353,10 @@ pub fn check_call(ground: &Ground, ended: &Ended<'_>) {
                 })
             })
     };
-    let is_open = |(link, id): &&(String, String)| !was_tried(id) && !owes_retry(link);
+    // Another call may have had it in between.
+    let is_open = |(link, id): &&(String, String)| {
+        truth.is_at_rest(id) && !was_tried(id) && !owes_retry(link)
+    };
     let long_ready = ready.iter().filter(is_open).find(|one| {
         let since = settled.get(one);
         since.is_some_and(|since| *since + Duration::from_secs(1) < now)
