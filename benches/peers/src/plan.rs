@@ -115,6 +115,10 @@ impl Effort {
         kinds
     }
 
+    fn router_rounds(&self) -> usize {
+        if self.is_quick { 1 } else { ROUTER_ROUNDS }
+    }
+
     /// Its calls take turns on one core, so that with more callers each only waits longer, as it does with pauses.
     fn suits_router(&self, cell: Cell) -> bool {
         let most = match (self.is_quick, cell.stream) {
@@ -158,7 +162,7 @@ fn measure(
     for round in 0..effort.rounds {
         for turn in 0..kinds.len() {
             let kind = kinds[(round + turn) % kinds.len()];
-            if kind == Kind::Litellm && round >= ROUTER_ROUNDS {
+            if kind == Kind::Litellm && round >= effort.router_rounds() {
                 continue;
             }
             let client = match clients.entry((kind, cell.tls)) {
@@ -274,7 +278,7 @@ fn starts(upstream: &Upstream, effort: &Effort, run: &mut Run) -> Outcome<()> {
     kinds.extend(effort.has_litellm.then_some((Kind::Litellm, 1)));
     for round in 0..effort.rounds {
         for &(kind, credentials) in &kinds {
-            if kind == Kind::Litellm && round >= ROUTER_ROUNDS {
+            if kind == Kind::Litellm && round >= effort.router_rounds() {
                 continue;
             }
             let setup: Setup = upstream.setup(false, credentials);

@@ -365,7 +365,7 @@ pub(crate) fn charts(about: &About, run: &Run) -> Vec<(&'static str, Chart)> {
     kinds.extend(PEERS.map(|(kind, _)| kind));
     kinds.retain(|kind| *kind != Kind::Litellm || about.litellm.is_some());
     let series: Vec<_> = kinds.iter().map(|kind| kind.label()).collect();
-    let of_kinds = |figures: Option<&Figures>, figure: &dyn Fn(&Series) -> f64| {
+    let of = |kinds: &[Kind], figures: Option<&Figures>, figure: &dyn Fn(&Series) -> f64| {
         let of = |kind| Some(figure(figures?.get(kind)?));
         kinds.iter().map(of).collect::<Vec<_>>()
     };
@@ -381,7 +381,7 @@ pub(crate) fn charts(about: &About, run: &Run) -> Vec<(&'static str, Chart)> {
             };
             (
                 name,
-                of_kinds(figures, &|series| median(&series.per_second)),
+                of(&kinds, figures, &|series| median(&series.per_second)),
             )
         };
         callers.iter().map(group).collect::<Vec<_>>()
@@ -397,6 +397,13 @@ pub(crate) fn charts(about: &About, run: &Run) -> Vec<(&'static str, Chart)> {
         .copied()
         .find(|callers| *callers >= 8)
         .unwrap_or(1);
+    // Beside the Router's bars no other could be seen.
+    let native: Vec<_> = kinds
+        .iter()
+        .copied()
+        .filter(|kind| *kind != Kind::Litellm)
+        .collect();
+    let native_series = native.iter().map(|kind| kind.label()).collect();
     let cpu = [
         ("a call", false, false),
         ("a call, TLS", false, true),
@@ -407,7 +414,7 @@ pub(crate) fn charts(about: &About, run: &Run) -> Vec<(&'static str, Chart)> {
         let figures = run.find(stream, tls, false, busy);
         (
             name.to_owned(),
-            of_kinds(figures, &|series| median(&series.cpu_micros)),
+            of(&native, figures, &|series| median(&series.cpu_micros)),
         )
     });
     let pools = run.pools.iter().map(|figures| {
@@ -431,7 +438,7 @@ pub(crate) fn charts(about: &About, run: &Run) -> Vec<(&'static str, Chart)> {
             chart(
                 "Streams a second",
                 "101 events each; HTTP, no pause",
-                series.clone(),
+                series,
                 by_callers(true),
             ),
         ),
@@ -440,7 +447,7 @@ pub(crate) fn charts(about: &About, run: &Run) -> Vec<(&'static str, Chart)> {
             chart(
                 "CPU, in microseconds",
                 &format!("{busy} threads, no pause"),
-                series,
+                native_series,
                 cpu.to_vec(),
             ),
         ),
