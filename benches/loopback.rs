@@ -7,6 +7,9 @@
 //! of both together. The last figure is what a live stream adds to the process.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 
+#[path = "support/chat.rs"]
+mod chat;
+
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -323,8 +326,8 @@ fn serve() {
 
 fn answer_all(mut stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let plain = plain_answer();
-    let event = event();
+    let plain = chat::plain_answer();
+    let event = chat::event();
     let mut requests = BufReader::new(stream);
     loop {
         let mut length = 0;
@@ -347,79 +350,18 @@ fn answer_all(mut stream: &TcpStream) -> io::Result<()> {
             stream.write_all(plain.as_bytes())?;
             continue;
         }
-        stream.write_all(STREAM_HEAD)?;
+        stream.write_all(chat::STREAM_HEAD.as_bytes())?;
         let whole = asks_for("streamed");
         for _ in 0..if whole { EVENTS - 1 } else { BEGUN } {
             stream.write_all(event.as_bytes())?;
         }
         if whole {
-            stream.write_all(chunk(&finish()).as_bytes())?;
-            stream.write_all(chunk("data: [DONE]\n\n").as_bytes())?;
-            stream.write_all(b"0\r\n\r\n")?;
+            stream.write_all(chat::finish().as_bytes())?;
+            stream.write_all(chat::STREAM_END.as_bytes())?;
         }
     }
 }
 
-/// With the members that [the API's reference](https://platform.openai.com/docs/api-reference/chat/object) shows.
-fn plain_answer() -> String {
-    let body = json!({
-        "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
-        "object": "chat.completion",
-        "created": 1_741_569_952,
-        "model": "gpt-5",
-        "choices": [{
-            "index": 0,
-            "message": {"role": "assistant", "content": "word ".repeat(60), "refusal": null, "annotations": []},
-            "logprobs": null,
-            "finish_reason": "stop",
-        }],
-        "usage": {
-            "prompt_tokens": 100,
-            "completion_tokens": 60,
-            "total_tokens": 160,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-        },
-        "service_tier": "default",
-    })
-    .to_string();
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_1\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-fn event() -> String {
-    chunk(&completion_chunk(
-        &json!({"content": " word"}),
-        &json!(null),
-    ))
-}
-
-fn finish() -> String {
-    completion_chunk(&json!({}), &json!("stop"))
-}
-
-fn completion_chunk(delta: &serde_json::Value, finish_reason: &serde_json::Value) -> String {
-    let data = json!({
-        "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
-        "object": "chat.completion.chunk",
-        "created": 1_741_569_952,
-        "model": "gpt-5",
-        "service_tier": "default",
-        "system_fingerprint": "fp_44709d6fcb",
-        "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}],
-        "usage": null,
-    });
-    format!("data: {data}\n\n")
-}
-
-fn chunk(text: &str) -> String {
-    format!("{:x}\r\n{text}\r\n", text.len())
-}
-
-const STREAM_HEAD: &[u8] =
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const SERVE: &str = "--serve";
 const KEY: &str = "sk-bench";
 const WARM_UP: u32 = 20;
