@@ -129,8 +129,10 @@ impl Hook for Tally {
     }
 }
 
+/// The first two are copies of one login; every other one has a login of its own.
 fn credential(n: usize) -> Auth {
-    let tokens = OAuthTokens::new("old").with_refresh_token("r");
+    let login = n.max(1);
+    let tokens = OAuthTokens::new("old").with_refresh_token(format!("r{login}"));
     Auth::oauth("p", tokens).with_id(format!("c{n}"))
 }
 
@@ -139,13 +141,14 @@ fn work(manager: &Manager, seed: usize) {
     let request = Request::new("m", "{}");
     let patient = Options::new().with_timeout(SOON);
     for _ in 0..CALLS {
-        let id = format!("c{}", dice.roll(CREDENTIALS));
+        let n = dice.roll(CREDENTIALS);
+        let id = format!("c{n}");
         match dice.roll(20) {
-            0 => drop(manager.update(credential(0).with_id(&*id).with_label("again"))),
+            0 => drop(manager.update(credential(n).with_label("again"))),
             1 => drop(manager.refresh_now(&id)),
             2 if dice.roll(4) == 0 => {
                 let _ = manager.remove(&id);
-                manager.register(credential(0).with_id(id)).unwrap();
+                manager.register(credential(n)).unwrap();
             }
             3 => drop(manager.set_disabled(&id, dice.roll(2) == 0)),
             4 => drop((manager.list(), manager.get_by_id(&id))),

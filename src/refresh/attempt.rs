@@ -371,6 +371,17 @@ fn known_revoked(auth: &Auth) -> Error {
 
 fn being_refreshed(id: &str) -> Error {
     let what = format!("credential {id} is already being refreshed by another process");
+    not_begun(id, what)
+}
+
+fn sent_for_another(id: &str) -> Error {
+    let what = format!(
+        "the tokens of credential {id} are already being refreshed, for another credential that holds them"
+    );
+    not_begun(id, what)
+}
+
+fn not_begun(id: &str, what: String) -> Error {
     let error = Error::new(ErrorCode::RefreshFailed, what);
     error.with_retryable(true).with_auth_id(id)
 }

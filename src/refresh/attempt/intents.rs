@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MOST_TO_NOTE, RefreshAttempt, WAIT_OUT, being_refreshed, generations};
+use super::{MOST_TO_NOTE, RefreshAttempt, WAIT_OUT, generations, sent_for_another};
 use crate::error::{Error, ErrorCode};
 use crate::refresh::lock::note_end;
 use crate::refresh::machine::Event;
@@ -62,7 +62,7 @@ impl RefreshAttempt<'_> {
         self.tries = sent.max(in_doubt);
         self.unfinished = intent;
         if !self.coordinator.begin_sending(self.base.grant_token()) {
-            return self.not_sent(being_refreshed(self.id), Event::MayBeUnderWay);
+            return self.not_sent(sent_for_another(self.id), Event::MayBeUnderWay);
         }
         self.sending = self.base.grant_token();
         Event::Clear
