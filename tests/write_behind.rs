@@ -14,7 +14,8 @@ use support::{Fake, SOON, eventually, manual};
 use watched::Watched;
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
+/// No test moves its clock so far, however long its threads take.
+const LONG: Duration = Duration::from_secs(100 * 24 * 3600);
 const TICK: Duration = Duration::from_millis(1);
 
 /// The pause between two writes of one record.
@@ -61,7 +62,7 @@ impl Process {
     }
 
     fn cool(&self, id: &str) {
-        self.manager.cool_down(id, None, HOUR).unwrap();
+        self.manager.cool_down(id, None, LONG).unwrap();
     }
 
     /// Lets the clock move when a thread sleeps by it.
@@ -217,7 +218,7 @@ fn a_write_that_hangs_stops_neither_other_writes_nor_hot_reload() {
     eventually("the next one", || has_cooldown(&*store, "k2"));
 
     // The record itself changes in the store: the others are seen all the same.
-    other.manager.cool_down("k0", None, 2 * HOUR).unwrap();
+    other.manager.cool_down("k0", None, 2 * LONG).unwrap();
     other.manager.set_disabled("k0", true).unwrap();
     eventually("the write of the other process", || {
         has_cooldown(&*store, "k0")
@@ -269,7 +270,7 @@ fn a_change_of_the_program_that_hangs_stops_no_other_record() {
             one.clock.advance(PATIENCE);
             has_cooldown(&*store, "k1")
         });
-        other.manager.cool_down("k0", None, 2 * HOUR).unwrap();
+        other.manager.cool_down("k0", None, 2 * LONG).unwrap();
         eventually("the write of the other process", || {
             has_cooldown(&*store, "k0")
         });
@@ -337,7 +338,7 @@ fn two_idle_processes_write_nothing() {
     let one = one.with_hot_reload();
     let other = Process::over(store_support::open(&address)).with_hot_reload();
     one.cool("a");
-    other.manager.cool_down("a", Some("m"), 2 * HOUR).unwrap();
+    other.manager.cool_down("a", Some("m"), 2 * LONG).unwrap();
     other.cool("b");
     one.manager.reset("b").unwrap();
     let writes = || one.store.writes() + other.store.writes();

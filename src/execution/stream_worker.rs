@@ -232,10 +232,14 @@ impl StreamWorker {
             send(chunks, chunk) -> sent => sent.map_err(|_| gone()),
             recv(self.cancel.cancelled()) -> _ => Err(End::Abandoned(self.why_cancelled())),
             recv(late) -> _ => Err(End::Abandoned(late_in_stream())),
-            recv(clock.after(patience)) -> _ => Err(End::Abandoned(Error::new(
-                ErrorCode::Cancelled,
-                format!("the stream's consumer read nothing for {patience:?}"),
-            ))),
+            // A reader that made room meanwhile has read.
+            recv(clock.after(patience)) -> _ => chunks.try_send(chunk).map_err(|unsent| match unsent {
+                TrySendError::Disconnected(_) => gone(),
+                TrySendError::Full(_) => End::Abandoned(Error::new(
+                    ErrorCode::Cancelled,
+                    format!("the stream's consumer read nothing for {patience:?}"),
+                )),
+            }),
         }
     }
 
