@@ -69,7 +69,8 @@ pub enum ErrorCode {
     StreamInterrupted,
     /// The manager has been shut down.
     ShutDown,
-    /// The manager was built before the process forked: it serves the parent alone, and nothing was sent. Build one in the child.
+    /// In a child that was forked: its parent has begun this, or was at work in another thread when it forked. Nothing was sent. Begin it anew,
+    /// with another manager where this one says so again.
     Forked,
     /// A code that this crate does not know.
     Other(Arc<str>),

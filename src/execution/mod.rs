@@ -331,6 +331,13 @@ impl Engine {
         self.sticky.get().unwrap_or(&self.selector)
     }
 
+    /// Selects as another engine does.
+    pub(crate) fn stick_as(&self, other: &Self) {
+        if let Some(selector) = other.sticky.get() {
+            self.stick(|_| Arc::clone(selector));
+        }
+    }
+
     /// Puts another selector around the present one, the first time.
     pub(crate) fn stick(&self, wrap: impl FnOnce(Arc<dyn Selector>) -> Arc<dyn Selector>) {
         self.sticky.get_or_init(|| wrap(Arc::clone(&self.selector)));

@@ -269,18 +269,24 @@ impl Executors {
                 return;
             }
         };
-        // Each user of a provider counts, each copy for fewer.
-        let copies = PerThread::new(|| {
-            Arc::new(Provider {
-                name: provider.as_str().into(),
-                executor: Some(Arc::clone(executor)),
-            })
-        });
+        let copies = copies(&provider, executor);
         self.by_provider.rcu(|present| {
             let mut changed = ByProvider::clone(present);
             changed.insert(provider.as_str().into(), copies.clone());
             changed
         });
+    }
+
+    /// The same executors.
+    pub(crate) fn copy(&self) -> Self {
+        let by_provider = self.by_provider.load();
+        let executors = by_provider.iter().filter_map(|(name, of_provider)| {
+            let executor = of_provider.own().executor.as_ref()?;
+            Some((name.clone(), copies(name, executor)))
+        });
+        Self {
+            by_provider: ArcSwap::from_pointee(executors.collect()),
+        }
     }
 
     /// A provider by its name, in any form.
@@ -301,6 +307,16 @@ impl Executors {
             |copies| Arc::clone(copies.own()),
         )
     }
+}
+
+/// Each user of a provider counts, each copy for fewer.
+fn copies(name: &str, executor: &Arc<dyn ProviderExecutor>) -> PerThread<Arc<Provider>> {
+    PerThread::new(|| {
+        Arc::new(Provider {
+            name: name.into(),
+            executor: Some(Arc::clone(executor)),
+        })
+    })
 }
 
 impl Provider {

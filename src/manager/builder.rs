@@ -4,29 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::execution::{Engine, StreamSettings};
-use crate::executor::{Context, Executors};
-use crate::observe::{CallCounters, Hook, Hooks, NoopHook, Prices};
-use crate::persistence::{StoreHandle, start_writer};
+use crate::execution::StreamSettings;
+use crate::observe::{Hook, NoopHook, Prices};
 use crate::policy::FailurePolicy;
-use crate::random::Random;
-use crate::refresh::{self, RefreshCoordinator};
-use crate::registry::{Registry, UseLimits};
+use crate::registry::UseLimits;
 use crate::request::{ChainLink, Chains};
-use crate::resources::{Remembered, Resources};
-use crate::runtime::{LaneLimits, Pool, Process};
+use crate::resources::Remembered;
+use crate::runtime::{LaneLimits, PerProcess};
 use crate::selection::{RoundRobin, Selector};
-use crate::services::Services;
 use crate::store::Store;
-use crate::transport::{IdleConnections, Tls, TlsSettings, Transport};
+use crate::transport::{IdleConnections, TlsSettings};
 
-use super::models::VendorModels;
-use super::reload::Intake;
 use super::{Inner, Manager};
 
 /// Settings of a [`Manager`]. Every one has a default.
@@ -43,24 +34,24 @@ use super::{Inner, Manager};
 /// ```
 #[must_use]
 pub struct Builder {
-    store: Option<Arc<dyn Store>>,
-    selector: Arc<dyn Selector>,
-    hook: Arc<dyn Hook>,
-    clock: Arc<dyn Clock>,
-    policy: FailurePolicy,
-    proxy: Secret,
-    idle: IdleConnections,
-    tls: TlsSettings,
-    jobs: LaneLimits,
-    max_streams: usize,
-    refresh_threads: usize,
-    refreshes_per_client: usize,
-    min_refresh_gap: Duration,
-    streams: StreamSettings,
-    seed: Option<u64>,
-    use_limits: UseLimits,
-    remembered: Remembered,
-    chains: Chains,
+    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) selector: Arc<dyn Selector>,
+    pub(super) hook: Arc<dyn Hook>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) policy: FailurePolicy,
+    pub(super) proxy: Secret,
+    pub(super) idle: IdleConnections,
+    pub(super) tls: TlsSettings,
+    pub(super) jobs: LaneLimits,
+    pub(super) max_streams: usize,
+    pub(super) refresh_threads: usize,
+    pub(super) refreshes_per_client: usize,
+    pub(super) min_refresh_gap: Duration,
+    pub(super) streams: StreamSettings,
+    pub(super) seed: Option<u64>,
+    pub(super) use_limits: UseLimits,
+    pub(super) remembered: Remembered,
+    pub(super) chains: Chains,
     pub(super) prices: Prices,
 }
 
@@ -385,74 +376,8 @@ impl Builder {
     pub fn build(self) -> Result<Manager, Error> {
         self.check()?;
         self.policy.log_lints();
-        let pool = Pool::new(
-            Arc::clone(&self.clock),
-            self.jobs,
-            LaneLimits {
-                threads: self.max_streams,
-                queue: 0,
-            },
-            LaneLimits {
-                threads: refresh::threads(self.refresh_threads),
-                queue: 0,
-            },
-        );
-        let random = Arc::new(self.seed.map_or_else(Random::new, Random::seeded));
-        let transport = Arc::new(Transport::new(self.proxy, self.idle, Tls::new(&self.tls)?));
-        let store_handle = Arc::new(StoreHandle::new(self.store, Arc::clone(&self.clock)));
-        let services = Arc::new(Services {
-            tools: Arc::new(Context {
-                clock: Arc::clone(&self.clock),
-                transport: Arc::clone(&transport),
-            }),
-            store_handle: Arc::clone(&store_handle),
-            resources: Resources::new(self.remembered, store_handle, Arc::clone(&self.clock)),
-            clock: self.clock,
-            registry: Arc::new(
-                Registry::new(Arc::clone(&random), self.use_limits)
-                    .with_pending(self.policy.pending()),
-            ),
-            executors: Executors::default(),
-            chains: self.chains,
-            hooks: Hooks::new(self.hook),
-            call_counters: CallCounters::default(),
-            prices: self.prices,
-            transport,
-            pool,
-            process: Process::current(),
-            random,
-        });
-        let refresh = Arc::new(RefreshCoordinator::new(
-            Arc::clone(&services),
-            self.min_refresh_gap,
-            self.refresh_threads,
-            self.refreshes_per_client,
-        ));
-        let engine = Arc::new(Engine::new(
-            Arc::clone(&services),
-            Arc::clone(&refresh),
-            self.policy,
-            self.selector,
-            self.streams,
-        ));
-        let writer = start_writer(&services.clock, &services.registry, &services.store_handle)?;
         Ok(Manager {
-            inner: Arc::new(Inner {
-                intake: Arc::new(Intake {
-                    services: Arc::clone(&services),
-                    engine: Arc::clone(&engine),
-                    refresh: Arc::clone(&refresh),
-                    seen: Mutex::default(),
-                }),
-                refresh,
-                engine,
-                services,
-                vendor_models: VendorModels::default(),
-                refresher: Mutex::new(None),
-                reloader: Mutex::new(None),
-                writer: Mutex::new(Some(writer)),
-                shutdown: Mutex::new(None),
-            }),
+            inner: Arc::new(PerProcess::new(Inner::new(Arc::new(self))?)),
         })
     }
 

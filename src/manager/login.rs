@@ -43,8 +43,7 @@ impl Manager {
         login: &Login,
         prompt: impl FnOnce(&LoginPrompt),
     ) -> Result<Arc<Auth>, Error> {
-        let services = &self.inner.services;
-        services.process.check()?;
+        let services = &self.inner()?.services;
         services.pool.check_open()?;
         let record = self.known(id)?;
         let cancel = login.cancel().child();

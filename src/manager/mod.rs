@@ -3,41 +3,33 @@
 mod builder;
 mod login;
 mod models;
+mod parts;
 mod records;
 mod reload;
 mod report;
 mod shutdown;
 mod stats;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-use parking_lot::Mutex;
-
 pub use builder::Builder;
-use models::VendorModels;
 pub use models::{Model, ModelProvider};
+use parts::Inner;
 pub use records::LoadReport;
-use reload::Intake;
-use shutdown::{THREAD_END, join};
+use shutdown::THREAD_END;
 
 use crate::auth::Auth;
-use crate::cancel::Never;
 use crate::error::{Error, ErrorCode};
-use crate::execution::{CallHandle, ChunkStream, Engine, Plain, Providers, ResponseBody};
+use crate::execution::{CallHandle, ChunkStream, Plain, ResponseBody};
 use crate::executor::ProviderExecutor;
 use crate::observe::{Hook, Outcome, RefreshHealth};
 use crate::panic::guard;
 use crate::persistence::StoreHealth;
-use crate::refresh::{RefreshCoordinator, start_scheduler};
 use crate::request::{Options, RawRequest, Request, Response};
-use crate::runtime::Worker;
+use crate::runtime::PerProcess;
 use crate::selection::{Affinity, Selector};
-use crate::services::Services;
 use crate::store::Store;
 use crate::transport::TransportProvider;
 
@@ -47,8 +39,9 @@ use crate::transport::TransportProvider;
 /// A handle: clones share everything, and it may be used from any number of threads. When the last clone goes, the manager is
 /// [shut down](Manager::shutdown) with two seconds to spare.
 ///
-/// It belongs to the process that built it. In a child that was forked since, every call and refresh is refused with the code `forked`,
-/// and dropping it does nothing: build another one there.
+/// A child that is forked while no call is under way in another thread uses it as if it had just been built there: with the same executors,
+/// settings and credentials, the cooldowns and tokens that were known, and threads, connections and places of its own. See
+/// [the guide](crate::guide::fleets#after-a-fork).
 ///
 /// ```no_run
 /// use credpool::{Auth, Manager, Options, Request};
@@ -74,22 +67,7 @@ use crate::transport::TransportProvider;
 #[doc(alias = "load balancing")]
 #[derive(Clone)]
 pub struct Manager {
-    inner: Arc<Inner>,
-}
-
-/// What the handles share. Worker threads hold the parts, never this: dropping it stops and joins them.
-struct Inner {
-    services: Arc<Services>,
-    engine: Arc<Engine>,
-    refresh: Arc<RefreshCoordinator>,
-    refresher: Mutex<Option<Worker>>,
-    reloader: Mutex<Option<Worker>>,
-    /// Takes over records of the store.
-    intake: Arc<Intake>,
-    vendor_models: VendorModels,
-    writer: Mutex<Option<Worker>>,
-    /// Disconnects when the shutdown that has begun is done.
-    shutdown: Mutex<Option<Receiver<Never>>>,
+    inner: Arc<PerProcess<Inner>>,
 }
 
 impl Manager {
@@ -114,7 +92,7 @@ impl Manager {
 
     /// Adds an executor; a former one for the same provider is replaced.
     pub fn register_executor(&self, executor: impl ProviderExecutor + 'static) {
-        self.inner
+        self.view()
             .services
             .executors
             .register(&(Arc::new(executor) as Arc<dyn ProviderExecutor>));
@@ -134,7 +112,7 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn set_store(&self, store: Option<Arc<dyn Store>>) {
-        let services = &self.inner.services;
+        let services = &self.view().services;
         services.store_handle.set_store(store);
         for id in services.registry.all_unsaved() {
             services.store_handle.note(id);
@@ -164,7 +142,7 @@ impl Manager {
     /// ```
     #[doc(alias = "SetRoundTripperProvider")]
     pub fn set_transport_provider(&self, provider: Option<Arc<dyn TransportProvider>>) {
-        self.inner.services.transport.set_provider(provider);
+        self.view().services.transport.set_provider(provider);
     }
 
     /// Keeps conversations of the provider `gemini-web` on their credential: wraps the selector in an [`Affinity`] for it.
@@ -175,7 +153,7 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn enable_gemini_web_sticky_selector(&self) {
-        self.inner
+        self.view()
             .engine
             .stick(|selector| Arc::new(Affinity::new(selector).for_provider("gemini-web")));
     }
@@ -199,8 +177,9 @@ impl Manager {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
-        let providers = self.distinct(providers)?;
-        self.inner
+        let inner = self.inner()?;
+        let providers = inner.distinct(providers)?;
+        inner
             .engine
             .plain(Plain::Execute, providers, request, options)
     }
@@ -231,8 +210,9 @@ impl Manager {
         request: impl Into<RawRequest>,
         options: &Options,
     ) -> Result<http::Response<ResponseBody>, Error> {
-        let providers = self.distinct(providers)?;
-        self.inner.engine.raw(providers, &request.into(), options)
+        let inner = self.inner()?;
+        let providers = inner.distinct(providers)?;
+        inner.engine.raw(providers, &request.into(), options)
     }
 
     /// Counts the tokens of a request at the provider; otherwise as [`execute`](Self::execute).
@@ -261,8 +241,9 @@ impl Manager {
         request: &Request,
         options: &Options,
     ) -> Result<Response, Error> {
-        let providers = self.distinct(providers)?;
-        self.inner
+        let inner = self.inner()?;
+        let providers = inner.distinct(providers)?;
+        inner
             .engine
             .plain(Plain::CountTokens, providers, request, options)
     }
@@ -281,8 +262,9 @@ impl Manager {
         request: &Request,
         options: &Options,
     ) -> Result<ChunkStream, Error> {
-        let providers = self.distinct(providers)?;
-        self.inner.engine.stream(providers, request, options)
+        let inner = self.inner()?;
+        let providers = inner.distinct(providers)?;
+        inner.engine.stream(providers, request, options)
     }
 
     /// Starts an [`execute`](Self::execute) on a worker and returns as soon as there is a place for it, which is immediately unless the
@@ -296,21 +278,23 @@ impl Manager {
         request: Request,
         options: Options,
     ) -> Result<CallHandle, Error> {
-        let providers = self.distinct(providers)?;
-        self.inner.engine.submit(providers, request, options)
+        let inner = self.inner()?;
+        let providers = inner.distinct(providers)?;
+        inner.engine.submit(providers, request, options)
     }
 
     /// Records the result of an attempt that the program made itself. An unknown credential changes nothing; hooks receive the
     /// result all the same. The model may be an alias of the credential: the result is one of the vendor's model.
     #[doc(alias = "MarkResult")]
     pub fn mark_result(&self, outcome: &Outcome<'_>) {
-        let registry = &self.inner.services.registry;
+        let inner = self.view();
+        let registry = &inner.services.registry;
         let model = registry.unaliased(outcome.auth_id, outcome.model);
         let mut outcome: Outcome<'_> = outcome.clone();
         if let Some(model) = &model {
             outcome.model = model;
         }
-        self.inner.engine.record(outcome);
+        inner.engine.record(outcome);
     }
 
     /// Puts a credential into an HTTP request that the program sends by itself.
@@ -339,7 +323,7 @@ impl Manager {
         auth_id: &str,
     ) -> Result<(), Error> {
         let auth = self.known(auth_id)?;
-        let provider = self.inner.services.executors.provider(&auth.provider);
+        let provider = self.inner()?.services.executors.provider(&auth.provider);
         let (name, executor) = (&provider.name, provider.executor()?);
         let mut changed = request.clone();
         guard(
@@ -378,22 +362,12 @@ impl Manager {
     /// ```
     #[doc(alias = "StartAutoRefresh")]
     pub fn start_auto_refresh(&self, interval: Duration) -> Result<(), Error> {
-        self.inner.services.process.check()?;
-        let former = {
-            let mut refresher = self.inner.refresher.lock();
-            // Under the lock: a shutdown that comes after it finds the new one.
-            self.inner.services.pool.check_open()?;
-            refresher.replace(start_scheduler(&self.inner.refresh, interval)?)
-        };
-        if let Some(mut former) = former {
-            former.join(THREAD_END);
-        }
-        Ok(())
+        self.inner()?.start_refresher(interval)
     }
 
     /// Ends refreshing in the background. Refreshes in flight come to their end.
     pub fn stop_auto_refresh(&self) {
-        join(&self.inner.refresher, THREAD_END);
+        self.view().refresher.stop(THREAD_END);
     }
 
     /// Refreshes one credential now, due or not, and waits for the outcome. When it is in flight already, this waits for that.
@@ -419,46 +393,37 @@ impl Manager {
     /// ```
     #[doc(alias = "single-flight")]
     pub fn refresh_now(&self, id: &str) -> Result<Arc<Auth>, Error> {
-        self.inner.services.process.check()?;
-        self.inner.refresh.refresh_now(id)
+        self.inner()?.refresh.refresh_now(id)
     }
 
     /// Health of the refreshes: tokens that are not saved, logins that a person must renew.
     pub fn refresh_health(&self) -> RefreshHealth {
-        self.inner.refresh.health()
+        self.view().refresh.health()
     }
 
     /// Health of the store: whether it fails or hangs, and how much it lacks.
     #[doc(alias = "write-behind")]
     #[doc(alias = "health")]
     pub fn store_health(&self) -> StoreHealth {
-        self.inner.services.store_handle.health()
+        self.view().services.store_handle.health()
     }
 
-    /// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats. Every call begins here.
-    fn distinct<P: AsRef<str>>(
-        &self,
-        providers: impl IntoIterator<Item = P>,
-    ) -> Result<Providers, Error> {
-        self.inner.services.process.check()?;
-        let mut distinct = Providers::new();
-        for provider in providers {
-            let provider = self.inner.services.executors.provider(provider.as_ref());
-            let is_new = distinct.iter().all(|known| known.name != provider.name);
-            if is_new && !provider.name.is_empty() {
-                distinct.push(provider);
-            }
-        }
-        if distinct.is_empty() {
-            let what = "the call names no provider; give at least one";
-            return Err(Error::new(ErrorCode::ProviderNotFound, what));
-        }
-        Ok(distinct)
+    /// The parts of this process.
+    fn inner(&self) -> Result<&Inner, Error> {
+        self.inner.get(Inner::of_child)
+    }
+
+    /// The same for what gives no error: a child that cannot have its own sees its parent's as they were.
+    fn view(&self) -> &Inner {
+        self.inner().unwrap_or_else(|error| {
+            log::warn!("{error}");
+            self.inner.inherited()
+        })
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.inner.engine
+    pub(crate) fn engine(&self) -> &crate::execution::Engine {
+        &self.view().engine
     }
 
     fn known(&self, id: &str) -> Result<Arc<Auth>, Error> {
@@ -469,8 +434,8 @@ impl Manager {
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Manager")
-            .field("executors", &self.inner.services.executors)
-            .field("engine", &self.inner.engine)
+            .field("executors", &self.view().services.executors)
+            .field("engine", &self.view().engine)
             .finish_non_exhaustive()
     }
 }

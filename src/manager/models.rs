@@ -91,7 +91,7 @@ impl Manager {
     /// It looks at every credential for each model, and sends nothing.
     pub fn models(&self) -> Vec<Model> {
         let names = self.names();
-        let chains = &self.inner.services.chains;
+        let chains = &self.view().services.chains;
         let mut models: Vec<Model> = names
             .iter()
             .filter(|(name, _)| chains.get(name).is_none())
@@ -160,11 +160,11 @@ impl Manager {
         options: &Options,
     ) -> Result<Vec<Model>, Error> {
         let mut first = Ok(());
-        for provider in self.distinct(providers)? {
-            let now = self.inner.services.clock.monotonic();
+        let inner = self.inner()?;
+        for provider in inner.distinct(providers)? {
+            let now = inner.services.clock.monotonic();
             let is_new = |fetched: &Fetched| now.saturating_duration_since(fetched.at) < LIFETIME;
-            if self
-                .inner
+            if inner
                 .vendor_models
                 .0
                 .lock()
@@ -177,7 +177,7 @@ impl Manager {
                 Ok(names) => {
                     let fetched = Fetched { at: now, names };
                     let name = Arc::clone(&provider.name);
-                    self.inner.vendor_models.0.lock().insert(name, fetched);
+                    inner.vendor_models.0.lock().insert(name, fetched);
                 }
                 Err(error) => first = first.and(Err(error)),
             }
@@ -187,7 +187,7 @@ impl Manager {
 
     /// All pages of a vendor's list.
     fn fetch_models(&self, provider: &str, options: &Options) -> Result<BTreeSet<String>, Error> {
-        let known = self.inner.services.executors.provider(provider);
+        let known = self.inner()?.services.executors.provider(provider);
         let executor = known.executor()?;
         let path = guard(
             || format!("the executor for {provider}"),
@@ -229,11 +229,11 @@ impl Manager {
     /// All names that are known, by the lists of credentials and of vendors.
     fn names(&self) -> Names {
         let mut names = Names::new();
-        for (provider, name, alias_of) in self.inner.services.registry.listed_models() {
+        for (provider, name, alias_of) in self.view().services.registry.listed_models() {
             let known = names.entry(name.to_string()).or_default();
             known.entry(provider).or_default().extend(alias_of);
         }
-        for (provider, fetched) in &*self.inner.vendor_models.0.lock() {
+        for (provider, fetched) in &*self.view().vendor_models.0.lock() {
             for name in &fetched.names {
                 let known = names.entry(name.clone()).or_default();
                 known.entry(Arc::clone(provider)).or_default();
@@ -247,7 +247,7 @@ impl Manager {
         model: &str,
         providers: &BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     ) -> Vec<ModelProvider> {
-        let services = &self.inner.services;
+        let services = &self.view().services;
         let now = services.moment();
         let counted = providers.iter().map(|(provider, sent_as)| {
             let (credentials, ready) = services.registry.count_ready(provider, model, now);

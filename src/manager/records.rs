@@ -42,7 +42,7 @@ impl Manager {
     /// # Errors
     /// When the store as a whole cannot be read. Single records that cannot are in the report.
     pub fn load(&self) -> Result<LoadReport, Error> {
-        self.inner.intake.load()
+        self.inner()?.intake.load()
     }
 
     /// Adds a credential. Its provider is trimmed and lower-cased; an empty id is replaced by a unique one. An id that is
@@ -54,7 +54,8 @@ impl Manager {
     /// a line end or another control character, a `base_url` that is no HTTP URL, a `proxy_url` that is none. What the store says:
     /// then nothing is registered.
     pub fn register(&self, mut auth: Auth) -> Result<Arc<Auth>, Error> {
-        let services = &self.inner.services;
+        let inner = self.inner()?;
+        let services = &inner.services;
         auth.provider = normalized(&auth.provider);
         if auth.provider.is_empty() {
             return Err(Error::config("the credential names no provider"));
@@ -88,12 +89,12 @@ impl Manager {
             return replaced;
         }
         services.registry.insert(new);
-        let auth = self.inner.refresh.forget_refusals(&id);
+        let auth = inner.refresh.forget_refusals(&id);
         let auth = auth.ok_or_else(|| Error::not_registered(&id))?;
         drop(turn);
         log::debug!("registered credential {id} of {}", auth.provider);
         services.hooks.registered(&auth);
-        self.inner.refresh.note_change(&id);
+        inner.refresh.note_change(&id);
         Ok(auth)
     }
 
@@ -132,7 +133,7 @@ impl Manager {
     )]
     pub fn update(&self, auth: Auth) -> Result<Arc<Auth>, Error> {
         auth.check()?;
-        let turn = self.inner.services.store_handle.turn(&auth.id)?;
+        let turn = self.inner()?.services.store_handle.turn(&auth.id)?;
         let current = self.known(&auth.id)?;
         let replaced = self.replace(turn, &current, &auth);
         release(current);
@@ -155,7 +156,7 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn set_disabled(&self, id: &str, disabled: bool) -> Result<Arc<Auth>, Error> {
-        let turn = self.inner.services.store_handle.turn(id)?;
+        let turn = self.inner()?.services.store_handle.turn(id)?;
         let current = self.known(id)?;
         self.rewrite(turn, &current, |auth| {
             auth.switch(disabled);
@@ -178,7 +179,8 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn remove(&self, id: &str) -> Result<Arc<Auth>, Error> {
-        let services = &self.inner.services;
+        let inner = self.inner()?;
+        let services = &inner.services;
         let turn = services.store_handle.turn(id)?;
         if !services.registry.contains(id) {
             return Err(Error::not_registered(id));
@@ -190,22 +192,22 @@ impl Manager {
             .ok_or_else(|| Error::not_registered(id))?;
         drop(turn);
         log::debug!("removed {id}");
-        let selector = self.inner.engine.selector();
+        let selector = inner.engine.selector();
         let _ = guard(|| "the selector".to_owned(), || selector.forget(id));
         services.hooks.removed(&removed);
-        self.inner.refresh.note_change(id);
+        inner.refresh.note_change(id);
         Ok(removed)
     }
 
     /// Snapshots of all credentials, in the order of their ids.
     pub fn list(&self) -> Vec<Arc<Auth>> {
-        self.inner.services.registry.list()
+        self.view().services.registry.list()
     }
 
     /// A snapshot of one credential.
     #[doc(alias = "GetByID")]
     pub fn get_by_id(&self, id: &str) -> Option<Arc<Auth>> {
-        self.inner.services.registry.get(id)
+        self.view().services.registry.get(id)
     }
 
     /// Gives a known record the host's part of another one.
@@ -228,7 +230,8 @@ impl Manager {
         current: &Auth,
         mut change: impl FnMut(&mut Auth) -> Result<(), Error>,
     ) -> Result<Arc<Auth>, Error> {
-        let services = &self.inner.services;
+        let inner = self.inner()?;
+        let services = &inner.services;
         let id = current.id.as_str();
         let mut only_in_memory = current.clone();
         change(&mut only_in_memory)?;
@@ -240,16 +243,16 @@ impl Manager {
                 Committed::Saved(record) => *record,
                 Committed::Removed => {
                     drop(turn);
-                    self.inner.intake.removed_from_store(id);
+                    inner.intake.removed_from_store(id);
                     return Err(Error::not_registered(id));
                 }
             }
         };
         let renewed = record.grant_token() != current.grant_token();
-        let auth = self.inner.refresh.publish(id, record, renewed);
+        let auth = inner.refresh.publish(id, record, renewed);
         let auth = auth.ok_or_else(|| Error::not_registered(id))?;
         drop(turn);
-        self.inner.refresh.note_change(id);
+        inner.refresh.note_change(id);
         services.hooks.updated(&auth);
         Ok(auth)
     }

@@ -20,7 +20,7 @@ use crate::runtime::Worker;
 use crate::services::Services;
 use crate::store::{Cursor, Missing, Skipped};
 
-use super::{LoadReport, Manager, THREAD_END, join};
+use super::{Inner, LoadReport, Manager, THREAD_END};
 
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -29,6 +29,14 @@ pub(super) struct Progress {
     busy: BTreeSet<String>,
     /// There was a look since the store was read as a whole.
     has_looked: bool,
+}
+
+impl Progress {
+    /// Goes on where a parent's was when it forked.
+    pub(super) fn follow(&mut self, parents: &Self) {
+        self.cursor.clone_from(&parents.cursor);
+        self.busy.clone_from(&parents.busy);
+    }
 }
 
 /// What takes over records of the store.
@@ -88,9 +96,19 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn start_hot_reload(&self, interval: Duration) -> Result<(), Error> {
-        let inner = &self.inner;
-        let services = &inner.services;
-        let seen = &inner.intake.seen;
+        self.inner()?.start_reloader(interval)
+    }
+
+    /// Ends what [`start_hot_reload`](Self::start_hot_reload) began.
+    pub fn stop_hot_reload(&self) {
+        self.view().reloader.stop(THREAD_END);
+    }
+}
+
+impl Inner {
+    pub(super) fn start_reloader(&self, interval: Duration) -> Result<(), Error> {
+        let services = &self.services;
+        let seen = &self.intake.seen;
         let is_loaded = seen.lock().cursor.is_some();
         if !is_loaded {
             let Some(changes) = services.store_handle.changes(None)? else {
@@ -100,29 +118,18 @@ impl Manager {
             seen.lock().cursor = Some(changes.cursor);
         }
         let reloader = Reloader {
-            intake: Arc::downgrade(&inner.intake),
+            intake: Arc::downgrade(&self.intake),
             interval: interval.max(LEAST_INTERVAL),
         };
-        let former = {
-            let mut current = inner.reloader.lock();
+        self.reloader.start(interval, || {
             services.pool.check_open()?;
-            let worker = Worker::spawn("credpool-reloader", move |stop| {
+            Worker::spawn("credpool-reloader", move |stop| {
                 let mut pause = reloader.interval;
                 while let Some(next) = reloader.wait(pause, &stop) {
                     pause = next;
                 }
-            })?;
-            current.replace(worker)
-        };
-        if let Some(mut former) = former {
-            former.join(THREAD_END);
-        }
-        Ok(())
-    }
-
-    /// Ends what [`start_hot_reload`](Self::start_hot_reload) began.
-    pub fn stop_hot_reload(&self) {
-        join(&self.inner.reloader, THREAD_END);
+            })
+        })
     }
 }
 

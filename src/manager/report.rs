@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{CredentialReport, Error};
 use crate::registry::{ApplyResult, Query, Supply};
 use crate::request::normalized;
+use crate::services::Services;
 
 use super::Manager;
 
@@ -35,7 +36,7 @@ impl Manager {
     #[doc(alias = "status")]
     #[doc(alias = "circuit breaker")]
     pub fn explain(&self, provider: &str, model: &str) -> Vec<CredentialReport> {
-        let services = &self.inner.services;
+        let services = &self.view().services;
         let (provider, now) = (normalized(provider), services.moment());
         let models = services.chains.models_of(model, &provider);
         let reports = models.flat_map(|model| services.registry.explain(&provider, model, now));
@@ -60,7 +61,7 @@ impl Manager {
     #[doc(alias = "readiness")]
     #[doc(alias = "health")]
     pub fn is_ready(&self, provider: &str, model: &str) -> bool {
-        let services = &self.inner.services;
+        let services = &self.view().services;
         let (provider, now) = (normalized(provider), services.moment());
         let mut models = services.chains.models_of(model, &provider);
         models.any(|model| {
@@ -91,8 +92,7 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`.
     pub fn reset(&self, id: &str) -> Result<(), Error> {
-        self.changed(id, |manager| {
-            let services = &manager.inner.services;
+        self.changed(id, |services| {
             services.registry.reset(id, None, services.moment())
         })
     }
@@ -115,8 +115,7 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn reset_model(&self, id: &str, model: &str) -> Result<(), Error> {
-        self.changed(id, |manager| {
-            let services = &manager.inner.services;
+        self.changed(id, |services| {
             let now = services.moment();
             let alias_of = services.registry.unaliased(id, model);
             let model = alias_of.as_deref().unwrap_or(model);
@@ -141,8 +140,7 @@ impl Manager {
     /// # Errors
     /// `auth_not_found`.
     pub fn cool_down(&self, id: &str, model: Option<&str>, time: Duration) -> Result<(), Error> {
-        self.changed(id, |manager| {
-            let services = &manager.inner.services;
+        self.changed(id, |services| {
             let model = model.filter(|model| !model.is_empty());
             let alias_of = model.and_then(|model| services.registry.unaliased(id, model));
             let model = alias_of.as_deref().or(model);
@@ -151,12 +149,17 @@ impl Manager {
         })
     }
 
-    fn changed(&self, id: &str, change: impl FnOnce(&Self) -> ApplyResult) -> Result<(), Error> {
-        if !self.inner.engine.note_for_store(change(self)) {
+    fn changed(
+        &self,
+        id: &str,
+        change: impl FnOnce(&Services) -> ApplyResult,
+    ) -> Result<(), Error> {
+        let inner = self.inner()?;
+        if !inner.engine.note_for_store(change(&inner.services)) {
             return Err(Error::not_registered(id));
         }
         if let Some(auth) = self.get_by_id(id) {
-            self.inner.services.hooks.updated(&auth);
+            inner.services.hooks.updated(&auth);
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! The end of a manager: shutdown, and what the last handle does when it is dropped.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
@@ -42,13 +41,12 @@ impl Manager {
     /// # Ok::<(), credpool::Error>(())
     /// ```
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
-        self.inner.shut_down(timeout)
+        self.inner()?.shut_down(timeout)
     }
 }
 
 impl Inner {
     fn shut_down(&self, timeout: Duration) -> Result<(), Error> {
-        self.services.process.check()?;
         let (done, being_done) = crossbeam_channel::bounded::<Never>(0);
         let first = {
             let mut shutdown = self.shutdown.lock();
@@ -79,7 +77,7 @@ impl Inner {
         self.refresh.close();
         let mut complete = true;
         for thread in [&self.refresher, &self.reloader] {
-            complete &= join(thread, left().max(THREAD_END));
+            complete &= thread.stop(left().max(THREAD_END));
         }
         complete &= self.services.pool.shut_down(left());
         let unpersisted = self.refresh.settle(end);
@@ -97,21 +95,10 @@ impl Inner {
             ))),
         }
     }
-
-    /// In a forked child, threads cannot be joined that are not there, a lock may be held by one of them for ever, and connections are
-    /// the parent's, too: nothing is dropped.
-    fn leave_to_parent(&mut self) {
-        for thread in [&mut self.refresher, &mut self.reloader, &mut self.writer] {
-            std::mem::forget(thread.get_mut().take());
-        }
-        std::mem::forget(Arc::clone(&self.services));
-        std::mem::forget(Arc::clone(&self.engine));
-        std::mem::forget(Arc::clone(&self.refresh));
-    }
 }
 
 /// Ends a thread, where there is one. False when it has not ended in time.
-pub(super) fn join(thread: &Mutex<Option<Worker>>, wait: Duration) -> bool {
+fn join(thread: &Mutex<Option<Worker>>, wait: Duration) -> bool {
     let worker = thread.lock().take();
     worker.is_none_or(|mut worker| worker.join(wait))
 }
@@ -123,10 +110,6 @@ fn incomplete() -> Error {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.services.process.has_forked() {
-            self.leave_to_parent();
-            return;
-        }
         if let Err(error) = self.shut_down(AT_DROP) {
             log::warn!("dropping the manager: {error}");
         }

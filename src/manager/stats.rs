@@ -42,7 +42,8 @@ impl Manager {
     #[doc(alias = "counters")]
     #[doc(alias = "usage")]
     pub fn stats(&self) -> Stats {
-        let services = &self.inner.services;
+        let inner = self.view();
+        let services = &inner.services;
         let refreshes = token_states(&self.refresh_health());
         let members = services.registry.members();
         let credentials: Vec<_> = members
@@ -50,7 +51,7 @@ impl Manager {
             .filter_map(|member| self.credential_stats(member, &refreshes))
             .collect();
         let providers: BTreeSet<_> = credentials.iter().map(|of| &of.provider).collect();
-        let budget = |provider| self.inner.engine.retry_budget(provider);
+        let budget = |provider| inner.engine.retry_budget(provider);
         let mut stats = Stats {
             at: services.clock.now(),
             calls: services.call_counters.sums(),
@@ -68,7 +69,7 @@ impl Manager {
         member: &SharedState,
         refreshes: &HashMap<String, TokenState>,
     ) -> Option<CredentialStats> {
-        let services = &self.inner.services;
+        let services = &self.view().services;
         let (mut lines, mut other_models) = (member.tally().report(), Counts::default());
         if lines.last().is_some_and(|line| line.model.is_none())
             && let Some(others) = lines.pop()

@@ -58,6 +58,10 @@ impl StoreHandle {
         }
     }
 
+    pub(crate) fn store(&self) -> Option<Arc<dyn Store>> {
+        self.store.read().clone()
+    }
+
     pub(crate) fn set_store(&self, store: Option<Arc<dyn Store>>) {
         let former = std::mem::replace(&mut *self.store.write(), store);
         drop(former);

@@ -58,6 +58,7 @@ use crate::error::Error;
 use crate::observe::Line;
 use crate::panic::guard;
 use crate::random::Random;
+use crate::runtime::{LONGEST_LOCKED, at_work};
 
 /// All credentials of a manager.
 pub(crate) struct Registry {
@@ -274,6 +275,18 @@ impl Registry {
         };
         list.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         list
+    }
+
+    /// The records of a parent, as a child finds them after a fork, and how much of each the store lacks.
+    ///
+    /// # Errors
+    /// When a thread that is not there any more has locked them for ever.
+    pub(crate) fn of_parent(&self) -> Result<Vec<(Auth, Dirty)>, Error> {
+        let state = self.state.try_lock_for(LONGEST_LOCKED);
+        let state = state.ok_or_else(|| at_work("the credentials were being changed"))?;
+        let records = state.slots.iter();
+        let records = records.map(|record| (Auth::clone(&record.snapshot()), record.unsaved));
+        Ok(records.collect())
     }
 
     /// The credential and all others of its provider for which `is_alike` holds.

@@ -5,5 +5,5 @@ pub(crate) mod process;
 mod thread;
 
 pub(crate) use pool::{Lane, LaneLimits, Place, Pool, Slot, WaitFor};
-pub(crate) use process::Process;
+pub(crate) use process::{LONGEST_LOCKED, PerProcess, Process, at_work};
 pub(crate) use thread::{Worker, spawn};

@@ -1,4 +1,10 @@
-//! The process that threads and connections belong to: detects a fork.
+//! The process that threads and connections belong to: detects a fork, and lets a child have its own.
+
+use std::panic::UnwindSafe;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorCode};
 
@@ -17,15 +23,103 @@ impl Process {
         current_id() != self.0
     }
 
-    /// An error in a child that was forked since.
+    /// An error in a child that was forked since, for what was begun in the parent.
     pub(crate) fn check(self) -> Result<(), Error> {
         if !self.has_forked() {
             return Ok(());
         }
-        let what = "the process has forked since the manager was built; its threads and connections stay with the parent: build another manager in the child";
+        let what = "the process has forked since this began; its threads and connections stay with the parent: begin it anew in the child";
         Err(Error::new(ErrorCode::Forked, what))
     }
 }
+
+/// What a process has for itself: threads, connections. A child that is forked makes its own at the first use, and never touches or drops
+/// its parent's.
+#[derive(Debug)]
+pub(crate) struct PerProcess<T> {
+    process: Process,
+    own: Arc<T>,
+    of_child: OnceLock<Box<Self>>,
+    making: Mutex<()>,
+}
+
+impl<T: Default> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T> PerProcess<T> {
+    pub(crate) fn new(own: T) -> Self {
+        Self {
+            process: Process::current(),
+            own: Arc::new(own),
+            of_child: OnceLock::new(),
+            making: Mutex::new(()),
+        }
+    }
+
+    /// That of this process. A child makes it out of its parent's.
+    pub(crate) fn get(&self, make: impl FnOnce(&T) -> Result<T, Error>) -> Result<&T, Error> {
+        let mut nearest = self;
+        while nearest.process.has_forked() {
+            match nearest.of_child.get() {
+                Some(of_child) => nearest = of_child,
+                None => return nearest.make(make),
+            }
+        }
+        Ok(&nearest.own)
+    }
+
+    fn make(&self, make: impl FnOnce(&T) -> Result<T, Error>) -> Result<&T, Error> {
+        let making = self.making.try_lock_for(LONGEST_LOCKED);
+        let _making = making.ok_or_else(|| at_work("a child was being set up"))?;
+        if let Some(of_child) = self.of_child.get() {
+            return Ok(&of_child.own);
+        }
+        let own = make(&self.own)?;
+        Ok(&self.of_child.get_or_init(|| Box::new(Self::new(own))).own)
+    }
+
+    /// In a child that has none of its own yet, its parent's.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn of_parent(&self) -> Option<&T> {
+        let mut latest = self;
+        while let Some(of_child) = latest.of_child.get() {
+            latest = of_child;
+        }
+        latest.process.has_forked().then_some(&*latest.own)
+    }
+
+    /// As it was made first, in whichever process.
+    pub(crate) fn inherited(&self) -> &T {
+        &self.own
+    }
+}
+
+/// As what it holds is: the `Arc`, which would say otherwise, is never shared.
+impl<T: UnwindSafe> UnwindSafe for PerProcess<T> {}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        // In a child, threads cannot be joined that are not there, a lock may be held by one of them for ever, and connections are the
+        // parent's, too.
+        if self.process.has_forked() {
+            std::mem::forget(Arc::clone(&self.own));
+        }
+    }
+}
+
+/// Why a child cannot have what it needs: a thread of the parent was in the middle of something, and is not there to end it.
+pub(crate) fn at_work(what: &str) -> Error {
+    let what = format!(
+        "the process was forked while {what} in another thread: fork while no call is under way, or build another manager in the child"
+    );
+    Error::new(ErrorCode::Forked, what)
+}
+
+/// For how long a child waits for a lock. No thread of ours holds one for as long; of one that is not there, it would never end.
+pub(crate) const LONGEST_LOCKED: Duration = Duration::from_secs(1);
 
 fn current_id() -> u32 {
     #[cfg(test)]

@@ -15,6 +15,7 @@ use super::{
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::expiring::ExpiringMap;
+use crate::runtime::{LONGEST_LOCKED, PerProcess, at_work};
 
 /// A store in memory: for tests, and for programs that keep their credentials elsewhere.
 ///
@@ -31,12 +32,17 @@ use crate::expiring::ExpiringMap;
 /// ```
 #[derive(Debug, Default)]
 pub struct MemoryStore {
+    memory: PerProcess<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
     records: Mutex<Records>,
     refreshes: Arc<Mutex<Refreshes>>,
     entries: Mutex<ExpiringMap<String, String>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Records {
     kept: BTreeMap<String, Auth>,
     /// In which version an id was last written or removed.
@@ -46,7 +52,7 @@ struct Records {
 }
 
 /// Tells the cursors of one store of this process from those of another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Number(u64);
 
 impl Default for Number {
@@ -67,32 +73,57 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self::default()
     }
+
+    fn memory(&self) -> Result<&Memory, Error> {
+        self.memory.get(Memory::of_child)
+    }
+}
+
+impl Memory {
+    /// What its parent had. Refreshes that the parent has begun are not the child's.
+    fn of_child(&self) -> Result<Self, Error> {
+        let refreshes = Refreshes {
+            locked: HashSet::new(),
+            intents: taken_over(&self.refreshes, |parents| parents.intents.clone())?,
+        };
+        Ok(Self {
+            records: Mutex::new(taken_over(&self.records, Clone::clone)?),
+            refreshes: Arc::new(Mutex::new(refreshes)),
+            entries: Mutex::new(taken_over(&self.entries, Clone::clone)?),
+        })
+    }
+}
+
+fn taken_over<T, R>(parents: &Mutex<T>, take: impl FnOnce(&T) -> R) -> Result<R, Error> {
+    let parents = parents.try_lock_for(LONGEST_LOCKED);
+    let parents = parents.ok_or_else(|| at_work("a store in memory was being changed"))?;
+    Ok(take(&parents))
 }
 
 impl Store for MemoryStore {
     fn list(&self) -> Result<Listing, Error> {
-        let records = self.records.lock();
+        let records = self.memory()?.records.lock();
         let listing = Listing::of(records.kept.values().cloned().collect());
         Ok(listing.with_cursor(records.cursor()))
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        self.records.lock().save(auth);
+        self.memory()?.records.lock().save(auth);
         Ok(auth.id.clone())
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
-        let mut records = self.records.lock();
+        let mut records = self.memory()?.records.lock();
         if records.kept.remove(id).is_some() {
             records.note(id);
         }
         drop(records);
-        self.refreshes.lock().intents.remove(id);
+        self.memory()?.refreshes.lock().intents.remove(id);
         Ok(())
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
-        let mut records = self.records.lock();
+        let mut records = self.memory()?.records.lock();
         if let Some(kept) = records.kept.get_mut(&auth.id) {
             codec::add_state(kept, codec::state(auth))
                 .map_err(|why| Error::store(why).with_auth_id(&auth.id))?;
@@ -102,11 +133,11 @@ impl Store for MemoryStore {
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
-        Ok(self.records.lock().kept.get(id).cloned())
+        Ok(self.memory()?.records.lock().kept.get(id).cloned())
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
-        let mut records = self.records.lock();
+        let mut records = self.memory()?.records.lock();
         let kept = records.kept.get(&auth.id);
         if !Revision::allows(expected, kept, auth) {
             return Ok(Saved::Conflict(kept.cloned().map(Box::new)));
@@ -116,17 +147,18 @@ impl Store for MemoryStore {
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        let records = self.records.lock();
+        let records = self.memory()?.records.lock();
         let was_here = records.changed.contains_key(id) && !records.kept.contains_key(id);
         Ok(Missing::of(was_here))
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
+        let shared = &self.memory()?.refreshes;
         poll(wait, || {
-            let mut refreshes = self.refreshes.lock();
+            let mut refreshes = shared.lock();
             Ok(refreshes.locked.insert(id.to_owned()).then(|| {
                 Box::new(MemoryLock {
-                    refreshes: Arc::clone(&self.refreshes),
+                    refreshes: Arc::clone(shared),
                     id: id.to_owned(),
                 }) as Box<dyn RecordLock>
             }))
@@ -134,7 +166,7 @@ impl Store for MemoryStore {
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        let records = self.records.lock();
+        let records = self.memory()?.records.lock();
         let mut changes = Changes::none(records.cursor());
         if let Some(since) = since {
             let since = records.version_of(since);
@@ -150,7 +182,7 @@ impl Store for MemoryStore {
     }
 
     fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
-        let entries = self.entries.lock();
+        let entries = self.memory()?.entries.lock();
         let found = keys.iter().filter_map(|key| {
             let (value, ends) = entries.get(key)?;
             Some(StoreEntry::new(key, value, ends))
@@ -159,7 +191,7 @@ impl Store for MemoryStore {
     }
 
     fn save_entries(&self, entries: &[StoreEntry], most: usize) -> Result<(), Error> {
-        let mut kept = self.entries.lock();
+        let mut kept = self.memory()?.entries.lock();
         for StoreEntry {
             key,
             value,
@@ -225,5 +257,37 @@ impl RecordLock for MemoryLock {
 impl Drop for MemoryLock {
     fn drop(&mut self) {
         self.refreshes.lock().locked.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::process::testing::forked;
+
+    #[test]
+    fn a_child_has_its_parents_records_and_none_of_its_locks() {
+        let store = MemoryStore::new();
+        store.save(&Auth::api_key("p", "k").with_id("a")).unwrap();
+        let cursor = store.list().unwrap().cursor;
+        let _held = store.lock("a", Duration::ZERO).unwrap().unwrap();
+        assert!(store.lock("a", Duration::ZERO).unwrap().is_none());
+        forked(|| {
+            assert!(store.lock("a", Duration::ZERO).unwrap().is_some());
+            assert_eq!(store.list().unwrap().records.len(), 1);
+            let changes = store.changes(cursor.as_ref()).unwrap().unwrap();
+            assert!(changes.written.is_empty() && !changes.complete);
+            store.delete("a").unwrap();
+        });
+        assert!(store.load("a").unwrap().is_some(), "the parent's own");
+    }
+
+    #[test]
+    fn a_child_of_a_parent_that_was_at_work_is_told() {
+        let store = MemoryStore::new();
+        let memory = store.memory().unwrap();
+        let _at_work = memory.records.lock();
+        let error = forked(|| store.list()).unwrap_err();
+        assert_eq!(*error.code(), crate::ErrorCode::Forked);
     }
 }

@@ -31,6 +31,7 @@ pub use postgres::PostgresStore;
 pub use sealed::{Sealed, SealingKey};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub(crate) use support::lock_file::leave_parents_locks;
 
 use crate::auth::Auth;
 use crate::error::Error;

@@ -141,6 +141,10 @@ impl Transport {
         drop(old);
     }
 
+    pub(crate) fn provider(&self) -> Option<Arc<dyn TransportProvider>> {
+        self.custom.read().clone()
+    }
+
     pub(crate) fn has_provider(&self) -> bool {
         self.custom.read().is_some()
     }

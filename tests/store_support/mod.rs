@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 /// Opens a store by its kind and where it is: that is how processes tell each other.
 pub(crate) fn open(address: &str) -> Arc<dyn Store> {
     match address.split_once('|').unwrap() {
+        ("memory", _) => Arc::new(credpool::MemoryStore::new()),
         ("file", directory) => Arc::new(FileStore::open(directory).unwrap()),
         #[cfg(feature = "sqlite")]
         ("sqlite", path) => Arc::new(credpool::SqliteStore::open(path).unwrap()),

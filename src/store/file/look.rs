@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::FileStore;
+use super::directory::Directory;
 use super::fingerprint::Marks;
 use super::notices::Task;
 use super::read::Unreadable;
@@ -22,7 +22,7 @@ pub(super) struct Looked {
     pub(super) is_notified: bool,
 }
 
-impl FileStore {
+impl Directory {
     /// Reads all records.
     pub(super) fn scan(&self) -> Result<Listing, Error> {
         let mut found = Found::default();

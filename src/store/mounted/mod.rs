@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 
 use self::files::Key;
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::runtime::{LONGEST_LOCKED, PerProcess, at_work};
 
 /// A store whose credentials are API keys in read-only files: secrets that Kubernetes, Docker or systemd mounts for a program.
 ///
@@ -55,7 +56,7 @@ pub struct MountedKeys {
     memory: MemoryStore,
     /// What is no mounted key.
     beside: Box<dyn Store>,
-    seen: Mutex<Seen>,
+    seen: PerProcess<Mutex<Seen>>,
     /// Counts reads of the files, so that an older one undoes no newer one.
     reads: AtomicU64,
 }
@@ -66,7 +67,7 @@ struct Mount {
 }
 
 /// What was last read of the files.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Seen {
     read: u64,
     /// A digest of each key by the credential's id; none where its file is gone.
@@ -111,7 +112,7 @@ impl MountedKeys {
             mounts: Vec::new(),
             memory: MemoryStore::new(),
             beside: Box::new(MemoryStore::new()),
-            seen: Mutex::default(),
+            seen: PerProcess::default(),
             reads: AtomicU64::new(0),
         };
         keys.and(path, template)
@@ -181,7 +182,7 @@ impl MountedKeys {
             unread,
             problems,
         } = self.read()?;
-        let mut seen = self.seen.lock();
+        let mut seen = self.seen()?;
         if seen.read > number {
             return Ok([skipped(&seen.problems), Vec::new()]);
         }
@@ -221,27 +222,37 @@ impl MountedKeys {
         }
     }
 
+    fn seen(&self) -> Result<MutexGuard<'_, Seen>, Error> {
+        let seen = self.seen.get(|parents| {
+            let seen = parents.try_lock_for(LONGEST_LOCKED);
+            let seen = seen.ok_or_else(|| at_work("mounted keys were being taken over"))?;
+            Ok(Mutex::new(seen.clone()))
+        });
+        Ok(seen?.lock())
+    }
+
     /// Where the record of an id belongs.
-    fn home(&self, id: &str) -> &dyn Store {
-        if self.is_mounted(id) {
+    fn home(&self, id: &str) -> Result<&dyn Store, Error> {
+        Ok(if self.seen()?.keys.contains_key(id) {
             &self.memory
         } else {
             &*self.beside
-        }
-    }
-
-    fn is_mounted(&self, id: &str) -> bool {
-        self.seen.lock().keys.contains_key(id)
+        })
     }
 
     /// Takes out the records of another store whose ids are those of mounted keys.
-    fn keep_others(&self, records: Vec<Auth>, skipped: &mut Vec<Skipped>) -> Vec<Auth> {
+    fn keep_others(
+        &self,
+        records: Vec<Auth>,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<Vec<Auth>, Error> {
+        let seen = self.seen()?;
         let (mounted, others): (Vec<_>, Vec<_>) = records
             .into_iter()
-            .partition(|auth| self.is_mounted(&auth.id));
+            .partition(|auth| seen.keys.contains_key(&auth.id));
         let reason = "has the id of a mounted key, which is used";
         skipped.extend(mounted.iter().map(|auth| Skipped::new(&auth.id, reason)));
-        others
+        Ok(others)
     }
 }
 
@@ -288,7 +299,7 @@ impl Store for MountedKeys {
         let others = self.beside.list()?;
         listing.skipped.extend(problems);
         listing.skipped.extend(others.skipped);
-        let records = self.keep_others(others.records, &mut listing.skipped);
+        let records = self.keep_others(others.records, &mut listing.skipped)?;
         listing.records.extend(records);
         listing.records.sort_by(|one, other| one.id.cmp(&other.id));
         listing.cursor = listing.cursor.map(|own| joined(&own, others.cursor));
@@ -296,31 +307,31 @@ impl Store for MountedKeys {
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
-        self.home(&auth.id).save(auth)
+        self.home(&auth.id)?.save(auth)
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
-        self.home(id).delete(id)
+        self.home(id)?.delete(id)
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
-        self.home(&auth.id).save_state(auth)
+        self.home(&auth.id)?.save_state(auth)
     }
 
     fn load(&self, id: &str) -> Result<Option<Auth>, Error> {
-        self.home(id).load(id)
+        self.home(id)?.load(id)
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
-        self.home(&auth.id).save_if(auth, expected)
+        self.home(&auth.id)?.save_if(auth, expected)
     }
 
     fn missing(&self, id: &str) -> Result<Missing, Error> {
-        self.home(id).missing(id)
+        self.home(id)?.missing(id)
     }
 
     fn lock(&self, id: &str, wait: Duration) -> Result<Option<Box<dyn RecordLock>>, Error> {
-        self.home(id).lock(id, wait)
+        self.home(id)?.lock(id, wait)
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
@@ -340,10 +351,11 @@ impl Store for MountedKeys {
         let mut cursor = None;
         if let Some(others) = others {
             changes.skipped.extend(others.skipped);
-            let written = self.keep_others(others.written, &mut changes.skipped);
+            let written = self.keep_others(others.written, &mut changes.skipped)?;
             changes.written.extend(written);
+            let seen = self.seen()?;
             let removed = others.removed.into_iter();
-            let removed = removed.filter(|id| !self.is_mounted(id));
+            let removed = removed.filter(|id| !seen.keys.contains_key(id));
             changes.removed.extend(removed);
             cursor = Some(others.cursor);
         }

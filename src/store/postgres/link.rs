@@ -6,22 +6,47 @@ use diesel::result::{ConnectionError, QueryResult};
 
 use crate::auth::Secret;
 use crate::error::Error;
+use crate::random;
+use crate::runtime::PerProcess;
 use crate::store::support::connection_pool::Idle;
 
 pub(super) struct Link {
     url: Secret,
+    own: PerProcess<Own>,
+}
+
+/// What one process has.
+pub(super) struct Own {
+    /// Tells this handle's writes from those of others.
+    pub(super) writer: i64,
     idle: Idle<PgConnection>,
     /// Connections that held locks, and hold none now.
     pub(super) lockers: Idle<PgConnection>,
 }
 
-impl Link {
-    pub(super) fn new(url: Secret) -> Self {
-        Self {
-            url,
+impl Own {
+    fn new() -> Result<Self, Error> {
+        let random = random::bytes().map_err(|error| {
+            Error::store("the system's random number generator failed").with_source(error)
+        })?;
+        Ok(Self {
+            writer: i64::from_le_bytes(random),
             idle: Idle::default(),
             lockers: Idle::default(),
-        }
+        })
+    }
+}
+
+impl Link {
+    pub(super) fn new(url: Secret) -> Result<Self, Error> {
+        Ok(Self {
+            url,
+            own: PerProcess::new(Own::new()?),
+        })
+    }
+
+    pub(super) fn own(&self) -> Result<&Own, Error> {
+        self.own.get(|_| Own::new())
     }
 
     /// Does `work`, which may be done twice: a connection that waited for its next use may have died meanwhile, and one that dies
@@ -31,7 +56,8 @@ impl Link {
         what: &str,
         work: impl Fn(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<T, Error> {
-        let mut connection = match self.idle.take() {
+        let own = self.own()?;
+        let mut connection = match own.idle.take() {
             Some(connection) => connection,
             None => self.connect()?,
         };
@@ -49,7 +75,7 @@ impl Link {
         }
         match done {
             Ok(done) => {
-                self.idle.put_back(connection);
+                own.idle.put_back(connection);
                 Ok(done)
             }
             Err(error) => Err(failed(what, error)),

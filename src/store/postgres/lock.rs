@@ -32,14 +32,15 @@ pub(super) fn take(
 ) -> Result<Option<PostgresLock>, Error> {
     let key = key(id);
     let failed = |error| link::failed("lock a credential", error).with_auth_id(id);
-    let spare = link.lockers.take();
+    let own = link.own()?;
+    let spare = own.lockers.take();
     let mut connection = match spare.and_then(link::alive) {
         Some(connection) => connection,
         None => link.connect().map_err(|error| error.with_auth_id(id))?,
     };
     let is_held = wait_for(&mut connection, key, wait).map_err(failed)?;
     if !is_held {
-        link.lockers.put_back(connection);
+        own.lockers.put_back(connection);
         return Ok(None);
     }
     Ok(Some(PostgresLock {
@@ -119,8 +120,9 @@ impl Drop for PostgresLock {
     fn drop(&mut self) {
         if let Some(mut connection) = self.connection.take()
             && rows::unlock(&mut connection, self.key).is_ok()
+            && let Ok(own) = self.link.own()
         {
-            self.link.lockers.put_back(connection);
+            own.lockers.put_back(connection);
         }
     }
 }

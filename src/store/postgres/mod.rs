@@ -21,7 +21,6 @@ use super::support::truncation::Truncation;
 use super::{Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Store, StoreEntry};
 use crate::auth::{Auth, Secret};
 use crate::error::Error;
-use crate::random;
 
 /// A store in a PostgreSQL database (feature `postgres`): for a fleet of processes on any number of machines, which share
 /// credentials and cooldowns, and refresh a token one at a time.
@@ -66,8 +65,6 @@ use crate::random;
 #[derive(Clone)]
 pub struct PostgresStore {
     link: Arc<Link>,
-    /// Tells this handle's writes from those of others.
-    writer: i64,
     truncation: Arc<Truncation>,
 }
 
@@ -80,12 +77,8 @@ impl PostgresStore {
     /// [`ErrorCode::Config`](crate::ErrorCode::Config) when `url` does not parse; [`ErrorCode::Store`](crate::ErrorCode::Store) when the server cannot be reached, refuses, or
     /// cannot make the tables.
     pub fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
-        let random = random::bytes().map_err(|error| {
-            Error::store("the system's random number generator failed").with_source(error)
-        })?;
         let store = Self {
-            link: Arc::new(Link::new(url.into())),
-            writer: i64::from_le_bytes(random),
+            link: Arc::new(Link::new(url.into())?),
             truncation: Arc::default(),
         };
         store.link.run("make the tables", rows::create)?;
@@ -127,23 +120,26 @@ impl Store for PostgresStore {
     }
 
     fn save(&self, auth: &Auth) -> Result<String, Error> {
+        let writer = self.link.own()?.writer;
         let texts = codec::encode(auth)?;
         self.run_for(&auth.id, "save a credential", |connection| {
-            rows::put(connection, self.writer, &auth.id, &texts, Over::Anything)
+            rows::put(connection, writer, &auth.id, &texts, Over::Anything)
         })?;
         Ok(location(&auth.id))
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
+        let writer = self.link.own()?.writer;
         self.run_for(id, "delete a credential", |connection| {
-            rows::remove(connection, self.writer, id)
+            rows::remove(connection, writer, id)
         })
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
+        let writer = self.link.own()?.writer;
         let state = codec::encode_state(auth)?;
         self.run_for(&auth.id, "save the state of a credential", |connection| {
-            rows::put_state(connection, self.writer, &auth.id, &state)
+            rows::put_state(connection, writer, &auth.id, &state)
         })
     }
 
@@ -154,6 +150,7 @@ impl Store for PostgresStore {
     }
 
     fn save_if(&self, auth: &Auth, expected: Option<&Revision>) -> Result<Saved, Error> {
+        let writer = self.link.own()?.writer;
         let texts = codec::encode(auth)?;
         for _ in 0..MOST_RACES {
             let stored = self.parts(&auth.id)?;
@@ -162,10 +159,8 @@ impl Store for PostgresStore {
             }
             let is_made =
                 self.run_for(&auth.id, "save a credential", |connection| match &stored {
-                    Some((there, _)) => {
-                        rows::swap(connection, self.writer, &auth.id, &texts, there)
-                    }
-                    None => rows::put(connection, self.writer, &auth.id, &texts, Over::Nothing),
+                    Some((there, _)) => rows::swap(connection, writer, &auth.id, &texts, there),
+                    None => rows::put(connection, writer, &auth.id, &texts, Over::Nothing),
                 })?;
             if is_made {
                 return Ok(Saved::At(location(&auth.id)));
@@ -188,6 +183,7 @@ impl Store for PostgresStore {
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
+        let writer = self.link.own()?.writer;
         let Some(since) = since else {
             let horizon = self.link.run("look for changes", rows::horizon)?;
             return Ok(Some(Changes::none(cursor(&horizon))));
@@ -196,7 +192,7 @@ impl Store for PostgresStore {
         let since =
             since.and_then(|(number, history)| Some((number.parse().ok()?, history.into())));
         let (horizon, complete, rows) = self.link.run("look for changes", |connection| {
-            rows::since(connection, self.writer, since.as_ref())
+            rows::since(connection, writer, since.as_ref())
         })?;
         let mut changes = Changes::none(cursor(&horizon));
         changes.complete = complete;

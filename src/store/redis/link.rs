@@ -7,13 +7,31 @@ use redis::{
     TlsCertificates,
 };
 
+use super::scripts;
 use crate::auth::Secret;
 use crate::error::Error;
+use crate::runtime::PerProcess;
 use crate::store::support::connection_pool::Idle;
 
 pub(super) struct Link {
     client: Client,
+    own: PerProcess<Own>,
+}
+
+/// What one process has.
+pub(super) struct Own {
+    /// Tells this handle's writes from those of others.
+    pub(super) writer: String,
     idle: Idle<Connection>,
+}
+
+impl Own {
+    fn new() -> Result<Self, Error> {
+        Ok(Self {
+            writer: scripts::token()?,
+            idle: Idle::default(),
+        })
+    }
 }
 
 impl Link {
@@ -44,8 +62,12 @@ impl Link {
         };
         Ok(Self {
             client,
-            idle: Idle::default(),
+            own: PerProcess::new(Own::new()?),
         })
+    }
+
+    pub(super) fn own(&self) -> Result<&Own, Error> {
+        self.own.get(|_| Own::new())
     }
 
     /// Does `work`, which may be done twice: a connection that waited for its next use may have died meanwhile, and one that dies
@@ -55,7 +77,8 @@ impl Link {
         what: &str,
         work: impl Fn(&mut Connection) -> RedisResult<T>,
     ) -> Result<T, Error> {
-        let mut connection = match self.idle.take() {
+        let own = self.own()?;
+        let mut connection = match own.idle.take() {
             Some(connection) => connection,
             None => self.connect()?,
         };
@@ -67,12 +90,12 @@ impl Link {
         }
         match done {
             Ok(done) => {
-                self.idle.put_back(connection);
+                own.idle.put_back(connection);
                 Ok(done)
             }
             Err(error) => {
                 if !is_broken(&error) {
-                    self.idle.put_back(connection);
+                    own.idle.put_back(connection);
                 }
                 Err(failed(what, error))
             }

@@ -73,8 +73,6 @@ pub struct RedisStore {
     names: Names,
     entries: Entries,
     lease: Duration,
-    /// Tells this handle's writes from those of others.
-    writer: Arc<str>,
 }
 
 impl RedisStore {
@@ -119,7 +117,6 @@ impl RedisStore {
             names: Names::of("credpool"),
             entries: Entries::of("credpool"),
             lease: Duration::from_secs(3),
-            writer: scripts::token()?.into(),
         };
         let info = store.link.run("report its configuration", scripts::info)?;
         check(&info)?;
@@ -153,10 +150,10 @@ impl RedisStore {
     }
 
     fn put(&self, auth: &Auth, over: Over<'_>) -> Result<bool, Error> {
+        let writer = &self.link.own()?.writer;
         let texts = codec::encode(auth)?;
         self.run_for(&auth.id, "save a credential", |connection| {
-            self.names
-                .put(connection, &self.writer, &auth.id, &texts, over)
+            self.names.put(connection, writer, &auth.id, &texts, over)
         })
     }
 
@@ -205,16 +202,17 @@ impl Store for RedisStore {
     }
 
     fn delete(&self, id: &str) -> Result<(), Error> {
+        let writer = &self.link.own()?.writer;
         self.run_for(id, "delete a credential", |connection| {
-            self.names.remove(connection, &self.writer, id)
+            self.names.remove(connection, writer, id)
         })
     }
 
     fn save_state(&self, auth: &Auth) -> Result<(), Error> {
+        let writer = &self.link.own()?.writer;
         let state = codec::encode_state(auth)?;
         self.run_for(&auth.id, "save the state of a credential", |connection| {
-            self.names
-                .put_state(connection, &self.writer, &auth.id, &state)
+            self.names.put_state(connection, writer, &auth.id, &state)
         })
     }
 
@@ -270,7 +268,11 @@ impl Store for RedisStore {
         let mut changes = Changes::none(cursor(now, &count));
         changes.complete = since.is_none();
         // From the beginning, what this handle wrote is reported too: whether it is still there is the question.
-        let own = if changes.complete { "" } else { &*self.writer };
+        let own = if changes.complete {
+            ""
+        } else {
+            &self.link.own()?.writer
+        };
         let since = since.unwrap_or(0);
         let mut from = since;
         loop {

@@ -1,5 +1,6 @@
 //! [`SqliteStore`]: records in one database file that processes of one machine share.
 
+mod fork;
 mod link;
 mod rows;
 
@@ -28,6 +29,7 @@ use super::{
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::random;
+use crate::runtime::PerProcess;
 
 /// A store in an SQLite database (feature `sqlite`): one file for all records, for any number of processes of one machine.
 ///
@@ -77,10 +79,24 @@ pub struct SqliteStore {
 struct Inner {
     path: PathBuf,
     locks: PathBuf,
+    own: PerProcess<Own>,
+    truncation: Truncation,
+}
+
+/// What one process has.
+struct Own {
     /// Tells this handle's writes from those of others.
     writer: i64,
     idle: Idle<Link>,
-    truncation: Truncation,
+}
+
+impl Own {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            writer: i64::from_le_bytes(random::bytes()?),
+            idle: Idle::default(),
+        })
+    }
 }
 
 impl SqliteStore {
@@ -102,16 +118,18 @@ impl SqliteStore {
         let mut locks = path.clone().into_os_string();
         locks.push(".locks");
         let locks = PathBuf::from(locks);
+        fork::leave_parents()?;
         let store = Self {
             inner: Arc::new(Inner {
                 path,
                 locks,
-                writer: i64::from_le_bytes(random::bytes().map_err(failed)?),
-                idle: Idle::default(),
+                own: PerProcess::new(Own::new().map_err(failed)?),
                 truncation: Truncation::default(),
             }),
         };
-        store.inner.idle.put_back(Link::open(&store.inner.path)?);
+        let link = Link::open(&store.inner.path)?;
+        store.inner.own()?.idle.put_back(link);
+        fork::note(&store.inner);
         // Only beside what is a database.
         permissions::create_dir(&store.inner.locks).map_err(failed)?;
         Ok(store)
@@ -291,6 +309,19 @@ impl RecordLock for SqliteLock {
 }
 
 impl Inner {
+    fn own(&self) -> Result<&Own, Error> {
+        self.own.get(|_| {
+            fork::leave_parents()?;
+            Own::new().map_err(|error| {
+                let message = format!(
+                    "could not open the database {}: {error}",
+                    self.path.display()
+                );
+                Error::store(message).with_source(error)
+            })
+        })
+    }
+
     /// Reads in one transaction.
     fn rows<T>(
         &self,
@@ -330,6 +361,7 @@ impl Inner {
         what: &str,
         work: impl FnOnce(&Rows<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        let own = self.own()?;
         let transact = |link: &mut Link| {
             if !durable {
                 link.connection.execute_batch("PRAGMA synchronous=NORMAL")?;
@@ -337,7 +369,7 @@ impl Inner {
             let transaction = link.connection.transaction_with_behavior(behavior)?;
             let done = work(&Rows {
                 tables: &transaction,
-                writer: self.writer,
+                writer: own.writer,
                 file: link.file,
             })?;
             transaction.commit()?;
@@ -353,7 +385,7 @@ impl Inner {
             );
             Error::store(message).with_source(error)
         };
-        self.idle.with(
+        own.idle.with(
             // What is written to a file that has no name any more is lost.
             |link| link.is_at(&self.path),
             || Link::open(&self.path),

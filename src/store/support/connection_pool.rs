@@ -2,20 +2,30 @@
 
 #[cfg(feature = "sqlite")]
 use std::iter;
+#[cfg(feature = "sqlite")]
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+
+#[cfg(feature = "sqlite")]
+use crate::runtime::LONGEST_LOCKED;
 
 /// Connections that are not in use at the moment. One is taken out for as long as a piece of work takes, so that no lock is held
 /// meanwhile and no thread waits for another's.
 #[derive(Debug)]
 pub(crate) struct Idle<C> {
     spare: Mutex<Vec<C>>,
+    /// How many are at work.
+    #[cfg(feature = "sqlite")]
+    at_work: AtomicUsize,
 }
 
 impl<C> Default for Idle<C> {
     fn default() -> Self {
         Self {
             spare: Mutex::default(),
+            #[cfg(feature = "sqlite")]
+            at_work: AtomicUsize::new(0),
         }
     }
 }
@@ -29,6 +39,7 @@ impl<C> Idle<C> {
         open: impl FnOnce() -> Result<C, E>,
         work: impl FnOnce(&mut C) -> Result<T, E>,
     ) -> Result<T, E> {
+        let _at_work = AtWork::begin(&self.at_work);
         let spare = iter::from_fn(|| self.take()).find(is_usable);
         let mut connection = match spare {
             Some(connection) => connection,
@@ -37,6 +48,13 @@ impl<C> Idle<C> {
         let done = work(&mut connection)?;
         self.put_back(connection);
         Ok(done)
+    }
+
+    /// All connections, as a child finds its parent's after a fork. `None`: threads that are not there any more were at work with some.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn take_all(&self) -> Option<Vec<C>> {
+        let mut spare = self.spare.try_lock_for(LONGEST_LOCKED)?;
+        (self.at_work.load(Ordering::SeqCst) == 0).then(|| std::mem::take(&mut *spare))
     }
 
     pub(crate) fn take(&self) -> Option<C> {
@@ -51,6 +69,25 @@ impl<C> Idle<C> {
         }
         drop(spare);
         drop(connection);
+    }
+}
+
+/// A connection at work, until it is dropped.
+#[cfg(feature = "sqlite")]
+struct AtWork<'c>(&'c AtomicUsize);
+
+#[cfg(feature = "sqlite")]
+impl<'c> AtWork<'c> {
+    fn begin(count: &'c AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -1,20 +1,39 @@
 //! Lock files: locks between processes that the system releases when their holder ends.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::permissions;
 use super::poll::poll;
+use crate::error::Error;
+use crate::runtime::{LONGEST_LOCKED, Process, at_work};
 
 /// A lock between processes that the system takes back when its holder ends, however that comes.
 ///
 /// Its file is empty, is never removed, and says nothing by its age: only the lock on it counts.
 #[derive(Debug)]
 pub(crate) struct LockFile {
-    file: File,
+    number: u64,
 }
+
+/// The locked files of this process.
+struct Held {
+    /// That to which they belong. A child that was forked has them open, too, and would keep their locks beyond its parent's end.
+    process: Option<Process>,
+    files: BTreeMap<u64, File>,
+    last: u64,
+}
+
+static HELD: Mutex<Held> = Mutex::new(Held {
+    process: None,
+    files: BTreeMap::new(),
+    last: 0,
+});
 
 impl LockFile {
     /// Waits for the lock for `wait` at most.
@@ -30,18 +49,52 @@ impl LockFile {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let lock = Self { file };
         // The file may have been removed meanwhile: a lock on a file that no other process can open excludes none.
         let in_place = fs::symlink_metadata(path)
-            .and_then(|found| Ok(permissions::same_file(&found, &lock.file.metadata()?)));
+            .and_then(|found| Ok(permissions::same_file(&found, &file.metadata()?)));
+        let number = HELD.lock().add(file);
+        let lock = Self { number };
         Ok(in_place.unwrap_or(false).then_some(lock))
+    }
+}
+
+/// In a child, gives up the locks of its parent.
+pub(crate) fn leave_parents_locks() -> Result<(), Error> {
+    let held = HELD.try_lock_for(LONGEST_LOCKED);
+    let mut held = held.ok_or_else(|| at_work("a file was being locked"))?;
+    held.leave_parents();
+    Ok(())
+}
+
+impl Held {
+    fn add(&mut self, file: File) -> u64 {
+        self.leave_parents();
+        self.last += 1;
+        self.files.insert(self.last, file);
+        self.last
+    }
+
+    /// In a child, closes what is locked by its parent. Closing alone does not unlock it.
+    fn leave_parents(&mut self) {
+        if self.process.is_some_and(Process::has_forked) {
+            self.files.clear();
+            self.process = None;
+        }
+        self.process.get_or_insert_with(Process::current);
     }
 }
 
 impl Drop for LockFile {
     fn drop(&mut self) {
+        let file = {
+            let mut held = HELD.lock();
+            held.leave_parents();
+            held.files.remove(&self.number)
+        };
         // Closing alone would not do while a child process that is just being started has the file, too.
-        let _ = self.file.unlock();
+        if let Some(file) = file {
+            let _ = file.unlock();
+        }
     }
 }
 
