@@ -273,12 +273,16 @@ pub fn check_request(truth: &mut Truth, id: &str, key: &Key, model: &str, call: 
     let failed = sent.iter().filter(lately).filter(|one| one.is_hopeless);
     let failed = failed.count();
     let others = truth.sent.iter().filter(|(other, _)| *other != id);
-    let served = others
-        .flat_map(|(_, sent)| sent.iter().filter(lately))
-        .filter(|one| !one.failed)
-        .count();
+    let others = others.flat_map(|(_, sent)| sent.iter().filter(lately));
+    let (others_failed, served): (Vec<_>, Vec<_>) = others.partition(|one| one.failed);
+    let served = served.len();
+    // Where others often fail with the same words, it does not fail alone.
+    let faults = others_failed.iter();
+    let faults = faults.filter(|one| one.refused.is_none_or(|status| status >= 500));
+    let fails_alone = faults.count() * 10 < served;
     if truth.no_floor
         && key.always.is_some()
+        && fails_alone
         && failed > 15
         && served > 30
         && now >= truth.outage_until + Duration::from_secs(60)
