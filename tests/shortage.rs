@@ -560,6 +560,31 @@ mod retries {
     }
 
     #[test]
+    fn a_key_whose_limit_ends_during_a_back_off_is_asked_after_it() {
+        let policy = steady()
+            .with_max_wait(30 * SECOND)
+            .with_transient_failovers(Some(0))
+            .with_back_off(Some(BackOff::default()));
+        let (manager, fake, clock) = pool(2, policy);
+        fake.on("a00", Act::Fail(limited(1)));
+        fake.on("a01", Act::Fail(down().with_retry_after(5 * SECOND)));
+        let caller = {
+            let manager = manager.clone();
+            thread::spawn(move || call(&manager))
+        };
+        eventually("it backs off", || clock.timers() == 1);
+        assert_eq!(fake.calls(), ["a00", "a01"]);
+        fake.on("a00", Act::Serve);
+        fake.on("a01", Act::Fail(limited(3600)));
+        while !caller.is_finished() {
+            if clock.timers() > 0 {
+                clock.advance(SECOND);
+            }
+        }
+        assert_eq!(caller.join().unwrap().unwrap(), "a00");
+    }
+
+    #[test]
     fn a_model_that_nobody_is_known_to_have_is_asked_for_three_times_and_another_until_it_is_found()
     {
         let (manager, fake, _) = pool(10, steady());

@@ -97,11 +97,12 @@ impl Engine {
                 Err(refusal) => Step::To(self.none_ready(call, progress, look, refusal)),
             },
             Acquire::BackOff { wait, retries } => {
-                self.readmit_unavailable(call, progress);
-                self.pause(call, wait, &never());
                 if retries {
                     progress.try_again();
                 }
+                // Of what that has opened again, too.
+                self.readmit_unavailable(call, progress);
+                self.pause(call, wait, &never());
                 Step::To(Acquire::default())
             }
             Acquire::Queued { place, wait } => {
