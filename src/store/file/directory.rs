@@ -25,7 +25,7 @@ use crate::store::{
     Changes, Cursor, Listing, Missing, RecordLock, Revision, Saved, Skipped, Store, StoreEntry,
 };
 
-/// The directory as one process knows it.
+/// The store's directory, index and locks, of one process.
 pub(super) struct Directory {
     pub(super) root: PathBuf,
     pub(super) place: Root,
@@ -86,9 +86,7 @@ impl Directory {
             Err(_) => true,
         }
     }
-}
 
-impl Directory {
     /// The record as its files have it, wherever they are by now.
     fn read(&self, id: &str) -> Result<Option<Auth>, Error> {
         if let Some(auth) = self.read_at(&self.home(id)?, id)? {
@@ -144,7 +142,6 @@ impl Directory {
         })
     }
 
-    /// Puts the record's files in place. The lock is the right to do so.
     /// Where a record is that is to be written, and the lock for it.
     fn begin_write(&self, auth: &Auth) -> Result<(Home, LockFile), Error> {
         check(auth)?;
@@ -154,6 +151,7 @@ impl Directory {
         Ok((home, lock))
     }
 
+    /// Puts the record's files in place. The lock is the right to do so.
     fn put(
         &self,
         auth: &Auth,
