@@ -14,7 +14,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use credpool::provider::OpenAi;
@@ -201,13 +201,14 @@ fn forks_over(address: &str) {
         open(address).save(&tokens.login("login", "login")).unwrap();
     }
     let rounds = std::env::var(ROUNDS).map_or(USUAL_ROUNDS, |rounds| rounds.parse().unwrap());
+    let errors = fs::File::create(complaints.path().join("errors")).unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "forking", "--nocapture"])
         .env(STORE, address)
         .env(UPSTREAM, upstream.url(""))
         .env(COMPLAINTS, complaints.path())
         .env(ROUNDS, rounds.to_string())
-        .stderr(Stdio::null())
+        .stderr(errors)
         .status()
         .unwrap();
     let told = fs::read_dir(complaints.path()).unwrap();

@@ -22,7 +22,7 @@ use shutdown::THREAD_END;
 
 use crate::auth::Auth;
 use crate::error::{Error, ErrorCode};
-use crate::execution::{CallHandle, ChunkStream, Plain, ResponseBody};
+use crate::execution::{CallHandle, ChunkStream, Plain, Providers, ResponseBody};
 use crate::executor::ProviderExecutor;
 use crate::observe::{Hook, Outcome, RefreshHealth};
 use crate::panic::guard;
@@ -428,6 +428,28 @@ impl Manager {
 
     fn known(&self, id: &str) -> Result<Arc<Auth>, Error> {
         self.get_by_id(id).ok_or_else(|| Error::not_registered(id))
+    }
+}
+
+impl Inner {
+    /// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats. Every call begins here.
+    fn distinct<P: AsRef<str>>(
+        &self,
+        providers: impl IntoIterator<Item = P>,
+    ) -> Result<Providers, Error> {
+        let mut distinct = Providers::new();
+        for provider in providers {
+            let provider = self.services.executors.provider(provider.as_ref());
+            let is_new = distinct.iter().all(|known| known.name != provider.name);
+            if is_new && !provider.name.is_empty() {
+                distinct.push(provider);
+            }
+        }
+        if distinct.is_empty() {
+            let what = "the call names no provider; give at least one";
+            return Err(Error::new(ErrorCode::ProviderNotFound, what));
+        }
+        Ok(distinct)
     }
 }
 

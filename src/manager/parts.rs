@@ -11,8 +11,8 @@ use super::models::VendorModels;
 use super::reload::Intake;
 use super::shutdown::THREAD_END;
 use crate::cancel::Never;
-use crate::error::{Error, ErrorCode};
-use crate::execution::{Engine, Providers};
+use crate::error::Error;
+use crate::execution::Engine;
 use crate::executor::{Context, Executors};
 use crate::observe::{CallCounters, Hooks};
 use crate::persistence::{StoreHandle, start_writer};
@@ -165,26 +165,6 @@ impl Inner {
             self.services.pool.check_open()?;
             start_scheduler(&self.refresh, interval)
         })
-    }
-
-    /// The providers of a call in normal form: trimmed, lower-cased, without blanks and repeats. Every call begins here.
-    pub(super) fn distinct<P: AsRef<str>>(
-        &self,
-        providers: impl IntoIterator<Item = P>,
-    ) -> Result<Providers, Error> {
-        let mut distinct = Providers::new();
-        for provider in providers {
-            let provider = self.services.executors.provider(provider.as_ref());
-            let is_new = distinct.iter().all(|known| known.name != provider.name);
-            if is_new && !provider.name.is_empty() {
-                distinct.push(provider);
-            }
-        }
-        if distinct.is_empty() {
-            let what = "the call names no provider; give at least one";
-            return Err(Error::new(ErrorCode::ProviderNotFound, what));
-        }
-        Ok(distinct)
     }
 }
 
