@@ -30,7 +30,7 @@ const UPSTREAM: &str = "CREDPOOL_FORK_UPSTREAM";
 const COMPLAINTS: &str = "CREDPOOL_FORK_COMPLAINTS";
 /// How often it forks.
 const ROUNDS: &str = "CREDPOOL_FORK_ROUNDS";
-const USUAL_ROUNDS: usize = 20;
+const USUAL_ROUNDS: usize = 6;
 
 const LONGEST: Duration = Duration::from_secs(2);
 
