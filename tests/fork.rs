@@ -264,22 +264,31 @@ fn over_redis() {
     forks_over(&address);
 }
 
-/// What the parent has begun stays with it.
-#[test]
-fn what_a_parent_has_begun_is_refused_in_its_child() {
+/// In a process for this test alone, a manager of one key. `None` where that process was only started, and has passed.
+fn manager_of_a_process(test: &str) -> Option<Manager> {
     let Ok(upstream) = std::env::var(UPSTREAM) else {
         let upstream = upstream();
         let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "what_a_parent_has_begun_is_refused_in_its_child"])
+            .args(["--exact", test])
             .env(UPSTREAM, upstream.url(""))
             .status();
         assert!(status.unwrap().success());
-        return;
+        return None;
     };
     let manager = Manager::builder().build().unwrap();
     manager.register_executor(OpenAi::named("p"));
     let key = Auth::api_key("p", "k").with_attribute("base_url", upstream);
     manager.register(key).unwrap();
+    Some(manager)
+}
+
+/// What the parent has begun stays with it.
+#[test]
+fn what_a_parent_has_begun_is_refused_in_its_child() {
+    let Some(manager) = manager_of_a_process("what_a_parent_has_begun_is_refused_in_its_child")
+    else {
+        return;
+    };
     let stream = manager.execute_stream(["p"], &request("hold"), &Options::new());
     let stream = stream.unwrap();
     let call = manager.submit(["p"], request("hold"), Options::new());
@@ -309,22 +318,10 @@ fn what_a_parent_has_begun_is_refused_in_its_child() {
 /// However much its parent is at.
 #[test]
 fn a_child_that_does_not_use_its_parents_manager_ends_at_once() {
-    let Ok(upstream) = std::env::var(UPSTREAM) else {
-        let upstream = upstream();
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "a_child_that_does_not_use_its_parents_manager_ends_at_once",
-            ])
-            .env(UPSTREAM, upstream.url(""))
-            .status();
-        assert!(status.unwrap().success());
+    let test = "a_child_that_does_not_use_its_parents_manager_ends_at_once";
+    let Some(manager) = manager_of_a_process(test) else {
         return;
     };
-    let manager = Manager::builder().build().unwrap();
-    manager.register_executor(OpenAi::named("p"));
-    let key = Auth::api_key("p", "k").with_attribute("base_url", upstream);
-    manager.register(key).unwrap();
     manager.start_auto_refresh(Duration::from_secs(60)).unwrap();
     let call = manager.submit(["p"], request("hold"), Options::new());
     let call = call.unwrap();

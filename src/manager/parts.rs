@@ -20,7 +20,7 @@ use crate::random::Random;
 use crate::refresh::{self, RefreshCoordinator, start_scheduler};
 use crate::registry::{Dirty, Registry};
 use crate::resources::Resources;
-use crate::runtime::{LaneLimits, Pool, Process, Worker};
+use crate::runtime::{LaneLimits, Pool, Process, Worker, lock_of_parent};
 use crate::services::Services;
 use crate::store::leave_parents_locks;
 use crate::transport::{Tls, Transport};
@@ -141,7 +141,12 @@ impl Inner {
             .set_provider(parents.transport.provider());
         services.resources.take_over(&parents.resources)?;
         child.engine.stick_as(&self.engine);
-        child.intake.seen.lock().follow(&self.intake.seen.lock());
+        let seen = lock_of_parent(
+            &self.intake.seen,
+            "changes of the store were being taken over",
+        )?;
+        child.intake.seen.lock().follow(&seen);
+        drop(seen);
         for (auth, unsaved) in records {
             let id: Arc<str> = auth.id.as_str().into();
             services.registry.insert(auth);

@@ -58,7 +58,7 @@ use crate::error::Error;
 use crate::observe::Line;
 use crate::panic::guard;
 use crate::random::Random;
-use crate::runtime::{LONGEST_LOCKED, at_work};
+use crate::runtime::lock_of_parent;
 
 /// All credentials of a manager.
 pub(crate) struct Registry {
@@ -282,8 +282,7 @@ impl Registry {
     /// # Errors
     /// When a thread that is not there any more has locked them for ever.
     pub(crate) fn of_parent(&self) -> Result<Vec<(Auth, Dirty)>, Error> {
-        let state = self.state.try_lock_for(LONGEST_LOCKED);
-        let state = state.ok_or_else(|| at_work("the credentials were being changed"))?;
+        let state = lock_of_parent(&self.state, "the credentials were being changed")?;
         let records = state.slots.iter();
         let records = records.map(|record| (Auth::clone(&record.snapshot()), record.unsaved));
         Ok(records.collect())

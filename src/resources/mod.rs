@@ -24,7 +24,7 @@ use crate::clock::{Clock, Timestamp, later};
 use crate::error::Error;
 use crate::expiring::ExpiringMap;
 use crate::persistence::StoreHandle;
-use crate::runtime::{LONGEST_LOCKED, at_work};
+use crate::runtime::lock_of_parent;
 use crate::store::StoreEntry;
 
 /// How many resources are remembered, and for how long.
@@ -90,8 +90,7 @@ impl Resources {
 
     /// What a parent remembered when it forked.
     pub(crate) fn take_over(&self, parents: &Self) -> Result<(), Error> {
-        let owners = parents.owners.try_lock_for(LONGEST_LOCKED);
-        let owners = owners.ok_or_else(|| at_work("a resource was being remembered"))?;
+        let owners = lock_of_parent(&parents.owners, "a resource was being remembered")?;
         self.owners.lock().clone_from(&owners);
         Ok(())
     }

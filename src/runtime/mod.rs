@@ -5,5 +5,7 @@ pub(crate) mod process;
 mod thread;
 
 pub(crate) use pool::{Lane, LaneLimits, Place, Pool, Slot, WaitFor};
-pub(crate) use process::{LONGEST_LOCKED, PerProcess, Process, at_work};
+#[cfg(feature = "sqlite")]
+pub(crate) use process::{LONGEST_LOCKED, at_work};
+pub(crate) use process::{PerProcess, Process, lock_of_parent};
 pub(crate) use thread::{Worker, spawn};

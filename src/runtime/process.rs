@@ -4,7 +4,7 @@ use std::panic::UnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{Error, ErrorCode};
 
@@ -72,8 +72,7 @@ impl<T> PerProcess<T> {
     }
 
     fn make(&self, make: impl FnOnce(&T) -> Result<T, Error>) -> Result<&T, Error> {
-        let making = self.making.try_lock_for(LONGEST_LOCKED);
-        let _making = making.ok_or_else(|| at_work("a child was being set up"))?;
+        let _making = lock_of_parent(&self.making, "a child was being set up")?;
         if let Some(of_child) = self.of_child.get() {
             return Ok(&of_child.own);
         }
@@ -116,6 +115,18 @@ pub(crate) fn at_work(what: &str) -> Error {
         "the process was forked while {what} in another thread: fork while no call is under way, or build another manager in the child"
     );
     Error::new(ErrorCode::Forked, what)
+}
+
+/// A lock of a parent, in a child that takes over what is under it.
+///
+/// # Errors
+/// When a thread that is not there any more holds it for ever, because it was at `what`.
+pub(crate) fn lock_of_parent<'m, T>(
+    lock: &'m Mutex<T>,
+    what: &str,
+) -> Result<MutexGuard<'m, T>, Error> {
+    lock.try_lock_for(LONGEST_LOCKED)
+        .ok_or_else(|| at_work(what))
 }
 
 /// For how long a child waits for a lock. No thread of ours holds one for as long; of one that is not there, it would never end.

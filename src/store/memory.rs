@@ -15,7 +15,7 @@ use super::{
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::expiring::ExpiringMap;
-use crate::runtime::{LONGEST_LOCKED, PerProcess, at_work};
+use crate::runtime::{PerProcess, lock_of_parent};
 
 /// A store in memory: for tests, and for programs that keep their credentials elsewhere.
 ///
@@ -82,22 +82,17 @@ impl MemoryStore {
 impl Memory {
     /// What its parent had. Refreshes that the parent has begun are not the child's.
     fn of_child(&self) -> Result<Self, Error> {
+        let changing = "a store in memory was being changed";
         let refreshes = Refreshes {
             locked: HashSet::new(),
-            intents: taken_over(&self.refreshes, |parents| parents.intents.clone())?,
+            intents: lock_of_parent(&self.refreshes, changing)?.intents.clone(),
         };
         Ok(Self {
-            records: Mutex::new(taken_over(&self.records, Clone::clone)?),
+            records: Mutex::new(lock_of_parent(&self.records, changing)?.clone()),
             refreshes: Arc::new(Mutex::new(refreshes)),
-            entries: Mutex::new(taken_over(&self.entries, Clone::clone)?),
+            entries: Mutex::new(lock_of_parent(&self.entries, changing)?.clone()),
         })
     }
-}
-
-fn taken_over<T, R>(parents: &Mutex<T>, take: impl FnOnce(&T) -> R) -> Result<R, Error> {
-    let parents = parents.try_lock_for(LONGEST_LOCKED);
-    let parents = parents.ok_or_else(|| at_work("a store in memory was being changed"))?;
-    Ok(take(&parents))
 }
 
 impl Store for MemoryStore {

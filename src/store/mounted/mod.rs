@@ -18,7 +18,7 @@ use super::{
 };
 use crate::auth::Auth;
 use crate::error::Error;
-use crate::runtime::{LONGEST_LOCKED, PerProcess, at_work};
+use crate::runtime::{PerProcess, lock_of_parent};
 
 /// A store whose credentials are API keys in read-only files: secrets that Kubernetes, Docker or systemd mounts for a program.
 ///
@@ -224,8 +224,7 @@ impl MountedKeys {
 
     fn seen(&self) -> Result<MutexGuard<'_, Seen>, Error> {
         let seen = self.seen.get(|parents| {
-            let seen = parents.try_lock_for(LONGEST_LOCKED);
-            let seen = seen.ok_or_else(|| at_work("mounted keys were being taken over"))?;
+            let seen = lock_of_parent(parents, "mounted keys were being taken over")?;
             Ok(Mutex::new(seen.clone()))
         });
         Ok(seen?.lock())

@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use super::Inner;
 use super::link::Link;
 use crate::error::Error;
-use crate::runtime::{LONGEST_LOCKED, at_work};
+use crate::runtime::{at_work, lock_of_parent};
 
 /// All stores of the process.
 static OPEN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
@@ -26,11 +26,11 @@ pub(super) fn note(store: &Arc<Inner>) {
 /// # Errors
 /// When a thread of the parent was at work with a connection.
 pub(super) fn leave_parents() -> Result<(), Error> {
-    let in_use = || at_work("an SQLite database was in use");
-    let open = OPEN.try_lock_for(LONGEST_LOCKED).ok_or_else(in_use)?;
+    let open = lock_of_parent(&OPEN, IN_USE)?;
     for store in open.iter().filter_map(Weak::upgrade) {
         if let Some(parents) = store.own.of_parent() {
-            let links = parents.idle.take_all().ok_or_else(in_use)?;
+            let links = parents.idle.take_all();
+            let links = links.ok_or_else(|| at_work(IN_USE))?;
             links.into_iter().for_each(close);
         }
     }
@@ -49,3 +49,5 @@ fn close(link: Link) {
         std::mem::forget(connection);
     }
 }
+
+const IN_USE: &str = "an SQLite database was in use";

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::permissions;
 use super::poll::poll;
 use crate::error::Error;
-use crate::runtime::{LONGEST_LOCKED, Process, at_work};
+use crate::runtime::{Process, lock_of_parent};
 
 /// A lock between processes that the system takes back when its holder ends, however that comes.
 ///
@@ -60,9 +60,7 @@ impl LockFile {
 
 /// In a child, gives up the locks of its parent.
 pub(crate) fn leave_parents_locks() -> Result<(), Error> {
-    let held = HELD.try_lock_for(LONGEST_LOCKED);
-    let mut held = held.ok_or_else(|| at_work("a file was being locked"))?;
-    held.leave_parents();
+    lock_of_parent(&HELD, "a file was being locked")?.leave_parents();
     Ok(())
 }
 
