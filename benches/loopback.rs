@@ -367,6 +367,6 @@ const KEY: &str = "sk-bench";
 const WARM_UP: u32 = 20;
 /// Events of a stream, its finish included and `[DONE]` not.
 const EVENTS: u32 = 500;
-const LIVE: usize = 200;
+const LIVE: usize = 1_000;
 /// Events of a stream that then stalls.
 const BEGUN: u32 = 100;

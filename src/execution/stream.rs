@@ -33,7 +33,8 @@ use crate::runtime::Process;
 /// ```
 #[doc(alias = "backpressure")]
 pub struct ChunkStream {
-    pub(super) chunks: Receiver<StreamChunk>,
+    /// In boxes, for a channel takes all of its room at once.
+    pub(super) chunks: Receiver<Box<StreamChunk>>,
     pub(super) ending: Arc<Completion>,
     pub(super) cancel: CancelToken,
     pub(super) stopping: CancelToken,
@@ -156,7 +157,7 @@ impl ChunkStream {
         // Asked before the look at the channel: what had been sent by then has been read once that is empty.
         let has_ended = self.ending.get().is_some();
         match self.chunks.try_recv() {
-            Ok(chunk) => self.arrived(chunk),
+            Ok(chunk) => self.arrived(*chunk),
             Err(TryRecvError::Disconnected) => self.last_word(true, || {
                 Error::new(ErrorCode::StreamInterrupted, "the stream's worker is gone")
             }),
@@ -202,7 +203,7 @@ impl ChunkStream {
             }
             select! {
                 recv(self.chunks) -> chunk => if let Ok(chunk) = chunk {
-                    return self.arrived(chunk);
+                    return self.arrived(*chunk);
                 },
                 recv(timer) -> _ => return StreamEvent::Pending,
                 recv(self.cancel.cancelled()) -> _ => {}

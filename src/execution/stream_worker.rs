@@ -32,7 +32,7 @@ struct StreamWorker {
     engine: Arc<Engine>,
     committed: Committed,
     /// Dropped when all has been said.
-    chunks: Option<Sender<StreamChunk>>,
+    chunks: Option<Sender<Box<StreamChunk>>>,
     ending: Arc<Completion>,
     cancel: CancelToken,
     deadline: Option<Instant>,
@@ -216,7 +216,7 @@ impl StreamWorker {
             return Ok(());
         };
         let gone = || End::Abandoned(Error::new(ErrorCode::Cancelled, "the stream was dropped"));
-        let chunk = match chunks.try_send(chunk) {
+        let chunk = match chunks.try_send(Box::new(chunk)) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Disconnected(_)) => return Err(gone()),
             Err(TrySendError::Full(chunk)) => chunk,
