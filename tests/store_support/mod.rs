@@ -151,7 +151,8 @@ impl Server {
             .unwrap()
             .port();
         // As long as the script's input is open, the server runs: another one takes the place of one that has ended, or that could not
-        // start because what is left of the last one was still in its way. Each line is a signal for it.
+        // start because what is left of the last one was still in its way. Each line is a signal for it. The number of one that has ended
+        // is forgotten at once: it may soon be another process's.
         let script = format!(
             "export port={port} dir=$(mktemp -d) || exit 1
             cd \"$dir\" || exit 1
@@ -160,12 +161,12 @@ impl Server {
                 echo $$ >\"$dir/pid\"
                 exec {serve}
 END
-            (while [ ! -e over ]; do sh serve >log 2>&1; sleep 0.1; done; : >ended) &
+            (while [ ! -e over ]; do sh serve >log 2>&1; : >pid; sleep 0.1; done; : >ended) &
             while [ ! -s pid ]; do sleep 0.01; done
             echo started
             while read -r signal; do
                 former=$(cat pid); kill \"$signal\" \"$former\"; said=$?
-                while [ \"$signal\" = -KILL ] && [ \"$(cat pid)\" = \"$former\" ]; do sleep 0.01; done
+                while [ \"$signal\" = -KILL ] && [ ! -s pid -o \"$(cat pid)\" = \"$former\" ]; do sleep 0.01; done
                 echo \"$said\"
             done
             : >over
