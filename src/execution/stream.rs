@@ -33,7 +33,7 @@ use crate::runtime::Process;
 /// ```
 #[doc(alias = "backpressure")]
 pub struct ChunkStream {
-    /// In boxes, for a channel takes all of its room at once.
+    /// Boxed: the channel allocates all its slots at once.
     pub(super) chunks: Receiver<Box<StreamChunk>>,
     pub(super) ending: Arc<Completion>,
     pub(super) cancel: CancelToken,
