@@ -157,15 +157,15 @@ impl Index {
         owners
     }
 
-    /// Takes in what was read since `writes`. Own writes that came meanwhile are newer. `present`: those of the files that were looked at
-    /// that are there; `covers`: whether a path was looked at.
+    /// Takes in what was read since `writes`. `present`: those of the files that were looked at that are there; `covers`: whether a path was
+    /// looked at.
     pub(super) fn seen_all(
         &mut self,
         writes: u64,
         present: &[String],
         covers: impl Fn(&str) -> bool,
         sights: Vec<Sight>,
-    ) -> u64 {
+    ) -> TakenIn {
         let present: BTreeSet<&String> = present.iter().collect();
         let known = self.files.keys();
         let gone = known.filter(|path| !present.contains(path) && covers(path));
@@ -181,7 +181,7 @@ impl Index {
         present: &[String],
         paths: &BTreeSet<String>,
         sights: Vec<Sight>,
-    ) -> u64 {
+    ) -> TakenIn {
         let present: BTreeSet<&String> = present.iter().collect();
         let known = paths.iter().filter(|path| self.files.contains_key(*path));
         let gone = known.filter(|path| !present.contains(path));
@@ -189,20 +189,29 @@ impl Index {
         self.take_all(writes, sights, gone)
     }
 
-    fn take_all(&mut self, writes: u64, sights: Vec<Sight>, gone: Vec<String>) -> u64 {
+    fn take_all(&mut self, writes: u64, sights: Vec<Sight>, gone: Vec<String>) -> TakenIn {
         let version = self.version + 1;
         let mut changed = BTreeSet::new();
+        let mut overtaken = BTreeSet::new();
         let mut news = false;
         let gone = gone.into_iter().map(Sight::gone);
         for sight in sights.into_iter().chain(gone) {
-            news |= self.take(sight, writes, version, &mut changed);
+            let known = self.files.get(&sight.path);
+            if known.is_some_and(|seen| seen.write > writes) {
+                overtaken.insert(sight.path);
+                continue;
+            }
+            news |= self.take(sight, version, &mut changed);
         }
         if news {
             self.version = version;
         }
         self.changed
             .extend(changed.into_iter().map(|id| (id, version)));
-        self.version
+        TakenIn {
+            version: self.version,
+            overtaken,
+        }
     }
 
     /// `None`: everything.
@@ -237,13 +246,7 @@ impl Index {
     }
 
     /// Whether it is news.
-    fn take(
-        &mut self,
-        sight: Sight,
-        writes: u64,
-        version: u64,
-        changed: &mut BTreeSet<String>,
-    ) -> bool {
+    fn take(&mut self, sight: Sight, version: u64, changed: &mut BTreeSet<String>) -> bool {
         let Sight {
             path,
             mut marks,
@@ -251,9 +254,6 @@ impl Index {
         } = sight;
         if let Some(seen) = self.files.get_mut(&path) {
             marks = marks.after(&seen.marks);
-            if seen.write > writes {
-                return false;
-            }
             let is_gone = records.as_ref().is_ok_and(Vec::is_empty);
             if !is_gone && seen.marks.say_the_same(&marks) {
                 seen.marks = marks;
@@ -311,6 +311,15 @@ impl Index {
     }
 }
 
+/// What became of a look.
+#[derive(Debug)]
+pub(super) struct TakenIn {
+    pub(super) version: u64,
+    /// Files that this store wrote while they were being read. What was read may be older than that, or tell of another change: they are
+    /// to be looked at again.
+    pub(super) overtaken: BTreeSet<String>,
+}
+
 impl Sight {
     pub(super) fn gone(path: String) -> Self {
         Self {
@@ -323,3 +332,27 @@ impl Sight {
 
 const LOST: &str =
     "is missing from the directory that replaced the former one; its credential stays";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_written_while_it_was_read_is_to_be_looked_at_again() {
+        let (mut index, home) = (Index::default(), Home::native("a"));
+        let paths = BTreeSet::from([home.path.clone()]);
+        let look = |index: &mut Index, writes| {
+            let sight = Sight {
+                path: home.path.clone(),
+                marks: Marks::default(),
+                records: Ok(vec![("a".to_owned(), home.clone())]),
+            };
+            index.seen_some(writes, &[home.path.clone()], &paths, vec![sight])
+        };
+        let before = index.writes();
+        index.wrote("a", &home, |_| {});
+        assert_eq!(look(&mut index, before).overtaken, paths);
+        let after = index.writes();
+        assert!(look(&mut index, after).overtaken.is_empty());
+    }
+}

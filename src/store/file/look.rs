@@ -103,13 +103,14 @@ impl Directory {
         let files = files.map_err(|error| self.place.unreadable(error))?;
         let sights = files.read(&self.root, known, read);
         self.place.is_still(&identity)?;
-        let version =
+        let taken =
             self.index
                 .lock()
                 .seen_all(writes, &files.paths, |path| files.know(path), sights);
         let took = SystemClock.monotonic().saturating_duration_since(begun);
         self.notices.checked(task, watching, took);
-        Ok((files, version))
+        self.notices.note_again(taken.overtaken);
+        Ok((files, taken.version))
     }
 
     fn look_at(
@@ -127,10 +128,11 @@ impl Directory {
         let sights = files.read(&self.root, |path| self.marks(path), refuse);
         self.place.is_still(identity)?;
         let mut index = self.index.lock();
-        let version = index.seen_some(writes, &files.paths, &paths, sights);
+        let taken = index.seen_some(writes, &files.paths, &paths, sights);
         drop(index);
         self.notices.looked(task, scan::staged(&self.root, noted));
-        Ok(version)
+        self.notices.note_again(taken.overtaken);
+        Ok(taken.version)
     }
 
     /// A copy: files are looked at without the lock.

@@ -100,6 +100,16 @@ impl Notices {
         state.staged = staged;
     }
 
+    /// These files are to be looked at once more.
+    pub(super) fn note_again(&self, files: BTreeSet<String>) {
+        let mut state = self.0.lock();
+        state.count += 1;
+        let count = state.count;
+        state
+            .files
+            .extend(files.into_iter().map(|path| (path, count)));
+    }
+
     /// All files were looked at, which took so long.
     pub(super) fn checked(&self, task: &Task, watching: Watching, took: Duration) {
         let now = SystemClock.monotonic();
@@ -231,6 +241,8 @@ mod tests {
         notices.looked(&task, BTreeSet::new());
         assert!(files(&notices.task()).is_empty());
         assert!(notices.is_notified(&task));
+        notices.note_again(BTreeSet::from(["a.json".to_owned()]));
+        assert_eq!(files(&notices.task()), ["a.json"]);
     }
 
     #[cfg(target_os = "linux")]
