@@ -17,10 +17,10 @@ macro_rules! ensure {
 
 /// The checks of a suite: functions, each named as the promise it checks, with what a subject needs for it.
 macro_rules! checks {
-    ($($room:ident: $($name:ident $(($need:expr))?),+;)+) => {
+    ($($room:ident: $($name:ident $(($($need:expr),+))?),+;)+) => {
         &[$($($crate::testing::conformance::Check {
             name: stringify!($name),
-            needs: &[$($need)?],
+            needs: &[$($($need),+)?],
             run: $room::$name,
         }),+),+]
     };

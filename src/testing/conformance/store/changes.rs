@@ -232,6 +232,43 @@ pub(super) fn no_writer_is_missed(fixture: &Fixture) -> Verdict {
     )
 }
 
+pub(super) fn own_writes_hide_no_change_of_another(fixture: &Fixture) -> Verdict {
+    const ROUNDS: usize = 100;
+    let (store, other) = (fixture.open(), fixture.open());
+    store.save(&sample("a"))?;
+    let mut cursor = look(&*store, None)?.cursor;
+    for round in 0..ROUNDS {
+        let label = format!("theirs {round}");
+        let theirs = sample("a").with_label(&label);
+        let mut cooling = sample("a");
+        cooling.status_message = format!("ours {round}");
+        let shared = (Arc::clone(&store), Arc::clone(&other));
+        let writers = Threads::start(2, move |writer| {
+            match writer {
+                0 => shared.0.save_state(&cooling)?,
+                _ => drop(shared.1.save(&theirs)?),
+            }
+            Ok(())
+        })?;
+        let mut is_told = false;
+        loop {
+            let is_last = writers.all_ended();
+            let changes = look(&*store, Some(&cursor))?;
+            cursor = changes.cursor;
+            is_told |= changes.written.iter().any(|auth| auth.label == label);
+            if is_last {
+                break;
+            }
+        }
+        writers.join()?;
+        ensure!(
+            is_told,
+            "what another handle saved in round {round}, while this one saved the record's state, is not reported"
+        );
+    }
+    Ok(())
+}
+
 /// As after a server has lost its last writes, or an older copy was put back.
 pub(super) fn a_foreign_cursor_gives_all_there_is(fixture: &Fixture) -> Verdict {
     let store = fixture.open();

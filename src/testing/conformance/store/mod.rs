@@ -212,6 +212,7 @@ const CHECKS: &[Check<Fixture, Ability>] = checks! {
         what_another_handle_does_is_seen(Ability::Changes),
         own_writes_are_no_news(Ability::OwnWrites),
         no_writer_is_missed(Ability::Changes),
+        own_writes_hide_no_change_of_another(Ability::Changes, Ability::SeparateState),
         a_foreign_cursor_gives_all_there_is(Ability::Changes);
     entries:
         an_entry_is_found_under_its_key(Ability::Entries),
