@@ -323,3 +323,75 @@ fn a_table_that_was_restored_and_a_server_that_started_again_give_all_there_is()
     assert!(complete);
     assert_eq!(ids, ["c"]);
 }
+
+#[test]
+fn a_server_is_not_asked_while_nothing_changes_and_changes_are_told_at_once() {
+    let Some(server) = store_support::start_postgres() else {
+        return;
+    };
+    let connect = || PostgresStore::connect(server.postgres_url("public")).unwrap();
+    let mut admin = direct(&server, "public");
+    let (store, other) = (connect(), connect());
+    other.save(&sample("a")).unwrap();
+    let mut cursor = store.list().unwrap().cursor.unwrap();
+    assert!(!store.is_quiet(&cursor), "it has not listened");
+    let first = store.changes(Some(&cursor)).unwrap().unwrap();
+    assert!(first.is_notified && first.written.is_empty());
+    // A look would fail.
+    let rename = |admin: &mut PgConnection, from: &str, to: &str| {
+        let sql = format!("ALTER TABLE {from} RENAME TO {to}");
+        admin.batch_execute(&sql).unwrap();
+    };
+    rename(&mut admin, "credpool_records", "elsewhere");
+    for _ in 0..100 {
+        assert!(store.is_quiet(&first.cursor));
+    }
+    rename(&mut admin, "elsewhere", "credpool_records");
+    // What it writes itself is no news.
+    store.save(&sample("own")).unwrap();
+    cursor = first.cursor;
+    assert!(store.is_quiet(&cursor));
+    let mut told = || {
+        let changes = when_up(|| {
+            if store.is_quiet(&cursor) {
+                return Err("nothing is heard");
+            }
+            let changes = store.changes(Some(&cursor)).unwrap().unwrap();
+            let is_empty = changes.written.is_empty() && changes.removed.is_empty();
+            let is_told = !is_empty || changes.complete;
+            is_told.then_some(changes).ok_or("no change is told")
+        });
+        cursor = changes.cursor.clone();
+        changes
+    };
+    other.save(&sample("b")).unwrap();
+    assert_eq!(told().written[0].id, "b");
+    other.delete("a").unwrap();
+    assert_eq!(told().removed, ["a"]);
+    // What is lost is told, too, and so is what changes while the connection is gone.
+    admin.batch_execute("TRUNCATE credpool_records").unwrap();
+    assert!(told().complete);
+    cut(&mut admin);
+    other.save(&sample("c")).unwrap();
+    assert_eq!(told().written[0].id, "c");
+}
+
+#[test]
+fn without_its_triggers_a_server_is_asked_each_time() {
+    let Some(server) = store_support::start_postgres() else {
+        return;
+    };
+    let connect = || PostgresStore::connect(server.postgres_url("public")).unwrap();
+    let mut admin = direct(&server, "public");
+    let (store, other) = (connect(), connect());
+    admin
+        .batch_execute("ALTER TABLE credpool_records DISABLE TRIGGER USER")
+        .unwrap();
+    let cursor = store.list().unwrap().cursor.unwrap();
+    for id in ["a", "b"] {
+        other.save(&sample(id)).unwrap();
+        assert!(!store.is_quiet(&cursor));
+        let changes = store.changes(Some(&cursor)).unwrap().unwrap();
+        assert!(!changes.is_notified && changes.written.iter().any(|auth| auth.id == id));
+    }
+}

@@ -320,3 +320,59 @@ fn a_server_that_is_gone_is_an_error_in_bounded_time() {
     });
     assert!(start.elapsed() < Duration::from_secs(20));
 }
+
+#[test]
+fn a_server_is_not_asked_while_nothing_changes_and_changes_are_told_at_once() {
+    let Some(server) = store_support::start_redis() else {
+        return;
+    };
+    let (store, other) = (connect(&server), connect(&server));
+    let mut admin = direct(&server);
+    other.save(&sample("a")).unwrap();
+    let mut cursor = store.list().unwrap().cursor.unwrap();
+    assert!(!store.is_quiet(&cursor), "it has not listened");
+    let first = store.changes(Some(&cursor)).unwrap().unwrap();
+    assert!(first.is_notified && first.written.is_empty());
+    let processed = |admin: &mut redis::Connection| -> u64 {
+        let said: String = redis::cmd("INFO").arg("stats").query(admin).unwrap();
+        let count = said
+            .lines()
+            .find_map(|line| line.strip_prefix("total_commands_processed:"));
+        count.unwrap().trim().parse().unwrap()
+    };
+    let before = processed(&mut admin);
+    for _ in 0..100 {
+        assert!(store.is_quiet(&first.cursor));
+    }
+    assert_eq!(
+        processed(&mut admin),
+        before + 1,
+        "that of the question itself"
+    );
+    cursor = first.cursor;
+    let mut told = || {
+        let changes = when_up(|| {
+            if store.is_quiet(&cursor) {
+                return Err("nothing is heard");
+            }
+            let changes = store.changes(Some(&cursor)).unwrap().unwrap();
+            let is_empty = changes.written.is_empty() && changes.removed.is_empty();
+            let is_told = !is_empty || changes.complete;
+            is_told.then_some(changes).ok_or("no change is told")
+        });
+        assert!(changes.is_notified);
+        cursor = changes.cursor.clone();
+        changes
+    };
+    other.save(&sample("b")).unwrap();
+    assert_eq!(told().written[0].id, "b");
+    other.save_state(&sample("b").with_label("x")).unwrap();
+    other.delete("a").unwrap();
+    assert_eq!(told().removed, ["a"]);
+    // What is lost is told, too, and so is what changes while the connection is gone.
+    let _: () = redis::cmd("FLUSHALL").query(&mut admin).unwrap();
+    assert!(told().complete);
+    cut(&mut admin);
+    other.save(&sample("c")).unwrap();
+    assert_eq!(told().written[0].id, "c");
+}

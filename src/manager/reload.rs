@@ -68,7 +68,8 @@ impl Manager {
     /// credential, another process that shares the store. The store is polled every `interval` (100 ms at least); a second is a
     /// good one. One that is notified of changes ([`Changes::is_notified`](crate::Changes::is_notified)), as a
     /// [`FileStore`](crate::FileStore) on Linux, is asked every 250 ms where that is sooner: what changes there is seen within half a
-    /// second, and an idle process costs next to nothing, however many records there are.
+    /// second, and an idle process costs next to nothing, however many records there are. A server that notifies is asked once a minute
+    /// and after each notice.
     ///
     /// What was observed here stays; a cooldown that another process has recorded since is taken over, and so is its end. A
     /// request that was in flight then ends neither. Calling it again replaces the running one.
@@ -165,6 +166,12 @@ impl Intake {
     /// the next look: a write that hangs holds up no other record.
     fn catch_up(&self, since: &Cursor) -> Result<Option<Position>, Error> {
         self.take_busy();
+        if self.services.store_handle.is_quiet(since) {
+            return Ok(Some(Position {
+                cursor: since.clone(),
+                is_notified: true,
+            }));
+        }
         self.watching(|| {
             let Some(changes) = self.services.store_handle.changes(Some(since))? else {
                 return Ok(None);

@@ -95,6 +95,12 @@ impl StoreHandle {
         })
     }
 
+    /// Whether a store that is notified of changes has heard of none since.
+    pub(crate) fn is_quiet(&self, since: &Cursor) -> bool {
+        let quiet = self.with_store(Call::of_all(), false, |store| Ok(store.is_quiet(since)));
+        quiet.unwrap_or(false)
+    }
+
     /// Adds a record to the store, wherever it was before. Where the store has one of this id, nothing is written, and that is
     /// given back. Nothing to do for a record that lives in memory alone.
     pub(crate) fn create(&self, auth: &Auth) -> Result<Option<Box<Auth>>, Error> {

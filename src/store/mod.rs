@@ -208,6 +208,16 @@ pub trait Store: Send + Sync {
         Ok(None)
     }
 
+    /// Whether nothing has changed since a call of [`changes`](Self::changes) gave that cursor, as far as the store is told without asking
+    /// for it: by notices of a server, a moment after a change. Hot reload asks this first, and then looks for changes only where it is false. It
+    /// is to be false about once a minute all the same, because notices may be lost. Begins to listen where the store does not yet.
+    ///
+    /// The default is `false`: the store is told nothing.
+    fn is_quiet(&self, since: &Cursor) -> bool {
+        let _ = since;
+        false
+    }
+
     /// The entries under these keys, of those that there are.
     ///
     /// The default finds none.
@@ -270,6 +280,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
         (**self).changes(since)
+    }
+
+    fn is_quiet(&self, since: &Cursor) -> bool {
+        (**self).is_quiet(since)
     }
 
     fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {

@@ -4,11 +4,13 @@ use diesel::connection::{Connection, SimpleConnection};
 use diesel::pg::PgConnection;
 use diesel::result::{ConnectionError, QueryResult};
 
+use super::listen::Ear;
 use crate::auth::Secret;
 use crate::error::Error;
 use crate::random;
 use crate::runtime::PerProcess;
 use crate::store::support::connection_pool::Idle;
+use crate::store::support::notices::Notices;
 
 pub(super) struct Link {
     url: Secret,
@@ -22,6 +24,7 @@ pub(super) struct Own {
     idle: Idle<PgConnection>,
     /// Connections that held locks, and hold none now.
     pub(super) lockers: Idle<PgConnection>,
+    pub(super) notices: Notices<Ear>,
 }
 
 impl Own {
@@ -33,6 +36,7 @@ impl Own {
             writer: i64::from_le_bytes(random),
             idle: Idle::default(),
             lockers: Idle::default(),
+            notices: Notices::default(),
         })
     }
 }

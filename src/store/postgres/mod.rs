@@ -2,6 +2,7 @@
 
 mod entries;
 mod link;
+mod listen;
 mod lock;
 mod rows;
 
@@ -14,7 +15,8 @@ use diesel::result::QueryResult;
 use zeroize::Zeroizing;
 
 use self::link::Link;
-use self::rows::{Horizon, Over};
+use self::listen::Ear;
+use self::rows::{Looked, Over};
 use super::codec::{self, MOST_RACES, Parts, conflict, overtaken};
 use super::entry::from_millis;
 use super::support::truncation::Truncation;
@@ -42,6 +44,9 @@ use crate::error::Error;
 ///   as of a replica that takes its place, and where the table was restored, it tells all there is, and that this is
 ///   [complete](Changes::complete): what is not among it was lost. Rows that an administrator writes into the same table with former
 ///   transaction numbers are seen by the next [`list`](Store::list) alone.
+/// * Triggers on the table notify of each change (`LISTEN`), and [`is_quiet`](Store::is_quiet) hears it on a connection of its own: as long as
+///   nothing changes, hot reload asks the server once a minute. Where the triggers cannot be made, or are disabled, it asks at each interval.
+///   A table that is dropped and restored is found within that minute.
 /// * The runtime state is apart from the credential: a cooldown never rewrites a token.
 /// * A connection that has died is replaced, and what it was used for is done again, once.
 ///
@@ -111,7 +116,7 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn list(&self) -> Result<Listing, Error> {
         let (horizon, rows) = self.link.run("list the credentials", rows::all)?;
-        let mut listing = Listing::default().with_cursor(cursor(&horizon));
+        let mut listing = Listing::default().with_cursor(horizon.cursor());
         for row in rows {
             let credential = row.credential.as_deref().unwrap_or_default();
             listing.add(&row.id(), credential, row.state.as_deref());
@@ -183,26 +188,40 @@ impl Store for PostgresStore {
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        let writer = self.link.own()?.writer;
+        let own = self.link.own()?;
         let Some(since) = since else {
             let horizon = self.link.run("look for changes", rows::horizon)?;
-            return Ok(Some(Changes::none(cursor(&horizon))));
+            return Ok(Some(Changes::none(horizon.cursor())));
         };
-        let since = since.as_str().split_once(' ');
-        let since =
-            since.and_then(|(number, history)| Some((number.parse().ok()?, history.into())));
-        let (horizon, complete, rows) = self.link.run("look for changes", |connection| {
-            rows::since(connection, writer, since.as_ref())
-        })?;
-        let mut changes = Changes::none(cursor(&horizon));
-        changes.complete = complete;
-        for row in rows {
-            match &row.credential {
-                Some(credential) => changes.add(&row.id(), credential, row.state.as_deref()),
-                None => changes.removed.push(row.id()),
+        let look = |connection: &mut _| rows::since(connection, own.writer, since);
+        if let Some(mut ear) = own.notices.take() {
+            if let Ok(looked) = look(&mut ear.connection)
+                && ear.is_of(&looked.horizon)
+            {
+                let changes = Changes {
+                    is_notified: true,
+                    ..told(looked)
+                };
+                own.notices.give_back(ear, &changes.cursor);
+                return Ok(Some(changes));
             }
+            // It has died, or the table is another one.
+            own.notices.lose();
         }
-        Ok(Some(changes))
+        let looked = self.link.run("look for changes", look)?;
+        Ok(Some(told(looked)))
+    }
+
+    fn is_quiet(&self, since: &Cursor) -> bool {
+        let Ok(own) = self.link.own() else {
+            return false;
+        };
+        let open = || {
+            let connection = self.link.connect()?;
+            let failed = |error| link::failed("listen for changes", error);
+            Ear::open(connection, own.writer).map_err(failed)
+        };
+        own.notices.is_quiet(since, open)
     }
 
     fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
@@ -225,9 +244,16 @@ impl Store for PostgresStore {
     }
 }
 
-/// Where what has changed from this horizon on begins.
-fn cursor(horizon: &Horizon) -> Cursor {
-    Cursor::new(format!("{} {}", horizon.number, horizon.history))
+fn told(looked: Looked) -> Changes {
+    let mut changes = Changes::none(looked.horizon.cursor());
+    changes.complete = looked.complete;
+    for row in looked.rows {
+        match &row.credential {
+            Some(credential) => changes.add(&row.id(), credential, row.state.as_deref()),
+            None => changes.removed.push(row.id()),
+        }
+    }
+    changes
 }
 
 impl fmt::Debug for PostgresStore {

@@ -9,6 +9,7 @@ use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize as _;
 
+use crate::store::Cursor;
 use crate::store::codec::Texts;
 
 /// A stored record; without a credential, one that was removed.
@@ -48,11 +49,28 @@ pub(super) fn create(connection: &mut PgConnection) -> QueryResult<()> {
             AND to_regclass('credpool_intents') IS NOT NULL
             AND to_regclass('credpool_entries') IS NOT NULL AS yes";
     let Answer { yes } = sql_query(sql).get_result(connection)?;
-    if yes {
-        return Ok(());
-    }
     // One connection at a time: even `IF NOT EXISTS` fails for one of two that run it concurrently.
-    connection.transaction(|connection| connection.batch_execute(TABLES))
+    if !yes {
+        connection.transaction(|connection| connection.batch_execute(TABLES))?;
+    }
+    if notifies(connection)?.is_none() {
+        let made = connection.transaction(|connection| connection.batch_execute(TRIGGERS));
+        if let Err(error) = made {
+            log::info!(
+                "the triggers that notify of changes could not be made, so that hot reload asks for them: {error}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The number of the table of records, where a change of it is notified.
+pub(super) fn notifies(connection: &mut PgConnection) -> QueryResult<Option<String>> {
+    let sql = "SELECT tgrelid::text AS text FROM pg_trigger
+        WHERE tgrelid = 'credpool_records'::regclass AND tgname = 'credpool_updated'
+            AND tgenabled IN ('O', 'A')";
+    let table = sql_query(sql).get_result::<Words>(connection).optional()?;
+    Ok(table.map(|words| words.text))
 }
 
 /// Up to where everything is known, and of which history that is.
@@ -64,6 +82,29 @@ pub(super) struct Horizon {
     /// that fails over, or is restored from a copy, may have lost what was at these numbers and given them anew.
     #[diesel(sql_type = Text)]
     pub(super) history: String,
+}
+
+impl Horizon {
+    /// Where what has changed from this horizon on begins.
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor::new(format!("{} {}", self.number, self.history))
+    }
+
+    /// Whether what has changed since can be told, and from which number on. Of another history, everything is to be told.
+    fn since(&self, cursor: &Cursor) -> Option<i64> {
+        let (number, history) = cursor.as_str().split_once(' ')?;
+        let number = number.parse().ok()?;
+        let is_known = history == self.history && (0..=self.number).contains(&number);
+        is_known.then_some(number)
+    }
+}
+
+/// What a look for changes has found.
+pub(super) struct Looked {
+    pub(super) horizon: Horizon,
+    /// Whether it is everything.
+    pub(super) complete: bool,
+    pub(super) rows: Vec<Row>,
 }
 
 /// The horizon, and all records in the order of their ids.
@@ -205,19 +246,15 @@ pub(super) fn horizon(connection: &mut PgConnection) -> QueryResult<Horizon> {
     sql_query(sql).get_result(connection)
 }
 
-/// The horizon, whether it is everything, and what others have written since a former one, or everything.
+/// What others have written since, or everything.
 pub(super) fn since(
     connection: &mut PgConnection,
     writer: i64,
-    since: Option<&(i64, String)>,
-) -> QueryResult<(Horizon, bool, Vec<Row>)> {
+    cursor: &Cursor,
+) -> QueryResult<Looked> {
     at_one_moment(connection, |connection| {
         let horizon = horizon(connection)?;
-        // One of another history begins at the beginning.
-        let since = since.filter(|(number, history)| {
-            (0..=horizon.number).contains(number) && *history == horizon.history
-        });
-        let since = since.map(|(number, _)| *number);
+        let since = horizon.since(cursor);
         let sql = "SELECT id, credential, state FROM credpool_records
             WHERE $1 IS NULL
                 OR (credential_at >= $1 AND credential_writer <> $2)
@@ -227,7 +264,11 @@ pub(super) fn since(
             .bind::<Nullable<BigInt>, _>(since)
             .bind::<BigInt, _>(writer)
             .load(connection)?;
-        Ok((horizon, since.is_none(), rows))
+        Ok(Looked {
+            horizon,
+            complete: since.is_none(),
+            rows,
+        })
     })
 }
 
@@ -327,4 +368,25 @@ const TABLES: &str = "
         expires_at bigint NOT NULL
     );
     CREATE INDEX IF NOT EXISTS credpool_entries_expires_at ON credpool_entries (expires_at);
+";
+
+/// A change that says which handle has made it. What is written and says the same is none.
+const TRIGGERS: &str = "
+    SELECT pg_advisory_xact_lock(7234017283807667300);
+    CREATE OR REPLACE FUNCTION credpool_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('credpool_' || TG_RELID, CASE
+            WHEN TG_OP = 'TRUNCATE' THEN ''
+            WHEN TG_OP = 'INSERT' OR NEW.credential_at <> OLD.credential_at
+                THEN NEW.credential_writer::text
+            ELSE NEW.state_writer::text END);
+        RETURN NULL;
+    END $$;
+    CREATE OR REPLACE TRIGGER credpool_inserted AFTER INSERT ON credpool_records
+        FOR EACH ROW EXECUTE FUNCTION credpool_notify();
+    CREATE OR REPLACE TRIGGER credpool_updated AFTER UPDATE ON credpool_records
+        FOR EACH ROW WHEN (OLD.credential_at <> NEW.credential_at OR OLD.state_at <> NEW.state_at)
+        EXECUTE FUNCTION credpool_notify();
+    CREATE OR REPLACE TRIGGER credpool_emptied AFTER TRUNCATE ON credpool_records
+        FOR EACH STATEMENT EXECUTE FUNCTION credpool_notify();
 ";

@@ -3,18 +3,22 @@
 use std::time::Duration;
 
 use redis::{
-    Client, Connection, ConnectionAddr, ErrorKind, RedisError, RedisResult, ServerErrorKind,
-    TlsCertificates,
+    Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion, RedisError,
+    RedisResult, ServerErrorKind, TlsCertificates,
 };
 
+use super::listen::Ear;
 use super::scripts;
 use crate::auth::Secret;
 use crate::error::Error;
 use crate::runtime::PerProcess;
 use crate::store::support::connection_pool::Idle;
+use crate::store::support::notices::Notices;
 
 pub(super) struct Link {
     client: Client,
+    /// Opens connections on which the server may speak unasked.
+    listening: Client,
     own: PerProcess<Own>,
 }
 
@@ -23,6 +27,7 @@ pub(super) struct Own {
     /// Tells this handle's writes from those of others.
     pub(super) writer: String,
     idle: Idle<Connection>,
+    pub(super) notices: Notices<Ear>,
 }
 
 impl Own {
@@ -30,6 +35,7 @@ impl Own {
         Ok(Self {
             writer: scripts::token()?,
             idle: Idle::default(),
+            notices: Notices::default(),
         })
     }
 }
@@ -46,22 +52,34 @@ impl Link {
                  redis+unix:///path",
             )
         })?;
-        let client = match client.get_connection_info().addr() {
+        let info = client.get_connection_info().clone();
+        let may_speak = info.redis_settings().clone();
+        let may_speak = may_speak.set_protocol(ProtocolVersion::RESP3);
+        let may_speak = info.clone().set_redis_settings(may_speak);
+        let (client, listening) = match info.addr() {
             ConnectionAddr::TcpTls { insecure: true, .. } => {
                 return Err(refused(
                     "the URL of Redis turns off certificate checks: remove `#insecure`",
                 ));
             }
-            ConnectionAddr::TcpTls { .. } => with_roots(url, roots)?,
+            ConnectionAddr::TcpTls { .. } => {
+                (with_roots(info, roots)?, with_roots(may_speak, roots)?)
+            }
             _ if roots.is_some() => {
                 return Err(refused(
                     "root certificates are given for a connection to Redis without TLS: its URL begins with rediss://",
                 ));
             }
-            _ => client,
+            _ => {
+                let listening = Client::open(may_speak).map_err(|_| {
+                    refused("the URL of Redis cannot be used with version 3 of its protocol")
+                })?;
+                (client, listening)
+            }
         };
         Ok(Self {
             client,
+            listening,
             own: PerProcess::new(Own::new()?),
         })
     }
@@ -103,26 +121,33 @@ impl Link {
     }
 
     fn connect(&self) -> Result<Connection, Error> {
-        let refused = |error| failed("be reached", error);
-        let connection = self
-            .client
-            .get_connection_with_timeout(TO_CONNECT)
-            .map_err(refused)?;
-        connection
-            .set_read_timeout(Some(TO_ANSWER))
-            .and_then(|()| connection.set_write_timeout(Some(TO_ANSWER)))
-            .map_err(refused)?;
-        Ok(connection)
+        connect(&self.client)
+    }
+
+    pub(super) fn connect_to_listen(&self) -> Result<Connection, Error> {
+        connect(&self.listening)
     }
 }
 
-fn with_roots(url: &str, roots: Option<&[u8]>) -> Result<Client, Error> {
+fn connect(client: &Client) -> Result<Connection, Error> {
+    let refused = |error| failed("be reached", error);
+    let connection = client
+        .get_connection_with_timeout(TO_CONNECT)
+        .map_err(refused)?;
+    connection
+        .set_read_timeout(Some(TO_ANSWER))
+        .and_then(|()| connection.set_write_timeout(Some(TO_ANSWER)))
+        .map_err(refused)?;
+    Ok(connection)
+}
+
+fn with_roots(info: ConnectionInfo, roots: Option<&[u8]>) -> Result<Client, Error> {
     let certificates = TlsCertificates {
         client_tls: None,
         root_cert: roots.map(<[u8]>::to_vec),
     };
     let has_any = roots.is_none_or(|pem| pem.windows(BEGIN.len()).any(|start| start == BEGIN));
-    let client = Client::build_with_tls(url, certificates).ok();
+    let client = Client::build_with_tls(info, certificates).ok();
     client.filter(|_| has_any).ok_or_else(|| {
         let message = "the root certificates for Redis are not PEM: give the file of the authority that has signed \
              the server's certificate";

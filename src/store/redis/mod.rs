@@ -2,6 +2,7 @@
 
 mod entries;
 mod link;
+mod listen;
 mod lock;
 mod scripts;
 
@@ -13,6 +14,7 @@ use redis::RedisResult;
 
 use self::entries::Entries;
 use self::link::Link;
+use self::listen::Ear;
 use self::scripts::{Names, Over, Row};
 use super::codec::{self, MOST_RACES, Parts, conflict, overtaken};
 use super::entry::{from_millis, last_of_each};
@@ -39,6 +41,9 @@ use crate::error::Error;
 ///   note an intent nor replace what the next one has saved. A lease may end while its holder lives, so that
 ///   [`holder_is_dead`](RecordLock::holder_is_dead) is false; [`is_held`](RecordLock::is_held) tells the holder.
 /// * [`changes`](Store::changes) tells what others wrote and removed, in the order in which they did, and no write of this handle.
+/// * The server tells on a connection of its own when a change is counted or all is lost (client tracking, RESP 3), and
+///   [`is_quiet`](Store::is_quiet) hears it: as long as nothing changes, hot reload asks the server once a minute. Where its user may not run
+///   `CLIENT TRACKING`, it asks at each interval.
 /// * The runtime state is apart from the credential: a cooldown never rewrites a token.
 /// * A connection that has died is replaced, and what it was used for is done again, once.
 ///
@@ -252,51 +257,38 @@ impl Store for RedisStore {
     }
 
     fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        let (now, count) = self.link.run("look for changes", |connection| {
-            self.names.version(connection)
-        })?;
+        let own = self.link.own()?;
         let Some(since) = since else {
+            let (now, count) = self.count()?;
             return Ok(Some(Changes::none(cursor(now, &count))));
         };
-        // One of another count begins at the beginning: the same numbers stand for other changes.
-        let since: Option<u64> = since
-            .as_str()
-            .split_once(' ')
-            .filter(|(_, of)| *of == count)
-            .and_then(|(version, _)| version.parse().ok());
-        let since = since.filter(|since| *since <= now);
-        let mut changes = Changes::none(cursor(now, &count));
-        changes.complete = since.is_none();
-        // From the beginning, what this handle wrote is reported too: whether it is still there is the question.
-        let own = if changes.complete {
-            ""
-        } else {
-            &self.link.own()?.writer
+        let Some(ear) = own.notices.take() else {
+            return self.changes_since(since, &own.writer).map(Some);
         };
-        let since = since.unwrap_or(0);
-        let mut from = since;
-        loop {
-            let (to, rows) = self.link.run("look for changes", |connection| {
-                self.names.since(connection, own, since, from, AT_ONCE)
-            })?;
-            for row in rows {
-                match row {
-                    Row::Record {
-                        id,
-                        credential,
-                        state,
-                    } => changes.add(&id, &credential, state.as_deref()),
-                    Row::Removed(id) => changes.removed.push(id),
-                    Row::Odd(id) => changes.skipped.push(self.odd(&id)),
-                }
+        match self.changes_since(since, &own.writer) {
+            Ok(mut changes) => {
+                changes.is_notified = true;
+                own.notices.give_back(ear, &changes.cursor);
+                Ok(Some(changes))
             }
-            match to {
-                Some(to) => from = to,
-                None => break,
+            Err(error) => {
+                own.notices.lose();
+                Err(error)
             }
         }
-        changes.cursor = cursor(from.max(now), &count);
-        Ok(Some(changes))
+    }
+
+    fn is_quiet(&self, since: &Cursor) -> bool {
+        let Ok(own) = self.link.own() else {
+            return false;
+        };
+        let open = || {
+            let connection = self.link.connect_to_listen()?;
+            let failed = |error| link::failed("tell of changes", error);
+            let ear = Ear::open(connection, &self.names).map_err(failed)?;
+            Ok(Some(ear))
+        };
+        own.notices.is_quiet(since, open)
     }
 
     fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
@@ -326,6 +318,51 @@ impl Store for RedisStore {
 }
 
 impl RedisStore {
+    fn count(&self) -> Result<(u64, String), Error> {
+        self.link.run("look for changes", |connection| {
+            self.names.version(connection)
+        })
+    }
+
+    fn changes_since(&self, since: &Cursor, writer: &str) -> Result<Changes, Error> {
+        let (now, count) = self.count()?;
+        // One of another count begins at the beginning: the same numbers stand for other changes.
+        let since: Option<u64> = since
+            .as_str()
+            .split_once(' ')
+            .filter(|(_, of)| *of == count)
+            .and_then(|(version, _)| version.parse().ok());
+        let since = since.filter(|since| *since <= now);
+        let mut changes = Changes::none(cursor(now, &count));
+        changes.complete = since.is_none();
+        // From the beginning, what this handle wrote is reported too: whether it is still there is the question.
+        let own = if changes.complete { "" } else { writer };
+        let since = since.unwrap_or(0);
+        let mut from = since;
+        loop {
+            let (to, rows) = self.link.run("look for changes", |connection| {
+                self.names.since(connection, own, since, from, AT_ONCE)
+            })?;
+            for row in rows {
+                match row {
+                    Row::Record {
+                        id,
+                        credential,
+                        state,
+                    } => changes.add(&id, &credential, state.as_deref()),
+                    Row::Removed(id) => changes.removed.push(id),
+                    Row::Odd(id) => changes.skipped.push(self.odd(&id)),
+                }
+            }
+            match to {
+                Some(to) => from = to,
+                None => break,
+            }
+        }
+        changes.cursor = cursor(from.max(now), &count);
+        Ok(changes)
+    }
+
     fn odd(&self, id: &str) -> Skipped {
         Skipped::new(
             self.location(id),

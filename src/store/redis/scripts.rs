@@ -202,6 +202,14 @@ impl Names {
         Ok((to, rows.into_iter().map(row).collect()))
     }
 
+    /// From here on, the server says on this connection when a change is counted, or all is lost.
+    /// See <https://redis.io/docs/latest/commands/client-tracking/>.
+    pub(super) fn follow(&self, connection: &mut Connection) -> RedisResult<()> {
+        let mut tracking = redis::cmd("CLIENT");
+        tracking.arg(&["TRACKING", "ON", "BCAST", "PREFIX"]);
+        tracking.arg(&self.version).exec(connection)
+    }
+
     /// Takes the lease, or finds that an earlier attempt has.
     pub(super) fn lock(
         &self,

@@ -431,6 +431,11 @@ impl<S: Store> Store for Sealed<S> {
         Ok(Some(changes))
     }
 
+    fn is_quiet(&self, since: &Cursor) -> bool {
+        // A record may wait for a key that has come.
+        self.locked_out.lock().is_empty() && self.store.is_quiet(since)
+    }
+
     fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
         self.store.load_entries(keys)
     }
