@@ -306,6 +306,11 @@ impl Store for Line {
         Ok(changes)
     }
 
+    fn is_quiet(&self, since: &Cursor) -> bool {
+        let is_quiet = self.work(Kind::Read, None, |store| Ok(store.is_quiet(since)));
+        is_quiet.ok().flatten().unwrap_or(false)
+    }
+
     fn load_entries(&self, keys: &[String]) -> Result<Vec<StoreEntry>, Error> {
         let entries = self.work(Kind::Read, None, |store| store.load_entries(keys))?;
         Ok(entries.unwrap_or_default())
