@@ -166,12 +166,6 @@ impl Intake {
     /// the next look: a write that hangs holds up no other record.
     fn catch_up(&self, since: &Cursor) -> Result<Option<Position>, Error> {
         self.take_busy();
-        if self.services.store_handle.is_quiet(since) {
-            return Ok(Some(Position {
-                cursor: since.clone(),
-                is_notified: true,
-            }));
-        }
         self.watching(|| {
             let Some(changes) = self.services.store_handle.changes(Some(since))? else {
                 return Ok(None);

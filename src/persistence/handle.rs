@@ -86,19 +86,21 @@ impl StoreHandle {
         })
     }
 
+    /// A store that is notified of changes, and has heard of none since, is not asked.
     pub(crate) fn changes(&self, since: Option<&Cursor>) -> Result<Option<Changes>, Error> {
-        let changes = self.with_store(Call::of_all(), None, |store| store.changes(since));
+        let look = |store: &dyn Store| match since {
+            Some(since) if store.is_quiet(since) => Ok(Some(Changes {
+                is_notified: true,
+                ..Changes::none(since.clone())
+            })),
+            _ => store.changes(since),
+        };
+        let changes = self.with_store(Call::of_all(), None, look);
         changes.map(|mut changes| {
             let written = changes.iter_mut().flat_map(|changes| &mut changes.written);
             written.for_each(was_stored);
             changes
         })
-    }
-
-    /// Whether a store that is notified of changes has heard of none since.
-    pub(crate) fn is_quiet(&self, since: &Cursor) -> bool {
-        let quiet = self.with_store(Call::of_all(), false, |store| Ok(store.is_quiet(since)));
-        quiet.unwrap_or(false)
     }
 
     /// Adds a record to the store, wherever it was before. Where the store has one of this id, nothing is written, and that is
