@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credpool::{
-    Auth, AuthRuntime, Error, ErrorCode, Listing, Manager, ManualClock, MemoryStore, OAuthTokens,
-    Outcome, RefreshEvaluator, Status, Store, Timestamp,
+    Auth, AuthRuntime, Availability, Error, ErrorCode, Listing, Manager, ManualClock, MemoryStore,
+    OAuthTokens, Outcome, RefreshEvaluator, Status, Store, Timestamp,
 };
 use parking_lot::Mutex;
 use support::{Act, Fake, Recorder, SOON, START, eventually, pool_with};
@@ -124,6 +124,22 @@ fn a_login_without_tokens_is_asked_for_once_until_it_has_some() {
         (fake.refreshes("o"), token(&manager, "o")),
         (2, "new".to_owned())
     );
+}
+
+#[test]
+fn a_login_that_has_ended_shows_what_keeps_the_token_out_that_it_still_has() {
+    let (manager, fake, _) = pool_with(0, |builder| builder);
+    let ended = |_: &Auth| Err(Error::new(ErrorCode::NeedsLogin, "invalid_grant"));
+    fake.on("o", Act::Refresh(Arc::new(ended)));
+    manager.register(expiring("o", START + HOUR)).unwrap();
+    manager.refresh_now("o").unwrap_err();
+    let shown = || manager.explain("p", "m").remove(0);
+    assert_eq!(shown().availability, Availability::Ready);
+    let limited = Error::upstream(429, "slow down").with_retry_after(10 * MINUTE);
+    manager.mark_result(&Outcome::failure("o", "p", "m", limited));
+    assert_eq!(shown().availability, Availability::Cooling);
+    let auth = manager.get_by_id("o").unwrap();
+    assert_eq!(shown().until, auth.model_states["m"].next_retry_after);
 }
 
 #[test]

@@ -165,9 +165,8 @@ impl Record {
             _ if self.half_open(model).any(|half| half.is_full(now)) => {
                 (Availability::Probing, end(auth, model, cause))
             }
-            Readiness::Until(at, fault)
-                if at > now && fault != FailureKind::TokenEnded && !auth.is_revoked() =>
-            {
+            // Until a new token comes, where it has none, whatever else keeps it out.
+            Readiness::Until(at, _) if at > now && auth.awaits_token < Some(at) => {
                 let until = end(auth, model, cause).max(Some(at));
                 (
                     Availability::Cooling,
