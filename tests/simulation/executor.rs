@@ -80,6 +80,7 @@ impl ProviderExecutor for Network {
             (answer, alive)
         } else {
             let Some(token) = sent_token(auth) else {
+                self.truth.lock().vain_refreshes += 1;
                 // Another program's file may have other tokens by now.
                 return credpool::provider::refresh_tokens(attempt, auth);
             };

@@ -124,7 +124,7 @@ impl Process {
         let now = plant.timeline.now();
         if let Some(life) = plant.truth.lock().lives.get_mut(&self.pid) {
             life.frozen_since = None;
-            life.last_freeze = now;
+            life.last_freeze = (freeze.since, now);
         }
         self.thawed = now;
         let slept = if freeze.asleep {

@@ -40,6 +40,8 @@ pub struct Truth {
     /// Writes that processes have made.
     pub writes: usize,
     pub next_change: u64,
+    /// Refreshes of credentials that have nothing to send.
+    pub vain_refreshes: usize,
     /// When the upstream last refused a token of a process.
     pub refused: BTreeMap<Pid, Duration>,
     /// Refreshes that operators have asked for and that are under way.
@@ -66,7 +68,8 @@ pub struct Breach {
 pub struct Life {
     pub died: Option<Duration>,
     pub frozen_since: Option<Duration>,
-    pub last_freeze: Duration,
+    /// From when to when it stood still the last time.
+    pub last_freeze: (Duration, Duration),
     /// It began while the store was another one.
     pub began_astray: bool,
 }
@@ -207,6 +210,7 @@ impl Truth {
             troubled_at: Duration::ZERO,
             writes: 0,
             next_change: 0,
+            vain_refreshes: 0,
             refused: BTreeMap::new(),
             commanded: Vec::new(),
             renewed: BTreeMap::new(),
@@ -264,10 +268,15 @@ impl Truth {
         }
     }
 
+    /// The number of what begins after a change that ends now.
+    fn end_of_change(&mut self) -> u64 {
+        self.next_change += 1;
+        self.next_change
+    }
+
     /// A field has another value now, by a change with this number; earlier changes that end later make it unclear.
     pub fn set_field(&mut self, id: &str, field: Field, value: Value, change: u64) {
-        let (now, end) = (self.now(), self.next_change);
-        self.next_change += 1;
+        let (now, end) = (self.now(), self.end_of_change());
         let Some(expected) = self.records.get_mut(id) else {
             return;
         };
@@ -280,8 +289,7 @@ impl Truth {
 
     /// A record is there, or removed, by a change with this number.
     pub fn set_presence(&mut self, id: &str, presence: Presence, change: u64) {
-        let (now, end) = (self.now(), self.next_change);
-        self.next_change += 1;
+        let (now, end) = (self.now(), self.end_of_change());
         if presence == Presence::Removed {
             self.ever_removed.insert(id.to_owned());
             let grant = self.records.get(id).and_then(|expected| expected.grant);
@@ -311,8 +319,7 @@ impl Truth {
     }
 
     pub fn blur_field(&mut self, id: &str, field: Field) {
-        let end = self.next_change;
-        self.next_change += 1;
+        let end = self.end_of_change();
         if let Some(expected) = self.records.get_mut(id) {
             let slot = expected.fields.entry(field).or_default();
             slot.value = None;
@@ -339,8 +346,7 @@ impl Truth {
     /// A login has been acknowledged; one that overlaps another makes it unclear which one stays.
     pub fn set_login(&mut self, id: &str, grant: usize, change: u64) {
         self.leave(id, grant);
-        let end = self.next_change;
-        self.next_change += 1;
+        let end = self.end_of_change();
         if let Some(expected) = self.records.get_mut(id) {
             let overlaps = expected.login_change > change;
             expected.grant = (!overlaps).then_some(grant);

@@ -178,7 +178,7 @@ pub const SETTLED: Duration = Duration::from_secs(5);
 
 pub fn counts(world: &World) -> (usize, usize) {
     let truth = world.truth().lock();
-    (truth.writes, truth.endpoint.requests)
+    (truth.writes, truth.endpoint.requests + truth.vain_refreshes)
 }
 
 /// An empty text and none are one.

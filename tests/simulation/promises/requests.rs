@@ -146,11 +146,15 @@ impl Truth {
             return;
         }
         let (now, stored) = (self.now(), next.stored);
-        let is_asleep = |pid: &Pid| {
-            let since = self.lives.get(pid).and_then(|life| life.frozen_since);
-            since.is_some_and(|since| now >= since + BOUND)
+        // It has only just begun to go on, at the latest.
+        let was_asleep = |pid: &Pid| {
+            self.lives.get(pid).is_some_and(|life| {
+                let (since, until) = life.last_freeze;
+                life.frozen_since.is_some_and(|since| now >= since + BOUND)
+                    || until >= since + BOUND && now < until + REPAIRED
+            })
         };
-        if stored.is_none() && next.received.iter().any(is_asleep) {
+        if stored.is_none() && next.received.iter().any(was_asleep) {
             self.endpoint.grants[grant].beyond_bound = true;
             return;
         }
