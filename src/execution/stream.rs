@@ -33,7 +33,7 @@ use crate::runtime::Process;
 /// ```
 #[doc(alias = "backpressure")]
 pub struct ChunkStream {
-    /// Boxed: the channel allocates all its slots at once.
+    /// Boxed, because a bounded channel allocates every slot when it is made.
     pub(super) chunks: Receiver<Box<StreamChunk>>,
     pub(super) ending: Arc<Completion>,
     pub(super) cancel: CancelToken,

@@ -100,7 +100,7 @@ impl Notices {
         state.staged = staged;
     }
 
-    /// These files are to be looked at once more.
+    /// Files to look at again at the next task.
     pub(super) fn note_again(&self, files: BTreeSet<String>) {
         let mut state = self.0.lock();
         state.count += 1;
