@@ -347,7 +347,12 @@ mod tests {
                 marks: Marks::default(),
                 records: Ok(vec![("a".to_owned(), home.clone())]),
             };
-            index.seen_some(writes, &[home.path.clone()], &paths, vec![sight])
+            index.seen_some(
+                writes,
+                std::slice::from_ref(&home.path),
+                &paths,
+                vec![sight],
+            )
         };
         let before = index.writes();
         index.wrote("a", &home, |_| {});
