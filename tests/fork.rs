@@ -32,7 +32,9 @@ const COMPLAINTS: &str = "CREDPOOL_FORK_COMPLAINTS";
 const ROUNDS: &str = "CREDPOOL_FORK_ROUNDS";
 const USUAL_ROUNDS: usize = 6;
 
+/// What anything may take: where a disk is written to by many, as by other tests, more.
 const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST_BESIDE_OTHERS: Duration = Duration::from_secs(20);
 
 /// Says in its answers what it was asked; of `hold` it never comes to the end.
 fn upstream() -> Server {
@@ -188,7 +190,13 @@ fn timely<T, E: Debug>(what: impl FnOnce() -> Result<T, E>) -> T {
     let begun = Instant::now();
     let done = what().unwrap();
     let took = begun.elapsed();
-    assert!(took < LONGEST, "it took {took:?}");
+    let is_alone = std::env::var(ROUNDS).is_ok_and(|rounds| rounds != USUAL_ROUNDS.to_string());
+    let longest = if is_alone {
+        LONGEST
+    } else {
+        LONGEST_BESIDE_OTHERS
+    };
+    assert!(took < longest, "it took {took:?}");
     done
 }
 
