@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,6 +19,8 @@ use support::SOON;
 const THREADS: usize = 32;
 const CALLS: usize = 2_000;
 const CREDENTIALS: usize = 50;
+/// What the executor panics with.
+const AT_RANDOM: &str = "bad luck";
 
 /// A small generator of its own for each thread: the same run every time but for the scheduling.
 struct Dice(u64);
@@ -56,7 +59,7 @@ impl Unsteady {
             1 => Err(Error::upstream(500, "oops")),
             2 => Err(Error::upstream(401, "who are you")),
             3 => Err(Error::new(ErrorCode::Transport, "reset")),
-            4 => panic!("bad luck"),
+            4 => std::panic::panic_any(AT_RANDOM),
             _ => Ok(()),
         }
     }
@@ -191,7 +194,12 @@ fn library_threads() -> usize {
 #[test]
 fn nothing_hangs_and_nothing_is_lost() {
     // The executor's panics are part of the test and say nothing new.
-    std::panic::set_hook(Box::new(|_| {}));
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().downcast_ref() != Some(&AT_RANDOM) {
+            usual(panic);
+        }
+    }));
     let hook = Arc::new(Tally::default());
     let brief = Duration::from_millis(1);
     let policy = FailurePolicy::empty()
@@ -213,15 +221,17 @@ fn nothing_hangs_and_nothing_is_lost() {
     for seed in 0..THREADS {
         let (manager, done) = (manager.clone(), done.clone());
         std::thread::spawn(move || {
-            work(&manager, seed);
+            let worked = catch_unwind(AssertUnwindSafe(|| work(&manager, seed)));
             drop(manager);
-            done.send(()).unwrap();
+            done.send(worked).unwrap();
         });
     }
     for _ in 0..THREADS {
-        finished
-            .recv_timeout(Duration::from_secs(240))
-            .expect("a thread hangs");
+        let worked = finished.recv_timeout(Duration::from_secs(240));
+        if let Err(panic) = worked.expect("a thread hangs") {
+            let what = panic.downcast_ref::<String>();
+            panic!("a thread's own call failed: {what:?}");
+        }
     }
     manager.shutdown(SOON).unwrap();
     let counts = &executor.0;
