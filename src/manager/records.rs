@@ -242,8 +242,7 @@ impl Manager {
             match services.store_handle.commit(current, &mut change)? {
                 Committed::Saved(record) => *record,
                 Committed::Removed => {
-                    drop(turn);
-                    inner.intake.removed_from_store(id);
+                    inner.intake.let_go(id, turn);
                     return Err(Error::not_registered(id));
                 }
             }

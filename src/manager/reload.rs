@@ -226,14 +226,6 @@ impl Intake {
         Ok(())
     }
 
-    /// As a removal that hot reload has seen.
-    pub(super) fn removed_from_store(&self, id: &str) {
-        match self.services.store_handle.try_turn(id) {
-            Some(turn) => self.let_go(id, turn),
-            None => self.leave(id),
-        }
-    }
-
     fn leave(&self, id: &str) {
         self.seen.lock().busy.insert(id.to_owned());
     }
@@ -321,7 +313,7 @@ impl Intake {
     }
 
     /// Handles the removal of a credential from the store.
-    fn let_go(&self, id: &str, turn: Turn<'_>) {
+    pub(super) fn let_go(&self, id: &str, turn: Turn<'_>) {
         let services = &self.services;
         let known = services.registry.get(id);
         let stays = known.is_none_or(|auth| auth.is_runtime_only());

@@ -105,14 +105,15 @@ impl RefreshCoordinator {
         let published = match committed {
             Committed::Saved(record) => {
                 let renewed = !same_tokens(record.metadata.as_ref(), current.metadata.as_ref());
-                self.publish(id, *record, renewed)
+                let published = self.publish(id, *record, renewed);
+                drop(turn);
+                published
             }
             Committed::Removed => {
-                self.let_go(id);
+                self.let_go(id, turn);
                 None
             }
         };
-        drop(turn);
         self.saved(id, Some(published.as_ref().unwrap_or(&current)));
         published.into_iter().chain([current]).for_each(release);
         Ok(())

@@ -8,7 +8,7 @@ use super::lock::RefreshLock;
 use crate::auth::Auth;
 use crate::error::Error;
 use crate::observe::RefreshEvent;
-use crate::persistence::Committed;
+use crate::persistence::{Committed, Turn};
 use crate::registry::{ApplyResult, Dirty, release};
 use crate::store::Missing;
 
@@ -29,8 +29,7 @@ impl RefreshCoordinator {
                 self.take_over(id, stored);
             }
             None if services.store_handle.missing(id)? == Missing::Removed => {
-                drop(turn);
-                self.let_go(id);
+                self.let_go(id, turn);
                 return Ok(None);
             }
             None => self.note_loss(),
@@ -102,9 +101,11 @@ impl RefreshCoordinator {
         services.registry.get(id)
     }
 
-    /// The record was removed from the store.
-    pub(super) fn let_go(&self, id: &str) {
-        if let Some(removed) = self.services.registry.remove(id) {
+    /// The record was removed from the store. The turn is that in which this was seen: after it, the id may be another registration's.
+    pub(super) fn let_go(&self, id: &str, turn: Turn<'_>) {
+        let removed = self.services.registry.remove(id);
+        drop(turn);
+        if let Some(removed) = removed {
             log::info!("credential {id} was removed from the store");
             self.services.hooks.removed(&removed);
         }

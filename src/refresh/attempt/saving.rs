@@ -45,8 +45,7 @@ impl RefreshAttempt<'_> {
         let (record, failed) = match committed {
             Ok(Committed::Saved(record)) => (*record, None),
             Ok(Committed::Removed) => {
-                drop(turn);
-                coordinator.let_go(id);
+                coordinator.let_go(id, turn);
                 self.lead_others(&answer);
                 return Event::Gone;
             }
