@@ -1,7 +1,8 @@
 //! What a hundred thousand records cost: `cargo bench --all-features --bench records`, or `-- --quick` for ten thousand.
 //!
 //! A line of JSON for each store: how long it takes to load them into a manager, and beside a plain read and parse of the same files; how
-//! much memory each takes beyond the text of its own strings; and which part of a core the process uses while hot reload has nothing to do.
+//! much memory each takes, its strings included, and how long those are; and which part of a core the process uses while hot reload has
+//! nothing to do.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 
 use std::fs;
@@ -33,12 +34,13 @@ fn files(records: usize) {
             fs::write(&path, text.replace(&id(0), &id(n))).unwrap();
         }
     }
+    // First of all: what was freed before would be used again, and not be counted.
+    let figures = Figures::of(FileStore::open(dir.path()).unwrap(), records);
     let plain = least(|| read_and_parse(dir.path()));
     let list = least(|| {
         let store = FileStore::open(dir.path()).unwrap();
         store.list().unwrap().records.len()
     });
-    let figures = Figures::of(FileStore::open(dir.path()).unwrap(), records);
     println!(
         r#"{{"bench":"records","store":"files","n":{records},"plain_s":{:.2},"list_to_plain":{:.2},{figures}}}"#,
         plain.as_secs_f64(),

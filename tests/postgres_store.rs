@@ -12,7 +12,7 @@ use credpool::{Cursor, ErrorCode, Intent, Missing, PostgresStore, Revision, Save
 use diesel::connection::{Connection, SimpleConnection};
 use diesel::pg::PgConnection;
 use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types::BigInt};
-use store_support::{Server, of_generation, revision, sample, when_up};
+use store_support::{Server, next_change, of_generation, revision, sample, when_up};
 use time::macros::utc_datetime;
 
 fn direct(server: &Server, schema: &str) -> PgConnection {
@@ -351,19 +351,7 @@ fn a_server_is_not_asked_while_nothing_changes_and_changes_are_told_at_once() {
     store.save(&sample("own")).unwrap();
     cursor = first.cursor;
     assert!(store.is_quiet(&cursor));
-    let mut told = || {
-        let changes = when_up(|| {
-            if store.is_quiet(&cursor) {
-                return Err("nothing is heard");
-            }
-            let changes = store.changes(Some(&cursor)).unwrap().unwrap();
-            let is_empty = changes.written.is_empty() && changes.removed.is_empty();
-            let is_told = !is_empty || changes.complete;
-            is_told.then_some(changes).ok_or("no change is told")
-        });
-        cursor = changes.cursor.clone();
-        changes
-    };
+    let mut told = || next_change(&store, &mut cursor);
     other.save(&sample("b")).unwrap();
     assert_eq!(told().written[0].id, "b");
     other.delete("a").unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use credpool::{ErrorCode, Intent, RedisStore, Revision, Saved, Store};
 use redis::Commands;
-use store_support::{Server, of_generation, revision, sample, when_up};
+use store_support::{Server, next_change, of_generation, revision, sample, when_up};
 use time::macros::utc_datetime;
 
 fn connect(server: &Server) -> RedisStore {
@@ -351,17 +351,8 @@ fn a_server_is_not_asked_while_nothing_changes_and_changes_are_told_at_once() {
     );
     cursor = first.cursor;
     let mut told = || {
-        let changes = when_up(|| {
-            if store.is_quiet(&cursor) {
-                return Err("nothing is heard");
-            }
-            let changes = store.changes(Some(&cursor)).unwrap().unwrap();
-            let is_empty = changes.written.is_empty() && changes.removed.is_empty();
-            let is_told = !is_empty || changes.complete;
-            is_told.then_some(changes).ok_or("no change is told")
-        });
+        let changes = next_change(&store, &mut cursor);
         assert!(changes.is_notified);
-        cursor = changes.cursor.clone();
         changes
     };
     other.save(&sample("b")).unwrap();

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use credpool::{Auth, FileStore, Revision, Sealed, SealingKey, Store};
+use credpool::{Auth, Changes, Cursor, FileStore, Revision, Sealed, SealingKey, Store};
 use parking_lot::Mutex;
 
 /// Opens a store by its kind and where it is: that is how processes tell each other.
@@ -243,6 +243,21 @@ pub(crate) fn when_up<T, E: std::fmt::Debug>(mut ask: impl FnMut() -> Result<T, 
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The next change of another handle, once the store has heard of it.
+pub(crate) fn next_change(store: &dyn Store, cursor: &mut Cursor) -> Changes {
+    let changes = when_up(|| {
+        if store.is_quiet(cursor) {
+            return Err("nothing is heard");
+        }
+        let changes = store.changes(Some(cursor)).unwrap().unwrap();
+        let is_empty = changes.written.is_empty() && changes.removed.is_empty();
+        let is_told = !is_empty || changes.complete;
+        is_told.then_some(changes).ok_or("no change is told")
+    });
+    *cursor = changes.cursor.clone();
+    changes
 }
 
 pub(crate) fn found(what: &str, candidates: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {

@@ -24,7 +24,7 @@ pub(crate) struct Notices<L>(Mutex<State<L>>);
 #[derive(Debug)]
 struct State<L> {
     ear: Ear<L>,
-    /// The cursors since which nothing was heard, and when each look began.
+    /// The cursors since which nothing was heard, and when each look ended.
     quiet: Vec<(Cursor, Instant)>,
 }
 
